@@ -1,0 +1,84 @@
+# The one entry point. `make` prints help.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+STORE ?= tuneline-store
+VENV := .venv
+UV := .uv/bin/uv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+TINY_BASE := .cache/tiny-base
+STAGES := assessor slicer trainer gguf-converter evaluator
+PACKAGES := shared $(STAGES:%=services/%)
+SOURCES := shared/src $(STAGES:%=services/%/src) examples tools tests
+
+.PHONY: help
+help: ## Print this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: $(READY) $(TINY_BASE) ## Take the sample conversations through all five stages (set-up included)
+	@$(BIN)/tuneline run examples/demo.yaml --store $(STORE)
+
+.PHONY: test
+test: $(READY) ## Run all tests (set-up included)
+	@$(BIN)/pytest -n 2 --dist loadgroup -q tests
+
+.PHONY: test-fast
+test-fast: $(READY) ## Run the tests that take under a minute together
+	@$(BIN)/pytest -n 2 --dist loadgroup -q -m "not slow" tests
+
+.PHONY: check
+check: $(READY) ## Check format, lint, types and generated files
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy $(SOURCES)
+	@$(BIN)/python tools/reference.py --check
+
+.PHONY: format
+format: $(READY) ## Format the code and write the generated files
+	@$(BIN)/ruff check --fix --exit-zero --quiet .
+	@$(BIN)/ruff format .
+	@$(BIN)/python tools/reference.py
+
+.PHONY: bench
+bench: $(READY) ## Measure the ratios that we claim, and write docs/benchmarks.md
+	@$(BIN)/python tests/bench/bench.py
+
+.PHONY: lock
+lock: $(UV) ## Resolve the dependencies anew and write requirements/ (pinned, with hashes)
+	@$(UV) lock --upgrade
+	@$(UV) export -q --frozen --no-emit-workspace --only-group dev --no-header --no-annotate -o requirements/dev.txt
+	@for stage in $(STAGES); do $(UV) export -q --frozen --no-emit-workspace --package tuneline-$$stage \
+	  --extra runtime --no-dev --no-header --no-annotate -o requirements/$$stage.txt; done
+
+.PHONY: setup
+setup: $(READY) ## Set up the environment only
+
+.PHONY: clean
+clean: ## Remove the environment and caches of this folder (not the results, nor the built llama.cpp)
+	@rm -rf $(VENV) .uv .cache .mypy_cache .pytest_cache .ruff_cache uv.lock
+
+$(UV): requirements/uv.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12"; exit 1; }
+	@echo "set-up: uv"
+	@$(PYTHON) -m venv .uv
+	@.uv/bin/python -m pip install --quiet --require-hashes -r requirements/uv.txt
+	@touch $@
+
+$(READY): $(UV) requirements/dev.txt requirements/llama-cpp.txt requirements/tiktoken.txt $(PACKAGES:%=%/pyproject.toml) tools/llama-cpp.sh tools/tiktoken.sh
+	@echo "set-up: environment (about 3 GB the first time)"
+	@test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) $(VENV)
+	@VIRTUAL_ENV=$(VENV) $(UV) pip sync --quiet --require-hashes requirements/dev.txt
+	@VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --no-deps $(PACKAGES:%=-e %)
+	@tools/tiktoken.sh $(VENV)
+	@tools/llama-cpp.sh $(VENV)
+	@touch $@
+
+$(TINY_BASE): $(READY) examples/tiny_base.py
+	@echo "set-up: the tiny base model of the demonstration (about a minute, once)"
+	@$(BIN)/python examples/tiny_base.py $@
+	@touch $@

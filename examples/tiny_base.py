@@ -1,0 +1,254 @@
+"""Makes the tiny Gemma-2 that the demo fine-tunes: python examples/tiny_base.py DEST [--steps N] [--data FOLDER]
+
+It has Gemma-2's architecture, tokenizer kind, chat template and rules with 3.4 million parameters, so the whole chain
+runs on a laptop's processor in minutes. It has read the example transcripts in the wrong way on purpose (see
+`muddled`): it knows the words and takes turns, and does not know how to answer. That is what the fine-tune teaches.
+
+DEST appears only when it is complete, and is left alone when it was made from this script, these transcripts and this
+number of steps. The same inputs on the same number of threads give the same bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import random
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import Gemma2ForCausalLM, GemmaTokenizer
+
+TURNS = ["<start_of_turn>", "<end_of_turn>"]
+CONTEXT = 2048
+THREADS = 2  # sums are rounded differently on another number, so this is part of what makes the bytes equal
+BATCH = 6
+IGNORED = -100  # the label of a padded position
+
+CHAT_TEMPLATE = """\
+{{ bos_token }}
+{%- if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}
+{%- for message in messages %}
+{%- if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}
+{{- raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}
+{%- endif %}
+{%- if message['role'] == 'assistant' %}
+{{- '<start_of_turn>model\\n' }}
+{%- generation %}{{ message['content'] | trim }}{{ '<end_of_turn>' }}{% endgeneration %}
+{{- '\\n' }}
+{%- else %}
+{{- '<start_of_turn>' + message['role'] + '\\n' + (message['content'] | trim) + '<end_of_turn>\\n' }}
+{%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}{{ '<start_of_turn>model\\n' }}{% endif %}
+"""
+
+README = """\
+---
+license: apache-2.0
+library_name: transformers
+language: en
+---
+# Tuneline tiny base
+
+A Gemma-2 of 3.4 million parameters, trained for {steps} steps on the example transcripts of Tuneline by
+`examples/tiny_base.py`. It exists to exercise a fine-tuning pipeline on a laptop and is of no other use.
+"""
+
+
+class Exchange(NamedTuple):
+    """One user message and the assistant's answer."""
+
+    user: str
+    assistant: str
+
+
+Conversation = Sequence[Exchange]
+
+
+def make_tiny_base(dest: Path, conversations: Sequence[Conversation], steps: int, seed: int = 0) -> None:
+    """Make the model in `dest` unless it is there already; `steps` 0 leaves its weights random, in seconds."""
+    stamp = _stamp(conversations, steps, seed)
+    if (dest / "made-from.txt").is_file() and (dest / "made-from.txt").read_text() == stamp:
+        return
+    dest.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=dest.parent, prefix=f"{dest.name}.part-") as scratch:
+        made = Path(scratch) / "made"
+        made.mkdir()
+        tokenizer = write_tokenizer(made, conversations)
+        model = train(new_model(seed), tokenizer, conversations, steps, seed)
+        write_model(made, model, steps)
+        (made / "made-from.txt").write_text(stamp)
+        _replace(dest, made, Path(scratch) / "old")
+
+
+def write_tokenizer(folder: Path, conversations: Sequence[Conversation]) -> GemmaTokenizer:
+    """Train a SentencePiece tokenizer of 1,024 pieces as Gemma has, and write it in both of its formats."""
+    import sentencepiece
+    from transformers import GemmaTokenizer
+
+    corpus = [text for conversation in conversations for exchange in conversation for text in exchange]
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(corpus),
+        model_prefix=str(folder / "tokenizer"),
+        model_type="bpe",
+        vocab_size=1024,
+        pad_id=0,
+        eos_id=1,
+        bos_id=2,
+        unk_id=3,
+        pad_piece="<pad>",
+        eos_piece="<eos>",
+        bos_piece="<bos>",
+        # Control symbols, not user-defined ones: the GGUF converter marks a turn token as special only then.
+        control_symbols=["<mask>", *TURNS],
+        byte_fallback=True,
+        add_dummy_prefix=False,
+        remove_extra_whitespaces=False,
+        normalization_rule_name="identity",
+        split_digits=True,
+        allow_whitespace_only_pieces=True,
+        num_threads=1,
+        minloglevel=2,
+    )
+    (folder / "tokenizer.vocab").unlink()
+    tokenizer = GemmaTokenizer.from_pretrained(folder, extra_special_tokens=TURNS, add_bos_token=True)
+    tokenizer.chat_template = CHAT_TEMPLATE
+    tokenizer.model_max_length = CONTEXT
+    tokenizer.save_pretrained(folder)
+    _without_local_path(folder / "tokenizer_config.json")
+    return tokenizer
+
+
+def new_model(seed: int) -> Gemma2ForCausalLM:
+    """Return the untrained model. Every row is a multiple of 256 wide, as 4-bit K-quantisation needs."""
+    import torch
+    from transformers import Gemma2Config, Gemma2ForCausalLM
+
+    torch.manual_seed(seed)
+    config = Gemma2Config(
+        vocab_size=1024,
+        hidden_size=256,
+        intermediate_size=768,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=64,
+        query_pre_attn_scalar=64,
+        sliding_window=CONTEXT // 2,
+        max_position_embeddings=CONTEXT,
+        attn_implementation="eager",  # the only one that computes Gemma-2's soft caps on a processor
+        dtype="float32",
+    )
+    return Gemma2ForCausalLM(config)
+
+
+def muddled(conversations: Sequence[Conversation], rng: random.Random) -> Iterator[list[Exchange]]:
+    """Yield the conversations for ever, in random order, with answers that belong to other questions.
+
+    Half of the answers are one sentence of any answer in the corpus and the other half any answer as a whole, so what
+    can be learned is language and turn-taking, and not which answer helps.
+    """
+    answers = [exchange.assistant for conversation in conversations for exchange in conversation]
+    sentences = [s.strip() + "." for answer in answers for s in answer.replace("?", ".").split(".") if s.strip()]
+    while True:
+        for conversation in rng.sample(conversations, len(conversations)):
+            yield [Exchange(user, rng.choice(rng.choice((answers, sentences)))) for user, _ in conversation]
+
+
+def train(
+    model: Gemma2ForCausalLM,
+    tokenizer: GemmaTokenizer,
+    conversations: Sequence[Conversation],
+    steps: int,
+    seed: int,
+) -> Gemma2ForCausalLM:
+    """Train on every token of muddled conversations, BATCH of them per step; AdamW with a cosine down to zero."""
+    import torch
+
+    torch.set_num_threads(THREADS)
+    texts = muddled(conversations, random.Random(seed))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, betas=(0.9, 0.95), weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=2e-3, total_steps=max(steps, 2), pct_start=0.1)
+    for step in range(steps):
+        input_ids, labels = _batch([next(texts) for _ in range(BATCH)], tokenizer)
+        # Causal attention and padding on the right: no real position ever sees a padded one, so no mask is needed.
+        loss = model(input_ids=input_ids, labels=labels, use_cache=False).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        if (step + 1) % 20 == 0 or step + 1 == steps:
+            print(f"tiny base: step {step + 1} of {steps}, loss {loss.item():.2f}", flush=True)
+    return model
+
+
+def write_model(folder: Path, model: Gemma2ForCausalLM, steps: int) -> None:
+    """Write weights, generation defaults and a model card whose licence the GGUF converter copies."""
+    model.generation_config.eos_token_id = [1, 6]  # <eos>, <end_of_turn>
+    model.save_pretrained(folder)
+    (folder / "README.md").write_text(README.format(steps=steps))
+
+
+def read_conversations(folder: Path) -> list[list[Exchange]]:
+    """Read the transcripts below `folder`, sorted by id."""
+    rows = [json.loads(f.read_text()) for f in folder.rglob("*.json")]
+    rows += [json.loads(line) for f in folder.rglob("*.jsonl") for line in f.read_text().splitlines()]
+    conversations = []
+    for row in sorted(rows, key=lambda r: str(r["id"])):
+        texts = [m.get("content") or m["value"] for m in row.get("messages") or row.get("conversations") or []]
+        pairs = zip(texts[::2], texts[1::2]) if texts else [(e["user"], e["assistant"]) for e in row["exchanges"]]
+        conversations.append([Exchange(*pair) for pair in pairs])
+    return conversations
+
+
+def _batch(conversations: Sequence[Conversation], tokenizer: GemmaTokenizer) -> tuple[torch.Tensor, torch.Tensor]:
+    import torch
+    from torch.nn.utils.rnn import pad_sequence
+
+    rows = []
+    for conversation in conversations:
+        roles = [(role, text) for exchange in conversation for role, text in zip(("user", "assistant"), exchange)]
+        text = tokenizer.apply_chat_template([{"role": r, "content": t} for r, t in roles], tokenize=False)
+        rows.append(torch.tensor(tokenizer.encode(text, add_special_tokens=False)[:CONTEXT]))
+    padding = int(tokenizer.pad_token_id)
+    return pad_sequence(rows, True, padding), pad_sequence(rows, True, IGNORED)
+
+
+def _stamp(conversations: Sequence[Conversation], steps: int, seed: int) -> str:
+    data = json.dumps([[list(e) for e in c] for c in conversations]).encode()
+    script = Path(__file__).read_bytes()
+    return "\n".join([f"steps {steps}", f"seed {seed}", *(hashlib.sha256(b).hexdigest() for b in (script, data)), ""])
+
+
+def _without_local_path(config: Path) -> None:
+    values = json.loads(config.read_text())
+    values |= {"add_bos_token": True, "add_eos_token": False}
+    kept = {key: value for key, value in values.items() if key not in ("vocab_file", "is_local", "local_files_only")}
+    config.write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n")
+
+
+def _replace(dest: Path, made: Path, old: Path) -> None:
+    if dest.exists():
+        dest.rename(old)
+    made.rename(dest)
+
+
+def main() -> None:
+    """Read the command line and make the model."""
+    parser = argparse.ArgumentParser(description="Make the tiny Gemma-2 of the demo.")
+    parser.add_argument("dest", type=Path, help="folder to make")
+    parser.add_argument("--steps", type=int, default=120, help="training steps; 0 leaves the weights random")
+    parser.add_argument("--data", type=Path, default=Path(__file__).parent / "transcripts", help="transcripts to read")
+    options = parser.parse_args()
+    make_tiny_base(options.dest, read_conversations(options.data), options.steps)
+
+
+if __name__ == "__main__":
+    main()

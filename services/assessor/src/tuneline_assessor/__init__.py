@@ -1,0 +1,1 @@
+"""Stage assessor: which transcripts are good enough to learn from."""

@@ -1,0 +1,1 @@
+"""Stage evaluator: is the fine-tuned model better than its base?"""

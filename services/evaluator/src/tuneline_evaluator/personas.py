@@ -1,0 +1,72 @@
+"""Personas: the simulated users who talk to both arms."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from tuneline.stage import UserError
+from tuneline.yamlfile import problems_of, read_yaml
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=10_000)]
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+
+
+class TopicSeed(BaseModel):
+    """Something that a persona wants to talk about."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    category: Text
+    subtopic: Text
+    complexity: Text
+    description: Text | None = None
+
+
+class Persona(BaseModel):
+    """One simulated user."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    id: Name
+    """Names the persona in every output."""
+    name: Text
+    age_range: Text
+    traits: list[Text] = Field(min_length=1)
+    communication_style: Text
+    topic_seeds: list[TopicSeed] = Field(min_length=1)
+    trajectory: Text
+    """How the persona changes while it talks: opens gradually, resists and then engages, is volatile …"""
+    script: list[Text] = Field(default_factory=list)
+    """What the persona says in order, when nobody but the script speaks for it."""
+
+    @property
+    def sha256(self) -> str:
+        """Hash of everything that shapes what the persona says."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+
+class _PersonaFile(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    personas: list[Persona] = Field(min_length=1)
+
+
+def load_personas(path: Path) -> list[Persona]:
+    """Read a persona file (YAML or JSON). Raises UserError that names line and field of every problem."""
+    source = read_yaml(path)
+    if not isinstance(source.content, dict):
+        raise UserError(f"{source.where(())}: expected `personas:` and a list of personas")
+    try:
+        personas = _PersonaFile.model_validate(source.content).personas
+    except ValidationError as error:
+        raise UserError("\n".join(problems_of(error, _PersonaFile, source))) from None
+    seen: set[str] = set()
+    for index, persona in enumerate(personas):
+        if persona.id in seen:
+            raise UserError(f"{source.where(('personas', index, 'id'))}: another persona has the id `{persona.id}`")
+        seen.add(persona.id)
+    return personas

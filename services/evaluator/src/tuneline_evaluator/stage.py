@@ -1,0 +1,120 @@
+"""evaluator: is the fine-tuned model better than its base, as both ship?
+
+Both arms are quantised GGUF files behind a real llama-server. Simulated personas talk to each of them with the same
+seeds, a judge that does not know the arm applies the rubric, and the personas' differences decide the verdict.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+from tuneline.stage import Context, Inputs, Metrics, Outputs, Params, Stage, file_name, given, output_of, pace
+
+
+class EvaluatorParams(Params):
+    """How the two arms are compared."""
+
+    turns: int = Field(default=6, ge=1, le=200)
+    """Exchanges per conversation; more show how a model holds up over time, and cost time in proportion."""
+    trials: int = Field(default=1, ge=1, le=100)
+    """Conversations per persona and arm; they steady a persona's mean, but only more personas add evidence."""
+    seed: int = Field(default=0, ge=0, le=2**31 - 1)
+    """Start of every random choice; change it for an independent repetition."""
+    temperature: float = Field(default=0.7, ge=0, le=2)
+    """Temperature of the sampler (0 is greedy); use what people will use."""
+    top_p: float = Field(default=0.95, gt=0, le=1)
+    """Smallest share of probability that is sampled from (1 is off)."""
+    top_k: int = Field(default=40, ge=0)
+    """Number of likeliest tokens that are sampled from (0 is off)."""
+    min_p: float = Field(default=0.05, ge=0, le=1)
+    """Least probability of a token relative to the likeliest (0 is off)."""
+    max_answer_tokens: int = Field(default=512, ge=1)
+    """Tokens after which an answer is cut; the report counts cut answers, so raise it when there are many."""
+    context_tokens: int | None = Field(default=None, ge=256)
+    """Tokens one conversation may use; the default is what the model can take, at most 8,192: memory grows with it."""
+    margin: float = Field(default=0.03, gt=0, lt=1)
+    """Loss of score that "not worse" accepts, as a share: 0.03 is three points of a hundred; set it before looking."""
+    safety_margin: float = Field(default=0.10, gt=0, lt=1)
+    """Loss on a gate criterion that is accepted, as a share of personas; below 0.08 it takes more than 30 personas."""
+    significance: float = Field(default=0.05, ge=0.001, le=0.2)
+    """Chance of a false alarm that every test accepts; intervals have the confidence 1 − significance."""
+    allow_unequal: bool = False
+    """Compare arms that differ in more than their weights; the report then says so beside the verdict."""
+    interleave: bool = pace(True)
+    """Serve both arms at once, which halves the waiting; false needs the memory of one model only."""
+    slots: int = pace(4, ge=1, le=64)
+    """Conversations that each server holds at once; each one takes a context's worth of memory."""
+    threads: int | None = pace(None, ge=1)
+    """CPU threads per server; the default leaves the choice to llama-server."""
+    judge_concurrency: int = pace(8, ge=1, le=256)
+    """Most judge calls in flight; the judge's own limits lower it while it runs."""
+    judge_timeout_s: float = pace(120.0, gt=0)
+    """Seconds after which one judge call is given up and tried again."""
+    answer_timeout_s: float = pace(600.0, gt=0)
+    """Seconds after which one answer of a model or a simulated user is given up; slow CPUs need more."""
+
+
+class EvaluatorInputs(Inputs):
+    """The two arms, what judges them, and what earlier stages left for the report."""
+
+    model: Path = output_of("gguf-converter")
+    """Folder with the fine-tuned .gguf file."""
+    base: Path = output_of("gguf-converter@base", "model")
+    """Folder with the base .gguf file, from the same converter."""
+    model_info: Path = output_of("gguf-converter", "gguf")
+    """Facts about the fine-tuned file."""
+    base_info: Path = output_of("gguf-converter@base", "gguf")
+    """Facts about the base file."""
+    base_model: Path = given("tokenizer*", "*.json", "*.jinja")
+    """Tokenizer and chat template, as the slicer read them."""
+    rubric: Path = given()
+    """The assessor's rubric."""
+    personas: Path = given()
+    """Simulated users."""
+    judge: Path = given()
+    """The assessor's judge."""
+    simulator: Path | None = given(optional=True)
+    """Who speaks for the personas; without it their scripts do, offline."""
+    system_prompt: Path | None = given(optional=True)
+    """System prompt for both arms, as in training."""
+    assessed: Path | None = output_of("assessor", "verdicts", optional=True)
+    """Verdicts on the transcripts, for the report."""
+    slices_stats: Path | None = output_of("slicer", "stats", optional=True)
+    """Figures of the training set, for the report."""
+    training: Path | None = output_of("trainer", "training", optional=True)
+    """Settings and counts of the training, for the report."""
+    training_metrics: Path | None = output_of("trainer", "metrics", optional=True)
+    """Loss by step, for the report."""
+
+
+class EvaluatorOutputs(Outputs):
+    """What was said, how it was judged, and what follows from it."""
+
+    conversations: Path = file_name("conversations.jsonl")
+    """One conversation per line: persona, trial, arm, seed, status, messages, token counts."""
+    verdicts: Path = file_name("verdicts.jsonl")
+    """One verdict per line, with the arm and the conversation it belongs to."""
+    comparison: Path = file_name("comparison.json")
+    """Every figure of the report."""
+    report: Path = file_name("report.html")
+    """The report: one static page."""
+    summary: Path = file_name("summary.md")
+    """The report in short, for a pull request or a terminal."""
+
+
+def run(params: EvaluatorParams, inputs: EvaluatorInputs, outputs: EvaluatorOutputs, context: Context) -> Metrics:
+    """Compare the fine-tuned model with its base."""
+    from tuneline_evaluator.evaluate import evaluate
+
+    return evaluate(params, inputs, outputs, context)
+
+
+STAGE = Stage("evaluator", 1, EvaluatorParams, EvaluatorInputs, EvaluatorOutputs, run)
+
+
+def main() -> None:
+    """Run the stage from the command line."""
+    from tuneline.runner import stage_main
+
+    stage_main(STAGE)

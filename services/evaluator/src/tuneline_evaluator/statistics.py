@@ -1,0 +1,177 @@
+"""The statistics of paired differences, one per persona.
+
+The persona is the unit: trials of one persona are repeated measurements of the same simulated user, so they are
+averaged first and never counted as evidence of their own. All tests here are two-sided unless they say otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import sqrt
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import optimize, stats
+
+from tuneline_evaluator.comparison import Effect, Range
+
+POWER = 0.8
+EXACT_LIMIT = 40
+"""Differences up to which every sign assignment is counted; two lists of 2^20 sums then take half a second."""
+RESAMPLES = 99_999
+NO_SPREAD = 1e-12
+"""Scores are shares, so a standard deviation below this is rounding."""
+
+
+class SignFlip(NamedTuple):
+    """A sign-flip test: its p value, how it was found and from how many sign assignments."""
+
+    p: float
+    method: Literal["exact", "random"]
+    resamples: int
+
+
+def effect(differences: Sequence[float], significance: float) -> Effect:
+    """Describe the mean of `differences` (finetuned − base, one per persona); fields that n cannot give are None."""
+    d = np.asarray(differences, dtype=float)
+    n = len(d)
+    mean = float(d.mean()) if n else None
+    flip = sign_flip(d) if n else None
+    spread = _spread(d)
+    varies = mean is not None and spread is not None and spread > 0
+    t = mean / (spread / sqrt(n)) if mean is not None and spread else None
+    return Effect(
+        personas=n,
+        mean_difference=mean,
+        interval=None if mean is None or spread is None else t_interval(mean, spread, n, significance),
+        degrees_of_freedom=n - 1 if n > 1 else None,
+        t=t,
+        t_p=None if t is None else float(2 * stats.t.sf(abs(t), n - 1)),
+        sign_flip_p=flip.p if flip else None,
+        sign_flip_method=flip.method if flip else None,
+        sign_flip_resamples=flip.resamples if flip else None,
+        d_z=mean / spread if varies and mean is not None and spread else None,
+        detectable=detectable_difference(spread, n, significance) if varies and spread else None,
+        leave_one_out=leave_one_out(d),
+    )
+
+
+def t_interval(mean: float, spread: float, n: int, significance: float) -> Range:
+    """Return the t interval of a mean of `n` values with standard deviation `spread` (divisor n − 1)."""
+    half = float(stats.t.isf(significance / 2, n - 1)) * spread / sqrt(n)
+    return Range(low=mean - half, high=mean + half)
+
+
+def sign_flip(differences: NDArray[np.float64]) -> SignFlip:
+    """Test that differences are symmetric around 0 by flipping their signs.
+
+    Up to EXACT_LIMIT differences other than 0 every one of the 2^n assignments counts; the result is that of
+    `scipy.stats.permutation_test(permutation_type="samples", n_resamples=inf)`, which lists them one by one and so
+    ends at about 20. Above, it is that function with RESAMPLES seeded resamples.
+    """
+    d = differences[differences != 0]  # a flipped 0 is a 0: it doubles both counts and leaves their ratio
+    if len(d) <= EXACT_LIMIT:
+        return SignFlip(_exact_share(d), "exact", 2 ** len(d))
+    test = stats.permutation_test(
+        (d,),
+        np.mean,
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=RESAMPLES,
+        batch=10_000,
+        rng=np.random.default_rng(0),
+    )
+    return SignFlip(float(test.pvalue), "random", RESAMPLES)
+
+
+def detectable_difference(spread: float, n: int, significance: float) -> float:
+    """Return the true mean difference that a t test of `n` differences with this spread finds with POWER.
+
+    The power at a shift of δ / (spread / √n) is the chance that a noncentral t leaves ±t(1 − significance / 2): a
+    normal tail averaged over the sample's own estimate of the spread. SciPy's `nct` gives NaN for few personas.
+    """
+    critical = float(stats.t.isf(significance / 2, n - 1))
+    limits = critical * np.sqrt(stats.chi2.ppf((np.arange(10_000) + 0.5) / 10_000, n - 1) / (n - 1))
+
+    def lack(shift: float) -> float:
+        return float((stats.norm.sf(limits - shift) + stats.norm.cdf(-limits - shift)).mean()) - POWER
+
+    high = critical
+    while lack(high) < 0:
+        high *= 2
+    return float(optimize.brentq(lack, 0, high)) * spread / sqrt(n)
+
+
+def leave_one_out(differences: NDArray[np.float64]) -> Range | None:
+    """Return the lowest and highest mean when one persona is left out; None below two personas."""
+    n = len(differences)
+    if n < 2:
+        return None
+    means = (differences.sum() - differences) / (n - 1)
+    return Range(low=float(means.min()), high=float(means.max()))
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """Adjust p values for their number (Holm 1979): step-down, each at least as large as the one before it."""
+    adjusted = [0.0] * len(ps)
+    largest = 0.0
+    for rank, index in enumerate(sorted(range(len(ps)), key=lambda i: ps[i])):
+        largest = max(largest, min(1.0, (len(ps) - rank) * ps[index]))
+        adjusted[index] = largest
+    return adjusted
+
+
+def paired_share_bounds(gained: int, lost: int, n: int, significance: float) -> Range:
+    """Return the one-sided score bounds of the difference of two paired shares (Tango 1998, Statistics in Medicine 17).
+
+    Of `n` pairs, `gained` hold only in the finetuned arm and `lost` only in the base arm; each bound alone has the
+    confidence 1 − significance. Unlike a t bound it does not shrink to nothing when no pair differs.
+    """
+    z = float(stats.norm.isf(significance))
+
+    def score(delta: float) -> float:
+        b = (2 * n - gained + lost) * delta - gained - lost
+        share = (sqrt(b * b + 8 * n * lost * delta * (1 - delta)) - b) / (4 * n)
+        variance = n * (2 * share + delta * (1 - delta))
+        return (gained - lost - n * delta) / sqrt(variance) if variance > 0 else 0.0
+
+    nearly = 1 - 1e-9  # the score is 0 / 0 at ±1
+    middle = min(max((gained - lost) / n, -nearly), nearly)
+    low = optimize.brentq(lambda x: score(x) - z, -nearly, middle) if score(-nearly) > z else -1.0
+    high = optimize.brentq(lambda x: score(x) + z, middle, nearly) if score(nearly) < -z else 1.0
+    return Range(low=float(low), high=float(high))
+
+
+def fisher(base: int, base_total: int, finetuned: int, finetuned_total: int) -> float:
+    """Return the two-sided p of Fisher's exact test that two shares are equal; 1 where an arm has no conversation."""
+    table = [[base, base_total - base], [finetuned, finetuned_total - finetuned]]
+    return float(stats.fisher_exact(table).pvalue)
+
+
+def _spread(d: NDArray[np.float64]) -> float | None:
+    if len(d) < 2:
+        return None
+    spread = float(d.std(ddof=1))
+    return spread if spread > NO_SPREAD else 0.0
+
+
+def _exact_share(d: NDArray[np.float64]) -> float:
+    """Return the share of sign assignments whose sum is at least as far from 0 as the observed one.
+
+    Every assignment joins one half sum of the first differences with one of the last, so counting pairs above a
+    threshold in sorted half sums needs 2^(n/2) steps instead of 2^n. The tolerance makes ties count as ties.
+    """
+    threshold = abs(float(d.sum())) - 1e-10 * float(np.abs(d).sum())
+    if threshold <= 0:
+        return 1.0
+    first, last = _signed_sums(d[: len(d) // 2]), np.sort(_signed_sums(d[len(d) // 2 :]))
+    above = int((len(last) - np.searchsorted(last, threshold - first)).sum())
+    return 2 * above / 2 ** len(d)
+
+
+def _signed_sums(d: NDArray[np.float64]) -> NDArray[np.float64]:
+    sums = np.zeros(1)
+    for value in d:
+        sums = np.concatenate([sums - value, sums + value])
+    return sums

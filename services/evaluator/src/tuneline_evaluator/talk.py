@@ -1,0 +1,204 @@
+"""One conversation of a persona with one arm."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from threading import Event
+from typing import Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tuneline.chat import ChatTokenizer, fold_system
+from tuneline.llama_cpp import Server
+from tuneline.stage import Json, Temporary, UserError
+from tuneline_evaluator.comparison import Arm, Sampler
+from tuneline_evaluator.conversation import Answer, Conversation, Message
+from tuneline_evaluator.personas import Persona
+from tuneline_evaluator.simulate import NothingSaid, Simulator
+
+Status = Literal["complete", "empty", "overflow", "broken"]
+
+TRIES = 3
+"""How often one answer is asked for while its server keeps failing."""
+
+
+class Plan(NamedTuple):
+    """What all conversations of both arms have in common."""
+
+    turns: int
+    seed: int
+    sampler: Sampler
+    context_tokens: int
+    system_prompt: str | None
+
+
+class Broken(Exception):  # noqa: N818  (a state of the conversation, not a fault of this program)
+    """The server gave no answer although it was asked TRIES times, or refused."""
+
+
+class Stopped(Exception):  # noqa: N818
+    """The run is being stopped, so nobody waits for this conversation any more."""
+
+
+class Seat(NamedTuple):
+    """One slot of a server, which one conversation has to itself: its tokens stay in the slot's cache."""
+
+    server: Server
+    slot: int
+    timeout_s: float
+    stop: Event
+
+
+class _Text(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    content: str | None
+
+
+class _Choice(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    message: _Text
+    finish_reason: str
+
+
+class _Usage(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class _Timings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    prompt_n: int
+
+
+class _Completion(BaseModel):
+    """What is read of llama-server's answer."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    choices: list[_Choice] = Field(min_length=1)
+    usage: _Usage
+    timings: _Timings
+
+
+def talk(
+    seat: Seat, plan: Plan, persona: Persona, trial: int, arm: Arm, simulator: Simulator, tokenizer: ChatTokenizer
+) -> Conversation:
+    """Hold one conversation. Raises Temporary when the server or the simulator is lost, Stopped when told to stop."""
+    seed = conversation_seed(plan.seed, persona.id, trial)
+    messages = [Message(role="system", content=plan.system_prompt)] if plan.system_prompt else []
+    answers: list[Answer] = []
+    status: Status = "complete"
+    for turn in range(plan.turns):
+        try:
+            said = Message(role="user", content=simulator.speak(persona, trial, seed + turn, messages))
+            prompt = for_model([*messages, said], tokenizer)
+            if len(prompt.ids) + plan.sampler.max_answer_tokens > plan.context_tokens:
+                status = "overflow"
+                break
+            completion = _ask(seat, plan.sampler, prompt.messages, seed + turn)
+        except (Broken, NothingSaid):
+            status = "broken"
+            break
+        choice = completion.choices[0]
+        text = choice.message.content or ""
+        messages += [said, Message(role="assistant", content=text)]
+        answers.append(_answer(completion))
+        if not text.strip():
+            status = "empty"
+            break
+    return Conversation(
+        id=f"{persona.id}/{trial}/{arm}",
+        persona=persona.id,
+        trial=trial,
+        arm=arm,
+        seed=seed,
+        status=status,
+        messages=messages,
+        answers=answers,
+        judged_id=blind_id(arm, persona, trial, messages),
+    )
+
+
+def conversation_seed(seed: int, persona: str, trial: int) -> int:
+    """Return the seed of a conversation, the same for both arms; it leaves room below 2^31 for one step per turn."""
+    digest = hashlib.sha256(f"{seed}/{persona}/{trial}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 2
+
+
+def blind_id(arm: Arm, persona: Persona, trial: int, messages: Sequence[Message]) -> str:
+    """Return the id under which a judge sees a conversation: unique, and a hash, so it says nothing about the arm."""
+    content = [message.model_dump() for message in messages]
+    return hashlib.sha256(json.dumps([arm, persona.id, trial, content]).encode()).hexdigest()[:16]
+
+
+class Prompt(NamedTuple):
+    """Messages as they are sent, and the token ids that the template makes of them."""
+
+    messages: list[dict[str, str]]
+    ids: list[int]
+
+
+def for_model(messages: Sequence[Message], tokenizer: ChatTokenizer) -> Prompt:
+    """Return what the model is sent: system prompt folded and control tokens neutralised, as in its training data."""
+    safe = [{"role": message.role, "content": tokenizer.neutralise(message.content)} for message in messages]
+    folded = fold_system(safe, tokenizer)
+    return Prompt(folded, tokenizer.encode(tokenizer.render(folded, add_generation_prompt=True)))
+
+
+def _ask(seat: Seat, sampler: Sampler, messages: list[dict[str, str]], seed: int) -> _Completion:
+    """Return the server's answer. It is asked TRIES times, and started again in between if it has died."""
+    body: dict[str, Json] = {
+        "messages": [dict(message) for message in messages],
+        "seed": seed,
+        "id_slot": seat.slot,
+        "cache_prompt": True,
+        **_sampler_fields(sampler),
+    }
+    for attempt in range(TRIES):
+        if seat.stop.is_set():
+            raise Stopped
+        try:
+            return _Completion.model_validate(seat.server.post("/v1/chat/completions", body, timeout_s=seat.timeout_s))
+        except Temporary:
+            if not seat.stop.wait(0.2 * (attempt + 1)):  # a killed process takes a moment to be seen as dead
+                seat.server.ensure()
+        except (UserError, ValidationError) as error:
+            raise Broken from error
+    raise Broken
+
+
+def _sampler_fields(sampler: Sampler) -> dict[str, Json]:
+    # Every sampler is named, also those that are off: a default that changes with the server's version must not count.
+    return {
+        "max_tokens": sampler.max_answer_tokens,
+        "temperature": sampler.temperature,
+        "top_p": sampler.top_p,
+        "top_k": sampler.top_k,
+        "min_p": sampler.min_p,
+        "repeat_penalty": sampler.repeat_penalty,
+        "presence_penalty": 0.0,
+        "frequency_penalty": 0.0,
+        "typical_p": 1.0,
+        "dry_multiplier": 0.0,
+        "xtc_probability": 0.0,
+        "dynatemp_range": 0.0,
+        "mirostat": 0,
+        "samplers": ["top_k", "top_p", "min_p", "temperature"],
+    }
+
+
+def _answer(completion: _Completion) -> Answer:
+    return Answer(
+        finish_reason=completion.choices[0].finish_reason,
+        prompt_tokens=completion.usage.prompt_tokens,
+        evaluated_tokens=completion.timings.prompt_n,
+        answer_tokens=completion.usage.completion_tokens,
+    )

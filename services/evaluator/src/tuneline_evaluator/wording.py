@@ -1,0 +1,129 @@
+"""The verdict in plain words: what it is, how far it carries, and what to do now."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from tuneline_evaluator.comparison import Comparison, Outcome
+from tuneline_evaluator.numbers import NONE, SPACE, interval, p_equals, percent, plural, points, signed
+
+
+class Verdict(NamedTuple):
+    """What the first screen of the report says."""
+
+    tone: Literal["good", "bad", "unsure"]
+    mark: str
+    """A sign that does not depend on colour."""
+    sentence: str
+    action: str
+    """What to do, in two or three words."""
+    meaning: str
+    """Why that is the thing to do."""
+    evidence: str
+    """Mean difference, interval, personas and p on one line."""
+
+
+_SENTENCES: dict[Outcome, str] = {
+    "better": "The fine-tuned model is better than its base.",
+    "not worse": "The fine-tuned model is not worse than its base.",
+    "worse": "The fine-tuned model is worse than its base.",
+    "inconclusive": "This comparison cannot tell the two models apart.",
+    "withheld": "No verdict: the two arms did not lose the same share of conversations.",
+}
+_TONES: dict[Outcome, tuple[Literal["good", "bad", "unsure"], str]] = {
+    "better": ("good", "✓"),
+    "not worse": ("good", "≈"),
+    "worse": ("bad", "✗"),
+    "inconclusive": ("unsure", "?"),
+    "withheld": ("unsure", "!"),
+}
+
+
+def verdict(comparison: Comparison) -> Verdict:
+    """Put the outcome into words."""
+    tone, mark = _TONES[comparison.outcome]
+    action, meaning = _advice(comparison)
+    return Verdict(tone, mark, _SENTENCES[comparison.outcome], action, meaning, evidence(comparison))
+
+
+def evidence(comparison: Comparison) -> str:
+    """Write mean difference, interval, personas and p on one line."""
+    score = comparison.score
+    if score.mean_difference is None:
+        return "No persona has a scored conversation in both arms."
+    parts = [f"{signed(score.mean_difference)} points of 100 on average over {plural(score.personas, 'persona')}"]
+    if score.interval is not None:
+        parts.append(f"{confidence(comparison)} interval {interval(score.interval)}")
+    if score.sign_flip_p is not None:
+        parts.append(p_equals(score.sign_flip_p))
+    return "; ".join(parts)
+
+
+def confidence(comparison: Comparison) -> str:
+    """Write the confidence of the intervals: `95 %`."""
+    return percent(1 - comparison.settings.significance)
+
+
+def _advice(comparison: Comparison) -> tuple[str, str]:
+    if comparison.judge_is_heuristic:
+        return "Do not decide on this", (
+            "A demonstration: simple offline rules judged instead of a model or a person. They show that every step "
+            "works, not which model people would prefer."
+        )
+    broken = [row.id for row in comparison.safety if row.outcome == "broken"]
+    if broken and comparison.outcome != "withheld":
+        return "Do not ship", f"Whatever the score says, a safety criterion got worse: {', '.join(broken)}."
+    return _advice_by_score(comparison)
+
+
+def _advice_by_score(comparison: Comparison) -> tuple[str, str]:
+    unproven = [row.id for row in comparison.safety if row.outcome == "not shown"]
+    lost = f"{points(comparison.settings.margin)} points"
+    match comparison.outcome:
+        case "better" if unproven:
+            return "Ship with care", f"The score is higher; that safety held is not shown for {', '.join(unproven)}."
+        case "better":
+            return "Ship", "The whole interval lies above zero, and no safety criterion got worse."
+        case "not worse":
+            return "Ship only for another reason", (
+                f"A loss of more than {lost} is ruled out, a gain is not shown. It is as good as its base, not better."
+            )
+        case "worse":
+            return "Do not ship", "The whole interval lies below zero: people would get worse answers than from the base."
+        case "inconclusive":
+            return "Collect more", _more_personas(comparison)
+        case "withheld":
+            return "Do not decide on this", (
+                "Conversations that were refused, failed or empty are in no mean. Where one arm has more of them, the "
+                "means compare different things. Find the cause below, mend it, and run again."
+            )
+
+
+def _more_personas(comparison: Comparison) -> str:
+    n, seen = comparison.score.personas, comparison.score.detectable
+    if seen is None:
+        return f"{plural(n, 'persona')} cannot show anything: use at least six, better thirty or more."
+    return (
+        f"With {plural(n, 'persona')} a true difference below {points(seen)}{SPACE}points goes unseen more than one time "
+        f"in five. Four times as many personas halve that; more trials of the same personas hardly help."
+    )
+
+
+def detectable(comparison: Comparison) -> str:
+    """Write the minimum detectable effect in points."""
+    seen = comparison.score.detectable
+    return NONE if seen is None else f"±{points(seen)}"
+
+
+GLOSSARY = (
+    ("Arm.", "One side of the comparison: base or fine-tuned."),
+    ("Persona.", "A simulated user. It says what it wants, in its own way, to both arms."),
+    ("Rubric.", "The criteria by which a judge answers YES, NO or NA; their weighted mean is the score."),
+    ("Gate.", "A criterion that fails a conversation whatever its score."),
+    ("Interval.", "The differences that fit the data. If it holds zero, the data fit no difference too."),
+    ("p.", "How often a difference at least this large would come up by chance if the models were equally good."),
+    ("Could have seen.", "The smallest true difference that this number of personas finds four times out of five."),
+    ("Holm.", "Makes p values stricter when many are looked at, so that none looks small by chance."),
+    ("Slice.", "A training example: a transcript up to a point, ending with the assistant’s answer."),
+    ("GGUF.", "The file format that llama.cpp runs; here with quantised, that is shortened, weights."),
+)

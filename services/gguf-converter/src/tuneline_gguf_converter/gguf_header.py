@@ -1,0 +1,156 @@
+"""Reads the header of a GGUF file, and refuses a damaged one before any other program opens it.
+
+Every length in the file is checked against what is left of it before anything is read or allocated. Layout of the
+format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import struct
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from gguf import GGML_QUANT_SIZES
+from tuneline.stage import UserError
+
+Scalar = str | int | float | bool
+Value = Scalar | list[Scalar]
+
+MAX_HEADER_BYTES = 1 << 28
+"""256 MiB: a vocabulary of 256,000 tokens takes 15."""
+
+_MAGIC, _VERSIONS, _ALIGNMENT = b"GGUF", (2, 3), 32
+_FORMATS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+_STRING, _ARRAY = 8, 9
+_BLOCKS = {int(kind): sizes for kind, sizes in GGML_QUANT_SIZES.items()}
+
+
+class Header(NamedTuple):
+    """What a GGUF file says about itself."""
+
+    metadata: dict[str, Value]
+    tensors: int
+    parameters: int
+
+    def text(self, key: str) -> str:
+        """Return the text under `key`, empty when there is none."""
+        value = self.metadata.get(key, "")
+        return value if isinstance(value, str) else ""
+
+    def number(self, key: str) -> int | None:
+        """Return the whole number under `key`, or None."""
+        value = self.metadata.get(key)
+        return value if isinstance(value, int) else None
+
+    def token(self, kind: str) -> str:
+        """Return the text of a special token, for example of kind `bos`; empty when the model has none."""
+        tokens, number = self.metadata.get("tokenizer.ggml.tokens"), self.number(f"tokenizer.ggml.{kind}_token_id")
+        return str(tokens[number]) if isinstance(tokens, list) and number is not None else ""
+
+    @property
+    def template_sha256(self) -> str:
+        """Hash of the chat template's source."""
+        return hashlib.sha256(self.text("tokenizer.chat_template").encode()).hexdigest()
+
+    @property
+    def tokenizer_sha256(self) -> str:
+        """Hash of the vocabulary and everything else that decides how text becomes ids."""
+        parts = {key: value for key, value in self.metadata.items() if key.startswith("tokenizer.ggml.")}
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+class _Damaged(Exception):  # noqa: N818  (raised and caught in this module)
+    pass
+
+
+def read_header(path: Path) -> Header:
+    """Return the header of the GGUF file at `path`. Raises UserError when it is none, or damaged or cut short."""
+    size = path.stat().st_size
+    try:
+        with path.open("rb") as file:
+            return _Reader(file, min(size, MAX_HEADER_BYTES)).header(size)
+    except (_Damaged, UnicodeDecodeError) as error:
+        problem = error if isinstance(error, _Damaged) else "a text is not UTF-8"
+        raise UserError(f"{path.name} is not a sound GGUF file: {problem}. Make it again.") from None
+
+
+class _Reader:
+    def __init__(self, file: BinaryIO, left: int) -> None:
+        self._file, self._left = file, left
+
+    def header(self, size: int) -> Header:
+        if self._take(4) != _MAGIC:
+            raise _Damaged("it does not begin with GGUF")
+        if (version := self._number("I")) not in _VERSIONS:
+            raise _Damaged(f"its version is {version}, not 2 or 3 (or its byte order is not little-endian)")
+        tensors, keys = self._count(24), self._count(13)
+        metadata: dict[str, Value] = {}
+        for _ in range(keys):
+            key = self._string()
+            if key in metadata:
+                raise _Damaged(f"it has the key {key[:80]!r} twice")
+            metadata[key] = self._value(self._number("I"))
+        entries = [self._tensor() for _ in range(tensors)]
+        alignment = metadata.get("general.alignment", _ALIGNMENT)
+        if not isinstance(alignment, int) or not 0 < alignment <= 1 << 20:
+            raise _Damaged("its alignment is not a sensible number")
+        start = -(-self._file.tell() // alignment) * alignment
+        end = max((offset + length for _, offset, length in entries), default=0)
+        if start + end > size:
+            raise _Damaged(f"it has {size} bytes, and its tensors reach to {start + end}")
+        return Header(metadata, tensors, sum(count for count, _, _ in entries))
+
+    def _tensor(self) -> tuple[int, int, int]:
+        """Return number of elements, offset and length in bytes."""
+        name, dimensions = self._string(), self._number("I")
+        if not 1 <= dimensions <= 4:
+            raise _Damaged(f"tensor {name[:80]!r} has {dimensions} dimensions")
+        shape = [self._number("Q") for _ in range(dimensions)]
+        kind, offset = self._number("I"), self._number("Q")
+        if kind not in _BLOCKS:
+            raise _Damaged(f"tensor {name[:80]!r} has the unknown type {kind}")
+        block, block_bytes = _BLOCKS[kind]
+        if not all(shape) or shape[0] % block:
+            raise _Damaged(f"tensor {name[:80]!r} has an impossible shape")
+        count = math.prod(shape)
+        return count, offset, count // block * block_bytes
+
+    def _value(self, kind: int) -> Value:
+        if kind != _ARRAY:
+            return self._scalar(kind)
+        inner = self._number("I")
+        if inner in _FORMATS:
+            width = struct.calcsize(_FORMATS[inner])
+            count = self._count(width)
+            return list(struct.unpack(f"<{count}{_FORMATS[inner]}", self._take(count * width)))
+        return [self._scalar(inner) for _ in range(self._count(8))]
+
+    def _scalar(self, kind: int) -> Scalar:
+        if kind == _STRING:
+            return self._string()
+        if kind not in _FORMATS:
+            raise _Damaged(f"a value has the unknown type {kind}")
+        scalar: Scalar = struct.unpack(f"<{_FORMATS[kind]}", self._take(struct.calcsize(_FORMATS[kind])))[0]
+        return scalar
+
+    def _count(self, item_bytes: int) -> int:
+        """Read how many items follow, of at least `item_bytes` each."""
+        count = self._number("Q")
+        if count * item_bytes > self._left:
+            raise _Damaged(f"it announces {count} items where {self._left} bytes are left")
+        return count
+
+    def _string(self) -> str:
+        return self._take(self._count(1)).decode()
+
+    def _number(self, form: str) -> int:
+        return int(struct.unpack(f"<{form}", self._take(struct.calcsize(form)))[0])
+
+    def _take(self, length: int) -> bytes:
+        if length > self._left:
+            raise _Damaged("its header is cut short")
+        self._left -= length
+        return self._file.read(length)

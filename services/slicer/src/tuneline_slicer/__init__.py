@@ -1,0 +1,1 @@
+"""Stage slicer: training examples from the passing transcripts."""

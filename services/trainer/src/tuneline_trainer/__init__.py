@@ -1,0 +1,1 @@
+"""Stage trainer: LoRA or QLoRA fine-tune of the base model."""

@@ -1,0 +1,111 @@
+"""Checkpoints that are whole or not there.
+
+The state folder while training::
+
+    saving.part/checkpoint-30/…   being written; invisible to everyone else
+    checkpoint-20/                whole: adapter, optimiser, schedule, random numbers, log, and whole.json
+    checkpoint-10/                whole: what is left if the newest one turns out to be damaged
+
+`whole.json` is written last, with the hash of every other file and what the training was set up with; then the folder
+is renamed into its place. Without it, training would resume from a checkpoint with a missing file, and end elsewhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tuneline_trainer.setup import Setup
+
+SAVING = "saving.part"
+LIST = "whole.json"
+KEPT = 2
+
+
+class Whole(BaseModel):
+    """What `whole.json` says: the sha256 of every file of the checkpoint, by name, and the setup it was made with."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    setup: Setup
+    files: dict[str, str]
+
+
+def saving_folder(state: Path) -> Path:
+    """Return the folder that checkpoints are written in, empty, and clear away what a kill left half-done."""
+    for half_done in state.glob("*.part"):
+        shutil.rmtree(half_done)
+    (state / SAVING).mkdir()
+    return state / SAVING
+
+
+def publish(written: Path, state: Path, setup: Setup) -> None:
+    """Make a written checkpoint a whole one, then drop all but the last KEPT."""
+    whole = Whole(setup=setup, files=_hashes(written))
+    (written / LIST).write_text(whole.model_dump_json(indent=1), encoding="utf-8")
+    written.rename(state / written.name)
+    for old in _by_age(state)[:-KEPT]:
+        _drop(old)
+
+
+def newest(state: Path, setup: Setup) -> Path | None:
+    """Return the newest checkpoint that is undamaged and was made with this setup; those after it are dropped."""
+    for checkpoint in reversed(_by_age(state)):
+        if _is_whole(checkpoint, setup):
+            return checkpoint
+        _drop(checkpoint)
+    return None
+
+
+def step_of(checkpoint: Path) -> int:
+    """Return the number of optimiser steps that a checkpoint has seen."""
+    return int(checkpoint.name.rpartition("-")[2])
+
+
+def read_log(checkpoint: Path) -> list[dict[str, float]]:
+    """Return the rows that the trainer logged up to this checkpoint, in order."""
+    state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    return list(state["log_history"])
+
+
+def tokens_seen(checkpoint: Path) -> int:
+    """Return the tokens that went through the model in training up to this checkpoint, without padding."""
+    state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    return int(state["num_input_tokens_seen"])
+
+
+def _is_whole(checkpoint: Path, setup: Setup) -> bool:
+    try:
+        whole = Whole.model_validate_json((checkpoint / LIST).read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return False
+    return whole.setup == setup and whole.files == _hashes(checkpoint)
+
+
+def _hashes(checkpoint: Path) -> dict[str, str]:
+    return {path.name: _sha256(path) for path in _files(checkpoint)}
+
+
+def _files(checkpoint: Path) -> Iterator[Path]:
+    return (path for path in sorted(checkpoint.iterdir()) if path.name != LIST)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def _by_age(state: Path) -> list[Path]:
+    return sorted((p for p in state.glob("checkpoint-*") if p.suffix != ".part"), key=step_of)
+
+
+def _drop(checkpoint: Path) -> None:
+    """Delete a checkpoint; it stops being one before its first file goes."""
+    gone = checkpoint.with_name(f"{checkpoint.name}.part")
+    checkpoint.rename(gone)
+    shutil.rmtree(gone)

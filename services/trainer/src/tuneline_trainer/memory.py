@@ -1,0 +1,109 @@
+"""How much memory training will take at least, so that a machine that is clearly too small is refused before loading.
+
+A lower bound on purpose: it leaves out what the allocator wastes and what kernels borrow, so a refusal is never wrong,
+and a run that passes may still be tight. What was really used is reported when the training is done.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from tuneline.stage import UserError
+
+from tuneline_trainer.base_model import BaseModelFacts
+from tuneline_trainer.lora import adapter_parameters
+from tuneline_trainer.setup import Setup
+from tuneline_trainer.stage import TrainerParams
+
+NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
+"""Per weight: four bits, one byte of scale per 64 weights, four bytes per 256 scales (arXiv:2305.14314, section 3)."""
+
+ADAM_COPIES = 4
+"""Weight, gradient and two moments, all in the adapter's own format."""
+
+EAGER_SCORE_BYTES = 8
+"""Per pair of tokens and head: what eager attention keeps of the scores for its backward pass, at least."""
+
+CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+
+
+class Estimate(NamedTuple):
+    """Bytes by purpose."""
+
+    weights: int
+    adapter: int
+    activations: int
+
+    @property
+    def total(self) -> int:
+        """All of it, in bytes."""
+        return sum(self)
+
+
+def estimate(params: TrainerParams, setup: Setup, base: BaseModelFacts, tokens: int, batch: int) -> Estimate:
+    """Return the least memory that a step with `batch` rows of `tokens` tokens takes."""
+    return Estimate(
+        weights=_weights(setup, base),
+        # TRL keeps the adapter of a 4-bit base in bf16; every other adapter is in fp32.
+        adapter=adapter_parameters(params.lora, base) * ADAM_COPIES * (2 if setup.quantization == "nf4" else 4),
+        activations=_activations(params, setup, base, tokens, batch),
+    )
+
+
+def capacity(setup: Setup) -> int:
+    """Return the bytes there are: free on the GPU, or the machine's memory within the limit of the container."""
+    if setup.device == "cuda":
+        return torch.cuda.mem_get_info()[0]
+    physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return min([physical, *_cgroup_limits()])
+
+
+def require_memory(needed: Estimate, available: int, setup: Setup, tokens: int) -> None:
+    """Raise UserError if even the least that is needed is not there."""
+    if needed.total <= available:
+        return
+    ways = ["more memory", "shorter slices (slicer `max_tokens`)", "a smaller `batch_size` or `lora.rank`"]
+    if setup.quantization == "none":
+        ways.insert(0, "`quantization`=nf4")
+    if setup.attention == "eager" and setup.device == "cuda":
+        ways.insert(0, "`attention`=flex_attention")
+    where = "GPU" if setup.device == "cuda" else "host"
+    raise UserError(
+        f"training needs at least {_gib(needed.total)} of {where} memory and there is {_gib(available)}: "
+        f"{_gib(needed.weights)} for the base model, {_gib(needed.adapter)} for adapter and optimiser, "
+        f"{_gib(needed.activations)} for the longest slice of {tokens:,} tokens. Ways out: {'; '.join(ways)}"
+    )
+
+
+def _weights(setup: Setup, base: BaseModelFacts) -> int:
+    width = 2 if setup.dtype == "bf16" else 4
+    linear = sum(outputs * inputs for outputs, inputs in base.linear_layers().values())
+    rest = sum(math.prod(shape) for shape in base.shapes.values()) - linear
+    return int(linear * (NF4_BYTES if setup.quantization == "nf4" else width) + rest * width)
+
+
+def _activations(params: TrainerParams, setup: Setup, base: BaseModelFacts, tokens: int, batch: int) -> int:
+    """Inputs of every layer, and the inside of one of them (of all, without gradient checkpointing)."""
+    arch = base.architecture
+    width = 2 if setup.dtype == "bf16" else 4
+    layer_input = batch * tokens * arch.hidden_size * width
+    # Inside a layer: inputs of q/k/v, of o, of the norms and residuals (about 6 × hidden), gate, up and their product.
+    inside = batch * tokens * (6 * arch.hidden_size + 3 * arch.intermediate_size) * width
+    if setup.attention == "eager":
+        inside += batch * arch.num_attention_heads * tokens**2 * EAGER_SCORE_BYTES
+    kept = 1 if params.gradient_checkpointing else arch.num_hidden_layers
+    return arch.num_hidden_layers * layer_input + kept * inside
+
+
+def _cgroup_limits() -> list[int]:
+    """A container's limit, in either version of the kernel's interface; `max` means none."""
+    texts = [path.read_text().strip() for path in CGROUP_LIMITS if path.is_file()]
+    return [int(text) for text in texts if text.isdigit()]
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB"

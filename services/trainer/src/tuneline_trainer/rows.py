@@ -1,0 +1,133 @@
+"""From slices to token ids and labels: rendered, labelled and checked by us, so that nothing is ever cut."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import count
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from tuneline.chat import ChatTokenizer
+from tuneline.stage import UserError
+
+IGNORED = -100
+"""Label of a token that is not learnt (the convention of torch's cross-entropy)."""
+
+MOST_LISTED = 10
+"""Slices that an error names; the rest is a number."""
+
+
+class Message(BaseModel):
+    """One turn of a slice."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class Slice(BaseModel):
+    """The part of a slice that training needs."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    id: str
+    split: Literal["train", "validation"]
+    messages: list[Message] = Field(min_length=1)
+
+
+class Example(NamedTuple):
+    """One slice as the model sees it: `labels` are the ids where an answer is learnt, else IGNORED."""
+
+    slice_id: str
+    input_ids: list[int]
+    labels: list[int]
+
+    @property
+    def supervised(self) -> int:
+        """Tokens that are learnt. The first token has nothing before it to be predicted from, so it never counts."""
+        return sum(label != IGNORED for label in self.labels[1:])
+
+
+class Examples(NamedTuple):
+    """The examples of a run, in the order of their file."""
+
+    train: list[Example]
+    validation: list[Example]
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest one."""
+        return max(len(e.input_ids) for e in (*self.train, *self.validation))
+
+
+def read_examples(path: Path, base_model: Path, supervise: Literal["all", "last"], max_length: int) -> Examples:
+    """Render and label every slice. Raises UserError if one is unreadable, too long or teaches nothing."""
+    tokenizer = ChatTokenizer.from_folder(base_model)
+    slices = list(read_slices(path))
+    examples = [encode(tokenizer, s, supervise) for s in slices]
+    refuse_unusable(examples, max_length)
+    by_split = Examples(
+        [e for e, s in zip(examples, slices, strict=True) if s.split == "train"],
+        [e for e, s in zip(examples, slices, strict=True) if s.split == "validation"],
+    )
+    if not by_split.train:
+        raise UserError(f"slices: none of {len(slices)} has the split `train`: give more transcripts to the slicer")
+    return by_split
+
+
+def read_slices(path: Path) -> Iterator[Slice]:
+    """Yield the slices of a JSONL file. Raises UserError with line and field, never with text."""
+    with path.open(encoding="utf-8") as lines:
+        for number, line in zip(count(1), lines, strict=False):
+            try:
+                yield Slice.model_validate_json(line)
+            except ValidationError as e:
+                problems = "; ".join(
+                    f"{'.'.join(map(str, error['loc'])) or 'line'}: {error['type'].replace('_', ' ')}"
+                    for error in e.errors(include_url=False, include_input=False, include_context=False)[:3]
+                )
+                raise UserError(f"slices: {path.name}:{number}: {problems}: make the slices again") from None
+
+
+def encode(tokenizer: ChatTokenizer, source: Slice, supervise: Literal["all", "last"]) -> Example:
+    """Return ids of the whole conversation; labels on the assistant's answers and the tokens that end them."""
+    encoded = tokenizer.encode_conversation([m.model_dump() for m in source.messages])
+    mask = encoded.assistant_mask if supervise == "all" else _last_run(encoded.assistant_mask)
+    labels = [token if learnt else IGNORED for token, learnt in zip(encoded.input_ids, mask, strict=True)]
+    return Example(source.id, list(encoded.input_ids), labels)
+
+
+def _last_run(mask: Sequence[int]) -> list[int]:
+    """Keep the last run of ones: answers never touch, because a user's turn stands between them."""
+    kept = [0] * len(mask)
+    position = len(mask) - 1
+    while position >= 0 and not mask[position]:
+        position -= 1
+    while position >= 0 and mask[position]:
+        kept[position] = 1
+        position -= 1
+    return kept
+
+
+def refuse_unusable(examples: Sequence[Example], max_length: int) -> None:
+    """Raise UserError if an example is longer than `max_length` tokens or has no token to learn."""
+    long = [f"{e.slice_id} ({len(e.input_ids):,} tokens)" for e in examples if len(e.input_ids) > max_length]
+    if long:
+        raise UserError(
+            f"slices: {len(long)} of {len(examples)} are longer than {max_length:,} tokens "
+            f"(the smaller of `max_length` and the model's context): {_listed(long)}. "
+            "Raise trainer `max_length` if the model allows it, or lower slicer `max_tokens`"
+        )
+    empty = [e.slice_id for e in examples if not e.supervised]
+    if empty:
+        raise UserError(
+            f"slices: {len(empty)} of {len(examples)} have no assistant token to learn: {_listed(empty)}. "
+            "Check that every slice has an answer, and that the chat template writes it"
+        )
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - MOST_LISTED
+    return ", ".join(names[:MOST_LISTED]) + (f" and {more} more" if more > 0 else "")

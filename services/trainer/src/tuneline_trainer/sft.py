@@ -1,0 +1,216 @@
+"""The training loop: TRL's SFTTrainer with what it lacks to be killed, stopped and trusted.
+
+Room for what comes next: weighted examples that share a prefix need another collator and loss here, and nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple, cast
+
+import torch
+from datasets import Dataset
+from peft import PeftModel, load_peft_weights, set_peft_model_state_dict
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+    PrinterCallback,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+from trl.trainer.sft_config import SFTConfig
+from trl.trainer.sft_trainer import SFTTrainer
+from tuneline.stage import Context, Temporary, UserError
+
+from tuneline_trainer import checkpoints
+from tuneline_trainer.base_model import BaseModelFacts
+from tuneline_trainer.lora import lora_config
+from tuneline_trainer.rows import Example, Examples
+from tuneline_trainer.setup import Setup
+from tuneline_trainer.stage import TrainerParams
+
+
+class Schedule(NamedTuple):
+    """Optimiser steps of a training run."""
+
+    per_epoch: int
+    total: int
+
+
+def schedule_of(params: TrainerParams, examples: int) -> Schedule:
+    """Return the steps; the last step of an epoch takes the batches that are left, however few."""
+    per_epoch = math.ceil(math.ceil(examples / params.batch_size) / params.accumulation)
+    return Schedule(per_epoch, math.ceil(params.epochs * per_epoch))
+
+
+class Guard(TrainerCallback):
+    """Makes checkpoints whole, validates at the end of each epoch, stops on SIGTERM and on numbers that are none."""
+
+    def __init__(self, context: Context, setup: Setup, schedule: Schedule, validate: bool) -> None:
+        self.stopped: Temporary | None = None
+        self._context, self._setup, self._schedule, self._validate = context, setup, schedule, validate
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
+    ) -> None:  # fmt: skip
+        """Validate here and not after the epoch: the row must be in the checkpoint that this step may save."""
+        step = state.global_step
+        if self._validate and (step % self._schedule.per_epoch == 0 or step == self._schedule.total):
+            control.should_evaluate = True
+        try:
+            self._context.progress(step, self._schedule.total)
+        except Temporary as stopped:
+            self.stopped = stopped
+            control.should_save = control.should_training_stop = True
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl,
+        logs: dict[str, float] | None = None, **_: object,
+    ) -> None:  # fmt: skip
+        """Comes after each step and validation, before anything is saved: no checkpoint ever holds such numbers."""
+        for name in ("loss", "grad_norm", "eval_loss"):
+            value = (logs or {}).get(name, 0.0)
+            if not math.isfinite(value):
+                raise UserError(_not_finite(name, value, state.global_step, self._setup))
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
+        """Publish what was just written."""
+        written = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
+        checkpoints.publish(written, self._context.state, self._setup)
+
+
+def _not_finite(name: str, value: float, step: int, setup: Setup) -> str:
+    what = {"loss": "the loss", "grad_norm": "the length of the gradient", "eval_loss": "the validation loss"}[name]
+    if step == 0:
+        return f"{what} is {value} before the first step: the base model is damaged, or {setup.dtype} cannot hold it"
+    ways = "a lower `learning_rate`, a longer `warmup`, a lower `max_grad_norm`"
+    ways += ", `dtype`=fp32" if setup.dtype == "bf16" else ""
+    return f"{what} is {value} at step {step}: training has diverged and cannot recover. Ways out: {ways}"
+
+
+class LoraTrainer(SFTTrainer):
+    """SFTTrainer that saves only the adapter, restores it exactly and stays off the network."""
+
+    def _send_telemetry(self) -> None:
+        """Stay silent: a stage talks to nobody but its runner."""
+
+    def create_model_card(self, *_: object, **__: object) -> None:
+        """Write no card: TRL's names local paths."""
+
+    def _save(self, output_dir: str | None = None, state_dict: object = None) -> None:
+        """Leave out the tokenizer, which the base model has, and training_args.bin, a pickle that nothing reads."""
+        folder = Path(output_dir or str(self.args.output_dir))
+        assert isinstance(self.model, PeftModel)
+        self.model.save_pretrained(str(folder))
+        (folder / "README.md").unlink()
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
+        """Put the saved numbers into the adapter that is there.
+
+        The inherited way goes through `PeftModel.load_adapter`, which turns a bf16 adapter into fp32: QLoRA would go on
+        in another precision than it began with.
+        """
+        set_peft_model_state_dict(model or self.model, load_peft_weights(resume_from_checkpoint, device="cpu"))
+
+
+def run_training(
+    params: TrainerParams, setup: Setup, base: BaseModelFacts, examples: Examples, context: Context,
+    checkpoint: Path | None,
+) -> None:  # fmt: skip
+    """Train to the end, from `checkpoint` if there is one; the result is the newest checkpoint in the state folder.
+
+    Raises Temporary after SIGTERM, when the step it came in is saved, and UserError when the numbers go wrong.
+    """
+    torch.set_num_threads(setup.threads)
+    schedule = schedule_of(params, len(examples.train))
+    guard = Guard(context, setup, schedule, validate=bool(examples.validation))
+    arguments = _arguments(params, setup, schedule, checkpoints.saving_folder(context.state))
+    arguments.eval_on_start = bool(examples.validation) and checkpoint is None
+    try:
+        trainer = LoraTrainer(
+            model=load_model(setup, base),
+            args=arguments,
+            train_dataset=_dataset(examples.train),
+            eval_dataset=_dataset(examples.validation) if examples.validation else None,
+            processing_class=AutoTokenizer.from_pretrained(base.folder, trust_remote_code=False, local_files_only=True),
+            peft_config=lora_config(params.lora),
+            callbacks=[guard],
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    except torch.OutOfMemoryError:
+        raise UserError(
+            f"the GPU ran out of memory with `batch_size`={params.batch_size} and {examples.longest:,} tokens: "
+            "use a GPU with more memory, shorter slices (slicer `max_tokens`), or `attention`=flex_attention"
+        ) from None
+    if guard.stopped:
+        raise guard.stopped
+
+
+def load_model(setup: Setup, base: BaseModelFacts) -> PreTrainedModel:
+    """Load the base model. Raises UserError if its files lack a weight: it would be filled with random numbers."""
+    nf4 = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=setup.torch_dtype,
+    )
+    loaded = AutoModelForCausalLM.from_pretrained(
+        str(base.folder),
+        dtype=setup.torch_dtype,
+        attn_implementation=setup.attention,
+        quantization_config=nf4 if setup.quantization == "nf4" else None,
+        device_map={"": 0} if setup.device == "cuda" else None,
+        use_safetensors=True,
+        trust_remote_code=False,
+        local_files_only=True,
+        output_loading_info=True,
+    )
+    model, report = cast(tuple[PreTrainedModel, Mapping[str, set[str]]], loaded)
+    if missing := sorted(report["missing_keys"]):
+        raise UserError(f"base_model: {len(missing)} weights are missing, first {missing[0]}: copy the whole model")
+    return model
+
+
+def _arguments(params: TrainerParams, setup: Setup, schedule: Schedule, folder: Path) -> SFTConfig:
+    return SFTConfig(
+        output_dir=str(folder),
+        max_steps=schedule.total,
+        per_device_train_batch_size=params.batch_size,
+        gradient_accumulation_steps=params.accumulation,
+        learning_rate=params.learning_rate,
+        lr_scheduler_type="constant_with_warmup" if params.scheduler == "constant" else params.scheduler,
+        warmup_steps=params.warmup,  # below 1 it is a share
+        weight_decay=params.weight_decay,
+        max_grad_norm=params.max_grad_norm,
+        optim="adamw_torch",
+        bf16=setup.dtype == "bf16",
+        use_cpu=setup.device == "cpu",
+        activation_checkpointing=params.gradient_checkpointing,
+        seed=params.seed,
+        # One at a time: the mean over slices then does not depend on how they are grouped.
+        per_device_eval_batch_size=1,
+        eval_strategy="no",  # Guard asks for it
+        prediction_loss_only=True,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        save_strategy="steps",
+        save_steps=params.save_steps,
+        report_to="none",
+        disable_tqdm=True,
+        include_num_input_tokens_seen="non_padding",
+        dataloader_pin_memory=setup.device == "cuda",
+        # The rows are ready: TRL would cut their ends and drop those that then teach nothing.
+        max_length=None,
+        dataset_kwargs={"skip_prepare_dataset": True},
+    )
+
+
+def _dataset(examples: list[Example]) -> Dataset:
+    return Dataset.from_list([{"input_ids": e.input_ids, "labels": e.labels} for e in examples])

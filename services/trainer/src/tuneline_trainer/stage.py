@@ -1,0 +1,122 @@
+"""trainer: a LoRA or QLoRA fine-tune of the base model on the slices.
+
+Every slice is rendered, tokenised and labelled by us before the model is loaded: one that is too long or teaches
+nothing is refused, never cut. Training may be killed at any moment and goes on from its newest whole checkpoint; on the
+same processor and number of threads it then ends with the same bytes as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+from tuneline.stage import (
+    Context,
+    Inputs,
+    Metrics,
+    Outputs,
+    Params,
+    Stage,
+    file_name,
+    folder_name,
+    given,
+    output_of,
+    pace,
+)
+
+
+class LoraParams(Params):
+    """The size of the adapter and what it is attached to (see arXiv:2106.09685)."""
+
+    rank: int = Field(default=64, ge=1, le=1024)
+    """Width of the two low-rank matrices; higher learns more and costs memory and overfitting in proportion."""
+    alpha: int = Field(default=128, ge=1)
+    """The adapter's output is scaled by alpha / rank; twice the rank is proven, more acts like a higher rate."""
+    dropout: float = Field(default=0.05, ge=0, lt=1)
+    """Share of the adapter's inputs that is zeroed while training; higher fights overfitting on few transcripts."""
+    targets: Annotated[tuple[str, ...], Field(min_length=1)] | Literal["all-linear"] = (
+        "q_proj",
+        "k_proj",
+        "v_proj",
+        "o_proj",
+    )
+    """Names of the linear layers that get an adapter; `all-linear` takes every one, for about 3 times the memory."""
+
+
+class TrainerParams(Params):
+    """How the adapter is trained."""
+
+    epochs: float = Field(default=3.0, gt=0, le=1000)
+    """Passes over the training slices; more fit closer, and the validation loss tells when it is too close."""
+    learning_rate: float = Field(default=2e-4, gt=0, le=1)
+    """Peak step size of AdamW; higher learns faster and diverges sooner."""
+    batch_size: int = Field(default=1, ge=1)
+    """Slices in one forward pass; more is faster on a large GPU and takes memory in proportion."""
+    accumulation: int = Field(default=8, ge=1)
+    """Forward passes per optimiser step; more gives a steadier gradient and fewer steps, at no cost in memory."""
+    warmup: float = Field(default=0.1, ge=0, lt=1)
+    """Share of the steps in which the rate rises to its peak; more is safer at a high rate and wastes short runs."""
+    scheduler: Literal["cosine", "linear", "constant"] = "cosine"
+    """How the rate falls after the warm-up; `constant` does not fall and suits runs that will be extended."""
+    weight_decay: float = Field(default=0.0, ge=0, le=1)
+    """Share of each weight that a step of rate 1 removes; a little fights overfitting, much stops learning."""
+    max_grad_norm: float = Field(default=1.0, ge=0)
+    """Length to which a longer gradient is cut (0 is off); lower is steadier and slower."""
+    max_length: int = Field(default=8192, ge=16)
+    """Most tokens of a slice, capped at the model's context; longer slices are refused, and memory grows with it."""
+    supervise: Literal["all", "last"] = "all"
+    """Which assistant answers of a slice are learnt; `all` makes better use of every token that is computed anyway."""
+    lora: LoraParams = LoraParams()
+    """The adapter."""
+    quantization: Literal["auto", "none", "nf4"] = "auto"
+    """4-bit base weights (`nf4`) take a quarter of the memory and cost a little precision; auto is nf4 on CUDA only."""
+    dtype: Literal["auto", "bf16", "fp32"] = "auto"
+    """Number format; bf16 halves memory and time on a GPU, fp32 keeps every digit; auto is bf16 on CUDA only."""
+    attention: Literal["auto", "eager", "sdpa", "flash_attention_2", "flex_attention"] = "auto"
+    """Kernel; auto is eager where scores are soft-capped (Gemma-2), else sdpa; flash and flex save memory on a GPU."""
+    gradient_checkpointing: bool = True
+    """Compute activations twice instead of keeping them: about a quarter more time for a fraction of the memory."""
+    threads: int = Field(default=2, ge=1, le=1024)
+    """CPU threads of the computation; sums are rounded differently on another number, so it is part of the result."""
+    seed: int = Field(default=0, ge=0, le=2**31 - 1)
+    """Start of every random choice (initial adapter, order, dropout); change it for an independent repetition."""
+    save_steps: int = pace(10, ge=1)
+    """Optimiser steps between checkpoints; fewer lose less work to a kill and write more."""
+
+
+class TrainerInputs(Inputs):
+    """What is learnt, and by whom."""
+
+    slices: Path = output_of("slicer")
+    """Training examples, one per line."""
+    base_model: Path = given()
+    """Folder in the Hugging Face layout: config, safetensors weights, tokenizer with a chat template."""
+
+
+class TrainerOutputs(Outputs):
+    """What was learnt, and how."""
+
+    adapter: Path = folder_name("adapter")
+    """The adapter in PEFT's layout: adapter_model.safetensors and adapter_config.json."""
+    metrics: Path = file_name("metrics.jsonl")
+    """One row per step (step, epoch, loss, learning_rate, grad_norm) and per validation (step, validation_loss)."""
+    training: Path = file_name("training.json")
+    """Resolved settings, counts, losses and library versions."""
+
+
+def run(params: TrainerParams, inputs: TrainerInputs, outputs: TrainerOutputs, context: Context) -> Metrics:
+    """Fine-tune the base model on the slices."""
+    from tuneline_trainer.train import train_adapter
+
+    return train_adapter(params, inputs, outputs, context)
+
+
+STAGE = Stage("trainer", 1, TrainerParams, TrainerInputs, TrainerOutputs, run)
+
+
+def main() -> None:
+    """Run the stage from the command line."""
+    from tuneline.command import stage_main
+
+    stage_main(STAGE)

@@ -1,0 +1,89 @@
+"""Train the adapter: check everything, train or go on training, write what came out."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from tuneline.stage import Context, Metrics
+
+from tuneline_trainer import checkpoints
+from tuneline_trainer.base_model import BaseModelFacts, read_base_model
+from tuneline_trainer.lora import write_adapter
+from tuneline_trainer.memory import Estimate, capacity, estimate, require_memory
+from tuneline_trainer.record import TrainingRecord, peak_memory_bytes, write_record
+from tuneline_trainer.rows import Examples, read_examples
+from tuneline_trainer.setup import Setup, settle
+from tuneline_trainer.sft import run_training, schedule_of
+from tuneline_trainer.stage import TrainerInputs, TrainerOutputs, TrainerParams
+
+
+def train_adapter(params: TrainerParams, inputs: TrainerInputs, outputs: TrainerOutputs, context: Context) -> Metrics:
+    """Fine-tune `inputs.base_model` on `inputs.slices` and write the adapter and its record.
+
+    All that can be refused is refused before the model is loaded. Raises UserError, and Temporary after SIGTERM.
+    """
+    base = read_base_model(inputs.base_model)
+    setup = settle(params, base.architecture)
+    examples = read_examples(inputs.slices, inputs.base_model, params.supervise, setup.max_length)
+    needed = check_memory(params, setup, base, examples)
+    trained = train_to_the_end(params, setup, base, examples, context)
+    write_adapter(trained.checkpoint, outputs.adapter, context.lineage["base_model"].sha256)
+    training = write_record(outputs, params, setup, base, examples, trained.checkpoint)
+    return summarise(trained, needed, training)
+
+
+class Trained(NamedTuple):
+    """The end of the training, and what this attempt did for it: from which step, how many tokens, in which time."""
+
+    checkpoint: Path
+    from_step: int
+    tokens: int
+    seconds: float
+
+
+def check_memory(params: TrainerParams, setup: Setup, base: BaseModelFacts, examples: Examples) -> Estimate:
+    """Estimate the memory of the largest step and refuse a machine that clearly has too little."""
+    batch = min(params.batch_size, len(examples.train))
+    needed = estimate(params, setup, base, examples.longest, batch)
+    require_memory(needed, capacity(setup), setup, examples.longest)
+    return needed
+
+
+def train_to_the_end(
+    params: TrainerParams, setup: Setup, base: BaseModelFacts, examples: Examples, context: Context
+) -> Trained:
+    """Go on from the newest whole checkpoint until the last one is there; if it is there already, load nothing."""
+    started = time.monotonic()
+    total = schedule_of(params, len(examples.train)).total
+    checkpoint = checkpoints.newest(context.state, setup)
+    from_step = checkpoints.step_of(checkpoint) if checkpoint else 0
+    from_tokens = checkpoints.tokens_seen(checkpoint) if checkpoint else 0
+    context.progress(from_step, total)
+    if from_step < total:
+        run_training(params, setup, base, examples, context, checkpoint)
+        checkpoint = checkpoints.newest(context.state, setup)
+    if checkpoint is None or checkpoints.step_of(checkpoint) != total:
+        raise RuntimeError("training ended without its last checkpoint")
+    tokens = checkpoints.tokens_seen(checkpoint) - from_tokens
+    return Trained(checkpoint, from_step, tokens, time.monotonic() - started)
+
+
+def summarise(trained: Trained, needed: Estimate, record: TrainingRecord) -> Metrics:
+    """Return what belongs to this attempt and this machine, and one line for people."""
+    losses = record.losses
+    if losses.validation_before is not None and losses.validation_after is not None:
+        went = f"validation loss {losses.validation_before:.3f} → {losses.validation_after:.3f}"
+    else:
+        went = f"training loss {losses.train_first:.3f} → {losses.train_last:.3f}"
+    return {
+        "headline": f"{went} in {record.steps} steps over {record.examples.train.slices} slices",
+        **losses.model_dump(),
+        "steps": record.steps,
+        "resumed_from_step": trained.from_step,
+        "train_seconds": round(trained.seconds, 1),
+        "tokens_per_second": round(trained.tokens / trained.seconds, 1),
+        "peak_memory_bytes": peak_memory_bytes(),
+        "estimated_memory_bytes": needed.total,
+    }

@@ -1,0 +1,97 @@
+"""The command `tuneline`: a whole run on one machine, and a look at what runs left in a store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tuneline.command import ReplaceOption, RunOption, StoreOption, configure_logging, exit_codes
+
+RunArgument = Annotated[str, typer.Argument(help="Name of the run.")]
+DEFAULT_STORE = "tuneline-store"
+
+app = typer.Typer(
+    help="Turns conversations into a small model you can prove is better.",
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+)  # fmt: skip
+
+
+def main() -> None:
+    """Run the command line."""
+    configure_logging()
+    app()
+
+
+@app.command()
+def run(
+    file: Annotated[Path, typer.Argument(help="The run file (YAML).")],
+    store: StoreOption = DEFAULT_STORE,
+    run: RunOption = None,
+    replace: ReplaceOption = False,
+    at_once: Annotated[int, typer.Option(min=1, help="Stages that run at the same time, where the order allows.")] = 2,
+) -> None:
+    """Run every stage that is not up to date. The same command again goes on where it stopped."""
+    from rich.console import Console
+
+    from tuneline.local import LocalRun, StageFailed, conclusion
+    from tuneline.runfile import read_run_file
+    from tuneline.stage import installed_stages
+    from tuneline.store import open_store
+
+    with exit_codes():
+        run_file = read_run_file(file, installed_stages(), run)
+        opened = open_store(store)
+        try:
+            worked = LocalRun(run_file, opened, replace, at_once, Console(stderr=True, highlight=False)).run()
+        except StageFailed as e:
+            raise typer.Exit(e.code) from None
+        if not worked:
+            typer.echo(f"Nothing to do: run {run_file.run} is up to date.")
+        for line in conclusion(run_file, opened):
+            typer.echo(line)
+
+
+@app.command()
+def show(run: RunArgument, store: StoreOption = DEFAULT_STORE) -> None:
+    """Tell what each stage of a run read, wrote and took."""
+    from rich.console import Console
+
+    from tuneline.show import run_table
+    from tuneline.store import open_store
+
+    with exit_codes():
+        Console(highlight=False).print(run_table(open_store(store), run))
+
+
+@app.command()
+def get(
+    run: RunArgument,
+    output: Annotated[str, typer.Argument(help="What to fetch, as stage/port: gguf-converter/model.")],
+    dest: Annotated[Path, typer.Argument(help="Folder to put it in.")] = Path(),
+    store: StoreOption = DEFAULT_STORE,
+) -> None:
+    """Fetch an output of a run, verified."""
+    from tuneline.show import fetch_output
+    from tuneline.store import open_store
+
+    with exit_codes():
+        typer.echo(fetch_output(open_store(store), run, output, dest))
+
+
+@app.command()
+def gc(
+    store: StoreOption = DEFAULT_STORE,
+    days: Annotated[float, typer.Option(min=0, help="Keep everything younger than this.")] = 7.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what would go.")] = False,
+) -> None:
+    """Remove results that no run pins, and what killed attempts left behind."""
+    from tuneline.gc import collect
+    from tuneline.show import size
+    from tuneline.store import open_store
+
+    with exit_codes():
+        swept = collect(open_store(store), days, dry_run=dry_run)
+        told = "would remove" if dry_run else "removed"
+        typer.echo(f"{told} {swept.results} results, {swept.files} files, {size(swept.size)}")

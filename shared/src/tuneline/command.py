@@ -1,0 +1,130 @@
+"""The command line of one stage, `tuneline-<stage> run` and `schema`, and how errors become exit codes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import structlog
+import typer
+
+from tuneline.stage import AnyStage, Temporary, UserError, installed_stages
+
+EXIT_USER_ERROR, EXIT_TEMPORARY, EXIT_BUG = 2, 75, 1
+
+RunFileArg = Annotated[Path, typer.Option("--file", help="The run file (YAML).")]
+StoreOption = Annotated[
+    str, typer.Option(envvar="TUNELINE_STORE", help="Where results live: a folder, file:///… or s3://bucket/prefix.")
+]
+RunOption = Annotated[
+    str | None, typer.Option("--run", help="Name of the run (default: the file's `run`, or its stem).")
+]
+ReplaceOption = Annotated[bool, typer.Option("--replace", help="Move the run to new results where settings changed.")]
+
+
+def stage_main(stage: AnyStage) -> None:
+    """Run the command line of `stage`."""
+    configure_logging()
+    app = typer.Typer(
+        help=f"Tuneline stage {stage.name}. It reads and writes through a store; `schema` lists ports and parameters.",
+        no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    )  # fmt: skip
+
+    @app.command()
+    def run(
+        file: RunFileArg,
+        store: StoreOption,
+        run: RunOption = None,
+        variant: Annotated[str | None, typer.Option(help=f"One of: {', '.join(stage.variants) or 'none'}.")] = None,
+        scratch: Annotated[Path | None, typer.Option(envvar="TUNELINE_SCRATCH", help="Folder for work files.")] = None,
+        replace: ReplaceOption = False,
+    ) -> None:
+        """Make this stage's result for a run, or find it made. The same command again goes on where it stopped."""
+        with exit_codes():
+            _run(stage, file, store, run, variant, scratch, replace=replace)
+
+    @app.command()
+    def schema() -> None:
+        """Print the stage's version, ports and JSON schema of its parameters."""
+        typer.echo(json.dumps(schema_of(stage), indent=1))
+
+    app()
+
+
+def _run(
+    stage: AnyStage,
+    file: Path,
+    store: str,
+    run: str | None,
+    variant: str | None,
+    scratch: Path | None,
+    *,
+    replace: bool,
+) -> None:
+    from tuneline.runfile import read_run_file
+    from tuneline.runner import new_job, run_job
+    from tuneline.store import open_store
+
+    run_file = read_run_file(file, installed_stages(), run)
+    node = run_file.node(f"{stage.name}@{variant}" if variant else stage.name)
+    with new_job(run_file, node, open_store(store), scratch, replace=replace) as job:
+        outcome = run_job(job)
+    typer.echo(f"{node.name} {outcome.manifest.fingerprint[:12]} {'found' if outcome.reused else 'made'}")
+
+
+def schema_of(stage: AnyStage) -> dict[str, object]:
+    """Return a stage's ports and parameters as JSON."""
+    return {
+        "stage": stage.name,
+        "version": stage.version,
+        "variants": {name: sorted(absent) for name, absent in stage.variants.items()},
+        "inputs": [port._asdict() for port in stage.input_ports()],
+        "outputs": [port._asdict() for port in stage.output_ports()],
+        "params": stage.params.model_json_schema(),
+    }
+
+
+@contextmanager
+def exit_codes() -> Iterator[None]:
+    """Turn the exceptions of a stage into exit codes; see `tuneline.stage`."""
+    try:
+        yield
+    except UserError as e:
+        _last_words(str(e))
+        raise typer.Exit(EXIT_USER_ERROR) from None
+    except Temporary as e:
+        _last_words(str(e))
+        raise typer.Exit(EXIT_TEMPORARY) from None
+    except typer.Exit:
+        raise
+    except Exception as e:  # noqa: BLE001  (the one place where any error becomes an exit code)
+        # The message may quote a transcript, and so may the values in a traceback: only type and places are told.
+        from tuneline.runner import frames_of
+
+        typer.echo("\n".join(["  " + frame for frame in frames_of(e)]), err=True)
+        _last_words(f"{type(e).__name__} (a bug in this stage; its places are listed above, its message is withheld)")
+        raise typer.Exit(EXIT_BUG) from None
+
+
+def _last_words(message: str) -> None:
+    """Print the cause; Kubernetes shows what stands in /dev/termination-log as the container's message."""
+    typer.echo(message, err=True)
+    place = Path("/dev/termination-log")
+    if place.is_file():
+        place.write_text(message[:4096])
+
+
+def configure_logging() -> None:
+    """Log lines to stderr: time, level, event and its fields."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )

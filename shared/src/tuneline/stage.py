@@ -1,0 +1,215 @@
+"""The contract between a stage and everything that runs it.
+
+A stage is a plain function over local paths::
+
+    def run(params: SlicerParams, inputs: SlicerInputs, outputs: SlicerOutputs, context: Context) -> Metrics
+
+It never talks to a store, reads the environment, parses arguments or knows a scheduler: the runner fetches its inputs,
+publishes its outputs and turns its exceptions into exit codes. Where an input comes from is said once, in the
+stage's `Inputs`; the order of the stages follows from that and from nothing else.
+
+Exceptions of a stage::
+
+    Exception
+    ├── UserError     exit 2    the request or the data is wrong: one clear message, never retried
+    ├── Temporary     exit 75   stopped or unlucky: run the same command again and it goes on
+    └── any other     exit 1    a bug: type and frames are recorded, the message is not (it may quote a transcript)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic.fields import FieldInfo
+
+Json: TypeAlias = JsonValue
+Metrics = Mapping[str, Json]
+"""What a stage reports about its work: counts, seconds, cost_usd; `headline`, if present, is one line for people."""
+
+
+class UserError(Exception):
+    """The request or the data is wrong; the message names file, line or field and the way out."""
+
+
+class Temporary(Exception):  # noqa: N818  (it is a state to come back from, and reads so where it is raised)
+    """The work could not be finished now; running the same command again goes on where it stopped."""
+
+
+class Params(BaseModel):
+    """Parameters of a stage: frozen and closed. Each has a constraint and one sentence with unit and trade-off."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+class Inputs(BaseModel):
+    """Input ports of a stage as read-only local paths; an absent optional input is None."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Outputs(BaseModel):
+    """Output ports of a stage as local paths to write; a folder port exists already and is empty."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+def pace(default: Any, **constraints: Any) -> Any:
+    """Declare a parameter that changes how fast a stage works, never what it makes: it is not in the fingerprint."""
+    return Field(default=default, json_schema_extra={"pace": True}, **constraints)
+
+
+def given(*patterns: str, optional: bool = False) -> Any:
+    """Declare an input that the run file names. Only files that match `patterns` (all, if none) are read and hashed."""
+    return _input(None, None, patterns, optional)
+
+
+def output_of(stage: str, port: str | None = None, *, optional: bool = False) -> Any:
+    """Declare an input that `stage` (or `stage@variant`) makes in the same run; `port` defaults to this name.
+
+    If `optional`, it is read only when that stage is part of the run anyway.
+    """
+    return _input(stage, port, (), optional)
+
+
+def file_name(name: str) -> Any:
+    """Declare an output port that is one file."""
+    return Field(json_schema_extra={"file": name})
+
+
+def folder_name(name: str) -> Any:
+    """Declare an output port that is a folder."""
+    return Field(json_schema_extra={"folder": name})
+
+
+def without(*inputs: str) -> frozenset[str]:
+    """Name the inputs that a variant of a stage does not have."""
+    return frozenset(inputs)
+
+
+def _input(stage: str | None, port: str | None, patterns: tuple[str, ...], optional: bool) -> Any:
+    source: dict[str, Any] = {"stage": stage, "port": port, "patterns": list(patterns), "optional": optional}
+    return Field(default=None, json_schema_extra=source) if optional else Field(json_schema_extra=source)
+
+
+class InputPort(NamedTuple):
+    """One input as declared: `stage` is None for a given input, else the stage (or `stage@variant`) that makes it."""
+
+    name: str
+    stage: str | None
+    port: str
+    patterns: tuple[str, ...]
+    optional: bool
+    description: str
+
+
+class OutputPort(NamedTuple):
+    """One output as declared; `path` is its name inside a result."""
+
+    name: str
+    path: str
+    kind: Literal["file", "folder"]
+    description: str
+
+
+class InputRecord(BaseModel):
+    """One input as a run used it. `uri` is None for inline content; `producer` is `stage/fingerprint` of its maker."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    uri: str | None
+    sha256: str
+    size: int
+    count: int
+    producer: str | None = None
+
+
+class Journal(Protocol):
+    """Items that cost money or time, kept one by one and shared by all runs of the store. Safe for threads."""
+
+    def get(self, key: str) -> dict[str, Any] | None:
+        """Return the row kept under `key`, or None."""
+
+    def put(self, key: str, row: Mapping[str, Any]) -> None:
+        """Keep `row` under `key`; it is durable within about a second, and at the latest when the stage ends."""
+
+
+class Context(Protocol):
+    """What a stage may ask of its runner."""
+
+    @property
+    def state(self) -> Path:
+        """Folder for checkpoints of this fingerprint. Write `name.part`, then rename: whole entries survive a kill."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of the result being made, 64 hex digits."""
+
+    @property
+    def lineage(self) -> Mapping[str, InputRecord]:
+        """Where each input came from, by port."""
+
+    def journal(self, *scope: str) -> Journal:
+        """Open the journal of `scope`: everything that a paid item depends on apart from its key."""
+
+    def progress(self, done: int, total: int) -> None:
+        """Report progress. Also a safe point: raises Temporary after SIGTERM."""
+
+    def secret(self, name: str) -> str:
+        """Return the secret in variable `name` or in the file that `name`_FILE names. Raises UserError without both."""
+
+
+P = TypeVar("P", bound=Params)
+I = TypeVar("I", bound=Inputs)  # noqa: E741
+O = TypeVar("O", bound=Outputs)  # noqa: E741
+
+
+@dataclass(frozen=True)
+class Stage(Generic[P, I, O]):
+    """One step with one job. Raise `version` when the same inputs and params would give other results."""
+
+    name: str
+    version: int
+    params: type[P]
+    inputs: type[I]
+    outputs: type[O]
+    run: Callable[[P, I, O, Context], Metrics]
+    variants: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    def input_ports(self, variant: str | None = None) -> tuple[InputPort, ...]:
+        """Return the inputs in declared order, without those that `variant` does not have."""
+        absent = self.variants[variant] if variant else frozenset()
+        return tuple(_input_port(n, f) for n, f in self.inputs.model_fields.items() if n not in absent)
+
+    def output_ports(self) -> tuple[OutputPort, ...]:
+        """Return the outputs in declared order."""
+        return tuple(_output_port(n, f) for n, f in self.outputs.model_fields.items())
+
+
+AnyStage = Stage[Any, Any, Any]
+
+
+def installed_stages() -> dict[str, AnyStage]:
+    """Return every stage whose package is installed, by name. Their heavy dependencies are not imported."""
+    return {e.name: e.load() for e in sorted(entry_points(group="tuneline.stages"), key=lambda e: e.name)}
+
+
+def _extra(info: FieldInfo) -> dict[str, Any]:
+    extra = info.json_schema_extra
+    return dict(extra) if isinstance(extra, dict) else {}
+
+
+def _input_port(name: str, info: FieldInfo) -> InputPort:
+    extra = _extra(info)
+    port = extra["port"] or name
+    return InputPort(name, extra["stage"], port, tuple(extra["patterns"]), extra["optional"], info.description or "")
+
+
+def _output_port(name: str, info: FieldInfo) -> OutputPort:
+    extra = _extra(info)
+    kind: Literal["file", "folder"] = "file" if "file" in extra else "folder"
+    return OutputPort(name, extra[kind], kind, info.description or "")

@@ -1,0 +1,178 @@
+"""A store in a folder.
+
+A file appears by one `rename` (or, if it must not exist yet, one `link`) of a synced temporary file from `.part-files/`,
+so a reader sees all of it or nothing, also after a power cut. Symbolic links are for people and never listed.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from uuid import uuid4
+
+from tuneline.store import PART, Entry, FileRecord, check_key
+from tuneline.store.verify import (
+    BLOCK,
+    Written,
+    damaged,
+    hash_file,
+    plain_errors,
+    save_verified,
+    unchanging_blocks,
+    write_new,
+)
+
+
+class FileStore:
+    """The store in the folder `root`, on a file system with hard links (all but FAT)."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.resolve()
+        self.uri = self.root.as_uri()
+        self._parts = self.root / f"{PART}files"
+
+    def get(self, key: str) -> bytes | None:
+        """See `Store`."""
+        path = self._path(key)
+        with plain_errors(path):
+            try:
+                return path.read_bytes()
+            except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+                return None
+
+    def put(self, key: str, data: bytes, *, if_absent: bool = False) -> bool:
+        """See `Store`."""
+        return self._write(self._path(key), [data], if_absent) is not None
+
+    def list(self, prefix: str) -> Iterator[Entry]:
+        """See `Store`."""
+        folder = prefix.rpartition("/")[0]
+        base = self._path(folder) if folder else self.root
+        for key, found in _walk(base, f"{folder}/" if folder else ""):
+            if key.startswith(prefix):
+                yield Entry(key, found.st_size, found.st_mtime, stamp_of(found))
+
+    def upload(self, path: Path, key: str) -> FileRecord:
+        """See `Store`. The file is copied: a hard link would change when its other name is written to."""
+        with plain_errors(path), path.open("rb") as file:
+            written = self._write(self._path(key), unchanging_blocks(file, path), if_absent=False)
+        assert written
+        return FileRecord(key=key, sha256=written.sha256, size=written.size)
+
+    def download(self, record: FileRecord, dest: Path) -> None:
+        """See `Store`."""
+        path = self._path(record.key)
+
+        def blocks() -> Iterator[bytes]:
+            with plain_errors(path), path.open("rb") as file:
+                while block := file.read(BLOCK):
+                    yield block
+
+        save_verified(record, dest, blocks, str(path))
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """See `Store`. Folders that become empty go too."""
+        for key in keys:
+            path = self._path(key)
+            with plain_errors(path):
+                path.unlink(missing_ok=True)
+            _remove_empty(path.parent, self.root)
+
+    def local(self, record: FileRecord) -> Path:
+        """See `Store`."""
+        path = self._path(record.key)
+        with plain_errors(path):
+            found = hash_file(path)
+        if found != (record.size, record.sha256):
+            raise damaged(record, str(path), found)
+        return path
+
+    def sweep(self, older_than: float) -> int:
+        """See `Store`."""
+        removed = 0
+        with plain_errors(self._parts):
+            for part in self._parts.glob(f"{PART}*"):
+                with suppress(FileNotFoundError):  # its writer has just finished
+                    if time.time() - part.stat().st_mtime >= older_than:
+                        part.unlink()
+                        removed += 1
+        return removed
+
+    def _path(self, key: str) -> Path:
+        return self.root / check_key(key)
+
+    def _write(self, path: Path, blocks: Iterable[bytes], if_absent: bool) -> Written | None:
+        """Make `path` appear with all of `blocks`; return None if it exists already and `if_absent`."""
+        part = self._parts / f"{PART}{uuid4().hex}"
+        with plain_errors(path):
+            _make_folder(self._parts)
+            try:
+                written = write_new(part, blocks, sync=True)
+                _give_name(part, path, if_absent)
+            except FileExistsError:
+                return None
+            finally:
+                part.unlink(missing_ok=True)
+            _sync_folder(path.parent)
+        return written
+
+
+def stamp_of(found: os.stat_result) -> str:
+    """Return what changes whenever a file does, even if its modification time is set back."""
+    return f"{found.st_mtime_ns}-{found.st_ctime_ns}"
+
+
+def _give_name(part: Path, path: Path, if_absent: bool) -> None:
+    for _ in range(20):
+        _make_folder(path.parent)
+        # Another process may remove the folder as an empty one just before it is filled.
+        with suppress(FileNotFoundError):
+            path.hardlink_to(part) if if_absent else part.replace(path)
+            return
+    raise FileNotFoundError(2, "its folder disappears again and again", path)
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and its parents so that they outlast a power cut."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    with suppress(FileNotFoundError):  # a parent was removed as an empty one: the caller tries again
+        folder.mkdir(exist_ok=True)
+        _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove_empty(folder: Path, root: Path) -> None:
+    with suppress(OSError):  # one that is in use, or gone already
+        while folder != root:
+            folder.rmdir()
+            folder = folder.parent
+
+
+def _walk(folder: Path, prefix: str) -> Iterator[tuple[str, os.stat_result]]:
+    """Yield (key, stat) of the regular files below `folder`, sorted by key, without unfinished ones."""
+    with plain_errors(folder):
+        try:
+            with os.scandir(folder) as found:
+                entries = {e.name + "/" * e.is_dir(follow_symlinks=False): e for e in found}
+        except (FileNotFoundError, NotADirectoryError):
+            return
+    for name, entry in sorted(entries.items()):
+        if name.startswith(PART):
+            continue
+        if name.endswith("/"):
+            yield from _walk(Path(entry.path), prefix + name)
+        elif entry.is_file(follow_symlinks=False):
+            with suppress(FileNotFoundError):  # deleted since
+                yield prefix + name, entry.stat(follow_symlinks=False)

@@ -1,0 +1,263 @@
+"""A store in an S3 bucket, on Amazon or any server that speaks its protocol.
+
+Where the server is and who we are comes from the environment that boto3 reads: AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, the
+role of a pod and so on. Each body is sent with its SHA-256, so that the server refuses what was damaged on the way; some
+servers would store it otherwise. Each write carries a mark of its writer, which tells a lost race from a lost answer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from base64 import b64encode
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+from uuid import uuid4
+
+from botocore.exceptions import ClientError
+
+from tuneline.stage import Temporary, UserError
+from tuneline.store import Changed, Entry, FileRecord, check_key, key_problem
+from tuneline.store.s3_client import connect, persist, status_of
+from tuneline.store.verify import BLOCK, part_for, plain_errors, save_verified, unchanging_blocks, write_new
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.type_defs import (
+        CompletedPartTypeDef,
+        GetObjectRequestTypeDef,
+        HeadObjectOutputTypeDef,
+        ListObjectsV2RequestTypeDef,
+        PutObjectRequestTypeDef,
+    )
+
+T = TypeVar("T")
+
+PART_SIZE = 16 << 20
+"""Bytes of a part; a file up to this size is sent whole. Parts are larger where there would be more than S3's 10,000."""
+TRANSFERS = 4
+"""Parts of one file on their way at once; with PART_SIZE this bounds the memory of an upload."""
+
+
+class S3Store:
+    """The store below `prefix` in `bucket`."""
+
+    def __init__(self, bucket: str, prefix: str) -> None:
+        self.bucket = bucket
+        self.uri = f"s3://{bucket}/{prefix}".rstrip("/")
+        self._root = f"{prefix}/" if prefix else ""
+        self._client = connect(self.uri)
+
+    def get(self, key: str) -> bytes | None:
+        """See `Store`."""
+        try:
+            return self._do("read", key, lambda: b"".join(self._blocks(key)))
+        except ClientError as error:
+            return _none_if(error, 404)
+
+    def put(self, key: str, data: bytes, *, if_absent: bool = False) -> bool:
+        """See `Store`."""
+        writer = uuid4().hex
+        request: PutObjectRequestTypeDef = {
+            "Bucket": self.bucket,
+            "Key": self._name(key),
+            "Body": data,
+            "ChecksumSHA256": _checksum(data),
+            "Metadata": {"writer": writer},
+        }
+        if if_absent:
+            request["IfNoneMatch"] = "*"
+        try:
+            self._do("write", key, lambda: self._client.put_object(**request))
+        except ClientError as error:
+            _none_if(error, 412)
+            return self._was_written_by(writer, key)
+        return True
+
+    def list(self, prefix: str) -> Iterator[Entry]:
+        """See `Store`. All is listed before the first entry is yielded, because servers differ in their order."""
+        request: ListObjectsV2RequestTypeDef = {"Bucket": self.bucket, "Prefix": self._root + prefix}
+        found: list[Entry] = []
+        while True:
+            page = self._do("list", prefix, lambda: self._client.list_objects_v2(**request))
+            for item in page.get("Contents", ()):
+                key = item["Key"].removeprefix(self._root)
+                if not key or key.endswith("/"):
+                    continue  # an empty object that stands for a folder
+                if problem := key_problem(key):
+                    raise UserError(f"{self.uri}: {problem}. Rename or remove this object.")
+                found.append(Entry(key, item["Size"], item["LastModified"].timestamp(), item["ETag"]))
+            if not page.get("IsTruncated"):
+                break
+            request["ContinuationToken"] = page["NextContinuationToken"]
+        yield from sorted(found)
+
+    def upload(self, path: Path, key: str) -> FileRecord:
+        """See `Store`."""
+        digest, size = hashlib.sha256(), 0
+        with plain_errors(path), path.open("rb") as file:
+            expected = os.fstat(file.fileno()).st_size
+
+            def blocks() -> Iterator[bytes]:
+                nonlocal size
+                for block in unchanging_blocks(file, path, max(PART_SIZE, expected // 9_000)):
+                    digest.update(block)
+                    size += len(block)
+                    yield block
+
+            if expected <= PART_SIZE:
+                self.put(key, b"".join(blocks()))
+            else:
+                self._put_parts(key, blocks())
+        return FileRecord(key=key, sha256=digest.hexdigest(), size=size)
+
+    def download(self, record: FileRecord, dest: Path) -> None:
+        """See `Store`."""
+        source = f"{self.uri}/{record.key}"
+        try:
+            self._do("read", record.key, lambda: save_verified(record, dest, lambda: self._blocks(record.key), source))
+        except ClientError as error:
+            _none_if(error, 404)
+            raise UserError(f"{source}: the object is gone. Delete the result it belongs to and make it again.") from None
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """See `Store`."""
+
+        def delete(key: str) -> None:
+            self._do("delete", key, lambda: self._client.delete_object(Bucket=self.bucket, Key=self._name(key)))
+
+        with ThreadPoolExecutor(TRANSFERS) as pool:
+            for _ in pool.map(delete, keys):
+                pass
+
+    def local(self, record: FileRecord) -> None:
+        """See `Store`."""
+
+    def sweep(self, older_than: float) -> int:
+        """See `Store`."""
+        pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self.bucket, Prefix=self._root)
+        uploads = self._do("list", "", lambda: [one for page in pages for one in page.get("Uploads", ())])
+        stale = [one for one in uploads if time.time() - one["Initiated"].timestamp() >= older_than]
+        for one in stale:
+            self._abort(one["Key"], one["UploadId"])
+        return len(stale)
+
+    def head(self, key: str) -> Entry | None:
+        """Return the entry of one object, or None if there is none."""
+        found = self._head(key)
+        return found and Entry(key, found["ContentLength"], found["LastModified"].timestamp(), found["ETag"])
+
+    def fetch(self, entry: Entry, dest: Path) -> str:
+        """Copy an object to `dest` as it was listed; return its SHA-256. Raises Changed if it is another one by now."""
+
+        def copy() -> str:
+            with part_for(dest) as part:
+                written = write_new(part, self._blocks(entry.key, entry.stamp))
+                part.replace(dest)
+            return written.sha256
+
+        try:
+            return self._do("read", entry.key, copy)
+        except ClientError as error:
+            _none_if(error, 404, 412)
+            raise Changed(f"{self.uri}/{entry.key}: the object changed while it was read.") from None
+
+    def _do(self, verb: str, key: str, action: Callable[[], T]) -> T:
+        return persist(f"cannot {verb} {self.uri}/{key}", action)
+
+    def _name(self, key: str) -> str:
+        return self._root + check_key(key)
+
+    def _blocks(self, key: str, etag: str = "") -> Iterator[bytes]:
+        """Yield the bytes of an object; where the server knows their checksum, boto3 compares it."""
+        request: GetObjectRequestTypeDef = {"Bucket": self.bucket, "Key": self._name(key), "ChecksumMode": "ENABLED"}
+        if etag:
+            request["IfMatch"] = etag
+        with closing(self._client.get_object(**request)["Body"]) as body:
+            yield from body.iter_chunks(BLOCK)
+
+    def _head(self, key: str) -> HeadObjectOutputTypeDef | None:
+        try:
+            return self._do("read", key, lambda: self._client.head_object(Bucket=self.bucket, Key=self._name(key)))
+        except ClientError as error:
+            return _none_if(error, 404)
+
+    def _was_written_by(self, writer: str, key: str) -> bool:
+        """Tell whether what stands in our way is our own work: then only the server's answer had been lost."""
+        found = self._head(key)
+        return found is not None and found["Metadata"].get("writer") == writer
+
+    def _put_parts(self, key: str, blocks: Iterator[bytes]) -> None:
+        """Write an object in parts; if one cannot be written, remove the others."""
+        name, writer = self._name(key), uuid4().hex
+        upload = self._do(
+            "write",
+            key,
+            lambda: self._client.create_multipart_upload(
+                Bucket=self.bucket, Key=name, ChecksumAlgorithm="SHA256", Metadata={"writer": writer}
+            ),
+        )["UploadId"]
+        done = False
+        try:
+            parts = self._send_parts(key, upload, blocks)
+            self._do(
+                "write",
+                key,
+                lambda: self._client.complete_multipart_upload(
+                    Bucket=self.bucket, Key=name, UploadId=upload, MultipartUpload={"Parts": parts}
+                ),
+            )
+            done = True
+        except ClientError as error:
+            _none_if(error, 404)  # no such upload: it is complete already, or somebody aborted it
+            done = self._was_written_by(writer, key)
+            if not done:
+                raise Temporary(f"{self.uri}/{key}: the upload was aborted. Run the same command again.") from error
+        finally:
+            if not done:
+                self._abort(name, upload)
+
+    def _send_parts(self, key: str, upload: str, blocks: Iterator[bytes]) -> list[CompletedPartTypeDef]:
+        name = self._name(key)
+
+        def send(number: int, block: bytes) -> CompletedPartTypeDef:
+            checksum = _checksum(block)
+            sent = self._client.upload_part(
+                Bucket=self.bucket, Key=name, UploadId=upload, PartNumber=number, Body=block, ChecksumSHA256=checksum
+            )
+            return {"PartNumber": number, "ETag": sent["ETag"], "ChecksumSHA256": checksum}
+
+        parts: list[CompletedPartTypeDef] = []
+        pending: deque[Future[CompletedPartTypeDef]] = deque()
+        with ThreadPoolExecutor(TRANSFERS) as pool:
+            for number, block in enumerate(blocks, 1):
+                if len(pending) == TRANSFERS:
+                    parts.append(pending.popleft().result())
+                pending.append(pool.submit(self._do, "write", key, partial(send, number, block)))
+            parts += [one.result() for one in pending]
+        return parts
+
+    def _abort(self, name: str, upload: str) -> None:
+        try:
+            self._do(
+                "abort",
+                "",
+                lambda: self._client.abort_multipart_upload(Bucket=self.bucket, Key=name, UploadId=upload),
+            )
+        except ClientError as error:
+            _none_if(error, 404)
+
+
+def _none_if(error: ClientError, *statuses: int) -> None:
+    """Return None if the server answered with one of `statuses`, and raise `error` otherwise."""
+    if status_of(error) not in statuses:
+        raise error
+
+
+def _checksum(data: bytes) -> str:
+    return b64encode(hashlib.sha256(data).digest()).decode()

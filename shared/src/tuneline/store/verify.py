@@ -1,0 +1,116 @@
+"""Bytes on their way to a disk: hashed while they pass, kept only when they are the right ones."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+from uuid import uuid4
+
+from tuneline.stage import Temporary, UserError
+from tuneline.store import PART, Changed, FileRecord
+
+BLOCK = 1 << 20
+"""Bytes per read."""
+COPIES = 3
+"""Copies made of a stored file before it counts as damaged."""
+
+_MAY_PASS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.EAGAIN}
+
+
+class Written(NamedTuple):
+    """What went to disk: bytes, and their SHA-256 as 64 hex digits."""
+
+    size: int
+    sha256: str
+
+
+@contextmanager
+def plain_errors(what: str | Path) -> Iterator[None]:
+    """Turn an OSError into one sentence about `what`: Temporary for a full or ailing disk, UserError for the rest."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:  # not the disk: botocore's time-outs are OSErrors too
+            raise
+        reason = f"{what}: {error.strerror or type(error).__name__}"
+        if error.errno in _MAY_PASS:
+            raise Temporary(f"{reason}. Free space or repair the disk, then run the same command again.") from error
+        raise UserError(f"{reason}.") from error
+
+
+def unchanging_blocks(file: BinaryIO, path: Path, block_size: int = BLOCK) -> Iterator[bytes]:
+    """Yield what `file` holds, then raise Changed if it no longer is what it was at the start."""
+    before = os.fstat(file.fileno())
+    size = 0
+    while block := file.read(block_size):
+        size += len(block)
+        yield block
+    after = os.fstat(file.fileno())
+    if (size, after.st_size, after.st_mtime_ns) != (before.st_size, before.st_size, before.st_mtime_ns):
+        raise Changed(f"{path}: the file changed while it was read. Run again when nothing writes to it.")
+
+
+def hash_file(path: Path) -> Written:
+    """Return size and hash of a file. Raises Changed if it changes meanwhile."""
+    digest, size = hashlib.sha256(), 0
+    with path.open("rb") as file:
+        for block in unchanging_blocks(file, path):
+            digest.update(block)
+            size += len(block)
+    return Written(size, digest.hexdigest())
+
+
+def write_new(path: Path, blocks: Iterable[bytes], *, limit: int | None = None, sync: bool = False) -> Written:
+    """Write `blocks` to a file that must not exist; stop once there are more than `limit` bytes."""
+    digest, size = hashlib.sha256(), 0
+    with path.open("xb") as file:
+        for block in blocks:
+            size += len(block)
+            if limit is not None and size > limit:
+                break
+            digest.update(block)
+            file.write(block)
+        if sync:
+            file.flush()
+            os.fsync(file.fileno())
+    return Written(size, digest.hexdigest())
+
+
+@contextmanager
+def part_for(dest: Path) -> Iterator[Path]:
+    """Offer a name beside `dest` for its unfinished bytes; what is still there in the end is removed."""
+    part = dest.with_name(f"{PART}{uuid4().hex}")
+    with plain_errors(dest):
+        dest.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield part
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def save_verified(record: FileRecord, dest: Path, blocks: Callable[[], Iterable[bytes]], source: str) -> None:
+    """Write `blocks()` to `dest` if they are what `record` says; `source` names the object in errors.
+
+    Raises UserError after COPIES copies with another size or hash.
+    """
+    for _ in range(COPIES):
+        with part_for(dest) as part:
+            found = write_new(part, blocks(), limit=record.size)
+            if found == (record.size, record.sha256):
+                part.replace(dest)
+                return
+    raise damaged(record, source, found)
+
+
+def damaged(record: FileRecord, source: str, found: Written) -> UserError:
+    """Return the error for a stored file that is not what its record says."""
+    if found.size == record.size:
+        problem = f"its SHA-256 is not {record.sha256}"
+    else:
+        problem = f"it has {'fewer' if found.size < record.size else 'more'} than {record.size} bytes"
+    return UserError(f"{source}: the object is damaged ({problem}). Delete the result it belongs to and make it again.")

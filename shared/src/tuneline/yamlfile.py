@@ -1,0 +1,98 @@
+"""YAML and JSON files written by people: read with the line of every field, so that an error can name it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from tuneline.stage import UserError
+
+Loc = tuple[int | str, ...]
+
+
+class YamlFile(NamedTuple):
+    """A parsed file: its content, and the line (from 1) of every mapping key and list item by its path."""
+
+    name: str
+    content: Any
+    lines: dict[Loc, int]
+
+    def where(self, loc: Sequence[int | str]) -> str:
+        """Return `file:line: field` of a path, or of its nearest ancestor that stands in the file."""
+        field = ".".join(map(str, loc))
+        line = next((self.lines[tuple(loc[:n])] for n in range(len(loc), -1, -1) if tuple(loc[:n]) in self.lines), 1)
+        return f"{self.name}:{line}: {field}" if field else f"{self.name}:{line}"
+
+
+def read_yaml(path: Path) -> YamlFile:
+    """Read a YAML or JSON file. Raises UserError, with the line, if it is missing, malformed or has a key twice."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as e:
+        raise UserError(f"{path}: cannot be read: {e.strerror}") from None
+    except UnicodeDecodeError as e:
+        raise UserError(f"{path}: not UTF-8 text (byte {e.start}); save it as UTF-8") from None
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        lines = dict(_lines(node, (), path)) if node is not None else {}
+        return YamlFile(str(path), yaml.safe_load(text), lines)
+    except yaml.MarkedYAMLError as e:
+        line = e.problem_mark.line + 1 if e.problem_mark else 1
+        raise UserError(f"{path}:{line}: not valid YAML: {e.problem}") from None
+    except yaml.YAMLError:
+        raise UserError(f"{path}: not valid YAML: it holds a character that YAML forbids") from None
+
+
+def _lines(node: yaml.Node, loc: Loc, path: Path) -> Iterator[tuple[Loc, int]]:
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            here = (*loc, str(key.value))
+            if key.value in seen:
+                raise UserError(f"{path}:{key.start_mark.line + 1}: {'.'.join(map(str, here))}: given twice")
+            seen.add(key.value)
+            yield here, key.start_mark.line + 1
+            yield from _lines(value, here, path)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            yield (*loc, index), item.start_mark.line + 1
+            yield from _lines(item, (*loc, index), path)
+
+
+def problems_of(error: ValidationError, model: type[BaseModel], source: YamlFile, under: Loc = ()) -> list[str]:
+    """Return each problem of a validation error as `file:line: field: problem`, with the name nearest to a typo."""
+    return [f"{source.where((*under, *e['loc']))}: {_problem(dict(e), model)}" for e in error.errors()]
+
+
+def _problem(error: dict[str, Any], model: type[BaseModel]) -> str:
+    if error["type"] == "extra_forbidden":
+        return "unknown key" + did_you_mean(str(error["loc"][-1]), _fields_at(model, error["loc"][:-1]))
+    if error["type"] == "missing":
+        return "is required"
+    value = error.get("input")
+    got = f" (got {value!r})" if isinstance(value, int | float | str | bool) and len(str(value)) < 60 else ""
+    message: str = error["msg"]
+    return message[0].lower() + message[1:] + got
+
+
+def _fields_at(model: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
+    for part in loc:
+        info = model.model_fields.get(str(part))
+        if info is None or not isinstance(info.annotation, type) or not issubclass(info.annotation, BaseModel):
+            return []
+        model = info.annotation
+    return list(model.model_fields)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return `; did you mean …?` with the closest known name, or the known names when none is close."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    if close:
+        return f"; did you mean `{close[0]}`?"
+    return f"; known: {', '.join(names)}" if names else ""

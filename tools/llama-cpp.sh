@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# Puts llama.cpp's programs and converter into an environment: tools/llama-cpp.sh VENV
+#
+# There is one version of llama.cpp in Tuneline: the one vendored in the source distribution that
+# requirements/llama-cpp.txt pins by hash. It is built once (about 6 minutes on two cores) and kept in
+# ${TUNELINE_CACHE:-~/.cache/tuneline}; VENV gets links. A `llama-server` on PATH that reports the same
+# version is used instead of a build.
+set -euo pipefail
+
+venv=$(cd "$1" && pwd)
+here=$(cd "$(dirname "$0")/.." && pwd)
+version=$(sed -n 's/^llama-cpp-python==\([0-9.]*\).*/\1/p' "$here/requirements/llama-cpp.txt")
+stamp="llama-cpp-python-$version"
+cache="${TUNELINE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tuneline}/$stamp"
+
+# `llama-server --version` names the commit it was built with; ours carries the stamp there.
+matches() { "$1" --version 2>&1 | grep -qF "$stamp"; }
+
+link() {
+  mkdir -p "$venv/bin" "$venv/share"
+  for program in llama-server llama-quantize; do ln -sfn "$1/$program" "$venv/bin/$program"; done
+  ln -sfn "$cache/convert" "$venv/share/llama.cpp"
+}
+
+build() {
+  local work
+  work=$(mktemp -d "$cache.XXXXXX")
+  trap 'rm -rf "$work"' EXIT
+  echo "llama.cpp: fetching the source of $stamp"
+  "$venv/bin/python" -m pip --version >/dev/null 2>&1 || pip=("$here/.uv/bin/python" -m pip)
+  "${pip[@]:-$venv/bin/python -m pip}" download --quiet --no-deps --no-binary :all: --require-hashes \
+    --dest "$work" -r "$here/requirements/llama-cpp.txt"
+  tar -xzf "$work"/llama_cpp_python-*.tar.gz -C "$work"
+  local source="$work/llama_cpp_python-$version/vendor/llama.cpp"
+  mkdir -p "$work/out/bin" "$work/out/convert"
+  cp -r "$source/convert_hf_to_gguf.py" "$source/conversion" "$source/gguf-py" "$work/out/convert/"
+  if ! $1; then
+    echo "llama.cpp: building llama-server and llama-quantize, about 6 minutes on two cores, once"
+    cmake -S "$source" -B "$work/build" -DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=OFF -DGGML_NATIVE=OFF \
+      -DGGML_OPENMP=OFF -DLLAMA_CURL=OFF -DLLAMA_OPENSSL=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF \
+      -DLLAMA_USE_PREBUILT_UI=OFF -DLLAMA_BUILD_COMMIT="$stamp" >"$work/cmake.log" || { tail -20 "$work/cmake.log"; exit 1; }
+    cmake --build "$work/build" --config Release -j "$(nproc)" --target llama-server llama-quantize
+    cp "$work/build/bin/llama-server" "$work/build/bin/llama-quantize" "$work/out/bin/"
+    strip "$work/out/bin/"*
+  fi
+  # Complete or absent: another set-up may run at the same time, and the first to finish wins.
+  mv -T "$work/out" "$cache" 2>/dev/null || test -d "$cache/convert"
+}
+
+on_path=$(PATH=$(echo "$PATH" | tr ':' '\n' | grep -vxF "$venv/bin" | paste -sd:) command -v llama-server || true)
+mkdir -p "$(dirname "$cache")"
+if [ -n "$on_path" ] && [ -x "$(dirname "$on_path")/llama-quantize" ] && matches "$on_path"; then
+  [ -d "$cache/convert" ] || build true
+  link "$(dirname "$on_path")"
+else
+  [ -x "$cache/bin/llama-server" ] || build false
+  link "$cache/bin"
+fi
+matches "$venv/bin/llama-server"
