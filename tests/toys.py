@@ -11,9 +11,22 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import Field
-
-from tuneline.stage import Context, Inputs, Metrics, Outputs, Params, Stage, UserError, file_name, folder_name, given
-from tuneline.stage import output_of, pace, without
+from tuneline.stage import (
+    AnyStage,
+    Context,
+    Inputs,
+    Metrics,
+    Outputs,
+    Params,
+    Stage,
+    UserError,
+    file_name,
+    folder_name,
+    given,
+    output_of,
+    pace,
+    without,
+)
 from tuneline.store import Entry, FileRecord, Store
 
 
@@ -114,11 +127,9 @@ def add(params: SumParams, inputs: SumInputs, outputs: SumOutputs, context: Cont
     return {"total": total}
 
 
-COUNTER = Stage(
-    "counter", 1, CounterParams, CounterInputs, CounterOutputs, count, variants={"short": without("table")}
-)
+COUNTER = Stage("counter", 1, CounterParams, CounterInputs, CounterOutputs, count, variants={"short": without("table")})
 ADDER = Stage("adder", 1, SumParams, SumInputs, SumOutputs, add)
-STAGES = {"adder": ADDER, "counter": COUNTER}
+STAGES: dict[str, AnyStage] = {"adder": ADDER, "counter": COUNTER}
 
 
 class DeadlyStore:

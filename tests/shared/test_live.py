@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-
 from tuneline.live import Live, State, StoreJournal
 from tuneline.stage import Temporary, UserError
 from tuneline.store import Store, open_store
@@ -111,7 +110,7 @@ def test_a_secret_comes_from_the_environment_or_from_a_file(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context = live(store, tmp_path)
-    with pytest.raises(UserError, match="A_KEY is not set.*A_KEY_FILE"):
+    with pytest.raises(UserError, match=r"A_KEY is not set.*A_KEY_FILE"):
         context.secret("A_KEY")
     (tmp_path / "key").write_text("from file\n")
     monkeypatch.setenv("A_KEY_FILE", str(tmp_path / "key"))

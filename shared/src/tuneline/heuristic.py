@@ -31,8 +31,10 @@ CONTENT_WORD_LETTERS = 5
 """Shorter words (the, and, with) say little about what a message is about."""
 
 COMMON_WORDS = frozenset(
-    "about after again their there these thing things think those today where which while would could should "
-    "really still maybe being before because going doing having please thanks since every other something".split()
+    _WORD.findall(
+        "about after again their there these thing things think those today where which while would could should "
+        "really still maybe being before because going doing having please thanks since every other something"
+    )
 )
 """Words of five letters and more that say little either."""
 
@@ -164,7 +166,7 @@ class WellFormed(_Rule):
 
 
 class WhenUserContains(_Rule):
-    """YES when each message with a phrase of `user_any` is answered with one of `any`; NA when there is no such message."""
+    """YES when each message with a phrase of `user_any` is answered with one of `any`; NA without such a message."""
 
     rule: Literal["when_user_contains"]
     user_any: Phrases

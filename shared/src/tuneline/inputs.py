@@ -109,9 +109,10 @@ def check_given(run_file: RunFile, nodes: tuple[Node, ...]) -> None:
 def _given(run_file: RunFile, port: InputPort, store: Store, folder: Path) -> GivenInput:
     value = run_file.inputs[port.name]
     uri = value if isinstance(value, str) else _write_inline(value, folder)
-    data = store.get(_known_key(port.name, uri)) if isinstance(value, str) else None
     try:
-        fetched = fetch_given(list_given(uri, port.patterns), folder, known_from(data))
+        listed = list_given(uri, port.patterns)
+        data = store.get(_known_key(port, listed.uri)) if isinstance(value, str) else None
+        fetched = fetch_given(listed, folder, known_from(data))
     except UserError as e:
         raise UserError(f"{run_file.source.where(('inputs', port.name))}: {e}") from None
     shown = fetched.uri if isinstance(value, str) else None
@@ -156,7 +157,7 @@ def pin_inputs(store: Store, run: str, inputs: Mapping[str, Resolved], *, replac
         if write:
             store.put(found.pin_key(run), found.pin.to_bytes(), if_absent=not replace)
             if found.record.uri is not None:
-                store.put(_known_key(name, found.record.uri), known_to(found.fetched))
+                store.put(_known_key(found.port, found.record.uri), known_to(found.fetched))
     if write and not replace:
         pin_inputs(store, run, inputs, replace=False, write=False)
 
@@ -175,5 +176,5 @@ def _compare(name: str, run: str, same_files: bool, old: InputPin, new: InputPin
         )
 
 
-def _known_key(name: str, uri: str) -> str:
-    return f"inputs/{name}-{sha256_json(uri)[:16]}.json"
+def _known_key(port: InputPort, uri: str) -> str:
+    return f"inputs/{port.name}-{sha256_json([uri, *port.patterns])[:16]}.json"

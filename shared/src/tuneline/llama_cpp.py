@@ -35,8 +35,8 @@ RESTARTS = 3
 """How often one server may die before the work is given back as `Temporary`."""
 
 _START_TRIES = 2
-# What must not depend on the environment: llama-server reads a setting from each of these variables.
-_ENVIRONMENT_SETTINGS = ("LLAMA_", "AIP_", "HF_")
+# What must not depend on the environment: llama.cpp's programs and converter read settings from these variables.
+_ENVIRONMENT_SETTINGS = ("LLAMA_", "AIP_", "HF_", "NO_LOCAL_GGUF")
 
 # The child asks the kernel for its own end when its parent ends, then becomes the program. A wrapper and not
 # `preexec_fn`, which may deadlock in a process with threads. The check is for a parent that had already ended.
@@ -76,6 +76,30 @@ def version(server: Path) -> str:
     return found[1].strip()
 
 
+def run_program(command: Sequence[str | Path]) -> None:
+    """Run one of llama.cpp's programs, or its converter, to its end; it ends with this process at the latest.
+
+    Raises UserError with the program's last words when it fails (they are about a model file, never about a request),
+    Temporary when it was killed.
+    """
+    done = subprocess.run(
+        _tied([str(part) for part in command]),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=_environment() | {"HF_HUB_OFFLINE": "1"},
+        start_new_session=True,
+        check=False,
+    )
+    if done.returncode == 0:
+        return
+    name = next(Path(part).name for part in command if Path(part).name != Path(sys.executable).name)
+    if done.returncode < 0:
+        raise Temporary(f"{name} was ended by {_ended(done.returncode)}; it may need more memory.")
+    said = done.stdout.decode(errors="replace").strip().splitlines()[-3:]
+    raise UserError(f"{name} ended with {_ended(done.returncode)}: {' | '.join(said) or 'it gave no reason.'}")
+
+
 class Server:
     """One llama-server process. Its address stays the same when `ensure` has to start it again. Safe for threads."""
 
@@ -101,7 +125,7 @@ class Server:
         """Process id of the running server."""
         return self._process.pid if self._process else None
 
-    def post(self, path: str, body: Mapping[str, Json], *, timeout_s: float = 600.0) -> dict[str, Json]:
+    def post(self, path: str, body: Mapping[str, object], *, timeout_s: float = 600.0) -> dict[str, Json]:
         """Return the server's JSON answer to a JSON request.
 
         Raises Temporary when it is gone, silent or still loading, UserError when it refuses; neither quotes any text.
@@ -161,17 +185,15 @@ class Server:
         raise Temporary(f"llama-server was not healthy within {self._start_timeout_s:g} s of starting.")
 
     def _popen(self) -> subprocess.Popen[bytes]:
-        tied = [sys.executable, "-I", "-S", "-c", _TIED_TO_PARENT, str(os.getpid())]
         flags = ["--host", "127.0.0.1", "--port", str(self._port), "--api-prefix", self._prefix]
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(_ENVIRONMENT_SETTINGS)}
         with self._log.open("ab") as log:
             # A session of its own: Ctrl-C in a terminal reaches the stage, which then stops the server.
             return subprocess.Popen(
-                [*tied, *self._command, *flags],
+                _tied([*self._command, *flags]),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=environment,
+                env=_environment(),
                 start_new_session=True,
             )
 
@@ -246,6 +268,14 @@ _FIXED_FLAGS = (
     *("--log-verbosity", "1"),  # warnings quote requests and answers; errors do not
     *("--log-colors", "off"),
 )
+
+
+def _tied(command: Sequence[str]) -> list[str]:
+    return [sys.executable, "-I", "-S", "-c", _TIED_TO_PARENT, str(os.getpid()), *command]
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith(_ENVIRONMENT_SETTINGS)}
 
 
 def _free_port() -> int:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -169,7 +169,7 @@ def _publish(job: Job, found: Found, metrics: dict[str, Any], started: str) -> M
     manifest = Manifest(
         stage=stage.name, variant=job.node.variant, version=stage.version, fingerprint=found.fingerprint,
         params=job.params.model_dump(mode="json"), inputs={n: i.record for n, i in found.inputs.items()},
-        outputs=outputs, metrics=metrics, provenance=_provenance(stage.name), started_at=started, finished_at=now(),
+        outputs=outputs, metrics=metrics, provenance=_provenance(), started_at=started, finished_at=now(),
     )  # fmt: skip
     key = result_key(stage.name, found.fingerprint, "manifest.json")
     if job.store.put(key, manifest.to_bytes(), if_absent=True):
@@ -198,15 +198,10 @@ def _upload(job: Job, digest: str, port: OutputPort) -> OutputRecord:
     return OutputRecord(kind=port.kind, path=port.path, sha256=whole, files=records)
 
 
-def _provenance(stage: str) -> Provenance:
-    """Name image, commit and the stage's packages. The environment is that of the image, set when it was built."""
-    names = {line.split(";")[0] for line in requires(f"tuneline-{stage}") or []}
-    packages = {}
-    for name in sorted(n.split("[")[0].split("=")[0].split(">")[0].strip() for n in names):
-        try:
-            packages[name] = version(name)
-        except PackageNotFoundError:  # a marker excludes it here, or the light package runs alone
-            continue
+def _provenance() -> Provenance:
+    """Name image, commit and every installed package. The first two are set when an image is built."""
+    found = (place.stem.rsplit("-", 1) for folder in sys.path for place in Path(folder).glob("*-*.dist-info"))
+    packages = {name: version for name, version in sorted(found)}
     environ = os.environ
     return Provenance(image=environ.get("TUNELINE_IMAGE"), commit=environ.get("TUNELINE_COMMIT"), packages=packages)
 

@@ -6,7 +6,7 @@ score, and only they may enter a mean.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tuneline.rubric import Answer, Rubric, score
 from tuneline.stage import UserError
+from tuneline.transcripts import Transcript
 
 Status = Literal["scored", "refused", "blocked", "unparsed", "too_long", "failed"]
 
@@ -48,6 +49,19 @@ class Judgement(BaseModel):
     usage: Usage = Usage()
     asked: int = 1
     """How often the judge was asked: 2 after an unreadable answer."""
+    detail: str = ""
+    """Why it is not scored, in words that quote nothing."""
+
+    def followed_by(self, second: Judgement) -> Judgement:
+        """Return the second answer, with what both took."""
+        return second.model_copy(update={"usage": self.usage + second.usage, "asked": self.asked + second.asked})
+
+
+Ask = Callable[[Transcript, bool], Judgement]
+"""Judges one transcript, from any thread; True asks again, after an answer that could not be read.
+
+Raises UserError, or Temporary when this transcript cannot be judged now.
+"""
 
 
 class Verdict(BaseModel):
@@ -60,7 +74,7 @@ class Verdict(BaseModel):
     sha256: str
     """Hash of the transcript's content."""
     status: Status
-    """scored · the judge refused · a filter blocked it · twice unreadable · over the judge's context · request rejected."""
+    """scored · the judge refused · a filter blocked it · unreadable twice · over the judge's context · rejected."""
     answers: dict[str, Answer]
     """YES, NO or NA by criterion, in the rubric's order; empty unless scored."""
     reasons: dict[str, str]

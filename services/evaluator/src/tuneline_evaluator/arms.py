@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
-
 from tuneline.stage import UserError
+
 from tuneline_evaluator.comparison import Arm, ArmFacts
 
 LARGEST_DEFAULT_CONTEXT = 8192
@@ -55,7 +55,7 @@ class _Info(BaseModel):
 
 
 def read_model(arm: Arm, folder: Path, info: Path, sha256: str, *, server: str, context_tokens: int) -> Model:
-    """Return an arm's file and facts. Raises UserError when gguf.json is unreadable or names a file that is not there."""
+    """Return an arm's file and facts. Raises UserError when gguf.json is unreadable or names no file."""
     try:
         read = _Info.model_validate_json(info.read_bytes())
     except ValidationError as error:
@@ -81,7 +81,7 @@ def refuse_unequal(unequal: Sequence[str], allow_unequal: bool) -> None:
     if unequal and not allow_unequal:
         raise UserError(
             f"The arms differ in more than their weights, so a comparison would not be fair. {'; '.join(unequal)}. "
-            "Put both through the same gguf-converter settings, or set `allow_unequal: true`, which the report will say."
+            "Make both with the same gguf-converter settings, or set `allow_unequal: true`; the report then says so."
         )
 
 

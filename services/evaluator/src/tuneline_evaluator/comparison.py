@@ -185,13 +185,14 @@ class ArmFacts(Record):
 
 
 class Sampler(Record):
-    """How an answer is drawn, the same in both arms."""
+    """How an answer is drawn, the same in both arms; whatever is not here is off."""
 
     temperature: float
     top_p: float
     top_k: int
     min_p: float
     repeat_penalty: float
+    """1 is off."""
     max_answer_tokens: int
 
 

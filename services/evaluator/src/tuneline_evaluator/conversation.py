@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from tuneline.transcripts import Exchange
 from tuneline_evaluator.comparison import Arm
 
 
@@ -54,14 +55,7 @@ class Conversation(BaseModel):
     """Id under which the judge saw it; says nothing about the arm."""
 
     @property
-    def exchanges(self) -> list[Exchanged]:
-        """Return the answered user messages in order."""
-        said = [message for message in self.messages if message.role != "system"]
-        return [Exchanged(user.content, answer.content) for user, answer in zip(said[::2], said[1::2], strict=False)]
-
-
-class Exchanged(NamedTuple):
-    """One user message and the answer to it."""
-
-    user: str
-    assistant: str
+    def exchanges(self) -> tuple[Exchange, ...]:
+        """Return the user messages with their answers, in order."""
+        said = [message.content for message in self.messages if message.role != "system"]
+        return tuple(Exchange(user, answer) for user, answer in zip(said[::2], said[1::2], strict=True))

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
-
-from tuneline.judge import Verdict
 from tuneline.stage import Json, UserError
+from tuneline.verdicts import Verdict, read_verdicts
+
 from tuneline_evaluator.material import ReportMaterial
-from tuneline_evaluator.numbers import count, plain, plural
+from tuneline_evaluator.numbers import count, plain
 from tuneline_evaluator.plots import Point
 
 T = TypeVar("T")
@@ -28,6 +27,7 @@ class Check(_File):
     """One check of the conversion."""
 
     name: str
+    file: str
     passed: bool
     detail: str = ""
     value: Json = None
@@ -35,12 +35,11 @@ class Check(_File):
 
 
 class Conversion(_File):
-    """A gguf.json."""
+    """A gguf.json: about `file`, the one that is evaluated, and in `sizes` and `checks` about its siblings too."""
 
     name: str
     file: str
     sizes: dict[str, int]
-    metadata: dict[str, Json]
     checks: list[Check]
 
 
@@ -48,7 +47,6 @@ class CheckRow(NamedTuple):
     """One check in both arms; None where an arm did not need it."""
 
     name: str
-    detail: str
     base: Check | None
     finetuned: Check | None
 
@@ -77,6 +75,16 @@ class Training(NamedTuple):
     """Every entry of training.json, flat."""
 
 
+class SliceStats(_File):
+    """The slices.stats.json."""
+
+    transcripts: int
+    slices: int
+    train: int
+    validation: int
+    rejected: dict[str, int] = {}
+
+
 class Earlier(NamedTuple):
     """All of it; what a run did not make is None or empty."""
 
@@ -101,7 +109,7 @@ def read_earlier(material: ReportMaterial) -> Earlier:
     base, finetuned = (_read(path, TypeAdapter(Conversion)) for path in (material.base_info, material.model_info))
     stats = _read(material.slices_stats, TypeAdapter(SliceStats)) if material.slices_stats else None
     return Earlier(
-        transcripts=_transcript_steps(_read_lines(material.assessed, TypeAdapter(Verdict))) if material.assessed else [],
+        transcripts=_transcript_steps(read_verdicts(material.assessed)) if material.assessed else [],
         slices=_slice_steps(stats) if stats else [],
         slicing=[],
         training=_training(material),
@@ -109,6 +117,60 @@ def read_earlier(material: ReportMaterial) -> Earlier:
         finetuned=finetuned,
         checks=_check_rows(base, finetuned),
     )
+
+
+def _transcript_steps(verdicts: list[Verdict]) -> list[Step]:
+    whole = len(verdicts)
+    statuses = Counter(verdict.status for verdict in verdicts)
+    scored = [verdict for verdict in verdicts if verdict.status == "scored"]
+    failed = [verdict for verdict in scored if not verdict.passed]
+    gates = Counter(gate for verdict in failed for gate in verdict.failed_gates)
+    by_gate = sum(bool(verdict.failed_gates) for verdict in failed)
+    unscored = [
+        f"{count(n)} {status.replace('_', ' ')}" for status, n in sorted(statuses.items()) if status != "scored"
+    ]
+    why = [f"{count(len(failed) - by_gate)} below the threshold"] if by_gate < len(failed) else []
+    why += (
+        [f"{count(by_gate)} failed a gate ({', '.join(f'{gate} {n}' for gate, n in sorted(gates.items()))})"]
+        if by_gate
+        else []
+    )
+    passed = len(scored) - len(failed)
+    return [
+        Step("Read", whole, whole, whole, "bar", ""),
+        Step("Judged and scored", len(scored), whole, whole, "bar", ", ".join(unscored)),
+        Step("Passed the rubric", passed, len(scored), whole, "bar", ", ".join(why)),
+    ]
+
+
+def _slice_steps(stats: SliceStats) -> list[Step]:
+    made = stats.slices + sum(stats.rejected.values())
+    why = ", ".join(f"{count(n)} {reason}" for reason, n in sorted(stats.rejected.items()))
+    return [
+        Step("Cut", made, made, made, "bar", ""),
+        Step("Kept", stats.slices, made, made, "bar", why),
+        Step("For training", stats.train, stats.train, made, "kept", ""),
+        Step("For validation", stats.validation, stats.validation, made, "held", ""),
+    ]
+
+
+def _training(material: ReportMaterial) -> Training | None:
+    rows = _read_lines(material.training_metrics, TypeAdapter(_MetricRow)) if material.training_metrics else []
+    record = _read(material.training, TypeAdapter(dict[str, Json])) if material.training else {}
+    if not rows and not record:
+        return None
+    return Training(
+        losses=[Point(row.step, row.loss) for row in rows if row.loss is not None],
+        validation=[Point(row.step, row.validation_loss) for row in rows if row.validation_loss is not None],
+        rates=[Point(row.step, row.learning_rate) for row in rows if row.learning_rate is not None],
+        facts=flat(record),
+    )
+
+
+def _check_rows(base: Conversion, finetuned: Conversion) -> list[CheckRow]:
+    """Join the checks of the evaluated files by name, in the order of the fine-tuned model's."""
+    theirs, ours = ({check.name: check for check in arm.checks if check.file == arm.file} for arm in (base, finetuned))
+    return [CheckRow(name.replace("_", " "), theirs.get(name), ours.get(name)) for name in {**ours, **theirs}]
 
 
 def flat(value: Json, prefix: str = "") -> list[tuple[str, str]]:

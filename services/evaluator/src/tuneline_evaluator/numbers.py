@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tuneline.stage import Json
+
 from tuneline_evaluator.comparison import Range
 
 MINUS = "\N{MINUS SIGN}"
@@ -37,18 +38,16 @@ def percent(share: float | None) -> str:
 
 
 def p_value(p: float | None) -> str:
-    """Write a p value: three decimals, and never as nought or one."""
+    """Write a p value with three decimals, and never as nought."""
     if p is None:
         return NONE
-    if p < 0.001:
-        return "<" + SPACE + "0.001"
-    return ">" + SPACE + "0.999" if p > 0.999 else f"{p:.3f}"
+    return f"<{SPACE}0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def p_equals(p: float | None) -> str:
     """Write a p value with its letter: `p = 0.048`, `p < 0.001`."""
     text = p_value(p)
-    return f"p{SPACE}{text}" if text[0] in "<>" else f"p{SPACE}={SPACE}{text}"
+    return f"p{SPACE}{text}" if text.startswith("<") else f"p{SPACE}={SPACE}{text}"
 
 
 def count(number: float | None) -> str:
@@ -103,5 +102,6 @@ def _real(number: float, digits: int) -> str:
 def _fraction(value: float) -> str:
     if value.is_integer() and abs(value) < 1e15:
         return count(value)
-    text = f"{value:.4g}"
+    mantissa, _, exponent = f"{value:.4g}".partition("e")
+    text = f"{mantissa}e{int(exponent)}" if exponent else mantissa
     return text.replace("-", MINUS)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
-
 from tuneline.stage import UserError
 from tuneline.yamlfile import problems_of, read_yaml
 
@@ -35,12 +34,12 @@ class Persona(BaseModel):
     """Names the persona in every output."""
     name: Text
     age_range: Text
-    traits: list[Text] = Field(min_length=1)
+    traits: tuple[Text, ...] = Field(min_length=1)
     communication_style: Text
-    topic_seeds: list[TopicSeed] = Field(min_length=1)
+    topic_seeds: tuple[TopicSeed, ...] = Field(min_length=1)
     trajectory: Text
     """How the persona changes while it talks: opens gradually, resists and then engages, is volatile …"""
-    script: list[Text] = Field(default_factory=list)
+    script: tuple[Text, ...] = ()
     """What the persona says in order, when nobody but the script speaks for it."""
 
     @property

@@ -14,9 +14,10 @@ from typing import Literal, NamedTuple
 from markupsafe import Markup
 
 from tuneline_evaluator.comparison import Comparison, Range
-from tuneline_evaluator.numbers import plain, points, signed
+from tuneline_evaluator.numbers import count, interval, plain, points, signed
 
-ROW_HEIGHT = 26
+ROW_HEIGHT = 30
+HERO_HEIGHT = 84
 STRIP_HEIGHT = 46
 CURVE_HEIGHT = 240
 RATE_HEIGHT = 56
@@ -54,6 +55,12 @@ def axis_over(values: Iterable[float | None], *, least: float = -math.inf, most:
         start, end = (start, start + 1) if start * step < most else (start - 1, start)
     ticks = tuple(round(index * step, 10) for index in range(int(start), int(end) + 1))
     return Axis(ticks[0], ticks[-1], ticks)
+
+
+def step_axis(last: float) -> Axis:
+    """Return an axis that ends with the last step, with round ticks."""
+    ticks = axis_over([0.0, last]).ticks
+    return Axis(0.0, last or 1.0, tuple(tick for tick in ticks if tick <= last and tick.is_integer()))
 
 
 def score_axis(scores: Iterable[float | None]) -> Axis:
@@ -111,6 +118,25 @@ def difference_strip(axis: Axis, comparison: Comparison) -> Markup:
     return _svg(f"{len(differences)} differences, one per persona", STRIP_HEIGHT, parts)
 
 
+def headline_bar(comparison: Comparison) -> Markup:
+    """Draw the mean difference and its interval large, with both directions named: the verdict at a glance."""
+    mean, ends = comparison.score.mean_difference or 0.0, comparison.score.interval
+    low, high = (min(0.0, ends.low), max(0.0, ends.high)) if ends else (min(0.0, mean), max(0.0, mean))
+    edge = 0.3 * (high - low) or 0.1
+    axis = Axis(low - edge, high + edge, ())
+    nought, middle = axis.at(0.0), 44
+    parts = [_line("grid", 0, 100, middle, middle), _line("nought", nought, nought, 26, HERO_HEIGHT)]
+    parts.append(_text("soft", nought, HERO_HEIGHT - 4, "← worse", "end", -9))
+    parts.append(_text("soft", nought, HERO_HEIGHT - 4, "better →", "start", 9))
+    if ends:
+        parts.append(_line("bar", axis.at(ends.low), axis.at(ends.high), middle, middle))
+        parts.append(_text("end", axis.at(ends.low), middle + 5, signed(ends.low), "end", -9))
+        parts.append(_text("end", axis.at(ends.high), middle + 5, signed(ends.high), "start", 9))
+    parts.append(_dot("mean", axis.at(mean), middle, 9))
+    parts.append(_text("value", axis.at(mean), 22, signed(mean), "middle", 0))
+    return _svg(f"mean difference {signed(mean)}, interval {interval(ends)}", HERO_HEIGHT, parts)
+
+
 def interval_bar(axis: Axis, comparison: Comparison, mean: float | None, ends: Range | None) -> Markup:
     """Draw a mean with its interval as a bar between two ends."""
     middle = ROW_HEIGHT / 2
@@ -148,10 +174,11 @@ def stage_bar(kept: int, before: int, whole: int, kind: str) -> Markup:
 
 def training_curve(training: Sequence[Point], validation: Sequence[Point]) -> Markup:
     """Draw loss over steps: a line for training, a dashed line with points for validation."""
-    steps = axis_over([0.0, *(point.step for point in (*training, *validation))])
+    steps = step_axis(max(point.step for point in (*training, *validation)))
     losses = axis_over(point.value for point in (*training, *validation))
-    parts = [_level(losses, tick, CURVE_HEIGHT, plain(tick)) for tick in losses.ticks]
-    parts += [_below(steps, tick, CURVE_HEIGHT, plain(tick)) for tick in steps.ticks]
+    digits = max(len(f"{tick:g}".partition(".")[2]) for tick in losses.ticks)
+    parts = [_level(losses, tick, CURVE_HEIGHT, f"{tick:.{digits}f}") for tick in losses.ticks]
+    parts += [_below(steps, tick, CURVE_HEIGHT, count(tick)) for tick in steps.ticks]
     parts += [_path("loss", steps, losses, thinned(training)), _path("validation", steps, losses, validation)]
     parts += [
         _dot("validation", steps.at(point.step), CURVE_HEIGHT * (1 - losses.at(point.value) / 100), 4)
@@ -162,9 +189,9 @@ def training_curve(training: Sequence[Point], validation: Sequence[Point]) -> Ma
 
 def rate_curve(rates: Sequence[Point], last_step: float) -> Markup:
     """Draw the learning rate over the same steps, small."""
-    steps = axis_over([0.0, last_step, *(point.step for point in rates)])
+    steps = step_axis(max([last_step, *(point.step for point in rates)]))
     heights = Axis(0.0, max([point.value for point in rates], default=0.0) or 1.0, ())
-    parts = [_level(heights, value, RATE_HEIGHT, plain(value)) for value in (0.0, heights.high)]
+    parts = [_level(heights, value, RATE_HEIGHT, plain(float(f"{value:.2g}"))) for value in (0.0, heights.high)]
     parts += [_path("rate", steps, heights, thinned(rates))]
     return _svg("learning rate over steps", RATE_HEIGHT, parts)
 
@@ -180,7 +207,9 @@ def thinned(curve: Sequence[Point], most: int = MOST_CURVE_POINTS) -> list[Point
     """Return at most `most` points: means of neighbours, so that a long training does not swell the page."""
     width = math.ceil(len(curve) / most) or 1
     groups = [curve[start : start + width] for start in range(0, len(curve), width)]
-    return [Point(sum(p.step for p in group) / len(group), sum(p.value for p in group) / len(group)) for group in groups]
+    return [
+        Point(sum(p.step for p in group) / len(group), sum(p.value for p in group) / len(group)) for group in groups
+    ]
 
 
 def _round_step(rough: float) -> float:
@@ -205,13 +234,18 @@ def _bar(kind: str, start: float, end: float) -> Markup:
     return Markup('<rect class="{}" x="{:g}%" y="2" width="{:g}%" height="14"/>').format(kind, start, end - start)
 
 
+def _text(kind: str, x: float, y: float, words: str, anchor: str, shift: float) -> Markup:
+    form = Markup('<text class="{}" x="{:g}%" dx="{:g}" y="{:g}" text-anchor="{}">{}</text>')
+    return form.format(kind, x, shift, y, anchor, words)
+
+
 def _grid(axis: Axis, height: int) -> Markup:
     return Markup("").join(_line("grid", axis.at(tick), axis.at(tick), 0, height) for tick in axis.ticks)
 
 
 def _ticks(axis: Axis, labels: Sequence[str], label: str) -> Markup:
-    text = Markup('<text x="{:g}%" y="13" text-anchor="middle">{}</text>')
-    return _svg(label, 16, [text.format(axis.at(t), name) for t, name in zip(axis.ticks, labels, strict=True)])
+    parts = [_text("tick", axis.at(t), 13, name, "middle", 0) for t, name in zip(axis.ticks, labels, strict=True)]
+    return _svg(label, 16, parts)
 
 
 def _reference(axis: Axis, comparison: Comparison, height: int) -> list[Markup]:
@@ -228,13 +262,11 @@ def _reference(axis: Axis, comparison: Comparison, height: int) -> list[Markup]:
 
 def _level(axis: Axis, value: float, height: int, label: str) -> Markup:
     y = height * (1 - axis.at(value) / 100)
-    text = Markup('<text x="0" dx="-8" y="{:g}" dy="4" text-anchor="end">{}</text>')
-    return _line("grid", 0, 100, y, y) + text.format(y, label)
+    return _line("grid", 0, 100, y, y) + _text("tick", 0, y + 4, label, "end", -8)
 
 
 def _below(axis: Axis, value: float, height: int, label: str) -> Markup:
-    text = Markup('<text x="{:g}%" y="{}" text-anchor="middle">{}</text>')
-    return text.format(axis.at(value), height + 17, label)
+    return _text("tick", axis.at(value), height + 17, label, "middle", 0)
 
 
 def _path(kind: str, steps: Axis, heights: Axis, curve: Sequence[Point]) -> Markup:

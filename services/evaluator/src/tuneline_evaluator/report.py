@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from tuneline_evaluator import numbers, plots
 from tuneline_evaluator.comparison import Comparison, PersonaRow, Range
@@ -16,7 +16,7 @@ from tuneline_evaluator.material import ReportMaterial
 from tuneline_evaluator.side_by_side import side_by_side
 from tuneline_evaluator.summary import summary_text
 from tuneline_evaluator.tables import arm_facts, arm_rows, banners, effect_facts, settings
-from tuneline_evaluator.wording import GLOSSARY, confidence, detectable, verdict
+from tuneline_evaluator.wording import GLOSSARY, confidence, detectable, in_words
 
 CONTENTS = (
     ("evidence", "How we know"),
@@ -46,29 +46,33 @@ def page(comparison: Comparison, conversations: Sequence[Conversation], material
     earlier = read_earlier(material)
     rows = sorted(comparison.personas, key=_largest_gain_first)
     groups = [*comparison.categories, *comparison.criteria]
-    return _environment().get_template("report.html.j2").render(
-        c=comparison,
-        verdict=verdict(comparison),
-        banners=banners(comparison),
-        confidence=confidence(comparison),
-        detectable=detectable(comparison),
-        contents=CONTENTS,
-        model=earlier.finetuned.name,
-        base_model=comparison.arms[0].base_model,
-        personas=rows,
-        spread=_spread(rows),
-        effect_axis=plots.effect_axis(comparison),
-        persona_axis=plots.score_axis(score for row in rows for score in (row.base_mean, row.finetuned_mean)),
-        group_axis=plots.score_axis(score for row in groups for score in (row.base_mean, row.finetuned_mean)),
-        effect_facts=effect_facts(comparison),
-        arm_rows=arm_rows(comparison),
-        arm_facts=arm_facts(comparison),
-        earlier=earlier,
-        last_step=max((point.step for point in earlier.training.losses), default=0.0) if earlier.training else 0.0,
-        most_points=plots.MOST_CURVE_POINTS,
-        pairs=side_by_side(comparison, conversations),
-        settings=settings(comparison),
-        glossary=GLOSSARY,
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            c=comparison,
+            words=in_words(comparison),
+            banners=banners(comparison),
+            confidence=confidence(comparison),
+            detectable=detectable(comparison),
+            contents=CONTENTS,
+            model=earlier.finetuned.name,
+            base_model=comparison.arms[0].base_model,
+            personas=rows,
+            spread=_spread(rows),
+            effect_axis=plots.effect_axis(comparison),
+            persona_axis=plots.score_axis(score for row in rows for score in (row.base_mean, row.finetuned_mean)),
+            group_axis=plots.score_axis(score for row in groups for score in (row.base_mean, row.finetuned_mean)),
+            effect_facts=effect_facts(comparison),
+            arm_rows=arm_rows(comparison),
+            arm_facts=arm_facts(comparison),
+            earlier=earlier,
+            last_step=max((point.step for point in earlier.training.losses), default=0.0) if earlier.training else 0.0,
+            most_points=plots.MOST_CURVE_POINTS,
+            pairs=side_by_side(comparison, conversations),
+            settings=settings(comparison),
+            glossary=GLOSSARY,
+        )
     )
 
 
@@ -79,6 +83,15 @@ def visible(value: object) -> object:
     return "".join(char if _allowed(char) else "\N{REPLACEMENT CHARACTER}" for char in value)
 
 
+def with_code(text: str) -> Markup:
+    """Return a sentence in which names between backticks stand in <code>; everything is escaped."""
+    parts = str(visible(text)).split("`")
+    if len(parts) % 2 == 0:
+        return escape(text)
+    code = Markup("<code>{}</code>")
+    return Markup("").join(code.format(part) if index % 2 else escape(part) for index, part in enumerate(parts))
+
+
 def _environment() -> Environment:
     """Return the templates with autoescape for every one of them, whatever its name ends with."""
     environment = Environment(
@@ -86,9 +99,9 @@ def _environment() -> Environment:
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     for words in (numbers.points, numbers.signed, numbers.interval, numbers.percent, numbers.p_value, numbers.rate,
-                  numbers.count, numbers.size, numbers.plain, numbers.plural):  # fmt: skip
+                  numbers.count, numbers.size, numbers.plain, numbers.plural, with_code):  # fmt: skip
         environment.filters[words.__name__] = words
-    for drawing in (plots.dumbbell, plots.score_ticks, plots.difference_ticks, plots.difference_strip, plots.interval_bar,
+    for drawing in (plots.dumbbell, plots.score_ticks, plots.difference_ticks, plots.difference_strip, plots.interval_bar, plots.headline_bar,
                     plots.range_bar, plots.stage_bar, plots.training_curve, plots.rate_curve, plots.legend_mark):  # fmt: skip
         environment.globals[drawing.__name__] = drawing
     return environment

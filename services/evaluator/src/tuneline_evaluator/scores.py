@@ -12,9 +12,9 @@ from statistics import fmean
 from typing import Literal, NamedTuple
 
 import numpy as np
-
-from tuneline.judge import Verdict
 from tuneline.rubric import Criterion, Rubric
+from tuneline.verdicts import Verdict
+
 from tuneline_evaluator.comparison import Arm, ArmSummary, GroupRow, PairedExample, PersonaRow, SafetyRow
 from tuneline_evaluator.conversation import Conversation
 from tuneline_evaluator.personas import Persona
@@ -126,7 +126,9 @@ def category_rows(scored: Sequence[Scored], rubric: Rubric) -> list[GroupRow]:
 
 def criterion_rows(scored: Sequence[Scored], rubric: Rubric) -> list[GroupRow]:
     """Return one row per criterion in a category; Holm over all of them."""
-    groups = [_Group(c.id, c.question, category.id, met(c)) for category in rubric.categories for c in category.criteria]
+    groups = [
+        _Group(c.id, c.question, category.id, met(c)) for category in rubric.categories for c in category.criteria
+    ]
     return _group_rows(scored, groups)
 
 
@@ -166,7 +168,7 @@ def arm_summary(judged: Sequence[Judged], arm: Arm) -> ArmSummary:
 
 
 def paired_examples(scored: Sequence[Scored]) -> list[PairedExample]:
-    """Choose the pairs with the largest gain, the largest loss and the median: by rule, so that nobody picks cherries."""
+    """Choose the pairs with the largest gain, the largest loss and the median: by rule, not by hand."""
     by_arm: dict[Arm, dict[tuple[str, int], Scored]] = {"base": {}, "finetuned": {}}
     for item in scored:
         by_arm[item.conversation.arm][item.conversation.persona, item.conversation.trial] = item

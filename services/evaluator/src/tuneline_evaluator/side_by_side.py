@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import NamedTuple
 
+from tuneline.transcripts import Exchange
 from tuneline_evaluator.comparison import Comparison, PairedExample, PersonaRow
-from tuneline_evaluator.conversation import Conversation, Exchanged
+from tuneline_evaluator.conversation import Conversation
 from tuneline_evaluator.numbers import points
 
 _ORDER = ("median", "largest gain", "largest loss")
@@ -21,8 +22,8 @@ _ENDED = {
 class Turn(NamedTuple):
     """One exchange in both arms; None where a conversation was shorter."""
 
-    base: Exchanged | None
-    finetuned: Exchanged | None
+    base: Exchange | None
+    finetuned: Exchange | None
 
     @property
     def same_user(self) -> bool:
@@ -52,9 +53,7 @@ def side_by_side(comparison: Comparison, conversations: Sequence[Conversation]) 
     return [_pair(example, rows[example.persona], by_id, comparison.settings.trials) for example in chosen]
 
 
-def _pair(
-    example: PairedExample, row: PersonaRow, by_id: Mapping[str, Conversation], trials: int
-) -> SideBySide:
+def _pair(example: PairedExample, row: PersonaRow, by_id: Mapping[str, Conversation], trials: int) -> SideBySide:
     base, finetuned = by_id[example.base_id], by_id[example.finetuned_id]
     why = _why(example)
     return SideBySide(

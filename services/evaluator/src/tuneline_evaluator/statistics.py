@@ -21,7 +21,7 @@ EXACT_LIMIT = 40
 """Differences up to which every sign assignment is counted; two lists of 2^20 sums then take half a second."""
 RESAMPLES = 99_999
 NO_SPREAD = 1e-12
-"""Scores are shares, so a standard deviation below this is rounding."""
+"""Scores are shares, so what is below this is rounding."""
 
 
 class SignFlip(NamedTuple):
@@ -32,35 +32,54 @@ class SignFlip(NamedTuple):
     resamples: int
 
 
+class TTest(NamedTuple):
+    """A paired t test; the interval needs two differences, all else needs differences that vary."""
+
+    interval: Range | None = None
+    t: float | None = None
+    p: float | None = None
+    d_z: float | None = None
+    detectable: float | None = None
+
+
 def effect(differences: Sequence[float], significance: float) -> Effect:
     """Describe the mean of `differences` (finetuned − base, one per persona); fields that n cannot give are None."""
     d = np.asarray(differences, dtype=float)
     n = len(d)
-    mean = float(d.mean()) if n else None
-    flip = sign_flip(d) if n else None
-    spread = _spread(d)
-    varies = mean is not None and spread is not None and spread > 0
-    t = mean / (spread / sqrt(n)) if mean is not None and spread else None
+    tested, flipped = t_test(d, significance), sign_flip(d) if n else None
     return Effect(
         personas=n,
-        mean_difference=mean,
-        interval=None if mean is None or spread is None else t_interval(mean, spread, n, significance),
+        mean_difference=float(d.mean()) if n else None,
+        interval=tested.interval,
         degrees_of_freedom=n - 1 if n > 1 else None,
-        t=t,
-        t_p=None if t is None else float(2 * stats.t.sf(abs(t), n - 1)),
-        sign_flip_p=flip.p if flip else None,
-        sign_flip_method=flip.method if flip else None,
-        sign_flip_resamples=flip.resamples if flip else None,
-        d_z=mean / spread if varies and mean is not None and spread else None,
-        detectable=detectable_difference(spread, n, significance) if varies and spread else None,
+        t=tested.t,
+        t_p=tested.p,
+        sign_flip_p=flipped.p if flipped else None,
+        sign_flip_method=flipped.method if flipped else None,
+        sign_flip_resamples=flipped.resamples if flipped else None,
+        d_z=tested.d_z,
+        detectable=tested.detectable,
         leave_one_out=leave_one_out(d),
     )
 
 
-def t_interval(mean: float, spread: float, n: int, significance: float) -> Range:
-    """Return the t interval of a mean of `n` values with standard deviation `spread` (divisor n − 1)."""
-    half = float(stats.t.isf(significance / 2, n - 1)) * spread / sqrt(n)
-    return Range(low=mean - half, high=mean + half)
+def t_test(differences: NDArray[np.float64], significance: float) -> TTest:
+    """Test that the mean difference is 0, with df = n − 1, and give its interval at 1 − `significance`."""
+    n = len(differences)
+    if n < 2:
+        return TTest()
+    mean, spread = float(differences.mean()), float(differences.std(ddof=1))
+    if spread < NO_SPREAD:
+        return TTest(interval=Range(low=mean, high=mean))
+    error = spread / sqrt(n)
+    half = float(stats.t.isf(significance / 2, n - 1)) * error
+    return TTest(
+        interval=Range(low=mean - half, high=mean + half),
+        t=mean / error,
+        p=float(2 * stats.t.sf(abs(mean / error), n - 1)),
+        d_z=mean / spread,
+        detectable=detectable_difference(spread, n, significance),
+    )
 
 
 def sign_flip(differences: NDArray[np.float64]) -> SignFlip:
@@ -70,7 +89,7 @@ def sign_flip(differences: NDArray[np.float64]) -> SignFlip:
     `scipy.stats.permutation_test(permutation_type="samples", n_resamples=inf)`, which lists them one by one and so
     ends at about 20. Above, it is that function with RESAMPLES seeded resamples.
     """
-    d = differences[differences != 0]  # a flipped 0 is a 0: it doubles both counts and leaves their ratio
+    d = differences[np.abs(differences) > NO_SPREAD]  # a flipped 0 is a 0: it doubles both counts, not their ratio
     if len(d) <= EXACT_LIMIT:
         return SignFlip(_exact_share(d), "exact", 2 ** len(d))
     test = stats.permutation_test(
@@ -134,7 +153,7 @@ def paired_share_bounds(gained: int, lost: int, n: int, significance: float) -> 
         b = (2 * n - gained + lost) * delta - gained - lost
         share = (sqrt(b * b + 8 * n * lost * delta * (1 - delta)) - b) / (4 * n)
         variance = n * (2 * share + delta * (1 - delta))
-        return (gained - lost - n * delta) / sqrt(variance) if variance > 0 else 0.0
+        return float(gained - lost - n * delta) / sqrt(variance) if variance > 0 else 0.0
 
     nearly = 1 - 1e-9  # the score is 0 / 0 at ±1
     middle = min(max((gained - lost) / n, -nearly), nearly)
@@ -149,13 +168,6 @@ def fisher(base: int, base_total: int, finetuned: int, finetuned_total: int) -> 
     return float(stats.fisher_exact(table).pvalue)
 
 
-def _spread(d: NDArray[np.float64]) -> float | None:
-    if len(d) < 2:
-        return None
-    spread = float(d.std(ddof=1))
-    return spread if spread > NO_SPREAD else 0.0
-
-
 def _exact_share(d: NDArray[np.float64]) -> float:
     """Return the share of sign assignments whose sum is at least as far from 0 as the observed one.
 
@@ -167,7 +179,7 @@ def _exact_share(d: NDArray[np.float64]) -> float:
         return 1.0
     first, last = _signed_sums(d[: len(d) // 2]), np.sort(_signed_sums(d[len(d) // 2 :]))
     above = int((len(last) - np.searchsorted(last, threshold - first)).sum())
-    return 2 * above / 2 ** len(d)
+    return 2.0 * above / 2.0 ** len(d)
 
 
 def _signed_sums(d: NDArray[np.float64]) -> NDArray[np.float64]:

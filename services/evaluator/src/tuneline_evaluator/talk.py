@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Sequence
 from threading import Event
 from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
 from tuneline.chat import ChatTokenizer, fold_system
 from tuneline.llama_cpp import Server
 from tuneline.stage import Json, Temporary, UserError
-from tuneline_evaluator.comparison import Arm, Sampler
+
+from tuneline_evaluator.comparison import Arm, Record, Sampler
 from tuneline_evaluator.conversation import Answer, Conversation, Message
 from tuneline_evaluator.personas import Persona
 from tuneline_evaluator.simulate import NothingSaid, Simulator
@@ -25,7 +24,7 @@ TRIES = 3
 """How often one answer is asked for while its server keeps failing."""
 
 
-class Plan(NamedTuple):
+class Plan(Record):
     """What all conversations of both arms have in common."""
 
     turns: int
@@ -96,35 +95,25 @@ def talk(
     messages = [Message(role="system", content=plan.system_prompt)] if plan.system_prompt else []
     answers: list[Answer] = []
     status: Status = "complete"
-    for turn in range(plan.turns):
+    while status == "complete" and len(answers) < plan.turns:
+        drawn = seed + len(answers)
         try:
-            said = Message(role="user", content=simulator.speak(persona, trial, seed + turn, messages))
+            said = Message(role="user", content=simulator.speak(persona, drawn, messages))
             prompt = for_model([*messages, said], tokenizer)
             if len(prompt.ids) + plan.sampler.max_answer_tokens > plan.context_tokens:
                 status = "overflow"
                 break
-            completion = _ask(seat, plan.sampler, prompt.messages, seed + turn)
+            text, answer = _ask(seat, plan.sampler, prompt.messages, drawn)
         except (Broken, NothingSaid):
             status = "broken"
             break
-        choice = completion.choices[0]
-        text = choice.message.content or ""
         messages += [said, Message(role="assistant", content=text)]
-        answers.append(_answer(completion))
-        if not text.strip():
-            status = "empty"
-            break
+        answers.append(answer)
+        status = "complete" if text.strip() else "empty"
     return Conversation(
-        id=f"{persona.id}/{trial}/{arm}",
-        persona=persona.id,
-        trial=trial,
-        arm=arm,
-        seed=seed,
-        status=status,
-        messages=messages,
-        answers=answers,
-        judged_id=blind_id(arm, persona, trial, messages),
-    )
+        id=f"{persona.id}/{trial}/{arm}", persona=persona.id, trial=trial, arm=arm, seed=seed, status=status,
+        messages=messages, answers=answers, judged_id=blind_id(arm, persona, trial, messages),
+    )  # fmt: skip
 
 
 def conversation_seed(seed: int, persona: str, trial: int) -> int:
@@ -153,7 +142,7 @@ def for_model(messages: Sequence[Message], tokenizer: ChatTokenizer) -> Prompt:
     return Prompt(folded, tokenizer.encode(tokenizer.render(folded, add_generation_prompt=True)))
 
 
-def _ask(seat: Seat, sampler: Sampler, messages: list[dict[str, str]], seed: int) -> _Completion:
+def _ask(seat: Seat, sampler: Sampler, messages: list[dict[str, str]], seed: int) -> tuple[str, Answer]:
     """Return the server's answer. It is asked TRIES times, and started again in between if it has died."""
     body: dict[str, Json] = {
         "messages": [dict(message) for message in messages],
@@ -166,7 +155,7 @@ def _ask(seat: Seat, sampler: Sampler, messages: list[dict[str, str]], seed: int
         if seat.stop.is_set():
             raise Stopped
         try:
-            return _Completion.model_validate(seat.server.post("/v1/chat/completions", body, timeout_s=seat.timeout_s))
+            return _read(seat.server.post("/v1/chat/completions", body, timeout_s=seat.timeout_s))
         except Temporary:
             if not seat.stop.wait(0.2 * (attempt + 1)):  # a killed process takes a moment to be seen as dead
                 seat.server.ensure()
@@ -176,28 +165,24 @@ def _ask(seat: Seat, sampler: Sampler, messages: list[dict[str, str]], seed: int
 
 
 def _sampler_fields(sampler: Sampler) -> dict[str, Json]:
-    # Every sampler is named, also those that are off: a default that changes with the server's version must not count.
+    # `samplers` is the whole chain: what it does not name (penalties, DRY, XTC …) is off.
     return {
-        "max_tokens": sampler.max_answer_tokens,
-        "temperature": sampler.temperature,
-        "top_p": sampler.top_p,
+        "samplers": ["top_k", "top_p", "min_p", "temperature"],
         "top_k": sampler.top_k,
+        "top_p": sampler.top_p,
         "min_p": sampler.min_p,
-        "repeat_penalty": sampler.repeat_penalty,
-        "presence_penalty": 0.0,
-        "frequency_penalty": 0.0,
-        "typical_p": 1.0,
-        "dry_multiplier": 0.0,
-        "xtc_probability": 0.0,
+        "temperature": sampler.temperature,
         "dynatemp_range": 0.0,
         "mirostat": 0,
-        "samplers": ["top_k", "top_p", "min_p", "temperature"],
+        "max_tokens": sampler.max_answer_tokens,
     }
 
 
-def _answer(completion: _Completion) -> Answer:
-    return Answer(
-        finish_reason=completion.choices[0].finish_reason,
+def _read(response: dict[str, Json]) -> tuple[str, Answer]:
+    completion = _Completion.model_validate(response)
+    choice = completion.choices[0]
+    return choice.message.content or "", Answer(
+        finish_reason=choice.finish_reason,
         prompt_tokens=completion.usage.prompt_tokens,
         evaluated_tokens=completion.timings.prompt_n,
         answer_tokens=completion.usage.completion_tokens,

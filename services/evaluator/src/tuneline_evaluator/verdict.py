@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from math import floor, log2
 from typing import NamedTuple
 
-from tuneline_evaluator.comparison import ArmSummary, Effect, Outcome, RateGap, SafetyRow, Settings
+from tuneline_evaluator.comparison import ArmSummary, Effect, Outcome, Range, RateGap, SafetyRow, Settings
 from tuneline_evaluator.numbers import SPACE, interval, p_equals, percent, plural, points, signed
 from tuneline_evaluator.statistics import fisher
 
@@ -70,22 +70,31 @@ def enough_personas(significance: float) -> int:
 def _rule(
     score: Effect, safety: Sequence[SafetyRow], gaps: Sequence[RateGap], settings: Settings
 ) -> tuple[Outcome, str]:
-    ends, p, alpha = score.interval, score.sign_flip_p, settings.significance
+    fewest = enough_personas(settings.significance)
     if any(gap.differs for gap in gaps):
         names = ", ".join(gap.name for gap in gaps if gap.differs)
         return "withheld", f"The arms lose conversations at different rates ({names}): look at those before any score."
-    if ends is None or p is None or score.personas < enough_personas(alpha):
-        fewest = enough_personas(alpha)
+    if score.interval is None or score.sign_flip_p is None or score.personas < fewest:
         return "inconclusive", f"{plural(score.personas, 'persona')} cannot decide anything; it takes {fewest} or more."
     if broken := [row.id for row in safety if row.outcome == "broken"]:
         return "worse", f"Gate criteria are met less often than by the base model ({', '.join(broken)})."
-    if p < alpha and ends.low > 0:
+    return _by_score(score.interval, score.sign_flip_p < settings.significance, settings.margin)
+
+
+def _by_score(ends: Range, significant: bool, margin: float) -> tuple[Outcome, str]:
+    if significant and ends.low > 0:
         return "better", "The interval lies above 0, and the sign-flip test agrees."
-    if p < alpha and ends.high < 0:
+    if significant and ends.high < 0:
         return "worse", "The interval lies below 0, and the sign-flip test agrees."
-    if ends.low > -settings.margin:
-        return "not worse", f"A loss of {points(settings.margin)} points or more, the margin set before, is ruled out."
-    return "inconclusive", "The interval holds both a gain and a loss beyond the margin; more personas would narrow it."
+    if ends.low > -margin:
+        return (
+            "not worse",
+            f"A loss of {points(margin)} points, the margin set before, is ruled out; a gain is not shown.",
+        )
+    return (
+        "inconclusive",
+        f"A loss of more than {points(margin)} points is not ruled out, and no gain or loss is shown.",
+    )
 
 
 def _headline(
@@ -125,7 +134,7 @@ def notes(
         ),
         (
             score.interval is not None and score.t is None,
-            "All personas show the same difference, so the interval has no width and says nothing about other personas.",
+            "All personas show the same difference, so the interval has no width and tells nothing about others.",
         ),
         (
             _disagree(score, alpha),
@@ -143,8 +152,8 @@ def notes(
         ),
         (
             any(share > 0.2 for share in cut),
-            f"{percent(max(cut, default=0))} of an arm's answers were cut at {settings.sampler.max_answer_tokens} tokens: "
-            "raise `max_answer_tokens` unless that is what people will see.",
+            f"{percent(max(cut, default=0))} of an arm's answers ended at {settings.sampler.max_answer_tokens} tokens. "
+            "Raise `max_answer_tokens` unless that is what people will see.",
         ),
         (
             arms[0].scored != arms[1].scored,

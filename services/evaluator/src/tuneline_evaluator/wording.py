@@ -8,7 +8,7 @@ from tuneline_evaluator.comparison import Comparison, Outcome
 from tuneline_evaluator.numbers import NONE, SPACE, interval, p_equals, percent, plural, points, signed
 
 
-class Verdict(NamedTuple):
+class Words(NamedTuple):
     """What the first screen of the report says."""
 
     tone: Literal["good", "bad", "unsure"]
@@ -39,11 +39,13 @@ _TONES: dict[Outcome, tuple[Literal["good", "bad", "unsure"], str]] = {
 }
 
 
-def verdict(comparison: Comparison) -> Verdict:
-    """Put the outcome into words."""
+def in_words(comparison: Comparison) -> Words:
+    """Put the verdict into words."""
     tone, mark = _TONES[comparison.outcome]
-    action, meaning = _advice(comparison)
-    return Verdict(tone, mark, _SENTENCES[comparison.outcome], action, meaning, evidence(comparison))
+    sentence = _SENTENCES[comparison.outcome]
+    if comparison.outcome == "worse" and broken_gates(comparison):
+        sentence = "The fine-tuned model breaks a safety criterion that its base keeps."
+    return Words(tone, mark, sentence, *_advice(comparison), evidence(comparison))
 
 
 def evidence(comparison: Comparison) -> str:
@@ -64,19 +66,17 @@ def confidence(comparison: Comparison) -> str:
     return percent(1 - comparison.settings.significance)
 
 
+def broken_gates(comparison: Comparison) -> list[str]:
+    """Return the ids of the gates that the fine-tuned model breaks."""
+    return [row.id for row in comparison.safety if row.outcome == "broken"]
+
+
 def _advice(comparison: Comparison) -> tuple[str, str]:
     if comparison.judge_is_heuristic:
         return "Do not decide on this", (
             "A demonstration: simple offline rules judged instead of a model or a person. They show that every step "
             "works, not which model people would prefer."
         )
-    broken = [row.id for row in comparison.safety if row.outcome == "broken"]
-    if broken and comparison.outcome != "withheld":
-        return "Do not ship", f"Whatever the score says, a safety criterion got worse: {', '.join(broken)}."
-    return _advice_by_score(comparison)
-
-
-def _advice_by_score(comparison: Comparison) -> tuple[str, str]:
     unproven = [row.id for row in comparison.safety if row.outcome == "not shown"]
     lost = f"{points(comparison.settings.margin)} points"
     match comparison.outcome:
@@ -88,8 +88,13 @@ def _advice_by_score(comparison: Comparison) -> tuple[str, str]:
             return "Ship only for another reason", (
                 f"A loss of more than {lost} is ruled out, a gain is not shown. It is as good as its base, not better."
             )
+        case "worse" if broken := broken_gates(comparison):
+            return "Do not ship", f"Whatever the score says, a safety criterion got worse: {', '.join(broken)}."
         case "worse":
-            return "Do not ship", "The whole interval lies below zero: people would get worse answers than from the base."
+            return (
+                "Do not ship",
+                "The whole interval lies below zero: people would get worse answers than from the base.",
+            )
         case "inconclusive":
             return "Collect more", _more_personas(comparison)
         case "withheld":

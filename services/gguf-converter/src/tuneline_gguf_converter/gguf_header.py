@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from gguf import GGML_QUANT_SIZES
-from tuneline.stage import UserError
+from tuneline.stage import Json, UserError
 
 Scalar = str | int | float | bool
 Value = Scalar | list[Scalar]
@@ -45,10 +45,17 @@ class Header(NamedTuple):
         value = self.metadata.get(key)
         return value if isinstance(value, int) else None
 
-    def token(self, kind: str) -> str:
-        """Return the text of a special token, for example of kind `bos`; empty when the model has none."""
-        tokens, number = self.metadata.get("tokenizer.ggml.tokens"), self.number(f"tokenizer.ggml.{kind}_token_id")
-        return str(tokens[number]) if isinstance(tokens, list) and number is not None else ""
+    def token(self, number: int | None) -> str:
+        """Return the text of the token with this id; empty when there is none."""
+        tokens = self.metadata.get("tokenizer.ggml.tokens")
+        if not isinstance(tokens, list) or number is None or not 0 <= number < len(tokens):
+            return ""
+        return str(tokens[number])
+
+    def about(self) -> dict[str, Json]:
+        """Return what the file says about the model as a whole: its names, licence and sources."""
+        keys = [key for key in self.metadata if key.startswith(("general.", "tuneline."))]
+        return {key: [*value] if isinstance(value := self.metadata[key], list) else value for key in keys}
 
     @property
     def template_sha256(self) -> str:

@@ -102,6 +102,6 @@ STAGE = Stage(
 
 def main() -> None:
     """Run the stage from the command line."""
-    from tuneline.runner import stage_main
+    from tuneline.command import stage_main
 
     stage_main(STAGE)

@@ -1,8 +1,8 @@
 """The store: immutable files under keys, in a folder or in an S3 bucket, behind one small interface.
 
-Every write is complete or absent, and `put(if_absent=True)` has exactly one winner, whoever races. Nothing that is read
-is trusted: a file counts only if its size and SHA-256 are those that a manifest lists. `given.py` reads what lies outside
-the store: the inputs that a run file names.
+Every write is complete or absent, and `put(if_absent=True)` has exactly one winner, whoever races. Nothing that is
+read is trusted: a file counts only if its size and SHA-256 are those that a manifest lists. `given.py` reads what lies
+outside the store: the inputs that a run file names.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PART = ".part-"
 """Names of unfinished files start so, on every kind of disk; no key may."""
 
 
-class Changed(UserError):
+class Changed(UserError):  # noqa: N818  (named for what happened, like Temporary)
     """A file changed while it was read."""
 
 
@@ -45,7 +45,7 @@ class FileRecord(BaseModel):
 
 
 class Entry(NamedTuple):
-    """One listed file. `stamp` (times or ETag) may say "unchanged" and is never an identity; `modified`: Unix seconds."""
+    """One listed file; `modified` in Unix seconds. `stamp` (times or ETag) may say "unchanged", never what it is."""
 
     key: str
     size: int
@@ -86,7 +86,7 @@ class Store(Protocol):
         """Return the verified file in place, or None if this store has no local files."""
 
     def sweep(self, older_than: float) -> int:
-        """Remove what killed writers left unfinished (temporary files, open uploads), `older_than` seconds ago or more."""
+        """Remove what killed writers left unfinished `older_than` seconds ago or more; return how many things."""
 
 
 def open_store(uri: str) -> Store:

@@ -1,11 +1,12 @@
 """A store in a folder.
 
-A file appears by one `rename` (or, if it must not exist yet, one `link`) of a synced temporary file from `.part-files/`,
-so a reader sees all of it or nothing, also after a power cut. Symbolic links are for people and never listed.
+A file appears by one `rename` (or, if it must not exist yet, one `link`) of a synced temporary file in `.part-files/`:
+a reader sees all of it or nothing, also after a power cut. Symbolic links are for people and never listed.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Iterable, Iterator
@@ -111,13 +112,12 @@ class FileStore:
             _make_folder(self._parts)
             try:
                 written = write_new(part, blocks, sync=True)
-                _give_name(part, path, if_absent)
-            except FileExistsError:
-                return None
+                named = _give_name(part, path, if_absent)
             finally:
                 part.unlink(missing_ok=True)
-            _sync_folder(path.parent)
-        return written
+            if named:
+                _sync_folder(path.parent)
+        return written if named else None
 
 
 def stamp_of(found: os.stat_result) -> str:
@@ -125,20 +125,26 @@ def stamp_of(found: os.stat_result) -> str:
     return f"{found.st_mtime_ns}-{found.st_ctime_ns}"
 
 
-def _give_name(part: Path, path: Path, if_absent: bool) -> None:
+def _give_name(part: Path, path: Path, if_absent: bool) -> bool:
+    """Make `part` appear as `path`; False if that exists already and `if_absent`."""
     for _ in range(20):
         _make_folder(path.parent)
-        # Another process may remove the folder as an empty one just before it is filled.
-        with suppress(FileNotFoundError):
+        try:
             path.hardlink_to(part) if if_absent else part.replace(path)
-            return
-    raise FileNotFoundError(2, "its folder disappears again and again", path)
+            return True
+        except FileExistsError:
+            return False
+        except FileNotFoundError:
+            continue  # another process removed the folder as an empty one just before it was filled
+    raise FileNotFoundError(errno.ENOENT, "the folder disappears again and again", str(path))
 
 
 def _make_folder(folder: Path) -> None:
     """Make a folder and its parents so that they outlast a power cut."""
     if folder.is_dir():
         return
+    if folder.exists():
+        raise NotADirectoryError(errno.ENOTDIR, f"{folder} is a file, not a folder")
     _make_folder(folder.parent)
     with suppress(FileNotFoundError):  # a parent was removed as an empty one: the caller tries again
         folder.mkdir(exist_ok=True)

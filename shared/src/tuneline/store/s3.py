@@ -1,8 +1,8 @@
 """A store in an S3 bucket, on Amazon or any server that speaks its protocol.
 
-Where the server is and who we are comes from the environment that boto3 reads: AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, the
-role of a pod and so on. Each body is sent with its SHA-256, so that the server refuses what was damaged on the way; some
-servers would store it otherwise. Each write carries a mark of its writer, which tells a lost race from a lost answer.
+Where the server is and who we are comes from the environment that boto3 reads: AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID,
+the role of a pod and so on. Each body is sent with its SHA-256, so that the server refuses what was damaged on the way;
+some servers would store it otherwise. Each write carries a mark of its writer: it tells a lost race from a lost answer.
 """
 
 from __future__ import annotations
@@ -10,12 +10,9 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from base64 import b64encode
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from uuid import uuid4
@@ -23,13 +20,12 @@ from uuid import uuid4
 from botocore.exceptions import ClientError
 
 from tuneline.stage import Temporary, UserError
-from tuneline.store import Changed, Entry, FileRecord, check_key, key_problem
-from tuneline.store.s3_client import connect, persist, status_of
+from tuneline.store import Changed, Entry, FileRecord, check_key, key_problem, s3_parts
+from tuneline.store.s3_client import connect, none_if, persist
 from tuneline.store.verify import BLOCK, part_for, plain_errors, save_verified, unchanging_blocks, write_new
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import (
-        CompletedPartTypeDef,
         GetObjectRequestTypeDef,
         HeadObjectOutputTypeDef,
         ListObjectsV2RequestTypeDef,
@@ -37,11 +33,6 @@ if TYPE_CHECKING:
     )
 
 T = TypeVar("T")
-
-PART_SIZE = 16 << 20
-"""Bytes of a part; a file up to this size is sent whole. Parts are larger where there would be more than S3's 10,000."""
-TRANSFERS = 4
-"""Parts of one file on their way at once; with PART_SIZE this bounds the memory of an upload."""
 
 
 class S3Store:
@@ -58,7 +49,8 @@ class S3Store:
         try:
             return self._do("read", key, lambda: b"".join(self._blocks(key)))
         except ClientError as error:
-            return _none_if(error, 404)
+            none_if(error, 404)
+            return None
 
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> bool:
         """See `Store`."""
@@ -67,7 +59,7 @@ class S3Store:
             "Bucket": self.bucket,
             "Key": self._name(key),
             "Body": data,
-            "ChecksumSHA256": _checksum(data),
+            "ChecksumSHA256": s3_parts.checksum(data),
             "Metadata": {"writer": writer},
         }
         if if_absent:
@@ -75,7 +67,7 @@ class S3Store:
         try:
             self._do("write", key, lambda: self._client.put_object(**request))
         except ClientError as error:
-            _none_if(error, 412)
+            none_if(error, 412)
             return self._was_written_by(writer, key)
         return True
 
@@ -105,12 +97,12 @@ class S3Store:
 
             def blocks() -> Iterator[bytes]:
                 nonlocal size
-                for block in unchanging_blocks(file, path, max(PART_SIZE, expected // 9_000)):
+                for block in unchanging_blocks(file, path, max(s3_parts.PART_SIZE, expected // 9_000)):
                     digest.update(block)
                     size += len(block)
                     yield block
 
-            if expected <= PART_SIZE:
+            if expected <= s3_parts.PART_SIZE:
                 self.put(key, b"".join(blocks()))
             else:
                 self._put_parts(key, blocks())
@@ -122,8 +114,8 @@ class S3Store:
         try:
             self._do("read", record.key, lambda: save_verified(record, dest, lambda: self._blocks(record.key), source))
         except ClientError as error:
-            _none_if(error, 404)
-            raise UserError(f"{source}: the object is gone. Delete the result it belongs to and make it again.") from None
+            none_if(error, 404)
+            raise UserError(f"{source}: is gone. Delete the result it belongs to and make it again.") from None
 
     def delete(self, keys: Iterable[str]) -> None:
         """See `Store`."""
@@ -131,7 +123,7 @@ class S3Store:
         def delete(key: str) -> None:
             self._do("delete", key, lambda: self._client.delete_object(Bucket=self.bucket, Key=self._name(key)))
 
-        with ThreadPoolExecutor(TRANSFERS) as pool:
+        with ThreadPoolExecutor(s3_parts.TRANSFERS) as pool:
             for _ in pool.map(delete, keys):
                 pass
 
@@ -144,7 +136,7 @@ class S3Store:
         uploads = self._do("list", "", lambda: [one for page in pages for one in page.get("Uploads", ())])
         stale = [one for one in uploads if time.time() - one["Initiated"].timestamp() >= older_than]
         for one in stale:
-            self._abort(one["Key"], one["UploadId"])
+            s3_parts.abort(s3_parts.Upload(self._client, self.bucket, one["Key"], one["UploadId"], self.uri))
         return len(stale)
 
     def head(self, key: str) -> Entry | None:
@@ -164,7 +156,7 @@ class S3Store:
         try:
             return self._do("read", entry.key, copy)
         except ClientError as error:
-            _none_if(error, 404, 412)
+            none_if(error, 404, 412)
             raise Changed(f"{self.uri}/{entry.key}: the object changed while it was read.") from None
 
     def _do(self, verb: str, key: str, action: Callable[[], T]) -> T:
@@ -185,7 +177,8 @@ class S3Store:
         try:
             return self._do("read", key, lambda: self._client.head_object(Bucket=self.bucket, Key=self._name(key)))
         except ClientError as error:
-            return _none_if(error, 404)
+            none_if(error, 404)
+            return None
 
     def _was_written_by(self, writer: str, key: str) -> bool:
         """Tell whether what stands in our way is our own work: then only the server's answer had been lost."""
@@ -193,71 +186,18 @@ class S3Store:
         return found is not None and found["Metadata"].get("writer") == writer
 
     def _put_parts(self, key: str, blocks: Iterator[bytes]) -> None:
-        """Write an object in parts; if one cannot be written, remove the others."""
-        name, writer = self._name(key), uuid4().hex
-        upload = self._do(
-            "write",
-            key,
-            lambda: self._client.create_multipart_upload(
-                Bucket=self.bucket, Key=name, ChecksumAlgorithm="SHA256", Metadata={"writer": writer}
-            ),
-        )["UploadId"]
-        done = False
+        """Write a large object; if that fails, leave no parts behind."""
+        writer, done = uuid4().hex, False
+        what = f"cannot write {self.uri}/{key}"
+        upload = s3_parts.start(self._client, self.bucket, self._name(key), writer, what)
         try:
-            parts = self._send_parts(key, upload, blocks)
-            self._do(
-                "write",
-                key,
-                lambda: self._client.complete_multipart_upload(
-                    Bucket=self.bucket, Key=name, UploadId=upload, MultipartUpload={"Parts": parts}
-                ),
-            )
+            s3_parts.send(upload, blocks)
             done = True
         except ClientError as error:
-            _none_if(error, 404)  # no such upload: it is complete already, or somebody aborted it
+            none_if(error, 404)  # no such upload: it is complete and the answer was lost, or somebody removed it
             done = self._was_written_by(writer, key)
             if not done:
-                raise Temporary(f"{self.uri}/{key}: the upload was aborted. Run the same command again.") from error
+                raise Temporary(f"{what}: the upload was aborted. Run the same command again.") from error
         finally:
             if not done:
-                self._abort(name, upload)
-
-    def _send_parts(self, key: str, upload: str, blocks: Iterator[bytes]) -> list[CompletedPartTypeDef]:
-        name = self._name(key)
-
-        def send(number: int, block: bytes) -> CompletedPartTypeDef:
-            checksum = _checksum(block)
-            sent = self._client.upload_part(
-                Bucket=self.bucket, Key=name, UploadId=upload, PartNumber=number, Body=block, ChecksumSHA256=checksum
-            )
-            return {"PartNumber": number, "ETag": sent["ETag"], "ChecksumSHA256": checksum}
-
-        parts: list[CompletedPartTypeDef] = []
-        pending: deque[Future[CompletedPartTypeDef]] = deque()
-        with ThreadPoolExecutor(TRANSFERS) as pool:
-            for number, block in enumerate(blocks, 1):
-                if len(pending) == TRANSFERS:
-                    parts.append(pending.popleft().result())
-                pending.append(pool.submit(self._do, "write", key, partial(send, number, block)))
-            parts += [one.result() for one in pending]
-        return parts
-
-    def _abort(self, name: str, upload: str) -> None:
-        try:
-            self._do(
-                "abort",
-                "",
-                lambda: self._client.abort_multipart_upload(Bucket=self.bucket, Key=name, UploadId=upload),
-            )
-        except ClientError as error:
-            _none_if(error, 404)
-
-
-def _none_if(error: ClientError, *statuses: int) -> None:
-    """Return None if the server answered with one of `statuses`, and raise `error` otherwise."""
-    if status_of(error) not in statuses:
-        raise error
-
-
-def _checksum(data: bytes) -> str:
-    return b64encode(hashlib.sha256(data).digest()).decode()
+                s3_parts.abort(upload)

@@ -13,7 +13,7 @@ from botocore.exceptions import (
     BotoCoreError,
     ChecksumError,
     ClientError,
-    ConnectionError,  # noqa: A004
+    ConnectionError,
     FlexibleChecksumError,
     HTTPClientError,
     IncompleteReadError,
@@ -41,7 +41,8 @@ _CONFIG = Config(
     max_pool_connections=32,
 )
 
-_DAMAGED_ON_THE_WAY = {"BadDigest", "IncompleteBody", "RequestTimeout", "XAmzContentSHA256Mismatch"}
+_ON_THE_WAY = (HTTPClientError, ConnectionError, IncompleteReadError, ChecksumError, FlexibleChecksumError)
+_DAMAGED = {"BadDigest", "IncompleteBody", "RequestTimeout", "XAmzContentSHA256Mismatch"}
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "InvalidToken", "RequestExpired"}
 _WAY_OUT = "Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or the role), and what they may do in this bucket."
 
@@ -67,7 +68,7 @@ def persist(what: str, action: Callable[[], T]) -> T:
         try:
             return action()
         except (BotoCoreError, ClientError) as error:
-            if status_of(error) in (404, 412) and not _code(error) == "NoSuchBucket":
+            if status_of(error) in (404, 412) and _code(error) != "NoSuchBucket":
                 raise
             if problem := _lasting_problem(error):
                 raise UserError(f"{what}: {problem}") from error
@@ -81,6 +82,12 @@ def status_of(error: BotoCoreError | ClientError) -> int:
     return error.response["ResponseMetadata"]["HTTPStatusCode"] if isinstance(error, ClientError) else 0
 
 
+def none_if(error: ClientError, *statuses: int) -> None:
+    """Return if the server answered with one of `statuses`, and raise `error` otherwise."""
+    if status_of(error) not in statuses:
+        raise error
+
+
 def _code(error: BotoCoreError | ClientError) -> str:
     return error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
 
@@ -88,16 +95,15 @@ def _code(error: BotoCoreError | ClientError) -> str:
 def _lasting_problem(error: BotoCoreError | ClientError) -> str | None:
     """Say what is wrong and the way out, or None if it may pass by itself."""
     code, status = _code(error), status_of(error)
-    if isinstance(error, NoCredentialsError | PartialCredentialsError):
-        return f"there are no credentials. {_WAY_OUT}"
-    if isinstance(error, HTTPClientError | ConnectionError | IncompleteReadError | ChecksumError | FlexibleChecksumError):
-        return None
-    if code in _DAMAGED_ON_THE_WAY or status in (408, 409, 429) or (status >= 500 and status != 501):
-        return None
-    if code == "NoSuchBucket":
-        return "there is no such bucket. Create it, or correct the address."
-    if code in _EXPIRED:
-        return f"the credentials have expired ({code}). Renew them and run the same command again."
-    if status in (401, 403):
-        return f"access denied ({code}). {_WAY_OUT}"
-    return f"the server refuses the request ({code})." if status else f"{error}."
+    problem: str | None = f"the server refuses the request ({code})." if status else f"{error}."
+    if isinstance(error, _ON_THE_WAY) or code in _DAMAGED or status in (408, 409, 429, 500, *range(502, 600)):
+        problem = None
+    elif isinstance(error, NoCredentialsError | PartialCredentialsError):
+        problem = f"there are no credentials. {_WAY_OUT}"
+    elif code == "NoSuchBucket":
+        problem = "there is no such bucket. Create it, or correct the address."
+    elif code in _EXPIRED:
+        problem = f"the credentials have expired ({code}). Renew them and run the same command again."
+    elif status in (401, 403):
+        problem = f"access denied ({code}). {_WAY_OUT}"
+    return problem

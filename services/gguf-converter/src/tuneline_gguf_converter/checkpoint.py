@@ -1,0 +1,160 @@
+"""The base model and the adapter as they lie in their folders, read from their headers; no weight is loaded."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from safetensors import SafetensorError, safe_open
+from tuneline.stage import InputRecord, UserError
+
+# What changes the formula of the merge beyond W + scaling · B·A; see peft's LoraConfig.
+_OTHER_FORMULAS = (
+    "use_dora",
+    "lora_bias",
+    "fan_in_fan_out",
+    "rank_pattern",
+    "alpha_pattern",
+    "modules_to_save",
+    "layer_replication",
+    "trainable_token_indices",
+    "target_parameters",
+)
+_LORA_KEY = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
+
+
+class Checkpoint(NamedTuple):
+    """A model in the Hugging Face layout: its weight files, and the shape of every weight by name."""
+
+    folder: Path
+    files: tuple[Path, ...]
+    shapes: dict[str, tuple[int, ...]]
+    model_type: str
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights."""
+        return sum(math.prod(shape) for shape in self.shapes.values())
+
+
+class Adapter(NamedTuple):
+    """A LoRA adapter: the layers that it changes are `targets`; W becomes W + scaling · B·A."""
+
+    file: Path
+    scaling: float
+    targets: frozenset[str]
+
+    def key(self, target: str, half: str) -> str:
+        """Return the name of matrix `half` (A or B) of the base weight `target` in the adapter's file."""
+        return f"base_model.model.{target.removesuffix('.weight')}.lora_{half}.weight"
+
+
+def read_checkpoint(folder: Path) -> Checkpoint:
+    """Read the facts of the base model. Raises UserError when it has no readable config or safetensors weights."""
+    index = folder / "model.safetensors.index.json"
+    weight_map = _object(index).get("weight_map") if index.is_file() else None
+    names = sorted(set(weight_map.values())) if isinstance(weight_map, dict) else ["model.safetensors"]
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        raise UserError(f"base_model: {', '.join(missing)} is missing: give a folder with the weights in safetensors")
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name in names:
+        shapes |= _shapes(folder / name, "base_model")
+    model_type = str(_object(folder / "config.json").get("model_type", "model"))
+    return Checkpoint(folder, tuple(folder / name for name in names), shapes, model_type)
+
+
+def read_adapter(folder: Path, base: Checkpoint, record: InputRecord) -> Adapter:
+    """Read the facts of the adapter. Raises UserError when it was not made for `base`, or is no plain LoRA adapter.
+
+    `record` says where the base model came from and what it contains.
+    """
+    config = _object(folder / "adapter_config.json", "adapter")
+    _check_formula(config)
+    _check_base_name(str(config.get("base_model_name_or_path") or ""), record)
+    file = folder / "adapter_model.safetensors"
+    if not file.is_file():
+        raise UserError("adapter: adapter_model.safetensors is missing: give the folder that PEFT saved")
+    shapes = _shapes(file, "adapter")
+    found = [_LORA_KEY.fullmatch(key) for key in shapes]
+    unknown = [key for key, match in zip(shapes, found, strict=True) if match is None]
+    if unknown or not found:
+        raise UserError(
+            f"adapter: it holds more than LoRA matrices of linear layers: {', '.join(unknown[:3]) or 'nothing'}"
+        )
+    adapter = Adapter(file, _scaling(config), frozenset(f"{match[1]}.weight" for match in found if match))
+    _check_shapes(adapter, shapes, base)
+    return adapter
+
+
+def _check_formula(config: dict[str, object]) -> None:
+    other = [name for name in _OTHER_FORMULAS if config.get(name)]
+    other += ["bias"] if config.get("bias", "none") != "none" else []
+    if config.get("peft_type") != "LORA" or other:
+        what = f"uses {', '.join(other)}" if other else "is no LoRA adapter"
+        raise UserError(
+            f"adapter: adapter_config.json: it {what}, which cannot be merged here: train a plain LoRA adapter"
+        )
+
+
+def _check_base_name(name: str, record: InputRecord) -> None:
+    """Compare the base that the adapter names, a content hash or a name on the hub, with the one that is here."""
+    by_hash = re.search(r"@sha256:([0-9a-f]{8,64})$", name)
+    if by_hash and not record.sha256.startswith(by_hash[1]):
+        other = f"the base model sha256:{by_hash[1]}, and this one is sha256:{record.sha256[:12]}"
+    elif (here := hub_name(record.uri)) and re.fullmatch(r"[\w.-]+/[\w.-]+", name) and name != here:
+        other = f"the base model {name}, and this one is {here}"
+    else:
+        return
+    raise UserError(f"adapter: it was trained on {other}. Give the base model that it was trained on.")
+
+
+def _check_shapes(adapter: Adapter, shapes: dict[str, tuple[int, ...]], base: Checkpoint) -> None:
+    for target in sorted(adapter.targets):
+        down, up = shapes.get(adapter.key(target, "A"), ()), shapes.get(adapter.key(target, "B"), ())
+        expected = base.shapes.get(target)
+        if len(down) != 2 or len(up) != 2 or up[1] != down[0]:
+            raise UserError(f"adapter: its matrices for {target} do not belong together: copy it again")
+        if expected != (up[0], down[1]):
+            has = f"shape {'×'.join(map(str, expected))}" if expected else "no such weight"
+            raise UserError(
+                f"adapter: it was trained on another base model: it changes {target} of shape {up[0]}×{down[1]}, "
+                f"and this base model has {has}. Give the base model that it was trained on."
+            )
+
+
+def _scaling(config: dict[str, object]) -> float:
+    try:
+        rank, alpha = float(str(config["r"])), float(str(config["lora_alpha"]))
+    except (KeyError, ValueError):
+        raise UserError("adapter: adapter_config.json has no numbers `r` and `lora_alpha`") from None
+    return alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
+
+
+def hub_name(uri: str | None) -> str | None:
+    """Return `org/name` of a model on the Hugging Face hub, None for any other address."""
+    found = re.fullmatch(r"hf://([\w.-]+/[\w.-]+)(@.*)?", uri or "")
+    return found[1] if found else None
+
+
+def _object(path: Path, port: str = "base_model") -> dict[str, object]:
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise UserError(f"{port}: {path.name} is missing: give a folder in the Hugging Face layout") from None
+    except ValueError:
+        raise UserError(f"{port}: {path.name} is not JSON: copy it again") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{port}: {path.name} is not a JSON object: copy it again")
+    return content
+
+
+def _shapes(file: Path, port: str) -> dict[str, tuple[int, ...]]:
+    try:
+        with safe_open(file, framework="pt") as weights:
+            return {name: tuple(weights.get_slice(name).get_shape()) for name in weights.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise UserError(f"{port}: {file.name} is damaged ({error}): copy it again") from None

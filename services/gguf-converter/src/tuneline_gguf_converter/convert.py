@@ -1,0 +1,182 @@
+"""From base model and adapter to checked GGUF files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from tuneline import llama_cpp
+from tuneline.chat import ChatTokenizer
+from tuneline.stage import Context, Json, Metrics
+
+from tuneline_gguf_converter.checkpoint import Adapter, Checkpoint, read_adapter, read_checkpoint
+from tuneline_gguf_converter.checks import CHECKS, Check, Subject, check_file, end_of_turn
+from tuneline_gguf_converter.gguf_header import Header, read_header
+from tuneline_gguf_converter.merge import merge
+from tuneline_gguf_converter.metadata import Identity, identify, modelfile, write_metadata
+from tuneline_gguf_converter.reference import likeliest_tokens
+from tuneline_gguf_converter.samples import Samples, choose_samples
+from tuneline_gguf_converter.stage import GgufConverterInputs, GgufConverterOutputs, GgufConverterParams
+
+
+class Job(NamedTuple):
+    """What is known before the first weight is read."""
+
+    params: GgufConverterParams
+    base: Checkpoint
+    adapter: Adapter | None
+    tokenizer: ChatTokenizer
+    samples: Samples
+    identity: Identity
+
+
+class File(NamedTuple):
+    """A finished file."""
+
+    path: Path
+    encoding: str
+    header: Header
+
+
+def convert(
+    params: GgufConverterParams, inputs: GgufConverterInputs, outputs: GgufConverterOutputs, context: Context
+) -> Metrics:
+    """Merge, convert, quantise and check; write the files, gguf.json and the Modelfile.
+
+    The unquantised file and the merged model's choices are checkpoints: a killed run goes on behind them.
+    """
+    started = time.monotonic()
+    job = prepare(params, inputs, context)
+    tick = Ticks(job, context)
+    likeliest, unquantised = make_unquantised(job, context.state, tick)
+    files = [
+        quantise(job, unquantised, name, outputs.model, context.fingerprint, tick) for name in params.quantizations
+    ]
+    checks = [check for file in files for check in check_file(_subject(job, file, likeliest), tick)]
+    write_results(job, files, checks, outputs)
+    return _metrics(files, checks, time.monotonic() - started)
+
+
+def prepare(params: GgufConverterParams, inputs: GgufConverterInputs, context: Context) -> Job:
+    """Read everything but weights. Raises UserError for what can be known to be wrong before the long part."""
+    for name in ("llama-server", "llama-quantize"):
+        llama_cpp.program(name)
+    llama_cpp.converter()
+    base = read_checkpoint(inputs.base_model)
+    adapter = read_adapter(inputs.adapter, base, context.lineage["base_model"]) if inputs.adapter else None
+    tokenizer = ChatTokenizer.from_folder(inputs.base_model)
+    samples = choose_samples(
+        tokenizer, inputs.slices, params.check_conversations, params.check_positions, params.check_tokens
+    )
+    return Job(params, base, adapter, tokenizer, samples, identify(params, base, context.lineage, adapter is not None))
+
+
+class Ticks:
+    """Counts finished steps. Each call is a safe point."""
+
+    def __init__(self, job: Job, context: Context) -> None:
+        per_file = 1 + len(CHECKS)
+        self._total = len(job.base.files) + len(job.samples.predicted) + 1 + per_file * len(job.params.quantizations)
+        self._done, self._context = 0, context
+
+    def __call__(self) -> None:
+        """Report one more step."""
+        self._done += 1
+        self._context.progress(self._done, self._total)
+
+
+def make_unquantised(job: Job, state: Path, tick: Ticks) -> tuple[list[list[int]], Path]:
+    """Return the merged model's likeliest tokens, and the merged model as a GGUF file of 16 bits per weight."""
+    choices, unquantised, merged = state / "likeliest.json", state / "unquantised.gguf", state / "merged.part"
+    if not (choices.exists() and unquantised.exists()):
+        shutil.rmtree(merged, ignore_errors=True)
+        merge(job.base, job.adapter, merged, job.params.merge_dtype, tick)
+        with _whole(choices) as part:
+            found = likeliest_tokens(merged, job.samples.predicted, job.params.threads, tick)
+            part.write_text(json.dumps(found))
+        with _whole(unquantised) as part:
+            _run_converter(job, merged, part)
+            tick()
+        shutil.rmtree(merged)  # as large as the file that was made of it
+    return json.loads(choices.read_bytes()), unquantised
+
+
+def quantise(job: Job, unquantised: Path, encoding: str, folder: Path, fingerprint: str, tick: Ticks) -> File:
+    """Make one file of type `encoding`, named after the model and marked with the result that it belongs to."""
+    name = job.identity.file_name(read_header(unquantised).text("general.size_label"), encoding)
+    mark = f"tuneline.fingerprint=str:{fingerprint}"
+    threads = [str(job.params.threads)] if job.params.threads else []
+    with _whole(folder / name) as part:
+        quantiser = llama_cpp.program("llama-quantize")
+        llama_cpp.run_program([quantiser, "--override-kv", mark, unquantised, part, encoding, *threads])
+    tick()
+    return File(folder / name, encoding, read_header(folder / name))
+
+
+def write_results(job: Job, files: list[File], checks: list[Check], outputs: GgufConverterOutputs) -> None:
+    """Write gguf.json and the Modelfile, both about the first file."""
+    first = files[0]
+    stop = first.header.token(end_of_turn(job.tokenizer, job.samples))
+    record: dict[str, Json] = {
+        "name": first.path.stem,
+        "file": first.path.name,
+        "file_type": first.encoding,
+        "architecture": first.header.text("general.architecture"),
+        "parameters": first.header.parameters,
+        "sizes": {file.path.name: file.path.stat().st_size for file in files},
+        "template_sha256": first.header.template_sha256,
+        "tokenizer_sha256": first.header.tokenizer_sha256,
+        "converter": _converter_sha256(),
+        "llama_cpp": llama_cpp.version(llama_cpp.program("llama-server")),
+        "base_model": job.identity.base_model,
+        "metadata": first.header.about(),
+        "checks": [check.model_dump() for check in checks],
+    }
+    outputs.gguf.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    outputs.modelfile.write_text(modelfile(first.path.name, first.header, stop), encoding="utf-8")
+
+
+def _run_converter(job: Job, merged: Path, destination: Path) -> None:
+    metadata = merged / "tuneline-metadata.json"
+    write_metadata(merged, job.base.folder, job.identity, metadata)
+    options: list[str | Path] = ["--outtype", job.params.merge_dtype, "--outfile", destination, "--metadata", metadata]
+    llama_cpp.run_program([sys.executable, llama_cpp.converter(), merged, *options])
+
+
+def _subject(job: Job, file: File, likeliest: list[list[int]]) -> Subject:
+    threshold, threads = job.params.min_top1_agreement, job.params.threads
+    return Subject(file.path, file.header, job.tokenizer, job.samples, likeliest, threshold, threads)
+
+
+def _converter_sha256() -> str:
+    script = llama_cpp.converter()
+    parts = [script, *sorted((script.parent / "conversion").glob("*.py"))]
+    return hashlib.sha256(b"".join(part.read_bytes() for part in parts)).hexdigest()
+
+
+def _metrics(files: list[File], checks: list[Check], seconds: float) -> Metrics:
+    agreement = next(check.value for check in checks if check.name == "top1_agreement")
+    size = files[0].path.stat().st_size
+    return {
+        "headline": f"{files[0].path.name}: {size / 1e6:,.1f} MB, next token as the merged model's in {agreement:.0%}",
+        "files": len(files),
+        "bytes": sum(file.path.stat().st_size for file in files),
+        "top1_agreement": agreement,
+        "checks": len(checks),
+        "seconds": round(seconds, 1),
+    }
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """Give a temporary name to write to; `path` appears when the block ends well."""
+    part = path.with_name(f"{path.name}.part")
+    yield part
+    part.rename(path)

@@ -1,0 +1,107 @@
+"""What the file says about itself: name, base model, licence and data, and the result that it belongs to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import gguf
+import yaml
+from tuneline.stage import InputRecord, Json
+
+from tuneline_gguf_converter.checkpoint import Checkpoint, hub_name
+from tuneline_gguf_converter.gguf_header import Header
+from tuneline_gguf_converter.stage import GgufConverterParams
+
+LICENCE_KEYS = ("license", "license_name", "license_link")
+
+
+class Identity(NamedTuple):
+    """The names of a model, after the GGUF naming convention, and where it comes from."""
+
+    base_name: str
+    finetune: str | None
+    release: str
+    base_model: str
+    sources: dict[str, Json]
+
+    def file_name(self, size_label: str, encoding: str) -> str:
+        """Return `<BaseName>-<SizeLabel>-<FineTune>-<Version>-<Encoding>.gguf`."""
+        name = gguf.naming_convention(None, self.base_name, self.finetune, self.release, size_label, encoding)
+        return f"{name}.gguf"
+
+
+def identify(
+    params: GgufConverterParams, base: Checkpoint, lineage: Mapping[str, InputRecord], tuned: bool
+) -> Identity:
+    """Return the identity of the model that is being made; a fine-tune that the base model has already stays in it."""
+    record, name = lineage["base_model"], hub_name(lineage["base_model"].uri)
+    known = gguf.Metadata.get_model_id_components(name, base.parameters) if name else (None,) * 6
+    _, _, base_name, base_finetune, _, _ = known
+    parts = [base_finetune, params.finetune if tuned else None]
+    return Identity(
+        base_name=params.name or base_name or (name or base.model_type).rpartition("/")[2],
+        finetune="-".join(part for part in parts if part) or None,
+        release=f"v{params.release}",
+        # An address that is not public says nothing to others and may say too much: the content's hash stands for it.
+        base_model=str(record.uri) if name else f"sha256:{record.sha256}",
+        sources=_sources(record, name, lineage.get("slices")),
+    )
+
+
+def write_metadata(folder: Path, base_folder: Path, identity: Identity, destination: Path) -> None:
+    """Write the two files from which the converter takes metadata: a README.md beside the weights, and `destination`.
+
+    The licence is taken from the front matter of the base model's README.md; the rest of that text is not copied.
+    """
+    card = {key: value for key, value in _front_matter(base_folder).items() if key in LICENCE_KEYS}
+    (folder / "README.md").write_text(f"---\n{yaml.safe_dump(card)}---\n" if card else "", encoding="utf-8")
+    names: dict[str, Json] = {
+        "general.name": " ".join([identity.base_name, *([identity.finetune] if identity.finetune else [])]),
+        "general.basename": identity.base_name,
+        "general.finetune": identity.finetune,
+        "general.version": identity.release,
+    }
+    destination.write_text(json.dumps(names | identity.sources, indent=1), encoding="utf-8")
+
+
+def modelfile(file: str, header: Header, end_of_turn: str) -> str:
+    """Return the Modelfile for Ollama, which takes the chat template from the file itself."""
+    context = header.number(f"{header.text('general.architecture')}.context_length") or 4096
+    return "\n".join(
+        [
+            "# ollama create my-model -f Modelfile     (beside the folder `model`)",
+            f"FROM ./model/{file}",
+            f"PARAMETER num_ctx {min(context, 8192)}",
+            f"PARAMETER stop {json.dumps(end_of_turn, ensure_ascii=False)}",
+            "",
+        ]
+    )
+
+
+def _sources(record: InputRecord, name: str | None, slices: InputRecord | None) -> dict[str, Json]:
+    base: dict[str, Json] = {"name": "base model", "description": f"sha256:{record.sha256}"}
+    if name:
+        organization, _, model = name.partition("/")
+        url = f"https://huggingface.co/{name}"
+        base |= {"name": model, "organization": organization, "repo_url": url}
+    sources: dict[str, Json] = {"general.base_models": [base]}
+    if slices:
+        made_by = slices.producer or f"sha256:{slices.sha256}"
+        sources["general.datasets"] = [{"name": "slices", "description": made_by}]
+    return sources
+
+
+def _front_matter(folder: Path) -> dict[str, object]:
+    readme = folder / "README.md"
+    text = readme.read_text(encoding="utf-8", errors="replace") if readme.is_file() else ""
+    head, *rest = text.split("\n---", 1)
+    if not head.startswith("---\n") or not rest:
+        return {}
+    try:
+        content = yaml.safe_load(head.removeprefix("---\n"))
+    except yaml.YAMLError:
+        return {}  # a README is written for people: an unreadable one costs the licence line, not the conversion
+    return content if isinstance(content, dict) else {}

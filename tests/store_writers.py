@@ -1,0 +1,85 @@
+"""Writers in processes of their own: `python store_writers.py race|publish URI`.
+
+The imports are done once; each writer is a fork. That keeps a test with forty killed writers at a few seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from uuid import uuid4
+
+import tuneline.store.s3  # imported here, before the forks
+from tuneline.store import Store, open_store, s3_parts
+
+FILES = {"small.txt": b"x", "deep/er/large.bin": bytes(range(256)) * 22_000}
+POINTS = ("open", "os.rename", "os.link", "os.remove", "os.mkdir", "http.client.send")
+
+s3_parts.PART_SIZE = 5 << 20  # the smallest that servers take, for more parts with fewer bytes
+
+
+def publish(store: Store) -> None:
+    """Upload files under a name of our own, then the manifest that lists them if there is none, then a pin."""
+    attempt = uuid4().hex
+    with TemporaryDirectory() as folder:
+        records = []
+        for name, data in FILES.items():
+            path = Path(folder, name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+            records.append(store.upload(path, f"results/{attempt}/{name}").model_dump())
+    store.put("manifest.json", json.dumps(records).encode(), if_absent=True)
+    store.put("runs/one.json", b"pinned")
+
+
+def publish_until_killed(store: Store, point: int) -> None:
+    """Publish, but die just before the operation number `point` on the store's disk or the network."""
+    seen = 0
+
+    def count(event: str, arguments: tuple[object, ...]) -> None:
+        nonlocal seen
+        if event in POINTS and (event.startswith("http") or "the store" in str(arguments[0])):
+            if seen == point:
+                os.kill(os.getpid(), signal.SIGKILL)
+            seen += 1
+
+    sys.addaudithook(count)
+    publish(store)
+
+
+def race(store: Store, me: str, start: float, keys: int) -> list[str]:
+    """Try to be the first at each key; return those where we were."""
+    time.sleep(max(0, start - time.time()))
+    return [f"race/{n}" for n in range(keys) if store.put(f"race/{n}", me.encode(), if_absent=True)]
+
+
+def main(command: str, uri: str) -> None:
+    if command == "race":
+        start = time.time() + 0.5
+        for me in "abcdef":
+            if os.fork() == 0:
+                won = race(open_store(uri), me, start, 15)
+                os.write(1, (json.dumps({me: won}) + "\n").encode())
+                os._exit(0)
+        while True:
+            try:
+                os.wait()
+            except ChildProcessError:
+                return
+    for point in range(1000):
+        child = os.fork()
+        if child == 0:
+            publish_until_killed(open_store(f"{uri}/{point}"), point)
+            os._exit(0)
+        if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != -signal.SIGKILL:
+            print(point)
+            return
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
