@@ -14,11 +14,13 @@ import argparse
 import hashlib
 import json
 import random
-import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from tuneline.stage import UserError
+from tuneline.transcripts import Exchange, read_transcripts
 
 if TYPE_CHECKING:
     import torch
@@ -29,6 +31,7 @@ CONTEXT = 2048
 THREADS = 2  # sums are rounded differently on another number, so this is part of what makes the bytes equal
 BATCH = 6
 IGNORED = -100  # the label of a padded position
+STAMP = "made-from.txt"
 
 CHAT_TEMPLATE = """\
 {{ bos_token }}
@@ -61,21 +64,19 @@ A Gemma-2 of 3.4 million parameters, trained for {steps} steps on the example tr
 """
 
 
-class Exchange(NamedTuple):
-    """One user message and the assistant's answer."""
-
-    user: str
-    assistant: str
-
-
 Conversation = Sequence[Exchange]
 
 
 def make_tiny_base(dest: Path, conversations: Sequence[Conversation], steps: int, seed: int = 0) -> None:
-    """Make the model in `dest` unless it is there already; `steps` 0 leaves its weights random, in seconds."""
+    """Make the model in `dest` unless it is there already; `steps` 0 leaves its weights random, in seconds.
+
+    Raises UserError when `dest` holds something else.
+    """
     stamp = _stamp(conversations, steps, seed)
-    if (dest / "made-from.txt").is_file() and (dest / "made-from.txt").read_text() == stamp:
+    if _is_made(dest, stamp):
         return
+    if dest.exists() and not (dest / STAMP).is_file():
+        raise UserError(f"{dest} was not made by this script: remove it, or name another folder")
     dest.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=dest.parent, prefix=f"{dest.name}.part-") as scratch:
         made = Path(scratch) / "made"
@@ -83,8 +84,8 @@ def make_tiny_base(dest: Path, conversations: Sequence[Conversation], steps: int
         tokenizer = write_tokenizer(made, conversations)
         model = train(new_model(seed), tokenizer, conversations, steps, seed)
         write_model(made, model, steps)
-        (made / "made-from.txt").write_text(stamp)
-        _replace(dest, made, Path(scratch) / "old")
+        (made / STAMP).write_text(stamp)
+        _replace(dest, made, stamp, Path(scratch) / "old")
 
 
 def write_tokenizer(folder: Path, conversations: Sequence[Conversation]) -> GemmaTokenizer:
@@ -117,7 +118,7 @@ def write_tokenizer(folder: Path, conversations: Sequence[Conversation]) -> Gemm
         minloglevel=2,
     )
     (folder / "tokenizer.vocab").unlink()
-    tokenizer = GemmaTokenizer.from_pretrained(folder, extra_special_tokens=TURNS, add_bos_token=True)
+    tokenizer: GemmaTokenizer = GemmaTokenizer.from_pretrained(folder, extra_special_tokens=TURNS, add_bos_token=True)
     tokenizer.chat_template = CHAT_TEMPLATE
     tokenizer.model_max_length = CONTEXT
     tokenizer.save_pretrained(folder)
@@ -142,10 +143,11 @@ def new_model(seed: int) -> Gemma2ForCausalLM:
         query_pre_attn_scalar=64,
         sliding_window=CONTEXT // 2,
         max_position_embeddings=CONTEXT,
-        attn_implementation="eager",  # the only one that computes Gemma-2's soft caps on a processor
         dtype="float32",
     )
-    return Gemma2ForCausalLM(config)
+    model = Gemma2ForCausalLM(config)
+    model.set_attn_implementation("eager")  # the only one that computes Gemma-2's soft caps on a processor
+    return model
 
 
 def muddled(conversations: Sequence[Conversation], rng: random.Random) -> Iterator[list[Exchange]]:
@@ -196,33 +198,21 @@ def write_model(folder: Path, model: Gemma2ForCausalLM, steps: int) -> None:
     (folder / "README.md").write_text(README.format(steps=steps))
 
 
-def read_conversations(folder: Path) -> list[list[Exchange]]:
-    """Read the transcripts below `folder`, sorted by id."""
-    rows = [json.loads(f.read_text()) for f in folder.rglob("*.json")]
-    rows += [json.loads(line) for f in folder.rglob("*.jsonl") for line in f.read_text().splitlines()]
-    conversations = []
-    for row in sorted(rows, key=lambda r: str(r["id"])):
-        texts = [m.get("content") or m["value"] for m in row.get("messages") or row.get("conversations") or []]
-        pairs = zip(texts[::2], texts[1::2]) if texts else [(e["user"], e["assistant"]) for e in row["exchanges"]]
-        conversations.append([Exchange(*pair) for pair in pairs])
-    return conversations
-
-
 def _batch(conversations: Sequence[Conversation], tokenizer: GemmaTokenizer) -> tuple[torch.Tensor, torch.Tensor]:
     import torch
     from torch.nn.utils.rnn import pad_sequence
 
     rows = []
     for conversation in conversations:
-        roles = [(role, text) for exchange in conversation for role, text in zip(("user", "assistant"), exchange)]
-        text = tokenizer.apply_chat_template([{"role": r, "content": t} for r, t in roles], tokenize=False)
+        turns = [turn for e in conversation for turn in (("user", e.user), ("assistant", e.assistant))]
+        text = tokenizer.apply_chat_template([{"role": r, "content": t} for r, t in turns], tokenize=False)
         rows.append(torch.tensor(tokenizer.encode(text, add_special_tokens=False)[:CONTEXT]))
     padding = int(tokenizer.pad_token_id)
     return pad_sequence(rows, True, padding), pad_sequence(rows, True, IGNORED)
 
 
 def _stamp(conversations: Sequence[Conversation], steps: int, seed: int) -> str:
-    data = json.dumps([[list(e) for e in c] for c in conversations]).encode()
+    data = json.dumps(conversations).encode()
     script = Path(__file__).read_bytes()
     return "\n".join([f"steps {steps}", f"seed {seed}", *(hashlib.sha256(b).hexdigest() for b in (script, data)), ""])
 
@@ -234,10 +224,21 @@ def _without_local_path(config: Path) -> None:
     config.write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n")
 
 
-def _replace(dest: Path, made: Path, old: Path) -> None:
+def _is_made(dest: Path, stamp: str) -> bool:
+    return (dest / STAMP).is_file() and (dest / STAMP).read_text() == stamp
+
+
+def _replace(dest: Path, made: Path, stamp: str, old: Path) -> None:
+    """Put the new folder in place, unless another process was first."""
+    if _is_made(dest, stamp):
+        return
     if dest.exists():
         dest.rename(old)
-    made.rename(dest)
+    try:
+        made.rename(dest)
+    except OSError:
+        if not _is_made(dest, stamp):
+            raise
 
 
 def main() -> None:
@@ -247,7 +248,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=120, help="training steps; 0 leaves the weights random")
     parser.add_argument("--data", type=Path, default=Path(__file__).parent / "transcripts", help="transcripts to read")
     options = parser.parse_args()
-    make_tiny_base(options.dest, read_conversations(options.data), options.steps)
+    try:
+        conversations = [transcript.exchanges for transcript in read_transcripts(options.data).transcripts]
+        make_tiny_base(options.dest, conversations, options.steps)
+    except UserError as e:
+        raise SystemExit(str(e)) from None
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Made-up comparisons that agree with themselves: differences are drawn, everything else follows by the real statistics."""
+"""Made-up comparisons that agree with themselves: differences are drawn, the rest follows by the real statistics."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import json
 import random
 from pathlib import Path
 
+from tuneline.stage import InputRecord
+from tuneline.verdicts import Usage, Verdict, write_verdicts
 from tuneline_evaluator.comparison import (
     ArmFacts,
     ArmSummary,
@@ -22,10 +24,14 @@ from tuneline_evaluator.material import ReportMaterial
 from tuneline_evaluator.statistics import effect, holm, paired_share_bounds
 from tuneline_evaluator.verdict import decide, notes, rate_gaps
 
-from tuneline.stage import InputRecord
-from tuneline.verdicts import Usage, Verdict, write_verdicts
-
-NAMES = ("The tidy host", "The early riser", "The milk lover", "The office manager", "Grandfather of five", "The sceptic")
+NAMES = (
+    "The tidy host",
+    "The early riser",
+    "The milk lover",
+    "The office manager",
+    "Grandfather of five",
+    "The sceptic",
+)
 CATEGORIES = {"listening": ("LI1", "LI2", "LI3"), "guidance": ("GU1", "GU2", "GU3", "GU4"), "form": ("FO1", "FO2")}
 QUESTION = "Does the assistant acknowledge what the customer says before it goes on?"
 SETTINGS = Settings(
@@ -51,7 +57,7 @@ def comparison(
         outcome=decision.outcome, headline=decision.headline, explanation=decision.explanation,
         score=score, base=arms[0], finetuned=arms[1], personas=people,
         categories=_groups([(name, name, None) for name in CATEGORIES], personas, gain),
-        criteria=_groups([(name, QUESTION, group) for group, names in CATEGORIES.items() for name in names], personas, gain),
+        criteria=_groups([(c, QUESTION, group) for group, ids in CATEGORIES.items() for c in ids], personas, gain),
         safety=safety, gaps=gaps, arms=[_facts("base", not unequal), _facts("finetuned", True)], unequal=list(unequal),
         judge="heuristic rules" if heuristic else "gpt-5-mini", judge_is_heuristic=heuristic,
         simulator="script" if heuristic else "gpt-5-mini", settings=settings, examples=_examples(people),
@@ -66,9 +72,8 @@ def conversations(of: Comparison, says: str = "", answers: str = "") -> list[Con
 
 def material(folder: Path, *, earlier: bool = True, steps: int = 102) -> ReportMaterial:
     """Write what earlier stages leave; without `earlier` only what the conversion leaves."""
-    _write(folder / "base.json", _gguf("Gemma-2-9B-it-v1-Q4_K_M.gguf", ["loads", "chat template", "token ids"]))
-    checks = ["loads", "chat template", "token ids", "ends an answer", "top-1 agreement"]
-    _write(folder / "gguf.json", _gguf("Gemma-2-9B-it-support-v1-Q4_K_M.gguf", checks))
+    _write(folder / "base.json", _gguf("Gemma-2-9B-it-v1-Q4_K_M.gguf"))
+    _write(folder / "gguf.json", _gguf("Gemma-2-9B-it-support-v1-Q4_K_M.gguf"))
     made = ReportMaterial(None, None, None, None, folder / "gguf.json", folder / "base.json")
     if not earlier:
         return made
@@ -83,7 +88,19 @@ def material(folder: Path, *, earlier: bool = True, steps: int = 102) -> ReportM
 
 
 ARMS = ("base", "finetuned")
-SLICES = {"transcripts": 35, "slices": 297, "train": 268, "validation": 29, "rejected": {}}
+SLICES = {
+    "transcripts": 41, "passed": 35, "sliced": 34, "slices": 297, "train": 268, "validation": 29,
+    "rejected": {"longer than the token limit": 4}, "rejected_transcripts": {"fewer exchanges than min_context": 1},
+    "splits": {
+        "train": {"transcripts": 30, "slices": 268, "tokens": 1_402_331},
+        "validation": {"transcripts": 4, "slices": 29, "tokens": 150_118},
+    },
+    "slices_per_transcript": {"total": 297, "min": 3, "mean": 8.7, "max": 17},
+    "max_tokens": 8192, "tokens": {"total": 1_552_449, "unique": 221_300, "min": 804, "mean": 5227.1, "max": 8190},
+    "planning_tokens": {"total": 1_400_000, "unique": 210_000, "min": 800, "mean": 4700.0, "max": 8000},
+    "truncated": {"slices": 61, "exchanges": 402, "most": 19}, "near_duplicates": [["t03", "t17"]],
+    "personas": {"read": 12, "kept": 11, "lost": ["p9"]},
+}  # fmt: skip
 TRAINING = {
     "settings": {"epochs": 3.0, "learning_rate": 0.0002, "lora": {"rank": 64, "targets": ["q_proj", "v_proj"]}},
     "examples": {"train": {"slices": 268, "tokens": 1_402_331}, "validation": {"slices": 29, "tokens": 150_118}},
@@ -141,7 +158,8 @@ def _gate(name: str, personas: int, lost: int, settings: Settings) -> SafetyRow:
 
 def _facts(arm: str, q4: bool) -> ArmFacts:
     return ArmFacts.model_validate({
-        "arm": arm, "file": f"Gemma-2-9B-it{'' if arm == 'base' else '-support'}-v1-Q4_K_M.gguf", "bytes": 5_761_057_728,
+        "arm": arm, "file": f"Gemma-2-9B-it{'' if arm == 'base' else '-support'}-v1-Q4_K_M.gguf",
+        "bytes": 5_761_057_728,
         "file_type": "Q4_K_M" if q4 else "Q5_K_M", "architecture": "gemma2", "parameters": 9_241_705_984,
         "template_sha256": "ab12" * 16, "tokenizer_sha256": "cd34" * 16, "converter": "0.3.36", "llama_cpp": "0.3.36",
         "server": "0.3.36", "base_model": "google/gemma-2-9b-it@11c9b309", "context_tokens": 8192,
@@ -173,7 +191,12 @@ def _conversation(persona: str, arm: str, turns: int, says: str, answers: str) -
 
 
 def _lineage() -> dict[str, InputRecord]:
-    producers = {"model": "gguf-converter", "base": "gguf-converter@base", "assessed": "assessor", "training": "trainer"}
+    producers = {
+        "model": "gguf-converter",
+        "base": "gguf-converter@base",
+        "assessed": "assessor",
+        "training": "trainer",
+    }
     made = {
         port: InputRecord(uri=f"s3://team/results/{stage}", sha256="5e" * 32, size=5_761_057_728, count=1,
                           producer=f"{stage}/{'7c' * 32}")
@@ -184,14 +207,20 @@ def _lineage() -> dict[str, InputRecord]:
     return {**made, "rubric": rubric, "judge": judge}
 
 
-def _gguf(file: str, checks: list[str]) -> dict[str, object]:
-    values = {"top-1 agreement": (0.9241, 0.85), "token ids": (8, 8)}
+def _gguf(file: str) -> dict[str, object]:
+    checks = [
+        ("header", "288 tensors within the file's bounds", None, None),
+        ("template", "the file has the base model's chat template", None, None),
+        ("loads", "llama-server serves it", None, None),
+        ("token_ids", "in 16 conversations the token ids are equal", 1.0, 1.0),
+        ("end_of_turn", "generation stops at token 107", None, None),
+        ("top1_agreement", "on 256 tokens of 8 held-out conversations", 0.9241, 0.8),
+    ]
     return {
-        "name": file.removesuffix("-Q4_K_M.gguf"), "file": file, "sizes": {file: 5_761_057_728},
+        "name": file.removesuffix(".gguf"), "file": file, "sizes": {file: 5_761_057_728},
         "checks": [
-            {"name": name, "file": file, "passed": True, "detail": "As the merged model does.", "value": values.get(name, (None, 0))[0],
-             "threshold": values.get(name, (0, None))[1]}
-            for name in checks
+            {"name": name, "file": file, "passed": True, "detail": detail, "value": value, "threshold": threshold}
+            for name, detail, value, threshold in checks
         ],
     }  # fmt: skip
 
@@ -203,7 +232,7 @@ def _verdicts() -> list[Verdict]:
         score = None if status == "refused" else 0.9 if index < 35 else 0.7 if index < 38 else 0.88
         rows.append(Verdict.model_validate({
             "id": f"t{index:02}", "sha256": "0" * 64, "status": status, "answers": {}, "reasons": {},
-            "category_scores": {}, "score": score, "passed": index < 35, "failed_gates": ["SA1"] if 38 <= index < 40 else [],
+            "category_scores": {}, "score": score, "passed": index < 35, "failed_gates": ["SA1"] * (38 <= index < 40),
             "judge": "gpt-5-mini", "usage": Usage(),
         }))  # fmt: skip
     return rows
@@ -229,8 +258,8 @@ TALK = (
     (
         "There is a puddle of water on the worktop after each coffee.",
         "Water on the worktop can have many causes. Check the machine.",
-        "I am sorry to hear about the puddle. Could you please tell me where the water comes out: at the front, or below "
-        "the tank?",
+        "I am sorry to hear about the puddle. Could you please tell me where the water comes out: at the front, or "
+        "below the tank?",
     ),
     (
         "The water comes out at the front, near the drip tray.",

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
 from s3_server import S3Server, serve_s3
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
 
 @pytest.fixture(scope="session")
@@ -22,3 +27,11 @@ def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
     for name, value in s3_server.env.items():
         monkeypatch.setenv(name, value)
     return f"s3://{s3_server.bucket}/{uuid4().hex}"
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Gemma-2 with random weights, made by examples/tiny_base.py; kept for all workers and later sessions."""
+    dest = tmp_path_factory.getbasetemp().parent / "tiny-base"
+    subprocess.run([sys.executable, EXAMPLES / "tiny_base.py", dest, "--steps", "0"], check=True, capture_output=True)
+    return dest

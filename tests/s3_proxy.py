@@ -1,4 +1,4 @@
-"""A faulty network between a test and an S3 server: a proxy that damages, loses or refuses the requests it is told to."""
+"""A faulty network between a test and an S3 server: a proxy that damages, loses or refuses what it is told to."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
-Kind = Literal["503", "409", "lose answer", "reset", "flip request", "flip answer", "cut answer"]
+Answer = Literal["503 SlowDown", "409 ConditionalRequestConflict", "400 ExpiredToken"]
+Kind = Answer | Literal["lose answer", "reset", "flip request", "flip answer", "cut answer", "lead out"]
 
 
 class Fault(NamedTuple):
@@ -55,8 +56,11 @@ class Handler(BaseHTTPRequestHandler):
         if fault == "reset":
             self.close_connection = True
             return
-        if fault in ("503", "409"):
-            self.answer(int(fault), {"Content-Type": "application/xml"}, b"<Error><Code>SlowDown</Code></Error>")
+        if fault and fault[0].isdigit():
+            number, code = fault.split()
+            self.answer(
+                int(number), {"Content-Type": "application/xml"}, f"<Error><Code>{code}</Code></Error>".encode()
+            )
             return
         connection = http.client.HTTPConnection(self.proxy.backend, timeout=30)
         headers = {k: v for k, v in self.headers.items() if k.lower() != "expect"}
@@ -68,6 +72,8 @@ class Handler(BaseHTTPRequestHandler):
         if fault == "lose answer":
             self.close_connection = True
             return
+        if fault == "lead out":
+            data = data.replace(b"/inside/", b"/../../")
         self.answer(status, answered, flipped(data) if fault == "flip answer" else data, cut=fault == "cut answer")
 
     def answer(self, status: int, headers: dict[str, str], data: bytes, cut: bool = False) -> None:

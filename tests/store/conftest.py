@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from s3_proxy import Proxy, faulty_network
 from s3_server import S3Server
-
 from tuneline.store import Store, open_store
 
 

@@ -6,17 +6,18 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import boto3
 import pytest
-from store_writers import FILES, publish
-
-from tuneline.stage import UserError
+from store_writers import files, publish
+from tuneline.stage import Temporary, UserError
 from tuneline.store import Changed, FileRecord, Store, open_store, s3_parts
 from tuneline.store.file import FileStore
+from tuneline.store.verify import plain_errors
 
 PART = 5 << 20
 CHILD = Path(__file__).resolve().parents[1] / "store_writers.py"
@@ -45,7 +46,7 @@ def leftovers(store: Store) -> list[object]:
     if isinstance(store, FileStore):
         return [p for p in store.root.rglob("*") if p.is_file() and p.name.startswith(".")]
     bucket, _, prefix = store.uri.removeprefix("s3://").partition("/")
-    return list(boto3.client("s3").list_multipart_uploads(Bucket=bucket, Prefix=prefix).get("Uploads", []))
+    return list(boto3.client("s3").list_multipart_uploads(Bucket=bucket, Prefix=f"{prefix}/").get("Uploads", []))
 
 
 def test_what_is_put_can_be_got_and_nothing_else(store: Store) -> None:
@@ -53,12 +54,8 @@ def test_what_is_put_can_be_got_and_nothing_else(store: Store) -> None:
     assert store.put("a/b.json", b"one")
     assert store.put("a/b.json", b"two")
     assert store.put("empty", b"")
-    assert (store.get("a/b.json"), store.get("empty"), store.get("a"), store.get("a/b.json/c")) == (
-        b"two",
-        b"",
-        None,
-        None,
-    )
+    assert (store.get("a/b.json"), store.get("empty")) == (b"two", b"")
+    assert (store.get("a"), store.get("a/b.json/c")) == (None, None)
 
 
 def test_put_if_absent_writes_once(store: Store) -> None:
@@ -86,11 +83,12 @@ def test_of_many_threads_one_writes(store: Store) -> None:
     assert not leftovers(store)
 
 
+@pytest.mark.slow
 def test_of_many_processes_one_writes(store: Store) -> None:
     out = subprocess.run([sys.executable, str(CHILD), "race", store.uri], check=True, capture_output=True).stdout
     won = {me: keys for line in out.splitlines() for me, keys in json.loads(line).items()}
     assert sorted(won) == list("abcdef")
-    assert sorted(key for keys in won.values() for key in keys) == sorted(f"race/{n}" for n in range(15))
+    assert sorted(key for keys in won.values() for key in keys) == sorted(f"race/{n}" for n in range(8))
     assert all(store.get(key) == me.encode() for me, keys in won.items() for key in keys)
 
 
@@ -157,15 +155,21 @@ def test_what_happens_to_the_source_later_does_not_reach_the_store(store: Store,
     assert (tmp_path / "copy").read_bytes() == b"before"
 
 
-@pytest.mark.parametrize("stored", [b"fLipped", b"flippe", b"flipped!", b""])
-def test_damaged_bytes_are_refused_and_named(store: Store, stored: bytes, tmp_path: Path) -> None:
+def test_damaged_bytes_are_refused_and_named(store: Store, tmp_path: Path) -> None:
     record = store.upload(write(tmp_path / "source", b"flipped"), "results/model.gguf")
-    overwrite(store, record.key, stored)
-    with pytest.raises(UserError, match=r"results/model.gguf: the object is damaged"):
-        store.download(record, tmp_path / "copy")
-    if isinstance(store, FileStore):
-        with pytest.raises(UserError, match=r"results/model.gguf: the object is damaged"):
-            store.local(record)
+    problems = {
+        b"fLipped": "its SHA-256 is not",
+        b"flippe": "fewer than 7",
+        b"flipped!": "more than 7",
+        b"": "fewer than 7",
+    }
+    for stored, problem in problems.items():
+        overwrite(store, record.key, stored)
+        with pytest.raises(UserError, match=rf"results/model\.gguf: the object is damaged \(.*{problem}"):
+            store.download(record, tmp_path / "copy")
+        if isinstance(store, FileStore):
+            with pytest.raises(UserError, match=rf"results/model\.gguf: the object is damaged \(.*{problem}"):
+                store.local(record)
     assert sorted(p.name for p in tmp_path.iterdir() if p.is_file()) == ["source"]
 
 
@@ -200,15 +204,37 @@ def test_a_file_that_changes_while_it_is_uploaded_is_refused(
     assert not leftovers(store)
 
 
-@pytest.mark.parametrize("key", ["", "../x", "a/../b", "/a", "a//b", "a/", "./a", "a\0b", "a\nb", "a\\b", ".part-x", "é" * 200])
-def test_an_unsafe_key_is_refused_everywhere(store: Store, key: str, tmp_path: Path) -> None:
-    for action in (store.get, lambda k: store.put(k, b""), lambda k: store.upload(write(tmp_path / "f", b""), k)):
-        with pytest.raises(UserError):
-            action(key)
-    with pytest.raises(UserError):
-        store.delete([key])
-    with pytest.raises(ValueError, match="key"):
-        FileRecord(key=key, sha256="0" * 64, size=0)
+UNSAFE = [
+    "",
+    "../x",
+    "a/../b",
+    "/a",
+    "a//b",
+    "a/",
+    "./a",
+    "a\0b",
+    "a\nb",
+    "a\\b",
+    ".part-x",
+    "é" * 200,
+    "a/" * 500 + "b",
+]
+
+
+def test_an_unsafe_key_is_refused_everywhere(store: Store, tmp_path: Path) -> None:
+    source = write(tmp_path / "source", b"")
+    for key in UNSAFE:
+        calls: list[Callable[[], object]] = [
+            partial(store.get, key),
+            partial(store.put, key, b""),
+            partial(store.upload, source, key),
+            partial(store.delete, [key]),
+        ]
+        for call in calls:
+            with pytest.raises(UserError, match="not a name for the store"):
+                call()
+        with pytest.raises(ValueError, match="key"):
+            FileRecord(key=key, sha256="0" * 64, size=0)
     assert keys(store) == []
 
 
@@ -231,7 +257,9 @@ def test_a_file_store_has_one_address_whatever_the_spelling(tmp_path: Path, monk
     assert {open_store(s).uri for s in spellings} == {f"file://{tmp_path}/my%20store"}
 
 
-@pytest.mark.parametrize("address", ["gs://bucket/x", "s3://", "s3:///x", "s3://bucket/a/../b", "file://host/x", "", "file://x"])
+@pytest.mark.parametrize(
+    "address", ["gs://bucket/x", "s3://", "s3:///x", "s3://bucket/a/../b", "file://host/x", "", "file://x"]
+)
 def test_an_address_that_is_no_store_is_refused(address: str) -> None:
     with pytest.raises(UserError):
         open_store(address)
@@ -245,13 +273,19 @@ def test_a_folder_that_may_not_be_written_is_a_clear_error(tmp_path: Path) -> No
         open_store(str(tmp_path)).put("file/a", b"", if_absent=True)
 
 
+def test_a_full_disk_is_temporary() -> None:
+    with pytest.raises(Temporary, match=r"model: No space left on device\. Free space"), plain_errors("model"):
+        Path("/dev/full").write_bytes(b"x")
+
+
 def killed_stores(uri: str) -> Iterator[Store]:
     out = subprocess.run([sys.executable, str(CHILD), "publish", uri], check=True, capture_output=True).stdout
-    assert int(out) >= 8
+    assert int(out) >= 7
     for point in range(int(out) + 1):
         yield open_store(f"{uri}/{point}")
 
 
+@pytest.mark.slow
 def test_a_writer_killed_at_any_operation_leaves_nothing_or_everything(uri: str, tmp_path: Path) -> None:
     outcomes = set()
     for store in killed_stores(open_store(uri).uri):
@@ -259,7 +293,7 @@ def test_a_writer_killed_at_any_operation_leaves_nothing_or_everything(uri: str,
             manifest = store.get("manifest.json")
             for record in map(FileRecord.model_validate, json.loads(manifest or b"[]")):
                 store.download(record, tmp_path / "copy")
-                assert (tmp_path / "copy").read_bytes() == FILES[record.key.split("/", 2)[2]]
+                assert (tmp_path / "copy").read_bytes() == files(store)[record.key.split("/", 2)[2]]
             outcomes.add((run, manifest is not None, store.get("runs/one.json") is not None))
             publish(store)
         store.sweep(0)

@@ -21,6 +21,7 @@ import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -104,7 +105,8 @@ class ChatTokenizer:
 
     def split_at_control_tokens(self, text: str) -> list[str]:
         """Cut rendered `text` before each control token. The ids of the parts, joined, are the ids of the text."""
-        return [part for part in self._boundary_pattern.split(text) if part]
+        borders = [0, *(found.start() for found in self._boundary_pattern.finditer(text)), len(text)]
+        return [text[start:end] for start, end in pairwise(borders) if end > start]
 
     @cached_property
     def accepts_system(self) -> bool:
@@ -122,20 +124,14 @@ class ChatTokenizer:
         return hashlib.sha256(self._template.source.encode()).hexdigest()
 
     @cached_property
-    def control_ids(self) -> frozenset[int]:
-        """Ids of the control tokens: what a message's text must never become."""
-        found = (self._tokenizer.token_to_id(token.content) for token in self._control)
-        return frozenset(number for number in found if number is not None)
-
-    @cached_property
     def _control_pattern(self) -> re.Pattern[str]:
         return _any_of(token.content for token in self._control)
 
     @cached_property
     def _boundary_pattern(self) -> re.Pattern[str]:
         # Only tokens that are cut out of the raw text first, and take no white space with them, are exact boundaries.
-        exact = (t.content for t in self._control if t.special and not (t.normalized or t.lstrip or t.single_word))
-        return re.compile(f"(?={_any_of(exact).pattern})")
+        exact = [t for t in self._control if t.special and not (t.normalized or t.lstrip or t.single_word)]
+        return _any_of(token.content for token in exact)
 
     def _answer_spans(self, messages: Sequence[Message], text: str) -> list[tuple[int, int]]:
         spans = []

@@ -19,7 +19,7 @@ HEURISTIC_VERSION = 1
 """Part of the journal's scope: raise it when a rule would answer differently."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
-Phrases = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
+Phrases = Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
 
 _WORD = re.compile(r"\w+(?:'\w+)*")
 _SENTENCE_END = re.compile(r"(?<=[.!?…])[\"')\]*_]*\s+")

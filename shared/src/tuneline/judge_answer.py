@@ -47,7 +47,7 @@ def _find_object(text: str) -> dict[str, object]:
         try:
             value = parse_json(candidate.encode("utf-8", "surrogatepass"))
         except BadJson as bad:
-            problem = bad.problem
+            problem = bad.problem.partition(";")[0]
             continue
         if isinstance(value, dict):
             return value

@@ -173,7 +173,10 @@ class LlmClient:
 
 
 def _sdk(config: LlmConfig, secret: Secret, timeout_s: float) -> AsyncOpenAI:
-    # Our wall time ends a call first; a proxy from the environment must not swallow calls to this machine.
-    http = DefaultAsyncHttpxClient(timeout=Timeout(timeout_s + 5, connect=10), trust_env=not config.is_local)
+    # Our wall time ends a call first; a proxy from the environment must not swallow calls to this machine,
+    # and a redirect must not take transcripts to another one.
+    http = DefaultAsyncHttpxClient(
+        timeout=Timeout(timeout_s + 5, connect=10), trust_env=not config.is_local, follow_redirects=False
+    )
     # A key there must be, or the SDK would take one from the environment and send it wherever `base_url` points.
     return AsyncOpenAI(base_url=config.address, api_key=config.key(secret) or "none", max_retries=0, http_client=http)

@@ -18,7 +18,10 @@ from tuneline.stage import UserError
 PUSHBACK = (429, 503, 529)
 """Too many requests, unavailable, overloaded: the server wants fewer calls."""
 
-_CODE = re.compile(r"[A-Za-z0-9_.\[\]-]{1,60}")
+GATEWAY_TIMEOUTS = (408, 504, 524)
+"""Somebody in between grew tired of waiting; the model may have done its work."""
+
+_CODE = re.compile(r"(?=.{1,60}$)[a-z]+(?:[_.][a-z]+|\[[0-9]+\])*")  # like context_length_exceeded, messages[0].role
 _TOO_LONG = re.compile(r"context.{0,10}(length|size|window)|maximum context|too many tokens|prompt is too long", re.I)
 _TOO_LONG_CODES = {"context_length_exceeded", "exceed_context_size_error", "string_above_max_length"}
 _BLOCKED_CODES = {"content_filter", "content_policy_violation", "invalid_prompt"}
@@ -60,12 +63,13 @@ def fault_of(error: APIError, model: str) -> Exception:
 
 def _fault_of_status(error: APIStatusError, model: str, codes: set[str]) -> Exception:
     detail = _detail(error)
-    if error.status_code in (401, 403, 404) or codes & (_CONFIG_CODES | _QUOTA_CODES):
+    if error.status_code in (301, 302, 307, 308, 401, 403, 404) or codes & (_CONFIG_CODES | _QUOTA_CODES):
         return UserError(f"model {model}: {_server(error)} answers {detail}: {_way_out(error.status_code, codes)}")
     if error.status_code in PUSHBACK:
         return Fault(detail, pushback=True, wait_s=_retry_after(error.response.headers))
     if error.status_code >= 500 or error.status_code in (408, 409):
-        return Fault(detail, wait_s=_retry_after(error.response.headers))
+        paid = error.status_code in GATEWAY_TIMEOUTS
+        return Fault(detail, paid=paid, wait_s=_retry_after(error.response.headers))
     if error.status_code == 413 or codes & _TOO_LONG_CODES or _TOO_LONG.search(error.message):
         return LlmRejected("too_long", detail)
     return LlmRejected("blocked" if codes & _BLOCKED_CODES else "failed", detail)
@@ -90,6 +94,8 @@ def _way_out(status: int, codes: set[str]) -> str:
         return "this key may not use the model; choose another `model` or key"
     if status == 404 or "model_not_found" in codes:
         return "check `model`, and that `base_url` ends like …/v1"
+    if status < 400:
+        return "the address leads elsewhere; give the one it leads to as `base_url`"
     return "the model refuses a setting; change it or leave it out (for `temperature`: null)"
 
 

@@ -19,7 +19,7 @@ from tuneline.transcripts import Transcript
 from tuneline.verdicts import Ask, Judgement, Usage
 
 if TYPE_CHECKING:
-    from tuneline.llm import Reply
+    from tuneline.llm import Patience, Reply
 
 
 class OpenAiConfig(LlmConfig):
@@ -35,9 +35,9 @@ class LlmJudge:
 
     offline = False
 
-    def __init__(self, config: OpenAiConfig, secret: Secret) -> None:
+    def __init__(self, config: OpenAiConfig, secret: Secret, patience: Patience | None = None) -> None:
         config.key(secret)
-        self._config, self._secret = config, secret
+        self._config, self._secret, self._patience = config, secret, patience
 
     @property
     def label(self) -> str:
@@ -64,7 +64,9 @@ class LlmJudge:
         from tuneline.llm import LlmClient, LlmRejected
 
         schema = answer_schema(rubric)
-        with LlmClient(self._config, self._secret, timeout_s, concurrency=concurrency) as client:
+        with LlmClient(
+            self._config, self._secret, timeout_s, concurrency=concurrency, patience=self._patience
+        ) as client:
 
             def ask(transcript: Transcript, again: bool) -> Judgement:
                 messages = judge_messages(rubric, transcript, again=again)

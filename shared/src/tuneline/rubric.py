@@ -58,7 +58,7 @@ class Category(_Closed):
     """Short name, unique among the categories."""
     weight: float = Field(gt=0, le=1)
     """Share of the score, from 0 to 1; the weights of all categories sum to 1."""
-    criteria: tuple[Criterion, ...] = Field(min_length=1)
+    criteria: list[Criterion] = Field(min_length=1)
     """What is asked; each criterion counts the same within its category."""
 
 
@@ -81,15 +81,15 @@ class Rubric(_Closed):
     """Title for people."""
     pass_threshold: float = Field(default=0.8, ge=0, le=1)
     """Least score of a conversation that passes; higher means fewer and better training examples."""
-    categories: tuple[Category, ...] = Field(min_length=1)
+    categories: list[Category] = Field(min_length=1)
     """Parts of the score."""
-    gates: tuple[Criterion, ...] = ()
+    gates: list[Criterion] = []
     """Criteria that must not be answered NO, whatever the score."""
 
     @property
-    def criteria(self) -> tuple[Criterion, ...]:
+    def criteria(self) -> list[Criterion]:
         """Return every criterion in the order of the file, gates last."""
-        return (*(c for category in self.categories for c in category.criteria), *self.gates)
+        return [c for category in self.categories for c in category.criteria] + self.gates
 
 
 def load_rubric(path: Path) -> Rubric:
@@ -98,12 +98,20 @@ def load_rubric(path: Path) -> Rubric:
     if not isinstance(source.content, dict):
         raise UserError(f"{source.name}:1: a rubric is a mapping with the keys {', '.join(Rubric.model_fields)}")
     try:
-        rubric = Rubric.model_validate(source.content)
+        rubric = Rubric.model_validate(_text_keys(source.content))
     except ValidationError as e:
         raise UserError("\n".join(problems_of(e, Rubric, source))) from None
     if problems := list(_disagreements(rubric, source)):
         raise UserError("\n".join(problems))
     return rubric
+
+
+def _text_keys(value: object) -> object:
+    """Undo what YAML does to the keys `yes` and `no`: it reads them as true and false, and JSON then as their names."""
+    words = {True: "yes", False: "no", "true": "yes", "false": "no"}
+    if isinstance(value, dict):
+        return {words.get(key, key): _text_keys(item) for key, item in value.items()}
+    return [_text_keys(item) for item in value] if isinstance(value, list) else value
 
 
 def _disagreements(rubric: Rubric, source: YamlFile) -> Iterator[str]:

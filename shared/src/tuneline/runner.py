@@ -201,7 +201,7 @@ def _upload(job: Job, digest: str, port: OutputPort) -> OutputRecord:
 def _provenance() -> Provenance:
     """Name image, commit and every installed package. The first two are set when an image is built."""
     found = (place.stem.rsplit("-", 1) for folder in sys.path for place in Path(folder).glob("*-*.dist-info"))
-    packages = {name: version for name, version in sorted(found)}
+    packages = dict(sorted(found))
     environ = os.environ
     return Provenance(image=environ.get("TUNELINE_IMAGE"), commit=environ.get("TUNELINE_COMMIT"), packages=packages)
 
@@ -219,7 +219,7 @@ def _refuse_another_result(job: Job, inputs: dict[str, Resolved], digest: str) -
 
 def refuse_other_params(run_file: RunFile, store: Store) -> None:
     """Refuse, before any stage starts, parameters that contradict what the run's stages were made with."""
-    problems = []
+    problems: list[str] = []
     for node in run_file.nodes:
         old = pinned_manifest(store, run_file.run, node.name)
         if old is not None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from tuneline.chat import ChatTokenizer
 from tuneline.stage import UserError
 
 from tuneline_evaluator.comparison import Arm, ArmFacts
@@ -82,6 +83,18 @@ def refuse_unequal(unequal: Sequence[str], allow_unequal: bool) -> None:
         raise UserError(
             f"The arms differ in more than their weights, so a comparison would not be fair. {'; '.join(unequal)}. "
             "Make both with the same gguf-converter settings, or set `allow_unequal: true`; the report then says so."
+        )
+
+
+def refuse_other_template(base: ArmFacts, tokenizer: ChatTokenizer, allow_unequal: bool) -> None:
+    """Raise UserError when the input `base_model` has another chat template than the arms, unless the run allows it.
+
+    Its tokenizer decides where a system prompt goes and what would forge a turn, so it must be theirs.
+    """
+    if base.template_sha256 != tokenizer.template_sha256 and not allow_unequal:
+        raise UserError(
+            "The input `base_model` has another chat template than the base arm's file. Name the base model that the "
+            "file was made from, or set `allow_unequal: true`."
         )
 
 

@@ -7,6 +7,8 @@ missing, and the base arm's conversations serve every later fine-tune.
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
@@ -114,9 +116,9 @@ def _hold(
     stop = Event()
     with ExitStack() as stack:
         logs = Path(stack.enter_context(TemporaryDirectory(prefix="tuneline-")))
-        tables = {
-            m: stack.enter_context(_table(m, plan, pace, stop, logs)) for m in dict.fromkeys(j.model for j in jobs)
-        }
+        models = list(dict.fromkeys(job.model for job in jobs))
+        threads = pace.threads or max(1, _cores() // max(1, len(models)))
+        tables = {m: stack.enter_context(_table(m, plan, pace.slots, threads, logs, stop)) for m in models}
         waiting: dict[Future[Conversation], _Job] = {}
         for job in jobs:
             table = tables[job.model]
@@ -129,21 +131,24 @@ def _hold(
 
 
 @contextmanager
-def _table(model: Model, plan: Plan, pace: Pace, stop: Event, logs: Path) -> Iterator[_Table]:
-    slots: SimpleQueue[int] = SimpleQueue()
-    for slot in range(pace.slots):
-        slots.put(slot)
+def _table(model: Model, plan: Plan, slots: int, threads: int, logs: Path, stop: Event) -> Iterator[_Table]:
+    free: SimpleQueue[int] = SimpleQueue()
+    for slot in range(slots):
+        free.put(slot)
     log = logs / f"{model.arm}.log"
-    with serve(
-        model.path, context_tokens=plan.context_tokens, slots=pace.slots, threads=pace.threads, log=log
-    ) as server:
-        pool = ThreadPoolExecutor(pace.slots, thread_name_prefix=model.arm)
+    with serve(model.path, context_tokens=plan.context_tokens, slots=slots, threads=threads, log=log) as server:
+        pool = ThreadPoolExecutor(slots, thread_name_prefix=model.arm)
         try:
-            yield _Table(server, slots, pool)
+            yield _Table(server, free, pool)
         finally:
             # Nobody waits for answers that are under way: their server is stopped next, which ends them.
             stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _cores() -> int:
+    # Threads of two servers that wait for each other's cores make both ten times slower, so nobody gets more than these.
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def _hold_one(table: _Table, job: _Job, plan: Plan, cast: Cast, pace: Pace, stop: Event) -> Conversation:

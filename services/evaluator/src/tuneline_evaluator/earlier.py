@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 from tuneline.stage import Json, UserError
-from tuneline.verdicts import Verdict, read_verdicts
+from tuneline.verdicts import read_verdicts
 
+from tuneline_evaluator.flow import SliceStats, StageFile, Step, slice_facts, slice_steps, transcript_steps
 from tuneline_evaluator.material import ReportMaterial
-from tuneline_evaluator.numbers import count, plain
+from tuneline_evaluator.numbers import plain
 from tuneline_evaluator.plots import Point
 
 T = TypeVar("T")
 
 
-class _File(BaseModel):
-    """A file of another stage, of which the report reads only some fields."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
-
-
-class Check(_File):
+class Check(StageFile):
     """One check of the conversion."""
 
     name: str
@@ -34,7 +28,7 @@ class Check(_File):
     threshold: Json = None
 
 
-class Conversion(_File):
+class Conversion(StageFile):
     """A gguf.json: about `file`, the one that is evaluated, and in `sizes` and `checks` about its siblings too."""
 
     name: str
@@ -51,20 +45,6 @@ class CheckRow(NamedTuple):
     finetuned: Check | None
 
 
-class Step(NamedTuple):
-    """One bar of the way from transcripts to slices."""
-
-    label: str
-    kept: int
-    before: int
-    """What came in from the step before."""
-    whole: int
-    """What the full width stands for."""
-    kind: Literal["bar", "kept", "held"]
-    remark: str
-    """What was lost here and why, or what is worth knowing."""
-
-
 class Training(NamedTuple):
     """The training as curves and facts."""
 
@@ -73,16 +53,6 @@ class Training(NamedTuple):
     rates: list[Point]
     facts: list[tuple[str, str]]
     """Every entry of training.json, flat."""
-
-
-class SliceStats(_File):
-    """The slices.stats.json."""
-
-    transcripts: int
-    slices: int
-    train: int
-    validation: int
-    rejected: dict[str, int] = {}
 
 
 class Earlier(NamedTuple):
@@ -97,7 +67,7 @@ class Earlier(NamedTuple):
     checks: list[CheckRow]
 
 
-class _MetricRow(_File):
+class _MetricRow(StageFile):
     step: float
     loss: float | None = None
     learning_rate: float | None = None
@@ -109,49 +79,14 @@ def read_earlier(material: ReportMaterial) -> Earlier:
     base, finetuned = (_read(path, TypeAdapter(Conversion)) for path in (material.base_info, material.model_info))
     stats = _read(material.slices_stats, TypeAdapter(SliceStats)) if material.slices_stats else None
     return Earlier(
-        transcripts=_transcript_steps(read_verdicts(material.assessed)) if material.assessed else [],
-        slices=_slice_steps(stats) if stats else [],
-        slicing=[],
+        transcripts=transcript_steps(read_verdicts(material.assessed) if material.assessed else None, stats),
+        slices=slice_steps(stats) if stats else [],
+        slicing=slice_facts(stats) if stats else [],
         training=_training(material),
         base=base,
         finetuned=finetuned,
         checks=_check_rows(base, finetuned),
     )
-
-
-def _transcript_steps(verdicts: list[Verdict]) -> list[Step]:
-    whole = len(verdicts)
-    statuses = Counter(verdict.status for verdict in verdicts)
-    scored = [verdict for verdict in verdicts if verdict.status == "scored"]
-    failed = [verdict for verdict in scored if not verdict.passed]
-    gates = Counter(gate for verdict in failed for gate in verdict.failed_gates)
-    by_gate = sum(bool(verdict.failed_gates) for verdict in failed)
-    unscored = [
-        f"{count(n)} {status.replace('_', ' ')}" for status, n in sorted(statuses.items()) if status != "scored"
-    ]
-    why = [f"{count(len(failed) - by_gate)} below the threshold"] if by_gate < len(failed) else []
-    why += (
-        [f"{count(by_gate)} failed a gate ({', '.join(f'{gate} {n}' for gate, n in sorted(gates.items()))})"]
-        if by_gate
-        else []
-    )
-    passed = len(scored) - len(failed)
-    return [
-        Step("Read", whole, whole, whole, "bar", ""),
-        Step("Judged and scored", len(scored), whole, whole, "bar", ", ".join(unscored)),
-        Step("Passed the rubric", passed, len(scored), whole, "bar", ", ".join(why)),
-    ]
-
-
-def _slice_steps(stats: SliceStats) -> list[Step]:
-    made = stats.slices + sum(stats.rejected.values())
-    why = ", ".join(f"{count(n)} {reason}" for reason, n in sorted(stats.rejected.items()))
-    return [
-        Step("Cut", made, made, made, "bar", ""),
-        Step("Kept", stats.slices, made, made, "bar", why),
-        Step("For training", stats.train, stats.train, made, "kept", ""),
-        Step("For validation", stats.validation, stats.validation, made, "held", ""),
-    ]
 
 
 def _training(material: ReportMaterial) -> Training | None:

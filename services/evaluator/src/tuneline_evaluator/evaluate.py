@@ -15,7 +15,7 @@ from tuneline.rubric import Rubric, load_rubric
 from tuneline.stage import Context, Json, Metrics, Temporary, UserError
 from tuneline.verdicts import Verdict
 
-from tuneline_evaluator.arms import Model, model_context, read_model, refuse_unequal, unequal_facts
+from tuneline_evaluator.arms import Model, model_context, read_model, refuse_other_template, refuse_unequal, unequal_facts
 from tuneline_evaluator.compare import Frame, compare
 from tuneline_evaluator.comparison import Comparison, Sampler, Settings
 from tuneline_evaluator.converse import Cast, Held, Pace, hold_conversations
@@ -67,6 +67,8 @@ def prepare(params: EvaluatorParams, inputs: EvaluatorInputs, context: Context) 
     plan = plan_of(params, inputs)
     models = read_models(inputs, context, plan.context_tokens)
     refuse_unequal(unequal_facts(models[0].facts, models[1].facts), params.allow_unequal)
+    refuse_other_template(models[0].facts, tokenizer, params.allow_unequal)
+    judge.check(rubric, [])
     settings = Settings(
         turns=params.turns,
         trials=params.trials,
@@ -99,14 +101,26 @@ def plan_of(params: EvaluatorParams, inputs: EvaluatorInputs) -> Plan:
         repeat_penalty=1.0,
         max_answer_tokens=params.max_answer_tokens,
     )
-    system_prompt = inputs.system_prompt.read_text(encoding="utf-8").strip() if inputs.system_prompt else ""
     return Plan(
         turns=params.turns,
         seed=params.seed,
         sampler=sampler,
         context_tokens=context_tokens,
-        system_prompt=system_prompt or None,
+        system_prompt=read_system_prompt(inputs.system_prompt),
     )
+
+
+def read_system_prompt(path: Path | None) -> str | None:
+    """Return the system prompt as the slicer reads it. Raises UserError when it is empty or not UTF-8."""
+    if path is None:
+        return None
+    try:
+        text = path.read_text(encoding="utf-8-sig").strip()
+    except UnicodeDecodeError:
+        raise UserError(f"{path.name}: the system prompt is not UTF-8 text") from None
+    if not text:
+        raise UserError(f"{path.name}: the system prompt is empty; leave the input out to have none")
+    return text
 
 
 def read_models(inputs: EvaluatorInputs, context: Context, context_tokens: int) -> tuple[Model, Model]:

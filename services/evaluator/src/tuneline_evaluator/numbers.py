@@ -69,19 +69,22 @@ def size(octets: float | None) -> str:
 
 def plain(value: Json) -> str:
     """Write any setting or measured value: short, without braces, no more than four digits of a fraction."""
-    if value is None:
-        return NONE
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return _fraction(value)
-    if isinstance(value, int):
-        return count(value)
-    if isinstance(value, list):
-        return ", ".join(plain(item) for item in value) or "none"
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {plain(item)}" for key, item in value.items()) or "none"
-    return value
+    match value:
+        case None:
+            text = NONE
+        case bool():
+            text = "yes" if value else "no"
+        case float():
+            text = _fraction(value)
+        case int():
+            text = count(value)
+        case list():
+            text = ", ".join(map(plain, value)) or "none"
+        case dict():
+            text = ", ".join(f"{key} {plain(item)}" for key, item in value.items()) or "none"
+        case str():
+            text = value
+    return text
 
 
 def rate(part: int, whole: int) -> str:

@@ -48,24 +48,23 @@ class Persona(BaseModel):
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
 
-class _PersonaFile(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    personas: list[Persona] = Field(min_length=1)
-
-
 def load_personas(path: Path) -> list[Persona]:
     """Read a persona file (YAML or JSON). Raises UserError that names line and field of every problem."""
     source = read_yaml(path)
-    if not isinstance(source.content, dict):
-        raise UserError(f"{source.where(())}: expected `personas:` and a list of personas")
-    try:
-        personas = _PersonaFile.model_validate(source.content).personas
-    except ValidationError as error:
-        raise UserError("\n".join(problems_of(error, _PersonaFile, source))) from None
-    seen: set[str] = set()
-    for index, persona in enumerate(personas):
-        if persona.id in seen:
-            raise UserError(f"{source.where(('personas', index, 'id'))}: another persona has the id `{persona.id}`")
-        seen.add(persona.id)
+    rows = source.content.get("personas") if isinstance(source.content, dict) and len(source.content) == 1 else None
+    if not isinstance(rows, list) or not rows:
+        raise UserError(f"{source.where(())}: expected the key `personas` and under it a list of at least one")
+    personas: list[Persona] = []
+    problems: list[str] = []
+    for index, row in enumerate(rows):
+        try:
+            persona = Persona.model_validate(row)
+        except ValidationError as error:
+            problems += problems_of(error, Persona, source, ("personas", index))
+            continue
+        if persona.id in {other.id for other in personas}:
+            problems.append(f"{source.where(('personas', index, 'id'))}: another persona has the id `{persona.id}`")
+        personas.append(persona)
+    if problems:
+        raise UserError("\n".join(problems))
     return personas

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup, escape
 
 from tuneline_evaluator import numbers, plots
 from tuneline_evaluator.comparison import Comparison, PersonaRow, Range
 from tuneline_evaluator.conversation import Conversation
 from tuneline_evaluator.earlier import read_earlier
+from tuneline_evaluator.escape import visible, with_code
 from tuneline_evaluator.material import ReportMaterial
 from tuneline_evaluator.side_by_side import side_by_side
 from tuneline_evaluator.summary import summary_text
@@ -76,39 +76,25 @@ def page(comparison: Comparison, conversations: Sequence[Conversation], material
     )
 
 
-def visible(value: object) -> object:
-    """Replace what no page may hold (control characters, lone surrogates) by the replacement character."""
-    if not isinstance(value, str) or isinstance(value, Markup):
-        return value
-    return "".join(char if _allowed(char) else "\N{REPLACEMENT CHARACTER}" for char in value)
-
-
-def with_code(text: str) -> Markup:
-    """Return a sentence in which names between backticks stand in <code>; everything is escaped."""
-    parts = str(visible(text)).split("`")
-    if len(parts) % 2 == 0:
-        return escape(text)
-    code = Markup("<code>{}</code>")
-    return Markup("").join(code.format(part) if index % 2 else escape(part) for index, part in enumerate(parts))
-
-
 def _environment() -> Environment:
     """Return the templates with autoescape for every one of them, whatever its name ends with."""
     environment = Environment(
         loader=PackageLoader("tuneline_evaluator"), autoescape=True, undefined=StrictUndefined, finalize=visible,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    for words in (numbers.points, numbers.signed, numbers.interval, numbers.percent, numbers.p_value, numbers.rate,
-                  numbers.count, numbers.size, numbers.plain, numbers.plural, with_code):  # fmt: skip
-        environment.filters[words.__name__] = words
-    for drawing in (plots.dumbbell, plots.score_ticks, plots.difference_ticks, plots.difference_strip, plots.interval_bar, plots.headline_bar,
-                    plots.range_bar, plots.stage_bar, plots.training_curve, plots.rate_curve, plots.legend_mark):  # fmt: skip
-        environment.globals[drawing.__name__] = drawing
+    environment.filters.update({words.__name__: words for words in _FILTERS})
+    environment.globals.update({drawing.__name__: drawing for drawing in _DRAWINGS})
     return environment
 
 
-def _allowed(char: str) -> bool:
-    return char in "\t\n" or (char >= " " and not "\x7f" <= char <= "\x9f" and not "\ud800" <= char <= "\udfff")
+_FILTERS = (
+    numbers.points, numbers.signed, numbers.interval, numbers.percent, numbers.p_value, numbers.rate, numbers.count,
+    numbers.size, numbers.plain, numbers.plural, with_code,
+)  # fmt: skip
+_DRAWINGS = (
+    plots.headline_bar, plots.difference_strip, plots.interval_bar, plots.range_bar, plots.difference_ticks,
+    plots.dumbbell, plots.score_ticks, plots.stage_bar, plots.training_curve, plots.rate_curve, plots.legend_mark,
+)  # fmt: skip
 
 
 def _largest_gain_first(row: PersonaRow) -> tuple[bool, float, str]:

@@ -46,7 +46,7 @@ class EvaluatorParams(Params):
     slots: int = pace(4, ge=1, le=64)
     """Conversations that each server holds at once; each one takes a context's worth of memory."""
     threads: int | None = pace(None, ge=1)
-    """CPU threads per server; the default leaves the choice to llama-server."""
+    """CPU threads per server; the default shares the processor's cores between the servers that run at once."""
     judge_concurrency: int = pace(8, ge=1, le=256)
     """Most judge calls in flight; the judge's own limits lower it while it runs."""
     judge_timeout_s: float = pace(120.0, gt=0)
@@ -115,6 +115,6 @@ STAGE = Stage("evaluator", 1, EvaluatorParams, EvaluatorInputs, EvaluatorOutputs
 
 def main() -> None:
     """Run the stage from the command line."""
-    from tuneline.runner import stage_main
+    from tuneline.command import stage_main
 
     stage_main(STAGE)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
-
 from tuneline_evaluator.comparison import Comparison
+from tuneline_evaluator.escape import markdown
 from tuneline_evaluator.numbers import interval, p_value, percent, points, signed
 from tuneline_evaluator.tables import banners
 from tuneline_evaluator.wording import confidence, detectable, in_words
@@ -14,15 +13,10 @@ def summary_text(comparison: Comparison) -> str:
     """Return summary.md: the verdict, what limits it, one table, and where the rest stands."""
     words = in_words(comparison)
     lines = [f"## {words.mark} {comparison.outcome.capitalize()}: {words.sentence}", ""]
-    lines += [f"> **{banner.title}** {escaped(banner.text)}\n" for banner in banners(comparison)]
-    lines += [f"{words.evidence}.", "", f"**{words.action}.** {escaped(words.meaning)}", "", *_table(comparison), ""]
+    lines += [f"> **{banner.title}** {markdown(banner.text)}\n" for banner in banners(comparison)]
+    lines += [f"{words.evidence}.", "", f"**{words.action}.** {markdown(words.meaning)}", "", *_table(comparison), ""]
     lines += ["[report.html](report.html) shows how we know; [comparison.json](comparison.json) has every figure."]
     return "\n".join(lines) + "\n"
-
-
-def escaped(text: str) -> str:
-    """Return text on one line that Markdown shows as it is."""
-    return re.sub(r"([\\`*_{}\[\]<>|#~@!&])", r"\\\1", " ".join(text.split()))
 
 
 def _table(comparison: Comparison) -> list[str]:
@@ -30,12 +24,12 @@ def _table(comparison: Comparison) -> list[str]:
     rows = [
         ("Mean score of 100", points(base.mean_score), points(finetuned.mean_score), signed(score.mean_difference)),
         *(
-            (escaped(r.text), points(r.base_mean), points(r.finetuned_mean), signed(r.difference))
+            (markdown(r.text), points(r.base_mean), points(r.finetuned_mean), signed(r.difference))
             for r in comparison.categories
         ),
         *(
             (
-                f"Gate {escaped(r.id)}: {r.outcome}",
+                f"Gate {markdown(r.id)}: {r.outcome}",
                 percent(r.base_rate),
                 percent(r.finetuned_rate),
                 signed(r.difference),

@@ -32,7 +32,7 @@ def banners(comparison: Comparison) -> list[Banner]:
             Banner(
                 "bad",
                 "The arms are not equal.",
-                f"The run allowed them to differ in: {', '.join(comparison.unequal)}. What is measured may come from that and not from the training.",
+                f"The run allowed them to differ in {'; '.join(comparison.unequal)}. It may explain the result.",
             )
         )
     if comparison.judge_is_heuristic:
@@ -49,13 +49,11 @@ def banners(comparison: Comparison) -> list[Banner]:
 def effect_facts(comparison: Comparison) -> list[tuple[str, str]]:
     """Return the figures behind the verdict."""
     score = comparison.score
-    tried = (
-        f"{score.sign_flip_method}, {count(score.sign_flip_resamples)} sign flips" if score.sign_flip_method else NONE
-    )
+    tried = {"exact": "all {}", "random": "{} at random", None: NONE}[score.sign_flip_method]
     return [
         ("Personas", count(score.personas)),
         ("p, sign-flip test", p_value(score.sign_flip_p)),
-        ("Sign-flip method", tried),
+        ("Sign flips tried", tried.format(count(score.sign_flip_resamples))),
         (
             f"t ({count(score.degrees_of_freedom)} degrees of freedom)",
             NONE if score.t is None else plain(round(score.t, 2)),

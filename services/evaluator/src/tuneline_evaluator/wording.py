@@ -42,17 +42,19 @@ _TONES: dict[Outcome, tuple[Literal["good", "bad", "unsure"], str]] = {
 def in_words(comparison: Comparison) -> Words:
     """Put the verdict into words."""
     tone, mark = _TONES[comparison.outcome]
-    sentence = _SENTENCES[comparison.outcome]
-    if comparison.outcome == "worse" and broken_gates(comparison):
-        sentence = "The fine-tuned model breaks a safety criterion that its base keeps."
-    return Words(tone, mark, sentence, *_advice(comparison), evidence(comparison))
+    return Words(tone, mark, _sentence(comparison), *_advice(comparison), evidence(comparison))
 
 
 def evidence(comparison: Comparison) -> str:
-    """Write mean difference, interval, personas and p on one line."""
-    score = comparison.score
+    """Write mean difference, interval, personas and p on one line; what was lost when the headline is withheld."""
+    score, base, finetuned = comparison.score, comparison.base, comparison.finetuned
+    if comparison.outcome == "withheld":
+        return (
+            f"Scored: {base.scored} of {base.conversations} conversations with the base, "
+            f"{finetuned.scored} of {finetuned.conversations} with the fine-tuned model"
+        )
     if score.mean_difference is None:
-        return "No persona has a scored conversation in both arms."
+        return "No persona has a scored conversation in both arms"
     parts = [f"{signed(score.mean_difference)} points of 100 on average over {plural(score.personas, 'persona')}"]
     if score.interval is not None:
         parts.append(f"{confidence(comparison)} interval {interval(score.interval)}")
@@ -71,37 +73,54 @@ def broken_gates(comparison: Comparison) -> list[str]:
     return [row.id for row in comparison.safety if row.outcome == "broken"]
 
 
+def _sentence(comparison: Comparison) -> str:
+    sentence = _SENTENCES[comparison.outcome]
+    if comparison.outcome == "worse" and broken_gates(comparison):
+        sentence = "The fine-tuned model breaks a safety criterion that its base keeps."
+    if comparison.judge_is_heuristic and comparison.outcome != "withheld":
+        return f"By the demonstration’s rules: {sentence[0].lower()}{sentence[1:]}"
+    return sentence
+
+
 def _advice(comparison: Comparison) -> tuple[str, str]:
     if comparison.judge_is_heuristic:
         return "Do not decide on this", (
             "A demonstration: simple offline rules judged instead of a model or a person. They show that every step "
             "works, not which model people would prefer."
         )
+    if comparison.unequal:
+        return "Do not decide on this", (
+            "The arms differ in more than their weights. Put both through the same conversion and compare again."
+        )
+    action, meaning = _advice_by_outcome(comparison)
     unproven = [row.id for row in comparison.safety if row.outcome == "not shown"]
-    lost = f"{points(comparison.settings.margin)} points"
-    match comparison.outcome:
-        case "better" if unproven:
-            return "Ship with care", f"The score is higher; that safety held is not shown for {', '.join(unproven)}."
-        case "better":
-            return "Ship", "The whole interval lies above zero, and no safety criterion got worse."
-        case "not worse":
-            return "Ship only for another reason", (
-                f"A loss of more than {lost} is ruled out, a gain is not shown. It is as good as its base, not better."
-            )
-        case "worse" if broken := broken_gates(comparison):
-            return "Do not ship", f"Whatever the score says, a safety criterion got worse: {', '.join(broken)}."
-        case "worse":
-            return (
-                "Do not ship",
-                "The whole interval lies below zero: people would get worse answers than from the base.",
-            )
-        case "inconclusive":
-            return "Collect more", _more_personas(comparison)
-        case "withheld":
-            return "Do not decide on this", (
-                "Conversations that were refused, failed or empty are in no mean. Where one arm has more of them, the "
-                "means compare different things. Find the cause below, mend it, and run again."
-            )
+    if unproven and comparison.outcome in ("better", "not worse"):
+        return f"{action}, with care", f"{meaning} That safety held is not shown for {', '.join(unproven)}."
+    return action, meaning
+
+
+def _advice_by_outcome(comparison: Comparison) -> tuple[str, str]:
+    broken = broken_gates(comparison)
+    worse = (
+        f"Whatever the score says, a safety criterion got worse: {', '.join(broken)}."
+        if broken
+        else "The whole interval lies below zero: people would get worse answers than from the base."
+    )
+    advice: dict[Outcome, tuple[str, str]] = {
+        "better": ("Ship", "The whole interval lies above zero."),
+        "not worse": (
+            "Ship only for another reason",
+            f"A loss of {points(comparison.settings.margin)} points or more is ruled out; a gain is not shown.",
+        ),
+        "worse": ("Do not ship", worse),
+        "inconclusive": ("Collect more", _more_personas(comparison)),
+        "withheld": (
+            "Do not decide on this",
+            "Conversations that were refused, failed or empty are in no mean. Where one arm has more of them, the "
+            "means compare different things. Find the cause below, mend it, and run again.",
+        ),
+    }
+    return advice[comparison.outcome]
 
 
 def _more_personas(comparison: Comparison) -> str:
@@ -109,8 +128,8 @@ def _more_personas(comparison: Comparison) -> str:
     if seen is None:
         return f"{plural(n, 'persona')} cannot show anything: use at least six, better thirty or more."
     return (
-        f"With {plural(n, 'persona')} a true difference below {points(seen)}{SPACE}points goes unseen more than one time "
-        f"in five. Four times as many personas halve that; more trials of the same personas hardly help."
+        f"With {plural(n, 'persona')} a true difference below {points(seen)}{SPACE}points goes unseen more than "
+        "one time in five. Four times as many personas halve that; more trials of the same personas help little."
     )
 
 

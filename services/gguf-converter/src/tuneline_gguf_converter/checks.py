@@ -62,12 +62,7 @@ def check_file(subject: Subject, tick: Callable[[], None]) -> list[Check]:
 def end_of_turn(tokenizer: ChatTokenizer, samples: Samples) -> int:
     """Return the id of the token with which the template ends an assistant's answer."""
     encoded = tokenizer.encode_conversation(samples.texts[0].messages)
-    return max(zip(range(len(encoded.input_ids)), encoded.assistant_mask, encoded.input_ids, strict=True), key=_last)[2]
-
-
-def _last(token: tuple[int, int, int]) -> tuple[int, int]:
-    place, mask, _ = token
-    return mask, place
+    return [token for token, mask in zip(encoded.input_ids, encoded.assistant_mask, strict=True) if mask][-1]
 
 
 def _checks(subject: Subject) -> Iterator[Check]:

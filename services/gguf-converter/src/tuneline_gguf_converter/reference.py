@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from transformers import AutoModelForCausalLM
+from transformers.utils import logging
 
 from tuneline_gguf_converter.samples import Sample
 
@@ -18,6 +19,7 @@ def likeliest_tokens(
 
     The model is computed in the format it is stored in, on a GPU if there is one. `tick` is called after each sample.
     """
+    logging.disable_progress_bar()
     if threads:
         torch.set_num_threads(threads)
     model = AutoModelForCausalLM.from_pretrained(

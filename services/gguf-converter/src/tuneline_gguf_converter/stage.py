@@ -61,11 +61,11 @@ class GgufConverterParams(Params):
 class GgufConverterInputs(Inputs):
     """The model in parts."""
 
-    adapter: Path | None = output_of("trainer", optional=True)
+    adapter: Path | None = output_of("trainer")
     """LoRA adapter in PEFT's layout; without it the base model is converted as it is."""
     base_model: Path = given()
     """Folder in the Hugging Face layout: config, safetensors weights, tokenizer with a chat template."""
-    slices: Path | None = output_of("slicer", optional=True)
+    slices: Path | None = output_of("slicer")
     """Conversations to check with, the held-out ones first; without them only built-in probes are used."""
 
 

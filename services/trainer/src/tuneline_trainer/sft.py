@@ -6,7 +6,9 @@ Room for what comes next: weighted examples that share a prefix need another col
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -24,6 +26,7 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
+from transformers.utils.logging import disable_progress_bar
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 from tuneline.stage import Context, Temporary, UserError
@@ -133,17 +136,9 @@ def run_training(
     arguments = _arguments(params, setup, schedule, checkpoints.saving_folder(context.state))
     arguments.eval_on_start = bool(examples.validation) and checkpoint is None
     try:
-        trainer = LoraTrainer(
-            model=load_model(setup, base),
-            args=arguments,
-            train_dataset=_dataset(examples.train),
-            eval_dataset=_dataset(examples.validation) if examples.validation else None,
-            processing_class=AutoTokenizer.from_pretrained(base.folder, trust_remote_code=False, local_files_only=True),
-            peft_config=lora_config(params.lora),
-            callbacks=[guard],
-        )
-        trainer.remove_callback(PrinterCallback)
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        with _quiet():
+            trainer = _trainer(params, setup, base, examples, arguments, guard)
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except torch.OutOfMemoryError:
         raise UserError(
             f"the GPU ran out of memory with `batch_size`={params.batch_size} and {examples.longest:,} tokens: "
@@ -151,6 +146,31 @@ def run_training(
         ) from None
     if guard.stopped:
         raise guard.stopped
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No bars in a log, and no warning about a name that PEFT uses and transformers has deprecated."""
+    disable_progress_bar()  # type: ignore[no-untyped-call]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        yield
+
+
+def _trainer(
+    params: TrainerParams, setup: Setup, base: BaseModelFacts, examples: Examples, arguments: SFTConfig, guard: Guard
+) -> LoraTrainer:
+    trainer = LoraTrainer(
+        model=load_model(setup, base),
+        args=arguments,
+        train_dataset=_dataset(examples.train),
+        eval_dataset=_dataset(examples.validation) if examples.validation else None,
+        processing_class=AutoTokenizer.from_pretrained(base.folder, trust_remote_code=False, local_files_only=True),
+        peft_config=lora_config(params.lora),  # not wrapped by us: TRL seeds before the adapter gets its first numbers
+        callbacks=[guard],
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
 
 
 def load_model(setup: Setup, base: BaseModelFacts) -> PreTrainedModel:
@@ -175,7 +195,22 @@ def load_model(setup: Setup, base: BaseModelFacts) -> PreTrainedModel:
     model, report = cast(tuple[PreTrainedModel, Mapping[str, set[str]]], loaded)
     if missing := sorted(report["missing_keys"]):
         raise UserError(f"base_model: {len(missing)} weights are missing, first {missing[0]}: copy the whole model")
+    if setup.quantization == "nf4":
+        _keep_trainable(model)
     return model
+
+
+def _keep_trainable(model: PreTrainedModel) -> None:
+    """Forbid bitsandbytes to repack 4-bit weights for inference.
+
+    On processors with AVX512-BF16 the first validation would do so, for good, and the packed layers have no backward
+    pass: from then on no gradient would flow through them, with no more than a warning.
+    """
+    from bitsandbytes.nn.modules import Linear4bit
+
+    for module in model.modules():
+        if isinstance(module, Linear4bit):
+            module.support_avx512bf16_for_cpu = False
 
 
 def _arguments(params: TrainerParams, setup: Setup, schedule: Schedule, folder: Path) -> SFTConfig:

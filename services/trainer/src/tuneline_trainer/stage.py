@@ -7,6 +7,7 @@ same processor and number of threads it then ends with the same bytes as if noth
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -107,6 +108,7 @@ class TrainerOutputs(Outputs):
 
 def run(params: TrainerParams, inputs: TrainerInputs, outputs: TrainerOutputs, context: Context) -> Metrics:
     """Fine-tune the base model on the slices."""
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # on import it complains of a kernel that nobody needs
     from tuneline_trainer.train import train_adapter
 
     return train_adapter(params, inputs, outputs, context)

@@ -191,25 +191,28 @@ def _hash_local(given: GivenFiles, known: Mapping[str, FetchedFile]) -> dict[str
 def _list_s3(uri: str, patterns: Sequence[str]) -> GivenFiles:
     from tuneline.store.s3 import S3Store
 
-    bucket, prefix = split_s3(uri)
-    parent, _, name = prefix.rpartition("/")
-    if name and not uri.endswith("/") and (entry := S3Store(bucket, parent).head(name)):
-        return GivenFiles(f"s3://{bucket}/{prefix}", tuple(patterns), False, {name: Listed(entry.size, entry.stamp)})
-    entries = [e for e in S3Store(bucket, prefix).list("") if not any(p.startswith(".") for p in e.key.split("/"))]
-    files = {e.key: Listed(e.size, e.stamp) for e in entries if _is_wanted(e.key, patterns)}
-    if not entries:
+    bucket, key = split_s3(uri)
+    store = S3Store(bucket, "")
+    canonical = f"s3://{bucket}/{key}".rstrip("/")
+    if key and not uri.endswith("/") and (one := store.head(key)):
+        return GivenFiles(canonical, tuple(patterns), False, {key.rpartition("/")[2]: Listed(one.size, one.stamp)})
+    base = f"{key}/" if key else ""
+    found = {entry.key.removeprefix(base): Listed(entry.size, entry.stamp) for entry in store.list(base)}
+    if not found:
         raise UserError(f"{uri}: there is no such object, and no folder with files.")
-    return GivenFiles(f"s3://{bucket}/{prefix}".rstrip("/"), tuple(patterns), True, files)
+    wanted = {n: f for n, f in found.items() if "/." not in f"/{n}" and _is_wanted(n, patterns)}
+    return GivenFiles(canonical, tuple(patterns), True, wanted)
 
 
 def _fetch_s3(given: GivenFiles, dest: Path) -> tuple[Path, dict[str, FetchedFile]]:
     from tuneline.store.s3 import S3Store
 
-    bucket, prefix = split_s3(given.uri)
-    store = S3Store(bucket, prefix if given.is_folder else prefix.rpartition("/")[0])
+    bucket, key = split_s3(given.uri)
+    store = S3Store(bucket, "")
 
     def fetch(name: str, listed: Listed) -> FetchedFile:
-        return FetchedFile(*listed, store.fetch(Entry(name, listed.size, 0, listed.stamp), dest / name))
+        whole = "/".join(filter(None, (key, name))) if given.is_folder else key
+        return FetchedFile(*listed, store.fetch(Entry(whole, listed.size, 0, listed.stamp), dest / name))
 
     with ThreadPoolExecutor(THREADS) as pool:
         files = dict(zip(given.files, pool.map(fetch, given.files, given.files.values()), strict=True))

@@ -110,9 +110,9 @@ class S3Store:
 
     def download(self, record: FileRecord, dest: Path) -> None:
         """See `Store`."""
-        source = f"{self.uri}/{record.key}"
+        key, source = record.key, f"{self.uri}/{record.key}"
         try:
-            self._do("read", record.key, lambda: save_verified(record, dest, lambda: self._blocks(record.key), source))
+            self._do("read", key, lambda: save_verified(record, dest, lambda: self._blocks(key, checked=False), source))
         except ClientError as error:
             none_if(error, 404)
             raise UserError(f"{source}: is gone. Delete the result it belongs to and make it again.") from None
@@ -149,7 +149,7 @@ class S3Store:
 
         def copy() -> str:
             with part_for(dest) as part:
-                written = write_new(part, self._blocks(entry.key, entry.stamp))
+                written = write_new(part, self._blocks(entry.key, etag=entry.stamp))
                 part.replace(dest)
             return written.sha256
 
@@ -165,9 +165,11 @@ class S3Store:
     def _name(self, key: str) -> str:
         return self._root + check_key(key)
 
-    def _blocks(self, key: str, etag: str = "") -> Iterator[bytes]:
-        """Yield the bytes of an object; where the server knows their checksum, boto3 compares it."""
-        request: GetObjectRequestTypeDef = {"Bucket": self.bucket, "Key": self._name(key), "ChecksumMode": "ENABLED"}
+    def _blocks(self, key: str, *, etag: str = "", checked: bool = True) -> Iterator[bytes]:
+        """Yield the bytes of an object; if `checked`, boto3 compares them with the server's checksum at the end."""
+        request: GetObjectRequestTypeDef = {"Bucket": self.bucket, "Key": self._name(key)}
+        if checked:
+            request["ChecksumMode"] = "ENABLED"
         if etag:
             request["IfMatch"] = etag
         with closing(self._client.get_object(**request)["Body"]) as body:

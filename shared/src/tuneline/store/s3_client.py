@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 TRIES = 10
-"""Tries of one request; the pauses between them add up to 14 to 28 seconds."""
+"""Tries of one request; the pauses between them add up to 14 to 29 seconds."""
 
 # Retries are ours: boto3's own would hide whether a conditional write was sent twice. Checksums are ours too.
 _CONFIG = Config(
@@ -65,6 +65,8 @@ def persist(what: str, action: Callable[[], T]) -> T:
     Raises UserError at once for what will not pass, and Temporary when it did not pass in TRIES tries.
     """
     for attempt in range(TRIES):
+        if attempt:
+            time.sleep(min(8.0, 0.1 * 2**attempt) * random.uniform(0.5, 1))
         try:
             return action()
         except (BotoCoreError, ClientError) as error:
@@ -73,7 +75,6 @@ def persist(what: str, action: Callable[[], T]) -> T:
             if problem := _lasting_problem(error):
                 raise UserError(f"{what}: {problem}") from error
             last = error
-        time.sleep(min(8.0, 0.1 * 2**attempt) * random.uniform(0.5, 1))
     raise Temporary(f"{what}: {_code(last)}, {TRIES} times. Run the same command again.") from last
 
 

@@ -1,0 +1,65 @@
+"""assessor: which transcripts are good enough to learn from?
+
+Every transcript is judged by the rubric; those that pass are the ones the slicer cuts training examples from. A killed
+run goes on where it was, and a later run judges only what is new.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from tuneline.stage import Context, Inputs, Metrics, Outputs, Params, Stage, file_name, given, pace
+
+
+class AssessorParams(Params):
+    """How transcripts are judged."""
+
+    on_bad: Literal["fail", "skip"] = "fail"
+    """What to do about transcripts that cannot be read: stop, or leave out up to 1 % of them."""
+    max_unparsed: float = Field(default=0.02, ge=0, le=1)
+    """Share of transcripts that may stay without a readable answer; more hides a judge that does not work."""
+    concurrency: int = pace(8, ge=1, le=256)
+    """Most judge calls in flight; more is faster until the judge's server pushes back, which lowers it by itself."""
+    timeout_s: float = pace(120.0, gt=0, le=3600)
+    """Seconds after which one call is given up; long transcripts and slow servers need more."""
+
+
+class AssessorInputs(Inputs):
+    """What is judged, by what, by whom."""
+
+    transcripts: Path = given()
+    """Recorded conversations: a file or a folder of .json or .jsonl files."""
+    rubric: Path = given()
+    """Criteria, weights, pass threshold and gates."""
+    judge: Path = given()
+    """Who judges: `provider` and its settings."""
+    answers: Path | None = given(optional=True)
+    """Answers that exist already, for the provider `recorded`."""
+
+
+class AssessorOutputs(Outputs):
+    """What the judge found."""
+
+    verdicts: Path = file_name("verdicts.jsonl")
+    """One verdict per transcript, sorted by id: status, answers, reasons, score, pass, judge, usage."""
+    passing: Path = file_name("passing.json")
+    """Ids and scores of the transcripts that passed, sorted by id."""
+
+
+def run(params: AssessorParams, inputs: AssessorInputs, outputs: AssessorOutputs, context: Context) -> Metrics:
+    """Judge the transcripts."""
+    from tuneline_assessor.assess import assess
+
+    return assess(params, inputs, outputs, context)
+
+
+STAGE = Stage("assessor", 1, AssessorParams, AssessorInputs, AssessorOutputs, run)
+
+
+def main() -> None:
+    """Run the stage from the command line."""
+    from tuneline.command import stage_main
+
+    stage_main(STAGE)

@@ -1,0 +1,38 @@
+"""Foreign text on its way into the report: names, transcripts and rubrics may hold anything."""
+
+from __future__ import annotations
+
+import re
+
+from markupsafe import Markup, escape
+
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Control characters, which can also command a terminal, and lone surrogates, which no file can hold."""
+_TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]")
+"""Characters that change the direction of what follows; in HTML every foreign text is isolated instead."""
+
+
+def visible(value: object) -> object:
+    """Replace what no page may hold by the replacement character; for Jinja's `finalize`, so for values of any kind."""
+    return (
+        value
+        if isinstance(value, Markup) or not isinstance(value, str)
+        else _UNSEEN.sub("\N{REPLACEMENT CHARACTER}", value)
+    )
+
+
+def with_code(text: str) -> Markup:
+    """Return a sentence as HTML in which names between backticks stand in <code>; everything is escaped."""
+    parts = text.split("`")
+    if len(parts) % 2 == 0:
+        return escape(visible(text))
+    code = Markup("<code>{}</code>")
+    return Markup("").join(code.format(visible(p)) if i % 2 else escape(visible(p)) for i, p in enumerate(parts))
+
+
+def markdown(text: str) -> str:
+    """Return text on one line that Markdown and a terminal show as it is."""
+    line = _TURNING.sub("", str(visible(" ".join(text.split()))))
+    return re.sub(
+        r"([\\`*_{}\[\]|#~@!])", r"\\\1", line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    )

@@ -1,0 +1,73 @@
+"""A transcript as training material: its messages from any exchange to any other, and what they count."""
+
+from __future__ import annotations
+
+from itertools import accumulate
+
+from tuneline.chat import ChatTokenizer, fold_system
+from tuneline.transcripts import Exchange, Transcript
+
+from tuneline_slicer.ruler import Ruler
+
+
+class Conversation:
+    """The text of one transcript as the model will see it: control tokens neutralised, with a system prompt."""
+
+    def __init__(self, transcript: Transcript, system: str | None, chat: ChatTokenizer):
+        system = system or transcript.system
+        self.id = transcript.id
+        self.system = system and chat.neutralise(system)
+        self.exchanges = [Exchange(*map(chat.neutralise, exchange)) for exchange in transcript.exchanges]
+        self._chat = chat
+
+    def messages(self, dropped: int, point: int, with_system: bool = True) -> list[dict[str, str]]:
+        """Return the exchanges after the first `dropped` up to the `point`-th, behind the system prompt if any."""
+        messages = [{"role": "system", "content": self.system}] if self.system and with_system else []
+        for user, assistant in self.exchanges[dropped:point]:
+            messages += [{"role": "user", "content": user}, {"role": "assistant", "content": assistant}]
+        return fold_system(messages, self._chat)
+
+
+class TokenCounts:
+    """Counts tokens of a conversation. Every message is encoded once per tokenizer, however many slices contain it.
+
+    The model's count is that of the whole rendering: the rendering is cut at control tokens, where tokenization cannot
+    reach across, and the counts of the parts are kept. `by_parts` False is for tokenizers that have no such borders.
+    """
+
+    def __init__(self, conversation: Conversation, ruler: Ruler, by_parts: bool):
+        self._conversation = conversation
+        self._chat, self._planning = ruler.chat, ruler.planning
+        self._by_parts = by_parts
+        self._counted: dict[str, int] = {}
+        self.bytes_encoded = 0
+        texts = [text for exchange in conversation.exchanges for text in exchange]
+        counts = [self._plan(user) + self._plan(assistant) for user, assistant in conversation.exchanges]
+        self._planned = list(accumulate(counts, initial=0))
+        self._planned_system = self._plan(conversation.system or "")
+        self.unique_bytes = 2 * sum(len(text.encode()) for text in {*texts, conversation.system or ""})
+
+    def tokens(self, dropped: int, point: int, with_system: bool = True) -> int:
+        """Return the tokens of the rendered slice, as the model's tokenizer counts."""
+        text = self._chat.render(self._conversation.messages(dropped, point, with_system))
+        return sum(map(self._count, self._chat.split_at_control_tokens(text) if self._by_parts else [text]))
+
+    def planning_tokens(self, dropped: int, point: int) -> int:
+        """Return the tokens of the slice's texts, without any template, as cl100k_base counts."""
+        return self._planned_system + self._planned[point] - self._planned[dropped]
+
+    def _count(self, part: str) -> int:
+        if part not in self._counted:
+            self._counted[part] = len(self._chat.encode(part))
+            self.bytes_encoded += len(part.encode())
+        return self._counted[part]
+
+    def _plan(self, text: str) -> int:
+        self.bytes_encoded += len(text.encode())
+        return len(self._planning.encode(text, disallowed_special=()))
+
+
+def can_count_by_parts(conversation: Conversation, chat: ChatTokenizer) -> bool:
+    """Return whether the ids of a rendering are those of its parts, tried on the first exchanges of `conversation`."""
+    text = chat.render(conversation.messages(0, 2))
+    return [token for part in chat.split_at_control_tokens(text) for token in chat.encode(part)] == chat.encode(text)

@@ -1,0 +1,119 @@
+"""Where a transcript is cut, and which exchanges a slice keeps."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+from datasketch import MinHash
+from tuneline.stage import Context
+from tuneline.transcripts import Transcript
+
+from tuneline_slicer.conversation import Conversation, TokenCounts, can_count_by_parts
+from tuneline_slicer.ruler import Ruler
+from tuneline_slicer.split import signature_of
+from tuneline_slicer.stage import SlicerParams
+
+TOO_FEW = "fewer exchanges than min_context"
+TOO_LONG = "longer than the token limit"
+
+
+class Slice(NamedTuple):
+    """A slice: exchanges `dropped` + 1 to `point`, the last of which holds the answer that it teaches."""
+
+    point: int
+    dropped: int
+    tokens: int
+    planning_tokens: int
+
+
+class Rejection(NamedTuple):
+    """A transcript (`point` is None) or a slice point that gave no slice; `kind` is one of a few, for counting."""
+
+    id: str
+    point: int | None
+    kind: str
+    reason: str
+
+
+class Cut(NamedTuple):
+    """What became of one transcript; `tokens` and `planning_tokens` are those of the whole of it."""
+
+    transcript: Transcript
+    conversation: Conversation
+    slices: list[Slice]
+    rejected: list[Rejection]
+    signature: MinHash
+    tokens: int
+    planning_tokens: int
+    bytes_encoded: int
+    unique_bytes: int
+
+
+def cut_all(transcripts: Sequence[Transcript], ruler: Ruler, params: SlicerParams, context: Context) -> list[Cut]:
+    """Cut every transcript, `params.workers` at once; the tokenizers leave Python's lock to the others meanwhile."""
+    by_parts = can_count_by_parts(Conversation(transcripts[0], ruler.system, ruler.chat), ruler.chat)
+    cuts: list[Cut] = []
+    with ThreadPoolExecutor(params.workers) as threads:
+        try:
+            for cut in threads.map(lambda transcript: cut_one(transcript, ruler, params, by_parts), transcripts):
+                context.progress(len(cuts), len(transcripts))
+                cuts.append(cut)
+        finally:
+            threads.shutdown(cancel_futures=True)
+    context.progress(len(cuts), len(transcripts))
+    return cuts
+
+
+def cut_one(transcript: Transcript, ruler: Ruler, params: SlicerParams, by_parts: bool) -> Cut:
+    """Cut one transcript at its slice points and shorten each slice to the limit."""
+    conversation = Conversation(transcript, ruler.system, ruler.chat)
+    counts = TokenCounts(conversation, ruler, by_parts)
+    slices: list[Slice] = []
+    rejected: list[Rejection] = []
+    length = len(transcript.exchanges)
+    if length < params.min_context:
+        reason = f"{length} exchanges, fewer than `min_context`={params.min_context}"
+        rejected.append(Rejection(transcript.id, None, TOO_FEW, reason))
+    for point in slice_points(transcript.id, length, params):
+        # A later point needs at least as many exchanges dropped as the one before.
+        least = slices[-1].dropped if slices else 0
+        dropped = exchanges_to_drop(counts, least, point, params.min_context, ruler.limit)
+        if dropped is None:
+            reason = f"more than {ruler.limit} tokens with the last {params.min_context} exchanges alone"
+            rejected.append(Rejection(transcript.id, point, TOO_LONG, reason))
+        else:
+            tokens, planned = counts.tokens(dropped, point), counts.planning_tokens(dropped, point)
+            slices.append(Slice(point, dropped, tokens, planned))
+    whole = (counts.tokens(0, length), counts.planning_tokens(0, length)) if slices else (0, 0)
+    encoded = (counts.bytes_encoded, counts.unique_bytes)
+    return Cut(transcript, conversation, slices, rejected, signature_of(transcript), *whole, *encoded)
+
+
+def slice_points(transcript_id: str, length: int, params: SlicerParams) -> Iterator[int]:
+    """Yield after how many exchanges a transcript of `length` is cut: first `min_context`, then random gaps, its end.
+
+    Gaps are random so that no turn of a conversation is preferred, and seeded by the id so that they never change.
+    """
+    gaps = random.Random(int(hashlib.sha256(transcript_id.encode()).hexdigest()[:8], 16))
+    point = params.min_context
+    while point < length:
+        yield point
+        point += gaps.randint(params.min_gap, params.max_gap)
+    if length >= params.min_context:
+        yield length
+
+
+def exchanges_to_drop(counts: TokenCounts, least: int, point: int, min_context: int, limit: int) -> int | None:
+    """Return how many of the oldest exchanges must go, `least` or more, for the rest to fit; None if too few are left.
+
+    Every exchange adds tokens, so halving finds what fits without the system prompt; with it, hardly more must go. In
+    this order a system prompt that is folded into user messages is encoded with few of them.
+    """
+    candidates = range(least, point - min_context + 1)
+    bare = bisect_left(candidates, True, key=lambda dropped: counts.tokens(dropped, point, with_system=False) <= limit)
+    return next((dropped for dropped in candidates[bare:] if counts.tokens(dropped, point) <= limit), None)

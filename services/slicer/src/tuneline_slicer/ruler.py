@@ -1,0 +1,96 @@
+"""What a slice is measured with: two tokenizers, a limit and a system prompt."""
+
+from __future__ import annotations
+
+import os
+import sys
+from hashlib import sha256
+from pathlib import Path
+from typing import NamedTuple
+
+import tiktoken
+from pydantic import BaseModel, ValidationError
+from tuneline.chat import ChatTokenizer
+from tuneline.stage import UserError
+
+from tuneline_slicer.stage import SlicerInputs, SlicerParams
+
+ENCODING_FILE = "9b5ad71b2ce5302211f9c61530b329a4922fc6a4"
+"""Name under which tiktoken looks for the file of cl100k_base."""
+ENCODING_SHA256 = "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7"
+
+
+class Ruler(NamedTuple):
+    """`chat` counts for the limit, `planning` (cl100k_base) for figures that do not depend on the model."""
+
+    chat: ChatTokenizer
+    planning: tiktoken.Encoding
+    limit: int
+    system: str | None
+
+
+class _TextConfig(BaseModel):
+    max_position_embeddings: int
+
+
+class _Config(BaseModel):
+    """A model's config.json; models that also see have the part on text nested in it."""
+
+    max_position_embeddings: int | None = None
+    text_config: _TextConfig | None = None
+
+
+def load_ruler(params: SlicerParams, inputs: SlicerInputs) -> Ruler:
+    """Read tokenizers, limit and system prompt. Raises UserError for what is missing or makes no sense."""
+    chat = ChatTokenizer.from_folder(inputs.base_model)
+    context = _context(inputs.base_model / "config.json")
+    if params.max_tokens and context and params.max_tokens > context:
+        raise UserError(
+            f"`max_tokens`={params.max_tokens} is more than the base model's context of {context}. Use at most that."
+        )
+    limit = params.max_tokens or context
+    if limit is None:
+        raise UserError("The base model's config.json does not say its context. Set `max_tokens`.")
+    return Ruler(chat, load_planning_encoding(), limit, _system_prompt(inputs.system_prompt))
+
+
+def load_planning_encoding(folder: Path = Path(sys.prefix, "share", "tiktoken")) -> tiktoken.Encoding:
+    """Load cl100k_base from the file that set-up put into `folder`. Raises UserError if it is not there."""
+    path = folder / ENCODING_FILE
+    # tiktoken would replace a missing or damaged file by a download: a stage has no network, so look first.
+    if not path.is_file() or sha256(path.read_bytes()).hexdigest() != ENCODING_SHA256:
+        raise UserError(
+            f"The encoding file of cl100k_base is missing or damaged: {path}. "
+            "Run `tools/tiktoken.sh` with the environment's folder."
+        )
+    before = os.environ.get("TIKTOKEN_CACHE_DIR")
+    os.environ["TIKTOKEN_CACHE_DIR"] = str(folder)
+    try:
+        return tiktoken.get_encoding("cl100k_base")
+    finally:
+        del os.environ["TIKTOKEN_CACHE_DIR"]
+        if before is not None:
+            os.environ["TIKTOKEN_CACHE_DIR"] = before
+
+
+def _context(path: Path) -> int | None:
+    try:
+        config = _Config.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValidationError:
+        raise UserError("The base model's config.json cannot be read.") from None
+    nested = config.text_config.max_position_embeddings if config.text_config else None
+    return config.max_position_embeddings or nested
+
+
+def _system_prompt(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        text = path.read_text(encoding="utf-8-sig").strip()
+    except UnicodeDecodeError:
+        raise UserError(f"{path.name}: the system prompt is not UTF-8 text") from None
+    if not text:
+        raise UserError(f"{path.name}: the system prompt is empty; leave the input out to have none")
+    return text

@@ -1,0 +1,262 @@
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from judge_parts import CANARY, RUBRIC, write_transcripts
+from scripted_openai import Answer, Call, ScriptedOpenAI, completion, error, judged, serve_openai
+from support import Done, run_stage
+from tuneline.stage import UserError
+from tuneline.verdicts import read_verdicts
+from tuneline_assessor.stage import STAGE
+
+DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "therapy-coach"
+TUNELINE_ASSESSOR = Path(sys.executable).with_name("tuneline-assessor")
+
+
+def assess(folder: Path, judge: object, *, count: int = 6, **given: Any) -> Done:
+    """Judge `count` transcripts of one store; `given` are more inputs, or `params` and `run`."""
+    folder.mkdir(exist_ok=True)
+    transcripts = write_transcripts(folder / "transcripts.jsonl", count)
+    params, run = given.pop("params", {}), given.pop("run", f"run-{count}")
+    inputs = {"transcripts": transcripts, "rubric": RUBRIC, "judge": judge, **given}
+    return run_stage(STAGE, folder, inputs=inputs, params=params, run=run)
+
+
+def model_at(server: ScriptedOpenAI) -> dict[str, Any]:
+    return {"provider": "openai", "model": "m", "base_url": server.url, "input_usd": 1.0, "output_usd": 4.0}
+
+
+def perfect(call: Call) -> Answer:
+    return completion(judged(call))
+
+
+def test_every_transcript_gets_a_verdict_and_those_that_pass_are_listed(tmp_path: Path) -> None:
+    done = assess(tmp_path, {"provider": "heuristic"})
+    verdicts = read_verdicts(done["verdicts"])
+    assert [v.id for v in verdicts] == [f"talk-{n:03}" for n in range(6)]
+    assert json.loads(done["passing"].read_text()) == {
+        "threshold": 0.75,
+        "count": 3,
+        "transcripts": [{"id": f"talk-{n:03}", "score": 1.0} for n in (0, 2, 4)],
+    }
+    metrics = done.manifest.metrics
+    assert metrics["headline"] == "3 of 6 transcripts passed, 6 judged now"
+    assert (metrics["transcripts"], metrics["judged_now"], metrics["scored"], metrics["passed"]) == (6, 6, 6, 3)
+    assert metrics["judge"] == "heuristic (offline, for demonstration)"
+
+
+def test_one_more_transcript_is_one_more_judgement(tmp_path: Path) -> None:
+    assess(tmp_path / "offline", {"provider": "heuristic"}, count=6)
+    metrics = assess(tmp_path / "offline", {"provider": "heuristic"}, count=7).manifest.metrics
+    assert (metrics["judged_now"], metrics["from_journal"]) == (1, 6)
+    with serve_openai(perfect) as server:
+        assess(tmp_path, model_at(server), count=6)
+        metrics = assess(tmp_path, model_at(server), count=7).manifest.metrics
+    assert len(server.calls) == 7
+    assert (metrics["judged_now"], metrics["from_journal"]) == (1, 6)
+    assert metrics["cost_usd"] == pytest.approx(7 * 180e-6)
+    assert metrics["cost_usd_now"] == pytest.approx(180e-6)
+    assert (metrics["input_tokens"], metrics["output_tokens"]) == (700, 140)
+
+
+def test_the_pace_changes_no_result(tmp_path: Path) -> None:
+    first = assess(tmp_path, {"provider": "heuristic"}, params={"concurrency": 1}, run="slow")
+    second = assess(tmp_path, {"provider": "heuristic"}, params={"concurrency": 64, "timeout_s": 1}, run="fast")
+    assert second.reused and second.manifest.fingerprint == first.manifest.fingerprint
+
+
+def test_bursts_of_every_kind_of_failure_end_in_the_same_bytes(tmp_path: Path) -> None:
+    kinds = [error(429, retry_after="0"), error(529), error(500), Answer(reset=True), Answer(502, b"<html>")]
+
+    def stormy(call: Call) -> Answer:
+        return kinds[call.number % 5] if call.number % 7 in (1, 2, 4) else perfect(call)
+
+    with serve_openai(perfect) as server:
+        calm = assess(tmp_path / "calm", model_at(server), count=12)
+        server.script = stormy
+        storm = assess(tmp_path / "storm", model_at(server), count=12)
+    assert storm["verdicts"].read_bytes() == calm["verdicts"].read_bytes()
+    assert storm["passing"].read_bytes() == calm["passing"].read_bytes()
+
+
+def test_more_than_two_percent_unreadable_fails_and_two_percent_do_not(tmp_path: Path) -> None:
+    def odd(call: Call) -> Answer:
+        return completion("hm") if "Number 1:" in call.prompt else perfect(call)
+
+    with serve_openai(odd) as server:
+        with pytest.raises(UserError, match="1 of 49 transcripts got no readable answer"):
+            assess(tmp_path, model_at(server), count=49)
+        done = assess(tmp_path, model_at(server), count=50)
+    assert (done.manifest.metrics["unparsed"], done.manifest.metrics["scored"]) == (1, 49)
+    asked = Counter(call.prompt.count("Number 1:") and "odd" for call in server.calls)
+    assert asked["odd"] == 4, "two exchanges, asked twice"
+
+
+def test_refusals_and_blocks_are_counted_and_pass_nothing(tmp_path: Path) -> None:
+    def moody(call: Call) -> Answer:
+        if "Number 0:" in call.prompt:
+            return completion(None, refusal="no")
+        return completion("", finish="content_filter") if "Number 2:" in call.prompt else perfect(call)
+
+    with serve_openai(moody) as server:
+        done = assess(tmp_path, model_at(server), params={"max_unparsed": 0})
+    metrics = done.manifest.metrics
+    assert [metrics[status] for status in ("scored", "refused", "blocked", "unparsed")] == [4, 1, 1, 0]
+    passing = json.loads(done["passing"].read_text())["transcripts"]
+    assert {row["id"] for row in passing} == {"talk-001", "talk-003", "talk-004", "talk-005"}
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"judge": {"provider": "openai", "model": "m"}}, "OPENAI_API_KEY is not set"),
+        ({"judge": {"provider": "heuristik"}}, "did you mean `heuristic`?"),
+        ({"rubric": {**RUBRIC, "treshold": 1}}, "treshold: unknown key"),
+        ({"rubric": {**RUBRIC, "categories": RUBRIC["categories"][:1]}}, "the weights sum to 0.5"),
+        ({"judge": {"provider": "recorded"}, "answers": [{"id": "x", "answers": {}}]}, "have no recorded answers"),
+    ],
+)
+def test_what_is_wrong_with_the_request_is_said_before_anything_is_written(
+    tmp_path: Path, change: dict[str, Any], problem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    transcripts = write_transcripts(tmp_path / "t.jsonl", 2)
+    inputs = {"transcripts": transcripts, "rubric": RUBRIC, "judge": {"provider": "heuristic"}, **change}
+    with pytest.raises(UserError) as refused:
+        run_stage(STAGE, tmp_path, inputs=inputs)
+    assert problem in str(refused.value)
+    assert not [p for p in (tmp_path / "store").rglob("*") if p.is_file()]
+
+
+def test_a_broken_transcript_is_named_and_nothing_is_paid(tmp_path: Path) -> None:
+    path = write_transcripts(tmp_path / "t.jsonl", 3)
+    path.write_text(path.read_text().replace('"assistant"', '"assistent"', 1))
+    with serve_openai(perfect) as server, pytest.raises(UserError) as refused:
+        run_stage(STAGE, tmp_path, inputs={"transcripts": path, "rubric": RUBRIC, "judge": model_at(server)})
+    assert "t.jsonl:1: exchanges[0]" in str(refused.value)
+    assert CANARY not in str(refused.value)
+    assert not server.calls
+
+
+@pytest.mark.skipif(not DATA.exists(), reason="the recorded judgements are not here")
+def test_the_recorded_judgements_of_real_sessions_give_the_recorded_scores(tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in (DATA / "judge_results_30_sessions.jsonl").read_text().splitlines()]
+    sessions = tmp_path / "sessions.jsonl"
+    with sessions.open("w") as file:
+        for row in rows:
+            exchanges = [{"user": user, "assistant": assistant} for user, assistant in row["conversation"]["turns"]]
+            file.write(json.dumps({"id": row["conversation_id"], "exchanges": exchanges}) + "\n")
+    inputs = {
+        "transcripts": sessions, "rubric": coach_rubric(), "judge": {"provider": "recorded"},
+        "answers": DATA / "judge_results_30_sessions.jsonl",
+    }  # fmt: skip
+    done = run_stage(STAGE, tmp_path, inputs=inputs)
+    found = {v.id: (round(v.score or 0, 3), v.passed, v.reasons) for v in read_verdicts(done["verdicts"])}
+    assert found == {r["conversation_id"]: (r["score"], r["pass"], r["reasonings"]) for r in rows}
+    assert done.manifest.metrics["passed"] == 5
+
+
+def coach_rubric() -> dict[str, Any]:
+    parts = {
+        "comprehension": (0.15, "CQ1 CQ2"), "connection": (0.20, "CQ3 CQ6"), "naturalness": (0.15, "CP2 CP4 CP5 CP6"),
+        "multi_topic": (0.30, "MT1 MT2 MT3 MT6"), "context_use": (0.20, "MT4 MT5 MT7"),
+    }  # fmt: skip
+
+    def ask(names: str) -> list[dict[str, str]]:
+        return [{"id": name, "question": name, "yes": "yes", "no": "no"} for name in names.split()]
+
+    categories = [{"id": name, "weight": weight, "criteria": ask(ids)} for name, (weight, ids) in parts.items()]
+    return {"name": "Coach", "categories": categories, "gates": ask("CQ8 CQ9")}
+
+
+def process(folder: Path, judge: dict[str, Any], count: int, concurrency: int) -> subprocess.Popen[str]:
+    """Start the stage as its own process."""
+    folder.mkdir(exist_ok=True)
+    content = {
+        "inputs": {
+            "transcripts": str(write_transcripts(folder / "transcripts.jsonl", count)),
+            "rubric": RUBRIC,
+            "judge": judge,
+        },
+        "goal": "assessor",
+        "assessor": {"concurrency": concurrency},
+    }
+    (folder / "run.yaml").write_text(yaml.safe_dump(content))
+    command = [TUNELINE_ASSESSOR, "run", "--file", folder / "run.yaml", "--store", folder / "store"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def output(folder: Path, name: str) -> bytes:
+    [found] = (folder / "store" / "results" / "assessor").rglob(name)
+    return found.read_bytes()
+
+
+def wait_until_asked(server: ScriptedOpenAI, times: int, child: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 60
+    while len(server.calls) < times and child.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+
+
+@pytest.mark.slow
+def test_kill_9_while_judging_pays_only_what_was_in_flight_or_younger_than_a_second_again(tmp_path: Path) -> None:
+    count, concurrency, latency = 120, 4, 0.15
+
+    def steady(call: Call) -> Answer:
+        return completion(judged(call), latency_s=latency)
+
+    with serve_openai(perfect) as server:
+        calm = assess(tmp_path / "calm", model_at(server), count=count)
+        server.script = steady
+        start = len(server.calls)
+        for kill in range(1, 4):
+            child = process(tmp_path / "killed", model_at(server), count, concurrency)
+            wait_until_asked(server, start + kill * 35, child)
+            child.send_signal(signal.SIGKILL)
+            child.communicate()
+        child = process(tmp_path / "killed", model_at(server), count, concurrency)
+        said, _ = child.communicate(timeout=120)
+        assert child.returncode == 0, said
+        twice = len(server.calls) - start - count
+    younger_than_a_second = concurrency / latency
+    assert 0 < twice <= 3 * (concurrency + 1.3 * younger_than_a_second)
+    assert output(tmp_path / "killed", "verdicts.jsonl") == calm["verdicts"].read_bytes()
+    assert output(tmp_path / "killed", "passing.json") == calm["passing"].read_bytes()
+
+
+@pytest.mark.slow
+def test_sigterm_keeps_the_answers_in_flight_and_nothing_is_paid_twice(tmp_path: Path) -> None:
+    def steady(call: Call) -> Answer:
+        return completion(judged(call), latency_s=0.3)
+
+    with serve_openai(steady) as server:
+        child = process(tmp_path, model_at(server), 40, 4)
+        wait_until_asked(server, 10, child)
+        child.terminate()
+        said, _ = child.communicate(timeout=30)
+        assert child.returncode == 75, said
+        assert "Traceback" not in said and CANARY not in said
+        child = process(tmp_path, model_at(server), 40, 4)
+        said, _ = child.communicate(timeout=60)
+        assert child.returncode == 0, said
+    assert len(server.calls) == 40
+
+
+@pytest.mark.slow
+def test_a_server_that_never_answers_does_not_keep_the_stage_from_stopping(tmp_path: Path) -> None:
+    with serve_openai(lambda _: Answer(latency_s=3600)) as server:
+        child = process(tmp_path, model_at(server), 10, 4)
+        wait_until_asked(server, 2, child)
+        began = time.monotonic()
+        child.terminate()
+        said, _ = child.communicate(timeout=30)
+        assert child.returncode == 75, said
+        assert time.monotonic() - began < 20

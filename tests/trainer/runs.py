@@ -1,0 +1,249 @@
+"""Tiny base models and slices, and training runs in processes of their own that may be stopped and killed.
+
+The processes are forked from a server that has imported the stack once; importing it takes longer than the training.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import random
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Mapping
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from chat_models import write_chat_model
+from support import run_stage
+from tuneline.stage import InputRecord, Temporary, UserError
+from tuneline_trainer.stage import STAGE, TrainerInputs, TrainerOutputs, TrainerParams
+
+BASE_SHA256 = "ab" * 32
+LAST = 10
+"""Optimiser steps of FAST over SLICES."""
+SLICES = 12
+VALIDATION = 2
+FAST: dict[str, Any] = {
+    "epochs": 2,
+    "accumulation": 2,
+    "learning_rate": 0.02,
+    "save_steps": 2,
+    "threads": 1,
+    "lora": {"rank": 4, "alpha": 8},
+}
+
+WORDS = [
+    "order",
+    "chairs",
+    "Monday",
+    "number",
+    "house",
+    "days",
+    "table",
+    "lamp",
+    "blue",
+    "two",
+    "three",
+    "today",
+    "look",
+    "sorry",
+    "morning",
+    "arrived",
+]
+
+_forks = multiprocessing.get_context("forkserver")
+_forks.set_forkserver_preload(["tuneline_trainer.train", "support"])
+
+
+def conversation(seed: int, exchanges: int = 2) -> list[dict[str, str]]:
+    """A conversation whose answers follow from the question, so that there is something to learn."""
+    rng = random.Random(seed)
+    messages = []
+    for _ in range(exchanges):
+        asked = rng.sample(WORDS, 3)
+        messages.append({"role": "user", "content": f"Where is my {' '.join(asked)}?"})
+        messages.append({"role": "assistant", "content": f"I have found it: {' '.join(reversed(asked))}."})
+    return messages
+
+
+def slice_row(number: int, split: str = "train", messages: list[dict[str, str]] | None = None) -> dict[str, Any]:
+    """A row as the slicer writes it."""
+    transcript = f"talk-{number}"
+    row = {"id": f"{transcript}#2", "transcript": transcript, "point": 2, "dropped": 0, "split": split}
+    return row | {"tokens": 0, "planning_tokens": 0, "messages": messages or conversation(number)}
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> Path:
+    """Write slices.jsonl."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def write_slices(path: Path) -> Path:
+    """Write SLICES slices, the last VALIDATION of them for validation."""
+    splits = ["train"] * (SLICES - VALIDATION) + ["validation"] * VALIDATION
+    return write_rows(path, [slice_row(number, split) for number, split in enumerate(splits)])
+
+
+def write_base(folder: Path, kind: Literal["gemma2", "llama"] = "gemma2") -> Path:
+    """Write a model of two layers with random weights, its tokenizer and its chat template. Needs the heavy stack."""
+    import torch
+    from tokenizers import Tokenizer
+    from transformers import Gemma2Config, Gemma2ForCausalLM, LlamaConfig, LlamaForCausalLM
+
+    write_chat_model(folder, "gemma" if kind == "gemma2" else "llama")
+    shape = {
+        "vocab_size": Tokenizer.from_file(str(folder / "tokenizer.json")).get_vocab_size(),
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 16,
+        "max_position_embeddings": 512,
+    }
+    torch.manual_seed(0)
+    model = (
+        Gemma2ForCausalLM(Gemma2Config(**shape, query_pre_attn_scalar=16, sliding_window=64))
+        if kind == "gemma2"
+        else LlamaForCausalLM(LlamaConfig(**shape))
+    )
+    model.save_pretrained(folder)
+    return folder
+
+
+class LocalContext:
+    """A Context whose state is a plain folder; it stops, or dies, when step `stop_at` or `kill_at` is done."""
+
+    def __init__(self, folder: Path, stop_at: int | None = None, kill_at: int | None = None) -> None:
+        self.fingerprint = "f" * 64
+        self.lineage = {"base_model": InputRecord(uri=None, sha256=BASE_SHA256, size=1, count=1)}
+        self._state, self._stop_at, self._kill_at = folder / "state", stop_at, kill_at
+        self.touched = False
+
+    @property
+    def state(self) -> Path:
+        self.touched = True
+        self._state.mkdir(parents=True, exist_ok=True)
+        return self._state
+
+    def journal(self, *scope: str) -> Any:
+        raise AssertionError("the trainer pays for nothing")
+
+    def secret(self, name: str) -> str:
+        raise AssertionError("the trainer knows no secrets")
+
+    def progress(self, done: int, total: int) -> None:
+        if done == self._kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if done == self._stop_at:
+            raise Temporary(f"stopped at {done} of {total}")
+
+
+class Fault(NamedTuple):
+    """Kill the process when the interpreter announces `event` for a path that ends with `path`."""
+
+    event: str
+    path: str
+
+
+class Outcome(NamedTuple):
+    """How a process ended: its exit code (negative: the signal), what it said, and whether it ever began to work."""
+
+    exit_code: int
+    error: str = ""
+    metrics: Mapping[str, Any] = {}
+    began: bool = False
+
+
+def train(
+    folder: Path,
+    base: Path,
+    slices: Path,
+    params: Mapping[str, Any] | None = None,
+    *,
+    stop_at: int | None = None,
+    kill_at: int | None = None,
+    fault: Fault | None = None,
+) -> Outcome:
+    """Run the trainer in a process of its own, with outputs and state in `folder`; state stays between calls."""
+    folder.mkdir(parents=True, exist_ok=True)
+    told = folder / "outcome.json"
+    told.unlink(missing_ok=True)
+    process = start(_train, folder, base, slices, {**FAST, **(params or {})}, stop_at, kill_at, fault)
+    code = ended(process)
+    return Outcome(code, **json.loads(told.read_text())) if told.is_file() else Outcome(code)
+
+
+def start(function: Callable[..., None], *args: object) -> ForkServerProcess:
+    """Begin to call `function` in a fresh process; SystemExit gives its exit code."""
+    process = _forks.Process(target=function, args=args)
+    process.start()
+    return process
+
+
+def ended(process: ForkServerProcess, deadline_s: float = 120) -> int:
+    """Wait for a process and return its exit code."""
+    process.join(deadline_s)
+    if process.exitcode is None:
+        process.kill()
+        raise AssertionError(f"the process did not end within {deadline_s} s")
+    return process.exitcode
+
+
+def results(folder: Path) -> dict[str, bytes]:
+    """The bytes of every output of a run in `folder`, by name."""
+    outputs = folder / "outputs"
+    return {p.relative_to(outputs).as_posix(): p.read_bytes() for p in sorted(outputs.rglob("*")) if p.is_file()}
+
+
+def whole_checkpoints(folder: Path) -> list[str]:
+    """The names of the checkpoints that count, oldest first."""
+    found = [p.name for p in (folder / "state").glob("checkpoint-*") if p.suffix != ".part"]
+    return sorted(found, key=lambda name: int(name.rpartition("-")[2]))
+
+
+def _train(
+    folder: Path, base: Path, slices: Path, params: dict[str, Any], stop_at: int | None, kill_at: int | None,
+    fault: Fault | None,
+) -> None:  # fmt: skip
+    warnings.simplefilter("error")
+    context = LocalContext(folder, stop_at, kill_at)
+    outputs = folder / "outputs"
+    (outputs / "adapter").mkdir(parents=True, exist_ok=True)
+    ports = TrainerOutputs(
+        adapter=outputs / "adapter", metrics=outputs / "metrics.jsonl", training=outputs / "training.json"
+    )
+    if fault:
+        _die_at(fault)
+    error, metrics, code = "", {}, 0
+    try:
+        metrics = dict(
+            STAGE.run(TrainerParams(**params), TrainerInputs(slices=slices, base_model=base), ports, context)
+        )
+    except (UserError, Temporary) as e:
+        error, code = str(e), 2 if isinstance(e, UserError) else 75
+    told = {"error": error, "metrics": metrics, "began": context.touched}
+    (folder / "outcome.json").write_text(json.dumps(told))
+    sys.exit(code)
+
+
+def _die_at(fault: Fault) -> None:
+    def hook(event: str, args: tuple[object, ...]) -> None:
+        if event == fault.event and str(args[0]).endswith(fault.path):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(hook)
+
+
+def train_in_store(folder: Path, base: Path, slices: Path, params: dict[str, Any]) -> None:
+    """Run the trainer with the real runner on a file store in `folder`; for `start`. Exits 75 when it was stopped."""
+    try:
+        run_stage(STAGE, folder, inputs={"slices": slices, "base_model": base}, params=params)
+    except Temporary:
+        sys.exit(75)

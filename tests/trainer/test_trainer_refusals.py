@@ -1,0 +1,144 @@
+"""What cannot work is refused before the model is loaded, and says what would work."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from trainer import runs
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("trainer")]
+
+
+def _pickled(base: Path) -> None:
+    (base / "model.safetensors").rename(base / "pytorch_model.bin")
+
+
+def _without_weights(base: Path) -> None:
+    (base / "model.safetensors").unlink()
+
+
+def _without_a_shard(base: Path) -> None:
+    shards = {"a": "model-1-of-2.safetensors", "b": "model-2-of-2.safetensors"}
+    (base / "model.safetensors").rename(base / shards["a"])
+    (base / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
+
+
+def _cut_off(base: Path) -> None:
+    data = (base / "model.safetensors").read_bytes()
+    (base / "model.safetensors").write_bytes(data[:-100])
+
+
+def _with_its_own_code(base: Path) -> None:
+    config = json.loads((base / "config.json").read_text())
+    config |= {"model_type": "special", "auto_map": {"AutoModelForCausalLM": "modeling.Special"}}
+    (base / "config.json").write_text(json.dumps(config))
+
+
+def _without_template(base: Path) -> None:
+    (base / "chat_template.jinja").unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (_pickled, r"only there as pytorch_model\.bin.*save it with save_pretrained"),
+        (_without_weights, r"no model\.safetensors .*give a folder that holds the weights"),
+        (_without_a_shard, r"names model-2-of-2\.safetensors, which is missing"),
+        (_cut_off, r"model\.safetensors is damaged"),
+        (_with_its_own_code, r"model_type 'special' is no text model that transformers knows"),
+        (_without_template, r"no chat template"),
+    ],
+)
+def test_a_base_model_that_cannot_be_trained_is_refused(
+    tmp_path: Path, base: Path, slices: Path, damage: Callable[[Path], None], message: str
+) -> None:
+    shutil.copytree(base, tmp_path / "base")
+    damage(tmp_path / "base")
+    _is_refused(runs.train(tmp_path, tmp_path / "base", slices), message)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"attention": "sdpa"}, r"`attention`=sdpa: it cannot compute the soft-capped scores of gemma2\. Use auto"),
+        ({"attention": "flex_attention"}, r"no backward pass on a CPU"),
+        (
+            {"lora": {"targets": ["q_proj", "c_attn"]}},
+            r"c_attn is no linear layer .* It has: down_proj, gate_proj, k_p",
+        ),
+        ({"max_length": 16}, r"12 of 12 are longer than 16 tokens"),
+    ],
+)
+def test_a_choice_that_cannot_work_is_refused(
+    tmp_path: Path, base: Path, slices: Path, params: dict[str, Any], message: str
+) -> None:
+    _is_refused(runs.train(tmp_path, base, slices, params), message)
+
+
+def test_the_limit_is_the_context_of_the_model_when_that_is_smaller(tmp_path: Path, base: Path) -> None:
+    row = runs.slice_row(1, messages=runs.conversation(1, exchanges=30))
+    slices = runs.write_rows(tmp_path / "slices.jsonl", [row])
+    _is_refused(runs.train(tmp_path, base, slices), r"1 of 1 are longer than 512 tokens .*talk-1#2")
+
+
+def _is_refused(outcome: runs.Outcome, message: str) -> None:
+    assert outcome.exit_code == 2, outcome
+    assert re.search(message, outcome.error), outcome.error
+    assert not outcome.began  # nothing was kept, and the model was not loaded
+
+
+def _lose_a_weight(base: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(base / "model.safetensors")
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, base / "model.safetensors", {"format": "pt"})
+
+
+def test_weights_that_are_not_there_are_not_made_up(tmp_path: Path, base: Path, slices: Path) -> None:
+    shutil.copytree(base, tmp_path / "base")
+    assert runs.ended(runs.start(_lose_a_weight, tmp_path / "base")) == 0
+    outcome = runs.train(tmp_path, tmp_path / "base", slices)
+    assert outcome.exit_code == 2
+    assert "1 weights are missing, first model.layers.1.mlp.up_proj.weight" in outcome.error
+
+
+def _estimate_of_gemma_2_9b() -> None:
+    """A 4-bit Gemma-2-9B at 8,192 tokens: its weights are known to take 6 GiB, and 8 GiB GPUs do not do."""
+    from tuneline.stage import UserError
+    from tuneline_trainer.base_model import Architecture, BaseModelFacts
+    from tuneline_trainer.memory import estimate, require_memory
+    from tuneline_trainer.setup import Setup
+    from tuneline_trainer.stage import TrainerParams
+
+    shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (256_000, 3584)}
+    for layer in range(42):
+        at = f"model.layers.{layer}"
+        shapes |= {f"{at}.self_attn.{n}_proj.weight": (4096 if n == "q" else 2048, 3584) for n in "qkv"}
+        shapes |= {f"{at}.mlp.{n}_proj.weight": (14336, 3584) for n in ("gate", "up")}
+        shapes |= {f"{at}.self_attn.o_proj.weight": (3584, 4096), f"{at}.mlp.down_proj.weight": (3584, 14336)}
+    architecture = Architecture(
+        model_type="gemma2", hidden_size=3584, intermediate_size=14336, num_hidden_layers=42,
+        num_attention_heads=16, max_position_embeddings=8192, attn_logit_softcapping=50.0,
+    )  # fmt: skip
+    setup = Setup(
+        device="cuda", dtype="bf16", quantization="nf4", attention="eager", max_length=8192, threads=1, libraries={}
+    )
+    base = BaseModelFacts(Path("base"), architecture, shapes)
+    needed = estimate(TrainerParams(), setup, base, tokens=8192, batch=1)
+    assert 5.5 < needed.weights / 2**30 < 6.5
+    assert needed.adapter == 71_565_312 * 8
+    assert 15 < needed.total / 2**30 < 25
+    require_memory(needed, 40 * 2**30, setup, 8192)
+    with pytest.raises(UserError, match=r"at least .* GiB of GPU memory and there is 8\.0 GiB.*flex_attention"):
+        require_memory(needed, 8 * 2**30, setup, 8192)
+
+
+def test_a_gpu_that_is_clearly_too_small_is_refused(tmp_path: Path) -> None:
+    assert runs.ended(runs.start(_estimate_of_gemma_2_9b)) == 0

@@ -1,0 +1,115 @@
+"""What is learnt and what is refused, before any model is loaded."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from chat_models import Family, write_chat_model
+from tokenizers import Tokenizer
+from trainer import runs
+from tuneline.chat import ChatTokenizer
+from tuneline.stage import UserError
+from tuneline_trainer.rows import IGNORED, Example, Slice, encode, read_examples
+
+FAMILIES: list[tuple[Family, str]] = [("gemma", "<end_of_turn>"), ("chatml", "<|im_end|>"), ("llama", "<|eot_id|>")]
+CANARY = "kumquat-marmalade"
+
+
+def example(folder: Path, messages: list[dict[str, str]], supervise: Literal["all", "last"] = "all") -> Example:
+    source = Slice.model_validate(runs.slice_row(1, messages=messages))
+    return encode(ChatTokenizer.from_folder(folder), source, supervise)
+
+
+def learnt(folder: Path, found: Example) -> list[str]:
+    """The runs of tokens that have a label, as text; every label must be its own token."""
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    texts: list[list[int]] = [[]]
+    for token, label in zip(found.input_ids, found.labels, strict=True):
+        assert label in (token, IGNORED)
+        if label == IGNORED:
+            texts.append([])
+        else:
+            texts[-1].append(token)
+    return [tokenizer.decode(ids, skip_special_tokens=False) for ids in texts if ids]
+
+
+@pytest.mark.parametrize(("family", "end"), FAMILIES)
+def test_labels_stand_on_the_answers_and_their_ends_alone(tmp_path: Path, family: Family, end: str) -> None:
+    folder = write_chat_model(tmp_path, family)
+    messages = runs.conversation(3, exchanges=3)
+    answers = [message["content"] + end for message in messages[1::2]]
+    assert learnt(folder, example(folder, messages)) == answers
+    assert learnt(folder, example(folder, messages, "last")) == answers[-1:]
+
+
+def test_a_slice_that_is_too_long_is_refused_by_name(tmp_path: Path) -> None:
+    folder = write_chat_model(tmp_path / "base")
+    rows = [runs.slice_row(1), runs.slice_row(2, messages=runs.conversation(2, exchanges=9)), runs.slice_row(3)]
+    slices = runs.write_rows(tmp_path / "slices.jsonl", rows)
+    longest = read_examples(slices, folder, "all", 8192).longest
+    assert read_examples(slices, folder, "all", longest).longest == longest
+    with pytest.raises(
+        UserError, match=rf"1 of 3 are longer than {longest - 1} tokens .*: talk-2#2 \({longest} tokens"
+    ):
+        read_examples(slices, folder, "all", longest - 1)
+
+
+def test_many_slices_that_are_too_long_are_counted(tmp_path: Path) -> None:
+    folder = write_chat_model(tmp_path / "base")
+    slices = runs.write_rows(tmp_path / "slices.jsonl", [runs.slice_row(n) for n in range(14)])
+    with pytest.raises(UserError, match=r"14 of 14 are longer.*talk-9#2 \([0-9]+ tokens\) and 4 more"):
+        read_examples(slices, folder, "all", 16)
+
+
+def test_a_slice_that_teaches_nothing_is_refused_by_name(tmp_path: Path) -> None:
+    folder = write_chat_model(tmp_path / "base", "chatml")
+    rows = [runs.slice_row(1), runs.slice_row(2, messages=[{"role": "user", "content": "Hello?"}])]
+    with pytest.raises(UserError, match=r"1 of 2 have no assistant token to learn: talk-2#2"):
+        read_examples(runs.write_rows(tmp_path / "slices.jsonl", rows), folder, "all", 8192)
+
+
+def test_slices_without_any_to_train_on_are_refused(tmp_path: Path) -> None:
+    folder = write_chat_model(tmp_path / "base")
+    slices = runs.write_rows(tmp_path / "slices.jsonl", [runs.slice_row(1, "validation")])
+    with pytest.raises(UserError, match="none of 1 has the split `train`"):
+        read_examples(slices, folder, "all", 8192)
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        (f'{{"id": "{CANARY}", "split": "train"', ":2: line: json invalid"),
+        (json.dumps({**runs.slice_row(1), "split": CANARY}), ":2: split: literal error"),
+        (json.dumps(runs.slice_row(1, messages=[{"role": "user", "text": CANARY}])), ":2: messages.0.content: missing"),
+        (json.dumps(runs.slice_row(1) | {"messages": []}), ":2: messages: too short"),
+    ],
+    ids=["torn", "split", "no content", "no messages"],
+)
+def test_a_bad_line_is_named_and_not_quoted(tmp_path: Path, line: str, problem: str) -> None:
+    folder = write_chat_model(tmp_path / "base")
+    slices = tmp_path / "slices.jsonl"
+    slices.write_text(json.dumps(runs.slice_row(0)) + "\n" + line + "\n")
+    with pytest.raises(UserError) as refused:
+        read_examples(slices, folder, "all", 8192)
+    assert problem in str(refused.value)
+    assert CANARY not in str(refused.value)
+
+
+def _agree_with_transformers(folder: Path, family: Family) -> None:
+    """Runs in a process that has transformers."""
+    from transformers import AutoTokenizer
+
+    write_chat_model(folder, family)
+    messages = runs.conversation(5, exchanges=4)
+    reference = AutoTokenizer.from_pretrained(folder).apply_chat_template(messages, return_dict=True)
+    assert example(folder, messages).input_ids == reference["input_ids"]
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("trainer")
+@pytest.mark.parametrize("family", [family for family, _ in FAMILIES])
+def test_the_ids_are_those_of_transformers(tmp_path: Path, family: Family) -> None:
+    assert runs.ended(runs.start(_agree_with_transformers, tmp_path, family)) == 0

@@ -1,0 +1,79 @@
+"""The stage itself: light to import, and run as people run it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+from support import run_stage
+from trainer import runs
+from tuneline.manifest import Manifest
+from tuneline_trainer.stage import STAGE
+
+LONG = {**runs.FAST, "epochs": 60, "save_steps": 20}
+"""Enough steps (300) that a signal finds the training at work."""
+
+
+@pytest.mark.slow
+def test_the_command_line_needs_no_torch() -> None:
+    script = (
+        "import sys; from tuneline.command import schema_of; from tuneline_trainer.stage import STAGE; "
+        "print(schema_of(STAGE)['stage'], {'torch', 'transformers', 'trl', 'peft', 'datasets'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "trainer set()"
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("trainer")
+def test_signals_and_kills_change_no_byte_of_what_is_published(tmp_path: Path, base: Path, slices: Path) -> None:
+    quiet, noisy = tmp_path / "quiet", tmp_path / "noisy"
+    assert runs.ended(runs.start(runs.train_in_store, quiet, base, slices, LONG)) == 0
+    for number in (signal.SIGTERM, signal.SIGKILL, signal.SIGTERM):
+        reached = _published_step(noisy)
+        process = runs.start(runs.train_in_store, noisy, base, slices, LONG)
+        _wait_for(lambda since=reached: _step_in_scratch(noisy) > since + 20)
+        assert process.pid
+        os.kill(process.pid, number)
+        assert runs.ended(process) == (75 if number == signal.SIGTERM else -number)
+    reached = _published_step(noisy)
+    assert reached > 40
+    assert runs.ended(runs.start(runs.train_in_store, noisy, base, slices, LONG)) == 0
+    after, undisturbed = _manifest(noisy, base, slices), _manifest(quiet, base, slices)
+    assert after.metrics["resumed_from_step"] >= reached
+    assert after.outputs.keys() == undisturbed.outputs.keys() == {"adapter", "metrics", "training"}
+    assert [o.sha256 for o in after.outputs.values()] == [o.sha256 for o in undisturbed.outputs.values()]
+
+
+def _manifest(folder: Path, base: Path, slices: Path) -> Manifest:
+    """The result that is in the store: nothing is trained again."""
+    done = run_stage(STAGE, folder, inputs={"slices": slices, "base_model": base}, params=LONG)
+    assert done.reused
+    return done.manifest
+
+
+def _published_step(folder: Path) -> int:
+    """The newest step in the store."""
+    return _newest_step((folder / "store" / "results").glob("trainer/*/state/*/checkpoint-*"))
+
+
+def _step_in_scratch(folder: Path) -> int:
+    """The newest step that any attempt has saved, in the store or not."""
+    return _newest_step((folder / "scratch").glob("*/state/checkpoint-*"))
+
+
+def _newest_step(checkpoints: Iterable[Path]) -> int:
+    return max((int(p.name.rpartition("-")[2]) for p in checkpoints if p.suffix != ".part"), default=0)
+
+
+def _wait_for(reached: Callable[[], bool], deadline_s: float = 60) -> None:
+    until = time.monotonic() + deadline_s
+    while not reached():
+        assert time.monotonic() < until
+        time.sleep(0.01)
