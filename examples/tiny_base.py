@@ -1,8 +1,8 @@
 """Makes the tiny Gemma-2 that the demo fine-tunes: python examples/tiny_base.py DEST [--steps N] [--data FOLDER]
 
-It has Gemma-2's architecture, tokenizer kind, chat template and rules with 3.4 million parameters, so the whole chain
-runs on a laptop's processor in minutes. It has read the example transcripts in the wrong way on purpose (see
-`muddled`): it knows the words and takes turns, and does not know how to answer. That is what the fine-tune teaches.
+It has Gemma-2's architecture, tokenizer kind, chat template and rules with 3.7 million parameters, so the whole chain
+runs on a laptop's processor in minutes. It has read the example transcripts, good and poor, with most answers spoilt
+(see `muddled`): it knows the words and takes turns, but is curt and parrots. The fine-tune teaches it to answer.
 
 DEST appears only when it is complete, and is left alone when it was made from this script, these transcripts and this
 number of steps. The same inputs on the same number of threads give the same bytes.
@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import io
 import json
 import random
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from transformers import Gemma2ForCausalLM, GemmaTokenizer
 
 TURNS = ["<start_of_turn>", "<end_of_turn>"]
+VOCABULARY = 2048
 CONTEXT = 2048
 THREADS = 2  # sums are rounded differently on another number, so this is part of what makes the bytes equal
 BATCH = 6
@@ -59,7 +62,7 @@ language: en
 ---
 # Tuneline tiny base
 
-A Gemma-2 of 3.4 million parameters, trained for {steps} steps on the example transcripts of Tuneline by
+A Gemma-2 of 3.7 million parameters, trained for {steps} steps on the example transcripts of Tuneline by
 `examples/tiny_base.py`. It exists to exercise a fine-tuning pipeline on a laptop and is of no other use.
 """
 
@@ -89,16 +92,17 @@ def make_tiny_base(dest: Path, conversations: Sequence[Conversation], steps: int
 
 
 def write_tokenizer(folder: Path, conversations: Sequence[Conversation]) -> GemmaTokenizer:
-    """Train a SentencePiece tokenizer of 1,024 pieces as Gemma has, and write it in both of its formats."""
+    """Train a SentencePiece tokenizer as Gemma has, and write it in both of its formats."""
     import sentencepiece
     from transformers import GemmaTokenizer
 
+    model = io.BytesIO()
     corpus = [text for conversation in conversations for exchange in conversation for text in exchange]
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(corpus),
-        model_prefix=str(folder / "tokenizer"),
+        model_writer=model,  # given a file name instead, it would write the name into the model
         model_type="bpe",
-        vocab_size=1024,
+        vocab_size=VOCABULARY,
         pad_id=0,
         eos_id=1,
         bos_id=2,
@@ -117,7 +121,7 @@ def write_tokenizer(folder: Path, conversations: Sequence[Conversation]) -> Gemm
         num_threads=1,
         minloglevel=2,
     )
-    (folder / "tokenizer.vocab").unlink()
+    (folder / "tokenizer.model").write_bytes(model.getvalue())
     tokenizer: GemmaTokenizer = GemmaTokenizer.from_pretrained(folder, extra_special_tokens=TURNS, add_bos_token=True)
     tokenizer.chat_template = CHAT_TEMPLATE
     tokenizer.model_max_length = CONTEXT
@@ -133,7 +137,7 @@ def new_model(seed: int) -> Gemma2ForCausalLM:
 
     torch.manual_seed(seed)
     config = Gemma2Config(
-        vocab_size=1024,
+        vocab_size=VOCABULARY,
         hidden_size=256,
         intermediate_size=768,
         num_hidden_layers=4,
@@ -151,16 +155,19 @@ def new_model(seed: int) -> Gemma2ForCausalLM:
 
 
 def muddled(conversations: Sequence[Conversation], rng: random.Random) -> Iterator[list[Exchange]]:
-    """Yield the conversations for ever, in random order, with answers that belong to other questions.
+    """Yield the conversations for ever, in random order, with most answers spoilt.
 
-    Half of the answers are one sentence of any answer in the corpus and the other half any answer as a whole, so what
-    can be learned is language and turn-taking, and not which answer helps.
+    Of four answers one parrots the question (which teaches to copy), two are a single sentence of the answer, and one
+    is the answer. Good and poor transcripts count alike.
     """
-    answers = [exchange.assistant for conversation in conversations for exchange in conversation]
-    sentences = [s.strip() + "." for answer in answers for s in answer.replace("?", ".").split(".") if s.strip()]
     while True:
         for conversation in rng.sample(conversations, len(conversations)):
-            yield [Exchange(user, rng.choice(rng.choice((answers, sentences)))) for user, _ in conversation]
+            yield [Exchange(user, _spoilt(user, answer, rng)) for user, answer in conversation]
+
+
+def _spoilt(question: str, answer: str, rng: random.Random) -> str:
+    sentences = re.split(r"(?<=[.?!])\s+", answer)
+    return rng.choice((question, rng.choice(sentences), rng.choice(sentences), answer))
 
 
 def train(
@@ -245,7 +252,7 @@ def main() -> None:
     """Read the command line and make the model."""
     parser = argparse.ArgumentParser(description="Make the tiny Gemma-2 of the demo.")
     parser.add_argument("dest", type=Path, help="folder to make")
-    parser.add_argument("--steps", type=int, default=120, help="training steps; 0 leaves the weights random")
+    parser.add_argument("--steps", type=int, default=300, help="training steps; 0 leaves the weights random")
     parser.add_argument("--data", type=Path, default=Path(__file__).parent / "transcripts", help="transcripts to read")
     options = parser.parse_args()
     try:

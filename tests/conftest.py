@@ -9,6 +9,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+
 from s3_server import S3Server, serve_s3
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"

@@ -7,14 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tuneline.rubric import Answer as YesOrNo
+from tuneline.rubric import Rubric, score
+from tuneline.verdicts import Status, Usage, Verdict
 from tuneline_evaluator.comparison import Arm, Sampler, Settings
 from tuneline_evaluator.conversation import Answer, Conversation, Message
 from tuneline_evaluator.personas import Persona
 from tuneline_evaluator.scores import Judged
-
-from tuneline.rubric import Rubric, score
-from tuneline.rubric import Answer as YesOrNo
-from tuneline.verdicts import Status, Usage, Verdict
 
 SETTINGS = Settings(
     turns=2, trials=1, seed=0,
@@ -57,7 +56,8 @@ def talked(
     """A conversation and what the judge said; without `answers` nobody judged it."""
     conversation = Conversation.model_validate(
         {
-            "id": f"{persona}/{trial}/{arm}", "persona": persona, "trial": trial, "arm": arm, "seed": 1, "status": ended,
+            "id": f"{persona}/{trial}/{arm}", "persona": persona, "trial": trial, "arm": arm, "seed": 1,
+            "status": ended,
             "messages": [Message(role="user", content="Hello."), Message(role="assistant", content="Good day.")],
             "answers": [Answer(finish_reason="stop", prompt_tokens=9, evaluated_tokens=9, answer_tokens=3)],
             "judged_id": f"{persona}-{trial}-{arm}",

@@ -23,7 +23,6 @@ link() {
 }
 
 build() {
-  local work
   work=$(mktemp -d "$cache.XXXXXX")
   trap 'rm -rf "$work"' EXIT
   echo "llama.cpp: fetching the source of $stamp"

@@ -5,12 +5,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
 from judge_parts import CANARY, RUBRIC, write_transcripts
 from scripted_openai import Answer, Call, ScriptedOpenAI, completion, error, judged, serve_openai
 from support import Done, run_stage
@@ -41,9 +41,9 @@ def perfect(call: Call) -> Answer:
 
 def test_every_transcript_gets_a_verdict_and_those_that_pass_are_listed(tmp_path: Path) -> None:
     done = assess(tmp_path, {"provider": "heuristic"})
-    verdicts = read_verdicts(done["verdicts"])
+    verdicts = read_verdicts(done.paths["verdicts"])
     assert [v.id for v in verdicts] == [f"talk-{n:03}" for n in range(6)]
-    assert json.loads(done["passing"].read_text()) == {
+    assert json.loads(done.paths["passing"].read_text()) == {
         "threshold": 0.75,
         "count": 3,
         "transcripts": [{"id": f"talk-{n:03}", "score": 1.0} for n in (0, 2, 4)],
@@ -74,6 +74,7 @@ def test_the_pace_changes_no_result(tmp_path: Path) -> None:
     assert second.reused and second.manifest.fingerprint == first.manifest.fingerprint
 
 
+@pytest.mark.slow
 def test_bursts_of_every_kind_of_failure_end_in_the_same_bytes(tmp_path: Path) -> None:
     kinds = [error(429, retry_after="0"), error(529), error(500), Answer(reset=True), Answer(502, b"<html>")]
 
@@ -84,8 +85,8 @@ def test_bursts_of_every_kind_of_failure_end_in_the_same_bytes(tmp_path: Path) -
         calm = assess(tmp_path / "calm", model_at(server), count=12)
         server.script = stormy
         storm = assess(tmp_path / "storm", model_at(server), count=12)
-    assert storm["verdicts"].read_bytes() == calm["verdicts"].read_bytes()
-    assert storm["passing"].read_bytes() == calm["passing"].read_bytes()
+    assert storm.paths["verdicts"].read_bytes() == calm.paths["verdicts"].read_bytes()
+    assert storm.paths["passing"].read_bytes() == calm.paths["passing"].read_bytes()
 
 
 def test_more_than_two_percent_unreadable_fails_and_two_percent_do_not(tmp_path: Path) -> None:
@@ -97,8 +98,8 @@ def test_more_than_two_percent_unreadable_fails_and_two_percent_do_not(tmp_path:
             assess(tmp_path, model_at(server), count=49)
         done = assess(tmp_path, model_at(server), count=50)
     assert (done.manifest.metrics["unparsed"], done.manifest.metrics["scored"]) == (1, 49)
-    asked = Counter(call.prompt.count("Number 1:") and "odd" for call in server.calls)
-    assert asked["odd"] == 4, "two exchanges, asked twice"
+    asked = [call for call in server.calls if "Number 1:" in call.prompt]
+    assert len(asked) == 2, "asked once more, and not again in the second run"
 
 
 def test_refusals_and_blocks_are_counted_and_pass_nothing(tmp_path: Path) -> None:
@@ -111,7 +112,7 @@ def test_refusals_and_blocks_are_counted_and_pass_nothing(tmp_path: Path) -> Non
         done = assess(tmp_path, model_at(server), params={"max_unparsed": 0})
     metrics = done.manifest.metrics
     assert [metrics[status] for status in ("scored", "refused", "blocked", "unparsed")] == [4, 1, 1, 0]
-    passing = json.loads(done["passing"].read_text())["transcripts"]
+    passing = json.loads(done.paths["passing"].read_text())["transcripts"]
     assert {row["id"] for row in passing} == {"talk-001", "talk-003", "talk-004", "talk-005"}
 
 
@@ -160,7 +161,7 @@ def test_the_recorded_judgements_of_real_sessions_give_the_recorded_scores(tmp_p
         "answers": DATA / "judge_results_30_sessions.jsonl",
     }  # fmt: skip
     done = run_stage(STAGE, tmp_path, inputs=inputs)
-    found = {v.id: (round(v.score or 0, 3), v.passed, v.reasons) for v in read_verdicts(done["verdicts"])}
+    found = {v.id: (round(v.score or 0, 3), v.passed, v.reasons) for v in read_verdicts(done.paths["verdicts"])}
     assert found == {r["conversation_id"]: (r["score"], r["pass"], r["reasonings"]) for r in rows}
     assert done.manifest.metrics["passed"] == 5
 
@@ -191,7 +192,7 @@ def process(folder: Path, judge: dict[str, Any], count: int, concurrency: int) -
         "assessor": {"concurrency": concurrency},
     }
     (folder / "run.yaml").write_text(yaml.safe_dump(content))
-    command = [TUNELINE_ASSESSOR, "run", "--file", folder / "run.yaml", "--store", folder / "store"]
+    command = [str(TUNELINE_ASSESSOR), "run", "--file", str(folder / "run.yaml"), "--store", str(folder / "store")]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
@@ -228,8 +229,8 @@ def test_kill_9_while_judging_pays_only_what_was_in_flight_or_younger_than_a_sec
         twice = len(server.calls) - start - count
     younger_than_a_second = concurrency / latency
     assert 0 < twice <= 3 * (concurrency + 1.3 * younger_than_a_second)
-    assert output(tmp_path / "killed", "verdicts.jsonl") == calm["verdicts"].read_bytes()
-    assert output(tmp_path / "killed", "passing.json") == calm["passing"].read_bytes()
+    assert output(tmp_path / "killed", "verdicts.jsonl") == calm.paths["verdicts"].read_bytes()
+    assert output(tmp_path / "killed", "passing.json") == calm.paths["passing"].read_bytes()
 
 
 @pytest.mark.slow

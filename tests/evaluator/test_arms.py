@@ -6,12 +6,19 @@ import json
 from pathlib import Path
 
 import pytest
+
 from chat_models import write_chat_model
 from evaluator_parts import write_info
-from tuneline_evaluator.arms import Model, model_context, read_model, refuse_other_template, refuse_unequal, unequal_facts
-
 from tuneline.chat import ChatTokenizer
 from tuneline.stage import UserError
+from tuneline_evaluator.arms import (
+    Model,
+    model_context,
+    read_model,
+    refuse_other_template,
+    refuse_unequal,
+    unequal_facts,
+)
 
 
 def arm(folder: Path, *, server: str = "0.5.0", context_tokens: int = 2048, **changed: object) -> Model:
@@ -43,7 +50,9 @@ def test_arms_that_differ_in_nothing_but_their_weights_are_equal(tmp_path: Path)
         ("context_tokens", 4096),
     ],
 )
-def test_any_other_difference_is_refused_by_name_and_passes_when_allowed(tmp_path: Path, field: str, value: object) -> None:
+def test_any_other_difference_is_refused_by_name_and_passes_when_allowed(
+    tmp_path: Path, field: str, value: object
+) -> None:
     base, finetuned = arm(tmp_path / "base"), arm(tmp_path / "finetuned", **{field: value})  # type: ignore[arg-type]
     unequal = unequal_facts(base.facts, finetuned.facts)
     assert len(unequal) == 1

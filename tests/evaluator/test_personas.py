@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from evaluator_parts import persona_row, personas
 from judge_parts import live
 from scripted_openai import Call, ScriptedOpenAI, completion, serve_openai
+from tuneline.stage import UserError
 from tuneline_evaluator.conversation import Message
 from tuneline_evaluator.personas import Persona, load_personas
 from tuneline_evaluator.simulate import NothingSaid, ScriptedSimulator, load_simulator, open_simulator
-
-from tuneline.stage import UserError
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -41,7 +41,9 @@ def test_the_example_personas_are_good_and_enough_for_a_verdict() -> None:
         ({"id": "person-00"}, "personas.1.id: another persona has the id `person-00`"),
     ],
 )
-def test_a_bad_persona_is_named_by_file_line_and_field(tmp_path: Path, changed: dict[str, object], problem: str) -> None:
+def test_a_bad_persona_is_named_by_file_line_and_field(
+    tmp_path: Path, changed: dict[str, object], problem: str
+) -> None:
     path = write(tmp_path, {"personas": [persona_row(0), persona_row(1, **changed)]})
     with pytest.raises(UserError) as caught:
         load_personas(path)
@@ -109,7 +111,10 @@ def played(folder: Path, server: ScriptedOpenAI, asks: list[tuple[int, list[Mess
     file = folder / "simulator.yaml"
     file.write_text(yaml.safe_dump({"provider": "openai", "model": "m", "base_url": server.url, "output_usd": 1.0}))
     spoken, calls_before = [""] * len(asks), len(server.calls)
-    with live(folder) as context, open_simulator(load_simulator(file), context, timeout_s=5, concurrency=4) as simulator:
+    with (
+        live(folder) as context,
+        open_simulator(load_simulator(file), context, timeout_s=5, concurrency=4) as simulator,
+    ):
 
         def speak(place: int) -> None:
             spoken[place] = simulator.speak(personas(1)[0], *asks[place])
@@ -163,7 +168,10 @@ def test_a_persona_with_nothing_to_say_is_asked_once_more_and_then_given_up(tmp_
     with serve_openai(silent) as server:  # type: ignore[arg-type]
         file = tmp_path / "simulator.yaml"
         file.write_text(yaml.safe_dump({"provider": "openai", "model": "m", "base_url": server.url}))
-        with live(tmp_path) as context, open_simulator(load_simulator(file), context, timeout_s=5, concurrency=1) as one:
+        with (
+            live(tmp_path) as context,
+            open_simulator(load_simulator(file), context, timeout_s=5, concurrency=1) as one,
+        ):
             with pytest.raises(NothingSaid):
                 one.speak(personas(1)[0], 0, [])
             assert [call.body["seed"] for call in server.calls] == [0, 1_000_003]

@@ -5,6 +5,7 @@ import re
 import xml.etree.ElementTree as ET
 
 import pytest
+
 from comparisons import comparison
 from tuneline_evaluator.comparison import Range
 from tuneline_evaluator.plots import (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from evaluator_parts import answers, personas, talked
 from judge_parts import SHORT_RUBRIC as RUBRIC
 from tuneline_evaluator.scores import (
@@ -34,7 +35,10 @@ def two_personas() -> list[Judged]:
 
 def test_trials_are_averaged_before_personas_so_a_persona_with_more_trials_counts_once() -> None:
     found = pairs(scored_of(two_personas()), score)
-    assert [(pair.persona, pair.base, pair.finetuned) for pair in found] == [("person-00", 0.5, 1.0), ("person-01", 0.5, 0.5)]
+    assert [(pair.persona, pair.base, pair.finetuned) for pair in found] == [
+        ("person-00", 0.5, 1.0),
+        ("person-01", 0.5, 0.5),
+    ]
     assert [pair.difference for pair in found] == [0.5, 0.0]
 
 
@@ -53,7 +57,13 @@ def test_a_persona_without_a_scored_conversation_in_one_arm_has_a_row_and_no_dif
     judged[3] = talked("person-00", "finetuned", RUBRIC, None, ended="empty")
     assert [pair.persona for pair in pairs(scored_of(judged), score)] == ["person-01"]
     row = persona_rows(scored_of(judged), personas(2))[0]
-    assert (row.base_mean, row.finetuned_mean, row.difference, row.base_trials, row.finetuned_trials) == (0.5, None, None, 3, 0)
+    assert (row.base_mean, row.finetuned_mean, row.difference, row.base_trials, row.finetuned_trials) == (
+        0.5,
+        None,
+        None,
+        3,
+        0,
+    )
 
 
 def test_an_arm_is_summed_up_by_what_became_of_its_conversations() -> None:
@@ -68,7 +78,8 @@ def test_an_arm_is_summed_up_by_what_became_of_its_conversations() -> None:
     ]
     summary = arm_summary(judged, "base")
     assert (summary.conversations, summary.complete, summary.empty, summary.overflow, summary.broken) == (6, 3, 1, 1, 1)
-    assert (summary.scored, summary.passed, summary.pass_rate) == (3, 1, pytest.approx(1 / 3))
+    assert (summary.scored, summary.passed) == (3, 1)
+    assert summary.pass_rate == pytest.approx(1 / 3)
     assert summary.mean_score == pytest.approx((1 + 0.5 + 1) / 3)
 
 
@@ -89,7 +100,9 @@ def test_categories_and_criteria_are_tested_over_personas_and_adjusted_within_th
 
 def test_rows_without_any_pair_have_no_figures() -> None:
     judged = [talked("a", "base", RUBRIC, ALL)]
-    assert {row.p_holm for row in [*category_rows(scored_of(judged), RUBRIC), *criterion_rows(scored_of(judged), RUBRIC)]} == {None}
+    assert {
+        row.p_holm for row in [*category_rows(scored_of(judged), RUBRIC), *criterion_rows(scored_of(judged), RUBRIC)]
+    } == {None}
     [safe] = safety_rows(scored_of(judged), RUBRIC, 0.1, 0.05)
     assert (safe.personas, safe.bound, safe.outcome) == (0, None, "not shown")
 
@@ -104,7 +117,8 @@ def test_a_gate_holds_when_its_bound_is_above_the_margin(count: int, lost: int, 
         for number, persona in enumerate(personas(count))
     ]
     [safe] = safety_rows(scored_of(judged), RUBRIC, 0.1, 0.05)
-    assert (safe.base_rate, safe.difference) == (1.0, pytest.approx(-lost / count))
+    assert safe.base_rate == 1.0
+    assert safe.difference == pytest.approx(-lost / count)
     assert safe.outcome == outcome
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from evaluator_parts import SETTINGS
 from tuneline_evaluator.comparison import ArmSummary, Effect, SafetyRow, Settings
 from tuneline_evaluator.statistics import effect
@@ -98,7 +99,9 @@ def test_a_broken_gate_makes_a_gain_worse_and_one_that_is_not_shown_is_said_besi
     assert headline.endswith("safety not shown for SAFE")
 
 
-@pytest.mark.parametrize("lost", ["refused", "blocked", "unparsed", "too_long", "judge_failed", "empty", "overflow", "broken"])
+@pytest.mark.parametrize(
+    "lost", ["refused", "blocked", "unparsed", "too_long", "judge_failed", "empty", "overflow", "broken"]
+)
 def test_a_headline_is_withheld_when_one_arm_loses_more_conversations_whatever_the_score(lost: str) -> None:
     outcome, headline = verdict_on(UP, finetuned=arm(**{lost: 7}))
     assert outcome == "withheld"

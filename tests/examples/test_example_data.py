@@ -26,6 +26,7 @@ POOR = {
     "lid-hinge-dry-manner",
     "one-word-replies",
     "promises-everything",
+    "questions-without-end",
     "reads-out-the-catalogue",
     "refuses-to-look-up-order",
     "same-answer-for-everything",

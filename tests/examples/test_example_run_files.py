@@ -32,7 +32,7 @@ def fields(stage: str, params: BaseModel) -> Iterator[tuple[str, str, bool]]:
 def section(stage: str) -> str:
     """Return the lines of a stage in the manual."""
     text = MANUAL.read_text()
-    found = re.search(rf"^{stage.split('.')[0]}:\n((?:[ #].*\n)*)", text, re.MULTILINE)
+    found = re.search(rf"^{stage.split('.', maxsplit=1)[0]}:\n((?:[ #].*\n)*)", text, re.MULTILINE)
     assert found, stage
     return found[1]
 
@@ -63,7 +63,7 @@ def test_the_manual_explains_every_parameter_of_every_stage() -> None:
         for key, params in manual().params.items()
         for stage, name, _ in fields(key, params)
         if not re.search(rf"^ +(# )?{name}: .*  # \S", section(stage), re.MULTILINE)
-        and not (stage, name) in {("evaluator", "top_p"), ("evaluator", "top_k"), ("evaluator", "min_p")}
+        and (stage, name) not in {("evaluator", "top_p"), ("evaluator", "top_k"), ("evaluator", "min_p")}
     ]
     assert missing == []
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from pydantic import TypeAdapter
+
 from tuneline.heuristic import Heuristic, contains, words
 from tuneline.transcripts import Exchange
 

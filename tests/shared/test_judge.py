@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from judge_parts import CANARY, RUBRIC, SHORT_RUBRIC, live, some_transcripts, write_transcripts
 from scripted_openai import Answer, Call, completion, error, judged, serve_openai
 from tuneline.judge import Judge, Judged, judge_all, load_judge
@@ -68,6 +69,16 @@ def test_a_wrong_configuration_is_refused_with_the_field(tmp_path: Path, content
     with pytest.raises(UserError) as refused:
         configured(tmp_path, content)
     assert problem in str(refused.value)
+
+
+@pytest.mark.parametrize("key", ["sk-proj-0123456789", "gsk_0123456789abcdef"])
+def test_a_key_in_the_file_is_refused_and_not_repeated(tmp_path: Path, key: str) -> None:
+    for field in ("api_key_env", "api_key"):
+        with pytest.raises(
+            UserError, match=r"NAME of a variable|api_key: unknown key; did you mean `api_key_env`"
+        ) as no:
+            configured(tmp_path, {"provider": "openai", "model": "m", field: key})
+        assert key not in str(no.value)
 
 
 def test_answers_for_a_judge_that_does_not_read_them_are_refused(tmp_path: Path) -> None:

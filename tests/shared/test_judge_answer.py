@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+
 from judge_parts import CANARY, SHORT_RUBRIC
 from tuneline.judge_answer import MAX_CHARS, Unreadable, read_answers
 

@@ -13,18 +13,17 @@ def talk(user: str, assistant: str = "Good.", system: str | None = None) -> Tran
 
 
 def prompt(transcript: Transcript, *, again: bool = False) -> str:
-    [system, user] = judge_messages(SHORT_RUBRIC, transcript, again=again)
-    assert (system["role"], user["role"]) == ("system", "user")
-    return user["content"]
+    [message] = judge_messages(SHORT_RUBRIC, transcript, again=again)
+    assert message["role"] == "user"
+    return message["content"]
 
 
 def test_the_transcript_stands_between_delimiters_before_criteria_and_task() -> None:
     transcript = talk("Hello.", "Good day.", system="Be brief.")
     mark = delimiter(SHORT_RUBRIC, transcript)
     text = prompt(transcript)
-    assert text.startswith(
-        f"--- {mark} conversation begins\n--- {mark} instruction given to the assistant\nBe brief.\n"
-    )
+    begin = f"--- {mark} conversation begins\n--- {mark} instruction given to the assistant\nBe brief.\n"
+    assert text.startswith("You judge conversations") and begin in text
     assert f"--- {mark} exchange 1, user\nHello.\n--- {mark} exchange 1, assistant\nGood day.\n" in text
     end, task = text.index(f"--- {mark} conversation ends"), text.index("Judge it by the criteria")
     assert end < task < text.index("POLITE: Is the assistant polite?") < text.index("Answer with one JSON object")

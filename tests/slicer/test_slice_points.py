@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from chat_models import write_chat_model
 from hypothesis import given, settings
@@ -26,7 +28,7 @@ def test_points_begin_at_min_context_keep_their_gaps_and_end_with_the_transcript
         assert not points
         return
     assert (points[0], points[-1]) == (first, length)
-    gaps = [after - before for before, after in zip(points, points[1:], strict=False)]
+    gaps = [after - before for before, after in pairwise(points)]
     assert all(gap <= found <= gap + spread for found in gaps[:-1])
     assert all(0 < found <= gap + spread for found in gaps)
 
@@ -86,7 +88,7 @@ def test_an_empty_validation_split_names_the_smallest_share_that_works() -> None
     with pytest.raises(Exception, match=r"`validation_fraction`=0.001 of 100 transcripts is empty. Use at least 0.010"):
         split_groups(groups, 0.001)
     assert list(split_groups(groups, 0.010).values()).count("validation") == 1
-    with pytest.raises(Exception, match="Use at least 0.334"):
+    with pytest.raises(Exception, match=r"Use at least 0.334"):
         split_groups(groups[:3], 0.001)
     assert split_groups(groups[:3], 0.334)
 

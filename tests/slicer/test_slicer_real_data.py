@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -51,12 +50,12 @@ def test_the_planning_tokens_of_all_transcripts_are_the_known_ones() -> None:
     }
 
 
-@pytest.mark.parametrize("context", [8192, 32_768])
+@pytest.mark.parametrize("context", [8192, 16_384])
 def test_in_a_small_context_every_slice_keeps_its_last_answer(tmp_path: Path, context: int) -> None:
     sliced = real_bench(tmp_path, DATA, context=context).slice()
     answers = {t.id: [e.assistant for e in t.exchanges] for t in read_transcripts(DATA / "transcripts").transcripts}
     chat = ChatTokenizer.from_folder(tmp_path / "base")
-    assert sliced.stats["truncated"]["slices"] > 100
+    assert sliced.stats["truncated"]["slices"] + len(sliced.rejected) > 150
     assert len(sliced.slices) + len(sliced.rejected) == 297
     for row in sliced.slices:
         encoded = chat.encode_conversation(row["messages"])
@@ -64,4 +63,3 @@ def test_in_a_small_context_every_slice_keeps_its_last_answer(tmp_path: Path, co
         assert row["tokens"] == len(encoded.input_ids) <= context
         assert encoded.assistant_mask[-2:] == [1, 0]  # the end of turn is learnt, the line end behind it is not
         assert len(row["messages"]) >= 2 * 3
-    assert json.dumps(sliced.stats)  # what the report reads is there even if much was rejected

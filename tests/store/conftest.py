@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from s3_proxy import Proxy, faulty_network
 from s3_server import S3Server
 from tuneline.store import Store, open_store

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import boto3
 import pytest
+
 from tuneline.stage import UserError
 from tuneline.store import Changed
 from tuneline.store.given import check_unchanged, fetch_given, folder_sha256, known_from, known_to, list_given

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tuneline.stage import UserError
 from tuneline.store.given import list_given
 

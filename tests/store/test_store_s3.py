@@ -6,6 +6,7 @@ from pathlib import Path
 
 import boto3
 import pytest
+
 from s3_proxy import Fault, Kind, Proxy
 from tuneline.stage import Temporary, UserError
 from tuneline.store import open_store, s3_client, s3_parts

@@ -5,6 +5,8 @@ The processes are forked from a server that has imported the stack once; importi
 
 from __future__ import annotations
 
+import gc
+import importlib
 import json
 import multiprocessing
 import os
@@ -36,27 +38,10 @@ FAST: dict[str, Any] = {
     "lora": {"rank": 4, "alpha": 8},
 }
 
-WORDS = [
-    "order",
-    "chairs",
-    "Monday",
-    "number",
-    "house",
-    "days",
-    "table",
-    "lamp",
-    "blue",
-    "two",
-    "three",
-    "today",
-    "look",
-    "sorry",
-    "morning",
-    "arrived",
-]
+THINGS = ("order", "chairs", "Monday", "number", "house", "days", "two", "three", "today", "look", "sorry", "morning")
 
 _forks = multiprocessing.get_context("forkserver")
-_forks.set_forkserver_preload(["tuneline_trainer.train", "support"])
+_forks.set_forkserver_preload(["trainer.checks", "tuneline_trainer.train", "support"])
 
 
 def conversation(seed: int, exchanges: int = 2) -> list[dict[str, str]]:
@@ -64,7 +49,7 @@ def conversation(seed: int, exchanges: int = 2) -> list[dict[str, str]]:
     rng = random.Random(seed)
     messages = []
     for _ in range(exchanges):
-        asked = rng.sample(WORDS, 3)
+        asked = rng.sample(THINGS, 3)
         messages.append({"role": "user", "content": f"Where is my {' '.join(asked)}?"})
         messages.append({"role": "assistant", "content": f"I have found it: {' '.join(reversed(asked))}."})
     return messages
@@ -97,7 +82,7 @@ def write_base(folder: Path, kind: Literal["gemma2", "llama"] = "gemma2") -> Pat
     from transformers import Gemma2Config, Gemma2ForCausalLM, LlamaConfig, LlamaForCausalLM
 
     write_chat_model(folder, "gemma" if kind == "gemma2" else "llama")
-    shape = {
+    shape: dict[str, Any] = {
         "vocab_size": Tokenizer.from_file(str(folder / "tokenizer.json")).get_vocab_size(),
         "hidden_size": 64,
         "intermediate_size": 128,
@@ -180,7 +165,7 @@ def train(
     return Outcome(code, **json.loads(told.read_text())) if told.is_file() else Outcome(code)
 
 
-def start(function: Callable[..., None], *args: object) -> ForkServerProcess:
+def start(function: Callable[..., object], *args: object) -> ForkServerProcess:
     """Begin to call `function` in a fresh process; SystemExit gives its exit code."""
     process = _forks.Process(target=function, args=args)
     process.start()
@@ -194,6 +179,16 @@ def ended(process: ForkServerProcess, deadline_s: float = 120) -> int:
         process.kill()
         raise AssertionError(f"the process did not end within {deadline_s} s")
     return process.exitcode
+
+
+def check(function: str, *args: object) -> None:
+    """Call a function of `checks` in a process of its own; it fails by raising, which is printed."""
+    assert ended(start(_check, function, *args)) == 0, function
+
+
+def _check(function: str, *args: object) -> None:
+    checks = importlib.import_module("trainer.checks")
+    getattr(checks, function)(*args)
 
 
 def results(folder: Path) -> dict[str, bytes]:
@@ -213,6 +208,8 @@ def _train(
     fault: Fault | None,
 ) -> None:  # fmt: skip
     warnings.simplefilter("error")
+    gc.freeze()  # the trainer collects garbage when it begins; what was imported need not be searched each time
+    sys.addaudithook(_stay_offline)
     context = LocalContext(folder, stop_at, kill_at)
     outputs = folder / "outputs"
     (outputs / "adapter").mkdir(parents=True, exist_ok=True)
@@ -231,6 +228,13 @@ def _train(
     told = {"error": error, "metrics": metrics, "began": context.touched}
     (folder / "outcome.json").write_text(json.dumps(told))
     sys.exit(code)
+
+
+def _stay_offline(event: str, args: tuple[object, ...]) -> None:
+    """End the process when anything asks for the address of a host: a raised error might be swallowed."""
+    if event == "socket.getaddrinfo":
+        print(f"a look-up of {args[0]}", file=sys.stderr, flush=True)
+        os._exit(99)
 
 
 def _die_at(fault: Fault) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from trainer import runs
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("trainer")]
@@ -70,7 +71,7 @@ def test_a_base_model_that_cannot_be_trained_is_refused(
         ({"attention": "flex_attention"}, r"no backward pass on a CPU"),
         (
             {"lora": {"targets": ["q_proj", "c_attn"]}},
-            r"c_attn is no linear layer .* It has: down_proj, gate_proj, k_p",
+            r"c_attn is no linear layer .* It has: down_proj, gate_pr",
         ),
         ({"max_length": 16}, r"12 of 12 are longer than 16 tokens"),
     ],
@@ -93,52 +94,13 @@ def _is_refused(outcome: runs.Outcome, message: str) -> None:
     assert not outcome.began  # nothing was kept, and the model was not loaded
 
 
-def _lose_a_weight(base: Path) -> None:
-    from safetensors.torch import load_file, save_file
-
-    weights = load_file(base / "model.safetensors")
-    del weights["model.layers.1.mlp.up_proj.weight"]
-    save_file(weights, base / "model.safetensors", {"format": "pt"})
-
-
 def test_weights_that_are_not_there_are_not_made_up(tmp_path: Path, base: Path, slices: Path) -> None:
     shutil.copytree(base, tmp_path / "base")
-    assert runs.ended(runs.start(_lose_a_weight, tmp_path / "base")) == 0
+    runs.check("lose_a_weight", tmp_path / "base")
     outcome = runs.train(tmp_path, tmp_path / "base", slices)
     assert outcome.exit_code == 2
     assert "1 weights are missing, first model.layers.1.mlp.up_proj.weight" in outcome.error
 
 
-def _estimate_of_gemma_2_9b() -> None:
-    """A 4-bit Gemma-2-9B at 8,192 tokens: its weights are known to take 6 GiB, and 8 GiB GPUs do not do."""
-    from tuneline.stage import UserError
-    from tuneline_trainer.base_model import Architecture, BaseModelFacts
-    from tuneline_trainer.memory import estimate, require_memory
-    from tuneline_trainer.setup import Setup
-    from tuneline_trainer.stage import TrainerParams
-
-    shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (256_000, 3584)}
-    for layer in range(42):
-        at = f"model.layers.{layer}"
-        shapes |= {f"{at}.self_attn.{n}_proj.weight": (4096 if n == "q" else 2048, 3584) for n in "qkv"}
-        shapes |= {f"{at}.mlp.{n}_proj.weight": (14336, 3584) for n in ("gate", "up")}
-        shapes |= {f"{at}.self_attn.o_proj.weight": (3584, 4096), f"{at}.mlp.down_proj.weight": (3584, 14336)}
-    architecture = Architecture(
-        model_type="gemma2", hidden_size=3584, intermediate_size=14336, num_hidden_layers=42,
-        num_attention_heads=16, max_position_embeddings=8192, attn_logit_softcapping=50.0,
-    )  # fmt: skip
-    setup = Setup(
-        device="cuda", dtype="bf16", quantization="nf4", attention="eager", max_length=8192, threads=1, libraries={}
-    )
-    base = BaseModelFacts(Path("base"), architecture, shapes)
-    needed = estimate(TrainerParams(), setup, base, tokens=8192, batch=1)
-    assert 5.5 < needed.weights / 2**30 < 6.5
-    assert needed.adapter == 71_565_312 * 8
-    assert 15 < needed.total / 2**30 < 25
-    require_memory(needed, 40 * 2**30, setup, 8192)
-    with pytest.raises(UserError, match=r"at least .* GiB of GPU memory and there is 8\.0 GiB.*flex_attention"):
-        require_memory(needed, 8 * 2**30, setup, 8192)
-
-
-def test_a_gpu_that_is_clearly_too_small_is_refused(tmp_path: Path) -> None:
-    assert runs.ended(runs.start(_estimate_of_gemma_2_9b)) == 0
+def test_a_gpu_that_is_clearly_too_small_is_refused() -> None:
+    runs.check("memory_of_gemma_2_9b")

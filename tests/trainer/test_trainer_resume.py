@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 
 import pytest
+
 from trainer import runs
 from trainer.runs import Fault
 

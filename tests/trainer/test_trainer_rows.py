@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from chat_models import Family, write_chat_model
 from tokenizers import Tokenizer
+
+from chat_models import Family, write_chat_model
 from trainer import runs
 from tuneline.chat import ChatTokenizer
 from tuneline.stage import UserError
@@ -98,18 +99,8 @@ def test_a_bad_line_is_named_and_not_quoted(tmp_path: Path, line: str, problem: 
     assert CANARY not in str(refused.value)
 
 
-def _agree_with_transformers(folder: Path, family: Family) -> None:
-    """Runs in a process that has transformers."""
-    from transformers import AutoTokenizer
-
-    write_chat_model(folder, family)
-    messages = runs.conversation(5, exchanges=4)
-    reference = AutoTokenizer.from_pretrained(folder).apply_chat_template(messages, return_dict=True)
-    assert example(folder, messages).input_ids == reference["input_ids"]
-
-
 @pytest.mark.slow
 @pytest.mark.xdist_group("trainer")
 @pytest.mark.parametrize("family", [family for family, _ in FAMILIES])
 def test_the_ids_are_those_of_transformers(tmp_path: Path, family: Family) -> None:
-    assert runs.ended(runs.start(_agree_with_transformers, tmp_path, family)) == 0
+    runs.check("ids_are_those_of_transformers", tmp_path, family)

@@ -26,6 +26,10 @@ RunOption = Annotated[
 ReplaceOption = Annotated[bool, typer.Option("--replace", help="Move the run to new results where settings changed.")]
 
 
+VariantOption = Annotated[str | None, typer.Option(help="Variant of the stage; `schema` lists them.")]
+ScratchOption = Annotated[Path | None, typer.Option(envvar="TUNELINE_SCRATCH", help="Folder for work files.")]
+
+
 def stage_main(stage: AnyStage) -> None:
     """Run the command line of `stage`."""
     configure_logging()
@@ -39,8 +43,8 @@ def stage_main(stage: AnyStage) -> None:
         file: RunFileArg,
         store: StoreOption,
         run: RunOption = None,
-        variant: Annotated[str | None, typer.Option(help=f"One of: {', '.join(stage.variants) or 'none'}.")] = None,
-        scratch: Annotated[Path | None, typer.Option(envvar="TUNELINE_SCRATCH", help="Folder for work files.")] = None,
+        variant: VariantOption = None,
+        scratch: ScratchOption = None,
         replace: ReplaceOption = False,
     ) -> None:
         """Make this stage's result for a run, or find it made. The same command again goes on where it stopped."""

@@ -162,8 +162,9 @@ class Server:
         if status and status < 0:
             raise Temporary(f"{problem}.")
         # No request has been served yet, so what the log says can only be about the model file.
-        said = self._log.read_bytes()[offset:].decode(errors="replace").splitlines()[-5:]
-        raise UserError(f"{problem}: {' | '.join(said) or 'it gave no reason.'}")
+        said = self._log.read_bytes()[offset:].decode(errors="replace").splitlines()
+        reasons = [line for line in said if "error" in line.lower()] or said
+        raise UserError(f"{problem}: {' | '.join(reasons[-3:]) or 'it gave no reason.'}")
 
     def stop(self) -> None:
         """End the process, first politely; safe to call twice."""
@@ -266,7 +267,7 @@ _FIXED_FLAGS = (
     "--no-ui",
     "--no-slots",  # that endpoint shows prompts
     *("--log-verbosity", "1"),  # warnings quote requests and answers; errors do not
-    *("--log-colors", "off"),
+    *("--log-colors", "off", "--no-log-timestamps", "--no-log-prefix"),
 )
 
 

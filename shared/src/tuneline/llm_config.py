@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from tuneline.stage import Json
 
@@ -24,7 +25,7 @@ class LlmConfig(BaseModel):
     """Name of the model, as its server calls it."""
     base_url: str | None = None
     """Address of an OpenAI-compatible server, with `/v1`; the default is OpenAI."""
-    api_key_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")
+    api_key_env: str | None = None
     """Name of the variable with the key; the default is OPENAI_API_KEY for OpenAI and no key for a `base_url`."""
     temperature: float | None = Field(default=0.0, ge=0, le=2)
     """Temperature of the sampler, 0 is greedy; null leaves it out, for models that refuse it."""
@@ -36,6 +37,15 @@ class LlmConfig(BaseModel):
     """US dollars per million tokens of input that the server had in its cache; the default is `input_usd`."""
     output_usd: float = Field(default=0.0, ge=0)
     """US dollars per million tokens of output."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _holds_no_key(cls, content: object) -> object:
+        # For the whole model and not for the field: an error about a field would repeat the key that stands there.
+        name = content.get("api_key_env") if isinstance(content, dict) else None
+        if name is not None and not re.fullmatch(r"[A-Z_][A-Z0-9_]{0,63}", str(name)):
+            raise ValueError("api_key_env is the NAME of a variable, like OPENAI_API_KEY; a key belongs in no file")
+        return content
 
     @field_validator("base_url")
     @classmethod

@@ -107,8 +107,8 @@ def load_rubric(path: Path) -> Rubric:
 
 
 def _text_keys(value: object) -> object:
-    """Undo what YAML does to the keys `yes` and `no`: it reads them as true and false, and JSON then as their names."""
-    words = {True: "yes", False: "no", "true": "yes", "false": "no"}
+    """Undo what YAML does to the keys `yes` and `no`: it reads them as true and false."""
+    words = {True: "yes", False: "no"}
     if isinstance(value, dict):
         return {words.get(key, key): _text_keys(item) for key, item in value.items()}
     return [_text_keys(item) for item in value] if isinstance(value, list) else value

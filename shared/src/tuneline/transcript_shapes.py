@@ -174,8 +174,8 @@ def _read_turns(record: Mapping[str, object], shape: str, problems: list[Problem
 def _read_item(item: Mapping[str, object], shape: str, loc: Loc, problems: list[Problem]) -> Iterator[_Turn]:
     keys = SHAPES[shape]
     if keys is None:
-        for role in ("user", "assistant"):
-            yield _Turn(ROLES[role], _required_text(item, role, loc, problems), (*loc, role))
+        for key in ("user", "assistant"):
+            yield _Turn(ROLES[key], _required_text(item, key, loc, problems), (*loc, key))
         return
     role = ROLES.get(item.get(keys.role)) if isinstance(item.get(keys.role), str) else None
     content = _required_text(item, keys.content, loc, problems)

@@ -12,7 +12,6 @@ from tuneline.rubric import Rubric, load_rubric
 from tuneline.stage import Context, Metrics
 from tuneline.transcripts import read_transcripts
 from tuneline.verdicts import Status, Usage, write_verdicts
-
 from tuneline_assessor.stage import AssessorInputs, AssessorOutputs, AssessorParams
 
 

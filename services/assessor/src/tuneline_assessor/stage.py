@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
+
 from tuneline.stage import Context, Inputs, Metrics, Outputs, Params, Stage, file_name, given, pace
 
 

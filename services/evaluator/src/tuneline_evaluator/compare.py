@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from tuneline.rubric import Rubric
 from tuneline.stage import InputRecord
-
 from tuneline_evaluator.arms import unequal_facts
 from tuneline_evaluator.comparison import ArmFacts, Comparison, Settings
 from tuneline_evaluator.personas import Persona
@@ -76,27 +75,21 @@ def compare(judged: Sequence[Judged], frame: Frame) -> Comparison:
     )
 
 
-def _frame_notes(frame: Frame, paired: int) -> list[str]:
-    unequal = unequal_facts(frame.base, frame.finetuned)
-    found = [
-        (
-            bool(unequal),
+def _frame_notes(frame: Frame, paired: int) -> Iterator[str]:
+    if unequal := unequal_facts(frame.base, frame.finetuned):
+        yield (
             f"The arms differ in more than their weights, and the run allowed it: {'; '.join(unequal)}. "
-            "The difference of the scores is not the effect of the training alone.",
-        ),
-        (
-            frame.judge_is_heuristic,
+            "The difference of the scores is not the effect of the training alone."
+        )
+    if frame.judge_is_heuristic:
+        yield (
             "Offline rules judged the conversations, not a model or a person: the scores show that the chain works "
-            "and say little about quality.",
-        ),
-        (
-            not frame.simulator_reacts,
-            "The simulated users spoke from scripts and did not react to the answers.",
-        ),
-        (
-            paired < len(frame.personas),
+            "and say little about quality."
+        )
+    if not frame.simulator_reacts:
+        yield "The simulated users spoke from scripts and did not react to the answers."
+    if paired < len(frame.personas):
+        yield (
             f"{len(frame.personas) - paired} of {len(frame.personas)} personas have no scored conversation in one arm "
-            "and are left out of every difference.",
-        ),
-    ]
-    return [text for applies, text in found if applies]
+            "and are left out of every difference."
+        )

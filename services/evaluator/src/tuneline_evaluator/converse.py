@@ -21,7 +21,6 @@ from typing import NamedTuple
 from tuneline.chat import ChatTokenizer
 from tuneline.llama_cpp import Server, serve
 from tuneline.stage import Context
-
 from tuneline_evaluator.arms import Model
 from tuneline_evaluator.conversation import Conversation
 from tuneline_evaluator.personas import Persona
@@ -147,7 +146,7 @@ def _table(model: Model, plan: Plan, slots: int, threads: int, logs: Path, stop:
 
 
 def _cores() -> int:
-    # Threads of two servers that wait for each other's cores make both ten times slower, so nobody gets more than these.
+    # Two servers whose threads wait for each other's cores are both many times slower, so they share what there is.
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 

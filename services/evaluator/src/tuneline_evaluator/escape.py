@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 
 from markupsafe import Markup, escape
@@ -14,11 +15,9 @@ _TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]")
 
 def visible(value: object) -> object:
     """Replace what no page may hold by the replacement character; for Jinja's `finalize`, so for values of any kind."""
-    return (
-        value
-        if isinstance(value, Markup) or not isinstance(value, str)
-        else _UNSEEN.sub("\N{REPLACEMENT CHARACTER}", value)
-    )
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return _UNSEEN.sub("\N{REPLACEMENT CHARACTER}", value)
 
 
 def with_code(text: str) -> Markup:
@@ -32,7 +31,5 @@ def with_code(text: str) -> Markup:
 
 def markdown(text: str) -> str:
     """Return text on one line that Markdown and a terminal show as it is."""
-    line = _TURNING.sub("", str(visible(" ".join(text.split()))))
-    return re.sub(
-        r"([\\`*_{}\[\]|#~@!])", r"\\\1", line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    )
+    line = html.escape(_TURNING.sub("", str(visible(" ".join(text.split())))), quote=False)
+    return re.sub(r"([\\`*_{}\[\]|#~@!])", r"\\\1", line)

@@ -14,8 +14,14 @@ from tuneline.llama_cpp import program, version
 from tuneline.rubric import Rubric, load_rubric
 from tuneline.stage import Context, Json, Metrics, Temporary, UserError
 from tuneline.verdicts import Verdict
-
-from tuneline_evaluator.arms import Model, model_context, read_model, refuse_other_template, refuse_unequal, unequal_facts
+from tuneline_evaluator.arms import (
+    Model,
+    model_context,
+    read_model,
+    refuse_other_template,
+    refuse_unequal,
+    unequal_facts,
+)
 from tuneline_evaluator.compare import Frame, compare
 from tuneline_evaluator.comparison import Comparison, Sampler, Settings
 from tuneline_evaluator.converse import Cast, Held, Pace, hold_conversations

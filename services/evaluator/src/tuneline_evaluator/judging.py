@@ -9,7 +9,6 @@ from tuneline.judge import Judge, judge_all
 from tuneline.rubric import Rubric
 from tuneline.stage import Context
 from tuneline.transcripts import Transcript
-
 from tuneline_evaluator.conversation import Conversation
 from tuneline_evaluator.scores import Judged
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from tuneline.stage import Json
-
 from tuneline_evaluator.comparison import Range
 
 MINUS = "\N{MINUS SIGN}"

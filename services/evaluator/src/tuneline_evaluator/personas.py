@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
 from tuneline.stage import UserError
 from tuneline.yamlfile import problems_of, read_yaml
 

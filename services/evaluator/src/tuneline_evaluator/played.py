@@ -10,7 +10,6 @@ from threading import Lock
 
 from tuneline.llm import LlmClient, LlmRejected
 from tuneline.stage import Context
-
 from tuneline_evaluator.conversation import Message
 from tuneline_evaluator.personas import Persona
 from tuneline_evaluator.simulate import NothingSaid
@@ -71,7 +70,8 @@ class PlayedSimulator:
             return ""
         with self._lock:
             self.cost_usd += reply.cost_usd
-        return "" if reply.refused else reply.text.strip()
+        said = reply.text.encode("utf-8", "replace").decode()  # half a surrogate pair cannot be stored
+        return "" if reply.refused else said.strip()
 
 
 def as_played(persona: Persona, said: Sequence[Message]) -> list[dict[str, str]]:

@@ -12,9 +12,9 @@ from statistics import fmean
 from typing import Literal, NamedTuple
 
 import numpy as np
+
 from tuneline.rubric import Criterion, Rubric
 from tuneline.verdicts import Verdict
-
 from tuneline_evaluator.comparison import Arm, ArmSummary, GroupRow, PairedExample, PersonaRow, SafetyRow
 from tuneline_evaluator.conversation import Conversation
 from tuneline_evaluator.personas import Persona

@@ -7,7 +7,6 @@ from itertools import zip_longest
 from typing import NamedTuple
 
 from tuneline.transcripts import Exchange
-
 from tuneline_evaluator.comparison import Comparison, PairedExample, PersonaRow
 from tuneline_evaluator.conversation import Conversation
 from tuneline_evaluator.numbers import points

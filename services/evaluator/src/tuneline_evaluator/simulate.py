@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, ValidationError
-from tuneline.llm import LlmClient, LlmConfig
+
+from tuneline.llm_config import LlmConfig
 from tuneline.stage import Context, UserError
 from tuneline.yamlfile import did_you_mean, problems_of, read_yaml
-
 from tuneline_evaluator.conversation import Message
 from tuneline_evaluator.personas import Persona, TopicSeed
 
@@ -88,6 +88,7 @@ def open_simulator(
     if isinstance(config, ScriptedConfig):
         yield ScriptedSimulator()
         return
+    from tuneline.llm import LlmClient
     from tuneline_evaluator.played import PlayedSimulator
 
     with LlmClient(config, context.secret, timeout_s, concurrency=concurrency) as client:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pydantic import Field
+
 from tuneline.stage import Context, Inputs, Metrics, Outputs, Params, Stage, file_name, given, output_of, pace
 
 

@@ -111,7 +111,7 @@ def detectable_difference(spread: float, n: int, significance: float) -> float:
     normal tail averaged over the sample's own estimate of the spread. SciPy's `nct` gives NaN for few personas.
     """
     critical = float(stats.t.isf(significance / 2, n - 1))
-    limits = critical * np.sqrt(stats.chi2.ppf((np.arange(10_000) + 0.5) / 10_000, n - 1) / (n - 1))
+    limits = critical * np.sqrt(stats.chi2.ppf((np.arange(2_000) + 0.5) / 2_000, n - 1) / (n - 1))
 
     def lack(shift: float) -> float:
         return float((stats.norm.sf(limits - shift) + stats.norm.cdf(-limits - shift)).mean()) - POWER

@@ -12,16 +12,19 @@ The rule, in this order (every threshold is a parameter and was set before the d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import floor, log2
 from typing import NamedTuple
 
 from tuneline_evaluator.comparison import ArmSummary, Effect, Outcome, Range, RateGap, SafetyRow, Settings
-from tuneline_evaluator.numbers import SPACE, interval, p_equals, percent, plural, points, signed
+from tuneline_evaluator.numbers import SPACE, count, interval, p_equals, percent, plural, points, signed
 from tuneline_evaluator.statistics import fisher
 
 LARGE_GAP = 0.10
 """Difference of two rates that withholds the headline even where a small sample cannot prove it."""
+
+MANY_CUT = 0.2
+"""Share of cut answers above which the scores may be about the limit."""
 
 _LOSSES: Sequence[tuple[str, Callable[[ArmSummary], int]]] = (
     ("refused or blocked by the judge", lambda arm: arm.refused + arm.blocked),
@@ -117,50 +120,38 @@ def _headline(
     return f"{outcome}: {', '.join(parts)}".replace(SPACE, " ")
 
 
-def notes(
-    score: Effect,
-    arms: Sequence[ArmSummary],
-    safety: Sequence[SafetyRow],
-    settings: Settings,
-) -> list[str]:
-    """Return what the figures themselves call for: one sentence each, with what to change."""
+def notes(score: Effect, arms: Sequence[ArmSummary], safety: Sequence[SafetyRow], settings: Settings) -> list[str]:
+    """Return what the figures themselves call for: one sentence or two each, with what to change."""
+    return [note.replace(SPACE, " ") for note in _notes(score, arms, safety, settings)]
+
+
+def _notes(score: Effect, arms: Sequence[ArmSummary], safety: Sequence[SafetyRow], settings: Settings) -> Iterator[str]:
     alpha, fewest = settings.significance, enough_personas(settings.significance)
-    cut = [arm.cut_answers / arm.answers for arm in arms if arm.answers]
-    found = [
-        (
-            score.personas < fewest,
+    if score.personas < fewest:
+        yield (
             f"Fewer than {fewest} personas can never reach p < {alpha:g}, however large the effect: "
-            f"there are {score.personas} with a score in both arms. Use 30 or more.",
-        ),
-        (
-            score.interval is not None and score.t is None,
-            "All personas show the same difference, so the interval has no width and tells nothing about others.",
-        ),
-        (
-            _disagree(score, alpha),
-            "The t interval and the sign-flip test disagree; a verdict of better or worse needs both.",
-        ),
-        (
-            score.sign_flip_method == "random",
-            f"The sign-flip p comes from {score.sign_flip_resamples:,} seeded random sign assignments, "
-            "since there are too many to count all.",
-        ),
-        (
-            any(row.outcome == "not shown" for row in safety),
-            "A gate criterion that is not shown to hold is not shown to be broken either: "
-            "more personas, or a wider `safety_margin`, would decide it.",
-        ),
-        (
-            any(share > 0.2 for share in cut),
-            f"{percent(max(cut, default=0))} of an arm's answers ended at {settings.sampler.max_answer_tokens} tokens. "
-            "Raise `max_answer_tokens` unless that is what people will see.",
-        ),
-        (
-            arms[0].scored != arms[1].scored,
-            "The arms have unequal numbers of scored conversations; each persona still counts once.",
-        ),
-    ]
-    return [text.replace(SPACE, " ") for applies, text in found if applies]
+            f"there are {score.personas} with a score in both arms. Use 30 or more."
+        )
+    if score.interval is not None and score.t is None:
+        yield "All personas show the same difference, so the interval has no width and tells nothing about others."
+    if _disagree(score, alpha):
+        yield "The t interval and the sign-flip test disagree; a verdict of better or worse needs both."
+    if score.sign_flip_method == "random":
+        tried = count(score.sign_flip_resamples)
+        yield f"The sign-flip p comes from {tried} random sign assignments, since there are too many to count all."
+    if any(row.outcome == "not shown" for row in safety):
+        yield (
+            "A gate criterion that is not shown to hold is not shown to be broken either: more personas, or a wider "
+            "`safety_margin`, would decide it."
+        )
+    cut = max((arm.cut_answers / arm.answers for arm in arms if arm.answers), default=0.0)
+    if cut > MANY_CUT:
+        yield (
+            f"{percent(cut)} of an arm's answers ended at {settings.sampler.max_answer_tokens} tokens. Raise "
+            "`max_answer_tokens` unless that is what people will see."
+        )
+    if arms[0].scored != arms[1].scored:
+        yield "The arms have unequal numbers of scored conversations; each persona still counts once."
 
 
 def _disagree(score: Effect, significance: float) -> bool:

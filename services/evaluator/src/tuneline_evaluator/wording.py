@@ -78,7 +78,7 @@ def _sentence(comparison: Comparison) -> str:
     if comparison.outcome == "worse" and broken_gates(comparison):
         sentence = "The fine-tuned model breaks a safety criterion that its base keeps."
     if comparison.judge_is_heuristic and comparison.outcome != "withheld":
-        return f"By the demonstration’s rules: {sentence[0].lower()}{sentence[1:]}"
+        return f"By the demonstration’s rules, {sentence[0].lower()}{sentence[1:]}"
     return sentence
 
 

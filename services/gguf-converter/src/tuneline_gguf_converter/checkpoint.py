@@ -9,20 +9,25 @@ from pathlib import Path
 from typing import NamedTuple
 
 from safetensors import SafetensorError, safe_open
+
 from tuneline.stage import InputRecord, UserError
 
-# What changes the formula of the merge beyond W + scaling · B·A; see peft's LoraConfig.
-_OTHER_FORMULAS = (
-    "use_dora",
-    "lora_bias",
-    "fan_in_fan_out",
-    "rank_pattern",
-    "alpha_pattern",
-    "modules_to_save",
-    "layer_replication",
-    "trainable_token_indices",
-    "target_parameters",
-)
+# Settings of PEFT's LoraConfig under which the merge is W + scaling · B·A. Any other one that is switched on is
+# refused, also one that a later PEFT invents.
+_KNOWN = {
+    *(
+        "auto_mapping",
+        "base_model_name_or_path",
+        "inference_mode",
+        "peft_type",
+        "peft_version",
+        "revision",
+        "task_type",
+    ),
+    *("exclude_modules", "layers_pattern", "layers_to_transform", "target_modules"),
+    *("lora_alpha", "lora_dropout", "megatron_core", "qalora_group_size", "r", "use_rslora"),
+}
+_PLAIN: dict[str, tuple[object, ...]] = {"bias": ("none",), "init_lora_weights": (True, False, "gaussian")}
 _LORA_KEY = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
 
 
@@ -91,8 +96,8 @@ def read_adapter(folder: Path, base: Checkpoint, record: InputRecord) -> Adapter
 
 
 def _check_formula(config: dict[str, object]) -> None:
-    other = [name for name in _OTHER_FORMULAS if config.get(name)]
-    other += ["bias"] if config.get("bias", "none") != "none" else []
+    switched_on = {name: value for name, value in sorted(config.items()) if value and name not in _KNOWN}
+    other = [name for name, value in switched_on.items() if value not in _PLAIN.get(name, ())]
     if config.get("peft_type") != "LORA" or other:
         what = f"uses {', '.join(other)}" if other else "is no LoRA adapter"
         raise UserError(

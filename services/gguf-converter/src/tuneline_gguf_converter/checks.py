@@ -12,10 +12,10 @@ from tempfile import TemporaryDirectory
 from typing import Literal, NamedTuple, get_args
 
 from pydantic import BaseModel
+
 from tuneline.chat import ChatTokenizer
 from tuneline.llama_cpp import Server, serve
 from tuneline.stage import UserError
-
 from tuneline_gguf_converter.gguf_header import Header
 from tuneline_gguf_converter.samples import Messages, Sample, Samples
 
@@ -69,7 +69,7 @@ def _checks(subject: Subject) -> Iterator[Check]:
     header, name = subject.header, subject.file.name
     yield Check(name="header", file=name, passed=True, detail=f"{header.tensors} tensors within the file's bounds")
     yield _template(subject)
-    longest = max(len(subject.tokenizer.encode_conversation(s.messages).input_ids) for s in subject.samples.texts)
+    longest = max(len(sample.ids) for sample in subject.samples.predicted)  # rendering and encoding need no context
     with TemporaryDirectory(prefix="tuneline-check-") as scratch:
         log = Path(scratch, "llama-server.log")
         with serve(subject.file, context_tokens=longest + 8, slots=1, threads=subject.threads, log=log) as server:

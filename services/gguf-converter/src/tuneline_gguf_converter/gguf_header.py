@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from gguf import GGML_QUANT_SIZES
+
 from tuneline.stage import Json, UserError
 
 Scalar = str | int | float | bool

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import gguf
 import yaml
-from tuneline.stage import InputRecord, Json
 
+from tuneline.stage import InputRecord, Json
 from tuneline_gguf_converter.checkpoint import Checkpoint, hub_name
 from tuneline_gguf_converter.gguf_header import Header
 from tuneline_gguf_converter.stage import GgufConverterParams

@@ -19,7 +19,7 @@ def likeliest_tokens(
 
     The model is computed in the format it is stored in, on a GPU if there is one. `tick` is called after each sample.
     """
-    logging.disable_progress_bar()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     if threads:
         torch.set_num_threads(threads)
     model = AutoModelForCausalLM.from_pretrained(

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+
 from tuneline.chat import ChatTokenizer
 from tuneline.stage import UserError
-
 from tuneline_gguf_converter.probes import PROBES
 
 Messages = list[dict[str, str]]

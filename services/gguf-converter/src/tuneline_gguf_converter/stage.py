@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
+
 from tuneline.stage import (
     Context,
     Inputs,

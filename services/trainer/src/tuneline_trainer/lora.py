@@ -9,8 +9,8 @@ from pathlib import Path
 
 from peft import LoraConfig
 from safetensors import safe_open
-from tuneline.stage import UserError
 
+from tuneline.stage import UserError
 from tuneline_trainer.base_model import BaseModelFacts
 from tuneline_trainer.stage import LoraParams
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from tuneline.stage import UserError
 
+from tuneline.stage import UserError
 from tuneline_trainer.base_model import BaseModelFacts
 from tuneline_trainer.lora import adapter_parameters
 from tuneline_trainer.setup import Setup

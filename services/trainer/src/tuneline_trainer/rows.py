@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
 from tuneline.chat import ChatTokenizer
 from tuneline.stage import UserError
 

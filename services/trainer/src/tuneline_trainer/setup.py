@@ -8,8 +8,8 @@ from typing import Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict
-from tuneline.stage import UserError
 
+from tuneline.stage import UserError
 from tuneline_trainer.base_model import Architecture
 from tuneline_trainer.stage import TrainerParams
 

@@ -29,8 +29,8 @@ from transformers import (
 from transformers.utils.logging import disable_progress_bar
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
-from tuneline.stage import Context, Temporary, UserError
 
+from tuneline.stage import Context, Temporary, UserError
 from tuneline_trainer import checkpoints
 from tuneline_trainer.base_model import BaseModelFacts
 from tuneline_trainer.lora import lora_config
@@ -110,7 +110,8 @@ class LoraTrainer(SFTTrainer):
         """Leave out the tokenizer, which the base model has, and training_args.bin, a pickle that nothing reads."""
         folder = Path(output_dir or str(self.args.output_dir))
         assert isinstance(self.model, PeftModel)
-        self.model.save_pretrained(str(folder))
+        # "auto" would look at the base model's config, on the hub if need be; embeddings are never trained here.
+        self.model.save_pretrained(str(folder), save_embedding_layers=False)
         (folder / "README.md").unlink()
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:

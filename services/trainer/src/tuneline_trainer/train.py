@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tuneline.stage import Context, Metrics
-
 from tuneline_trainer import checkpoints
 from tuneline_trainer.base_model import BaseModelFacts, read_base_model
 from tuneline_trainer.lora import write_adapter

@@ -116,7 +116,8 @@ class FileStore:
             finally:
                 part.unlink(missing_ok=True)
             if named:
-                _sync_folder(path.parent)
+                with suppress(FileNotFoundError):  # removed again by somebody else
+                    _sync_folder(path.parent)
         return written if named else None
 
 
@@ -143,12 +144,14 @@ def _make_folder(folder: Path) -> None:
     """Make a folder and its parents so that they outlast a power cut."""
     if folder.is_dir():
         return
-    if folder.exists():
-        raise NotADirectoryError(errno.ENOTDIR, f"{folder} is a file, not a folder")
     _make_folder(folder.parent)
-    with suppress(FileNotFoundError):  # a parent was removed as an empty one: the caller tries again
+    try:
         folder.mkdir(exist_ok=True)
         _sync_folder(folder.parent)
+    except (FileNotFoundError, FileExistsError):
+        # Somebody else made or removed folders at the same time: the caller tries again.
+        if folder.is_file():
+            raise NotADirectoryError(errno.ENOTDIR, f"{folder} is a file, not a folder") from None
 
 
 def _sync_folder(folder: Path) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef
 
 PART_SIZE = 16 << 20
-"""Bytes of a part; a file up to this size is sent whole. Larger files than 144 GB have larger parts."""
+"""Bytes of a part; a file up to this size is sent whole. Above 150 GB parts are larger: S3 takes 10,000 at most."""
 TRANSFERS = 4
 """Parts of one file on their way at once; with PART_SIZE this bounds the memory of an upload."""
 
