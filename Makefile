@@ -36,6 +36,7 @@ check: $(READY) ## Check format, lint, types and generated files
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy $(SOURCES)
+	@$(BIN)/mypy tests/gguf-converter/*.py
 	@$(BIN)/python tools/reference.py --check
 
 .PHONY: format
@@ -72,7 +73,7 @@ $(UV): requirements/uv.txt
 $(READY): $(UV) requirements/dev.txt requirements/llama-cpp.txt requirements/tiktoken.txt $(PACKAGES:%=%/pyproject.toml) tools/llama-cpp.sh tools/tiktoken.sh
 	@echo "set-up: environment (about 3 GB the first time)"
 	@test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) $(VENV)
-	@VIRTUAL_ENV=$(VENV) $(UV) pip sync --quiet --require-hashes requirements/dev.txt
+	@VIRTUAL_ENV=$(VENV) $(UV) pip sync --quiet --require-hashes --compile-bytecode requirements/dev.txt
 	@VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --no-deps $(PACKAGES:%=-e %)
 	@tools/tiktoken.sh $(VENV)
 	@tools/llama-cpp.sh $(VENV)

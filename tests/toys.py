@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import Field
+
 from tuneline.stage import (
     AnyStage,
     Context,

@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
+
 from tuneline.manifest import Manifest, pinned_manifest
 from tuneline.store import open_store
 
@@ -95,7 +96,7 @@ def test_show_tells_what_each_stage_read_and_wrote_and_get_fetches_an_output(lap
         [TUNELINE, "show", "demo", "--store", laptop.store.uri], capture_output=True, text=True, check=True
     ).stdout
     assert all(stage in shown for stage in STAGES)
-    words = [TUNELINE, "get", "demo", "gguf-converter/model", tmp_path, "--store", laptop.store.uri]
+    words = [str(TUNELINE), "get", "demo", "gguf-converter/model", str(tmp_path), "--store", laptop.store.uri]
     assert subprocess.run(words, capture_output=True, check=False).returncode == 0
     (file,) = (tmp_path / "model").iterdir()
     assert file.read_bytes()[:4] == b"GGUF"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
+
 from tuneline.judge import load_judge
 from tuneline.llm_judge import OpenAiConfig
 from tuneline.runfile import RunFile, read_run_file

@@ -10,6 +10,7 @@ from types import ModuleType
 
 import pytest
 from jinja2.exceptions import TemplateError
+
 from tuneline.chat import ChatTokenizer
 from tuneline.stage import UserError
 from tuneline.transcripts import Exchange, read_transcripts

@@ -87,7 +87,7 @@ def test_both_arms_differ_in_nothing_but_weights_and_names(finetuned: Done, base
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_behind_the_conversion_to_the_same_bytes(
+def test_a_run_killed_after_the_conversion_ends_in_the_same_bytes(
     finetuned: Done, given: dict[str, Path], tmp_path: Path
 ) -> None:
     file, store = tmp_path / "run.yaml", tmp_path / "store"
@@ -95,7 +95,7 @@ def test_a_killed_run_goes_on_behind_the_conversion_to_the_same_bytes(
     file.write_text(yaml.safe_dump({"run": "killed", "inputs": inputs, "gguf-converter": SETTINGS}))
     program = Path(sys.executable).parent / "tuneline-gguf-converter"
     with subprocess.Popen([program, "run", "--file", file, "--store", store], stderr=subprocess.DEVNULL) as process:
-        wait_for_checkpoint(store, process)
+        wait_for_conversion(store, process)
         process.kill()
     again = run_stage(STAGE, tmp_path, inputs=given, params=SETTINGS, store=str(store), run="killed")
     assert not again.reused
@@ -104,21 +104,11 @@ def test_a_killed_run_goes_on_behind_the_conversion_to_the_same_bytes(
     assert again.manifest.outputs["modelfile"].sha256 == finetuned.manifest.outputs["modelfile"].sha256
 
 
-def wait_for_checkpoint(store: Path, process: subprocess.Popen[bytes]) -> None:
+def wait_for_conversion(store: Path, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + 120
-    while not any("unquantised.gguf" in index.read_text() for index in store.glob("results/*/*/state/index.json")):
+    while not list(store.glob("scratch/*/state/merging.part/unquantised.gguf")):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
-
-
-@pytest.mark.slow
-def test_checkpoints_are_used_as_they_are(tmp_path: Path) -> None:
-    from tuneline_gguf_converter.convert import make_unquantised
-
-    (tmp_path / "likeliest.json").write_text("[[1, 2], [3]]")
-    (tmp_path / "unquantised.gguf").touch()
-    nothing: Any = None
-    assert make_unquantised(nothing, tmp_path, nothing) == ([[1, 2], [3]], tmp_path / "unquantised.gguf")
 
 
 @pytest.mark.slow

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import pytest
-from chat_models import CHATML, GEMMA, SPECIAL, Family, write_chat_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
+
+from chat_models import CHATML, GEMMA, SPECIAL, Family, write_chat_model
 from tuneline.chat import ChatTokenizer, EncodedConversation, fold_system
 from tuneline.stage import UserError
 from tuneline.transcripts import read_transcripts

@@ -5,12 +5,12 @@ import time
 from pathlib import Path
 
 import pytest
+
 from support import alone
 from toys import COUNTER
-
 from tuneline.gc import collect
-from tuneline.runner import new_job, run_job
 from tuneline.runfile import Node
+from tuneline.runner import new_job, run_job
 from tuneline.store import Store, local_path, open_store
 
 

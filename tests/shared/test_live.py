@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from tuneline.live import Live, State, StoreJournal
 from tuneline.stage import Temporary, UserError
 from tuneline.store import Store, open_store

@@ -3,8 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from toys import STAGES
 
+from toys import STAGES
 from tuneline.runfile import RunFile, plan, read_run_file
 from tuneline.stage import UserError
 
@@ -80,3 +80,12 @@ def test_a_missing_file_and_one_that_is_not_text_are_user_errors(tmp_path: Path)
     (tmp_path / "latin.yaml").write_bytes("run: caf\xe9".encode("latin-1"))
     with pytest.raises(UserError, match="not UTF-8"):
         read_run_file(tmp_path / "latin.yaml", STAGES)
+
+
+def test_the_keys_yes_and_no_stay_words_and_an_alias_without_end_is_refused(tmp_path: Path) -> None:
+    assert read(tmp_path, "inputs: {words: {yes: a, no: b, 1: c}}\n").inputs["words"] == {
+        "yes": "a",
+        "no": "b",
+        "1": "c",
+    }
+    assert "nested more than" in refused(tmp_path, "inputs: {words: &x [*x]}\n")

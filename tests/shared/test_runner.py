@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import toys
 import yaml
+
+import toys
 from toys import COUNTER, STAGES
 from tuneline.manifest import Failure, fingerprint, read_manifest
 from tuneline.runfile import read_run_file

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from tuneline.stage import UserError
 from tuneline.transcripts import Exchange, Transcript, read_transcripts
 

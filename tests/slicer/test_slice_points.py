@@ -3,9 +3,10 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from chat_models import write_chat_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from chat_models import write_chat_model
 from slicing import talk
 from tuneline.chat import ChatTokenizer
 from tuneline_slicer.conversation import Conversation, TokenCounts

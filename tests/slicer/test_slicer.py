@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from chat_models import CHATML, Family
 from slicing import Bench, talk, verdict
 from tuneline.chat import ChatTokenizer

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from slicing import real_bench
 from tuneline.chat import ChatTokenizer
 from tuneline.transcripts import read_transcripts

@@ -97,7 +97,11 @@ class ChatTokenizer:
         return EncodedConversation(encoding.ids, _mask(encoding.offsets, spans))
 
     def neutralise(self, text: str) -> str:
-        """Return `text` in which no control token is spelt any more (see the policy above). Idempotent."""
+        """Return `text` in which no control token is spelt any more (see the policy above). Idempotent.
+
+        White space at the ends goes too: templates trim it, but each program knows another set of it.
+        """
+        text = text.strip()
         # One insertion can complete no token, but it can free one that overlapped: repeat until none is left.
         while self._control_pattern.search(text):
             text = self._control_pattern.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text)

@@ -106,8 +106,10 @@ class State:
             for name in sorted(names - kept.keys()):
                 try:
                     kept[name] = self._upload(self.folder / name)
-                except FileNotFoundError:  # the stage dropped this checkpoint while we copied it
-                    continue
+                except (FileNotFoundError, UserError):
+                    if (self.folder / name).exists():
+                        raise
+                    continue  # the stage dropped this checkpoint while we copied it
             if kept.keys() != old.keys():
                 self._index = _StateIndex(entries=kept)
                 self._store.put(f"{self._prefix}/index.json", self._index.model_dump_json(indent=1).encode())

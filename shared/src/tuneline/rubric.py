@@ -98,20 +98,12 @@ def load_rubric(path: Path) -> Rubric:
     if not isinstance(source.content, dict):
         raise UserError(f"{source.name}:1: a rubric is a mapping with the keys {', '.join(Rubric.model_fields)}")
     try:
-        rubric = Rubric.model_validate(_text_keys(source.content))
+        rubric = Rubric.model_validate(source.content)
     except ValidationError as e:
         raise UserError("\n".join(problems_of(e, Rubric, source))) from None
     if problems := list(_disagreements(rubric, source)):
         raise UserError("\n".join(problems))
     return rubric
-
-
-def _text_keys(value: object) -> object:
-    """Undo what YAML does to the keys `yes` and `no`: it reads them as true and false."""
-    words = {True: "yes", False: "no"}
-    if isinstance(value, dict):
-        return {words.get(key, key): _text_keys(item) for key, item in value.items()}
-    return [_text_keys(item) for item in value] if isinstance(value, list) else value
 
 
 def _disagreements(rubric: Rubric, source: YamlFile) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -13,6 +13,9 @@ from pydantic import BaseModel, ValidationError
 from tuneline.stage import UserError
 
 Loc = tuple[int | str, ...]
+
+MAX_DEPTH = 50
+"""Levels of a file that a person writes; an alias that contains itself has no end."""
 
 
 class YamlFile(NamedTuple):
@@ -38,9 +41,10 @@ def read_yaml(path: Path) -> YamlFile:
     except UnicodeDecodeError as e:
         raise UserError(f"{path}: not UTF-8 text (byte {e.start}); save it as UTF-8") from None
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
         lines = dict(_lines(node, (), path)) if node is not None else {}
-        return YamlFile(str(path), yaml.safe_load(text), lines)
+        return YamlFile(str(path), loader.construct_document(node) if node is not None else None, lines)
     except yaml.MarkedYAMLError as e:
         line = e.problem_mark.line + 1 if e.problem_mark else 1
         raise UserError(f"{path}:{line}: not valid YAML: {e.problem}") from None
@@ -49,6 +53,9 @@ def read_yaml(path: Path) -> YamlFile:
 
 
 def _lines(node: yaml.Node, loc: Loc, path: Path) -> Iterator[tuple[Loc, int]]:
+    """Yield the line of everything below `node`. On the way keys become text: YAML reads `yes:` as a boolean."""
+    if len(loc) > MAX_DEPTH:
+        raise UserError(f"{path}:{node.start_mark.line + 1}: nested more than {MAX_DEPTH} deep")
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:
@@ -56,6 +63,8 @@ def _lines(node: yaml.Node, loc: Loc, path: Path) -> Iterator[tuple[Loc, int]]:
             if key.value in seen:
                 raise UserError(f"{path}:{key.start_mark.line + 1}: {'.'.join(map(str, here))}: given twice")
             seen.add(key.value)
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                key.tag = "tag:yaml.org,2002:str"
             yield here, key.start_mark.line + 1
             yield from _lines(value, here, path)
     elif isinstance(node, yaml.SequenceNode):
@@ -80,13 +89,20 @@ def _problem(error: dict[str, Any], model: type[BaseModel]) -> str:
     return message[0].lower() + message[1:] + got
 
 
-def _fields_at(model: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
+def _fields_at(model: type[BaseModel], loc: Sequence[int | str]) -> set[str]:
+    models = [model]
     for part in loc:
-        info = model.model_fields.get(str(part))
-        if info is None or not isinstance(info.annotation, type) or not issubclass(info.annotation, BaseModel):
-            return []
-        model = info.annotation
-    return list(model.model_fields)
+        fields = [m.model_fields[part] for m in models if isinstance(part, str) and part in m.model_fields]
+        models = [found for info in fields for found in _models_in(info.annotation)] or models
+    return {name for m in models for name in m.model_fields}
+
+
+def _models_in(annotation: object) -> Iterator[type[BaseModel]]:
+    """Yield the models in a type, also those in its lists and unions."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models_in(part)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

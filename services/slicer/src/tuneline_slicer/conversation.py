@@ -6,7 +6,6 @@ from itertools import accumulate
 
 from tuneline.chat import ChatTokenizer, fold_system
 from tuneline.transcripts import Exchange, Transcript
-
 from tuneline_slicer.ruler import Ruler
 
 

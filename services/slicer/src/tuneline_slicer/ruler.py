@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import tiktoken
 from pydantic import BaseModel, ValidationError
+
 from tuneline.chat import ChatTokenizer
 from tuneline.stage import UserError
-
 from tuneline_slicer.stage import SlicerInputs, SlicerParams
 
 ENCODING_FILE = "9b5ad71b2ce5302211f9c61530b329a4922fc6a4"

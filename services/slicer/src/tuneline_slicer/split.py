@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from datasketch import MinHash, MinHashLSH
+
 from tuneline.stage import UserError
 from tuneline.transcripts import Transcript
 

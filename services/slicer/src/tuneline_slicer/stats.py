@@ -8,7 +8,6 @@ from typing import cast
 
 from tuneline.stage import Json, Metrics
 from tuneline.transcripts import Transcript
-
 from tuneline_slicer.cut import Cut, Rejection, Slice
 from tuneline_slicer.split import Split
 
