@@ -46,8 +46,8 @@ format: $(READY) ## Format the code and write the generated files
 	@$(BIN)/python tools/reference.py
 
 .PHONY: bench
-bench: $(READY) ## Measure the ratios that we claim, and write docs/benchmarks.md
-	@$(BIN)/python tests/bench/bench.py
+bench: $(READY) $(TINY_BASE) ## Measure the ratios that we claim, and write docs/benchmarks.md
+	@PYTHONPATH=tests $(BIN)/python tests/bench/bench.py
 
 .PHONY: lock
 lock: $(UV) ## Resolve the dependencies anew and write requirements/ (pinned, with hashes)

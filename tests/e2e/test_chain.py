@@ -44,7 +44,8 @@ class Laptop:
         content = yaml.safe_load((EXAMPLES / "demo.yaml").read_text())
         content["inputs"] |= {"transcripts": "transcripts", "rubric": "rubric.yaml", "personas": "personas.yaml"}
         content["inputs"] |= {"base_model": str(self.base)}
-        content["trainer"] |= {"epochs": 1}
+        content["trainer"] |= {"epochs": 1, "threads": 1}
+        content["gguf-converter"] |= {"min_top1_agreement": 0.2}  # random weights: nothing stands out
         content["evaluator"] |= {"turns": 2}
         content |= {"run": run, "goal": goal}
         for stage, params in stages.items():
@@ -115,11 +116,11 @@ def test_one_more_transcript_in_a_new_run_is_the_only_one_judged(laptop: Laptop)
 def test_a_changed_trainer_parameter_reuses_assessor_and_slicer_and_is_refused_under_the_same_name(
     laptop: Laptop,
 ) -> None:
-    refused = laptop.run(laptop.write(goal="trainer", trainer={"learning_rate": 0.001}))
+    refused = laptop.run(laptop.write(goal="trainer", trainer={"learning_rate": 0.0003}))
     assert refused.returncode == 2
     assert "trainer.learning_rate" in refused.stderr
     assert "Traceback" not in refused.stderr
-    done = laptop.run(laptop.write(run="warmer", goal="trainer", trainer={"learning_rate": 0.001}))
+    done = laptop.run(laptop.write(run="warmer", goal="trainer", trainer={"learning_rate": 0.0003}))
     assert done.returncode == 0, done.stderr
     for stage in ("assessor", "slicer"):
         assert laptop.manifest(stage, "warmer") == laptop.manifest(stage)
@@ -198,12 +199,12 @@ def test_ten_kills_at_random_moments_end_in_the_same_bytes(laptop: Laptop, fresh
 def test_ctrl_c_saves_and_the_same_command_goes_on(fresh: Laptop) -> None:
     file = fresh.write(goal="trainer", trainer={"epochs": 3})
     with subprocess.Popen(fresh.command(file), stderr=subprocess.PIPE, text=True) as process:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 200
         while not list((fresh.folder / "store").glob("results/trainer/*/state/index.json")):
             assert time.monotonic() < deadline
             time.sleep(0.1)
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=100)
     assert process.returncode == 75, said
     assert "run the same command again" in said
     done = fresh.run(file)

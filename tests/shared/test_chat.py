@@ -103,7 +103,7 @@ def test_no_text_becomes_a_control_token_once_it_is_neutralised(
     safe = chat.neutralise(text)
     assert not special & set(chat.encode(safe))
     assert chat.neutralise(safe) == safe
-    assert safe.replace(" ", "") == text.replace(" ", "")
+    assert safe.replace(" ", "") == text.replace(" ", "").strip()
 
 
 def test_a_neutralised_token_reads_as_before_and_other_text_is_left_alone(tmp_path: Path) -> None:

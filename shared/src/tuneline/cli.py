@@ -56,13 +56,12 @@ def run(
 @app.command()
 def show(run: RunArgument, store: StoreOption = DEFAULT_STORE) -> None:
     """Tell what each stage of a run read, wrote and took."""
-    from rich.console import Console
-
-    from tuneline.show import run_table
+    from tuneline.show import run_lines
     from tuneline.store import open_store
 
     with exit_codes():
-        Console(highlight=False).print(run_table(open_store(store), run))
+        for line in run_lines(open_store(store), run):
+            typer.echo(line)
 
 
 @app.command()

@@ -105,6 +105,8 @@ def exit_codes() -> Iterator[None]:
         raise typer.Exit(EXIT_TEMPORARY) from None
     except typer.Exit:
         raise
+    except BrokenPipeError:  # whoever read our output (`head`, `less`) has seen enough
+        raise typer.Exit(EXIT_BUG) from None
     except Exception as e:  # noqa: BLE001  (the one place where any error becomes an exit code)
         # The message may quote a transcript, and so may the values in a traceback: only type and places are told.
         from tuneline.runner import frames_of

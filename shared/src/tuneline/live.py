@@ -147,6 +147,8 @@ class Live:
         self._stop, self._signalled = threading.Event(), threading.Event()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="heartbeat")
         self._beats: Future[None] | None = None
+        self._last_resort = threading.Timer(GRACE_SECONDS, self._give_up)
+        self._last_resort.daemon = True
 
     @property
     def state(self) -> Path:
@@ -184,16 +186,18 @@ class Live:
 
     def __enter__(self) -> Live:
         """Listen to signals."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
+        self._handlers = [(n, signal.signal(n, self._on_signal)) for n in (signal.SIGTERM, signal.SIGINT)]
         return self
 
     def __exit__(self, *_: object) -> None:
         """Stop the heartbeat and bring what there is into the store."""
         self._stop.set()
+        self._last_resort.cancel()
         self._pool.shutdown(wait=True)
         if self.begun:
             self.flush()
+        for number, handler in self._handlers:
+            signal.signal(number, handler)
 
     def flush(self) -> None:
         """Make every journal row and whole checkpoint durable, and tell progress."""
@@ -227,12 +231,10 @@ class Live:
         if not self._signalled.is_set():
             self._signalled.set()
             log.warning("stopping", signal=signal.Signals(number).name, within_seconds=GRACE_SECONDS)
-            timer = threading.Timer(GRACE_SECONDS, self._give_up)
-            timer.daemon = True
-            timer.start()
+            self._last_resort.start()
 
     def _give_up(self) -> None:
         """No safe point was reached in time: save what there is and leave."""
-        if self.begun and not self._stop.is_set():
+        if self.begun:
             self.flush()
         os._exit(75)

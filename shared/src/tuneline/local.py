@@ -43,7 +43,7 @@ class _Child:
     log: Path
     progress: Path
     task: TaskID
-    done: str = ""
+    told: str = ""
 
 
 @dataclass
@@ -71,24 +71,27 @@ class LocalRun:
             children: list[_Child] = []
             try:
                 while len(self._done) < len(self.run_file.nodes):
-                    for node in self._ready(children):
-                        if self._reuse(node):
-                            self._done.add(node.name)
-                            self.console.print(f"[dim]{node.name}: found[/]")
-                        else:
-                            worked = True
-                            children.append(self._start(node, Path(folder), progress))
-                    self._poll(children, progress)
+                    node = self._next(children)
+                    if node is None:
+                        self._poll(children, progress)
+                    elif self._reuse(node):
+                        self._done.add(node.name)
+                        self.console.print(f"[dim]{node.name}: found[/]")
+                    else:
+                        worked = True
+                        children.append(self._start(node, Path(folder), progress))
             finally:
                 self._end(children)
         return worked
 
-    def _ready(self, children: list[_Child]) -> Iterator[Node]:
+    def _next(self, children: list[_Child]) -> Node | None:
+        """Return what may start now. While a stage still checks its inputs nothing else does: it may refuse them."""
         busy = {child.node.name for child in children}
-        for node in self.run_file.nodes:
-            if node.name not in self._done | busy and self._done.issuperset(node.needs) and len(busy) < self.at_once:
-                busy.add(node.name)
-                yield node
+        if len(busy) < self.at_once and all(child.told for child in children):
+            for node in self.run_file.nodes:
+                if node.name not in self._done | busy and self._done.issuperset(node.needs):
+                    return node
+        return None
 
     def _reuse(self, node: Node) -> bool:
         with new_job(self.run_file, node, self.store, replace=self.replace) as job:
@@ -121,8 +124,8 @@ class LocalRun:
 
     def _show(self, child: _Child, progress: Progress) -> None:
         told = child.progress.read_text() if child.progress.exists() else ""
-        if told and told != child.done:
-            child.done = told
+        if told and told != child.told:
+            child.told = told
             done, _, total = told.partition("/")
             progress.update(child.task, completed=int(done), total=int(total))
 

@@ -1,10 +1,9 @@
-"""What a run did, as a table; and its outputs, fetched."""
+"""What a run did, for people; and its outputs, fetched."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-
-from rich.table import Table
 
 from tuneline.manifest import Failure, Manifest, pinned_manifest
 from tuneline.stage import InputRecord, UserError
@@ -26,22 +25,24 @@ def results_of(store: Store, run: str) -> dict[str, Manifest]:
     return dict(sorted(found.items(), key=lambda item: item[1].finished_at))
 
 
-def run_table(store: Store, run: str) -> Table:
-    """Return a table with one row for each stage: what it read, wrote and took, and how it failed last."""
-    table = Table("stage", "read", "wrote", "took", title=f"Run {run}", title_justify="left", show_lines=True)
+def run_lines(store: Store, run: str) -> Iterator[str]:
+    """Yield a page about a run: for each stage what it read, wrote and took, and how it failed last."""
     for node, manifest in results_of(store, run).items():
-        read = [f"{name} {_short(i)} ← {_origin(i)}" for name, i in manifest.inputs.items()]
-        wrote = [
-            f"{name} {o.sha256[:8]} {size(sum(f.size for f in o.files.values()))}"
-            for name, o in manifest.outputs.items()
-        ]
-        took = f"{manifest.metrics.get('seconds')} s\n{manifest.metrics.get('headline', '')}"
-        table.add_row(f"{node}\n{manifest.fingerprint[:12]}", "\n".join(read), "\n".join(wrote), took)
+        yield f"{node}  {manifest.fingerprint[:12]}  {manifest.metrics.get('seconds')} s"
+        if headline := manifest.metrics.get("headline"):
+            yield f"  {headline}"
+        for name, record in manifest.inputs.items():
+            yield _line("read", name, record.sha256, record.size) + f"  {_origin(record)}"
+        for name, output in manifest.outputs.items():
+            yield _line("wrote", name, output.sha256, output.size)
+        yield ""
     for failure in _failures(store, run):
-        table.add_row(
-            f"{failure.stage}\nfailed", failure.failed_at, failure.type, failure.message or failure.frames[-1]
-        )
-    return table
+        why = failure.message or f"{failure.type} at {failure.frames[-1]}"
+        yield f"{failure.stage}  failed {failure.failed_at}: {why}"
+
+
+def _line(verb: str, name: str, sha256: str, count: int) -> str:
+    return f"  {verb:5}  {name:16}  {sha256[:8]}  {size(count):>8}"
 
 
 def fetch_output(store: Store, run: str, name: str, dest: Path) -> Path:
@@ -65,10 +66,6 @@ def size(count: float) -> str:
             return f"{count:.3g} {unit}"
         count /= 1000
     return f"{count:.3g} TB"
-
-
-def _short(record: InputRecord) -> str:
-    return f"{record.sha256[:8]} {size(record.size)}"
 
 
 def _origin(record: InputRecord) -> str:

@@ -111,7 +111,7 @@ def _read_lines(stream: BinaryIO, name: str) -> Iterator[Record]:
             yield Record(name, line, data, is_line=True)
             return
         elif data.strip():
-            yield Record(name, line, data, is_line=True)
+            yield Record(name, line, data.rstrip(b"\r\n"), is_line=True)
 
 
 def _too_long(name: str, line: int) -> Record:

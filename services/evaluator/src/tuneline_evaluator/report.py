@@ -15,7 +15,7 @@ from tuneline_evaluator.escape import visible, with_code
 from tuneline_evaluator.material import ReportMaterial
 from tuneline_evaluator.side_by_side import side_by_side
 from tuneline_evaluator.summary import summary_text
-from tuneline_evaluator.tables import arm_facts, arm_rows, banners, effect_facts, settings
+from tuneline_evaluator.tables import arm_facts, arm_rows, banners, effect_facts, fact, settings
 from tuneline_evaluator.wording import GLOSSARY, confidence, detectable, in_words
 
 CONTENTS = (
@@ -57,7 +57,7 @@ def page(comparison: Comparison, conversations: Sequence[Conversation], material
             detectable=detectable(comparison),
             contents=CONTENTS,
             model=earlier.finetuned.name,
-            base_model=comparison.arms[0].base_model,
+            base_model=fact(comparison.arms[0].base_model),
             personas=rows,
             spread=_spread(rows),
             effect_axis=plots.effect_axis(comparison),

@@ -151,7 +151,8 @@ def paired_share_bounds(gained: int, lost: int, n: int, significance: float) -> 
 
     def score(delta: float) -> float:
         b = (2 * n - gained + lost) * delta - gained - lost
-        share = (sqrt(b * b + 8 * n * lost * delta * (1 - delta)) - b) / (4 * n)
+        root = sqrt(max(0.0, b * b + 8 * n * lost * delta * (1 - delta)))  # rounding can take it just below 0
+        share = (root - b) / (4 * n)
         variance = n * (2 * share + delta * (1 - delta))
         return float(gained - lost - n * delta) / sqrt(variance) if variance > 0 else 0.0
 

@@ -109,16 +109,18 @@ def arm_facts(comparison: Comparison) -> list[FactRow]:
     """Return the facts of both files, hashes cut to 16 digits, and whether they are equal."""
     base, finetuned = comparison.arms
     rows = [
-        FactRow(name, _fact(of(base)), _fact(of(finetuned)), of(base) == of(finetuned) if must_equal else None)
+        FactRow(name, fact(of(base)), fact(of(finetuned)), of(base) == of(finetuned) if must_equal else None)
         for name, must_equal, of in _ARM_FACTS
     ]
     return [rows[0], FactRow("Size", size(base.bytes), size(finetuned.bytes), None), *rows[1:]]
 
 
-def _fact(value: str | int) -> str:
+def fact(value: str | int) -> str:
+    """Return a fact as people read it: numbers grouped, a hash cut to 16 digits."""
     if isinstance(value, int):
         return count(value)
-    return f"sha256 {value[:16]}" if re.fullmatch("[0-9a-f]{64}", value) else value
+    found = re.fullmatch("(?:sha256:)?([0-9a-f]{64})", value)
+    return f"sha256 {found[1][:16]}" if found else value
 
 
 def settings(comparison: Comparison) -> list[tuple[str, str]]:
