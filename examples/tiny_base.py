@@ -200,6 +200,9 @@ def train(
 
 def write_model(folder: Path, model: Gemma2ForCausalLM, steps: int) -> None:
     """Write weights, generation defaults and a model card whose licence the GGUF converter copies."""
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()  # one file, written at once
     model.generation_config.eos_token_id = [1, 6]  # <eos>, <end_of_turn>
     model.save_pretrained(folder)
     (folder / "README.md").write_text(README.format(steps=steps))

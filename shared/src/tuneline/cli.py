@@ -44,7 +44,7 @@ def run(
         run_file = read_run_file(file, installed_stages(), run)
         opened = open_store(store)
         try:
-            worked = LocalRun(run_file, opened, replace, at_once, Console(stderr=True, highlight=False)).run()
+            worked = LocalRun(run_file, opened, replace, at_once, Console(stderr=True, highlight=False, soft_wrap=True)).run()
         except StageFailed as e:
             raise typer.Exit(e.code) from None
         if not worked:
