@@ -44,6 +44,7 @@ format: $(READY) ## Format the code and write the generated files
 	@$(BIN)/ruff check --fix --exit-zero --quiet .
 	@$(BIN)/ruff format .
 	@$(BIN)/python tools/reference.py
+	@PYTHONPATH=tests $(BIN)/python tests/contract/golden.py --write
 
 .PHONY: bench
 bench: $(READY) $(TINY_BASE) ## Measure the ratios that we claim, and write docs/benchmarks.md
@@ -67,7 +68,7 @@ $(UV): requirements/uv.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12"; exit 1; }
 	@echo "set-up: uv"
 	@$(PYTHON) -m venv .uv
-	@.uv/bin/python -m pip install --quiet --require-hashes -r requirements/uv.txt
+	@.uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
 	@touch $@
 
 $(READY): $(UV) requirements/dev.txt requirements/llama-cpp.txt requirements/tiktoken.txt $(PACKAGES:%=%/pyproject.toml) tools/llama-cpp.sh tools/tiktoken.sh

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -177,8 +177,9 @@ class DeadlyStore:
         return self._store.sweep(older_than)
 
 
-def main(file: str, uri: str, scratch: str, at: int) -> None:
+def main(file: str, uri: str, scratch: str, at: int, environ: Mapping[str, str] | None = None) -> None:
     """Run the counter of a run file; die at the `at`-th store operation (never, if negative)."""
+    os.environ.update(environ or {})
     from tuneline.runfile import read_run_file
     from tuneline.runner import new_job, run_job
     from tuneline.store import open_store

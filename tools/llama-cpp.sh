@@ -27,7 +27,7 @@ build() {
   trap 'rm -rf "$work"' EXIT
   echo "llama.cpp: fetching the source of $stamp"
   "$venv/bin/python" -m pip --version >/dev/null 2>&1 || pip=("$here/.uv/bin/python" -m pip)
-  "${pip[@]:-$venv/bin/python -m pip}" download --quiet --no-deps --no-binary :all: --require-hashes \
+  "${pip[@]:-$venv/bin/python -m pip}" download --quiet --disable-pip-version-check --no-deps --no-binary :all: --require-hashes \
     --dest "$work" -r "$here/requirements/llama-cpp.txt"
   tar -xzf "$work"/llama_cpp_python-*.tar.gz -C "$work"
   local source="$work/llama_cpp_python-$version/vendor/llama.cpp"

