@@ -154,6 +154,19 @@ class ChatTokenizer:
         return spans
 
 
+def read_system_prompt(path: Path | None) -> str | None:
+    """Return the system prompt in a text file; None without a file. Raises UserError if it is empty or not UTF-8."""
+    if path is None:
+        return None
+    try:
+        text = path.read_text(encoding="utf-8-sig").strip()
+    except UnicodeDecodeError:
+        raise UserError(f"{path.name}: the system prompt is not UTF-8 text") from None
+    if not text:
+        raise UserError(f"{path.name}: the system prompt is empty; leave the input out to have none")
+    return text
+
+
 def fold_system(messages: Sequence[Message], tokenizer: ChatTokenizer) -> list[dict[str, str]]:
     """Return `messages` with the system prompt in front of the first user message where the template needs that."""
     copies = [dict(message) for message in messages]

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tuneline.chat import ChatTokenizer
+from tuneline.chat import ChatTokenizer, read_system_prompt
 from tuneline.judge import Judge, load_judge
 from tuneline.llama_cpp import program, version
 from tuneline.rubric import Rubric, load_rubric
@@ -114,19 +114,6 @@ def plan_of(params: EvaluatorParams, inputs: EvaluatorInputs) -> Plan:
         context_tokens=context_tokens,
         system_prompt=read_system_prompt(inputs.system_prompt),
     )
-
-
-def read_system_prompt(path: Path | None) -> str | None:
-    """Return the system prompt as the slicer reads it. Raises UserError when it is empty or not UTF-8."""
-    if path is None:
-        return None
-    try:
-        text = path.read_text(encoding="utf-8-sig").strip()
-    except UnicodeDecodeError:
-        raise UserError(f"{path.name}: the system prompt is not UTF-8 text") from None
-    if not text:
-        raise UserError(f"{path.name}: the system prompt is empty; leave the input out to have none")
-    return text
 
 
 def read_models(inputs: EvaluatorInputs, context: Context, context_tokens: int) -> tuple[Model, Model]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import tiktoken
 from pydantic import BaseModel, ValidationError
 
-from tuneline.chat import ChatTokenizer
+from tuneline.chat import ChatTokenizer, read_system_prompt
 from tuneline.stage import UserError
 from tuneline_slicer.stage import SlicerInputs, SlicerParams
 
@@ -51,7 +51,7 @@ def load_ruler(params: SlicerParams, inputs: SlicerInputs) -> Ruler:
     limit = params.max_tokens or context
     if limit is None:
         raise UserError("The base model's config.json does not say its context. Set `max_tokens`.")
-    return Ruler(chat, load_planning_encoding(), limit, _system_prompt(inputs.system_prompt))
+    return Ruler(chat, load_planning_encoding(), limit, read_system_prompt(inputs.system_prompt))
 
 
 def load_planning_encoding(folder: Path = Path(sys.prefix, "share", "tiktoken")) -> tiktoken.Encoding:
@@ -82,15 +82,3 @@ def _context(path: Path) -> int | None:
         raise UserError("The base model's config.json cannot be read.") from None
     nested = config.text_config.max_position_embeddings if config.text_config else None
     return config.max_position_embeddings or nested
-
-
-def _system_prompt(path: Path | None) -> str | None:
-    if path is None:
-        return None
-    try:
-        text = path.read_text(encoding="utf-8-sig").strip()
-    except UnicodeDecodeError:
-        raise UserError(f"{path.name}: the system prompt is not UTF-8 text") from None
-    if not text:
-        raise UserError(f"{path.name}: the system prompt is empty; leave the input out to have none")
-    return text
