@@ -4,6 +4,9 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
+# Threads that wait in a busy loop make each other several times slower when cores are shared.
+export OMP_WAIT_POLICY := PASSIVE
+
 PYTHON ?= python3
 STORE ?= tuneline-store
 VENV := .venv

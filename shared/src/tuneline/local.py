@@ -104,6 +104,7 @@ class LocalRun:
         words += ["--replace"] if self.replace else []
         log, told = folder / f"{node.name}.log", folder / f"{node.name}.progress"
         environ = os.environ | {"ARGO_PROGRESS_FILE": str(told), "TUNELINE_PARENT": str(os.getpid())}
+        environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # stages share the cores: no thread may wait in a busy loop
         with log.open("wb") as out:
             # A session of its own: Ctrl-C reaches us alone, and we tell the stages.
             process = subprocess.Popen([program, *words], stdout=out, stderr=out, env=environ, start_new_session=True)
