@@ -83,7 +83,7 @@ $(READY): $(UV) requirements/dev.txt requirements/llama-cpp.txt requirements/tik
 	@tools/llama-cpp.sh $(VENV)
 	@touch $@
 
-$(TINY_BASE): $(READY) examples/tiny_base.py
-	@echo "set-up: the tiny base model of the demonstration (about a minute, once)"
+$(TINY_BASE): $(READY) examples/tiny_base.py $(wildcard examples/transcripts/* examples/transcripts/*/*)
+	@echo "set-up: the tiny base model of the demonstration (a minute or two, once)"
 	@$(BIN)/python examples/tiny_base.py $@
 	@touch $@

@@ -67,7 +67,6 @@ A Gemma-2 of 3.7 million parameters, trained for {steps} steps on the example tr
 `examples/tiny_base.py`. It exists to exercise a fine-tuning pipeline on a laptop and is of no other use.
 """
 
-
 Conversation = Sequence[Exchange]
 
 
@@ -94,11 +93,22 @@ def make_tiny_base(dest: Path, conversations: Sequence[Conversation], steps: int
 
 def write_tokenizer(folder: Path, conversations: Sequence[Conversation]) -> GemmaTokenizer:
     """Train a SentencePiece tokenizer as Gemma has, and write it in both of its formats."""
-    import sentencepiece
     from transformers import GemmaTokenizer
 
-    model = io.BytesIO()
     corpus = [text for conversation in conversations for exchange in conversation for text in exchange]
+    (folder / "tokenizer.model").write_bytes(_sentence_pieces(corpus))
+    tokenizer: GemmaTokenizer = GemmaTokenizer.from_pretrained(folder, extra_special_tokens=TURNS, add_bos_token=True)
+    tokenizer.chat_template = CHAT_TEMPLATE
+    tokenizer.model_max_length = CONTEXT
+    tokenizer.save_pretrained(folder)
+    _without_local_path(folder / "tokenizer_config.json")
+    return tokenizer
+
+
+def _sentence_pieces(corpus: Sequence[str]) -> bytes:
+    import sentencepiece
+
+    model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(corpus),
         model_writer=model,  # given a file name instead, it would write the name into the model
@@ -122,13 +132,7 @@ def write_tokenizer(folder: Path, conversations: Sequence[Conversation]) -> Gemm
         num_threads=1,
         minloglevel=2,
     )
-    (folder / "tokenizer.model").write_bytes(model.getvalue())
-    tokenizer: GemmaTokenizer = GemmaTokenizer.from_pretrained(folder, extra_special_tokens=TURNS, add_bos_token=True)
-    tokenizer.chat_template = CHAT_TEMPLATE
-    tokenizer.model_max_length = CONTEXT
-    tokenizer.save_pretrained(folder)
-    _without_local_path(folder / "tokenizer_config.json")
-    return tokenizer
+    return model.getvalue()
 
 
 def new_model(seed: int) -> Gemma2ForCausalLM:

@@ -24,7 +24,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 from typing import Literal
@@ -35,6 +35,7 @@ RESTARTS = 3
 """How often one server may die before the work is given back as `Temporary`."""
 
 _START_TRIES = 2
+_ENDING_S = 5.0  # a killed process still shows as running until its last thread is gone
 # What must not depend on the environment: llama.cpp's programs and converter read settings from these variables.
 _ENVIRONMENT_SETTINGS = ("LLAMA_", "AIP_", "HF_", "NO_LOCAL_GGUF")
 
@@ -140,12 +141,20 @@ class Server:
     def ensure(self) -> None:
         """Start the server again if it has died. Raises Temporary when it has died more than `RESTARTS` times."""
         with self._lock:
-            status = self._process.poll() if self._process else None
+            status = self._ending() if self._process else None
             while status is not None:
                 if self._restarts == RESTARTS:
                     raise Temporary(f"llama-server ended {RESTARTS + 1} times, at last with {_ended(status)}.")
                 self._restarts += 1
                 status = self._spawn()
+
+    def _ending(self) -> int | None:
+        """Return the exit status, None while the server runs. One that has stopped answering may be about to end."""
+        assert self._process is not None
+        if self._process.poll() is None and not self._healthy():
+            with suppress(subprocess.TimeoutExpired):  # it is busy then, or stuck: that is for the caller to find out
+                return self._process.wait(_ENDING_S)
+        return self._process.poll()
 
     def start(self) -> None:
         """Start the server and wait until it is healthy; a second try on another port if the first one is lost.
