@@ -5,6 +5,7 @@ Ratios are taken within one run on one machine, because machines are noisy and f
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
@@ -39,7 +40,7 @@ def main() -> None:
     page = f"""\
 # Benchmarks
 
-Written by `make bench`. Every figure is a ratio within one run on one machine (two cores, no GPU).
+Written by `make bench`. Every figure is a ratio within one run on one machine ({os.cpu_count()} cores, no GPU).
 
 | what | target | measured |
 |---|---|---|
