@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Iterator
@@ -79,18 +80,12 @@ def new_job(
     """Make a job with a scratch folder that is removed at the end; by default inside a file store, else in $TMPDIR."""
     attempt = new_attempt()
     if scratch is None:
-        scratch = local_path(store.uri) / "scratch" if store.uri.startswith("file://") else Path(_temporary_folder())
+        scratch = local_path(store.uri) / "scratch" if store.uri.startswith("file://") else Path(tempfile.gettempdir())
     folder = scratch / f"tuneline-{attempt}"
     try:
         yield Job(run_file, node, store, folder, attempt, replace)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _temporary_folder() -> str:
-    import tempfile
-
-    return tempfile.gettempdir()
 
 
 def run_job(job: Job) -> Outcome:
@@ -133,7 +128,8 @@ def work(job: Job, found: Found) -> Manifest:
             clock = time.monotonic()
             metrics = dict(_call(job, found, live))
             metrics["seconds"] = round(time.monotonic() - clock, 3)
-        pin_inputs(job.store, job.run_file.run, found.inputs, replace=job.replace, write=True)
+        if not live.begun:  # a stage that needed no safe point
+            pin_inputs(job.store, job.run_file.run, found.inputs, replace=job.replace, write=True)
         manifest = _publish(job, found, metrics, started)
     except Exception as e:
         if live.begun and not isinstance(e, Temporary):
