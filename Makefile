@@ -15,12 +15,14 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TINY_BASE := .cache/tiny-base
 STAGES := assessor slicer trainer gguf-converter evaluator
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' shared/pyproject.toml)
+IMAGES := base uv wheels llama-cpp torch $(STAGES)
 PACKAGES := shared $(STAGES:%=services/%)
 SOURCES := shared/src $(STAGES:%=services/%/src) examples tools tests
 
 .PHONY: help
 help: ## Print this help
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: $(READY) $(TINY_BASE) ## Take the sample conversations through all five stages (set-up included)
@@ -41,6 +43,7 @@ check: $(READY) ## Check format, lint, types and generated files
 	@$(BIN)/mypy $(SOURCES)
 	@$(BIN)/mypy tests/gguf-converter/*.py
 	@$(BIN)/python tools/reference.py --check
+	@$(BIN)/hadolint images/*/Dockerfile
 
 .PHONY: format
 format: $(READY) ## Format the code and write the generated files
@@ -49,6 +52,21 @@ format: $(READY) ## Format the code and write the generated files
 	@$(BIN)/python tools/reference.py
 	@PYTHONPATH=tests $(BIN)/python tests/contract/golden.py --write
 
+.PHONY: images
+images: $(STAGES:%=image-%) ## Build one image per stage, tuneline/<stage>:<version> (one alone: make image-slicer)
+
+image-uv: image-base
+image-wheels image-llama-cpp image-torch: image-uv
+$(STAGES:%=image-%): image-wheels
+image-evaluator image-gguf-converter: image-llama-cpp
+image-trainer image-gguf-converter: image-torch
+
+.PHONY: $(IMAGES:%=image-%)
+$(IMAGES:%=image-%): image-%:
+	@echo "image: tuneline/$*:$(VERSION)"
+	@DOCKER_BUILDKIT=1 docker build --file images/$*/Dockerfile --tag tuneline/$*:$(VERSION) \
+	  --build-arg VERSION=$(VERSION) --build-arg COMMIT=$$(git describe --always --dirty --abbrev=40 --exclude='*') .
+
 .PHONY: bench
 bench: $(READY) $(TINY_BASE) ## Measure the ratios that we claim, and write docs/benchmarks.md
 	@PYTHONPATH=tests $(BIN)/python tests/bench/bench.py
@@ -56,7 +74,8 @@ bench: $(READY) $(TINY_BASE) ## Measure the ratios that we claim, and write docs
 .PHONY: lock
 lock: $(UV) ## Resolve the dependencies anew and write requirements/ (pinned, with hashes)
 	@$(UV) lock --upgrade
-	@$(UV) export -q --frozen --no-emit-workspace --only-group dev --no-header --no-annotate -o requirements/dev.txt
+	@for group in dev build torch; do $(UV) export -q --frozen --no-emit-workspace --only-group $$group \
+	  --no-header --no-annotate -o requirements/$$group.txt; done
 	@for stage in $(STAGES); do $(UV) export -q --frozen --no-emit-workspace --package tuneline-$$stage \
 	  --extra runtime --no-dev --no-header --no-annotate -o requirements/$$stage.txt; done
 
