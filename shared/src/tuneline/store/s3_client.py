@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import boto3
+import structlog
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
@@ -19,7 +21,9 @@ from botocore.exceptions import (
     IncompleteReadError,
     NoCredentialsError,
     PartialCredentialsError,
+    ReadTimeoutError,
 )
+from botocore.parsers import ResponseParserError
 
 from tuneline.stage import Temporary, UserError
 
@@ -27,21 +31,38 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 T = TypeVar("T")
+Problem: TypeAlias = BotoCoreError | ClientError | ResponseParserError
 
-TRIES = 10
-"""Tries of one request; the pauses between them add up to 14 to 29 seconds."""
+TRIES = 30
+"""Tries of one request; the pauses between them add up to one or two minutes, as long as throttling or a restart takes.
+
+A server that refuses 60 % of all requests is hardly noticed so. One that refuses 90 % still answers most of them in
+time; what ends with Temporary nevertheless goes on from there when the same command is run again.
+"""
+FIRST_TRIES = 3
+"""Tries to reach a server that has not answered this process yet: most likely its address is wrong."""
+WARN_TRIES = 10
+"""Tries after which somebody who watches is told; about twenty seconds have passed then."""
+LONGEST_PAUSE = 5.0
+"""Seconds between two tries at most."""
+CONNECT_TIMEOUT, READ_TIMEOUT = 3.0, 60.0
+"""Seconds after which a connection that is not made, or brings nothing, counts as lost."""
+
+_has_answered = threading.Event()
+
+log = structlog.get_logger()
 
 # Retries are ours: boto3's own would hide whether a conditional write was sent twice. Checksums are ours too.
 _CONFIG = Config(
     retries={"total_max_attempts": 1},
     request_checksum_calculation="when_required",
     response_checksum_validation="when_required",
-    connect_timeout=5,
-    read_timeout=60,
     max_pool_connections=32,
 )
 
-_ON_THE_WAY = (HTTPClientError, ConnectionError, IncompleteReadError, ChecksumError, FlexibleChecksumError)
+_NOT_THERE = (ConnectionError, ReadTimeoutError, ResponseParserError)
+_ON_THE_WAY = (*_NOT_THERE, HTTPClientError, IncompleteReadError, ChecksumError, FlexibleChecksumError)
+_MAY_BE_ABSENT = {"GetObject", "HeadObject", "UploadPart", "CompleteMultipartUpload", "AbortMultipartUpload"}
 _DAMAGED = {"BadDigest", "IncompleteBody", "RequestTimeout", "XAmzContentSHA256Mismatch"}
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "InvalidToken", "RequestExpired"}
 _WAY_OUT = "Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or the role), and what they may do in this bucket."
@@ -51,9 +72,10 @@ def connect(uri: str) -> S3Client:
     """Return a client for the server that the environment names. Nothing is sent yet."""
     try:
         session = boto3.session.Session()
-        client = session.client("s3", config=_CONFIG)
+        config = _CONFIG.merge(Config(connect_timeout=CONNECT_TIMEOUT, read_timeout=READ_TIMEOUT))
+        client = session.client("s3", config=config)
         if "amazonaws.com" not in client.meta.endpoint_url:  # another server may not own a domain per bucket
-            client = session.client("s3", config=_CONFIG.merge(Config(s3={"addressing_style": "path"})))
+            client = session.client("s3", config=config.merge(Config(s3={"addressing_style": "path"})))
     except (BotoCoreError, ValueError) as error:
         raise UserError(f"{uri}: {error}.") from error
     return client
@@ -62,23 +84,30 @@ def connect(uri: str) -> S3Client:
 def persist(what: str, action: Callable[[], T]) -> T:
     """Do `action` until the server answers; 404 and 412 are answers, and raised as they are. `what` opens each error.
 
-    Raises UserError at once for what will not pass, and Temporary when it did not pass in TRIES tries.
+    Raises UserError at once for what will not pass, and Temporary when it did not pass in TRIES tries (FIRST_TRIES, if
+    no server has answered yet).
     """
-    for attempt in range(TRIES):
-        if attempt:
-            time.sleep(min(8.0, 0.1 * 2**attempt) * random.uniform(0.5, 1))
+    tries = 0
+    while True:
+        tries += 1
         try:
-            return action()
-        except (BotoCoreError, ClientError) as error:
-            if status_of(error) in (404, 412) and _code(error) != "NoSuchBucket":
+            result = action()
+        except (BotoCoreError, ClientError, ResponseParserError) as error:
+            if _is_answer(error):
                 raise
             if problem := _lasting_problem(error):
                 raise UserError(f"{what}: {problem}") from error
-            last = error
-    raise Temporary(f"{what}: {_code(last)}, {TRIES} times. Run the same command again.") from last
+            if tries >= (TRIES if _has_answered.is_set() or not isinstance(error, _NOT_THERE) else FIRST_TRIES):
+                raise Temporary(f"{what}: {_passing_problem(error, tries)}") from error
+            if tries == WARN_TRIES:
+                log.warning("the store does not answer", request=what, cause=_code(error), tries=tries)
+            time.sleep(min(LONGEST_PAUSE, 0.1 * 2**tries) * random.uniform(0.5, 1))
+        else:
+            _has_answered.set()
+            return result
 
 
-def status_of(error: BotoCoreError | ClientError) -> int:
+def status_of(error: Problem) -> int:
     """Return the HTTP status of the server's answer, 0 if there was none."""
     return error.response["ResponseMetadata"]["HTTPStatusCode"] if isinstance(error, ClientError) else 0
 
@@ -89,14 +118,25 @@ def none_if(error: ClientError, *statuses: int) -> None:
         raise error
 
 
-def _code(error: BotoCoreError | ClientError) -> str:
+def _code(error: Problem) -> str:
     return error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
 
 
-def _lasting_problem(error: BotoCoreError | ClientError) -> str | None:
+def _is_answer(error: Problem) -> bool:
+    """Tell whether this is what we asked for: that something is absent (404) or not as it was (412)."""
+    if not isinstance(error, ClientError):
+        return False
+    _has_answered.set()
+    status = status_of(error)
+    return status == 412 or (
+        status == 404 and error.operation_name in _MAY_BE_ABSENT and _code(error) != "NoSuchBucket"
+    )
+
+
+def _lasting_problem(error: Problem) -> str | None:
     """Say what is wrong and the way out, or None if it may pass by itself."""
     code, status = _code(error), status_of(error)
-    problem: str | None = f"the server refuses the request ({code})." if status else f"{error}."
+    problem: str | None = f"the server refuses the request ({code})." if status else f"{' '.join(str(error).split())}."
     if isinstance(error, _ON_THE_WAY) or code in _DAMAGED or status in (408, 409, 429, 500, *range(502, 600)):
         problem = None
     elif isinstance(error, NoCredentialsError | PartialCredentialsError):
@@ -107,4 +147,15 @@ def _lasting_problem(error: BotoCoreError | ClientError) -> str | None:
         problem = f"the credentials have expired ({code}). Renew them and run the same command again."
     elif status in (401, 403):
         problem = f"access denied ({code}). {_WAY_OUT}"
+    elif status in (404, 405):
+        problem = f"this is no S3 server ({code}). Check AWS_ENDPOINT_URL."
     return problem
+
+
+def _passing_problem(error: Problem, tries: int) -> str:
+    """Say what happened at each try, and the way out."""
+    if not isinstance(error, _NOT_THERE):
+        return f"{_code(error)}, {tries} times. Run the same command again."
+    strange = isinstance(error, ResponseParserError)
+    cause = "the answer is not one of an S3 server" if strange else " ".join(str(error).split())
+    return f"{cause}, {tries} times. Check AWS_ENDPOINT_URL and the network, then run the same command again."
