@@ -36,6 +36,10 @@ test: $(READY) ## Run all tests (set-up included)
 test-fast: $(READY) ## Run the tests that take under a minute together
 	@$(BIN)/pytest -n 2 --dist loadgroup -q -m "not slow" tests
 
+.PHONY: test-images
+test-images: $(READY) $(TINY_BASE) images ## Run the images against an S3 server (needs Docker; some ten minutes)
+	@$(BIN)/pytest -q tests/images
+
 .PHONY: check
 check: $(READY) ## Check format, lint, types and generated files
 	@$(BIN)/ruff format --check .
@@ -51,6 +55,10 @@ format: $(READY) ## Format the code and write the generated files
 	@$(BIN)/ruff format .
 	@$(BIN)/python tools/reference.py
 	@PYTHONPATH=tests $(BIN)/python tests/contract/golden.py --write
+
+.PHONY: run-docker
+run-docker: images ## Take the sample conversations through the five images (needs Docker)
+	@examples/docker.sh
 
 .PHONY: images
 images: $(STAGES:%=image-%) ## Build one image per stage, tuneline/<stage>:<version> (one alone: make image-slicer)

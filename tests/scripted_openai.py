@@ -116,8 +116,8 @@ class ScriptedOpenAI:
 
 
 @contextmanager
-def serve_openai(script: Script) -> Iterator[ScriptedOpenAI]:
-    """Serve on a free port until the block ends."""
+def serve_openai(script: Script, host: str = "127.0.0.1", port: int = 0) -> Iterator[ScriptedOpenAI]:
+    """Serve on a free port, or on `port`, until the block ends."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -164,7 +164,7 @@ def serve_openai(script: Script) -> Iterator[ScriptedOpenAI]:
         block_on_close = False
         request_queue_size = 256
 
-    with Server(("127.0.0.1", 0), Handler) as server:
+    with Server((host, port), Handler) as server:
         scripted = ScriptedOpenAI(script, server.server_address[1])
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()

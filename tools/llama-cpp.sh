@@ -26,8 +26,9 @@ build() {
   work=$(mktemp -d "$cache.XXXXXX")
   trap 'rm -rf "$work"' EXIT
   echo "llama.cpp: fetching the source of $stamp"
-  "$venv/bin/python" -m pip --version >/dev/null 2>&1 || pip=("$here/.uv/bin/python" -m pip)
-  "${pip[@]:-$venv/bin/python -m pip}" download --quiet --disable-pip-version-check --no-deps --no-binary :all: --require-hashes \
+  local python="$venv/bin/python"
+  "$python" -m pip --version >/dev/null 2>&1 || python="$here/.uv/bin/python"
+  "$python" -m pip download --quiet --disable-pip-version-check --no-deps --no-binary :all: --require-hashes \
     --dest "$work" -r "$here/requirements/llama-cpp.txt"
   tar -xzf "$work"/llama_cpp_python-*.tar.gz -C "$work"
   local source="$work/llama_cpp_python-$version/vendor/llama.cpp"
