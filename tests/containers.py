@@ -14,7 +14,7 @@ from typing import NamedTuple
 from uuid import uuid4
 
 from tuneline.manifest import Manifest, pinned_manifest
-from tuneline.stage import UserError
+from tuneline.stage import Temporary, UserError
 from tuneline.store import Store, open_store
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -111,7 +111,7 @@ def serve_site() -> Iterator[Site]:
     try:
         # On the ordinary network too, so that this machine reaches its port; the stages are not on that one.
         docker(
-            *("run", "--detach", "--name", server, "--publish", "127.0.0.1::8333", "--tmpfs", "/data:mode=1777"),
+            *("run", "--detach", "--name", server, "--publish", "127.0.0.1::8333", "--mount", "type=volume,target=/data"),
             *(word for key in KEYS for word in ("--env", f"{key}={KEYS[key]}")),
             *(S3_IMAGE, "mini", "-dir=/data", "-ip.bind=0.0.0.0", "-bucket=demo", "-admin.ui=false"),
         )  # fmt: skip
@@ -130,7 +130,7 @@ def serve_site() -> Iterator[Site]:
 def _wait_until_ready(made: Site) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        with suppress(UserError, OSError):
+        with suppress(UserError, Temporary):
             made.store("ready").put("ready", b"")
             return
         time.sleep(0.5)

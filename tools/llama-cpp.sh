@@ -28,7 +28,7 @@ build() {
   echo "llama.cpp: fetching the source of $stamp"
   local python="$venv/bin/python"
   "$python" -m pip --version >/dev/null 2>&1 || python="$here/.uv/bin/python"
-  "$python" -m pip download --quiet --disable-pip-version-check --no-deps --no-binary :all: --require-hashes \
+  "$python" -m pip download --quiet --disable-pip-version-check --no-deps --no-binary llama-cpp-python --require-hashes \
     --dest "$work" -r "$here/requirements/llama-cpp.txt"
   tar -xzf "$work"/llama_cpp_python-*.tar.gz -C "$work"
   local source="$work/llama_cpp_python-$version/vendor/llama.cpp"
