@@ -22,6 +22,13 @@ This page is generated from the stages (`make format` writes it). A run file has
 (the stage to stop after), `inputs` (an address or the content itself, by name) and one key for each stage with its
 parameters. An address is a path (relative to the run file), `file:///…`, `s3://bucket/key` or `hf://org/name@revision`.
 
+| variable | meaning |
+|---|---|
+| `TUNELINE_STORE`, `TUNELINE_SCRATCH` | the store, and the folder for work files |
+| `RUN_FILE` | the run file of a stage without `--file`, from Argo: `{{=sprig.b64enc(workflow.parameters.json)}}` |
+| `WORKFLOW` | with `RUN_FILE`: the name of a run that has none |
+| `TUNELINE_OUTPUTS` | folder in which a stage puts `headline` and, by port, the addresses of its pages |
+
 | exit code | meaning |
 |---|---|
 | 0 | done |

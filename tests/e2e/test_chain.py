@@ -92,6 +92,16 @@ def test_a_second_run_finds_nothing_to_do_in_seconds(laptop: Laptop) -> None:
     assert time.monotonic() - start < 10
 
 
+def test_a_stage_puts_verdict_and_report_where_a_workflow_looks_for_them(laptop: Laptop, tmp_path: Path) -> None:
+    program = str(TUNELINE.with_name("tuneline-evaluator"))
+    words = [program, "run", "--file", str(laptop.write()), "--store", laptop.store.uri]
+    subprocess.run(words, env=os.environ | {"TUNELINE_OUTPUTS": str(tmp_path)}, check=True)
+    told = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert told["headline"] == laptop.manifest("evaluator").metrics["headline"]
+    assert Path(told["report"]).read_text().startswith("<!doctype html>")
+    assert list(told.keys() - {"headline", "report"}) == []
+
+
 def test_show_tells_what_each_stage_read_and_wrote_and_get_fetches_an_output(laptop: Laptop, tmp_path: Path) -> None:
     shown = subprocess.run(
         [TUNELINE, "show", "demo", "--store", laptop.store.uri], capture_output=True, text=True, check=True

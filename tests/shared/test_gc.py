@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 
 from support import alone
-from toys import COUNTER
+from toys import COUNTER, STAGES
 from tuneline.gc import collect
-from tuneline.runfile import Node
+from tuneline.runfile import Node, read_run_parameters
 from tuneline.runner import new_job, run_job
 from tuneline.store import Store, local_path, open_store
+from uploads import upload
+from workflow_parameters import as_parameters
 
 
 @pytest.fixture
@@ -64,3 +66,47 @@ def test_what_killed_attempts_left_goes_and_the_journals_stay(store: Store, tmp_
 def test_a_young_unfinished_result_is_left_alone(store: Store) -> None:
     store.put("results/counter/" + "e" * 64 + "/a/counts.txt", b"x")
     assert collect(store, 7).files == 0
+
+
+def names(store: Store) -> list[str]:
+    return sorted({e.key.split("/")[1].partition("-")[0] for e in store.list("uploads/")})
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    (tmp_path / "table").mkdir()
+    (tmp_path / "table" / "a.txt").write_text("a")
+    (tmp_path / "words.txt").write_text("one")
+    (tmp_path / "run.yaml").write_text("run: toys\ninputs: {words: words.txt, table: table}\n")
+    return tmp_path / "run.yaml"
+
+
+def test_an_upload_that_a_run_pins_stays_and_one_that_nobody_wants_goes(store: Store, file: Path) -> None:
+    run_file = read_run_parameters(as_parameters(upload(file, store).printed), STAGES)
+    with new_job(run_file, run_file.node("counter@short"), store) as job:  # it reads the words and no table
+        run_job(job)
+    assert collect(store, 7).files == 0
+    age(store, 8)
+    assert collect(store, 7, dry_run=True).files == 2
+    assert names(store) == ["table", "words"]
+    assert collect(store, 7).files == 2
+    assert names(store) == ["words"]
+    store.delete([e.key for e in store.list("runs/")])
+    collect(store, 7)
+    assert names(store) == []
+
+
+def test_an_upload_stays_as_long_as_somebody_repeats_it(store: Store, file: Path) -> None:
+    upload(file, store)
+    age(store, 8)
+    upload(file, store)
+    assert collect(store, 7).files == 0
+    assert names(store) == ["table", "words"]
+
+
+def test_what_a_killed_upload_left_goes(store: Store, file: Path) -> None:
+    upload(file, store)
+    store.delete([e.key for e in store.list("uploads/") if e.key.endswith(".json")])
+    assert collect(store, 7).files == 0
+    age(store, 8)
+    assert collect(store, 7).files == 2

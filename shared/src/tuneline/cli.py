@@ -9,6 +9,7 @@ import typer
 
 from tuneline.command import ReplaceOption, RunOption, StoreOption, configure_logging, exit_codes
 
+FileArgument = Annotated[Path, typer.Argument(help="The run file (YAML).")]
 RunArgument = Annotated[str, typer.Argument(help="Name of the run.")]
 DEFAULT_STORE = "tuneline-store"
 
@@ -26,7 +27,7 @@ def main() -> None:
 
 @app.command()
 def run(
-    file: Annotated[Path, typer.Argument(help="The run file (YAML).")],
+    file: FileArgument,
     store: StoreOption = DEFAULT_STORE,
     run: RunOption = None,
     replace: ReplaceOption = False,
@@ -51,6 +52,22 @@ def run(
             typer.echo(f"Nothing to do: run {run_file.run} is up to date.")
         for line in conclusion(run_file, opened):
             typer.echo(line)
+
+
+@app.command()
+def upload(file: FileArgument, store: StoreOption) -> None:
+    """Put a run file's local inputs into a store, and print the run file with their addresses there."""
+    from rich.console import Console
+
+    from tuneline.runfile import read_run_file
+    from tuneline.stage import installed_stages
+    from tuneline.store import open_store
+    from tuneline.upload import to_yaml, upload_inputs
+
+    with exit_codes():
+        console = Console(stderr=True, highlight=False, soft_wrap=True)
+        content = upload_inputs(read_run_file(file, installed_stages()), open_store(store), console)
+        typer.echo(to_yaml(content), nl=False)
 
 
 @app.command()
@@ -85,7 +102,7 @@ def gc(
     days: Annotated[float, typer.Option(min=0, help="Keep everything younger than this.")] = 7.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what would go.")] = False,
 ) -> None:
-    """Remove results that no run pins, and what killed attempts left behind."""
+    """Remove results and uploads that no run pins, and what killed attempts left behind."""
     from tuneline.gc import collect
     from tuneline.show import size
     from tuneline.store import open_store

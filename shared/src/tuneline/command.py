@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import structlog
 import typer
 
 from tuneline.stage import AnyStage, Temporary, UserError, installed_stages
 
+if TYPE_CHECKING:
+    from tuneline.runfile import RunFile
+
 EXIT_USER_ERROR, EXIT_TEMPORARY, EXIT_BUG = 2, 75, 1
 
-RunFileArg = Annotated[Path, typer.Option("--file", help="The run file (YAML).")]
+FileOption = Annotated[
+    Path | None, typer.Option("--file", help="The run file (YAML); without it, RUN_FILE as a workflow sets it.")
+]
 StoreOption = Annotated[
     str, typer.Option(envvar="TUNELINE_STORE", help="Where results live: a folder, file:///… or s3://bucket/prefix.")
 ]
@@ -24,10 +30,11 @@ RunOption = Annotated[
     str | None, typer.Option("--run", help="Name of the run (default: the file's `run`, or its stem).")
 ]
 ReplaceOption = Annotated[bool, typer.Option("--replace", help="Move the run to new results where settings changed.")]
-
-
 VariantOption = Annotated[str | None, typer.Option(help="Variant of the stage; `schema` lists them.")]
 ScratchOption = Annotated[Path | None, typer.Option(envvar="TUNELINE_SCRATCH", help="Folder for work files.")]
+OutputsOption = Annotated[
+    Path | None, typer.Option(envvar="TUNELINE_OUTPUTS", help="Folder for the headline and pages' addresses as files.")
+]
 
 
 def stage_main(stage: AnyStage) -> None:
@@ -40,16 +47,18 @@ def stage_main(stage: AnyStage) -> None:
 
     @app.command()
     def run(
-        file: RunFileArg,
         store: StoreOption,
+        file: FileOption = None,
         run: RunOption = None,
         variant: VariantOption = None,
         scratch: ScratchOption = None,
+        outputs: OutputsOption = None,
         replace: ReplaceOption = False,
     ) -> None:
         """Make this stage's result for a run, or find it made. The same command again goes on where it stopped."""
         with exit_codes():
-            _run(stage, file, store, run, variant, scratch, replace=replace)
+            node = f"{stage.name}@{variant}" if variant else stage.name
+            _run(_read(file, run), node, store, scratch, outputs, replace=replace)
 
     @app.command()
     def schema() -> None:
@@ -59,25 +68,41 @@ def stage_main(stage: AnyStage) -> None:
     app()
 
 
+def _read(file: Path | None, run: str | None) -> RunFile:
+    """Read the run file from `file` or, without one, from RUN_FILE."""
+    from tuneline.parameters import VARIABLE
+    from tuneline.runfile import read_run_file, read_run_parameters
+
+    if file is not None:
+        return read_run_file(file, installed_stages(), run)
+    if encoded := os.environ.get(VARIABLE):
+        return read_run_parameters(encoded, installed_stages(), run, os.environ.get("WORKFLOW"))
+    raise UserError(f"name a run file with --file; {VARIABLE}, where a workflow puts it, is not set either")
+
+
 def _run(
-    stage: AnyStage,
-    file: Path,
-    store: str,
-    run: str | None,
-    variant: str | None,
-    scratch: Path | None,
-    *,
-    replace: bool,
+    run_file: RunFile, name: str, store: str, scratch: Path | None, outputs: Path | None, *, replace: bool
 ) -> None:
-    from tuneline.runfile import read_run_file
     from tuneline.runner import new_job, run_job
+    from tuneline.show import essence
     from tuneline.store import open_store
 
-    run_file = read_run_file(file, installed_stages(), run)
-    node = run_file.node(f"{stage.name}@{variant}" if variant else stage.name)
-    with new_job(run_file, node, open_store(store), scratch, replace=replace) as job:
+    node, opened = run_file.node(name), open_store(store)
+    with new_job(run_file, node, opened, scratch, replace=replace) as job:
         outcome = run_job(job)
+    if outputs is not None:
+        _write_each(outputs, essence(opened, run_file.run, name, outcome.manifest))
     typer.echo(f"{node.name} {outcome.manifest.fingerprint[:12]} {'found' if outcome.reused else 'made'}")
+
+
+def _write_each(folder: Path, texts: Mapping[str, str]) -> None:
+    """Write each text to a file of its own, which a workflow shows as one of its outputs."""
+    from tuneline.store.verify import plain_errors
+
+    with plain_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            (folder / name).write_text(text)
 
 
 def schema_of(stage: AnyStage) -> dict[str, object]:

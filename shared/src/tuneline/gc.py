@@ -6,7 +6,7 @@ import time
 from collections import defaultdict
 from typing import NamedTuple
 
-from tuneline.manifest import Manifest, Pin, result_key
+from tuneline.manifest import InputPin, Manifest, Pin, result_key
 from tuneline.store import Entry, Store
 
 DAY_SECONDS = 86_400.0
@@ -24,7 +24,8 @@ def collect(store: Store, days: float, *, dry_run: bool = False) -> Swept:
     """Remove results that no pin names, and attempts and checkpoints outside of any result, if older than `days`.
 
     A result's manifest goes first, so that nobody finds it half removed; pins are read again before its files go, and
-    the manifest is put back if one names it by then. Journals and inputs records are kept: they are small, and the
+    the manifest is put back if one names it by then. An upload goes when no input pin names it and nobody has uploaded
+    it for so long; to upload it again brings it back. Journals and inputs records are kept: they are small, and the
     first were paid for.
     """
     before = time.time() - days * DAY_SECONDS
@@ -37,7 +38,11 @@ def collect(store: Store, days: float, *, dry_run: bool = False) -> Swept:
         results += any(e.key.endswith("/manifest.json") for e in condemned)
         removed += len(condemned)
         size += sum(e.size for e in condemned)
+    condemned = _unwanted_uploads(store, before)
+    removed += len(condemned)
+    size += sum(e.size for e in condemned)
     if not dry_run:
+        store.delete(e.key for e in condemned)
         removed += store.sweep(days * DAY_SECONDS)
     return Swept(results, removed, size)
 
@@ -85,3 +90,22 @@ def _remove(store: Store, stage: str, digest: str, entries: list[Entry]) -> list
             return []
     store.delete(e.key for e in entries)
     return entries
+
+
+def _unwanted_uploads(store: Store, before: float) -> list[Entry]:
+    uploads: dict[str, list[Entry]] = defaultdict(list)
+    for entry in store.list("uploads/"):
+        uploads[entry.key.split("/")[1].removesuffix(".json")].append(entry)
+    old = {name: entries for name, entries in uploads.items() if max(e.modified for e in entries) < before}
+    pinned = _pinned_uploads(store) if old else set()
+    return [entry for name, entries in old.items() if name not in pinned for entry in entries]
+
+
+def _pinned_uploads(store: Store) -> set[str]:
+    pinned, here = set(), f"{store.uri}/uploads/"
+    for entry in store.list("runs/"):
+        if entry.key.split("/")[2:3] == ["inputs"] and (data := store.get(entry.key)) is not None:
+            uri = InputPin.model_validate_json(data).uri
+            if uri is not None and uri.startswith(here):
+                pinned.add(uri.removeprefix(here).split("/")[0])
+    return pinned

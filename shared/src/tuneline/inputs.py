@@ -18,7 +18,7 @@ from tuneline.manifest import (
 )
 from tuneline.runfile import Node, RunFile
 from tuneline.stage import InputPort, InputRecord, UserError
-from tuneline.store import Store
+from tuneline.store import FileRecord, Store, at_once
 from tuneline.store.given import Fetched, fetch_given, known_from, known_to, list_given
 
 
@@ -60,13 +60,16 @@ class MadeInput:
     @cached_property
     def path(self) -> Path:
         """The local path: in place on a file store, else downloaded on first use."""
-        places = {name: self.store.local(record) for name, record in self.output.files.items()}
-        for name, record in self.output.files.items():
-            if places[name] is None:
-                places[name] = self.folder / name
-                self.store.download(record, self.folder / name)
-        name, place = next(iter(places.items()))
-        assert place is not None
+
+        def fetch(name: str, record: FileRecord) -> Path:
+            place = self.store.local(record)
+            if place is None:
+                place = self.folder / name
+                self.store.download(record, place)
+            return place
+
+        files = self.output.files
+        name, place = next(zip(files, at_once(fetch, files, files.values()), strict=True))
         return place if self.output.kind == "file" else place.parents[len(Path(name).parts) - 1]
 
 
@@ -123,8 +126,17 @@ def _given(run_file: RunFile, port: InputPort, store: Store, folder: Path) -> Gi
 def _write_inline(content: Any, folder: Path) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "inline.json"
-    path.write_bytes(canonical_json(content))
+    path.write_bytes(canonical_json(_plain(content)))
     return str(path)
+
+
+def _plain(content: Any) -> Any:
+    """Write 2.0 as 2: a workflow hands numbers on so, and the content must have the same identity there and here."""
+    if isinstance(content, dict):
+        return {key: _plain(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [_plain(value) for value in content]
+    return int(content) if isinstance(content, float) and content.is_integer() else content
 
 
 def _made(run_file: RunFile, port: InputPort, node: Node, store: Store, folder: Path) -> MadeInput:

@@ -21,6 +21,7 @@ from tuneline.inputs import check_given
 from tuneline.manifest import Manifest, pinned_manifest
 from tuneline.runfile import Node, RunFile
 from tuneline.runner import find, new_job, refuse_other_params, reuse
+from tuneline.show import essence
 from tuneline.stage import Temporary, UserError
 from tuneline.store import Store, local_path
 
@@ -194,11 +195,8 @@ def conclusion(run_file: RunFile, store: Store) -> Iterator[str]:
     manifest = pinned_manifest(store, run_file.run, last.name)
     if manifest is None:
         raise UserError(f"run {run_file.run} has no result of {last.name}")
-    if headline := manifest.metrics.get("headline"):
-        yield f"Verdict: {headline}" if "verdict" in manifest.metrics else str(headline)
-    for name, output in manifest.outputs.items():
-        if output.path.endswith(".html"):
-            link = f"runs/{run_file.run}/{last.name}/{output.path}"
-            key = next(iter(output.files.values())).key
-            local = store.uri.startswith("file://")
-            yield f"{name.capitalize()}: {local_path(store.uri) / link if local else f'{store.uri}/{key}'}"
+    for name, text in essence(store, run_file.run, last.name, manifest).items():
+        if name == "headline":
+            yield f"Verdict: {text}" if "verdict" in manifest.metrics else text
+        else:
+            yield f"{name.capitalize()}: {text}"

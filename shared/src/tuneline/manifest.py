@@ -9,6 +9,7 @@ A store holds immutable results, found by their fingerprint, and runs that pin t
     │   └── state/index.json, <attempt>/… checkpoints of a result in the making
     ├── journals/<stage>/<scope>/<attempt>-<n>.jsonl    paid items, in write-once segments
     ├── inputs/<name>-<hash of the URI>.json            what a given URI held when it was last read
+    ├── uploads/<name>-<hash>/…, <name>-<hash>.json     local inputs that `tuneline upload` put here; when it last did
     └── runs/<run>/
         ├── inputs/<name>.json            pins: which bytes a given input held
         ├── <stage>.json                  pins: which result a stage has in this run

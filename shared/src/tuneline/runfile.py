@@ -6,6 +6,7 @@ a misspelt parameter of the last stage is refused before the first one starts.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,8 +16,9 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
+from tuneline.parameters import read_parameters
 from tuneline.stage import AnyStage, InputPort, Params, UserError
-from tuneline.yamlfile import YamlFile, did_you_mean, problems_of, read_yaml
+from tuneline.yamlfile import Source, did_you_mean, problems_of, read_yaml
 
 RUN_NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?")
 
@@ -34,7 +36,7 @@ class Node(NamedTuple):
 class RunFile:
     """A checked run file. `inputs` holds URIs (str) and inline content (all else); `nodes` are in dependency order."""
 
-    source: YamlFile
+    source: Source
     run: str
     inputs: Mapping[str, Any]
     params: Mapping[str, Params]
@@ -55,25 +57,42 @@ def read_run_file(path: Path, stages: Mapping[str, AnyStage], run: str | None = 
 
     Raises UserError that lists every problem with file, line and field.
     """
-    source = read_yaml(path)
+    return _checked(read_yaml(path), stages, run or "", path.stem)
+
+
+def read_run_parameters(
+    encoded: str, stages: Mapping[str, AnyStage], run: str | None = None, workflow: str | None = None
+) -> RunFile:
+    """Read and check a run file that a workflow hands on as its parameters. A run without a name has the workflow's.
+
+    Raises UserError that lists every problem with parameter and field.
+    """
+    return _checked(read_parameters(encoded, _known(stages)), stages, run or "", workflow or "")
+
+
+def _checked(source: Source, stages: Mapping[str, AnyStage], run: str, default_run: str) -> RunFile:
     content = source.content if source.content is not None else {}
     if not isinstance(content, dict):
         raise UserError(f"{source.name}:1: a run file is a mapping with the keys run, inputs and the stages' names")
     params, problems = _check_params(source, content, stages)
     problems += _check_keys(source, content, stages)
-    name = str(run or content.get("run") or path.stem)
+    name = str(run or content.get("run") or default_run)
     if not RUN_NAME.fullmatch(name):
         problems.append(
             f"{source.where(('run',))}: a run is named in a-z, 0-9, `.`, `_`, `-`, at most 63 (got {name!r})"
         )
     if problems:
         raise UserError("\n".join(problems))
-    inputs = {k: _address(v, path.parent) for k, v in (content.get("inputs") or {}).items() if v is not None}
+    inputs = {k: _address(v, source.folder) for k, v in (content.get("inputs") or {}).items() if v is not None}
     return RunFile(source, name, inputs, params, plan(stages, inputs, content.get("goal")))
 
 
+def _known(stages: Mapping[str, AnyStage]) -> list[str]:
+    return ["run", "goal", "inputs", *stages]
+
+
 def _check_params(
-    source: YamlFile, content: Mapping[str, Any], stages: Mapping[str, AnyStage]
+    source: Source, content: Mapping[str, Any], stages: Mapping[str, AnyStage]
 ) -> tuple[dict[str, Params], list[str]]:
     params: dict[str, Params] = {}
     problems: list[str] = []
@@ -85,13 +104,13 @@ def _check_params(
     return params, problems
 
 
-def _check_keys(source: YamlFile, content: Mapping[str, Any], stages: Mapping[str, AnyStage]) -> Iterator[str]:
-    known = ["run", "goal", "inputs", *stages]
+def _check_keys(source: Source, content: Mapping[str, Any], stages: Mapping[str, AnyStage]) -> Iterator[str]:
+    known = _known(stages)
     for key in content:
         if key not in known:
             yield f"{source.where((str(key),))}: unknown key{did_you_mean(str(key), known)}"
     goal = content.get("goal")
-    if goal is not None and goal not in {n.name for n in _all_nodes(stages)}:
+    if goal is not None and str(goal) not in {n.name for n in _all_nodes(stages)}:
         yield f"{source.where(('goal',))}: no stage of this name{did_you_mean(str(goal), stages)}"
     inputs = content.get("inputs") or {}
     if not isinstance(inputs, dict):
@@ -99,15 +118,33 @@ def _check_keys(source: YamlFile, content: Mapping[str, Any], stages: Mapping[st
         return
     ports = {p.name for stage in stages.values() for p in stage.input_ports()}
     for key, value in inputs.items():
+        where = source.where(("inputs", str(key)))
         if key not in ports:
-            yield f"{source.where(('inputs', str(key)))}: no stage reads this input{did_you_mean(str(key), ports)}"
-        elif value is not None and not isinstance(value, str | dict | list):
-            yield f"{source.where(('inputs', str(key)))}: an address (text) or the content itself (mapping or list)"
+            yield f"{where}: no stage reads this input{did_you_mean(str(key), ports)}"
+        elif problem := _input_problem(value, source.folder):
+            yield f"{where}: {problem}"
 
 
-def _address(value: Any, folder: Path) -> Any:
+def _input_problem(value: Any, folder: Path | None) -> str | None:
+    """Say why `value` cannot be an input, or None if it can."""
+    if isinstance(value, str):
+        if folder is None and "://" not in value and not Path(value).is_absolute():
+            return (
+                f"{value!r} is a path on another machine. `tuneline upload FILE --store URI` puts it into a store and "
+                "prints the run file with its address"
+            )
+    elif value is not None and not isinstance(value, dict | list):
+        return "an address (text) or the content itself (mapping or list)"
+    try:
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError):
+        return "holds what JSON has no form for: a date without quotes, an infinite number, binary data"
+    return None
+
+
+def _address(value: Any, folder: Path | None) -> Any:
     """Make a relative path count from the run file's folder; leave URIs and inline content alone."""
-    if not isinstance(value, str) or "://" in value:
+    if not isinstance(value, str) or "://" in value or folder is None:
         return value
     return str((folder / Path(value).expanduser()).absolute())
 

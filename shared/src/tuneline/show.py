@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tuneline.manifest import Failure, Manifest, pinned_manifest
 from tuneline.stage import InputRecord, UserError
-from tuneline.store import Store
+from tuneline.store import Store, at_once, local_path
 
 
 def results_of(store: Store, run: str) -> dict[str, Manifest]:
@@ -45,6 +45,19 @@ def _line(verb: str, name: str, sha256: str, count: int) -> str:
     return f"  {verb:5}  {name:16}  {sha256[:8]}  {size(count):>8}"
 
 
+def essence(store: Store, run: str, node: str, manifest: Manifest) -> dict[str, str]:
+    """Return what a result came to: its `headline`, and by port where its pages for people lie."""
+    told: dict[str, str] = {}
+    if headline := manifest.metrics.get("headline"):
+        told["headline"] = " ".join(str(headline).split())
+    for name, output in manifest.outputs.items():
+        if output.path.endswith(".html"):
+            key = next(iter(output.files.values())).key
+            link = f"runs/{run}/{node}/{output.path}"
+            told[name] = str(local_path(store.uri) / link) if store.uri.startswith("file://") else f"{store.uri}/{key}"
+    return told
+
+
 def fetch_output(store: Store, run: str, name: str, dest: Path) -> Path:
     """Copy an output, named `stage/port`, into the folder `dest`; every file is verified. Returns where it lies."""
     node, _, port = name.partition("/")
@@ -54,8 +67,8 @@ def fetch_output(store: Store, run: str, name: str, dest: Path) -> Path:
         raise UserError(f"run {run} has no output {name}; it has {', '.join(known)}")
     output = results[node].outputs[port]
     place = dest / output.path
-    for file, record in output.files.items():
-        store.download(record, place if output.kind == "file" else place / file)
+    places = [place if output.kind == "file" else place / file for file in output.files]
+    at_once(store.download, output.files.values(), places)
     return place
 
 

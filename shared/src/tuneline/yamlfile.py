@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple, Protocol, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -18,12 +18,36 @@ MAX_DEPTH = 50
 """Levels of a file that a person writes; an alias that contains itself has no end."""
 
 
+class Source(Protocol):
+    """What a person wrote, and how an error names a place in it."""
+
+    @property
+    def name(self) -> str:
+        """Name of the whole."""
+
+    @property
+    def content(self) -> Any:
+        """What stands in it."""
+
+    @property
+    def folder(self) -> Path | None:
+        """Folder that relative paths count from, if there is one."""
+
+    def where(self, loc: Sequence[int | str]) -> str:
+        """Return the name of a place, given as the keys and indices that lead to it."""
+
+
 class YamlFile(NamedTuple):
     """A parsed file: its content, and the line (from 1) of every mapping key and list item by its path."""
 
     name: str
     content: Any
     lines: dict[Loc, int]
+
+    @property
+    def folder(self) -> Path | None:
+        """The file's folder."""
+        return Path(self.name).parent
 
     def where(self, loc: Sequence[int | str]) -> str:
         """Return `file:line: field` of a path, or of its nearest ancestor that stands in the file."""
@@ -73,7 +97,7 @@ def _lines(node: yaml.Node, loc: Loc, path: Path) -> Iterator[tuple[Loc, int]]:
             yield from _lines(item, (*loc, index), path)
 
 
-def problems_of(error: ValidationError, model: type[BaseModel], source: YamlFile, under: Loc = ()) -> list[str]:
+def problems_of(error: ValidationError, model: type[BaseModel], source: Source, under: Loc = ()) -> list[str]:
     """Return each problem of a validation error as `file:line: field: problem`, with the name nearest to a typo."""
     return [f"{source.where((*under, *e['loc']))}: {_problem(dict(e), model)}" for e in error.errors()]
 
