@@ -210,6 +210,7 @@ def write_model(folder: Path, model: Gemma2ForCausalLM, steps: int) -> None:
     disable_progress_bar()  # type: ignore[no-untyped-call]  # one file, written at once
     model.generation_config.eos_token_id = [1, 6]  # <eos>, <end_of_turn>
     model.save_pretrained(folder)
+    (folder / "model.safetensors").chmod(0o644)  # a container that runs as another user reads it too
     (folder / "README.md").write_text(README.format(steps=steps))
 
 
