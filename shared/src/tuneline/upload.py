@@ -53,7 +53,8 @@ def upload_inputs(run_file: RunFile, store: Store, console: Console) -> dict[str
         if not isinstance(value, str) or ("://" in value and not value.startswith("file://")):
             continue
         if wanted := _patterns(run_file, name):
-            found[name] = _read(run_file, name, value, wanted)
+            with console.status(f"{name}: reading"):
+                found[name] = _read(run_file, name, value, wanted)
         else:
             console.print(f"{name}: left out, because no stage of this run reads it")
             del inputs[name]
