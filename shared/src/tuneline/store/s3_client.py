@@ -22,6 +22,7 @@ from botocore.exceptions import (
     NoCredentialsError,
     PartialCredentialsError,
     ReadTimeoutError,
+    SSLError,
 )
 from botocore.parsers import ResponseParserError
 
@@ -45,7 +46,7 @@ WARN_TRIES = 10
 """Tries after which somebody who watches is told; about twenty seconds have passed then."""
 LONGEST_PAUSE = 5.0
 """Seconds between two tries at most."""
-CONNECT_TIMEOUT, READ_TIMEOUT = 3.0, 60.0
+CONNECT_TIMEOUT, READ_TIMEOUT = 2.5, 60.0
 """Seconds after which a connection that is not made, or brings nothing, counts as lost."""
 
 _has_answered = threading.Event()
@@ -60,10 +61,11 @@ _CONFIG = Config(
     max_pool_connections=32,
 )
 
-_NOT_THERE = (ConnectionError, ReadTimeoutError, ResponseParserError)
-_ON_THE_WAY = (*_NOT_THERE, HTTPClientError, IncompleteReadError, ChecksumError, FlexibleChecksumError)
+_ON_THE_WAY = (
+    ConnectionError, HTTPClientError, IncompleteReadError, ChecksumError, FlexibleChecksumError, ResponseParserError,
+)  # fmt: skip
 _MAY_BE_ABSENT = {"GetObject", "HeadObject", "UploadPart", "CompleteMultipartUpload", "AbortMultipartUpload"}
-_DAMAGED = {"BadDigest", "IncompleteBody", "RequestTimeout", "XAmzContentSHA256Mismatch"}
+_DAMAGED = {"BadDigest", "IncompleteBody", "InvalidPart", "MalformedXML", "RequestTimeout", "XAmzContentSHA256Mismatch"}
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "InvalidToken", "RequestExpired"}
 _WAY_OUT = "Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or the role), and what they may do in this bucket."
 
@@ -97,7 +99,7 @@ def persist(what: str, action: Callable[[], T]) -> T:
                 raise
             if problem := _lasting_problem(error):
                 raise UserError(f"{what}: {problem}") from error
-            if tries >= (TRIES if _has_answered.is_set() or not isinstance(error, _NOT_THERE) else FIRST_TRIES):
+            if tries >= (FIRST_TRIES if _is_nobody(error) and not _has_answered.is_set() else TRIES):
                 raise Temporary(f"{what}: {_passing_problem(error, tries)}") from error
             if tries == WARN_TRIES:
                 log.warning("the store does not answer", request=what, cause=_code(error), tries=tries)
@@ -122,22 +124,36 @@ def _code(error: Problem) -> str:
     return error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
 
 
+def _one_line(error: Problem) -> str:
+    return " ".join(str(error).split()).removesuffix(".")
+
+
 def _is_answer(error: Problem) -> bool:
     """Tell whether this is what we asked for: that something is absent (404) or not as it was (412)."""
     if not isinstance(error, ClientError):
         return False
-    _has_answered.set()
+    if not _is_nobody(error):
+        _has_answered.set()
     status = status_of(error)
     return status == 412 or (
         status == 404 and error.operation_name in _MAY_BE_ABSENT and _code(error) != "NoSuchBucket"
     )
 
 
+def _is_nobody(error: Problem) -> bool:
+    """Tell whether no server answers, or something that is no S3 server: its errors (5xx) have no code of S3's."""
+    if isinstance(error, ClientError):  # botocore makes a 500 of an answer that it cannot read; HEAD never has a code
+        return status_of(error) >= 500 and _code(error).isdigit() and error.operation_name != "HeadObject"
+    return isinstance(error, ConnectionError | ReadTimeoutError | ResponseParserError)
+
+
 def _lasting_problem(error: Problem) -> str | None:
     """Say what is wrong and the way out, or None if it may pass by itself."""
     code, status = _code(error), status_of(error)
-    problem: str | None = f"the server refuses the request ({code})." if status else f"{' '.join(str(error).split())}."
-    if isinstance(error, _ON_THE_WAY) or code in _DAMAGED or status in (408, 409, 429, 500, *range(502, 600)):
+    problem: str | None = f"the server refuses the request ({code})." if status else f"{_one_line(error)}."
+    if isinstance(error, SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
+        problem = f"{_one_line(error)}. Name a file with the certificate of its authority in AWS_CA_BUNDLE."
+    elif isinstance(error, _ON_THE_WAY) or code in _DAMAGED or status in (408, 409, 429, 500, *range(502, 600)):
         problem = None
     elif isinstance(error, NoCredentialsError | PartialCredentialsError):
         problem = f"there are no credentials. {_WAY_OUT}"
@@ -145,7 +161,7 @@ def _lasting_problem(error: Problem) -> str | None:
         problem = "there is no such bucket. Create it, or correct the address."
     elif code in _EXPIRED:
         problem = f"the credentials have expired ({code}). Renew them and run the same command again."
-    elif status in (401, 403):
+    elif status in (401, 403) or code == "400":  # a HEAD has no body that would say more
         problem = f"access denied ({code}). {_WAY_OUT}"
     elif status in (404, 405):
         problem = f"this is no S3 server ({code}). Check AWS_ENDPOINT_URL."
@@ -154,8 +170,8 @@ def _lasting_problem(error: Problem) -> str | None:
 
 def _passing_problem(error: Problem, tries: int) -> str:
     """Say what happened at each try, and the way out."""
-    if not isinstance(error, _NOT_THERE):
+    if not _is_nobody(error):
         return f"{_code(error)}, {tries} times. Run the same command again."
-    strange = isinstance(error, ResponseParserError)
-    cause = "the answer is not one of an S3 server" if strange else " ".join(str(error).split())
+    unreadable = isinstance(error, ClientError | ResponseParserError)
+    cause = "the answer is not one of an S3 server" if unreadable else _one_line(error)
     return f"{cause}, {tries} times. Check AWS_ENDPOINT_URL and the network, then run the same command again."
