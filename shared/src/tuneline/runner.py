@@ -37,7 +37,7 @@ from tuneline.manifest import (
 )
 from tuneline.runfile import Node, RunFile
 from tuneline.stage import Metrics, OutputPort, Params, Temporary, UserError
-from tuneline.store import Store, local_path
+from tuneline.store import Store, at_once, local_path
 from tuneline.store.given import check_unchanged, folder_sha256
 
 WAY_OUT = "Use another run name, or --replace to move this run to the new result"
@@ -184,11 +184,10 @@ def _upload(job: Job, digest: str, port: OutputPort) -> OutputRecord:
     if not files or not all(f.is_file() for f in files):
         raise RuntimeError(f"stage {job.node.stage.name} wrote no {port.name}")
     base = path.parent if port.kind == "file" else path
-    records = {}
-    for file in files:
-        name = file.relative_to(base).as_posix()
-        key = f"{port.path}/{name}" if port.kind == "folder" else port.path
-        records[name] = job.store.upload(file, result_key(job.node.stage.name, digest, job.attempt, key))
+    names = [file.relative_to(base).as_posix() for file in files]
+    places = [f"{port.path}/{name}" if port.kind == "folder" else port.path for name in names]
+    keys = [result_key(job.node.stage.name, digest, job.attempt, place) for place in places]
+    records = dict(zip(names, at_once(job.store.upload, files, keys), strict=True))
     only = next(iter(records.values()))
     whole = only.sha256 if port.kind == "file" else folder_sha256({n: r.sha256 for n, r in records.items()})
     return OutputRecord(kind=port.kind, path=port.path, sha256=whole, files=records)

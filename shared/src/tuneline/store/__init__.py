@@ -7,9 +7,10 @@ outside the store: the inputs that a run file names.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -18,6 +19,10 @@ from tuneline.stage import UserError
 
 PART = ".part-"
 """Names of unfinished files start so, on every kind of disk; no key may."""
+TRANSFERS = 16
+"""Files, or parts of large files, on their way at once. One connection to S3 brings 50 to 90 MB/s."""
+
+T = TypeVar("T")
 
 
 class Changed(UserError):  # noqa: N818  (named for what happened, like Temporary)
@@ -101,6 +106,12 @@ def open_store(uri: str) -> Store:
 
         return FileStore(local_path(uri))
     raise UserError(f"store {uri}: unknown kind {scheme}://. A store is s3://bucket/prefix, file:///folder or a path.")
+
+
+def at_once(copy: Callable[..., T], *items: Iterable[Any]) -> list[T]:
+    """Call `copy` like `map` does, for several items at the same time. Raises the error of the first that failed."""
+    with ThreadPoolExecutor(TRANSFERS) as pool:
+        return list(pool.map(copy, *items))
 
 
 def local_path(uri: str) -> Path:

@@ -72,7 +72,7 @@ class FileStore:
                 while block := file.read(BLOCK):
                     yield block
 
-        save_verified(record, dest, blocks, str(path))
+        save_verified(record, dest, lambda part: write_new(part, blocks(), limit=record.size), str(path))
 
     def delete(self, keys: Iterable[str]) -> None:
         """See `Store`. Folders that become empty go too."""

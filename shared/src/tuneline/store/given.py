@@ -20,7 +20,7 @@ from typing import NamedTuple
 from pydantic import TypeAdapter, ValidationError
 
 from tuneline.stage import UserError
-from tuneline.store import Changed, Entry, key_problem, local_path, split_s3
+from tuneline.store import Changed, Entry, at_once, key_problem, local_path, split_s3
 from tuneline.store.file import stamp_of
 from tuneline.store.verify import hash_file, plain_errors
 
@@ -214,8 +214,7 @@ def _fetch_s3(given: GivenFiles, dest: Path) -> tuple[Path, dict[str, FetchedFil
         whole = "/".join(filter(None, (key, name))) if given.is_folder else key
         return FetchedFile(*listed, store.fetch(Entry(whole, listed.size, 0, listed.stamp), dest / name))
 
-    with ThreadPoolExecutor(THREADS) as pool:
-        files = dict(zip(given.files, pool.map(fetch, given.files, given.files.values()), strict=True))
+    files = dict(zip(given.files, at_once(fetch, given.files, given.files.values()), strict=True))
     return (dest if given.is_folder else dest / next(iter(files))), files
 
 

@@ -11,18 +11,17 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from pathlib import Path
+from threading import Semaphore
 from typing import TYPE_CHECKING, TypeVar
 from uuid import uuid4
 
 from botocore.exceptions import ClientError
 
 from tuneline.stage import Temporary, UserError
-from tuneline.store import Changed, Entry, FileRecord, check_key, key_problem, s3_parts
+from tuneline.store import TRANSFERS, Changed, Entry, FileRecord, at_once, check_key, key_problem, s3_parts, s3_ranges
 from tuneline.store.s3_client import connect, none_if, persist
-from tuneline.store.verify import BLOCK, part_for, plain_errors, save_verified, unchanging_blocks, write_new
+from tuneline.store.verify import Written, part_for, plain_errors, save_verified, unchanging_blocks, write_new
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import (
@@ -43,11 +42,13 @@ class S3Store:
         self.uri = f"s3://{bucket}/{prefix}".rstrip("/")
         self._root = f"{prefix}/" if prefix else ""
         self._client = connect(self.uri)
+        self._slots = Semaphore(TRANSFERS)
 
     def get(self, key: str) -> bytes | None:
         """See `Store`."""
         try:
-            return self._do("read", key, lambda: b"".join(self._blocks(key)))
+            request: GetObjectRequestTypeDef = {**self._request(key), "ChecksumMode": "ENABLED"}
+            return self._do("read", key, lambda: b"".join(s3_ranges.stream(self._client, request)))
         except ClientError as error:
             none_if(error, 404)
             return None
@@ -91,31 +92,41 @@ class S3Store:
 
     def upload(self, path: Path, key: str) -> FileRecord:
         """See `Store`."""
-        digest, size = hashlib.sha256(), 0
+        digest = hashlib.sha256()
         with plain_errors(path), path.open("rb") as file:
-            expected = os.fstat(file.fileno()).st_size
+            size = os.fstat(file.fileno()).st_size
+            part_size = s3_parts.part_size(size)
 
             def blocks() -> Iterator[bytes]:
-                nonlocal size
-                for block in unchanging_blocks(file, path, max(s3_parts.PART_SIZE, expected // 9_000)):
+                for block in unchanging_blocks(file, path, part_size):
                     digest.update(block)
-                    size += len(block)
                     yield block
 
-            if expected <= s3_parts.PART_SIZE:
-                self.put(key, b"".join(blocks()))
+            if size > part_size:
+                self._put_parts(key, blocks(), -(-size // part_size))
             else:
-                self._put_parts(key, blocks())
+                with self._slots:
+                    self.put(key, b"".join(blocks()))
         return FileRecord(key=key, sha256=digest.hexdigest(), size=size)
 
     def download(self, record: FileRecord, dest: Path) -> None:
         """See `Store`."""
-        key, source = record.key, f"{self.uri}/{record.key}"
+        source = f"{self.uri}/{record.key}"
+        gone = UserError(f"{source}: is gone. Delete the result it belongs to and make it again.")
+
+        def copy(part: Path) -> Written:
+            entry: Entry | None = Entry(record.key, record.size, 0, "")
+            if record.size > s3_parts.PART_SIZE:
+                entry = self.head(record.key)
+            if entry is None:
+                raise gone
+            return self._copy(entry, part) if entry.size == record.size else Written(entry.size, "")
+
         try:
-            self._do("read", key, lambda: save_verified(record, dest, lambda: self._blocks(key, checked=False), source))
+            save_verified(record, dest, copy, source)
         except ClientError as error:
-            none_if(error, 404)
-            raise UserError(f"{source}: is gone. Delete the result it belongs to and make it again.") from None
+            none_if(error, 404, 412)
+            raise gone from None
 
     def delete(self, keys: Iterable[str]) -> None:
         """See `Store`."""
@@ -123,9 +134,7 @@ class S3Store:
         def delete(key: str) -> None:
             self._do("delete", key, lambda: self._client.delete_object(Bucket=self.bucket, Key=self._name(key)))
 
-        with ThreadPoolExecutor(s3_parts.TRANSFERS) as pool:
-            for _ in pool.map(delete, keys):
-                pass
+        at_once(delete, keys)
 
     def local(self, record: FileRecord) -> None:
         """See `Store`."""
@@ -146,18 +155,14 @@ class S3Store:
 
     def fetch(self, entry: Entry, dest: Path) -> str:
         """Copy an object to `dest` as it was listed; return its SHA-256. Raises Changed if it is another one by now."""
-
-        def copy() -> str:
-            with part_for(dest) as part:
-                written = write_new(part, self._blocks(entry.key, etag=entry.stamp))
-                part.replace(dest)
-            return written.sha256
-
         try:
-            return self._do("read", entry.key, copy)
+            with part_for(dest) as part:
+                written = self._copy(entry, part)
+                part.replace(dest)
         except ClientError as error:
             none_if(error, 404, 412)
             raise Changed(f"{self.uri}/{entry.key}: the object changed while it was read.") from None
+        return written.sha256
 
     def _do(self, verb: str, key: str, action: Callable[[], T]) -> T:
         return persist(f"cannot {verb} {self.uri}/{key}", action)
@@ -165,15 +170,25 @@ class S3Store:
     def _name(self, key: str) -> str:
         return self._root + check_key(key)
 
-    def _blocks(self, key: str, *, etag: str = "", checked: bool = True) -> Iterator[bytes]:
-        """Yield the bytes of an object; if `checked`, boto3 compares them with the server's checksum at the end."""
-        request: GetObjectRequestTypeDef = {"Bucket": self.bucket, "Key": self._name(key)}
-        if checked:
-            request["ChecksumMode"] = "ENABLED"
-        if etag:
-            request["IfMatch"] = etag
-        with closing(self._client.get_object(**request)["Body"]) as body:
-            yield from body.iter_chunks(BLOCK)
+    def _request(self, key: str) -> GetObjectRequestTypeDef:
+        return {"Bucket": self.bucket, "Key": self._name(key)}
+
+    def _copy(self, entry: Entry, part: Path) -> Written:
+        """Write an object, as it was listed, to a new file; one that was not listed (no stamp) as it is."""
+        request = self._request(entry.key)
+        if entry.stamp:
+            request["IfMatch"] = entry.stamp
+        if entry.size > s3_parts.PART_SIZE:
+            what = f"cannot read {self.uri}/{entry.key}"
+            return s3_ranges.copy(self._client, request, entry.size, part, self._slots, what)
+        if entry.stamp:
+            request["ChecksumMode"] = "ENABLED"  # boto3 compares at the end; who knows the hash need not
+
+        def get() -> Written:
+            return write_new(part, s3_ranges.stream(self._client, request), limit=entry.size)
+
+        with self._slots:
+            return self._do("read", entry.key, get)
 
     def _head(self, key: str) -> HeadObjectOutputTypeDef | None:
         try:
@@ -187,13 +202,13 @@ class S3Store:
         found = self._head(key)
         return found is not None and found["Metadata"].get("writer") == writer
 
-    def _put_parts(self, key: str, blocks: Iterator[bytes]) -> None:
+    def _put_parts(self, key: str, blocks: Iterator[bytes], count: int) -> None:
         """Write a large object; if that fails, leave no parts behind."""
         writer, done = uuid4().hex, False
         what = f"cannot write {self.uri}/{key}"
         upload = s3_parts.start(self._client, self.bucket, self._name(key), writer, what)
         try:
-            s3_parts.send(upload, blocks)
+            s3_parts.send(upload, blocks, count, self._slots)
             done = True
         except ClientError as error:
             none_if(error, 404)  # no such upload: it is complete and the answer was lost, or somebody removed it

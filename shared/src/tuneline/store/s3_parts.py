@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import hashlib
 from base64 import b64encode
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from threading import Lock, Semaphore
 from typing import TYPE_CHECKING, NamedTuple
 
 from botocore.exceptions import ClientError
 
+from tuneline.store import TRANSFERS
 from tuneline.store.s3_client import none_if, persist
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef
 
-PART_SIZE = 16 << 20
-"""Bytes of a part; a file up to this size is sent whole. Above 150 GB parts are larger: S3 takes 10,000 at most."""
-TRANSFERS = 4
-"""Parts of one file on their way at once; with PART_SIZE this bounds the memory of an upload."""
+PART_SIZE = 8 << 20
+"""Bytes of a part; a file up to this size is copied whole. Above 75 GB parts are larger: S3 takes 10,000 at most."""
 
 
 def checksum(data: bytes) -> str:
@@ -49,16 +48,28 @@ def start(client: S3Client, bucket: str, name: str, writer: str, what: str) -> U
     return Upload(client, bucket, name, persist(what, create), what)
 
 
-def send(upload: Upload, blocks: Iterator[bytes]) -> None:
-    """Send all blocks and make one object of them. Raises ClientError 404 if the upload is gone or complete."""
-    parts: list[CompletedPartTypeDef] = []
-    pending: deque[Future[CompletedPartTypeDef]] = deque()
+def part_size(size: int) -> int:
+    """Return the bytes of a part of a file of `size` bytes."""
+    return max(PART_SIZE, size // 9_000)
+
+
+def send(upload: Upload, blocks: Iterator[bytes], count: int, slots: Semaphore) -> None:
+    """Send the `count` blocks and make one object of them. Raises ClientError 404 if the upload is gone or complete.
+
+    A block is read when it has a slot, and is in memory no longer.
+    """
+    numbered, turn = enumerate(blocks, 1), Lock()
+
+    def send_next(_: int) -> CompletedPartTypeDef | None:
+        with slots:
+            with turn:
+                following = next(numbered, None)
+            return following and _send_one(upload, *following)
+
     with ThreadPoolExecutor(TRANSFERS) as pool:
-        for number, block in enumerate(blocks, 1):
-            if len(pending) == TRANSFERS:
-                parts.append(pending.popleft().result())
-            pending.append(pool.submit(_send_one, upload, number, block))
-        parts += [one.result() for one in pending]
+        parts = [part for part in pool.map(send_next, range(count)) if part]
+    next(numbered, None)  # there is no further one; at the end `blocks` may say that something is wrong with them
+    parts.sort(key=lambda part: part["PartNumber"])
     client, bucket, name, upload_id, what = upload
     persist(
         what,

@@ -49,6 +49,8 @@ def unchanging_blocks(file: BinaryIO, path: Path, block_size: int = BLOCK) -> It
     size = 0
     while block := file.read(block_size):
         size += len(block)
+        if size > before.st_size:
+            break
         yield block
     after = os.fstat(file.fileno())
     if (size, after.st_size, after.st_mtime_ns) != (before.st_size, before.st_size, before.st_mtime_ns):
@@ -66,9 +68,9 @@ def hash_file(path: Path) -> Written:
 
 
 def write_new(path: Path, blocks: Iterable[bytes], *, limit: int | None = None, sync: bool = False) -> Written:
-    """Write `blocks` to a file that must not exist; stop once there are more than `limit` bytes."""
+    """Write `blocks` to a file, and nothing else; stop once there are more than `limit` bytes."""
     digest, size = hashlib.sha256(), 0
-    with path.open("xb") as file:
+    with path.open("wb") as file:
         for block in blocks:
             size += len(block)
             if limit is not None and size > limit:
@@ -93,14 +95,14 @@ def part_for(dest: Path) -> Iterator[Path]:
             part.unlink(missing_ok=True)
 
 
-def save_verified(record: FileRecord, dest: Path, blocks: Callable[[], Iterable[bytes]], source: str) -> None:
-    """Write `blocks()` to `dest` if they are what `record` says; `source` names the object in errors.
+def save_verified(record: FileRecord, dest: Path, copy: Callable[[Path], Written], source: str) -> None:
+    """Let `copy` write a file, and name it `dest` if it is what `record` says; `source` names the object in errors.
 
     Raises UserError after COPIES copies with another size or hash.
     """
     for _ in range(COPIES):
         with part_for(dest) as part:
-            found = write_new(part, blocks(), limit=record.size)
+            found = copy(part)
             if found == (record.size, record.sha256):
                 part.replace(dest)
                 return

@@ -1,0 +1,62 @@
+"""Downloads in ranges, for files that are too large for one connection."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from threading import Semaphore
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import IncompleteReadError
+
+from tuneline.store import TRANSFERS, s3_parts
+from tuneline.store.s3_client import persist
+from tuneline.store.verify import BLOCK, Written
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import GetObjectRequestTypeDef
+
+
+def stream(client: S3Client, request: GetObjectRequestTypeDef, size: int | None = None) -> Iterator[bytes]:
+    """Yield the answer to `request`, which must have `size` bytes (any number, if that is None)."""
+    answer = client.get_object(**request)
+    with closing(answer["Body"]) as body:
+        if size not in (None, answer["ContentLength"]):
+            raise IncompleteReadError(actual_bytes=answer["ContentLength"], expected_bytes=size)
+        yield from body.iter_chunks(BLOCK)
+
+
+def copy(
+    client: S3Client, request: GetObjectRequestTypeDef, size: int, part: Path, slots: Semaphore, what: str
+) -> Written:
+    """Write the object of `size` bytes that `request` names (with IfMatch: all of one version) to a new file.
+
+    The hash follows the ranges in their order: what it reads has just been written and is still in the page cache.
+    """
+    step = s3_parts.PART_SIZE
+
+    def copy_range(start: int) -> None:
+        end = min(start + step, size)
+        ranged: GetObjectRequestTypeDef = {**request, "Range": f"bytes={start}-{end - 1}"}
+
+        def get() -> None:
+            with part.open("r+b") as file:
+                file.seek(start)
+                file.writelines(stream(client, ranged, end - start))
+
+        with slots:
+            persist(what, get)
+
+    digest = hashlib.sha256()
+    with part.open("xb+", buffering=0) as file, ThreadPoolExecutor(TRANSFERS) as pool:
+        starts = range(0, size, step)
+        for start, _ in zip(starts, pool.map(copy_range, starts), strict=True):
+            end = min(start + step, size)
+            for at in range(start, end, BLOCK):
+                digest.update(os.pread(file.fileno(), min(BLOCK, end - at), at))
+    return Written(size, digest.hexdigest())
