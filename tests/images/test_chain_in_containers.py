@@ -106,7 +106,7 @@ def test_a_killed_assessor_pays_only_for_what_was_in_flight_again(site: Site, tm
     ("env", "message"),
     [
         ({"AWS_SECRET_ACCESS_KEY": "wrong"}, "access denied"),
-        ({"AWS_ENDPOINT_URL": "http://s3:1"}, "Run the same command again"),
+        ({"AWS_ENDPOINT_URL": "http://s3:1"}, "run the same command again"),
     ],
 )
 def test_what_is_wrong_with_the_store_is_one_line(site: Site, env: dict[str, str], message: str) -> None:
