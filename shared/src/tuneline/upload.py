@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,11 +21,8 @@ from tuneline.manifest import InputPin
 from tuneline.runfile import RunFile
 from tuneline.show import size
 from tuneline.stage import UserError
-from tuneline.store import Changed, Store, local_path
+from tuneline.store import Changed, Store, at_once, local_path
 from tuneline.store.given import Fetched, check_unchanged, fetch_given, list_given
-
-TRANSFERS = 4
-"""Files on their way at once."""
 
 _BARE = re.compile(r"[A-Za-z][A-Za-z0-9_-]+")
 """Text that needs no quotes in YAML. PyYAML knows words such as `yes`, but not that a single `y` is one to others."""
@@ -86,16 +82,16 @@ def _send(store: Store, name: str, fetched: Fetched, console: Console) -> str:
     there = {entry.key: entry.size for entry in store.list(f"{key}/")}
     missing = [file for file in _files(fetched, key) if there.get(file.key) != file.size]
 
-    def send(file: _File) -> int:
-        if store.upload(file.path, file.key).sha256 != file.sha256:
-            store.delete([file.key])
-            raise Changed(f"{file.path}: the file changed while it was uploaded. Run again when nothing writes to it.")
-        return file.size
-
-    with _progress(console) as progress, ThreadPoolExecutor(TRANSFERS) as pool:
+    with _progress(console) as progress:
         task = progress.add_task(name, total=sum(file.size for file in missing))
-        for count in pool.map(send, missing):
-            progress.advance(task, count)
+
+        def send(file: _File) -> None:
+            if store.upload(file.path, file.key).sha256 != file.sha256:
+                store.delete([file.key])
+                raise Changed(f"{file.path}: the file changed while it was uploaded. Run again when nothing writes.")
+            progress.advance(task, file.size)
+
+        at_once(send, missing)
     check_unchanged(fetched)
     address = _address(store, key if fetched.given.is_folder else f"{key}/{fetched.path.name}")
     digests = {file: found.sha256 for file, found in fetched.files.items()}
