@@ -47,6 +47,8 @@ check: $(READY) ## Check format, lint, types and generated files
 	@$(BIN)/mypy $(SOURCES)
 	@$(BIN)/mypy tests/gguf-converter/*.py
 	@$(BIN)/python tools/reference.py --check
+	@$(BIN)/python tools/chart.py --check
+	@if command -v argo >/dev/null; then argo lint --offline --kinds=workflowtemplates argo; else echo "argo lint: skipped, argo is not on PATH"; fi
 	@$(BIN)/hadolint images/*/Dockerfile
 
 .PHONY: format
@@ -54,6 +56,7 @@ format: $(READY) ## Format the code and write the generated files
 	@$(BIN)/ruff check --fix --exit-zero --quiet .
 	@$(BIN)/ruff format .
 	@$(BIN)/python tools/reference.py
+	@$(BIN)/python tools/chart.py
 	@PYTHONPATH=tests $(BIN)/python tests/contract/golden.py --write
 
 .PHONY: run-docker

@@ -83,6 +83,6 @@ def test_no_page_names_an_address_of_a_registry_or_of_this_machine() -> None:
     files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     hosts = ("pypi" + ".org", "files.python" + "hosted", "deb." + "debian", "registry." + "npm", str(ROOT))
     for file in files:
-        if (ROOT / file).suffix != ".png" and (ROOT / file).exists():
+        if (ROOT / file).suffix != ".png" and (ROOT / file).is_file():
             text = (ROOT / file).read_text()
             assert not [host for host in hosts if host in text], file

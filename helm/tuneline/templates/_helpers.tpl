@@ -23,7 +23,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- define "tuneline.podLabels" -}}
 {{- include "tuneline.workflowLabels" . }}
 {{- with .Values.queueName }}
-kueue.x-k8s.io/queue-name: {{ . }}
+kueue.x-k8s.io/queue-name: {{ . | quote }}
 {{- end }}
 {{- end }}
 
@@ -52,11 +52,11 @@ labels: {{- include "tuneline.labels" .root | nindent 2 }}
 {{- $stage := include "tuneline.stage" . | fromYaml }}
 - configMapRef: {name: tuneline-env}
 {{- with .root.Values.store.existingSecret }}
-- secretRef: {name: {{ . }}}
+- secretRef: {name: {{ . | quote }}}
 {{- end }}
 {{- range $stage.reaches }}
 {{- with (index $.root.Values .).existingSecret }}
-- secretRef: {name: {{ . }}}
+- secretRef: {name: {{ . | quote }}}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -69,7 +69,7 @@ labels: {{- include "tuneline.labels" .root | nindent 2 }}
 terminationGracePeriodSeconds: {{ $stage.graceSeconds }}
 {{- with $values.image.pullSecrets }}
 imagePullSecrets: {{- range . }}
-- name: {{ . }}
+- name: {{ . | quote }}
 {{- end }}
 {{- end }}
 {{- with $stage.nodeSelector }}
@@ -79,10 +79,10 @@ nodeSelector: {{- toYaml . | nindent 2 }}
 tolerations: {{- toYaml . | nindent 0 }}
 {{- end }}
 {{- with $stage.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- with $stage.runtimeClassName }}
-runtimeClassName: {{ . }}
+runtimeClassName: {{ . | quote }}
 {{- end }}
 {{- if not (kindIs "invalid" $values.fsGroup) }}
 securityContext: {fsGroup: {{ $values.fsGroup }}, fsGroupChangePolicy: OnRootMismatch}
@@ -97,7 +97,7 @@ volumes:
     volumeClaimTemplate:
       spec:
         accessModes: [ReadWriteOnce]
-        storageClassName: {{ $stage.scratch.storageClass }}
+        storageClassName: {{ $stage.scratch.storageClass | quote }}
         resources: {requests: {storage: {{ $stage.scratch.size }}}}
 {{- else }}
   emptyDir: {sizeLimit: {{ $stage.scratch.size }}}
@@ -108,7 +108,7 @@ volumes:
 {{- end }}
 {{- if $cache }}
 - name: cache
-  persistentVolumeClaim: {claimName: {{ $values.hub.cacheClaim }}}
+  persistentVolumeClaim: {claimName: {{ $values.hub.cacheClaim | quote }}}
 {{- end }}
 {{- include "tuneline.caVolume" .root }}
 containers:
@@ -135,7 +135,7 @@ containers:
 {{- define "tuneline.caVolume" -}}
 {{- with .Values.caBundle.configMap }}
 - name: ca
-  configMap: {name: {{ . }}}
+  configMap: {name: {{ . | quote }}}
 {{- end }}
 {{- end }}
 

@@ -1,0 +1,196 @@
+"""argo/ says the same as the stages."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from itertools import combinations
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+
+from manifests import ROOT, TEMPLATES, evaluate
+from tuneline.parameters import TEXT
+from tuneline.runfile import plan, read_run_parameters
+from tuneline.stage import installed_stages
+from workflow_parameters import as_parameters, encode
+
+STAGES = installed_stages()
+NODES = [node.name for node in plan(STAGES, {})]
+FINETUNE = TEMPLATES["finetune"]["spec"]
+DAG = FINETUNE["templates"][0]["dag"]
+TASKS: dict[str, dict[str, Any]] = {task["name"]: task for task in DAG["tasks"]}
+PARAMETERS: dict[str, dict[str, Any]] = {row["name"]: row for row in FINETUNE["arguments"]["parameters"]}
+MADE = ("verdicts", "slices", "adapter", "model", "model_info", "base", "base_info")
+"""Inputs that one stage makes and a later one cannot do without."""
+
+
+def template(stage: str) -> dict[str, Any]:
+    found: dict[str, Any] = TEMPLATES[stage]["spec"]["templates"][0]
+    return found
+
+
+def task_of(node: str) -> str:
+    return node.replace("@", "-")
+
+
+def before(task: str) -> set[str]:
+    """Return the tasks that end before `task` starts."""
+    needs = set(filter(None, TASKS[task].get("depends", "").split(" && ")))
+    return needs.union(*map(before, needs))
+
+
+def nodes_before(node: str) -> set[str]:
+    needs = next(n.needs for n in plan(STAGES, {}) if n.name == node)
+    return set(needs).union(*map(nodes_before, needs))
+
+
+def starts(goal: str, given: dict[str, str]) -> set[str]:
+    """Return the tasks that Argo starts: those before the target whose `when` is true."""
+    inputs = SimpleNamespace(**dict.fromkeys(MADE), **{k: v for k, v in given.items() if k not in MADE})
+    vars(inputs).update(given)
+    parameters = SimpleNamespace(goal=goal, inputs=inputs)
+    scope = {"workflow": SimpleNamespace(parameters=parameters), "fromJSON": lambda content: content}
+    reached = {task_of(goal), *before(task_of(goal))}
+    conditions = {name: TASKS[name].get("when", "{{=True}}").strip() for name in reached}
+    return {name for name, when in conditions.items() if evaluate(when[len("{{=") : -len("}}")], scope)}
+
+
+def test_each_stage_has_a_template_an_image_and_nothing_else_has() -> None:
+    assert set(TEMPLATES) == {*STAGES, "finetune"}
+    for name in STAGES:
+        assert TEMPLATES[name]["metadata"]["name"] == template(name)["name"] == name
+        assert f'ENTRYPOINT ["tini", "--", "tuneline-{name}"]' in (ROOT / "images" / name / "Dockerfile").read_text()
+        assert template(name)["container"]["command"] == ["tini", "--", f"tuneline-{name}"]
+        project = tomllib.loads((ROOT / "services" / name / "pyproject.toml").read_text())["project"]
+        assert f"tuneline-{name}" in project["scripts"]
+
+
+@pytest.mark.parametrize("name", sorted(STAGES))
+def test_the_templates_of_the_stages_differ_in_names_words_and_outputs_only(name: str) -> None:
+    def alike(stage: str) -> Any:
+        one = json.loads(re.sub(rf"\b{stage}\b", "STAGE", json.dumps(TEMPLATES[stage])))
+        del one["metadata"]["annotations"], one["spec"]["templates"][0]["outputs"]
+        return one
+
+    assert alike(name) == alike("slicer")
+
+
+def test_titles_and_descriptions_are_there_for_people() -> None:
+    for one in TEMPLATES.values():
+        assert one["metadata"]["annotations"]["workflows.argoproj.io/title"]
+        assert one["metadata"]["annotations"]["workflows.argoproj.io/description"].strip().endswith(".")
+
+
+def test_the_graph_has_the_nodes_of_a_run_in_the_order_that_their_ports_give() -> None:
+    assert set(TASKS) == {task_of(node) for node in NODES}
+    for node in NODES:
+        assert before(task_of(node)) == {task_of(n) for n in nodes_before(node)}
+        stage, _, variant = node.partition("@")
+        assert TASKS[task_of(node)]["templateRef"] == {"name": stage, "template": stage}
+        arguments = TASKS[task_of(node)].get("arguments", {}).get("parameters", [])
+        assert arguments == ([{"name": "variant", "value": variant}] if variant else [])
+
+
+@pytest.mark.parametrize("goal", NODES)
+def test_a_stage_starts_if_and_only_if_it_is_part_of_the_run(goal: str) -> None:
+    for count in range(len(MADE) + 1):
+        for names in combinations(MADE, count):
+            given = dict.fromkeys(names, "s3://bucket/key")
+            expected = {task_of(node.name) for node in plan(STAGES, given, goal)}
+            assert starts(goal, {"transcripts": "s3://bucket/t", **given}) == expected, (goal, names)
+
+
+def test_the_inputs_in_question_are_those_that_a_stage_needs_of_another() -> None:
+    ports = (port for node in plan(STAGES, {}) for port in node.stage.input_ports(node.variant))
+    assert {port.name for port in ports if port.stage and not port.optional} == set(MADE)
+
+
+def test_the_parameters_are_the_keys_of_a_run_file() -> None:
+    assert set(PARAMETERS) == {"run", "goal", "inputs", *STAGES}
+    assert set(PARAMETERS["goal"]["enum"]) == set(NODES)
+    assert [name for name, row in PARAMETERS.items() if "value" not in row] == ["inputs"]
+    for name, row in PARAMETERS.items():
+        assert row["description"].endswith(".")
+        assert name in TEXT or "JSON" in row["description"]
+
+
+def test_the_default_parameters_are_a_run_file_without_settings() -> None:
+    rows = [row for row in PARAMETERS.values() if "value" in row]
+    run_file = read_run_parameters(encode(rows), STAGES, workflow="finetune-x7k2p")
+    assert run_file.run == "finetune-x7k2p"
+    assert {node.name for node in run_file.nodes} == set(NODES)
+    assert run_file.params == {name: stage.params() for name, stage in STAGES.items()}
+
+
+@pytest.mark.slow
+def test_a_pods_words_and_variables_run_the_stage_and_leave_its_outputs(tmp_path: Path) -> None:
+    values = {"{{inputs.parameters.store}}": str(tmp_path / "store"), "{{inputs.parameters.variant}}": ""}
+    words = [re.sub(r"\{\{.*\}\}", lambda m: values[m[0]], word) for word in template("assessor")["container"]["args"]]
+    names = [row["name"] for row in template("assessor")["container"]["env"]]
+    assert names == ["RUN_FILE", "WORKFLOW", "TUNELINE_IMAGE", "TUNELINE_OUTPUTS"]
+    inputs = {"transcripts": str(ROOT / "examples/transcripts/desk"), "rubric": str(ROOT / "examples/rubric.yaml")}
+    run_file = as_parameters(yaml.safe_dump({"inputs": inputs | {"judge": {"provider": "heuristic"}}}))
+    outputs = tmp_path / "outputs"
+    done = subprocess.run(
+        [Path(sys.executable).parent / template("assessor")["container"]["command"][-1], *words],
+        env=os.environ | dict(zip(names, [run_file, "finetune-x7k2p", "image:1", str(outputs)], strict=True)),
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "store/runs/finetune-x7k2p/assessor.json").exists()
+    assert "image:1" in next((tmp_path / "store").glob("results/assessor/*/manifest.json")).read_text()
+    [shown] = template("assessor")["outputs"]["parameters"]
+    assert "of 14 transcripts passed" in (outputs / Path(shown["valueFrom"]["path"]).name).read_text()
+
+
+def test_what_a_workflow_shows_is_what_its_stages_write() -> None:
+    for name, stage in STAGES.items():
+        shown = template(name)["outputs"]["parameters"]
+        pages = [port.name for port in stage.output_ports() if port.path.endswith(".html")]
+        assert [row["name"] for row in shown] == ["headline", *pages]
+        assert all(row["valueFrom"]["path"] == f"/tmp/outputs/{row['name']}" for row in shown)
+        assert all(row["valueFrom"]["default"] == "" for row in shown), "an output must not fail a stage that worked"
+    of_the_workflow = {r.get("globalName"): n for n in STAGES for r in template(n)["outputs"]["parameters"]}
+    assert of_the_workflow == {None: "trainer", "verdict": "evaluator", "report": "evaluator"}
+
+
+AGAIN, NEVER = True, False
+RETRIES = [
+    ("75", "main: Error (exit code 75): the judge cannot be reached", AGAIN),
+    ("75", "main: Error (exit code 75): Pod was active said a stage", AGAIN),
+    ("143", "main: Error (exit code 143)", AGAIN),
+    ("137", "main: Error (exit code 137)", AGAIN),
+    ("-1", "pod deleted", AGAIN),
+    ("-1", "The node was low on resource: memory.", AGAIN),
+    ("-1", "Pod was terminated in response to imminent node shutdown.", AGAIN),
+    ("-1", "Preempted in order to admit critical pod", AGAIN),
+    ("2", "main: Error (exit code 2): params.trainer.lr: -1 is not > 0", NEVER),
+    ("2", "main: Error (exit code 2): pod deleted is not a word", NEVER),
+    ("1", "main: Error (exit code 1): KeyError (a bug in this stage)", NEVER),
+    ("137", "main: OOMKilled (exit code 137)", NEVER),
+    ("75", "Pod was active on the node longer than the specified deadline", NEVER),
+    ("143", 'Usage of EmptyDir volume "scratch" exceeds the limit "5Mi". ', NEVER),
+    ("-1", 'pods "a" is forbidden: violates PodSecurity "restricted:latest"', NEVER),
+    ("0", "", NEVER),
+]
+
+
+@pytest.mark.parametrize(("code", "message", "again"), RETRIES)
+def test_what_is_tried_again_and_what_never_is(code: str, message: str, again: bool) -> None:
+    retry = template("trainer")["retryStrategy"]
+    assert retry["retryPolicy"] == "Always", "another policy would decide before the expression does"
+    last = SimpleNamespace(exitCode=code, message=message, status="Error" if code == "-1" else "Failed")
+    assert evaluate(retry["expression"], {"lastRetry": last}) is again
+
+
+def test_a_workflow_holds_no_secret_and_no_address_of_one() -> None:
+    for one in TEMPLATES.values():
+        assert not {"secretKeyRef", "secretRef", "secret"} & set(re.findall(r"\w+", json.dumps(one["spec"])))
