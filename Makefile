@@ -40,6 +40,10 @@ test-fast: $(READY) ## Run the tests that take under a minute together
 test-images: $(READY) $(TINY_BASE) images ## Run the images against an S3 server (needs Docker; some ten minutes)
 	@$(BIN)/pytest -q tests/images
 
+.PHONY: test-cluster
+test-cluster: $(READY) $(TINY_BASE) images ## Run everything on the cluster of KUBECONFIG, with images pushed to REGISTRY
+	@$(BIN)/pytest -q -s tests/cluster
+
 .PHONY: check
 check: $(READY) ## Check format, lint, types and generated files
 	@$(BIN)/ruff format --check .

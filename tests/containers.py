@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import subprocess
+import sys
 import time
 import tomllib
 from collections.abc import Iterator
@@ -41,6 +42,19 @@ def docker(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(["docker", *words], capture_output=True, text=True, check=False)
     assert not check or done.returncode == 0, done.stderr
     return done
+
+
+def run_on_laptop(folder: Path) -> dict[str, Manifest]:
+    """Run the demonstration on this machine, without containers and without S3; return its results."""
+    program = Path(sys.executable).parent / "tuneline"
+    subprocess.run([program, "run", DEMO, "--store", folder], check=True, capture_output=True)
+    found = {node: pinned_manifest(open_store(str(folder)), "demo", node) for node in NODES}
+    return {node: manifest for node, manifest in found.items() if manifest is not None}
+
+
+def output_hashes(manifest: Manifest) -> dict[str, str]:
+    """The SHA-256 of each output."""
+    return {name: output.sha256 for name, output in manifest.outputs.items()}
 
 
 def wait_code(name: str) -> int:
@@ -111,7 +125,8 @@ def serve_site() -> Iterator[Site]:
     try:
         # On the ordinary network too, so that this machine reaches its port; the stages are not on that one.
         docker(
-            *("run", "--detach", "--name", server, "--publish", "127.0.0.1::8333", "--mount", "type=volume,target=/data"),
+            *("run", "--detach", "--name", server, "--publish", "127.0.0.1::8333"),
+            *("--mount", "type=volume,target=/data"),
             *(word for key in KEYS for word in ("--env", f"{key}={KEYS[key]}")),
             *(S3_IMAGE, "mini", "-dir=/data", "-ip.bind=0.0.0.0", "-bucket=demo", "-admin.ui=false"),
         )  # fmt: skip

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from containers import DEMO, NODES, Chain, Site, serve_site
-from tuneline.manifest import Manifest, pinned_manifest
-from tuneline.store import open_store
+from containers import NODES, Chain, Site, run_on_laptop, serve_site
+from tuneline.manifest import Manifest
 
 
 @pytest.fixture(scope="session")
 def laptop(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Manifest]:
-    """The demonstration's results on this machine, without containers and without S3."""
-    store = tmp_path_factory.mktemp("laptop") / "store"
-    program = Path(sys.executable).parent / "tuneline"
-    subprocess.run([program, "run", DEMO, "--store", store], check=True, capture_output=True)
-    found = {node: pinned_manifest(open_store(str(store)), "demo", node) for node in NODES}
-    return {node: manifest for node, manifest in found.items() if manifest is not None}
+    """The demonstration's results on this machine."""
+    return run_on_laptop(tmp_path_factory.mktemp("laptop") / "store")
 
 
 @pytest.fixture(scope="session")

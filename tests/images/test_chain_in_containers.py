@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from containers import KEYS, NODES, ROOT, Chain, Site, docker, wait_code
+from containers import KEYS, NODES, ROOT, Chain, Site, docker, output_hashes, wait_code
 from tuneline.manifest import Manifest
 
 pytestmark = pytest.mark.timeout(900)
@@ -20,20 +20,15 @@ CONCURRENCY = 4
 """The judge's calls at once."""
 
 
-def outputs(manifest: Manifest) -> dict[str, str]:
-    """The hash of each output."""
-    return {name: output.sha256 for name, output in manifest.outputs.items()}
-
-
 def test_the_outputs_in_s3_are_those_of_the_laptop(chain: Chain, laptop: dict[str, Manifest]) -> None:
     for node in NODES:
         print(f"{node}: {chain.seconds[node]:.1f} s, on the laptop {laptop[node].metrics['seconds']} s")
     for node in ("assessor", "slicer", "trainer", "gguf-converter@base", "gguf-converter"):
         assert chain.manifests[node].fingerprint == laptop[node].fingerprint
     for node in ("assessor", "slicer", "trainer"):
-        assert outputs(chain.manifests[node]) == outputs(laptop[node])
+        assert output_hashes(chain.manifests[node]) == output_hashes(laptop[node])
     for node in ("gguf-converter@base", "gguf-converter"):
-        assert outputs(chain.manifests[node])["model"] == outputs(laptop[node])["model"]
+        assert output_hashes(chain.manifests[node])["model"] == output_hashes(laptop[node])["model"]
     assert chain.manifests["evaluator"].metrics["verdict"] == laptop["evaluator"].metrics["verdict"]
 
 
@@ -54,7 +49,7 @@ def test_each_container_killed_twice_and_started_again_ends_in_the_same_results(
             assert code in (0, 137), site.logs(name)
         site.run(node, "killed")
         if node in ("assessor", "slicer", "trainer"):
-            assert outputs(site.manifest(node, "killed")) == outputs(chain.manifests[node])
+            assert output_hashes(site.manifest(node, "killed")) == output_hashes(chain.manifests[node])
     assert site.manifest("evaluator", "killed").metrics["verdict"] == chain.manifests["evaluator"].metrics["verdict"]
 
 
@@ -69,7 +64,7 @@ def test_docker_stop_saves_the_training_and_the_next_container_goes_on(chain: Ch
     assert wait_code(name) == 75, site.logs(name)
     site.run("trainer", "stopped")
     manifest = site.manifest("trainer", "stopped")
-    assert outputs(manifest) == outputs(chain.manifests["trainer"])
+    assert output_hashes(manifest) == output_hashes(chain.manifests["trainer"])
     assert manifest.metrics["resumed_from_step"], manifest.metrics
 
 

@@ -1,0 +1,202 @@
+"""The demonstration on a cluster, as a user runs it; the tests go on from each other's state, in their order."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+
+import pytest
+import yaml
+
+from clusters import TASKS, Cluster, run, task_of
+from containers import DEMO, KEYS, ROOT, output_hashes
+from tuneline.manifest import Manifest
+
+pytestmark = pytest.mark.timeout(1800)
+
+REPEATABLE = ("assessor", "slicer", "trainer")
+"""Stages that make the same bytes wherever they run."""
+
+
+def seconds(cluster: Cluster, name: str) -> float:
+    status = cluster.workflow(name)["status"]
+    start, end = (time.mktime(time.strptime(status[at], "%Y-%m-%dT%H:%M:%SZ")) for at in ("startedAt", "finishedAt"))
+    return end - start
+
+
+def parameters(cluster: Cluster, name: str) -> dict[str, str]:
+    """The workflow's output parameters."""
+    rows = cluster.workflow(name)["status"]["outputs"]["parameters"]
+    return {row["name"]: row["value"] for row in rows}
+
+
+def made_in(cluster: Cluster, name: str) -> set[str]:
+    """The tasks of a workflow that worked; the others found their results."""
+    said = {task_of(node): cluster.log(node) for node in cluster.nodes(name)}
+    assert set(said) == set(TASKS)
+    assert all(re.search(r"\b(found|made)\b", text) for text in said.values()), said
+    return {task for task, text in said.items() if re.search(r"\bmade\b", text)}
+
+
+def test_the_demonstration_ends_with_the_laptops_results(
+    cluster: Cluster, demo: str, laptop: dict[str, Manifest]
+) -> None:
+    found = cluster.manifests("store", "demo")
+    assert set(found) == set(TASKS.values())
+    for node in REPEATABLE:
+        assert found[node].fingerprint == laptop[node].fingerprint
+        assert output_hashes(found[node]) == output_hashes(laptop[node])
+    assert found["evaluator"].metrics["verdict"] == laptop["evaluator"].metrics["verdict"]
+    outputs = parameters(cluster, demo)
+    assert outputs["verdict"] == found["evaluator"].metrics["headline"]
+    assert outputs["report"].startswith("s3://tuneline/store/results/evaluator/")
+    assert outputs["report"].endswith(".html")
+    assert "verdict" in cluster.told(demo)
+    working = sum(float(str(manifest.metrics["seconds"])) for manifest in laptop.values())
+    print(f"\nwhole run: {seconds(cluster, demo):.0f} s; the stages' work on the laptop: {working:.0f} s")
+    for task, node in TASKS.items():
+        (pod,) = cluster.nodes(demo, task)
+        times = [time.mktime(time.strptime(pod[at], "%Y-%m-%dT%H:%M:%SZ")) for at in ("startedAt", "finishedAt")]
+        print(f"{node}: pod {times[1] - times[0]:.0f} s, work {found[node].metrics['seconds']} s, "
+              f"on the laptop {laptop[node].metrics['seconds']} s")  # fmt: skip
+
+
+def test_the_chart_can_test_its_store(cluster: Cluster) -> None:
+    assert "Succeeded" in run("helm", "test", "tuneline", "-n", cluster.namespace)
+
+
+def test_the_workflow_holds_neither_a_transcript_nor_a_secret(cluster: Cluster, demo: str) -> None:
+    text = json.dumps(cluster.workflow(demo)) + json.dumps(cluster.get("workflowtaskresults"))
+    assert KEYS["AWS_SECRET_ACCESS_KEY"] not in text
+    said = [
+        part["content"] if "content" in part else part["value"]
+        for file in (ROOT / "examples/transcripts").rglob("*.jsonl")
+        for row in map(json.loads, file.read_text().splitlines())
+        for part in row.get("messages") or row.get("conversations") or []
+    ]
+    assert len(said) > 100
+    assert not [sentence for sentence in said if len(sentence) > 20 and sentence in text]
+
+
+def test_every_container_is_restricted_and_the_stage_has_no_token(cluster: Cluster, demo: str) -> None:
+    pods = cluster.get("pods", "--selector", f"workflows.argoproj.io/workflow={demo}")["items"]
+    assert len(pods) == len(TASKS)
+    for pod in pods:
+        spec = pod["spec"]
+        assert spec["automountServiceAccountToken"] is False
+        for container in [*spec["initContainers"], *spec["containers"]]:
+            context = container["securityContext"]
+            assert context["allowPrivilegeEscalation"] is False
+            assert context["readOnlyRootFilesystem"] is True
+            assert context["capabilities"] == {"drop": ["ALL"]}
+        (main,) = [container for container in spec["containers"] if container["name"] == "main"]
+        assert "/var/run/secrets/kubernetes.io/serviceaccount" not in [m["mountPath"] for m in main["volumeMounts"]]
+
+
+def test_the_service_account_can_only_write_task_results(cluster: Cluster) -> None:
+    who = f"--as=system:serviceaccount:{cluster.namespace}:tuneline"
+    for verb, what in [("create", "workflowtaskresults"), ("patch", "workflowtaskresults")]:
+        assert cluster.kubectl("auth", "can-i", verb, f"{what}.argoproj.io", who).strip() == "yes"
+    listed = cluster.kubectl("auth", "can-i", "--list", "--no-headers", who)
+    rows = [line.split() for line in listed.splitlines() if line.strip()]
+    own = [row for row in rows if not row[0].startswith(("[", "selfsubject"))]
+    assert [row[0] for row in own] == ["workflowtaskresults.argoproj.io"], listed
+    assert "[create patch]" in listed
+
+
+def test_a_resubmission_finds_everything_in_seconds(cluster: Cluster, demo: str) -> None:
+    name = cluster.submit(cluster.upload("store"))
+    assert cluster.wait(name) == "Succeeded", cluster.told(name)
+    assert made_in(cluster, name) == set()
+    assert parameters(cluster, name) == parameters(cluster, demo)
+    print(f"\nresubmission: {seconds(cluster, name):.0f} s")
+
+
+def test_a_changed_evaluator_parameter_in_a_new_run_makes_only_the_evaluator_work(cluster: Cluster, demo: str) -> None:
+    evaluator = yaml.safe_load(DEMO.read_text())["evaluator"]
+    name = cluster.submit(cluster.upload("store", run="warmer", evaluator=evaluator | {"temperature": 0.6}))
+    assert cluster.wait(name) == "Succeeded", cluster.told(name)
+    assert made_in(cluster, name) == {"evaluator"}
+
+
+def test_a_bad_parameter_fails_in_the_first_pod_and_says_why(cluster: Cluster, demo: str) -> None:
+    trainer = yaml.safe_load(DEMO.read_text())["trainer"]
+    good = cluster.upload("store", run=None)
+    file = cluster.folder / "bad.yaml"
+    file.write_text(yaml.safe_dump(yaml.safe_load(good.read_text()) | {"trainer": trainer | {"learning_rate": -1}}))
+    name = cluster.submit(file)
+    assert cluster.wait(name) == "Failed"
+    tried = cluster.nodes(name)
+    # The base's conversion waits for nothing, so it and the assessor are both first.
+    assert {task_of(node) for node in tried} <= {"assessor", "gguf-converter-base"}
+    assert all(node["name"].endswith("(0)") and node["outputs"]["exitCode"] == "2" for node in tried)
+    assert "parameter trainer: learning_rate" in cluster.told(name)
+
+
+def test_pods_that_are_deleted_in_the_middle_of_each_stage_change_nothing(
+    cluster: Cluster, demo: str, laptop: dict[str, Manifest]
+) -> None:
+    cluster.helm("upgrade", "deleted")
+    name = cluster.submit(cluster.upload("deleted"))
+    deleted: set[str] = set()
+    while not cluster.workflow(name).get("status", {}).get("finishedAt"):
+        pods = cluster.get("pods", "--selector", f"workflows.argoproj.io/workflow={name}")["items"]
+        for pod in pods:
+            task = task_of({"name": pod["metadata"]["annotations"]["workflows.argoproj.io/node-name"]})
+            states = {one["name"]: one["state"] for one in pod["status"].get("containerStatuses", ())}
+            if task not in deleted and "running" in states.get("main", {}):
+                time.sleep(0.5 if task in ("assessor", "slicer") else 4)
+                cluster.kubectl("delete", "pod", pod["metadata"]["name"], "--wait=false")
+                deleted.add(task)
+        time.sleep(0.2)
+    assert cluster.wait(name) == "Succeeded", cluster.told(name)
+    tries = {task: len(cluster.nodes(name, task)) for task in TASKS}
+    print(f"\ntries: {tries}")
+    assert deleted == set(TASKS)
+    assert sum(count > 1 for count in tries.values()) >= 4, tries  # a stage may have been done when its pod went
+    found = cluster.manifests("deleted", "demo")
+    for node in REPEATABLE:
+        assert output_hashes(found[node]) == output_hashes(laptop[node])
+    assert found["evaluator"].metrics["verdict"] == laptop["evaluator"].metrics["verdict"]
+
+
+def test_a_terminated_run_goes_on_with_argo_retry(cluster: Cluster, demo: str, laptop: dict[str, Manifest]) -> None:
+    trainer = yaml.safe_load(DEMO.read_text())["trainer"]
+    name = cluster.submit(cluster.upload("deleted", run="ended", goal="trainer", trainer=trainer | {"epochs": 5}))
+    while not [n for n in cluster.nodes(name, "trainer") if n["phase"] == "Running"]:
+        time.sleep(1)
+    time.sleep(15)
+    run("argo", "-n", cluster.namespace, "terminate", name)
+    assert cluster.wait(name) == "Failed"
+    run("argo", "-n", cluster.namespace, "retry", name)
+    time.sleep(2)
+    assert cluster.wait(name) == "Succeeded", cluster.told(name)
+    assert cluster.manifests("deleted", "ended")["trainer"].metrics["resumed_from_step"]
+
+
+def test_install_yaml_is_accepted_as_it_is(cluster: Cluster) -> None:
+    text = (ROOT / "k8s/install.yaml").read_text()
+    found = [one for one in yaml.safe_load_all(text) if one]
+    for one in found:
+        if one["kind"] != "Namespace":
+            one["metadata"]["namespace"] = cluster.namespace
+    cluster.kubectl("apply", "--server-side", "--force-conflicts", "--dry-run=server", "-f", "-",
+                    text=yaml.safe_dump_all(one for one in found if one["kind"] != "Namespace"))  # fmt: skip
+
+
+def test_uninstalling_leaves_nothing_but_the_s3_server(cluster: Cluster, demo: str) -> None:
+    cluster.kubectl("delete", "workflows", "--selector", "app.kubernetes.io/part-of=tuneline")
+    run("helm", "uninstall", "tuneline", "-n", cluster.namespace)
+    kinds = "pods,services,configmaps,secrets,serviceaccounts,roles,rolebindings,networkpolicies,persistentvolumeclaims"
+    ours = "workflows,workflowtemplates,cronworkflows,workflowtaskresults,jobs"
+    deadline = time.monotonic() + 120
+    while left := [
+        f"{one['kind']}/{one['metadata']['name']}"
+        for one in cluster.get(f"{kinds},{ours}")["items"]
+        if one["metadata"]["name"] not in ("default", "kube-root-ca.crt", "s3", "tuneline-s3")
+        and one["metadata"].get("labels", {}).get("app.kubernetes.io/name") != "s3"
+    ]:
+        assert time.monotonic() < deadline, left
+        time.sleep(2)
+    assert cluster.manifests("store", "demo")
