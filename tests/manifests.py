@@ -9,6 +9,7 @@ from typing import Any
 
 import kubernetes_validate
 import yaml
+
 from chart import CHART, render
 
 ROOT = Path(__file__).resolve().parent.parent

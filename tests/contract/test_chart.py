@@ -11,8 +11,8 @@ from typing import Any
 import helm_python
 import pytest
 import yaml
-from chart import CHART, render
 
+from chart import CHART, render
 from manifests import (
     CI_VALUES,
     ROOT,

@@ -6,8 +6,8 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
-from chart import CHART
 
+from chart import CHART
 from manifests import ROOT, Object, check_schema, named, objects, refused_by_restricted
 
 K8S = ROOT / "k8s"
