@@ -52,6 +52,9 @@ TOLERATION = _closed(
     tolerationSeconds={"type": "integer"},
 )
 
+SECRET = "KEY|TOKEN|SECRET|PASSWORD"
+"""What the name of a variable with a secret has in it; such a variable comes from a Secret, never from values."""
+
 STAGE: Schema = {"$ref": "#/definitions/stage"}
 
 TYPES: Mapping[str, Schema] = {
@@ -59,7 +62,7 @@ TYPES: Mapping[str, Schema] = {
     "store.endpoint": {"type": "string", "pattern": "^(https?://.+)?$"},
     "image.pullPolicy": {"enum": ["IfNotPresent", "Always", "Never"]},
     "image.pullSecrets": _list(TEXT),
-    "env": {"type": "object", "patternProperties": {"^[A-Z_][A-Z0-9_]*$": TEXT}, "additionalProperties": False},
+    "env": _map(TEXT) | {"propertyNames": {"pattern": "^[A-Z_][A-Z0-9_]*$", "not": {"pattern": SECRET}}},
     "labels": _map(TEXT),
     "fsGroup": {"type": ["integer", "null"]},
     "serviceAccount.annotations": _map(TEXT),

@@ -235,10 +235,11 @@ MISSPELT = [
     ("serviceAccount.anotations", {}, "anotations"),
     ("env", {"https-proxy": "http://proxy:3128"}, "https-proxy"),
 ]
+KEY_IN_VALUES = ("env", {"OPENAI_API_KEY": "text"}, "OPENAI_API_KEY")
 
 
-@pytest.mark.parametrize(("path", "value", "name"), MISSPELT)
-def test_a_misspelt_value_is_refused_with_its_name(path: str, value: Any, name: str) -> None:
+@pytest.mark.parametrize(("path", "value", "name"), [*MISSPELT, KEY_IN_VALUES])
+def test_a_misspelt_value_or_one_out_of_place_is_refused_with_its_name(path: str, value: Any, name: str) -> None:
     with pytest.raises(helm_python.HelmError, match=f"'{name}'"):
         render(with_value(path, value))
 
