@@ -90,9 +90,11 @@ def _run(
     node, opened = run_file.node(name), open_store(store)
     with new_job(run_file, node, opened, scratch, replace=replace) as job:
         outcome = run_job(job)
+    told = essence(opened, run_file.run, name, outcome.manifest)
     if outputs is not None:
-        _write_each(outputs, essence(opened, run_file.run, name, outcome.manifest))
-    typer.echo(f"{node.name} {outcome.manifest.fingerprint[:12]} {'found' if outcome.reused else 'made'}")
+        _write_each(outputs, told)
+    done = "found" if outcome.reused else "made"
+    typer.echo("\n  ".join([f"{node.name} {outcome.manifest.fingerprint[:12]} {done}", *told.values()]))
 
 
 def _write_each(folder: Path, texts: Mapping[str, str]) -> None:
