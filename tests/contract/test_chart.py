@@ -113,8 +113,9 @@ def test_each_pod_is_valid_restricted_and_without_a_token_for_the_stage(values: 
     check_schema(pod)
     assert refused_by_restricted(pod["spec"]) == []
     assert pod["spec"]["automountServiceAccountToken"] is False
-    mounts = {c["name"]: {m["name"] for m in c.get("volumeMounts", ())} for c in pod["spec"]["containers"]}
-    assert "executor-token" in mounts["wait"] and "executor-token" not in mounts["main"]
+    containers = [*pod["spec"]["initContainers"], *pod["spec"]["containers"]]
+    mounts = {c["name"]: {m["name"] for m in c.get("volumeMounts", ())} for c in containers}
+    assert {name for name, volumes in mounts.items() if "executor-token" in volumes} == {"init", "wait"}
     assert mounts["main"] <= {volume["name"] for volume in pod["spec"]["volumes"]}
     assert main_of(pod)["securityContext"]["readOnlyRootFilesystem"] is True
     sizes = [v["emptyDir"].get("sizeLimit") for v in pod["spec"]["volumes"] if "emptyDir" in v]
