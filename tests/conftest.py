@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -36,3 +37,16 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     dest = tmp_path_factory.getbasetemp().parent / "tiny-base"
     subprocess.run([sys.executable, EXAMPLES / "tiny_base.py", dest, "--steps", "0"], check=True, capture_output=True)
     return dest
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many faults were injected, of which kinds: each test notes its own, in whichever process it runs."""
+    faults: Counter[str] = Counter()
+    for report in (one for reports in terminalreporter.stats.values() for one in reports):
+        if isinstance(report, pytest.TestReport) and report.when == "teardown":
+            for name, value in report.user_properties:
+                if name == "faults" and isinstance(value, dict):
+                    faults.update(value)
+    if faults:
+        kinds = ", ".join(f"{count} × {kind}" for kind, count in faults.most_common())
+        terminalreporter.write_line(f"{faults.total()} faults injected: {kinds}")

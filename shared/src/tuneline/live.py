@@ -54,13 +54,15 @@ class StoreJournal:
             self._pending.append(line)
 
     def flush(self) -> None:
-        """Write the rows since the last flush as one segment."""
+        """Write the rows since the last flush as one segment; if that fails, the next flush writes them too."""
         with self._flushing:
             with self._lock:
-                lines, self._pending = self._pending, []
+                lines = list(self._pending)
             if lines:
                 self._store.put(f"{self._prefix}/{self._attempt}-{self._segments}.jsonl", b"".join(lines))
                 self._segments += 1
+                with self._lock:
+                    del self._pending[: len(lines)]
 
 
 def _rows(segment: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -104,26 +106,46 @@ class State:
             old = self._index.entries
             kept = {name: old[name] for name in old if name in names}
             for name in sorted(names - kept.keys()):
-                try:
-                    kept[name] = self._upload(self.folder / name)
-                except (FileNotFoundError, UserError):
-                    if (self.folder / name).exists():
-                        raise
-                    continue  # the stage dropped this checkpoint while we copied it
+                files = self._upload(name)
+                kept |= old if files is None else {name: files}  # what a lost one was to replace stays for now
             if kept.keys() != old.keys():
                 self._index = _StateIndex(entries=kept)
                 self._store.put(f"{self._prefix}/index.json", self._index.model_dump_json(indent=1).encode())
                 self._store.delete(r.key for name in old.keys() - kept.keys() for r in old[name])
 
-    def _upload(self, entry: Path) -> list[FileRecord]:
-        paths = [entry] if entry.is_file() else sorted(p for p in entry.rglob("*") if p.is_file())
+    def _upload(self, name: str) -> list[FileRecord] | None:
+        """Copy an entry; None if the stage has just dropped it.
+
+        We hold it by hard links: the stage may drop it long before a slow store has taken it.
+        """
+        entry, held = self.folder / name, self.folder.with_name(f"{self.folder.name}.held") / name
         key = f"{self._prefix}/{self._attempt}"
-        return [self._store.upload(p, f"{key}/{p.relative_to(self.folder).as_posix()}") for p in paths]
+        try:
+            _link(entry, held)
+            if not entry.exists():
+                return None
+            paths = [held] if held.is_file() else sorted(p for p in held.rglob("*") if p.is_file())
+            return [self._store.upload(p, f"{key}/{p.relative_to(held.parent).as_posix()}") for p in paths]
+        except (FileNotFoundError, shutil.Error):
+            if entry.exists():
+                raise
+            return None
+        finally:
+            shutil.rmtree(held.parent)
 
     def discard(self) -> None:
         """Delete every checkpoint: the result is complete. The index goes first."""
         self._store.delete([f"{self._prefix}/index.json"])
         self._store.delete([entry.key for entry in self._store.list(self._prefix + "/")])
+
+
+def _link(entry: Path, held: Path) -> None:
+    """Make `held` a copy of the file or folder `entry`, of hard links."""
+    held.parent.mkdir()
+    if entry.is_file():
+        held.hardlink_to(entry)
+    else:
+        shutil.copytree(entry, held, copy_function=os.link)
 
 
 class Live:
