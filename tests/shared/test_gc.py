@@ -68,6 +68,17 @@ def test_a_young_unfinished_result_is_left_alone(store: Store) -> None:
     assert collect(store, 7).files == 0
 
 
+def test_the_work_files_of_a_killed_stage_go_and_those_of_a_running_one_stay(store: Store) -> None:
+    scratch = local_path(store.uri) / "scratch"
+    for name in ("killed", "running"):
+        (scratch / name / "state").mkdir(parents=True)
+        (scratch / name / "state" / "weights").write_text("x")
+    age(store, 8)
+    (scratch / "running" / "state" / "weights").write_text("y")
+    assert collect(store, 7).files == 1
+    assert [path.name for path in scratch.iterdir()] == ["running"]
+
+
 def names(store: Store) -> list[str]:
     return sorted({e.key.split("/")[1].partition("-")[0] for e in store.list("uploads/")})
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -92,13 +93,14 @@ class FileStore:
         return path
 
     def sweep(self, older_than: float) -> int:
-        """See `Store`."""
+        """See `Store`. The work files of killed stages, which lie in `scratch`, go too."""
         removed = 0
-        with plain_errors(self._parts):
-            for part in self._parts.glob(f"{PART}*"):
+        with plain_errors(self.root):
+            for left in (*self._parts.glob(f"{PART}*"), *(self.root / "scratch").glob("*")):
                 with suppress(FileNotFoundError):  # its writer has just finished
-                    if time.time() - part.stat().st_mtime >= older_than:
-                        part.unlink()
+                    youngest = max(path.lstat().st_mtime for path in (left, *left.rglob("*")))
+                    if time.time() - youngest >= older_than:
+                        shutil.rmtree(left) if left.is_dir() else left.unlink()
                         removed += 1
         return removed
 
