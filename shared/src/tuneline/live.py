@@ -18,7 +18,7 @@ from pydantic import BaseModel
 
 from tuneline.manifest import result_key, sha256_json
 from tuneline.stage import InputRecord, Temporary, UserError
-from tuneline.store import FileRecord, Store
+from tuneline.store import FileRecord, Store, at_once
 
 GRACE_SECONDS = 20.0
 """After SIGTERM a stage has this long to reach a safe point; then what there is is flushed and the process exits 75."""
@@ -38,8 +38,7 @@ class StoreJournal:
         self._pending: list[bytes] = []
         self._segments = 0
         keys = [entry.key for entry in store.list(prefix + "/")]
-        with ThreadPoolExecutor(8) as pool:
-            self._rows = dict(row for segment in pool.map(store.get, keys) for row in _rows(segment or b""))
+        self._rows = dict(row for segment in at_once(store.get, keys) for row in _rows(segment or b""))
 
     def get(self, key: str) -> dict[str, Any] | None:
         """Return the row kept under `key`, or None."""
@@ -94,9 +93,8 @@ class State:
             return
         self._index = _StateIndex.model_validate_json(data)
         for name, files in self._index.entries.items():
-            for record in files:
-                relative = record.key.removeprefix(f"{self._prefix}/").partition("/")[2]
-                self._store.download(record, self.folder / relative)
+            places = [self.folder / r.key.removeprefix(f"{self._prefix}/").partition("/")[2] for r in files]
+            at_once(self._store.download, files, places)
             log.info("state restored", entry=name, files=len(files))
 
     def sync(self) -> None:
@@ -125,7 +123,7 @@ class State:
             if not entry.exists():
                 return None
             paths = [held] if held.is_file() else sorted(p for p in held.rglob("*") if p.is_file())
-            return [self._store.upload(p, f"{key}/{p.relative_to(held.parent).as_posix()}") for p in paths]
+            return at_once(self._store.upload, paths, [f"{key}/{p.relative_to(held.parent).as_posix()}" for p in paths])
         except (FileNotFoundError, shutil.Error):
             if entry.exists():
                 raise

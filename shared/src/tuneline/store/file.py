@@ -60,7 +60,9 @@ class FileStore:
     def upload(self, path: Path, key: str) -> FileRecord:
         """See `Store`. The file is copied: a hard link would change when its other name is written to."""
         with plain_errors(path), path.open("rb") as file:
-            written = self._write(self._path(key), unchanging_blocks(file, path), if_absent=False)
+            written = self._write(
+                self._path(key), unchanging_blocks(file, path, lambda: file.read(BLOCK)), if_absent=False
+            )
         assert written
         return FileRecord(key=key, sha256=written.sha256, size=written.size)
 

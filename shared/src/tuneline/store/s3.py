@@ -13,14 +13,15 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from threading import Semaphore
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 from uuid import uuid4
 
 from botocore.exceptions import ClientError
 
 from tuneline.stage import Temporary, UserError
 from tuneline.store import TRANSFERS, Changed, Entry, FileRecord, at_once, check_key, key_problem, s3_parts, s3_ranges
-from tuneline.store.s3_client import connect, none_if, persist
+from tuneline.store.s3_client import connect, none_if, persist, status_of
+from tuneline.store.s3_parts import Part
 from tuneline.store.verify import Written, part_for, plain_errors, save_verified, unchanging_blocks, write_new
 
 if TYPE_CHECKING:
@@ -55,18 +56,27 @@ class S3Store:
 
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> bool:
         """See `Store`."""
+        return self._put(key, data, if_absent)
+
+    def _put(self, key: str, data: bytes | Part, if_absent: bool = False) -> bool:
         writer = uuid4().hex
         request: PutObjectRequestTypeDef = {
             "Bucket": self.bucket,
             "Key": self._name(key),
-            "Body": data,
+            "Body": cast("bytes", data),  # boto3 takes all that can be read and rewound
             "ChecksumSHA256": s3_parts.checksum(data),
             "Metadata": {"writer": writer},
         }
         if if_absent:
             request["IfNoneMatch"] = "*"
+
+        def write() -> None:
+            if isinstance(data, Part):
+                data.seek(0)
+            self._client.put_object(**request)
+
         try:
-            self._do("write", key, lambda: self._client.put_object(**request))
+            self._do("write", key, write)
         except ClientError as error:
             none_if(error, 412)
             return self._was_written_by(writer, key)
@@ -97,36 +107,36 @@ class S3Store:
             size = os.fstat(file.fileno()).st_size
             part_size = s3_parts.part_size(size)
 
-            def blocks() -> Iterator[bytes]:
-                for block in unchanging_blocks(file, path, part_size):
-                    digest.update(block)
-                    yield block
+            def parts() -> Iterator[Part]:
+                for part in unchanging_blocks(file, path, lambda: s3_parts.read_part(file, part_size)):
+                    digest.update(part)
+                    yield part
 
             if size > part_size:
-                self._put_parts(key, blocks(), -(-size // part_size))
+                self._put_parts(key, parts(), -(-size // part_size))
             else:
                 with self._slots:
-                    self.put(key, b"".join(blocks()))
+                    whole = [*parts()]  # one part, or none of an empty file
+                    self._put(key, whole[0] if whole else b"")
         return FileRecord(key=key, sha256=digest.hexdigest(), size=size)
 
     def download(self, record: FileRecord, dest: Path) -> None:
         """See `Store`."""
         source = f"{self.uri}/{record.key}"
-        gone = UserError(f"{source}: is gone. Delete the result it belongs to and make it again.")
 
         def copy(part: Path) -> Written:
             entry: Entry | None = Entry(record.key, record.size, 0, "")
             if record.size > s3_parts.PART_SIZE:
-                entry = self.head(record.key)
+                entry = self.head(record.key)  # the ETag, so that all ranges are of one object
             if entry is None:
-                raise gone
+                raise _lost(source, "is gone")
             return self._copy(entry, part) if entry.size == record.size else Written(entry.size, "")
 
         try:
             save_verified(record, dest, copy, source)
         except ClientError as error:
             none_if(error, 404, 412)
-            raise gone from None
+            raise _lost(source, "is gone" if status_of(error) == 404 else "was replaced while it was read") from None
 
     def delete(self, keys: Iterable[str]) -> None:
         """See `Store`."""
@@ -202,13 +212,13 @@ class S3Store:
         found = self._head(key)
         return found is not None and found["Metadata"].get("writer") == writer
 
-    def _put_parts(self, key: str, blocks: Iterator[bytes], count: int) -> None:
+    def _put_parts(self, key: str, parts: Iterator[Part], count: int) -> None:
         """Write a large object; if that fails, leave no parts behind."""
         writer, done = uuid4().hex, False
         what = f"cannot write {self.uri}/{key}"
         upload = s3_parts.start(self._client, self.bucket, self._name(key), writer, what)
         try:
-            s3_parts.send(upload, blocks, count, self._slots)
+            s3_parts.send(upload, parts, count, self._slots)
             done = True
         except ClientError as error:
             none_if(error, 404)  # no such upload: it is complete and the answer was lost, or somebody removed it
@@ -218,3 +228,7 @@ class S3Store:
         finally:
             if not done:
                 s3_parts.abort(upload)
+
+
+def _lost(source: str, problem: str) -> UserError:
+    return UserError(f"{source}: {problem}. Delete the result it belongs to and make it again.")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, TypeVar
 from uuid import uuid4
 
 from tuneline.stage import Temporary, UserError
@@ -18,6 +18,8 @@ BLOCK = 1 << 20
 """Bytes per read."""
 COPIES = 3
 """Copies made of a stored file before it counts as damaged."""
+
+Block = TypeVar("Block", bound=Sized)
 
 _MAY_PASS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.EAGAIN}
 
@@ -43,11 +45,11 @@ def plain_errors(what: str | Path) -> Iterator[None]:
         raise UserError(f"{reason}.") from error
 
 
-def unchanging_blocks(file: BinaryIO, path: Path, block_size: int = BLOCK) -> Iterator[bytes]:
-    """Yield what `file` holds, then raise Changed if it no longer is what it was at the start."""
+def unchanging_blocks(file: BinaryIO, path: Path, read: Callable[[], Block | None]) -> Iterator[Block]:
+    """Yield what `read` finds in `file`, then raise Changed if it no longer is what it was at the start."""
     before = os.fstat(file.fileno())
     size = 0
-    while block := file.read(block_size):
+    while block := read():
         size += len(block)
         if size > before.st_size:
             break
@@ -61,7 +63,7 @@ def hash_file(path: Path) -> Written:
     """Return size and hash of a file. Raises Changed if it changes meanwhile."""
     digest, size = hashlib.sha256(), 0
     with path.open("rb") as file:
-        for block in unchanging_blocks(file, path):
+        for block in unchanging_blocks(file, path, lambda: file.read(BLOCK)):
             digest.update(block)
             size += len(block)
     return Written(size, digest.hexdigest())
