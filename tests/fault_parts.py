@@ -120,7 +120,7 @@ class Place:
             "s3", endpoint_url=endpoint, aws_access_key_id=KEY, aws_secret_access_key=SECRET, region_name="us-east-1"
         )
         self.scratch = folder / "scratch"
-        self.logs: list[Path] = []
+        self.children: list[Child] = []
 
     def run_file(self, name: str, **content: Any) -> Path:
         """Write a run file."""
@@ -130,9 +130,10 @@ class Place:
 
     def start(self, *words: str | Path, pace: Mapping[str, float] = PACE) -> Child:
         """Start a command."""
-        self.logs.append(self.folder / f"log-{len(self.logs)}")
-        self.logs[-1].touch()
-        return Child(tuple(map(str, words)), self.logs[-1], pace)
+        log = self.folder / f"log-{len(self.children)}"
+        log.touch()
+        self.children.append(Child(tuple(map(str, words)), log, pace))
+        return self.children[-1]
 
     def run(self, *words: str | Path, within: float = 60) -> Ended:
         """Run a command to its end."""
@@ -210,8 +211,11 @@ def made(store: Store, calm: Manifest) -> Manifest:
     return manifest
 
 
-def check_all(place: Place, *calm: Manifest) -> None:
-    """After a good run and `gc`: the undisturbed run's bytes, nothing else, and no word of a transcript in between."""
+def check_all(place: Place, *calm: Manifest, killed: bool = False) -> None:
+    """After a good run and `gc`: the undisturbed run's bytes, nothing else, and no word of a transcript in between.
+
+    Only processes that were `killed` may have left work files on their own disk.
+    """
     ended = place.run("tuneline", "gc", "--store", place.uri, "--days", "0")
     assert ended.code == 0, ended.said
     for one in calm:
@@ -222,7 +226,8 @@ def check_all(place: Place, *calm: Manifest) -> None:
             assert data is not None and (hashlib.sha256(data).hexdigest(), len(data)) == (sha256, size)
     assert leftovers(place, *calm) == set()
     assert place.uploads() == []
-    told = [log.read_bytes() for log in place.logs]
+    assert killed or not list(place.scratch.glob("*"))
+    told = [child.log.read_bytes() for child in place.children]
     told += [place.get(k) or b"" for k in place.all_keys() if k.startswith(("runs/", "inputs/")) or "/manifest" in k]
     assert not [text for text in told if CANARY.encode() in text or b"Traceback" in text]
 

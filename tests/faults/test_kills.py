@@ -79,7 +79,7 @@ def test_twenty_kills_in_a_row_go_on_from_the_last_checkpoint_and_end_complete(p
                 began.add(step)
         ended = place.run(*walking.quick)
     assert ended.code == 0, ended.said
-    check_all(place, walking.calm)
+    check_all(place, walking.calm, killed=True)
     assert killed >= 10 and len(began) >= 3, f"{killed} killed, begun at {began}"
     assert network.hits.total() >= 50
 
@@ -98,7 +98,7 @@ def test_a_checkpoint_that_the_stage_drops_while_a_slow_store_takes_it_can_be_re
     ended = place.run(*walking.quick)
     assert ended.code == 0, ended.said
     assert resumed_at(ended.said) == before + 1
-    check_all(place, walking.calm)
+    check_all(place, walking.calm, killed=True)
 
 
 @pytest.mark.slow
@@ -139,7 +139,7 @@ def test_a_killed_judge_is_paid_again_only_for_what_was_in_flight_or_young(place
     network.calm()
     assert ended.code == 0, ended.said
     assert 0 < len(server.calls) - paid_before - 40 <= allowed
-    check_all(place, *calm)
+    check_all(place, *calm, killed=True)
     assert network.hits.total() >= 20
 
 
@@ -191,6 +191,25 @@ def test_a_stop_in_a_storm_keeps_everything_and_what_is_read_damaged_is_read_aga
     assert resumed_at(ended.said) == before + 1
     assert paid(stopped, ended) == list(range(60))
     check_all(place, walking.calm)
+
+
+@pytest.mark.slow
+def test_a_stop_that_finds_neither_a_safe_point_nor_a_store_ends_in_time(place: Place, network: Proxy) -> None:
+    walking = walk(place, steps=2, pause=4)
+    child = place.start(*walking.command, pace={**PACE, "live.GRACE_SECONDS": 0.5, "live.BEAT_SECONDS": 60})
+    while "event=paid step=0" not in child.log.read_text() and child.process.is_alive():
+        time.sleep(0.02)
+    network.storm(1, "400 ExpiredToken")
+    child.process.terminate()
+    told = time.monotonic()
+    ended = child.end()
+    assert time.monotonic() - told < 3
+    assert ended.code == 75, ended.said
+    assert 'event="not saved"' in ended.said.splitlines()[-1]
+    network.calm()
+    ended = place.run(*walking.quick)
+    assert ended.code == 0, ended.said
+    check_all(place, walking.calm, killed=True)
 
 
 @pytest.mark.slow

@@ -255,6 +255,10 @@ class Live:
 
     def _give_up(self) -> None:
         """No safe point was reached in time: save what there is and leave."""
-        if self.begun:
-            self.flush()
-        os._exit(75)
+        try:
+            if self.begun:
+                self.flush()
+        except (Temporary, UserError) as e:
+            log.error("not saved", cause=str(e))
+        finally:
+            os._exit(75)
