@@ -139,23 +139,23 @@ def test_pods_that_are_deleted_in_the_middle_of_each_stage_change_nothing(
 ) -> None:
     cluster.helm("upgrade", "deleted")
     name = cluster.submit(cluster.upload("deleted"))
-    deleted: set[str] = set()
+    pods: dict[str, set[str]] = {task: set() for task in TASKS}
     while not cluster.workflow(name).get("status", {}).get("finishedAt"):
-        pods = cluster.get("pods", "--selector", f"workflows.argoproj.io/workflow={name}")["items"]
-        for pod in pods:
+        for pod in cluster.get("pods", "--selector", f"workflows.argoproj.io/workflow={name}")["items"]:
             task = task_of({"name": pod["metadata"]["annotations"]["workflows.argoproj.io/node-name"]})
             states = {one["name"]: one["state"] for one in pod["status"].get("containerStatuses", ())}
-            if task not in deleted and "running" in states.get("main", {}):
+            first = not pods[task]
+            if "running" in states.get("main", {}):
+                pods[task].add(pod["metadata"]["uid"])
+            if first and pods[task]:
                 quick = task in ("assessor", "slicer", "evaluator")  # done in seconds: no time to lose, none to give
                 time.sleep(0 if quick else 4)
                 cluster.kubectl("delete", "pod", pod["metadata"]["name"], "--wait=false", f"--now={quick}".lower())
-                deleted.add(task)
         time.sleep(0.2)
     assert cluster.wait(name) == "Succeeded", cluster.told(name)
-    tries = {task: len(cluster.nodes(name, task)) for task in TASKS}
-    print(f"\ntries: {tries}")
-    assert deleted == set(TASKS)
-    assert sum(count > 1 for count in tries.values()) >= 4, tries  # a stage may have been done when its pod went
+    again = [task for task in TASKS if len(pods[task]) > 1]
+    print(f"\nstarted again: {', '.join(again)}")
+    assert len(again) >= len(TASKS) - 1  # the assessor takes two seconds: it may have been done when its pod went
     found = cluster.manifests("deleted", "demo")
     for node in REPEATABLE:
         assert output_hashes(found[node]) == output_hashes(laptop[node])
