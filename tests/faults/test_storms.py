@@ -12,7 +12,7 @@ from s3_proxy import Fault, Kind, Proxy
 DAMAGE: tuple[Kind, ...] = (
     "reset", "cut request", "flip request", "lose answer", "cut answer", "flip answer", "500 InternalError",
 )  # fmt: skip
-REPEATS = 15
+REPEATS = 40
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ WARN_TRIES = 10
 """Tries after which somebody who watches is told; about twenty seconds have passed then."""
 LONGEST_PAUSE = 5.0
 """Seconds between two tries at most."""
-CONNECT_TIMEOUT, READ_TIMEOUT = 2.5, 60.0
+CONNECT_TIMEOUT, READ_TIMEOUT = 2.0, 60.0
 """Seconds after which a connection that is not made, or brings nothing, counts as lost."""
 
 _has_answered = threading.Event()
