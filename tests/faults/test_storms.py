@@ -91,7 +91,7 @@ def test_every_kind_of_write_survives_that_its_answer_or_the_write_is_lost(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["cut answer", "reset", "503 SlowDown"])
+@pytest.mark.parametrize("kind", ["cut answer", "flip answer", "reset", "503 SlowDown"])
 def test_a_large_input_and_a_large_output_arrive_undamaged(place: Place, network: Proxy, kind: Kind) -> None:
     walking = walk(place, words=300_000)
     network.plan(Fault(kind, "GET", "/given/words.txt", times=2))

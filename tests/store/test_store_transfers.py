@@ -87,6 +87,24 @@ def test_a_large_file_that_is_damaged_three_times_is_refused_and_named(
     assert names(tmp_path) == ["source"]
 
 
+@pytest.mark.parametrize("in_parts", [True, False])
+def test_a_large_input_is_compared_with_the_checksum_that_the_server_keeps(
+    store: S3Store, large: FileRecord, network: Proxy, tmp_path: Path, in_parts: bool
+) -> None:
+    data = (tmp_path / "source").read_bytes()
+    if not in_parts:  # as another program may have written it
+        store.put("large", data)
+    entry = store.head("large")
+    assert entry is not None
+    network.plan(Fault("flip answer", "GET"))
+    assert store.fetch(entry, tmp_path / "fetched") == hashlib.sha256(data).hexdigest()
+    assert reads(network) == 2 * 3
+    network.plan(Fault("flip answer", "GET", times=9))
+    with pytest.raises(UserError, match=r"s3://.*/large: the object is damaged"):
+        store.fetch(entry, tmp_path / "again")
+    assert names(tmp_path) == ["fetched", "source"]
+
+
 @pytest.mark.parametrize(
     ("stored", "problem"),
     [(b"", "fewer than"), (bytes(2 * PART), "fewer than"), (bytes(3 * PART), "more than"), (None, "is gone")],

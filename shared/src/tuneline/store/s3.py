@@ -22,12 +22,13 @@ from tuneline.stage import Temporary, UserError
 from tuneline.store import TRANSFERS, Changed, Entry, FileRecord, at_once, check_key, key_problem, s3_parts, s3_ranges
 from tuneline.store.s3_client import connect, none_if, persist, status_of
 from tuneline.store.s3_parts import Part
-from tuneline.store.verify import Written, part_for, plain_errors, save_verified, unchanging_blocks, write_new
+from tuneline.store.verify import COPIES, Written, part_for, plain_errors, save_verified, unchanging_blocks, write_new
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import (
         GetObjectRequestTypeDef,
         HeadObjectOutputTypeDef,
+        HeadObjectRequestTypeDef,
         ListObjectsV2RequestTypeDef,
         PutObjectRequestTypeDef,
     )
@@ -165,14 +166,20 @@ class S3Store:
 
     def fetch(self, entry: Entry, dest: Path) -> str:
         """Copy an object to `dest` as it was listed; return its SHA-256. Raises Changed if it is another one by now."""
+        source = f"{self.uri}/{entry.key}"
         try:
-            with part_for(dest) as part:
-                written = self._copy(entry, part)
-                part.replace(dest)
+            for _ in range(COPIES):
+                with part_for(dest) as part:
+                    written = self._copy(entry, part)
+                    if entry.size <= s3_parts.PART_SIZE or s3_ranges.is_as_sent(part, written, self._checksum(entry)):
+                        part.replace(dest)
+                        return written.sha256
         except ClientError as error:
             none_if(error, 404, 412)
-            raise Changed(f"{self.uri}/{entry.key}: the object changed while it was read.") from None
-        return written.sha256
+            raise Changed(f"{source}: the object changed while it was read.") from None
+        raise UserError(
+            f"{source}: the object is damaged (it has not the checksum it was written with). Write it again."
+        )
 
     def _do(self, verb: str, key: str, action: Callable[[], T]) -> T:
         return persist(f"cannot {verb} {self.uri}/{key}", action)
@@ -199,6 +206,15 @@ class S3Store:
 
         with self._slots:
             return self._do("read", entry.key, get)
+
+    def _checksum(self, entry: Entry) -> str | None:
+        """Return the checksum that the server keeps of an object, as S3 writes it; ranges come without one."""
+        request: HeadObjectRequestTypeDef = {
+            **self._request(entry.key),
+            "IfMatch": entry.stamp,
+            "ChecksumMode": "ENABLED",
+        }
+        return self._do("read", entry.key, lambda: self._client.head_object(**request)).get("ChecksumSHA256")
 
     def _head(self, key: str) -> HeadObjectOutputTypeDef | None:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from base64 import b64decode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -60,3 +61,27 @@ def copy(
             for at in range(start, end, BLOCK):
                 digest.update(os.pread(file.fileno(), min(BLOCK, end - at), at))
     return Written(size, digest.hexdigest())
+
+
+def is_as_sent(part: Path, written: Written, checksum: str | None) -> bool:
+    """Tell whether a file has the `checksum` (base64 SHA-256) that the server keeps of it; True if it keeps none.
+
+    Servers keep it of the whole object, or of the digests of its parts with their number behind: `…-9`. Of parts in
+    another size than ours nothing can be told.
+    """
+    if checksum is None:
+        return True
+    digest, _, count = checksum.partition("-")
+    if not count:
+        return b64decode(digest) == bytes.fromhex(written.sha256)
+    step = s3_parts.part_size(written.size)
+    if int(count) != -(-written.size // step):
+        return True
+    parts = hashlib.sha256()
+    with part.open("rb", buffering=0) as file:
+        for start in range(0, written.size, step):
+            one = hashlib.sha256()
+            for at in range(start, min(start + step, written.size), BLOCK):
+                one.update(os.pread(file.fileno(), min(BLOCK, start + step - at), at))
+            parts.update(one.digest())
+    return b64decode(digest) == parts.digest()
