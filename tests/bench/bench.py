@@ -1,6 +1,7 @@
 """Measures the ratios that we claim and writes docs/benchmarks.md: `make bench`.
 
-Ratios are taken within one run on one machine, because machines are noisy and figures of two of them do not compare.
+`bench.py s3` measures these lines anew (or `slicing`, or `whole_chain`) and leaves the others as they are. Ratios are
+taken within one run on one machine, because machines are noisy and figures of two of them do not compare.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from s3_server import serve_s3
+from s3_transfers import LARGE_MIB, ROUNDS, SMALL_FILES, Ratios, compare, slow_network
 from slicing import real_bench
 from tuneline.manifest import pinned_manifest
 from tuneline.store import open_store
@@ -22,6 +25,8 @@ from tuneline.store import open_store
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT.parent / "shared" / "data" / "therapy-coach"
 RERUNS = 5
+ROUND_TRIP, RATE = 0.02, 2e6
+"""How far S3 is: seconds, and bytes per second and connection, few enough for this machine not to be the limit."""
 
 
 class Ratio(NamedTuple):
@@ -32,12 +37,19 @@ class Ratio(NamedTuple):
     measured: str
 
 
-def main() -> None:
-    """Measure everything and write the page."""
+def main(*names: str) -> None:
+    """Measure everything, or what is named, and write the page."""
+    page = ROOT / "docs" / "benchmarks.md"
+    lines: dict[str, str] = {}
+    if names:
+        table = page.read_text().partition("|---|---|---|\n")[2].partition("\n\n")[0]
+        lines = {line.split(" | ")[0]: line for line in table.splitlines()}
     with tempfile.TemporaryDirectory() as folder:
-        ratios = [*slicing(Path(folder)), *whole_chain(Path(folder))]
-    rows = "\n".join(f"| {r.what} | {r.target} | {r.measured} |" for r in ratios)
-    page = f"""\
+        for measure in (slicing, whole_chain, s3):
+            if not names or measure.__name__ in names:
+                lines |= {f"| {r.what}": f"| {r.what} | {r.target} | {r.measured} |" for r in measure(Path(folder))}
+    rows = "\n".join(lines.values())
+    text = f"""\
 # Benchmarks
 
 Written by `make bench`. Every figure is a ratio within one run on one machine ({os.cpu_count()} cores, no GPU).
@@ -45,9 +57,14 @@ Written by `make bench`. Every figure is a ratio within one run on one machine (
 | what | target | measured |
 |---|---|---|
 {rows}
+
+S3 is SeaweedFS on the same cores, and the network to it is simulated. A result is a file of {LARGE_MIB} MiB and
+{SMALL_FILES} files of 1 to 8 kB. boto3 takes one file after the other, with the defaults of `upload_file` and
+`download_file` (10 connections for a large one); ours is the store as the runner uses it, which also verifies SHA-256.
+Medians of {ROUNDS}, in turns.
 """
-    (ROOT / "docs" / "benchmarks.md").write_text(page)
-    print(page)
+    page.write_text(text)
+    print(text)
 
 
 def slicing(folder: Path) -> Iterator[Ratio]:
@@ -85,5 +102,25 @@ def whole_chain(folder: Path) -> Iterator[Ratio]:
     yield Ratio("prompt tokens evaluated / unique tokens of the conversations, llama-server", "≤ 1.1", f"{reread:.2f}")
 
 
+def s3(folder: Path) -> Iterator[Ratio]:
+    """Send a result to a real S3 server and fetch it again, with boto3 alone and with our store."""
+    with serve_s3(folder / "s3") as server:
+        os.environ |= server.env
+        with slow_network(server, ROUND_TRIP, RATE) as endpoint:
+            os.environ["AWS_ENDPOINT_URL"] = endpoint
+            distant = compare(folder, server.bucket)
+        os.environ["AWS_ENDPOINT_URL"] = server.endpoint
+        near = compare(folder, server.bucket)
+    where = f"at {1000 * ROUND_TRIP:.0f} ms and {RATE / 1e6:.0f} MB/s per connection"
+    yield from _s3_ratios(distant, where, "≥ 2")
+    yield from _s3_ratios(near, "over loopback, where the cores are the limit", "–")
+
+
+def _s3_ratios(found: Mapping[str, Ratios], where: str, target: str) -> Iterator[Ratio]:
+    for direction, ratios in found.items():
+        what = f"S3 {direction} {where}, boto3's time / ours: a result; its file of {LARGE_MIB} MiB; its small files"
+        yield Ratio(what, target, f"{ratios.all:.1f}; {ratios.large:.1f}; {ratios.small:.1f}")
+
+
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])
