@@ -16,7 +16,7 @@ from s3_proxy import Kind, Proxy
 CREDENTIALS = (
     r"Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY \(or the role\), and what they may do in this bucket\."
 )
-SERVER = r", 3 times\. Check AWS_ENDPOINT_URL and the network, then run the same command again\."
+SERVER = r", (3 times|once)\. Check AWS_ENDPOINT_URL and the network, then run the same command again\."
 
 
 def commands(place: Place, uri: str) -> dict[str, tuple[str | Path, ...]]:

@@ -16,6 +16,7 @@ from botocore.exceptions import (
     ChecksumError,
     ClientError,
     ConnectionError,
+    ConnectTimeoutError,
     FlexibleChecksumError,
     HTTPClientError,
     IncompleteReadError,
@@ -46,8 +47,11 @@ WARN_TRIES = 10
 """Tries after which somebody who watches is told; about twenty seconds have passed then."""
 LONGEST_PAUSE = 5.0
 """Seconds between two tries at most."""
-CONNECT_TIMEOUT, READ_TIMEOUT = 2.0, 60.0
-"""Seconds after which a connection that is not made, or brings nothing, counts as lost."""
+CONNECT_TIMEOUT, READ_TIMEOUT = 6.0, 60.0
+"""Seconds after which a connection that is not made, or brings nothing, counts as lost.
+
+urllib3 gives the first to each block that is sent, too: a shorter one would end uploads over a slow line.
+"""
 
 _has_answered = threading.Event()
 
@@ -99,7 +103,7 @@ def persist(what: str, action: Callable[[], T]) -> T:
                 raise
             if problem := _lasting_problem(error):
                 raise UserError(f"{what}: {problem}") from error
-            if tries >= (FIRST_TRIES if _is_nobody(error) and not _has_answered.is_set() else TRIES):
+            if tries >= _tries_for(error):
                 raise Temporary(f"{what}: {_passing_problem(error, tries)}") from error
             if tries == WARN_TRIES:
                 log.warning("the store does not answer", request=what, cause=_code(error), tries=tries)
@@ -107,6 +111,12 @@ def persist(what: str, action: Callable[[], T]) -> T:
         else:
             _has_answered.set()
             return result
+
+
+def _tries_for(error: Problem) -> int:
+    if _has_answered.is_set() or not _is_nobody(error):
+        return TRIES
+    return 1 if isinstance(error, ConnectTimeoutError) else FIRST_TRIES  # the kernel itself knocked several times
 
 
 def status_of(error: Problem) -> int:
@@ -170,8 +180,9 @@ def _lasting_problem(error: Problem) -> str | None:
 
 def _passing_problem(error: Problem, tries: int) -> str:
     """Say what happened at each try, and the way out."""
+    often = "once" if tries == 1 else f"{tries} times"
     if not _is_nobody(error):
-        return f"{_code(error)}, {tries} times. Run the same command again."
+        return f"{_code(error)}, {often}. Run the same command again."
     unreadable = isinstance(error, ClientError | ResponseParserError)
     cause = "the answer is not one of an S3 server" if unreadable else _one_line(error)
-    return f"{cause}, {tries} times. Check AWS_ENDPOINT_URL and the network, then run the same command again."
+    return f"{cause}, {often}. Check AWS_ENDPOINT_URL and the network, then run the same command again."
