@@ -12,7 +12,7 @@ network=bridge
 
 # Credentials are named here and never written: Docker takes their values from this shell.
 stage() {
-  docker run --rm --init=false --read-only --cap-drop ALL --security-opt no-new-privileges \
+  docker run --rm --read-only --cap-drop ALL --security-opt no-new-privileges \
     --tmpfs /tmp --mount type=volume,target=/scratch --network "$network" \
     --env AWS_ENDPOINT_URL --env AWS_DEFAULT_REGION --env AWS_ACCESS_KEY_ID --env AWS_SECRET_ACCESS_KEY --env AWS_SESSION_TOKEN \
     --volume "$PWD/examples:/data/examples:ro" --volume "$PWD/.cache:/data/.cache:ro" \
