@@ -42,6 +42,7 @@ test-images: $(READY) $(TINY_BASE) images ## Run the images against an S3 server
 
 .PHONY: test-cluster
 test-cluster: $(READY) $(TINY_BASE) images ## Run everything on the cluster of KUBECONFIG, with images pushed to REGISTRY
+	@: "$${REGISTRY:?name the registry that the cluster pulls from, such as registry.example.com/team}"
 	@$(BIN)/pytest -q -s tests/cluster
 
 .PHONY: check
