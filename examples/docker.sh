@@ -9,12 +9,13 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 version=${VERSION:-$(sed -n 's/^version = "\(.*\)"/\1/p' shared/pyproject.toml)}
 network=bridge
-
 # Credentials are named here and never written: Docker takes their values from this shell.
+aws=(--env AWS_ENDPOINT_URL --env AWS_DEFAULT_REGION --env AWS_ACCESS_KEY_ID --env AWS_SECRET_ACCESS_KEY --env AWS_SESSION_TOKEN)
+
+# A stage in its container, with the run file and its local inputs.
 stage() {
   docker run --rm --read-only --cap-drop ALL --security-opt no-new-privileges \
-    --tmpfs /tmp --mount type=volume,target=/scratch --network "$network" \
-    --env AWS_ENDPOINT_URL --env AWS_DEFAULT_REGION --env AWS_ACCESS_KEY_ID --env AWS_SECRET_ACCESS_KEY --env AWS_SESSION_TOKEN \
+    --tmpfs /tmp --mount type=volume,target=/scratch --network "$network" "${aws[@]}" \
     --volume "$PWD/examples:/data/examples:ro" --volume "$PWD/.cache:/data/.cache:ro" \
     "tuneline/$1:$version" run --file /data/examples/demo.yaml --store "$STORE" "${@:2}"
 }
@@ -39,8 +40,7 @@ start_s3() {
 
 # Any other program of an image, as the user who calls, in this folder.
 tool() {
-  docker run --rm --user "$(id -u):$(id -g)" --network "$network" --volume "$PWD:/work" --workdir /work \
-    --env AWS_ENDPOINT_URL --env AWS_DEFAULT_REGION --env AWS_ACCESS_KEY_ID --env AWS_SECRET_ACCESS_KEY --env AWS_SESSION_TOKEN \
+  docker run --rm --user "$(id -u):$(id -g)" --network "$network" "${aws[@]}" --volume "$PWD:/work" --workdir /work \
     --entrypoint "$2" "tuneline/$1:$version" "${@:3}"
 }
 

@@ -16,7 +16,7 @@ from uuid import uuid4
 
 import yaml
 
-from containers import DEMO, KEYS, ROOT, STAGES, VERSION, docker, image
+from containers import DEMO, KEYS, NODES, ROOT, STAGES, VERSION, docker, image
 from tuneline.manifest import Manifest, pinned_manifest
 from tuneline.store import open_store
 
@@ -98,7 +98,7 @@ class Cluster:
         return {node: manifest for node, manifest in found.items() if manifest is not None}
 
 
-TASKS = {stage: stage for stage in STAGES} | {"gguf-converter-base": "gguf-converter@base"}
+TASKS = {node.replace("@", "-"): node for node in NODES}
 """Nodes of a run by the names that they have in the workflow."""
 
 

@@ -8,6 +8,7 @@ from base64 import b64decode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from io import FileIO
 from pathlib import Path
 from threading import Semaphore
 from typing import TYPE_CHECKING
@@ -57,9 +58,8 @@ def copy(
     with part.open("xb+", buffering=0) as file, ThreadPoolExecutor(TRANSFERS) as pool:
         starts = range(0, size, step)
         for start, _ in zip(starts, pool.map(copy_range, starts), strict=True):
-            end = min(start + step, size)
-            for at in range(start, end, BLOCK):
-                digest.update(os.pread(file.fileno(), min(BLOCK, end - at), at))
+            for block in _blocks(file, start, min(start + step, size)):
+                digest.update(block)
     return Written(size, digest.hexdigest())
 
 
@@ -81,7 +81,13 @@ def is_as_sent(part: Path, written: Written, checksum: str | None) -> bool:
     with part.open("rb", buffering=0) as file:
         for start in range(0, written.size, step):
             one = hashlib.sha256()
-            for at in range(start, min(start + step, written.size), BLOCK):
-                one.update(os.pread(file.fileno(), min(BLOCK, start + step - at), at))
+            for block in _blocks(file, start, min(start + step, written.size)):
+                one.update(block)
             parts.update(one.digest())
     return b64decode(digest) == parts.digest()
+
+
+def _blocks(file: FileIO, start: int, end: int) -> Iterator[bytes]:
+    """Yield what a file holds from `start` to `end`; its position stays where it is."""
+    for at in range(start, end, BLOCK):
+        yield os.pread(file.fileno(), min(BLOCK, end - at), at)
