@@ -50,7 +50,6 @@ check: $(READY) ## Check format, lint, types and generated files
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy $(SOURCES)
-	@$(BIN)/mypy tests/gguf-converter/*.py
 	@$(BIN)/python tools/reference.py --check
 	@$(BIN)/python tools/chart.py --check
 	@if command -v argo >/dev/null; then argo lint --offline --kinds=workflowtemplates argo; else echo "argo lint: skipped, argo is not on PATH"; fi

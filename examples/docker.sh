@@ -31,7 +31,7 @@ start_s3() {
     --env AWS_ACCESS_KEY_ID --env AWS_SECRET_ACCESS_KEY \
     chrislusf/seaweedfs:4.48 mini -dir=/data -ip.bind=0.0.0.0 -bucket=demo -admin.ui=false >/dev/null
   for _ in $(seq 30); do
-    tool assessor python -m tuneline.check --store "$STORE" >/dev/null 2>&1 && return
+    tool assessor python -m tuneline.commands.check --store "$STORE" >/dev/null 2>&1 && return
     sleep 1
   done
   echo "the S3 server did not start: docker logs tuneline-demo-s3" >&2

@@ -22,8 +22,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuneline.stage import UserError
-from tuneline.transcripts import Exchange, read_transcripts
+from tuneline.data.transcripts import Exchange, read_transcripts
+from tuneline.errors import UserError
 
 if TYPE_CHECKING:
     import torch

@@ -11,9 +11,10 @@ from uuid import uuid4
 
 import pytest
 
-from s3_server import S3Server, serve_s3
-
-EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+from kit.places import EXAMPLES
+from kit.s3_proxy import Proxy, faulty_network
+from kit.s3_server import S3Server, serve_s3
+from tuneline.store.base import Store, open_store
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +30,26 @@ def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
     for name, value in s3_server.env.items():
         monkeypatch.setenv(name, value)
     return f"s3://{s3_server.bucket}/{uuid4().hex}"
+
+
+@pytest.fixture(params=["file", "s3"])
+def uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of an empty store of either kind."""
+    return str(request.getfixturevalue("s3")) if request.param == "s3" else str(tmp_path / "the store")
+
+
+@pytest.fixture
+def store(uri: str) -> Store:
+    """An empty store of either kind."""
+    return open_store(uri)
+
+
+@pytest.fixture
+def network(s3_server: S3Server, s3: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    """A network that can be told to fail; the environment's S3 server is behind it."""
+    with faulty_network(s3_server.endpoint) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        yield proxy
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from tuneline.manifest import is_pace
-from tuneline.runfile import plan
+from tuneline.engine.identity import is_pace
+from tuneline.engine.runfile import plan
 from tuneline.stage import AnyStage, InputPort, installed_stages
 
 PLACE = Path(__file__).parent.parent / "docs" / "reference.md"

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 import yaml
 
-from judge_parts import CANARY, RUBRIC, write_transcripts
-from scripted_openai import Answer, Call, ScriptedOpenAI, completion, error, judged, serve_openai
-from support import Done, run_stage
-from tuneline.stage import UserError
-from tuneline.verdicts import read_verdicts
+from kit.judge_parts import CANARY, RUBRIC, write_transcripts
+from kit.places import REAL_DATA
+from kit.scripted_openai import Answer, Call, ScriptedOpenAI, completion, error, judged, serve_openai
+from kit.support import Done, run_stage
+from tuneline.data.verdicts import read_verdicts
+from tuneline.errors import UserError
 from tuneline_assessor.stage import STAGE
 
-DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "therapy-coach"
 TUNELINE_ASSESSOR = Path(sys.executable).with_name("tuneline-assessor")
 
 
@@ -148,9 +148,9 @@ def test_a_broken_transcript_is_named_and_nothing_is_paid(tmp_path: Path) -> Non
     assert not server.calls
 
 
-@pytest.mark.skipif(not DATA.exists(), reason="the recorded judgements are not here")
+@pytest.mark.skipif(not REAL_DATA.exists(), reason="the recorded judgements are not here")
 def test_the_recorded_judgements_of_real_sessions_give_the_recorded_scores(tmp_path: Path) -> None:
-    rows = [json.loads(line) for line in (DATA / "judge_results_30_sessions.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (REAL_DATA / "judge_results_30_sessions.jsonl").read_text().splitlines()]
     sessions = tmp_path / "sessions.jsonl"
     with sessions.open("w") as file:
         for row in rows:
@@ -158,7 +158,7 @@ def test_the_recorded_judgements_of_real_sessions_give_the_recorded_scores(tmp_p
             file.write(json.dumps({"id": row["conversation_id"], "exchanges": exchanges}) + "\n")
     inputs = {
         "transcripts": sessions, "rubric": coach_rubric(), "judge": {"provider": "recorded"},
-        "answers": DATA / "judge_results_30_sessions.jsonl",
+        "answers": REAL_DATA / "judge_results_30_sessions.jsonl",
     }  # fmt: skip
     done = run_stage(STAGE, tmp_path, inputs=inputs)
     found = {v.id: (round(v.score or 0, 3), v.passed, v.reasons) for v in read_verdicts(done.paths["verdicts"])}

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from gguf_models import convert_tiny
-from judge_parts import CANARY, RUBRIC, SHORT_RUBRIC, write_transcripts
-from support import run_stage
-from tuneline.judge_prompt import answer_schema
-from tuneline.llama_cpp import Server, serve
-from tuneline.llm import LlmClient, LlmConfig, LlmRejected
+from kit.gguf_models import convert_tiny
+from kit.judge_parts import CANARY, RUBRIC, SHORT_RUBRIC, write_transcripts
+from kit.support import run_stage
+from tuneline.data.verdicts import read_verdicts
+from tuneline.errors import LlmRejected
+from tuneline.judge.prompt import answer_schema
+from tuneline.llm.client import LlmClient, LlmConfig
+from tuneline.model.llama_cpp import Server, serve
 from tuneline.stage import Json
-from tuneline.verdicts import read_verdicts
 from tuneline_assessor.stage import STAGE
 
 pytestmark = pytest.mark.slow

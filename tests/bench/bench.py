@@ -16,13 +16,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from s3_server import serve_s3
-from s3_transfers import LARGE_MIB, ROUNDS, SMALL_FILES, Ratios, compare, slow_network
-from slicing import real_bench
-from tuneline.manifest import pinned_manifest
-from tuneline.store import open_store
+from kit.places import ROOT
+from kit.s3_server import serve_s3
+from kit.s3_transfers import LARGE_MIB, ROUNDS, SMALL_FILES, Ratios, compare, slow_network
+from kit.slicing import real_bench
+from tuneline.engine.records import pinned_manifest
+from tuneline.store.base import open_store
 
-ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT.parent / "shared" / "data" / "therapy-coach"
 RERUNS = 5
 ROUND_TRIP, RATE = 0.02, 2e6

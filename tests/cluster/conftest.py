@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from clusters import Cluster, serve_cluster
-from containers import run_on_laptop
-from tuneline.manifest import Manifest
+from kit.clusters import Cluster, serve_cluster
+from kit.containers import run_on_laptop
+from tuneline.engine.records import Manifest
 
 
 @pytest.fixture(scope="session")

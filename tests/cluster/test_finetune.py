@@ -9,9 +9,10 @@ import time
 import pytest
 import yaml
 
-from clusters import TASKS, Cluster, Object, run, task_of
-from containers import DEMO, KEYS, ROOT, output_hashes
-from tuneline.manifest import Manifest
+from kit.clusters import TASKS, Cluster, Object, run, task_of
+from kit.containers import DEMO, KEYS, output_hashes
+from kit.places import ROOT
+from tuneline.engine.records import Manifest
 
 pytestmark = pytest.mark.timeout(1800)
 

@@ -13,12 +13,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from slicing import Bench, talk
-from support import Done, run_stage
-from tuneline.manifest import fingerprint, is_pace
+from kit.places import ROOT
+from kit.slicing import Bench, talk
+from kit.support import Done, run_stage
+from tuneline.engine.identity import fingerprint, is_pace
 from tuneline.stage import AnyStage, installed_stages
 
-ROOT = Path(__file__).resolve().parents[2]
 PLACE = Path(__file__).with_name("golden.json")
 
 TOOLS = {

@@ -16,11 +16,12 @@ from typing import Any
 import pytest
 import yaml
 
-from manifests import ROOT, TEMPLATES, evaluate
-from tuneline.parameters import TEXT
-from tuneline.runfile import plan, read_run_parameters
+from kit.manifests import TEMPLATES, evaluate
+from kit.places import ROOT
+from kit.workflow_parameters import as_parameters, encode
+from tuneline.engine.parameters import TEXT
+from tuneline.engine.runfile import plan, read_run_parameters
 from tuneline.stage import installed_stages
-from workflow_parameters import as_parameters, encode
 
 STAGES = installed_stages()
 NODES = [node.name for node in plan(STAGES, {})]

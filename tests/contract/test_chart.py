@@ -13,17 +13,8 @@ import pytest
 import yaml
 
 from chart import CHART, render
-from manifests import (
-    CI_VALUES,
-    ROOT,
-    TEMPLATES,
-    Object,
-    check_schema,
-    named,
-    pod_of,
-    refused_by_restricted,
-    rendered,
-)
+from kit.manifests import CI_VALUES, TEMPLATES, Object, check_schema, named, pod_of, refused_by_restricted, rendered
+from kit.places import ROOT
 from tuneline.stage import installed_stages
 
 STAGES = installed_stages()

@@ -6,15 +6,14 @@ import json
 import subprocess
 import sys
 import tomllib
-from pathlib import Path
 
 import pytest
 
 from contract.golden import PLACE, golden
-from tuneline.runfile import plan
+from kit.places import ROOT
+from tuneline.engine.runfile import plan
 from tuneline.stage import installed_stages
 
-ROOT = Path(__file__).resolve().parents[2]
 STAGES = installed_stages()
 HEAVY = {"torch", "transformers", "trl", "peft", "scipy", "numpy", "tiktoken", "openai", "boto3", "jinja2", "gguf"}
 
@@ -36,7 +35,7 @@ def test_a_stage_has_one_name() -> None:
         assert project["name"] == f"tuneline-{name}"
         assert list(project["scripts"]) == [f"tuneline-{name}"]
         assert (ROOT / "requirements" / f"{name}.txt").exists()
-        assert (ROOT / "tests" / name).is_dir()
+        assert (ROOT / "tests" / name.replace("-", "_")).is_dir()
 
 
 def test_every_port_that_is_read_is_written_by_the_stage_it_names() -> None:
@@ -68,7 +67,8 @@ def test_every_parameter_port_and_output_has_a_sentence() -> None:
 def test_help_and_schema_import_nothing_heavy(name: str) -> None:
     module = f"tuneline_{name.replace('-', '_')}.stage"
     script = (
-        f"import sys, {module}; from tuneline.command import schema_of; schema_of({module}.STAGE); print(*sys.modules)"
+        f"import sys, {module}; from tuneline.commands.stage import schema_of; "
+        f"schema_of({module}.STAGE); print(*sys.modules)"
     )
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
     assert not HEAVY & set(loaded)

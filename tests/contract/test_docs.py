@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from chart import CHART, render
-from manifests import ROOT, TEMPLATES
+from kit.manifests import TEMPLATES
+from kit.places import ROOT
 from tuneline.stage import installed_stages
 
 PAGES = [*(ROOT / "docs" / f"{name}.md" for name in ("install-on-your-cluster", "operate", "security"))]

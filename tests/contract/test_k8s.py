@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from chart import CHART
-from manifests import ROOT, Object, check_schema, named, objects, refused_by_restricted
+from kit.manifests import Object, check_schema, named, objects, refused_by_restricted
+from kit.places import ROOT
 
 K8S = ROOT / "k8s"
 LAPTOP = yaml.safe_load((CHART / "ci" / "laptop-values.yaml").read_text())

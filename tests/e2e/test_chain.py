@@ -16,12 +16,12 @@ import psutil
 import pytest
 import yaml
 
-from tuneline.manifest import Manifest, pinned_manifest
-from tuneline.store import open_store
+from kit.places import EXAMPLES
+from tuneline.engine.records import Manifest, pinned_manifest
+from tuneline.store.base import open_store
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("chain")]
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 TUNELINE = Path(sys.executable).parent / "tuneline"
 STAGES = ["assessor", "slicer", "trainer", "gguf-converter", "gguf-converter@base", "evaluator"]
 

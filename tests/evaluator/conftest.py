@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from gguf import GGUFReader
 
-from evaluator_parts import persona_row, write_info
-from judge_parts import RUBRIC
-from tuneline.chat import ChatTokenizer
-from tuneline.llama_cpp import converter
+from kit.evaluator_parts import persona_row, write_info
+from kit.judge_parts import RUBRIC
+from tuneline.model.chat import ChatTokenizer
+from tuneline.model.llama_cpp import converter
 
 
 @pytest.fixture(scope="session")

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from chat_models import write_chat_model
-from evaluator_parts import write_info
-from tuneline.chat import ChatTokenizer
-from tuneline.stage import UserError
+from kit.chat_models import write_chat_model
+from kit.evaluator_parts import write_info
+from tuneline.errors import UserError
+from tuneline.model.chat import ChatTokenizer
 from tuneline_evaluator.arms import (
     Model,
     model_context,

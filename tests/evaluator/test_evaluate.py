@@ -19,10 +19,10 @@ from typing import Any
 import psutil
 import pytest
 
-from evaluator_parts import persona_row
-from scripted_openai import ScriptedOpenAI, completion, judged, serve_openai
-from support import Done, alone, run_stage
-from tuneline.stage import UserError
+from kit.evaluator_parts import persona_row
+from kit.scripted_openai import ScriptedOpenAI, completion, judged, serve_openai
+from kit.support import Done, alone, run_stage
+from tuneline.errors import UserError
 from tuneline_evaluator.comparison import Comparison
 from tuneline_evaluator.conversation import Conversation
 from tuneline_evaluator.stage import STAGE

@@ -8,15 +8,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from evaluator_parts import persona_row, personas
-from judge_parts import live
-from scripted_openai import Call, ScriptedOpenAI, completion, serve_openai
-from tuneline.stage import UserError
+from kit.evaluator_parts import persona_row, personas
+from kit.judge_parts import live
+from kit.places import EXAMPLES
+from kit.scripted_openai import Call, ScriptedOpenAI, completion, serve_openai
+from tuneline.errors import UserError
 from tuneline_evaluator.conversation import Message
 from tuneline_evaluator.personas import Persona, load_personas
 from tuneline_evaluator.simulate import NothingSaid, ScriptedSimulator, load_simulator, open_simulator
-
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
 def write(folder: Path, content: object) -> Path:

@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from comparisons import comparison
+from kit.comparisons import comparison
 from tuneline_evaluator.comparison import Range
 from tuneline_evaluator.plots import (
     MOST_CURVE_POINTS,

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from comparisons import comparison, conversations, material
-from pages import Page, reported
+from kit.comparisons import comparison, conversations, material
+from kit.pages import Page, reported
 from tuneline_evaluator import numbers
 from tuneline_evaluator.report import write_report
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from comparisons import SETTINGS, comparison, conversations, material
-from pages import Page, drawings_of, reported
-from tuneline.stage import UserError
+from kit.comparisons import SETTINGS, comparison, conversations, material
+from kit.pages import Page, drawings_of, reported
+from tuneline.errors import UserError
 from tuneline_evaluator.comparison import Comparison, RateGap
 from tuneline_evaluator.report import write_report
 

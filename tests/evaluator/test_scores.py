@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from evaluator_parts import answers, personas, talked
-from judge_parts import SHORT_RUBRIC as RUBRIC
+from kit.evaluator_parts import answers, personas, talked
+from kit.judge_parts import SHORT_RUBRIC as RUBRIC
 from tuneline_evaluator.scores import (
     Judged,
     arm_summary,

@@ -9,11 +9,11 @@ from threading import Event, Thread
 
 import pytest
 
-from chat_models import write_chat_model
-from evaluator_parts import SETTINGS, personas
-from scripted_llama import requests, scripted_llama
-from tuneline.chat import ChatTokenizer
-from tuneline.stage import Temporary
+from kit.chat_models import write_chat_model
+from kit.evaluator_parts import SETTINGS, personas
+from kit.scripted_llama import requests, scripted_llama
+from tuneline.errors import Temporary
+from tuneline.model.chat import ChatTokenizer
 from tuneline_evaluator.conversation import Conversation, Message
 from tuneline_evaluator.simulate import ScriptedSimulator
 from tuneline_evaluator.talk import Plan, Seat, Stopped, blind_id, conversation_seed, for_model, talk

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from evaluator_parts import SETTINGS
+from kit.evaluator_parts import SETTINGS
 from tuneline_evaluator.comparison import ArmSummary, Effect, SafetyRow, Settings
 from tuneline_evaluator.statistics import effect
 from tuneline_evaluator.verdict import decide, enough_personas, notes, rate_gaps

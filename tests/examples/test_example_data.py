@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
-from tuneline.heuristic import Heuristic
-from tuneline.rubric import load_rubric, score
-from tuneline.transcripts import Transcript, read_transcripts
+from kit.places import EXAMPLES
+from tuneline.data.rubric import load_rubric, score
+from tuneline.data.rules import Heuristic
+from tuneline.data.transcripts import Transcript, read_transcripts
 from tuneline_evaluator.personas import load_personas
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 RUBRIC = load_rubric(EXAMPLES / "rubric.yaml")
 RULES = {criterion.id: criterion.heuristic for criterion in RUBRIC.criteria if criterion.heuristic}
 TRANSCRIPTS = {transcript.id: transcript for transcript in read_transcripts(EXAMPLES / "transcripts").transcripts}

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from tuneline.judge import load_judge
-from tuneline.llm_judge import OpenAiConfig
-from tuneline.runfile import RunFile, read_run_file
+from kit.places import EXAMPLES
+from tuneline.engine.runfile import RunFile, read_run_file
+from tuneline.judge.by_model import OpenAiConfig
+from tuneline.judge.judging import load_judge
 from tuneline.stage import installed_stages
 from tuneline_evaluator.simulate import PlayedConfig, load_simulator
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 MANUAL = EXAMPLES / "gemma-2-9b.yaml"
 
 

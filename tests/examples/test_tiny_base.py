@@ -11,11 +11,11 @@ from types import ModuleType
 import pytest
 from jinja2.exceptions import TemplateError
 
-from tuneline.chat import ChatTokenizer
-from tuneline.stage import UserError
-from tuneline.transcripts import Exchange, read_transcripts
+from kit.places import EXAMPLES
+from tuneline.data.transcripts import Exchange, read_transcripts
+from tuneline.errors import UserError
+from tuneline.model.chat import ChatTokenizer
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 CONVERSATIONS = [t.exchanges for t in read_transcripts(EXAMPLES / "transcripts").transcripts]
 
 pytestmark = pytest.mark.slow

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from fault_parts import Place
-from s3_proxy import Proxy, faulty_network
-from s3_server import S3Server
+from kit.fault_parts import Place
+from kit.s3_proxy import Proxy, faulty_network
+from kit.s3_server import S3Server
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from fault_parts import (
+from kit.fault_parts import (
     PACE,
     Child,
     Ended,
@@ -23,10 +23,10 @@ from fault_parts import (
     undisturbed,
     walk,
 )
-from judge_parts import RUBRIC, write_transcripts
-from s3_proxy import Fault, Kind, Proxy
-from scripted_openai import Answer, Call, completion, judged, serve_openai
-from tuneline.transcripts import read_transcripts
+from kit.judge_parts import RUBRIC, write_transcripts
+from kit.s3_proxy import Fault, Kind, Proxy
+from kit.scripted_openai import Answer, Call, completion, judged, serve_openai
+from tuneline.data.transcripts import read_transcripts
 
 STORM: tuple[Kind, ...] = ("503 SlowDown", "reset", "lose answer", "cut request", "cut answer", "flip request")
 YOUNG_S = 2.0

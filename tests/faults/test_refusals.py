@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from fault_parts import Place
-from s3_proxy import Kind, Proxy
+from kit.fault_parts import Place
+from kit.s3_proxy import Kind, Proxy
 
 CREDENTIALS = (
     r"Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY \(or the role\), and what they may do in this bucket\."

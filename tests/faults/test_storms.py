@@ -4,10 +4,10 @@ import hashlib
 
 import pytest
 
-from chat_models import write_chat_model
-from fault_parts import Place, Walk, check_all, hashes, racing_reader, undisturbed, walk
-from judge_parts import CANARY, RUBRIC, write_transcripts
-from s3_proxy import Fault, Kind, Proxy
+from kit.chat_models import write_chat_model
+from kit.fault_parts import Place, Walk, check_all, hashes, racing_reader, undisturbed, walk
+from kit.judge_parts import CANARY, RUBRIC, write_transcripts
+from kit.s3_proxy import Fault, Kind, Proxy
 
 DAMAGE: tuple[Kind, ...] = (
     "reset", "cut request", "flip request", "lose answer", "cut answer", "flip answer", "500 InternalError",

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from containers import NODES, Chain, Site, run_on_laptop, serve_site
-from tuneline.manifest import Manifest
+from kit.containers import NODES, Chain, Site, run_on_laptop, serve_site
+from tuneline.engine.records import Manifest
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 import hashlib
 import threading
 
-from scripted_openai import Answer, Call, completion, judged, serve_openai
+from kit.scripted_openai import Answer, Call, completion, judged, serve_openai
 
 
 def answer(call: Call) -> Answer:

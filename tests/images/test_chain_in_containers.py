@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from containers import KEYS, NODES, ROOT, Chain, Site, docker, output_hashes, wait_code
-from tuneline.manifest import Manifest
+from kit.containers import KEYS, NODES, Chain, Site, docker, output_hashes, wait_code
+from kit.places import ROOT
+from tuneline.engine.records import Manifest
 
 pytestmark = pytest.mark.timeout(900)
 

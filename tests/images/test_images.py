@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from containers import ROOT, STAGES, VERSION, docker, image
+from kit.containers import STAGES, VERSION, docker, image
+from kit.places import ROOT
 
 LOCKED_DOWN = ("--rm", "--read-only", "--network", "none", "--user", "54321:54321", "--cap-drop", "ALL")
 PUBLIC_AUTHORITIES = {"certifi/cacert.pem", "botocore/cacert.pem"}

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chat_models import write_chat_model
-from slicing import talk
-from tuneline.chat import ChatTokenizer
+from kit.chat_models import write_chat_model
+from kit.slicing import talk
+from tuneline.model.chat import ChatTokenizer
 from tuneline_slicer.conversation import Conversation, TokenCounts
 from tuneline_slicer.cut import exchanges_to_drop, slice_points
 from tuneline_slicer.ruler import Ruler, load_planning_encoding

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from chat_models import CHATML, Family
-from slicing import Bench, talk, verdict
-from tuneline.chat import ChatTokenizer
-from tuneline.stage import UserError
-from tuneline.transcripts import Exchange, Transcript
-from tuneline.verdicts import write_verdicts
+from kit.chat_models import CHATML, Family
+from kit.slicing import Bench, talk, verdict
+from tuneline.data.transcripts import Exchange, Transcript
+from tuneline.data.verdicts import write_verdicts
+from tuneline.errors import UserError
+from tuneline.model.chat import ChatTokenizer
 from tuneline_slicer.ruler import load_planning_encoding
 
 SECRET = "kumquat-marmalade"

@@ -6,20 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from slicing import real_bench
-from tuneline.chat import ChatTokenizer
-from tuneline.transcripts import read_transcripts
+from kit.places import REAL_DATA
+from kit.slicing import real_bench
+from tuneline.data.transcripts import read_transcripts
+from tuneline.model.chat import ChatTokenizer
 from tuneline_slicer.ruler import load_planning_encoding
 
-DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "therapy-coach"
 pytestmark = [
-    pytest.mark.skipif(not DATA.exists(), reason="needs the data set next to the repository"),
+    pytest.mark.skipif(not REAL_DATA.exists(), reason="needs the data set next to the repository"),
     pytest.mark.slow,
 ]
 
 
 def test_the_35_passing_transcripts_give_297_slices(tmp_path: Path) -> None:
-    sliced = real_bench(tmp_path, DATA, context=400_000).slice(min_context=3, min_gap=2, max_gap=5)
+    sliced = real_bench(tmp_path, REAL_DATA, context=400_000).slice(min_context=3, min_gap=2, max_gap=5)
     assert len(sliced.slices) == 297
     assert len({row["transcript"] for row in sliced.slices}) == 35
     assert not sliced.rejected
@@ -29,7 +29,7 @@ def test_the_35_passing_transcripts_give_297_slices(tmp_path: Path) -> None:
     assert isinstance(metrics["bytes_encoded_per_unique_byte"], float)
     assert metrics["bytes_encoded_per_unique_byte"] <= 1.05
     whole = {row["transcript"]: row["planning_tokens"] for row in sliced.slices}  # the last point is the whole
-    short = [whole[path.stem] for path in (DATA / "transcripts" / "short").glob("*.json") if path.stem in whole]
+    short = [whole[path.stem] for path in (REAL_DATA / "transcripts" / "short").glob("*.json") if path.stem in whole]
     assert (round(sum(short) / len(short)), max(short)) == (25_704, 34_772)
     assert sliced.stats["planning_tokens_per_transcript"]["max"] == 121_722
 
@@ -38,7 +38,7 @@ def test_the_planning_tokens_of_all_transcripts_are_the_known_ones() -> None:
     encoding = load_planning_encoding()
     counts: dict[str, list[int]] = {}
     for kind in ("short", "medium", "long", "very_long"):
-        for transcript in read_transcripts(DATA / "transcripts" / kind).transcripts:
+        for transcript in read_transcripts(REAL_DATA / "transcripts" / kind).transcripts:
             texts = [text for exchange in transcript.exchanges for text in exchange]
             tokens = sum(len(encoding.encode(text, disallowed_special=())) for text in texts)
             counts.setdefault(kind, []).append(tokens)
@@ -53,8 +53,10 @@ def test_the_planning_tokens_of_all_transcripts_are_the_known_ones() -> None:
 
 @pytest.mark.parametrize("context", [8192, 16_384])
 def test_in_a_small_context_every_slice_keeps_its_last_answer(tmp_path: Path, context: int) -> None:
-    sliced = real_bench(tmp_path, DATA, context=context).slice()
-    answers = {t.id: [e.assistant for e in t.exchanges] for t in read_transcripts(DATA / "transcripts").transcripts}
+    sliced = real_bench(tmp_path, REAL_DATA, context=context).slice()
+    answers = {
+        t.id: [e.assistant for e in t.exchanges] for t in read_transcripts(REAL_DATA / "transcripts").transcripts
+    }
     chat = ChatTokenizer.from_folder(tmp_path / "base")
     assert sliced.stats["truncated"]["slices"] + len(sliced.rejected) > 150
     assert len(sliced.slices) + len(sliced.rejected) == 297

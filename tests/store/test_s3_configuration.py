@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 import pytest
 import trustme
 
-from s3_server import S3Server
-from tuneline.stage import UserError
-from tuneline.store import open_store
+from kit.s3_server import S3Server
+from tuneline.errors import UserError
+from tuneline.store.base import open_store
 
 KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 

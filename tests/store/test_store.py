@@ -14,14 +14,16 @@ from pathlib import Path
 import boto3
 import pytest
 
-from store_writers import files, publish
-from tuneline.stage import Temporary, UserError
-from tuneline.store import Changed, FileRecord, Store, open_store, s3_parts
+from kit.places import KIT
+from kit.store_writers import files, publish
+from tuneline.errors import Changed, Temporary, UserError
+from tuneline.store import s3_parts
+from tuneline.store.base import FileRecord, Store, open_store
 from tuneline.store.file import FileStore
 from tuneline.store.verify import plain_errors
 
 PART = 5 << 20
-CHILD = Path(__file__).resolve().parents[1] / "store_writers.py"
+CHILD = KIT / "store_writers.py"
 
 
 def write(path: Path, data: bytes) -> Path:

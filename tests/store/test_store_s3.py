@@ -7,9 +7,10 @@ from pathlib import Path
 import boto3
 import pytest
 
-from s3_proxy import Fault, Kind, Proxy
-from tuneline.stage import Temporary, UserError
-from tuneline.store import open_store, s3_client, s3_parts
+from kit.s3_proxy import Fault, Kind, Proxy
+from tuneline.errors import Temporary, UserError
+from tuneline.store import s3_client, s3_parts
+from tuneline.store.base import open_store
 from tuneline.store.s3 import S3Store
 
 PART = 5 << 20

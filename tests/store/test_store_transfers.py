@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import IncompleteReadError
 
-import store_memory
-from s3_proxy import Fault, Kind, Proxy
-from tuneline.stage import UserError
-from tuneline.store import Changed, FileRecord, at_once, open_store, s3_parts, s3_ranges
+from kit import store_memory
+from kit.s3_proxy import Fault, Kind, Proxy
+from tuneline.errors import Changed, UserError
+from tuneline.store import s3_parts, s3_ranges
+from tuneline.store.base import FileRecord, at_once, open_store
 from tuneline.store.s3 import S3Store
 from tuneline.store.s3_client import connect
 

@@ -11,10 +11,10 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from chat_models import Family, write_chat_model
+from kit.chat_models import Family, write_chat_model
 from trainer import runs
-from tuneline.chat import ChatTokenizer
-from tuneline.stage import UserError
+from tuneline.errors import UserError
+from tuneline.model.chat import ChatTokenizer
 from tuneline_trainer.base_model import Architecture, BaseModelFacts, read_base_model
 from tuneline_trainer.memory import estimate, require_memory
 from tuneline_trainer.rows import Slice, encode, read_examples

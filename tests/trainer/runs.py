@@ -19,9 +19,10 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from chat_models import write_chat_model
-from support import run_stage
-from tuneline.stage import InputRecord, Temporary, UserError
+from kit.chat_models import write_chat_model
+from kit.support import run_stage
+from tuneline.errors import Temporary, UserError
+from tuneline.stage import InputRecord
 from tuneline_trainer.stage import STAGE, TrainerInputs, TrainerOutputs, TrainerParams
 
 BASE_SHA256 = "ab" * 32

@@ -9,10 +9,10 @@ from typing import Literal
 import pytest
 from tokenizers import Tokenizer
 
-from chat_models import Family, write_chat_model
+from kit.chat_models import Family, write_chat_model
 from trainer import runs
-from tuneline.chat import ChatTokenizer
-from tuneline.stage import UserError
+from tuneline.errors import UserError
+from tuneline.model.chat import ChatTokenizer
 from tuneline_trainer.rows import IGNORED, Example, Slice, encode, read_examples
 
 FAMILIES: list[tuple[Family, str]] = [("gemma", "<end_of_turn>"), ("chatml", "<|im_end|>"), ("llama", "<|eot_id|>")]

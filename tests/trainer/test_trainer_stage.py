@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from support import run_stage
+from kit.support import run_stage
 from trainer import runs
-from tuneline.manifest import Manifest
+from tuneline.engine.records import Manifest
 from tuneline_trainer.stage import STAGE
 
 LONG = {**runs.FAST, "epochs": 20, "save_steps": 5}
@@ -24,7 +24,7 @@ LONG = {**runs.FAST, "epochs": 20, "save_steps": 5}
 @pytest.mark.slow
 def test_the_command_line_needs_no_torch() -> None:
     script = (
-        "import sys; from tuneline.command import schema_of; from tuneline_trainer.stage import STAGE; "
+        "import sys; from tuneline.commands.stage import schema_of; from tuneline_trainer.stage import STAGE; "
         "print(schema_of(STAGE)['stage'], {'torch', 'transformers', 'trl', 'peft', 'datasets'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -8,12 +8,7 @@ It never talks to a store, reads the environment, parses arguments or knows a sc
 publishes its outputs and turns its exceptions into exit codes. Where an input comes from is said once, in the
 stage's `Inputs`; the order of the stages follows from that and from nothing else.
 
-Exceptions of a stage::
-
-    Exception
-    ├── UserError     exit 2    the request or the data is wrong: one clear message, never retried
-    ├── Temporary     exit 75   stopped or unlucky: run the same command again and it goes on
-    └── any other     exit 1    a bug: type and frames are recorded, the message is not (it may quote a transcript)
+It raises UserError or Temporary (`tuneline.errors`); anything else is a bug.
 """
 
 from __future__ import annotations
@@ -30,14 +25,6 @@ from pydantic.fields import FieldInfo
 Json: TypeAlias = JsonValue
 Metrics = Mapping[str, Json]
 """What a stage reports about its work: counts, seconds, cost_usd; `headline`, if present, is one line for people."""
-
-
-class UserError(Exception):
-    """The request or the data is wrong; the message names file, line or field and the way out."""
-
-
-class Temporary(Exception):  # noqa: N818  (it is a state to come back from, and reads so where it is raised)
-    """The work could not be finished now; running the same command again goes on where it stopped."""
 
 
 class Params(BaseModel):

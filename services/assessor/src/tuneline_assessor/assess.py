@@ -7,11 +7,11 @@ from collections import Counter
 from pathlib import Path
 from typing import get_args
 
-from tuneline.judge import Judged, judge_all, load_judge
-from tuneline.rubric import Rubric, load_rubric
+from tuneline.data.rubric import Rubric, load_rubric
+from tuneline.data.transcripts import read_transcripts
+from tuneline.data.verdicts import Status, Usage, write_verdicts
+from tuneline.judge.judging import Judged, judge_all, load_judge
 from tuneline.stage import Context, Metrics
-from tuneline.transcripts import read_transcripts
-from tuneline.verdicts import Status, Usage, write_verdicts
 from tuneline_assessor.stage import AssessorInputs, AssessorOutputs, AssessorParams
 
 

@@ -61,6 +61,6 @@ STAGE = Stage("assessor", 1, AssessorParams, AssessorInputs, AssessorOutputs, ru
 
 def main() -> None:
     """Run the stage from the command line."""
-    from tuneline.command import stage_main
+    from tuneline.commands.stage import stage_main
 
     stage_main(STAGE)

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from tuneline.chat import ChatTokenizer
-from tuneline.stage import UserError
+from tuneline.errors import UserError
+from tuneline.model.chat import ChatTokenizer
 from tuneline_evaluator.comparison import Arm, ArmFacts
 
 LARGEST_DEFAULT_CONTEXT = 8192

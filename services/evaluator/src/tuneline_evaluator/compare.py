@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from tuneline.rubric import Rubric
+from tuneline.data.rubric import Rubric
 from tuneline.stage import InputRecord
 from tuneline_evaluator.arms import unequal_facts
 from tuneline_evaluator.comparison import ArmFacts, Comparison, Settings

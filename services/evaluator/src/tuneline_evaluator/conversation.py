@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from tuneline.transcripts import Exchange
+from tuneline.data.transcripts import Exchange
 from tuneline_evaluator.comparison import Arm
 
 

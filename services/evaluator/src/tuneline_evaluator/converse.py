@@ -18,8 +18,8 @@ from tempfile import TemporaryDirectory
 from threading import Event
 from typing import NamedTuple
 
-from tuneline.chat import ChatTokenizer
-from tuneline.llama_cpp import Server, serve
+from tuneline.model.chat import ChatTokenizer
+from tuneline.model.llama_cpp import Server, serve
 from tuneline.stage import Context
 from tuneline_evaluator.arms import Model
 from tuneline_evaluator.conversation import Conversation

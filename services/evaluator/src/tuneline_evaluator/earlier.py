@@ -7,8 +7,9 @@ from typing import NamedTuple, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from tuneline.stage import Json, UserError
-from tuneline.verdicts import read_verdicts
+from tuneline.data.verdicts import read_verdicts
+from tuneline.errors import UserError
+from tuneline.stage import Json
 from tuneline_evaluator.flow import SliceStats, StageFile, Step, slice_facts, slice_steps, transcript_steps
 from tuneline_evaluator.material import ReportMaterial
 from tuneline_evaluator.numbers import plain

@@ -8,12 +8,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tuneline.chat import ChatTokenizer, read_system_prompt
-from tuneline.judge import Judge, load_judge
-from tuneline.llama_cpp import program, version
-from tuneline.rubric import Rubric, load_rubric
-from tuneline.stage import Context, Json, Metrics, Temporary, UserError
-from tuneline.verdicts import Verdict
+from tuneline.data.rubric import Rubric, load_rubric
+from tuneline.data.verdicts import Verdict
+from tuneline.errors import Temporary, UserError
+from tuneline.judge.judging import Judge, load_judge
+from tuneline.model.chat import ChatTokenizer, read_system_prompt
+from tuneline.model.llama_cpp import program, version
+from tuneline.stage import Context, Json, Metrics
 from tuneline_evaluator.arms import (
     Model,
     model_context,

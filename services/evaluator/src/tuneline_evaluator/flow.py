@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
-from tuneline.verdicts import Verdict
+from tuneline.data.verdicts import Verdict
 from tuneline_evaluator.numbers import count, plural
 
 

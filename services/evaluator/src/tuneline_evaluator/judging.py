@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tuneline.judge import Judge, judge_all
-from tuneline.rubric import Rubric
+from tuneline.data.rubric import Rubric
+from tuneline.data.transcripts import Transcript
+from tuneline.judge.judging import Judge, judge_all
 from tuneline.stage import Context
-from tuneline.transcripts import Transcript
 from tuneline_evaluator.conversation import Conversation
 from tuneline_evaluator.scores import Judged
 

@@ -8,8 +8,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from tuneline.stage import UserError
-from tuneline.yamlfile import problems_of, read_yaml
+from tuneline.errors import UserError
+from tuneline.parsing.problems import problems_of
+from tuneline.parsing.yaml import read_yaml
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=10_000)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]

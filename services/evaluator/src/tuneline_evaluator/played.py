@@ -8,7 +8,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from threading import Lock
 
-from tuneline.llm import LlmClient, LlmRejected
+from tuneline.errors import LlmRejected
+from tuneline.llm.client import LlmClient
 from tuneline.stage import Context
 from tuneline_evaluator.conversation import Message
 from tuneline_evaluator.personas import Persona

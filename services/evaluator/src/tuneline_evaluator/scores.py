@@ -13,8 +13,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from tuneline.rubric import Criterion, Rubric
-from tuneline.verdicts import Verdict
+from tuneline.data.rubric import Criterion, Rubric
+from tuneline.data.verdicts import Verdict
 from tuneline_evaluator.comparison import Arm, ArmSummary, GroupRow, PairedExample, PersonaRow, SafetyRow
 from tuneline_evaluator.conversation import Conversation
 from tuneline_evaluator.personas import Persona

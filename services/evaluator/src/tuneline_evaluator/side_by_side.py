@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import NamedTuple
 
-from tuneline.transcripts import Exchange
+from tuneline.data.transcripts import Exchange
 from tuneline_evaluator.comparison import Comparison, PairedExample, PersonaRow
 from tuneline_evaluator.conversation import Conversation
 from tuneline_evaluator.numbers import points

@@ -14,9 +14,11 @@ from typing import Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from tuneline.llm_config import LlmConfig
-from tuneline.stage import Context, UserError
-from tuneline.yamlfile import did_you_mean, problems_of, read_yaml
+from tuneline.errors import UserError
+from tuneline.llm.config import LlmConfig
+from tuneline.parsing.problems import did_you_mean, problems_of
+from tuneline.parsing.yaml import read_yaml
+from tuneline.stage import Context
 from tuneline_evaluator.conversation import Message
 from tuneline_evaluator.personas import Persona, TopicSeed
 
@@ -88,7 +90,7 @@ def open_simulator(
     if isinstance(config, ScriptedConfig):
         yield ScriptedSimulator()
         return
-    from tuneline.llm import LlmClient
+    from tuneline.llm.client import LlmClient
     from tuneline_evaluator.played import PlayedSimulator
 
     with LlmClient(config, context.secret, timeout_s, concurrency=concurrency) as client:

@@ -116,6 +116,6 @@ STAGE = Stage("evaluator", 1, EvaluatorParams, EvaluatorInputs, EvaluatorOutputs
 
 def main() -> None:
     """Run the stage from the command line."""
-    from tuneline.command import stage_main
+    from tuneline.commands.stage import stage_main
 
     stage_main(STAGE)

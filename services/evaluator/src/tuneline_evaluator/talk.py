@@ -10,9 +10,10 @@ from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tuneline.chat import ChatTokenizer, fold_system
-from tuneline.llama_cpp import Server
-from tuneline.stage import Json, Temporary, UserError
+from tuneline.errors import Temporary, UserError
+from tuneline.model.chat import ChatTokenizer, fold_system
+from tuneline.model.llama_cpp import Server
+from tuneline.stage import Json
 from tuneline_evaluator.comparison import Arm, Record, Sampler
 from tuneline_evaluator.conversation import Answer, Conversation, Message
 from tuneline_evaluator.personas import Persona

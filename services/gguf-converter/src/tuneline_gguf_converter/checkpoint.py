@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from safetensors import SafetensorError, safe_open
 
-from tuneline.stage import InputRecord, UserError
+from tuneline.errors import UserError
+from tuneline.stage import InputRecord
 
 # Settings of PEFT's LoraConfig under which the merge is W + scaling · B·A. Any other one that is switched on is
 # refused, also one that a later PEFT invents.

@@ -13,9 +13,9 @@ from typing import Literal, NamedTuple, get_args
 
 from pydantic import BaseModel
 
-from tuneline.chat import ChatTokenizer
-from tuneline.llama_cpp import Server, serve
-from tuneline.stage import UserError
+from tuneline.errors import UserError
+from tuneline.model.chat import ChatTokenizer
+from tuneline.model.llama_cpp import Server, serve
 from tuneline_gguf_converter.gguf_header import Header
 from tuneline_gguf_converter.samples import Messages, Sample, Samples
 

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from tuneline import llama_cpp
-from tuneline.chat import ChatTokenizer
+from tuneline.model import llama_cpp
+from tuneline.model.chat import ChatTokenizer
 from tuneline.stage import Context, Json, Metrics
 from tuneline_gguf_converter.checkpoint import Adapter, Checkpoint, read_adapter, read_checkpoint
 from tuneline_gguf_converter.checks import CHECKS, Check, Subject, check_file, end_of_turn

@@ -15,7 +15,8 @@ from typing import BinaryIO, NamedTuple
 
 from gguf import GGML_QUANT_SIZES
 
-from tuneline.stage import Json, UserError
+from tuneline.errors import UserError
+from tuneline.stage import Json
 
 Scalar = str | int | float | bool
 Value = Scalar | list[Scalar]

@@ -7,8 +7,8 @@ from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from tuneline.chat import ChatTokenizer
-from tuneline.stage import UserError
+from tuneline.errors import UserError
+from tuneline.model.chat import ChatTokenizer
 from tuneline_gguf_converter.probes import PROBES
 
 Messages = list[dict[str, str]]

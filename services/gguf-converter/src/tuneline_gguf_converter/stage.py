@@ -103,6 +103,6 @@ STAGE = Stage(
 
 def main() -> None:
     """Run the stage from the command line."""
-    from tuneline.command import stage_main
+    from tuneline.commands.stage import stage_main
 
     stage_main(STAGE)

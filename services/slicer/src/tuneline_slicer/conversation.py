@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from itertools import accumulate
 
-from tuneline.chat import ChatTokenizer, fold_system
-from tuneline.transcripts import Exchange, Transcript
+from tuneline.data.transcripts import Exchange, Transcript
+from tuneline.model.chat import ChatTokenizer, fold_system
 from tuneline_slicer.ruler import Ruler
 
 

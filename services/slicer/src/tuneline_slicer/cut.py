@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from datasketch import MinHash
 
+from tuneline.data.transcripts import Transcript
 from tuneline.stage import Context
-from tuneline.transcripts import Transcript
 from tuneline_slicer.conversation import Conversation, TokenCounts, can_count_by_parts
 from tuneline_slicer.ruler import Ruler
 from tuneline_slicer.split import signature_of

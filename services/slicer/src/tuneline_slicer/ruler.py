@@ -11,8 +11,8 @@ from typing import NamedTuple
 import tiktoken
 from pydantic import BaseModel, ValidationError
 
-from tuneline.chat import ChatTokenizer, read_system_prompt
-from tuneline.stage import UserError
+from tuneline.errors import UserError
+from tuneline.model.chat import ChatTokenizer, read_system_prompt
 from tuneline_slicer.stage import SlicerInputs, SlicerParams
 
 ENCODING_FILE = "9b5ad71b2ce5302211f9c61530b329a4922fc6a4"

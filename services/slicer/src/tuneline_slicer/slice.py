@@ -6,9 +6,10 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from tuneline.stage import Context, Json, Metrics, UserError
-from tuneline.transcripts import Rejected, Transcript, read_transcripts
-from tuneline.verdicts import read_verdicts
+from tuneline.data.transcripts import Rejected, Transcript, read_transcripts
+from tuneline.data.verdicts import read_verdicts
+from tuneline.errors import UserError
+from tuneline.stage import Context, Json, Metrics
 from tuneline_slicer.cut import Cut, Rejection, cut_all
 from tuneline_slicer.ruler import load_ruler
 from tuneline_slicer.split import Split, near_duplicates, split_groups

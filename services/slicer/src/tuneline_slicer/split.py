@@ -10,8 +10,8 @@ from typing import Literal
 
 from datasketch import MinHash, MinHashLSH
 
-from tuneline.stage import UserError
-from tuneline.transcripts import Transcript
+from tuneline.data.transcripts import Transcript
+from tuneline.errors import UserError
 
 Split = Literal["train", "validation"]
 

@@ -78,6 +78,6 @@ STAGE = Stage("slicer", 1, SlicerParams, SlicerInputs, SlicerOutputs, run)
 
 def main() -> None:
     """Run the stage from the command line."""
-    from tuneline.command import stage_main
+    from tuneline.commands.stage import stage_main
 
     stage_main(STAGE)

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
+from tuneline.data.transcripts import Transcript
 from tuneline.stage import Json, Metrics
-from tuneline.transcripts import Transcript
 from tuneline_slicer.cut import Cut, Rejection, Slice
 from tuneline_slicer.split import Split
 

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from tuneline.stage import UserError
+from tuneline.errors import UserError
 
 NO_LAYERS = ("embed_tokens", "lm_head")
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")

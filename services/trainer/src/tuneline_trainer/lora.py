@@ -10,7 +10,7 @@ from pathlib import Path
 from peft import LoraConfig
 from safetensors import safe_open
 
-from tuneline.stage import UserError
+from tuneline.errors import UserError
 from tuneline_trainer.base_model import BaseModelFacts
 from tuneline_trainer.stage import LoraParams
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import torch
 
-from tuneline.stage import UserError
+from tuneline.errors import UserError
 from tuneline_trainer.base_model import BaseModelFacts
 from tuneline_trainer.lora import adapter_parameters
 from tuneline_trainer.setup import Setup

@@ -9,8 +9,8 @@ from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tuneline.chat import ChatTokenizer
-from tuneline.stage import UserError
+from tuneline.errors import UserError
+from tuneline.model.chat import ChatTokenizer
 
 IGNORED = -100
 """Label of a token that is not learnt (the convention of torch's cross-entropy)."""

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from pydantic import BaseModel, ConfigDict
 
-from tuneline.stage import UserError
+from tuneline.errors import UserError
 from tuneline_trainer.base_model import Architecture
 from tuneline_trainer.stage import TrainerParams
 

@@ -30,7 +30,8 @@ from transformers.utils.logging import disable_progress_bar
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
-from tuneline.stage import Context, Temporary, UserError
+from tuneline.errors import Temporary, UserError
+from tuneline.stage import Context
 from tuneline_trainer import checkpoints
 from tuneline_trainer.base_model import BaseModelFacts
 from tuneline_trainer.lora import lora_config

@@ -120,6 +120,6 @@ STAGE = Stage("trainer", 1, TrainerParams, TrainerInputs, TrainerOutputs, run)
 
 def main() -> None:
     """Run the stage from the command line."""
-    from tuneline.command import stage_main
+    from tuneline.commands.stage import stage_main
 
     stage_main(STAGE)

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
-from tuneline.store import PART, Entry, FileRecord, check_key
+from tuneline.store.base import PART, Entry, FileRecord, check_key
 from tuneline.store.verify import (
     BLOCK,
     Written,

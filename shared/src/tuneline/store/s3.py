@@ -18,8 +18,9 @@ from uuid import uuid4
 
 from botocore.exceptions import ClientError
 
-from tuneline.stage import Temporary, UserError
-from tuneline.store import TRANSFERS, Changed, Entry, FileRecord, at_once, check_key, key_problem, s3_parts, s3_ranges
+from tuneline.errors import Changed, Temporary, UserError
+from tuneline.store import s3_parts, s3_ranges
+from tuneline.store.base import TRANSFERS, Entry, FileRecord, at_once, check_key, key_problem
 from tuneline.store.s3_client import connect, none_if, persist, status_of
 from tuneline.store.s3_parts import Part
 from tuneline.store.verify import COPIES, Written, part_for, plain_errors, save_verified, unchanging_blocks, write_new

@@ -27,7 +27,7 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
-from tuneline.stage import Temporary, UserError
+from tuneline.errors import Temporary, UserError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 from botocore.exceptions import ClientError
 
-from tuneline.store import TRANSFERS
+from tuneline.store.base import TRANSFERS
 from tuneline.store.s3_client import none_if, persist
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import IncompleteReadError
 
-from tuneline.store import TRANSFERS, s3_parts
+from tuneline.store import s3_parts
+from tuneline.store.base import TRANSFERS
 from tuneline.store.s3_client import persist
 from tuneline.store.verify import BLOCK, Written
 

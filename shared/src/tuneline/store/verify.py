@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, TypeVar
 from uuid import uuid4
 
-from tuneline.stage import Temporary, UserError
-from tuneline.store import PART, Changed, FileRecord
+from tuneline.errors import Changed, Temporary, UserError
+from tuneline.store.base import PART, FileRecord
 
 BLOCK = 1 << 20
 """Bytes per read."""

@@ -1,0 +1,1 @@
+"""The commands `tuneline` and `tuneline-<stage>`. No stage enters them."""

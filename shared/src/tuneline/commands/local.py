@@ -1,0 +1,194 @@
+"""Runs a whole run file on one machine: each stage as its own process, in dependency order, with live progress."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from tuneline.commands.show import essence
+from tuneline.engine.inputs import check_given
+from tuneline.engine.records import Manifest, pinned_manifest
+from tuneline.engine.runfile import Node, RunFile
+from tuneline.engine.runner import find, new_job, refuse_other_params, reuse
+from tuneline.errors import StageFailed, Temporary, UserError
+from tuneline.store.base import Store, local_path
+
+STOP_SECONDS = 25.0
+"""After Ctrl-C the stages have this long to save; it is longer than the grace period that they give themselves."""
+
+
+@dataclass
+class _Child:
+    node: Node
+    process: subprocess.Popen[bytes]
+    log: Path
+    progress: Path
+    task: TaskID
+    told: str = ""
+
+
+@dataclass
+class LocalRun:
+    """A run on this machine. `at_once` stages run at the same time where the order allows it."""
+
+    run_file: RunFile
+    store: Store
+    replace: bool
+    at_once: int
+    console: Console
+    _done: set[str] = field(default_factory=set)
+    _stop: bool = False
+
+    def run(self) -> bool:
+        """Bring every stage of the run up to date. Returns False if there was nothing to do.
+
+        Raises UserError before any stage starts, StageFailed when one fails, Temporary when it was interrupted.
+        """
+        check_given(self.run_file, self.run_file.nodes)
+        if not self.replace:
+            refuse_other_params(self.run_file, self.store)
+        worked = False
+        with self._signals(), tempfile.TemporaryDirectory(prefix="tuneline-") as folder, self._progress() as progress:
+            children: list[_Child] = []
+            try:
+                while len(self._done) < len(self.run_file.nodes):
+                    node = self._next(children)
+                    if node is None:
+                        self._poll(children, progress)
+                    elif self._reuse(node):
+                        self._done.add(node.name)
+                        self.console.print(f"[dim]{node.name}: found[/]")
+                    else:
+                        worked = True
+                        children.append(self._start(node, Path(folder), progress))
+            finally:
+                self._end(children)
+        return worked
+
+    def _next(self, children: list[_Child]) -> Node | None:
+        """Return what may start now. While a stage still checks its inputs nothing else does: it may refuse them."""
+        busy = {child.node.name for child in children}
+        if len(busy) < self.at_once and all(child.told for child in children):
+            for node in self.run_file.nodes:
+                if node.name not in self._done | busy and self._done.issuperset(node.needs):
+                    return node
+        return None
+
+    def _reuse(self, node: Node) -> bool:
+        with new_job(self.run_file, node, self.store, replace=self.replace) as job:
+            return reuse(job, find(job)) is not None
+
+    def _start(self, node: Node, folder: Path, progress: Progress) -> _Child:
+        program = Path(sys.executable).parent / f"tuneline-{node.stage.name}"
+        words = ["run", "--file", self.run_file.source.name, "--store", self.store.uri, "--run", self.run_file.run]
+        words += ["--variant", node.variant] if node.variant else []
+        words += ["--replace"] if self.replace else []
+        log, told = folder / f"{node.name}.log", folder / f"{node.name}.progress"
+        environ = os.environ | {"ARGO_PROGRESS_FILE": str(told), "TUNELINE_PARENT": str(os.getpid())}
+        environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # stages share the cores: no thread may wait in a busy loop
+        with log.open("wb") as out:
+            # A session of its own: Ctrl-C reaches us alone, and we tell the stages.
+            process = subprocess.Popen([program, *words], stdout=out, stderr=out, env=environ, start_new_session=True)
+        if not self.console.is_terminal:
+            self.console.print(f"{node.name}: started")
+        return _Child(node, process, log, told, progress.add_task(node.name, total=None))
+
+    def _poll(self, children: list[_Child], progress: Progress) -> None:
+        time.sleep(0.1)
+        if self._stop:
+            raise Temporary("stopped; run the same command again and it goes on from here")
+        for child in list(children):
+            self._show(child, progress)
+            code = child.process.poll()
+            if code is not None:
+                children.remove(child)
+                self._finish(child, code, progress)
+
+    def _show(self, child: _Child, progress: Progress) -> None:
+        told = child.progress.read_text() if child.progress.exists() else ""
+        if told and told != child.told:
+            child.told = told
+            done, _, total = told.partition("/")
+            progress.update(child.task, completed=int(done), total=int(total))
+
+    def _finish(self, child: _Child, code: int, progress: Progress) -> None:
+        self._keep_log(child)
+        if code:
+            self.console.print(f"[bold red]{child.node.name} failed[/]")
+            lines = child.log.read_text(errors="replace").splitlines()
+            print("\n".join(line for line in lines[-30:] if not line.startswith("timestamp=")), file=sys.stderr)  # noqa: T201
+            raise StageFailed(code if code > 0 else 128 - code)
+        self._done.add(child.node.name)
+        task = progress.tasks[progress.task_ids.index(child.task)]
+        progress.update(child.task, total=task.total or 1, completed=task.total or 1)
+        manifest = pinned_manifest(self.store, self.run_file.run, child.node.name)
+        if manifest is not None:
+            self.console.print(f"[green]{child.node.name}[/]: {_told(manifest)}")
+
+    def _keep_log(self, child: _Child) -> None:
+        if not self.store.uri.startswith("file://"):
+            return
+        folder = local_path(self.store.uri) / "runs" / self.run_file.run
+        if folder.is_dir():  # a request that was refused leaves nothing behind, not even a log
+            (folder / "logs").mkdir(exist_ok=True)
+            (folder / "logs" / f"{child.node.name}.log").write_bytes(child.log.read_bytes())
+
+    def _end(self, children: list[_Child]) -> None:
+        for child in children:
+            child.process.terminate()
+        deadline = time.monotonic() + STOP_SECONDS
+        for child in children:
+            try:
+                child.process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                child.process.kill()
+                child.process.wait()
+            self._keep_log(child)
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        def stop(_number: int, _frame: FrameType | None) -> None:
+            self._stop = True
+
+        before: list[tuple[int, Callable[[int, FrameType | None], object] | int | None]] = [
+            (number, signal.signal(number, stop)) for number in (signal.SIGINT, signal.SIGTERM)
+        ]
+        try:
+            yield
+        finally:
+            for number, handler in before:
+                signal.signal(number, handler)
+
+    def _progress(self) -> Progress:
+        columns = (TextColumn("{task.description:20}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        return Progress(*columns, console=self.console, disable=not self.console.is_terminal)
+
+
+def _told(manifest: Manifest) -> str:
+    headline = manifest.metrics.get("headline")
+    return f"{headline or 'made'} [dim]({manifest.metrics['seconds']} s)[/]"
+
+
+def conclusion(run_file: RunFile, store: Store) -> Iterator[str]:
+    """Yield what a run came to: the headline of its last stage, and where its pages for people lie."""
+    last = run_file.nodes[-1]
+    manifest = pinned_manifest(store, run_file.run, last.name)
+    if manifest is None:
+        raise UserError(f"run {run_file.run} has no result of {last.name}")
+    for name, text in essence(store, run_file.run, last.name, manifest).items():
+        if name == "headline":
+            yield f"Verdict: {text}" if "verdict" in manifest.metrics else text
+        else:
+            yield f"{name.capitalize()}: {text}"

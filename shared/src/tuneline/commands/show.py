@@ -1,0 +1,98 @@
+"""What a run did, for people; and its outputs, fetched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from tuneline.engine.records import Failure, Manifest, pinned_manifest
+from tuneline.errors import UserError
+from tuneline.stage import InputRecord
+from tuneline.store.base import Store, at_once, local_path
+
+
+def results_of(store: Store, run: str) -> dict[str, Manifest]:
+    """Return the results that a run pins, by node, oldest first. Raises UserError when there is no such run."""
+    found: dict[str, Manifest] = {}
+    for entry in store.list(f"runs/{run}/"):
+        node = entry.key.removeprefix(f"runs/{run}/").removesuffix(".json")
+        if entry.key.endswith(".json") and "/" not in node:
+            manifest = pinned_manifest(store, run, node)
+            if manifest is not None:
+                found[node] = manifest
+    if not found and not _failures(store, run):
+        runs = sorted({entry.key.split("/")[1] for entry in store.list("runs/")})
+        raise UserError(f"no run {run} in {store.uri}; it has {', '.join(runs) or 'no runs'}")
+    return dict(sorted(found.items(), key=lambda item: item[1].finished_at))
+
+
+def run_lines(store: Store, run: str) -> Iterator[str]:
+    """Yield a page about a run: for each stage what it read, wrote and took, and how it failed last."""
+    for node, manifest in results_of(store, run).items():
+        yield f"{node}  {manifest.fingerprint[:12]}  {manifest.metrics.get('seconds')} s"
+        if headline := manifest.metrics.get("headline"):
+            yield f"  {headline}"
+        for name, record in manifest.inputs.items():
+            yield _line("read", name, record.sha256, record.size) + f"  {_origin(record)}"
+        for name, output in manifest.outputs.items():
+            yield _line("wrote", name, output.sha256, output.size)
+        yield ""
+    for failure in _failures(store, run):
+        why = failure.message or f"{failure.type} at {failure.frames[-1]}"
+        yield f"{failure.stage}  failed {failure.failed_at}: {why}"
+
+
+def _line(verb: str, name: str, sha256: str, count: int) -> str:
+    return f"  {verb:5}  {name:16}  {sha256[:8]}  {size(count):>8}"
+
+
+def essence(store: Store, run: str, node: str, manifest: Manifest) -> dict[str, str]:
+    """Return what a result came to: its `headline`, and by port where its pages for people lie."""
+    told: dict[str, str] = {}
+    if headline := manifest.metrics.get("headline"):
+        told["headline"] = " ".join(str(headline).split())
+    for name, output in manifest.outputs.items():
+        if output.path.endswith(".html"):
+            key = next(iter(output.files.values())).key
+            link = f"runs/{run}/{node}/{output.path}"
+            told[name] = str(local_path(store.uri) / link) if store.uri.startswith("file://") else f"{store.uri}/{key}"
+    return told
+
+
+def fetch_output(store: Store, run: str, name: str, dest: Path) -> Path:
+    """Copy an output, named `stage/port`, into the folder `dest`; every file is verified. Returns where it lies."""
+    node, _, port = name.partition("/")
+    results = results_of(store, run)
+    if node not in results or port not in results[node].outputs:
+        known = [f"{n}/{p}" for n, manifest in results.items() for p in manifest.outputs]
+        raise UserError(f"run {run} has no output {name}; it has {', '.join(known)}")
+    output = results[node].outputs[port]
+    place = dest / output.path
+    places = [place if output.kind == "file" else place / file for file in output.files]
+    at_once(store.download, output.files.values(), places)
+    return place
+
+
+def size(count: float) -> str:
+    """Return a number of bytes in a unit that people read."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"
+
+
+def _origin(record: InputRecord) -> str:
+    return record.producer.split("/")[0] if record.producer else record.uri or "the run file"
+
+
+def _failures(store: Store, run: str) -> list[Failure]:
+    """Return the failures of stages that have no result since."""
+    failures = []
+    for entry in store.list(f"runs/{run}/failed/"):
+        if (data := store.get(entry.key)) is not None:
+            failure = Failure.model_validate_json(data)
+            result = pinned_manifest(store, run, failure.stage)
+            if result is None or result.finished_at < failure.failed_at:
+                failures.append(failure)
+    return failures

@@ -1,0 +1,164 @@
+"""The command line of one stage, `tuneline-<stage> run` and `schema`, and how errors become exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import structlog
+import typer
+
+from tuneline.errors import Temporary, UserError
+from tuneline.stage import AnyStage, installed_stages
+
+if TYPE_CHECKING:
+    from tuneline.engine.runfile import RunFile
+
+EXIT_USER_ERROR, EXIT_TEMPORARY, EXIT_BUG = 2, 75, 1
+
+FileOption = Annotated[
+    Path | None, typer.Option("--file", help="The run file (YAML); without it, RUN_FILE as a workflow sets it.")
+]
+StoreOption = Annotated[
+    str, typer.Option(envvar="TUNELINE_STORE", help="Where results live: a folder, file:///… or s3://bucket/prefix.")
+]
+RunOption = Annotated[
+    str | None, typer.Option("--run", help="Name of the run (default: the file's `run`, or its stem).")
+]
+ReplaceOption = Annotated[bool, typer.Option("--replace", help="Move the run to new results where settings changed.")]
+VariantOption = Annotated[str | None, typer.Option(help="Variant of the stage; `schema` lists them.")]
+ScratchOption = Annotated[Path | None, typer.Option(envvar="TUNELINE_SCRATCH", help="Folder for work files.")]
+OutputsOption = Annotated[
+    Path | None, typer.Option(envvar="TUNELINE_OUTPUTS", help="Folder for the headline and pages' addresses as files.")
+]
+
+
+def stage_main(stage: AnyStage) -> None:
+    """Run the command line of `stage`."""
+    configure_logging()
+    app = typer.Typer(
+        help=f"Tuneline stage {stage.name}. It reads and writes through a store; `schema` lists ports and parameters.",
+        no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    )  # fmt: skip
+
+    @app.command()
+    def run(
+        store: StoreOption,
+        file: FileOption = None,
+        run: RunOption = None,
+        variant: VariantOption = None,
+        scratch: ScratchOption = None,
+        outputs: OutputsOption = None,
+        replace: ReplaceOption = False,
+    ) -> None:
+        """Make this stage's result for a run, or find it made. The same command again goes on where it stopped."""
+        with exit_codes():
+            node = f"{stage.name}@{variant}" if variant else stage.name
+            _run(_read(file, run), node, store, scratch, outputs, replace=replace)
+
+    @app.command()
+    def schema() -> None:
+        """Print the stage's version, ports and JSON schema of its parameters."""
+        typer.echo(json.dumps(schema_of(stage), indent=1))
+
+    app()
+
+
+def _read(file: Path | None, run: str | None) -> RunFile:
+    """Read the run file from `file` or, without one, from RUN_FILE."""
+    from tuneline.engine.parameters import VARIABLE
+    from tuneline.engine.runfile import read_run_file, read_run_parameters
+
+    if file is not None:
+        return read_run_file(file, installed_stages(), run)
+    if encoded := os.environ.get(VARIABLE):
+        return read_run_parameters(encoded, installed_stages(), run, os.environ.get("WORKFLOW"))
+    raise UserError(f"name a run file with --file; {VARIABLE}, where a workflow puts it, is not set either")
+
+
+def _run(
+    run_file: RunFile, name: str, store: str, scratch: Path | None, outputs: Path | None, *, replace: bool
+) -> None:
+    from tuneline.commands.show import essence
+    from tuneline.engine.runner import new_job, run_job
+    from tuneline.store.base import open_store
+
+    node, opened = run_file.node(name), open_store(store)
+    with new_job(run_file, node, opened, scratch, replace=replace) as job:
+        outcome = run_job(job)
+    told = essence(opened, run_file.run, name, outcome.manifest)
+    if outputs is not None:
+        _write_each(outputs, told)
+    done = "found" if outcome.reused else "made"
+    typer.echo("\n  ".join([f"{node.name} {outcome.manifest.fingerprint[:12]} {done}", *told.values()]))
+
+
+def _write_each(folder: Path, texts: Mapping[str, str]) -> None:
+    """Write each text to a file of its own, which a workflow shows as one of its outputs."""
+    from tuneline.store.verify import plain_errors
+
+    with plain_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            (folder / name).write_text(text)
+
+
+def schema_of(stage: AnyStage) -> dict[str, object]:
+    """Return a stage's ports and parameters as JSON."""
+    return {
+        "stage": stage.name,
+        "version": stage.version,
+        "variants": {name: sorted(absent) for name, absent in stage.variants.items()},
+        "inputs": [port._asdict() for port in stage.input_ports()],
+        "outputs": [port._asdict() for port in stage.output_ports()],
+        "params": stage.params.model_json_schema(),
+    }
+
+
+@contextmanager
+def exit_codes() -> Iterator[None]:
+    """Turn the exceptions of a stage into exit codes; see `tuneline.stage`."""
+    try:
+        yield
+    except UserError as e:
+        _last_words(str(e))
+        raise typer.Exit(EXIT_USER_ERROR) from None
+    except Temporary as e:
+        _last_words(str(e))
+        raise typer.Exit(EXIT_TEMPORARY) from None
+    except typer.Exit:
+        raise
+    except BrokenPipeError:  # whoever read our output (`head`, `less`) has seen enough
+        raise typer.Exit(EXIT_BUG) from None
+    except Exception as e:  # noqa: BLE001  (the one place where any error becomes an exit code)
+        # The message may quote a transcript, and so may the values in a traceback: only type and places are told.
+        from tuneline.engine.runner import frames_of
+
+        typer.echo("\n".join(["  " + frame for frame in frames_of(e)]), err=True)
+        _last_words(f"{type(e).__name__} (a bug in this stage; its places are listed above, its message is withheld)")
+        raise typer.Exit(EXIT_BUG) from None
+
+
+def _last_words(message: str) -> None:
+    """Print the cause; Kubernetes shows what stands in /dev/termination-log as the container's message."""
+    typer.echo(message, err=True)
+    place = Path("/dev/termination-log")
+    if place.is_file():
+        place.write_text(message[:4096])
+
+
+def configure_logging() -> None:
+    """Log lines to stderr: time, level, event and its fields."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )

@@ -1,0 +1,114 @@
+"""The command `tuneline`: a whole run on one machine, and a look at what runs left in a store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tuneline.commands.stage import ReplaceOption, RunOption, StoreOption, configure_logging, exit_codes
+
+FileArgument = Annotated[Path, typer.Argument(help="The run file (YAML).")]
+RunArgument = Annotated[str, typer.Argument(help="Name of the run.")]
+DEFAULT_STORE = "tuneline-store"
+
+app = typer.Typer(
+    help="Turns conversations into a small model you can prove is better.",
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+)  # fmt: skip
+
+
+def main() -> None:
+    """Run the command line."""
+    configure_logging()
+    app()
+
+
+@app.command()
+def run(
+    file: FileArgument,
+    store: StoreOption = DEFAULT_STORE,
+    run: RunOption = None,
+    replace: ReplaceOption = False,
+    at_once: Annotated[int, typer.Option(min=1, help="Stages that run at the same time, where the order allows.")] = 2,
+) -> None:
+    """Run every stage that is not up to date. The same command again goes on where it stopped."""
+    from rich.console import Console
+
+    from tuneline.commands.local import LocalRun, conclusion
+    from tuneline.engine.runfile import read_run_file
+    from tuneline.errors import StageFailed
+    from tuneline.stage import installed_stages
+    from tuneline.store.base import open_store
+
+    with exit_codes():
+        run_file = read_run_file(file, installed_stages(), run)
+        opened, console = open_store(store), Console(stderr=True, highlight=False, soft_wrap=True)
+        try:
+            worked = LocalRun(run_file, opened, replace, at_once, console).run()
+        except StageFailed as e:
+            raise typer.Exit(e.code) from None
+        if not worked:
+            typer.echo(f"Nothing to do: run {run_file.run} is up to date.")
+        for line in conclusion(run_file, opened):
+            typer.echo(line)
+
+
+@app.command()
+def upload(file: FileArgument, store: StoreOption) -> None:
+    """Put a run file's local inputs into a store, and print the run file with their addresses there."""
+    from rich.console import Console
+
+    from tuneline.commands.upload import to_yaml, upload_inputs
+    from tuneline.engine.runfile import read_run_file
+    from tuneline.stage import installed_stages
+    from tuneline.store.base import open_store
+
+    with exit_codes():
+        console = Console(stderr=True, highlight=False, soft_wrap=True)
+        content = upload_inputs(read_run_file(file, installed_stages()), open_store(store), console)
+        typer.echo(to_yaml(content), nl=False)
+
+
+@app.command()
+def show(run: RunArgument, store: StoreOption = DEFAULT_STORE) -> None:
+    """Tell what each stage of a run read, wrote and took."""
+    from tuneline.commands.show import run_lines
+    from tuneline.store.base import open_store
+
+    with exit_codes():
+        for line in run_lines(open_store(store), run):
+            typer.echo(line)
+
+
+@app.command()
+def get(
+    run: RunArgument,
+    output: Annotated[str, typer.Argument(help="What to fetch, as stage/port: gguf-converter/model.")],
+    dest: Annotated[Path, typer.Argument(help="Folder to put it in.")] = Path(),
+    store: StoreOption = DEFAULT_STORE,
+) -> None:
+    """Fetch an output of a run, verified."""
+    from tuneline.commands.show import fetch_output
+    from tuneline.store.base import open_store
+
+    with exit_codes():
+        typer.echo(fetch_output(open_store(store), run, output, dest))
+
+
+@app.command()
+def gc(
+    store: StoreOption = DEFAULT_STORE,
+    days: Annotated[float, typer.Option(min=0, help="Keep everything younger than this.")] = 7.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what would go.")] = False,
+) -> None:
+    """Remove results and uploads that no run pins, and what killed attempts left behind."""
+    from tuneline.commands.gc import collect
+    from tuneline.commands.show import size
+    from tuneline.store.base import open_store
+
+    with exit_codes():
+        swept = collect(open_store(store), days, dry_run=dry_run)
+        told = "would remove" if dry_run else "removed"
+        typer.echo(f"{told} {swept.results} results, {swept.files} files, {size(swept.size)}")

@@ -1,0 +1,138 @@
+"""Puts the local inputs of a run file into a store, where a cluster can read them.
+
+An input's files lie under `uploads/<input>-<hash of the content>/`, each with the name that it has here. So the input's
+identity is the same there and here, and what lies there already is not sent again. A record beside the folder is
+written anew by every upload, after the files: its age tells `tuneline gc` when the files were last wanted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+from tuneline.commands.show import size
+from tuneline.engine.given import Fetched, check_unchanged, fetch_given, list_given
+from tuneline.engine.inputs import check_given
+from tuneline.engine.records import InputPin
+from tuneline.engine.runfile import RunFile
+from tuneline.errors import Changed, UserError
+from tuneline.store.base import Store, at_once, local_path
+
+_BARE = re.compile(r"[A-Za-z][A-Za-z0-9_-]+")
+"""Text that needs no quotes in YAML. PyYAML knows words such as `yes`, but not that a single `y` is one to others."""
+
+
+class _File(NamedTuple):
+    """One file to send: where it lies, its key and the hash that it had when it was listed."""
+
+    path: Path
+    key: str
+    size: int
+    sha256: str
+
+
+def upload_inputs(run_file: RunFile, store: Store, console: Console) -> dict[str, Any]:
+    """Upload the local inputs; return the content of the run file with their addresses in place of paths.
+
+    Of a folder only the files that the run's stages read are sent. An input that none of them reads is left out.
+    Raises UserError, before anything is sent, for whatever is missing or cannot be read.
+    """
+    check_given(run_file, run_file.nodes)
+    inputs, found = dict(run_file.inputs), {}
+    for name, value in run_file.inputs.items():
+        if not isinstance(value, str) or ("://" in value and not value.startswith("file://")):
+            continue
+        if wanted := _patterns(run_file, name):
+            with console.status(f"{name}: reading"):
+                found[name] = _read(run_file, name, value, wanted)
+        else:
+            console.print(f"{name}: left out, because no stage of this run reads it")
+            del inputs[name]
+    for name, fetched in found.items():
+        inputs[name] = _send(store, name, fetched, console)
+    given = {name: value for name, value in run_file.source.content.items() if value is not None}
+    return {"run": run_file.run} | given | {"run": run_file.run, "inputs": inputs}
+
+
+def _patterns(run_file: RunFile, name: str) -> set[tuple[str, ...]]:
+    """Return which files of the input each stage of the run reads; an empty tuple stands for all files."""
+    ports = (port for node in run_file.nodes for port in node.stage.input_ports(node.variant))
+    return {port.patterns for port in ports if port.name == name}
+
+
+def _read(run_file: RunFile, name: str, uri: str, wanted: set[tuple[str, ...]]) -> Fetched:
+    try:
+        for patterns in wanted:
+            list_given(uri, patterns)  # each stage must find something
+        union = sorted({pattern for patterns in wanted for pattern in patterns}) if () not in wanted else []
+        return fetch_given(list_given(uri, union), Path())
+    except UserError as e:
+        raise UserError(f"{run_file.source.where(('inputs', name))}: {e}") from None
+
+
+def _send(store: Store, name: str, fetched: Fetched, console: Console) -> str:
+    """Send the files that the store does not have; return the address of the input there."""
+    key = f"uploads/{name}-{fetched.sha256[:16]}"
+    there = {entry.key: entry.size for entry in store.list(f"{key}/")}
+    missing = [file for file in _files(fetched, key) if there.get(file.key) != file.size]
+
+    with _progress(console) as progress:
+        task = progress.add_task(name, total=sum(file.size for file in missing))
+
+        def send(file: _File) -> None:
+            if store.upload(file.path, file.key).sha256 != file.sha256:
+                store.delete([file.key])
+                raise Changed(f"{file.path}: the file changed while it was uploaded. Run again when nothing writes.")
+            progress.advance(task, file.size)
+
+        at_once(send, missing)
+    check_unchanged(fetched)
+    address = _address(store, key if fetched.given.is_folder else f"{key}/{fetched.path.name}")
+    digests = {file: found.sha256 for file, found in fetched.files.items()}
+    store.put(f"{key}.json", InputPin(uri=address, sha256=fetched.sha256, files=digests).to_bytes())
+    told = f"{len(missing)} sent" if missing else "there already"
+    console.print(f"{name}: {fetched.count} file{'s' * (fetched.count > 1)}, {size(fetched.size)}, {told}")
+    return address
+
+
+def _files(fetched: Fetched, key: str) -> list[_File]:
+    folder = fetched.path if fetched.given.is_folder else fetched.path.parent
+    return [_File(folder / name, f"{key}/{name}", found.size, found.sha256) for name, found in fetched.files.items()]
+
+
+def _address(store: Store, key: str) -> str:
+    if store.uri.startswith("file://"):
+        return (local_path(store.uri) / key).as_uri()
+    return f"{store.uri}/{key}"
+
+
+def _progress(console: Console) -> Progress:
+    columns = (TextColumn("{task.description:20}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes YAML that every parser reads alike, also where they differ about what is text and what a number."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        """Write out what stands in two places."""
+        return True
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = None if _BARE.fullmatch(text) else '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
+
+
+_Dumper.add_representer(str, _text)
+
+
+def to_yaml(content: Mapping[str, Any]) -> str:
+    """Return the content of a run file as YAML."""
+    return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=2**31)

@@ -1,0 +1,1 @@
+"""What travels between stages: one closed model per file, for its writer and all its readers."""

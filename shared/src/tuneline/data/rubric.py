@@ -1,0 +1,141 @@
+"""The rubric: what makes a conversation good enough, as questions a judge answers YES, NO or NA.
+
+The score is arithmetic over the answers and is done here, never by a judge. A category's score is the share of its
+criteria that are met, where NA counts as met; the score is the mean of the categories weighted by their weights. A
+conversation passes when its score reaches `pass_threshold` and no gate is answered NO.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tuneline.data.rules import Heuristic
+from tuneline.errors import UserError
+from tuneline.parsing.problems import Loc, problems_of
+from tuneline.parsing.yaml import YamlFile, read_yaml
+
+Answer = Literal["YES", "NO", "NA"]
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,39}$")]
+Text = Annotated[str, Field(min_length=1, max_length=4000)]
+
+WEIGHT_TOLERANCE = 1e-6
+"""How far the weights may sum from 1: room for thirds written with seven digits, none for a forgotten category."""
+
+SCORE_DIGITS = 6
+"""Decimals of a score. Rounding makes `score >= pass_threshold` mean what it says on paper, where 0.1 + 0.2 is 0.3."""
+
+
+class _Closed(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+class Criterion(_Closed):
+    """One question to the judge."""
+
+    id: Name
+    """Short name, unique in the rubric."""
+    question: Text
+    """What the judge is asked about the whole conversation."""
+    yes: Text
+    """What YES means; YES is always the good answer."""
+    no: Text
+    """What NO means."""
+    na: Text | None = None
+    """What NA means; without it a model that judges may not answer NA."""
+    heuristic: Heuristic | None = None
+    """Rule for the provider `heuristic`; other judges never see it."""
+
+
+class Category(_Closed):
+    """Criteria that together make one part of the score."""
+
+    id: Name
+    """Short name, unique among the categories."""
+    weight: float = Field(gt=0, le=1)
+    """Share of the score, from 0 to 1; the weights of all categories sum to 1."""
+    criteria: list[Criterion] = Field(min_length=1)
+    """What is asked; each criterion counts the same within its category."""
+
+
+class Score(NamedTuple):
+    """What the answers of one conversation come to."""
+
+    score: float
+    """From 0 to 1, rounded to six decimals."""
+    passed: bool
+    category_scores: dict[str, float]
+    """Share of met criteria by category, rounded to six decimals."""
+    failed_gates: list[str]
+    """Ids of the gates that were answered NO, in the rubric's order."""
+
+
+class Rubric(_Closed):
+    """A whole rubric; `gates` are criteria outside the score that fail a conversation when answered NO."""
+
+    name: Text
+    """Title for people."""
+    pass_threshold: float = Field(default=0.8, ge=0, le=1)
+    """Least score of a conversation that passes; higher means fewer and better training examples."""
+    categories: list[Category] = Field(min_length=1)
+    """Parts of the score."""
+    gates: list[Criterion] = []
+    """Criteria that must not be answered NO, whatever the score."""
+
+    @property
+    def criteria(self) -> list[Criterion]:
+        """Return every criterion in the order of the file, gates last."""
+        return [c for category in self.categories for c in category.criteria] + self.gates
+
+
+def load_rubric(path: Path) -> Rubric:
+    """Read a rubric from YAML or JSON. Raises UserError that lists every problem as `file:line: field: problem`."""
+    source = read_yaml(path)
+    if not isinstance(source.content, dict):
+        raise UserError(f"{source.name}:1: a rubric is a mapping with the keys {', '.join(Rubric.model_fields)}")
+    try:
+        rubric = Rubric.model_validate(source.content)
+    except ValidationError as e:
+        raise UserError("\n".join(problems_of(e, Rubric, source))) from None
+    if problems := list(_disagreements(rubric, source)):
+        raise UserError("\n".join(problems))
+    return rubric
+
+
+def _disagreements(rubric: Rubric, source: YamlFile) -> Iterator[str]:
+    """Yield what is wrong between fields that are each fine on their own."""
+    total = math.fsum(category.weight for category in rubric.categories)
+    if abs(total - 1) > WEIGHT_TOLERANCE:
+        yield f"{source.where(('categories',))}: the weights sum to {total:g}, but must sum to 1"
+    categories: list[tuple[Loc, str]] = [(("categories", i, "id"), c.id) for i, c in enumerate(rubric.categories)]
+    criteria: list[tuple[Loc, str]] = [
+        (("categories", i, "criteria", j, "id"), criterion.id)
+        for i, category in enumerate(rubric.categories)
+        for j, criterion in enumerate(category.criteria)
+    ] + [(("gates", i, "id"), criterion.id) for i, criterion in enumerate(rubric.gates)]
+    yield from _repeated(categories, source)
+    yield from _repeated(criteria, source)
+
+
+def _repeated(ids: list[tuple[Loc, str]], source: YamlFile) -> Iterator[str]:
+    first: dict[str, Loc] = {}
+    for loc, name in ids:
+        if name in first:
+            line = source.lines.get(first[name], 1)
+            yield f"{source.where(loc)}: `{name}` is used already in line {line}; ids are unique"
+        first.setdefault(name, loc)
+
+
+def score(rubric: Rubric, answers: Mapping[str, Answer]) -> Score:
+    """Compute score and pass from one answer per criterion; raises KeyError when one is missing."""
+    met = {criterion.id: answers[criterion.id] != "NO" for criterion in rubric.criteria}
+    shares = {c.id: sum(met[criterion.id] for criterion in c.criteria) / len(c.criteria) for c in rubric.categories}
+    total = round(math.fsum(c.weight * shares[c.id] for c in rubric.categories), SCORE_DIGITS)
+    failed = [gate.id for gate in rubric.gates if not met[gate.id]]
+    passed = total >= rubric.pass_threshold and not failed
+    return Score(total, passed, {name: round(share, SCORE_DIGITS) for name, share in shares.items()}, failed)

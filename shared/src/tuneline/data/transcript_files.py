@@ -1,0 +1,122 @@
+"""Finds the files of a transcripts folder and cuts them into records, without looking into the records."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, cast
+
+from tuneline.errors import UserError
+
+MAX_RECORD_BYTES = 64 * 1024 * 1024
+"""A longer record is refused unread: the largest conversations people have are a hundred times shorter."""
+
+DOCUMENTS = (".json", ".json.gz")
+LINES = (".jsonl", ".jsonl.gz")
+
+
+class Record(NamedTuple):
+    """One JSON text: a whole file, or line `line` of one. With `problem` there is nothing to parse.
+
+    `path` is relative to the input, with `/` between folders; `is_line` tells a line from a whole file.
+    """
+
+    path: str
+    line: int
+    data: bytes
+    is_line: bool
+    problem: str | None = None
+
+
+def read_records(root: Path) -> Iterator[Record]:
+    """Yield the records of a file, or of all `.json` and `.jsonl` files below a folder in order of their names.
+
+    Names that begin with a dot and other files are left out; gzip is recognised by content, whatever the name says.
+    Raises UserError if there is no such file.
+    """
+    if root.is_file():
+        yield from _read_file(root, root.name)
+    elif root.is_dir():
+        yield from _read_folder(root, "", [root.resolve()])
+    else:
+        raise UserError(f"{root.name}: neither a file nor a folder")
+
+
+def _read_folder(folder: Path, prefix: str, above: list[Path]) -> Iterator[Record]:
+    try:
+        paths = sorted(folder.iterdir())
+    except OSError as error:
+        yield _bad(prefix, 1, f"cannot be read: {error.strerror}")
+        return
+    for path in paths:
+        name = f"{prefix}{path.name}"
+        if path.name.startswith("."):
+            continue
+        try:
+            is_folder, is_file = path.is_dir(), path.is_file()
+            resolved = path.resolve(strict=True)
+        except (OSError, RuntimeError):  # RuntimeError: how pathlib reports a link that leads to itself
+            yield _bad(name, 1, "a link that leads nowhere, or back to itself")
+            continue
+        if is_folder and resolved in above:
+            yield _bad(name, 1, "a link to a folder that it stands in")
+        elif is_folder:
+            yield from _read_folder(path, f"{name}/", [*above, resolved])
+        elif path.name.endswith((*DOCUMENTS, *LINES)):
+            yield from _read_file(path, name) if is_file else [_bad(name, 1, "not a regular file")]
+
+
+def _read_file(path: Path, name: str) -> Iterator[Record]:
+    cut = _read_document if name.endswith(DOCUMENTS) else _read_lines
+    line = 0
+    try:
+        with path.open("rb") as raw:
+            zipped = raw.read(2) == b"\x1f\x8b"
+            raw.seek(0)
+            for record in cut(cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if zipped else raw, name):
+                line = record.line
+                yield record
+    except EOFError:
+        yield _bad(name, line + 1, "the compressed file is cut off")
+    except (gzip.BadGzipFile, zlib.error):
+        yield _bad(name, line + 1, "the compressed file is damaged")
+    except OSError as error:
+        yield _bad(name, line + 1, f"cannot be read: {error.strerror}")
+    if line == 0:
+        yield _bad(name, 1, "an empty file")
+
+
+def _read_document(stream: BinaryIO, name: str) -> Iterator[Record]:
+    data = stream.read(MAX_RECORD_BYTES + 1)
+    if len(data) > MAX_RECORD_BYTES:
+        yield _too_long(name, 1)
+    elif data.strip():
+        yield Record(name, 1, data, is_line=False)
+
+
+def _read_lines(stream: BinaryIO, name: str) -> Iterator[Record]:
+    line = 0
+    while data := stream.readline(MAX_RECORD_BYTES + 1):
+        line += 1
+        if len(data) > MAX_RECORD_BYTES:
+            yield _too_long(name, line)
+            while data and not data.endswith(b"\n"):
+                data = stream.readline(MAX_RECORD_BYTES)
+        elif data.strip() in (b"[", b"{"):
+            yield _bad(name, line, "one value over many lines; a .jsonl file has one whole object in each line")
+            return
+        elif data.startswith((b"\xff\xfe", b"\xfe\xff")):  # its line ends are cut in two
+            yield Record(name, line, data, is_line=True)
+            return
+        elif data.strip():
+            yield Record(name, line, data.rstrip(b"\r\n"), is_line=True)
+
+
+def _too_long(name: str, line: int) -> Record:
+    return _bad(name, line, f"longer than {MAX_RECORD_BYTES // 2**20} MiB")
+
+
+def _bad(name: str, line: int, problem: str) -> Record:
+    return Record(name, line, b"", is_line=False, problem=problem)

@@ -1,0 +1,129 @@
+"""A verdict: what a judge found about one transcript. One row of `verdicts.jsonl`.
+
+A refusal, a block or an unreadable answer is a status, never a score of 0: only rows with the status `scored` have a
+score, and only they may enter a mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tuneline.data.rubric import Answer, Rubric, score
+from tuneline.data.transcripts import Transcript
+from tuneline.errors import UserError
+
+Status = Literal["scored", "refused", "blocked", "unparsed", "too_long", "failed"]
+
+
+class Usage(BaseModel):
+    """What a judgement took, re-asking included."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: float = 0.0
+    """From the token counts and the prices in the judge's configuration."""
+
+    def __add__(self, other: Usage) -> Usage:
+        """Add up what two calls took."""
+        return Usage(
+            input_tokens=self.input_tokens + other.input_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+            cost_usd=round(self.cost_usd + other.cost_usd, 9),
+        )
+
+
+class Judgement(BaseModel):
+    """What a judge answered, before any arithmetic: the row of the journal, so new weights re-judge nothing."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    status: Status
+    answers: dict[str, Answer] = Field(default_factory=dict)
+    reasons: dict[str, str] = Field(default_factory=dict)
+    usage: Usage = Usage()
+    asked: int = 1
+    """How often the judge was asked: 2 after an unreadable answer."""
+    detail: str = ""
+    """Why it is not scored, in words that quote nothing."""
+
+    def followed_by(self, second: Judgement) -> Judgement:
+        """Return the second answer, with what both took."""
+        return second.model_copy(update={"usage": self.usage + second.usage, "asked": self.asked + second.asked})
+
+
+Ask = Callable[[Transcript, bool], Judgement]
+"""Judges one transcript, from any thread; True asks again, after an answer that could not be read.
+
+Raises UserError, or Temporary when this transcript cannot be judged now.
+"""
+
+
+class Verdict(BaseModel):
+    """One transcript as judged: a row of verdicts.jsonl."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    id: str
+    """The transcript's id."""
+    sha256: str
+    """Hash of the transcript's content."""
+    status: Status
+    """scored · the judge refused · a filter blocked it · unreadable twice · over the judge's context · rejected."""
+    answers: dict[str, Answer]
+    """YES, NO or NA by criterion, in the rubric's order; empty unless scored."""
+    reasons: dict[str, str]
+    """The judge's reason by criterion; empty for judges that give none."""
+    category_scores: dict[str, float]
+    """Share of met criteria by category."""
+    score: float | None
+    """From 0 to 1; None unless scored."""
+    passed: bool
+    """Scored, at or above the threshold, and no gate failed."""
+    failed_gates: list[str]
+    """Gates answered NO."""
+    judge: str
+    """Who judged."""
+    usage: Usage
+    """What the judgement cost, whenever it was made."""
+
+
+def to_verdict(rubric: Rubric, name: str, sha256: str, judge: str, judgement: Judgement) -> Verdict:
+    """Score a judgement of the transcript called `name`."""
+    scored = score(rubric, judgement.answers) if judgement.status == "scored" else None
+    return Verdict(
+        id=name,
+        sha256=sha256,
+        status=judgement.status,
+        answers={c.id: judgement.answers[c.id] for c in rubric.criteria} if scored else {},
+        reasons={c.id: judgement.reasons[c.id] for c in rubric.criteria if c.id in judgement.reasons} if scored else {},
+        category_scores=scored.category_scores if scored else {},
+        score=scored.score if scored else None,
+        passed=scored.passed if scored else False,
+        failed_gates=scored.failed_gates if scored else [],
+        judge=judge,
+        usage=judgement.usage,
+    )
+
+
+def write_verdicts(path: Path, verdicts: Iterable[Verdict]) -> None:
+    """Write one verdict per line."""
+    path.write_text("".join(v.model_dump_json() + "\n" for v in verdicts), encoding="utf-8")
+
+
+def read_verdicts(path: Path) -> list[Verdict]:
+    """Read verdicts.jsonl. Raises UserError with the line of the first row that is not a verdict."""
+    verdicts = []
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                verdicts.append(Verdict.model_validate_json(line))
+            except ValidationError as e:
+                field = ".".join(map(str, e.errors(include_input=False)[0]["loc"]))
+                raise UserError(f"{path.name}:{number}: {field or 'row'}: not a verdict of this version") from None
+    return verdicts

@@ -1,0 +1,91 @@
+"""Checkpoints of a result in the making, which follow their stage from attempt to attempt."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from pathlib import Path
+
+import structlog
+from pydantic import BaseModel
+
+from tuneline.store.base import FileRecord, Store, at_once
+
+log = structlog.get_logger()
+
+
+class _StateIndex(BaseModel):
+    """Which checkpoints exist: entry of the state folder → its files."""
+
+    entries: dict[str, list[FileRecord]]
+
+
+class State:
+    """A folder of checkpoints that follows its stage across attempts; an entry is in the store whole or not at all."""
+
+    def __init__(self, store: Store, prefix: str, attempt: str, folder: Path) -> None:
+        self.folder = folder
+        self._store, self._prefix, self._attempt = store, prefix, attempt
+        self._index = _StateIndex(entries={})
+        self._syncing = threading.Lock()
+
+    def restore(self) -> None:
+        """Fetch what earlier attempts left."""
+        self.folder.mkdir(parents=True)
+        data = self._store.get(f"{self._prefix}/index.json")
+        if data is None:
+            return
+        self._index = _StateIndex.model_validate_json(data)
+        for name, files in self._index.entries.items():
+            places = [self.folder / r.key.removeprefix(f"{self._prefix}/").partition("/")[2] for r in files]
+            at_once(self._store.download, files, places)
+            log.info("state restored", entry=name, files=len(files))
+
+    def sync(self) -> None:
+        """Bring new whole entries into the store, then the index that names them; then delete what it dropped."""
+        with self._syncing:
+            names = {p.name for p in self.folder.iterdir() if not p.name.endswith(".part")}
+            old = self._index.entries
+            kept = {name: old[name] for name in old if name in names}
+            for name in sorted(names - kept.keys()):
+                files = self._upload(name)
+                kept |= old if files is None else {name: files}  # what a lost one was to replace stays for now
+            if kept.keys() != old.keys():
+                self._index = _StateIndex(entries=kept)
+                self._store.put(f"{self._prefix}/index.json", self._index.model_dump_json(indent=1).encode())
+                self._store.delete(r.key for name in old.keys() - kept.keys() for r in old[name])
+
+    def _upload(self, name: str) -> list[FileRecord] | None:
+        """Copy an entry; None if the stage has just dropped it.
+
+        We hold it by hard links: the stage may drop it long before a slow store has taken it.
+        """
+        entry, held = self.folder / name, self.folder.with_name(f"{self.folder.name}.held") / name
+        key = f"{self._prefix}/{self._attempt}"
+        try:
+            _link(entry, held)
+            if not entry.exists():
+                return None
+            paths = [held] if held.is_file() else sorted(p for p in held.rglob("*") if p.is_file())
+            return at_once(self._store.upload, paths, [f"{key}/{p.relative_to(held.parent).as_posix()}" for p in paths])
+        except (FileNotFoundError, shutil.Error):
+            if entry.exists():
+                raise
+            return None
+        finally:
+            shutil.rmtree(held.parent)
+
+    def discard(self) -> None:
+        """Delete every checkpoint: the result is complete. The index goes first."""
+        self._store.delete([f"{self._prefix}/index.json"])
+        self._store.delete([entry.key for entry in self._store.list(self._prefix + "/")])
+
+
+def _link(entry: Path, held: Path) -> None:
+    """Make `held` a copy of the file or folder `entry`, of hard links."""
+    held.parent.mkdir()
+    if entry.is_file():
+        held.hardlink_to(entry)
+    else:
+        shutil.copytree(entry, held, copy_function=os.link)

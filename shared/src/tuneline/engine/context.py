@@ -1,0 +1,148 @@
+"""What goes on while a stage runs: checkpoints and journals reach the store, progress is told, signals are heard."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import FrameType
+
+import structlog
+
+from tuneline.engine.checkpoints import State
+from tuneline.engine.identity import sha256_json
+from tuneline.engine.journal import StoreJournal
+from tuneline.engine.layout import result_key
+from tuneline.errors import Temporary, UserError
+from tuneline.stage import InputRecord
+from tuneline.store.base import Store
+
+GRACE_SECONDS = 20.0
+"""After SIGTERM a stage has this long to reach a safe point; then what there is is flushed and the process exits 75."""
+
+BEAT_SECONDS = 1.0
+"""Journals and checkpoints reach the store this often."""
+
+log = structlog.get_logger()
+
+
+class Live:
+    """The Context of a running stage (see `tuneline.stage.Context`). A context manager around `Stage.run`.
+
+    `on_begin` is called once, when the stage first asks for its state, a journal or progress: until then it is only
+    checking its inputs, and a UserError leaves nothing behind.
+    """
+
+    def __init__(
+        self, store: Store, stage: str, fingerprint: str, attempt: str, folder: Path,
+        lineage: Mapping[str, InputRecord], on_begin: Callable[[], None],
+    ) -> None:  # fmt: skip
+        self.fingerprint, self.lineage = fingerprint, lineage
+        self.begun = False
+        self._store, self._stage, self._attempt = store, stage, attempt
+        self._state = State(store, result_key(stage, fingerprint, "state"), attempt, folder)
+        self._on_begin = on_begin
+        self._journals: dict[str, StoreJournal] = {}
+        self._progress = ""
+        self._stop, self._signalled = threading.Event(), threading.Event()
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="heartbeat")
+        self._beats: Future[None] | None = None
+        self._last_resort = threading.Timer(GRACE_SECONDS, self._give_up)
+        self._last_resort.daemon = True
+
+    @property
+    def state(self) -> Path:
+        """Folder for checkpoints."""
+        self._begin()
+        return self._state.folder
+
+    def journal(self, *scope: str) -> StoreJournal:
+        """Open the journal of `scope`."""
+        self._begin()
+        prefix = f"journals/{self._stage}/{sha256_json(scope)[:16]}"
+        if prefix not in self._journals:
+            self._journals[prefix] = StoreJournal(self._store, prefix, self._attempt)
+        return self._journals[prefix]
+
+    def progress(self, done: int, total: int) -> None:
+        """Report progress; raises Temporary after SIGTERM, and whatever went wrong while saving."""
+        self._begin()
+        self._progress = f"{done}/{total}"
+        if self._beats is not None and self._beats.done():
+            self._beats.result()
+        if self._signalled.is_set():
+            raise Temporary(f"stopped at {done} of {total}; run the same command again and it goes on from here")
+
+    def secret(self, name: str) -> str:
+        """Return a secret from the environment, or from the file that `name`_FILE names."""
+        if value := os.environ.get(name):
+            return value
+        if file := os.environ.get(f"{name}_FILE"):
+            try:
+                return Path(file).read_text().strip()
+            except OSError as e:
+                raise UserError(f"{name}_FILE: {file} cannot be read: {e.strerror}") from None
+        raise UserError(f"{name} is not set: set it in the environment, or set {name}_FILE to a file that holds it")
+
+    def __enter__(self) -> Live:
+        """Listen to signals."""
+        self._handlers = [(n, signal.signal(n, self._on_signal)) for n in (signal.SIGTERM, signal.SIGINT)]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop the heartbeat and bring what there is into the store."""
+        self._stop.set()
+        self._last_resort.cancel()
+        self._pool.shutdown(wait=True)
+        if self.begun:
+            self.flush()
+        for number, handler in self._handlers:
+            signal.signal(number, handler)
+
+    def flush(self) -> None:
+        """Make every journal row and whole checkpoint durable, and tell progress."""
+        for journal in list(self._journals.values()):
+            journal.flush()
+        self._state.sync()
+        if (file := os.environ.get("ARGO_PROGRESS_FILE")) and self._progress:
+            Path(file).write_text(self._progress)
+
+    def discard_state(self) -> None:
+        """Delete the checkpoints of a result that is complete."""
+        self._state.discard()
+        shutil.rmtree(self._state.folder, ignore_errors=True)
+
+    def _begin(self) -> None:
+        if not self.begun:
+            self._on_begin()
+            self.begun = True
+            self._state.restore()
+            self._beats = self._pool.submit(self._beat)
+
+    def _beat(self) -> None:
+        """Flush every second; end like a SIGTERM when the process that started us is gone."""
+        parent = os.environ.get("TUNELINE_PARENT")
+        while not self._stop.wait(BEAT_SECONDS):
+            self.flush()
+            if parent and os.getppid() != int(parent) and not self._signalled.is_set():
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        if not self._signalled.is_set():
+            self._signalled.set()
+            log.warning("stopping", signal=signal.Signals(number).name, within_seconds=GRACE_SECONDS)
+            self._last_resort.start()
+
+    def _give_up(self) -> None:
+        """No safe point was reached in time: save what there is and leave."""
+        try:
+            if self.begun:
+                self.flush()
+        except (Temporary, UserError) as e:
+            log.error("not saved", cause=str(e))
+        finally:
+            os._exit(75)

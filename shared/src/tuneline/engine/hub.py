@@ -1,0 +1,78 @@
+"""Models in the Hugging Face Hub: `hf://organisation/name@revision`.
+
+Files land in the cache that all tools of this machine share (HF_HOME). A revision that is a whole commit needs no
+network when its files are there. Access to gated repositories comes from HF_TOKEN or `hf auth login`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from tuneline.errors import Temporary, UserError
+
+_ADDRESS = re.compile(r"hf://(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+def resolve(uri: str) -> str:
+    """Return the address with the commit that its revision (default `main`) means now."""
+    repository, revision = _split(uri)
+    if _COMMIT.fullmatch(revision):
+        return uri
+    from huggingface_hub import resolve_revision
+
+    with _plain_errors(uri):
+        return f"hf://{repository}@{resolve_revision(repository, revision=revision).resolved}"
+
+
+def download(uri: str, patterns: Sequence[str]) -> Path:
+    """Return the local folder with the files of a commit that match one of `patterns` (all, if there are none)."""
+    from huggingface_hub import snapshot_download
+
+    repository, commit = _split(uri)
+    with _plain_errors(uri):
+        return Path(snapshot_download(repository, revision=commit, allow_patterns=list(patterns) or None))
+
+
+def _split(uri: str) -> tuple[str, str]:
+    found = _ADDRESS.fullmatch(uri)
+    if not found:
+        raise UserError(f"{uri}: an address in the Hub is hf://organisation/name@revision.")
+    return found["repository"], found["revision"] or "main"
+
+
+@contextmanager
+def _plain_errors(uri: str) -> Iterator[None]:
+    """Turn the Hub's errors into one sentence: UserError for what it refuses, Temporary when it cannot be reached."""
+    from httpx2 import TransportError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+        RevisionResolutionError,
+    )
+
+    try:
+        yield
+    except GatedRepoError as error:
+        raise UserError(f"{uri}: access must be asked for on its page, then HF_TOKEN set to your token.") from error
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise UserError(f"{uri}: there is no such repository, or HF_TOKEN does not open it.") from error
+    except RevisionNotFoundError as error:
+        raise UserError(f"{uri}: there is no such revision.") from error
+    except (LocalEntryNotFoundError, RevisionResolutionError) as error:
+        problem = f"{uri}: is not whole in the cache of this machine (HF_HOME)"
+        if isinstance(error.__cause__, OfflineModeIsEnabled):
+            raise UserError(f"{problem}. Run once with a network and without HF_HUB_OFFLINE.") from error
+        raise Temporary(f"{problem}, and the Hub cannot be reached. Run the same command again.") from error
+    except HfHubHTTPError as error:
+        raise Temporary(f"{uri}: the Hub answers {error.response.status_code}. Run the same command again.") from error
+    except TransportError as error:
+        raise Temporary(f"{uri}: the Hub cannot be reached ({type(error).__name__}). Run it again.") from error

@@ -1,0 +1,134 @@
+"""The records of a store: manifests, pins and failures; `tuneline.engine.layout` says where they lie."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tuneline.engine.layout import pin_key, result_key
+from tuneline.errors import UserError
+from tuneline.stage import InputRecord, Json
+from tuneline.store.base import FileRecord, Store
+
+SCHEMA = 1
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def to_bytes(self) -> bytes:
+        """Return the record as it is stored: indented JSON with a final newline."""
+        return (self.model_dump_json(indent=1) + "\n").encode()
+
+
+R = TypeVar("R", bound=_Record)
+
+
+class OutputRecord(_Record):
+    """The files of one output port. Keys are `files` → name inside the port; a file port has one name, its own."""
+
+    kind: str
+    path: str
+    sha256: str
+    files: dict[str, FileRecord]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all its files."""
+        return sum(record.size for record in self.files.values())
+
+
+class Provenance(_Record):
+    """Where a result came from, as far as it may be told: nothing of the host."""
+
+    image: str | None
+    commit: str | None
+    packages: dict[str, str]
+
+
+class Manifest(_Record):
+    """The record of one complete result."""
+
+    record: int = SCHEMA
+    """Version of this record's form."""
+    stage: str
+    variant: str | None
+    version: int
+    fingerprint: str
+    params: dict[str, Any]
+    """Resolved parameters: defaults filled in, so that a reader needs no code to know them."""
+    inputs: dict[str, InputRecord]
+    outputs: dict[str, OutputRecord]
+    metrics: dict[str, Json]
+    provenance: Provenance
+    started_at: str
+    finished_at: str
+
+
+class Pin(_Record):
+    """Which result a stage has in a run."""
+
+    stage: str
+    fingerprint: str
+
+
+class InputPin(_Record):
+    """Which bytes a given input held in a run; `files` is empty for hf:// (the commit in the URI names them)."""
+
+    uri: str | None
+    sha256: str
+    files: dict[str, str]
+
+
+class Failure(_Record):
+    """Why an attempt failed. `message` is set for a UserError only: other messages may quote a transcript."""
+
+    stage: str
+    attempt: str
+    exit_code: int
+    type: str
+    message: str | None
+    frames: list[str]
+    failed_at: str
+
+
+def now() -> str:
+    """Return the time in UTC as ISO 8601 with seconds."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def read_manifest(store: Store, stage: str, digest: str) -> Manifest | None:
+    """Return the manifest of a result, or None when the result is not complete."""
+    data = store.get(result_key(stage, digest, "manifest.json"))
+    return None if data is None else _parse(Manifest, data, result_key(stage, digest, "manifest.json"))
+
+
+def read_pin(store: Store, run: str, node: str) -> Pin | None:
+    """Return the pin of a stage in a run, or None."""
+    data = store.get(pin_key(run, node))
+    return None if data is None else _parse(Pin, data, pin_key(run, node))
+
+
+def read_input_pins(store: Store, run: str, name: str) -> Iterator[tuple[str, InputPin]]:
+    """Yield key and content of every pin of the given input `name`: one for each set of files that a stage reads."""
+    prefix = f"runs/{run}/inputs/{name}"
+    for entry in store.list(prefix):
+        if entry.key.removeprefix(prefix)[0] in ".@" and (data := store.get(entry.key)) is not None:
+            yield entry.key, _parse(InputPin, data, entry.key)
+
+
+def pinned_manifest(store: Store, run: str, node: str) -> Manifest | None:
+    """Return the manifest that a stage is pinned to in a run, or None."""
+    pin = read_pin(store, run, node)
+    return None if pin is None else read_manifest(store, pin.stage, pin.fingerprint)
+
+
+def _parse(model: type[R], data: bytes, key: str) -> R:
+    try:
+        return model.model_validate_json(data)
+    except ValidationError as e:
+        fields = ", ".join(".".join(map(str, error["loc"])) or "JSON" for error in e.errors()[:3])
+        raise UserError(f"{key}: not a record this version can read ({fields})") from None

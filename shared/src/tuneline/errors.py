@@ -1,0 +1,83 @@
+"""Every exception of the library, and what each means for whoever runs it.
+
+::
+
+    Exception
+    ├── UserError           exit 2    the request or the data is wrong: one clear message, never retried
+    │   └── Changed                   a file changed while it was read
+    ├── Temporary           exit 75   stopped or unlucky: run the same command again and it goes on
+    │   ├── Stopped                   the client was closed while a call waited for its turn
+    │   └── ServerDown                too many calls have failed in a row
+    ├── StageFailed                   a stage of a local run ended with an exit code other than 0
+    ├── BadJson                       data that is not strict JSON; whoever reads it knows the file
+    ├── Unreadable                    a judge's answer that is not what was asked for; it becomes a status
+    ├── Fault                         one call to a model failed; only the retry layer sees it
+    ├── LlmRejected                   a server will never take this request; it becomes a status
+    └── any other           exit 1    a bug: type and frames are recorded, its message (perhaps of a transcript) is not
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+
+class UserError(Exception):
+    """The request or the data is wrong; the message names file, line or field and the way out."""
+
+
+class Changed(UserError):  # noqa: N818  (named for what happened, like Temporary)
+    """A file changed while it was read."""
+
+
+class Temporary(Exception):  # noqa: N818  (it is a state to come back from, and reads so where it is raised)
+    """The work could not be finished now; running the same command again goes on where it stopped."""
+
+
+class Stopped(Temporary):
+    """The client was closed while a call waited for its turn."""
+
+
+class ServerDown(Temporary):
+    """So many calls have failed in a row that no other one is tried."""
+
+
+class StageFailed(Exception):  # noqa: N818
+    """A stage ended with an exit code other than 0; what it said is printed already."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"exit code {code}")
+        self.code = code
+
+
+class BadJson(Exception):  # noqa: N818  (a state of a file, not of the program)
+    """Data that is not strict JSON; `problem` never quotes it, `line` counts from 1 within the data."""
+
+    def __init__(self, problem: str, line: int):
+        super().__init__(f"line {line}: {problem}")
+        self.problem = problem
+        self.line = line
+
+
+class Unreadable(Exception):  # noqa: N818  (an answer may be so; it is counted, not a failure of the program)
+    """The answer is not what was asked for; the message says why and never quotes it."""
+
+
+class Fault(Exception):  # noqa: N818  (it says what happened to an attempt; only the retry layer sees it)
+    """One attempt failed, and another may succeed."""
+
+    def __init__(self, problem: str, *, paid: bool = False, pushback: bool = False, wait_s: float | None = None):
+        super().__init__(problem)
+        self.paid = paid
+        """The server may have done the work."""
+        self.pushback = pushback
+        """The server wants fewer calls."""
+        self.wait_s = wait_s
+        """Seconds the server asks to wait."""
+
+
+class LlmRejected(Exception):  # noqa: N818  (it is a fact about one request, not a failure of the program)
+    """The server does not want this request, now or later; the message holds status and codes only."""
+
+    def __init__(self, kind: Literal["too_long", "blocked", "failed"], detail: str):
+        super().__init__(detail)
+        self.kind: Literal["too_long", "blocked", "failed"] = kind

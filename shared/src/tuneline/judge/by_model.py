@@ -1,0 +1,96 @@
+"""The judge `openai`: a model behind any OpenAI-compatible server, asked once per transcript for all criteria."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field
+
+from tuneline.data.rubric import Rubric
+from tuneline.data.transcripts import Transcript
+from tuneline.data.verdicts import Ask, Judgement, Usage
+from tuneline.errors import Unreadable
+from tuneline.judge.answer import read_answers
+from tuneline.judge.prompt import PROMPT_VERSION, answer_schema, judge_messages, questions_sha256
+from tuneline.llm.config import LlmConfig, Secret
+
+if TYPE_CHECKING:
+    from tuneline.llm.client import Patience, Reply
+
+
+class OpenAiConfig(LlmConfig):
+    """Configuration of the judge `openai`."""
+
+    provider: Literal["openai"]
+    seed: int = Field(default=0, ge=0, le=2**31 - 2)
+    """Seed of the sampler, where the server has one; another seed judges everything anew."""
+
+
+class LlmJudge:
+    """Asks a model. Raises UserError at once when its key is not set."""
+
+    offline = False
+
+    def __init__(self, config: OpenAiConfig, secret: Secret, patience: Patience | None = None) -> None:
+        config.key(secret)
+        self._config, self._secret, self._patience = config, secret, patience
+
+    @property
+    def label(self) -> str:
+        """Return the model, and the server when it is not OpenAI's."""
+        where = f" at {urlsplit(self._config.address).netloc}" if self._config.base_url else ""
+        return f"{self._config.model}{where}"
+
+    def key(self, transcript: Transcript) -> str:
+        """Return the hash of the content."""
+        return transcript.sha256
+
+    def scope(self, rubric: Rubric) -> tuple[str, ...]:
+        """Return model, sampler, prompt and questions."""
+        settings = json.dumps({**self._config.identity, "seed": self._config.seed}, sort_keys=True)
+        identity = hashlib.sha256(settings.encode()).hexdigest()
+        return ("openai", identity, str(PROMPT_VERSION), questions_sha256(rubric))
+
+    def check(self, rubric: Rubric, transcripts: Sequence[Transcript]) -> None:
+        """Accept everything: a model can be asked anything."""
+
+    @contextmanager
+    def open(self, rubric: Rubric, *, concurrency: int, timeout_s: float) -> Iterator[Ask]:
+        """Connect; at the end calls in flight get some seconds to finish, so that what is paid can be kept."""
+        from tuneline.errors import LlmRejected
+        from tuneline.llm.client import LlmClient
+
+        schema = answer_schema(rubric)
+        with LlmClient(
+            self._config, self._secret, timeout_s, concurrency=concurrency, patience=self._patience
+        ) as client:
+
+            def ask(transcript: Transcript, again: bool) -> Judgement:
+                messages = judge_messages(rubric, transcript, again=again)
+                try:
+                    reply = client.complete(messages, schema=schema, seed=self._config.seed + again)
+                except LlmRejected as e:
+                    return Judgement(status=e.kind, detail=str(e))
+                return read_judgement(reply, rubric)
+
+            yield ask
+
+
+def read_judgement(reply: Reply, rubric: Rubric) -> Judgement:
+    """Read a reply: an answer, a refusal, a block, or something unreadable."""
+    usage = Usage(input_tokens=reply.input_tokens, output_tokens=reply.output_tokens, cost_usd=reply.cost_usd)
+    if reply.refused:
+        return Judgement(status="refused", usage=usage, detail="the model refused")
+    if reply.finish_reason == "content_filter":
+        return Judgement(status="blocked", usage=usage, detail="the server's filter blocked the answer")
+    try:
+        answers, reasons = read_answers(reply.text, rubric)
+    except Unreadable as e:
+        detail = "cut at max_tokens or the end of the context" if reply.finish_reason == "length" else str(e)
+        return Judgement(status="unparsed", usage=usage, detail=detail)
+    return Judgement(status="scored", answers=answers, reasons=reasons, usage=usage)

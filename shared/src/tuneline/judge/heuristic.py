@@ -1,0 +1,60 @@
+"""The judge `heuristic`: applies the rubric's own rules. Offline and free; for demonstration and tests."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from tuneline.data.rubric import Rubric
+from tuneline.data.rules import HEURISTIC_VERSION
+from tuneline.data.transcripts import Transcript
+from tuneline.data.verdicts import Ask, Judgement
+from tuneline.errors import UserError
+
+
+class HeuristicConfig(BaseModel):
+    """Configuration of the judge `heuristic`: there is nothing to configure."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    provider: Literal["heuristic"]
+
+
+class HeuristicJudge:
+    """Answers each criterion with its `heuristic` rule."""
+
+    label = "heuristic (offline, for demonstration)"
+    offline = True
+
+    def key(self, transcript: Transcript) -> str:
+        """Return the hash of the content."""
+        return transcript.sha256
+
+    def scope(self, rubric: Rubric) -> tuple[str, ...]:
+        """Return the rules an answer depends on."""
+        rules = [[c.id, c.heuristic.model_dump(mode="json") if c.heuristic else None] for c in rubric.criteria]
+        return ("heuristic", str(HEURISTIC_VERSION), hashlib.sha256(json.dumps(rules).encode()).hexdigest())
+
+    def check(self, rubric: Rubric, transcripts: Sequence[Transcript]) -> None:
+        """Raise UserError when a criterion has no rule."""
+        if without := [c.id for c in rubric.criteria if c.heuristic is None]:
+            raise UserError(
+                f"The provider `heuristic` needs a rule for each criterion; without `heuristic:` in the rubric are "
+                f"{', '.join(without)}. Add rules, or use another provider."
+            )
+
+    @contextmanager
+    def open(self, rubric: Rubric, *, concurrency: int, timeout_s: float) -> Iterator[Ask]:
+        """Return the judge of one transcript; calls take milliseconds, so there is nothing to limit."""
+        rules = {c.id: c.heuristic for c in rubric.criteria if c.heuristic}
+
+        def ask(transcript: Transcript, again: bool) -> Judgement:
+            answers = {name: rule.answer(transcript.exchanges) for name, rule in rules.items()}
+            return Judgement(status="scored", answers=answers)
+
+        yield ask

@@ -1,0 +1,229 @@
+"""Judges: who answers a rubric's questions about a transcript, and how all transcripts are judged exactly once.
+
+Every answer goes into the journal before anything else uses it. Its scope is what an answer depends on apart from the
+transcript, its key is the transcript's hash, its row is the answer without any arithmetic: a killed run goes on where
+it was, next month's run pays for new transcripts only, and new weights or another threshold cost nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple, Protocol, TypeVar
+
+import structlog
+from pydantic import BaseModel, ValidationError
+
+from tuneline.data.rubric import Rubric
+from tuneline.data.transcripts import Transcript
+from tuneline.data.verdicts import Ask, Judgement, Usage, Verdict, to_verdict
+from tuneline.errors import ServerDown, Stopped, Temporary, UserError
+from tuneline.judge.by_model import LlmJudge, OpenAiConfig
+from tuneline.judge.heuristic import HeuristicConfig, HeuristicJudge
+from tuneline.judge.recorded import RecordedConfig, RecordedJudge
+from tuneline.llm.config import Secret
+from tuneline.parsing.problems import did_you_mean, problems_of
+from tuneline.parsing.yaml import YamlFile, read_yaml
+from tuneline.stage import Context, Journal
+
+__all__ = ["Ask", "Judge", "Judged", "Usage", "Verdict", "judge_all", "load_judge"]
+
+log = structlog.get_logger()
+
+SAFE_POINT_S = 0.5
+"""A stop is heard at least this often, however long a call takes."""
+
+MOST_ASKS = 2
+"""An unreadable answer is asked for once more."""
+
+UNREADABLE = ("unparsed", "failed")
+"""Statuses that say more about the judge than about the transcript."""
+
+PROVIDERS = ("heuristic", "recorded", "openai")
+
+C = TypeVar("C", bound=BaseModel)
+
+
+class Judge(Protocol):
+    """Who judges."""
+
+    @property
+    def label(self) -> str:
+        """Name for reports."""
+
+    @property
+    def offline(self) -> bool:
+        """Whether it is for demonstration only: words are counted, nothing is understood."""
+
+    def key(self, transcript: Transcript) -> str:
+        """Return what identifies a transcript for this judge."""
+
+    def scope(self, rubric: Rubric) -> tuple[str, ...]:
+        """Return what an answer depends on apart from the transcript, without anything that only changes the pace."""
+
+    def check(self, rubric: Rubric, transcripts: Sequence[Transcript]) -> None:
+        """Raise UserError when these cannot be judged, before anything is paid."""
+
+    def open(self, rubric: Rubric, *, concurrency: int, timeout_s: float) -> AbstractContextManager[Ask]:
+        """Get ready to judge from `concurrency` threads; when it closes, no thread waits for an answer any more."""
+
+
+class Judged(list[Verdict]):
+    """Verdicts sorted by id, and what was done just now to get them."""
+
+    def __init__(self, verdicts: Sequence[Verdict], judged_now: int, spent_now: Usage) -> None:
+        super().__init__(verdicts)
+        self.judged_now = judged_now
+        """Transcripts that no earlier attempt or run had judged."""
+        self.spent_now = spent_now
+
+
+def judge_all(
+    judge: Judge,
+    rubric: Rubric,
+    transcripts: Sequence[Transcript],
+    context: Context,
+    *,
+    concurrency: int,
+    timeout_s: float,
+    max_unreadable: float = 1.0,
+) -> Judged:
+    """Judge what the journal does not hold yet, and return a verdict on every transcript.
+
+    At most `concurrency` calls run at once, each for at most `timeout_s` seconds. Raises UserError as soon as more than
+    the share `max_unreadable` of the transcripts is unparsed or failed; Temporary when the judge cannot be reached.
+    """
+    judge.check(rubric, transcripts)
+    keyed = {judge.key(transcript): transcript for transcript in transcripts}
+    work = _Work(context.journal(*judge.scope(rubric)), keyed, max_unreadable)
+    work.refuse_unreadable()
+    if work.todo:
+        # The judge hangs up first and the pool waits for its threads after that, also when this thread is told to stop.
+        with (
+            ThreadPoolExecutor(concurrency, thread_name_prefix="judge") as pool,
+            judge.open(rubric, concurrency=concurrency, timeout_s=timeout_s) as ask,
+        ):
+            _drive(work, lambda key: pool.submit(work.judge, ask, key), concurrency, context)
+    if work.postponed:
+        first, count = work.postponed[0], len(work.postponed)
+        raise Temporary(f"{count} of {work.total} not judged ({first}); run the same command again to try these again")
+    verdicts = [to_verdict(rubric, t.id, t.sha256, judge.label, work.found[judge.key(t)]) for t in transcripts]
+    return Judged(sorted(verdicts, key=lambda v: v.id), len(work.todo), work.spent_now)
+
+
+class _Answered(NamedTuple):
+    """What became of one transcript; `judgement` is None, and `problem` says why, when it could not be judged now."""
+
+    key: str
+    judgement: Judgement | None
+    spent: Usage
+    problem: str = ""
+
+
+class _Work:
+    """What is judged, what is left, and what went wrong."""
+
+    def __init__(self, journal: Journal, keyed: Mapping[str, Transcript], max_unreadable: float) -> None:
+        self._journal, self._keyed, self._max_unreadable = journal, keyed, max_unreadable
+        rows = ((key, journal.get(key)) for key in keyed)
+        self._begun = {key: Judgement.model_validate(row) for key, row in rows if row is not None}
+        self.found = {key: judgement for key, judgement in self._begun.items() if not _is_open(judgement)}
+        self.todo = [key for key in keyed if key not in self.found]
+        self.total = len(keyed)
+        self.spent_now = Usage()
+        self.postponed: list[str] = []
+        self._unreadable = Counter(j.detail for j in self.found.values() if j.status in UNREADABLE)
+
+    def judge(self, ask: Ask, key: str) -> _Answered:
+        """Judge one transcript, in a worker thread. Each answer is journalled at once, an unreadable one too."""
+        judgement, spent = self._begun.get(key), Usage()
+        while judgement is None or _is_open(judgement):
+            try:
+                answer = ask(self._keyed[key], judgement is not None)
+            except (ServerDown, Stopped):
+                raise
+            except Temporary as e:  # it concerns this transcript; the others may fare better
+                return _Answered(key, None, spent, str(e))
+            spent += answer.usage
+            judgement = answer if judgement is None else judgement.followed_by(answer)
+            if judgement.status != "failed":  # a rejected request costs nothing, and a mended server may take it
+                self._journal.put(key, judgement.model_dump())
+        return _Answered(key, judgement, spent)
+
+    def take(self, answered: _Answered) -> None:
+        """Add what a worker found. Raises UserError when it is one unreadable answer too many."""
+        name, judgement = self._keyed[answered.key].id, answered.judgement
+        self.spent_now += answered.spent
+        if judgement is None:
+            self.postponed.append(f"{name}: {answered.problem}")
+            return
+        self.found[answered.key] = judgement
+        if judgement.status != "scored":
+            log.warning("not scored", transcript=name, status=judgement.status, why=judgement.detail)
+        if judgement.status in UNREADABLE:
+            self._unreadable[judgement.detail] += 1
+            self.refuse_unreadable()
+
+    def refuse_unreadable(self) -> None:
+        """Raise UserError when too many answers are of no use: then the judge is wrong, not the transcripts."""
+        count = self._unreadable.total()
+        if count > self._max_unreadable * self.total:
+            [(why, _)] = self._unreadable.most_common(1)
+            raise UserError(
+                f"{count} of {self.total} transcripts got no readable answer (most often: {why}), and at most "
+                f"{self._max_unreadable:.0%} may. Use a model that follows a JSON schema, raise the judge's "
+                "`max_tokens` if answers were cut, or accept more with `max_unparsed`."
+            )
+
+
+def _drive(work: _Work, submit: Callable[[str], Future[_Answered]], concurrency: int, context: Context) -> None:
+    """Keep `concurrency` transcripts with the judge until none is left."""
+    queue = iter(work.todo)
+    running: set[Future[_Answered]] = set()
+    while True:
+        running |= {submit(key) for key in islice(queue, concurrency - len(running))}
+        context.progress(len(work.found), work.total)
+        if not running:
+            return
+        done, running = wait(running, timeout=SAFE_POINT_S, return_when=FIRST_COMPLETED)
+        for future in done:
+            work.take(future.result())
+
+
+def _is_open(judgement: Judgement) -> bool:
+    return judgement.status == "unparsed" and judgement.asked < MOST_ASKS
+
+
+def load_judge(path: Path, secret: Secret, answers: Path | None = None) -> Judge:
+    """Read a judge's configuration (YAML or JSON). Raises UserError with the field for anything that is wrong with it.
+
+    `answers` are recorded answers, for the provider `recorded` only.
+    """
+    source = read_yaml(path)
+    provider = source.content.get("provider") if isinstance(source.content, dict) else None
+    if answers is not None and provider != "recorded":
+        raise UserError(f"{source.where(('provider',))}: only `recorded` reads the input `answers`; leave it out")
+    match provider:
+        case "heuristic":
+            _checked(HeuristicConfig, source)
+            return HeuristicJudge()
+        case "recorded":
+            _checked(RecordedConfig, source)
+            return RecordedJudge(answers)
+        case "openai":
+            return LlmJudge(_checked(OpenAiConfig, source), secret)
+        case None:
+            raise UserError(f"{source.where(())}: provider: is required, one of {', '.join(PROVIDERS)}")
+        case _:
+            raise UserError(f"{source.where(('provider',))}: unknown{did_you_mean(str(provider), PROVIDERS)}")
+
+
+def _checked(model: type[C], source: YamlFile) -> C:
+    try:
+        return model.model_validate(source.content)
+    except ValidationError as e:
+        raise UserError("\n".join(problems_of(e, model, source))) from None

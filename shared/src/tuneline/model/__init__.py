@@ -1,0 +1,1 @@
+"""Base models and llama.cpp: chat templates, tokens, servers."""

@@ -1,0 +1,73 @@
+"""What is wrong with what a person wrote: where it stands, and the way out."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol, get_args
+
+from pydantic import BaseModel, ValidationError
+
+Loc = tuple[int | str, ...]
+"""Where a value stands: the keys and indices that lead to it."""
+
+
+class Source(Protocol):
+    """What a person wrote, and how an error names a place in it."""
+
+    @property
+    def name(self) -> str:
+        """Name of the whole."""
+
+    @property
+    def content(self) -> Any:
+        """What stands in it."""
+
+    @property
+    def folder(self) -> Path | None:
+        """Folder that relative paths count from, if there is one."""
+
+    def where(self, loc: Sequence[int | str]) -> str:
+        """Return the name of a place, given as the keys and indices that lead to it."""
+
+
+def problems_of(error: ValidationError, model: type[BaseModel], source: Source, under: Loc = ()) -> list[str]:
+    """Return each problem of a validation error as `file:line: field: problem`, with the name nearest to a typo."""
+    return [f"{source.where((*under, *e['loc']))}: {_problem(dict(e), model)}" for e in error.errors()]
+
+
+def _problem(error: dict[str, Any], model: type[BaseModel]) -> str:
+    if error["type"] == "extra_forbidden":
+        return "unknown key" + did_you_mean(str(error["loc"][-1]), _fields_at(model, error["loc"][:-1]))
+    if error["type"] == "missing":
+        return "is required"
+    value = error.get("input")
+    got = f" (got {value!r})" if isinstance(value, int | float | str | bool) and len(str(value)) < 60 else ""
+    message: str = error["msg"]
+    return message[0].lower() + message[1:] + got
+
+
+def _fields_at(model: type[BaseModel], loc: Sequence[int | str]) -> set[str]:
+    models = [model]
+    for part in loc:
+        fields = [m.model_fields[part] for m in models if isinstance(part, str) and part in m.model_fields]
+        models = [found for info in fields for found in _models_in(info.annotation)] or models
+    return {name for m in models for name in m.model_fields}
+
+
+def _models_in(annotation: object) -> Iterator[type[BaseModel]]:
+    """Yield the models in a type, also those in its lists and unions."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models_in(part)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return `; did you mean …?` with the closest known name, or the known names when none is close."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    if close:
+        return f"; did you mean `{close[0]}`?"
+    return f"; known: {', '.join(names)}" if names else ""

@@ -1,0 +1,69 @@
+"""Who may enter which room of the library: read from the imports, so that the layout cannot drift."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kit.places import ROOT
+
+LIBRARY = ROOT / "shared" / "src" / "tuneline"
+OPEN = {"errors", "stage", "data", "model", "llm", "judge", "parsing"}
+"""What a stage may enter."""
+MAY_ENTER = {
+    "errors": set[str](),
+    "parsing": {"errors"},
+    "stage": {"errors"},
+    "store": {"errors"},
+    "model": {"errors", "stage", "parsing"},
+    "llm": {"errors", "stage", "parsing"},
+    "data": {"errors", "stage", "parsing"},
+    "judge": {"errors", "stage", "parsing", "data", "llm"},
+    "engine": {"errors", "stage", "parsing", "store"},
+    "commands": {"errors", "stage", "parsing", "store", "engine"},
+}
+DOOR = "tuneline.commands.stage"
+"""The one way out of a stage's own file: its `main` is the command line."""
+
+
+def imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+
+
+def rooms_entered(path: Path) -> set[str]:
+    return {name.split(".")[1] for name in imports(path) if name.startswith("tuneline.") and name != DOOR}
+
+
+@pytest.mark.parametrize("room", sorted(MAY_ENTER))
+def test_a_room_is_entered_only_from_above(room: str) -> None:
+    files = [LIBRARY / f"{room}.py"] if (LIBRARY / f"{room}.py").exists() else sorted((LIBRARY / room).glob("**/*.py"))
+    assert files
+    for path in files:
+        assert rooms_entered(path) <= MAY_ENTER[room] | {room}, path
+
+
+def test_every_room_is_known_and_the_house_has_at_most_twelve_entries() -> None:
+    entries = {p.stem for p in LIBRARY.iterdir() if p.name != "__pycache__"} - {"py", "__init__"}
+    assert entries == set(MAY_ENTER)
+    assert len([p for p in LIBRARY.iterdir() if p.name != "__pycache__"]) <= 12
+
+
+def test_the_library_knows_no_service() -> None:
+    for path in LIBRARY.rglob("*.py"):
+        assert not any(name.startswith("tuneline_") for name in imports(path)), path
+
+
+def test_a_stage_enters_only_open_rooms_and_no_other_stage() -> None:
+    for folder in sorted((ROOT / "services").iterdir()):
+        own = f"tuneline_{folder.name.replace('-', '_')}"
+        for path in folder.rglob("src/**/*.py"):
+            assert rooms_entered(path) <= OPEN, path
+            foreign = {name.split(".")[0] for name in imports(path) if name.startswith("tuneline_")} - {own}
+            assert not foreign, path

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors import safe_open
+
+from kit.gguf_parts import with_config
+from tuneline.errors import UserError
+from tuneline.stage import InputRecord
+from tuneline_gguf_converter.checkpoint import read_adapter, read_checkpoint
+
+pytestmark = pytest.mark.slow
+
+SHA256 = "0123456789abcdef" * 4
+HERE = InputRecord(uri="hf://google/gemma-2-9b-it@1", sha256=SHA256, size=1, count=1)
+
+
+def read(folder: Path, base: Path, record: InputRecord = HERE) -> Any:
+    return read_adapter(folder, read_checkpoint(base), record)
+
+
+def test_an_adapter_for_this_base_model_is_read(adapter: Path, tiny_base: Path) -> None:
+    found = read(adapter, tiny_base)
+    assert found.scaling == 0.5
+    assert len(found.targets) == 4 * 3
+    assert "model.layers.0.self_attn.q_proj.weight" in found.targets
+
+
+@pytest.mark.parametrize("name", [f"base_model@sha256:{SHA256[:12]}", "google/gemma-2-9b-it", "/some/folder", None, ""])
+def test_a_base_model_that_may_be_the_same_is_accepted(
+    name: str | None, adapter: Path, tiny_base: Path, tmp_path: Path
+) -> None:
+    read(with_config(adapter, tmp_path / "a", base_model_name_or_path=name), tiny_base)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("base_model@sha256:ffff00001111", "the base model sha256:ffff00001111, and this one is sha256:0123456789ab"),
+        ("google/gemma-2-9b", "the base model google/gemma-2-9b, and this one is google/gemma-2-9b-it"),
+    ],
+)
+def test_an_adapter_that_names_another_base_model_is_refused(
+    name: str, message: str, adapter: Path, tiny_base: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=f"adapter: it was trained on {message}"):
+        read(with_config(adapter, tmp_path / "a", base_model_name_or_path=name), tiny_base)
+
+
+def test_an_adapter_of_other_shapes_is_refused(adapter: Path, tiny_base: Path) -> None:
+    base = read_checkpoint(tiny_base)
+    name = "model.layers.1.self_attn.v_proj.weight"
+    other = base._replace(shapes=base.shapes | {name: (64, 512)})
+    with pytest.raises(
+        UserError, match=rf"another base model: it changes {name} of shape 128×256, .* has shape 64×512"
+    ):
+        read_adapter(adapter, other, HERE)
+    fewer = base._replace(shapes={key: shape for key, shape in base.shapes.items() if "layers.3" not in key})
+    with pytest.raises(UserError, match=r"it changes model\.layers\.3\..* has no such weight"):
+        read_adapter(adapter, fewer, HERE)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"use_dora": True}, "uses use_dora"),
+        ({"modules_to_save": ["lm_head"]}, "uses modules_to_save"),
+        ({"rank_pattern": {"q_proj": 4}}, "uses rank_pattern"),
+        ({"bias": "all"}, "uses bias"),
+        ({"init_lora_weights": "pissa"}, "uses init_lora_weights"),
+        ({"invented_tomorrow": {"x": 1}}, "uses invented_tomorrow"),
+        ({"peft_type": "IA3"}, "is no LoRA adapter"),
+        ({"r": None}, "no numbers"),
+    ],
+)
+def test_a_formula_that_is_not_merged_here_is_refused(
+    values: dict[str, Any], message: str, adapter: Path, tiny_base: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=rf"adapter_config\.json.*{message}"):
+        read(with_config(adapter, tmp_path / "a", **values), tiny_base)
+
+
+def test_rank_stabilised_adapters_are_scaled_by_the_root_of_the_rank(
+    adapter: Path, tiny_base: Path, tmp_path: Path
+) -> None:
+    found = read(with_config(adapter, tmp_path / "a", use_rslora=True), tiny_base)
+    assert found.scaling == pytest.approx(4 / 8**0.5)
+
+
+def test_missing_and_damaged_files_are_named(adapter: Path, tiny_base: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(adapter, tmp_path / "a"))
+    weights = folder / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(UserError, match=r"adapter: adapter_model\.safetensors is damaged"):
+        read(folder, tiny_base)
+    weights.unlink()
+    with pytest.raises(UserError, match=r"adapter: adapter_model\.safetensors is missing"):
+        read(folder, tiny_base)
+    (folder / "adapter_config.json").write_text("{")
+    with pytest.raises(UserError, match=r"adapter: adapter_config\.json is not JSON"):
+        read(folder, tiny_base)
+    (folder / "adapter_config.json").unlink()
+    with pytest.raises(UserError, match=r"adapter: adapter_config\.json is missing"):
+        read(folder, tiny_base)
+
+
+def test_a_base_model_without_safetensors_is_refused(tiny_base: Path, tmp_path: Path) -> None:
+    (tmp_path / "pytorch_model.bin").touch()
+    shutil.copy(tiny_base / "config.json", tmp_path)
+    with pytest.raises(
+        UserError, match=r"model\.safetensors is missing: give a folder with the weights in safetensors"
+    ):
+        read_checkpoint(tmp_path)
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "1.safetensors"}}))
+    with pytest.raises(UserError, match=r"base_model: 1\.safetensors is missing"):
+        read_checkpoint(tmp_path)
+
+
+def test_shapes_come_from_the_headers(tiny_base: Path) -> None:
+    base = read_checkpoint(tiny_base)
+    with safe_open(tiny_base / "model.safetensors", framework="pt") as weights:
+        assert base.parameters == sum(weights.get_tensor(name).numel() for name in weights.keys())  # noqa: SIM118
+    assert base.model_type == "gemma2"

@@ -1,0 +1,66 @@
+"""Reads a report as a browser would, for the tests of the evaluator."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+from kit.comparisons import conversations, material
+from tuneline_evaluator.comparison import Comparison
+from tuneline_evaluator.report import write_report
+
+VOID = {"meta", "link", "br", "hr", "img", "input"}
+
+
+class Page(HTMLParser):
+    """Checks that every tag is closed in order, and collects tags, attributes and the text that is shown."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.words: list[str] = []
+        self.feed(html)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).replace("\N{NO-BREAK SPACE}", " ").split())
+
+
+def drawings_of(html: str) -> list[str]:
+    """Return every outermost <svg> element."""
+    found, depth, start = [], 0, 0
+    for tag in re.finditer(r"<svg|</svg>", html):
+        if depth == 0:
+            start = tag.start()
+        depth += 1 if tag.group() == "<svg" else -1
+        if depth == 0:
+            found.append(html[start : tag.end()])
+    return found
+
+
+def reported(
+    folder: Path, of: Comparison, *, earlier: bool = True, steps: int = 102, said: str = ""
+) -> tuple[str, str]:
+    report, summary = folder / "report.html", folder / "summary.md"
+    made = material(folder, earlier=earlier, steps=steps)
+    write_report(report, summary, of, conversations(of, said, said), made)
+    return report.read_text(encoding="utf-8"), summary.read_text(encoding="utf-8")

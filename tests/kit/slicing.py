@@ -1,0 +1,87 @@
+"""What the slicer's tests share: a folder with transcripts, verdicts and a base model, sliced by the real runner."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from kit.chat_models import PARAGRAPH, Family, write_chat_model
+from kit.support import Done, run_stage
+from tuneline.data.transcripts import Exchange, Transcript, read_transcripts
+from tuneline.data.verdicts import Usage, Verdict, write_verdicts
+from tuneline_slicer.stage import STAGE
+
+WORDS = PARAGRAPH.split()
+
+
+class Sliced(NamedTuple):
+    """The outputs of one run."""
+
+    done: Done
+    slices: list[dict[str, Any]]
+    stats: dict[str, Any]
+    rejected: list[dict[str, Any]]
+
+
+def talk(name: str, length: int, **more: Any) -> Transcript:
+    """A conversation of `length` exchanges about nothing, always the same for the same name."""
+    words = random.Random(name)
+    texts = [" ".join(words.choices(WORDS, k=words.randint(4, 20))) for _ in range(2 * length)]
+    return Transcript(name, tuple(map(Exchange, texts[::2], texts[1::2])), **more)
+
+
+class Bench:
+    """A folder to slice in. All transcripts pass unless `failed` names them."""
+
+    def __init__(self, folder: Path, family: Family = "gemma", *, template: str | None = None, context: int = 8192):
+        self.folder, self.runs = folder, 0
+        self.inputs: dict[str, Any] = {
+            "transcripts": folder / "transcripts.jsonl",
+            "base_model": write_chat_model(folder / "base", family, template=template, context=context),
+            "verdicts": folder / "verdicts.jsonl",
+        }
+
+    def write(self, *transcripts: Transcript, failed: Sequence[str] = ()) -> None:
+        """Write transcripts and verdicts."""
+        rows = [
+            {"id": t.id, "system": t.system, "persona": t.persona, "exchanges": [e._asdict() for e in t.exchanges]}
+            for t in transcripts
+        ]
+        self.inputs["transcripts"].write_text("".join(json.dumps(row) + "\n" for row in rows))
+        self.judge(transcripts, failed)
+
+    def judge(self, transcripts: Sequence[Transcript], failed: Sequence[str] = ()) -> None:
+        """Write verdicts alone."""
+        write_verdicts(self.inputs["verdicts"], [verdict(t, passed=t.id not in failed) for t in transcripts])
+
+    def slice(self, **params: Any) -> Sliced:
+        """Run the stage, as a new run."""
+        self.runs += 1
+        params = {"validation_fraction": 0, **params}
+        done = run_stage(STAGE, self.folder, inputs=self.inputs, params=params, run=f"run-{self.runs}")
+        texts = {port: path.read_text() for port, path in done.paths.items()}
+        slices, rejected = (
+            [json.loads(line) for line in texts[port].split("\n")[:-1]] for port in ("slices", "rejected")
+        )
+        return Sliced(done, slices, json.loads(texts["stats"]), rejected)
+
+
+def verdict(transcript: Transcript, *, passed: bool = True) -> Verdict:
+    """A verdict without reasons."""
+    return Verdict(
+        id=transcript.id, sha256=transcript.sha256, status="scored", answers={}, reasons={}, category_scores={},
+        score=float(passed), passed=passed, failed_gates=[], judge="test", usage=Usage(),
+    )  # fmt: skip
+
+
+def real_bench(folder: Path, data: Path, context: int) -> Bench:
+    """A bench on the real transcripts, of which those pass that passed then."""
+    bench = Bench(folder, context=context)
+    bench.inputs["transcripts"] = data / "transcripts"
+    passed = {row["id"] for row in json.loads((data / "passing_35_of_41.json").read_text())["transcripts"]}
+    read = read_transcripts(data / "transcripts").transcripts
+    bench.judge(read, failed=[t.id for t in read if t.id not in passed])
+    return bench

@@ -1,0 +1,59 @@
+"""How much memory transfers take: each in a process of its own, whose peak is the kernel's figure."""
+
+from __future__ import annotations
+
+import multiprocessing
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tuneline.store.base import FileRecord, Store, at_once, open_store
+
+
+class Measured(NamedTuple):
+    """What a transfer returned, and by how many bytes the process grew at most."""
+
+    records: list[FileRecord]
+    growth: int
+
+
+def upload(uri: str, paths: Sequence[Path]) -> Measured:
+    """Upload files, all at once."""
+    return _in_a_process(_upload, uri, paths)
+
+
+def download(uri: str, records: Sequence[FileRecord], folder: Path) -> Measured:
+    """Download files, all at once."""
+    return _in_a_process(_download, uri, records, folder)
+
+
+def _in_a_process(transfer: Callable[..., Measured], *arguments: Any) -> Measured:
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(transfer, arguments)
+
+
+def _upload(uri: str, paths: Sequence[Path]) -> Measured:
+    store, before = _warm(uri)
+    records = at_once(store.upload, paths, [path.name for path in paths])
+    return Measured(records, _status("VmHWM") - before)
+
+
+def _download(uri: str, records: Sequence[FileRecord], folder: Path) -> Measured:
+    store, before = _warm(uri)
+    at_once(store.download, records, [folder / record.key for record in records])
+    return Measured([*records], _status("VmHWM") - before)
+
+
+def _warm(uri: str) -> tuple[Store, int]:
+    """Open a store and use it, so that what it imports does not count; return the size of the process."""
+    store = open_store(uri)
+    store.put("warm", b"")
+    store.get("warm")
+    return store, _status("VmRSS")
+
+
+def _status(name: str) -> int:
+    found = re.search(rf"^{name}:\s*(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
+    assert found
+    return int(found[1]) * 1024

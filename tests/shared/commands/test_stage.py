@@ -1,0 +1,118 @@
+"""The command line of a stage, as a workflow calls it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from kit.places import EXAMPLES
+from kit.support import alone
+from kit.toys import CounterInputs, CounterParams
+from kit.workflow_parameters import as_parameters
+from tuneline.commands.show import essence
+from tuneline.engine.runner import new_job, run_job
+from tuneline.stage import Context, Metrics, Outputs, Stage, file_name
+from tuneline.store.base import open_store
+
+ASSESSOR = Path(sys.executable).parent / "tuneline-assessor"
+INPUTS = {
+    "transcripts": str(EXAMPLES / "transcripts" / "desk"), "rubric": str(EXAMPLES / "rubric.yaml"),
+    "judge": {"provider": "heuristic"},
+}  # fmt: skip
+
+
+class Pod:
+    """A place where the assessor runs with nothing but its environment."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environ = os.environ | {"TUNELINE_STORE": str(folder / "store"), "WORKFLOW": "finetune-x7k2p"}
+
+    def run(self, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        command = [str(ASSESSOR), "run", *words]
+        return subprocess.run(command, env=self.environ | environ, capture_output=True, text=True, check=False)
+
+    def runs(self) -> list[str]:
+        return sorted(p.name for p in (self.folder / "store" / "runs").iterdir())
+
+
+@pytest.fixture
+def pod(tmp_path: Path) -> Pod:
+    return Pod(tmp_path)
+
+
+def test_a_stage_reads_its_run_file_from_the_environment_and_tells_what_came_of_it(pod: Pod) -> None:
+    told = pod.folder / "new" / "outputs"
+    for word in ("made", "found"):
+        run_file = as_parameters(yaml.safe_dump({"inputs": INPUTS}))
+        done = pod.run("--variant=", RUN_FILE=run_file, TUNELINE_OUTPUTS=str(told))
+        assert done.returncode == 0, done.stderr
+        first, headline = done.stdout.splitlines()
+        assert first.endswith(f" {word}")
+        assert "of 14 transcripts passed" in headline
+        assert [p.name for p in told.iterdir()] == ["headline"]
+        assert "of 14 transcripts passed" in (told / "headline").read_text()
+        shutil.rmtree(told)
+    assert pod.runs() == ["finetune-x7k2p"]
+
+
+def test_the_option_wins_over_the_environment(pod: Pod) -> None:
+    file = pod.folder / "by-hand.yaml"
+    file.write_text(yaml.safe_dump({"inputs": INPUTS}))
+    assert pod.run("--file", str(file), RUN_FILE="not even base64").returncode == 0
+    assert pod.runs() == ["by-hand"]
+
+
+def test_a_variable_that_is_no_run_file_exits_2_and_is_not_quoted(pod: Pod) -> None:
+    for environ, message in (
+        ({"RUN_FILE": "canary!"}, "RUN_FILE: is not base64"),
+        ({"RUN_FILE": as_parameters("inputs: 'canary'")}, "parameter inputs: not JSON"),
+        ({"RUN_FILE": ""}, "name a run file with --file; RUN_FILE, where a workflow puts it, is not set either"),
+    ):
+        done = pod.run(**environ)
+        assert done.returncode == 2
+        assert message in done.stderr
+        assert "canary" not in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_outputs_that_cannot_be_written_are_a_clear_error(pod: Pod) -> None:
+    (pod.folder / "file").write_text("")
+    run_file = as_parameters(yaml.safe_dump({"inputs": INPUTS}))
+    done = pod.run(RUN_FILE=run_file, TUNELINE_OUTPUTS=str(pod.folder / "file"))
+    assert done.returncode == 2
+    assert "file: File exists" in done.stderr
+
+
+class PageOutputs(Outputs):
+    """A page."""
+
+    page: Path = file_name("page.html")
+    """What people read."""
+
+
+def write_page(params: CounterParams, inputs: CounterInputs, outputs: PageOutputs, context: Context) -> Metrics:
+    outputs.page.write_text("<p>page</p>")
+    return {"headline": "two\nlines"}
+
+
+@pytest.mark.parametrize("kind", ["file", "s3"])
+def test_a_page_is_told_by_its_address(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    store = open_store(request.getfixturevalue("s3") if kind == "s3" else str(tmp_path / "store"))
+    stage = Stage("writer", 1, CounterParams, CounterInputs, PageOutputs, write_page)
+    run_file = alone(stage, tmp_path, {"words": ["one"]}, {}, "r")
+    with new_job(run_file, run_file.node("writer"), store, tmp_path / "scratch") as job:
+        manifest = run_job(job).manifest
+    told = essence(store, "r", "writer", manifest)
+    assert list(told) == ["headline", "page"]
+    assert told["headline"] == "two lines"
+    if kind == "file":
+        assert Path(told["page"]).read_text() == "<p>page</p>"
+    else:
+        assert told["page"] == f"{store.uri}/{manifest.outputs['page'].files['page.html'].key}"

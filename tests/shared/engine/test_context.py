@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from kit.places import KIT
+from tuneline.engine.checkpoints import State
+from tuneline.engine.context import Live
+from tuneline.engine.journal import StoreJournal
+from tuneline.errors import Temporary, UserError
+from tuneline.store.base import Store, open_store
+
+TOYS = KIT / "toys.py"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return open_store(str(tmp_path / "store"))
+
+
+def live(store: Store, folder: Path, attempt: str = "a") -> Live:
+    return Live(store, "counter", "f" * 64, attempt, folder / attempt, {}, lambda: None)
+
+
+def test_a_journal_keeps_rows_across_attempts(store: Store) -> None:
+    first = StoreJournal(store, "journals/s/x", "a")
+    first.put("k", {"n": 1, "text": "ü\u2028"})
+    first.flush()
+    first.put("l", {"n": 2})
+    first.flush()
+    second = StoreJournal(store, "journals/s/x", "b")
+    assert second.get("k") == {"n": 1, "text": "ü\u2028"}
+    assert second.get("l") == {"n": 2}
+    assert second.get("m") is None
+
+
+def test_a_journal_takes_rows_from_many_threads(store: Store) -> None:
+    journal = StoreJournal(store, "journals/s/x", "a")
+    threads = [threading.Thread(target=journal.put, args=(str(n), {"n": n})) for n in range(50)]
+    for thread in threads:
+        thread.start()
+        journal.flush()
+    for thread in threads:
+        thread.join()
+    journal.flush()
+    again = StoreJournal(store, "journals/s/x", "b")
+    assert [again.get(str(n)) for n in range(50)] == [{"n": n} for n in range(50)]
+
+
+def test_a_whole_checkpoint_reaches_the_next_attempt_and_a_part_does_not(store: Store, tmp_path: Path) -> None:
+    first = State(store, "results/s/f/state", "a", tmp_path / "a")
+    first.restore()
+    (tmp_path / "a" / "step-1" / "deep").mkdir(parents=True)
+    (tmp_path / "a" / "step-1" / "deep" / "w").write_text("weights")
+    (tmp_path / "a" / "note.txt").write_text("note")
+    (tmp_path / "a" / "step-2.part").mkdir()
+    first.sync()
+    second = State(store, "results/s/f/state", "b", tmp_path / "b")
+    second.restore()
+    assert sorted(p.relative_to(tmp_path / "b").as_posix() for p in (tmp_path / "b").rglob("*") if p.is_file()) == [
+        "note.txt",
+        "step-1/deep/w",
+    ]
+
+
+def test_a_checkpoint_that_the_stage_dropped_is_dropped_in_the_store(store: Store, tmp_path: Path) -> None:
+    state = State(store, "results/s/f/state", "a", tmp_path / "a")
+    state.restore()
+    (tmp_path / "a" / "one").write_text("1")
+    state.sync()
+    (tmp_path / "a" / "one").unlink()
+    (tmp_path / "a" / "two").write_text("2")
+    state.sync()
+    assert [e.key for e in store.list("results/s/f/state/a")] == ["results/s/f/state/a/two"]
+    state.discard()
+    assert list(store.list("")) == []
+
+
+def test_rows_are_durable_within_about_a_second(store: Store, tmp_path: Path) -> None:
+    with live(store, tmp_path) as context:
+        context.journal("x").put("k", {"n": 1})
+        deadline = time.monotonic() + 5
+        while not list(store.list("journals/")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert list(store.list("journals/"))
+
+
+def test_progress_is_told_in_the_file_that_the_environment_names(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ARGO_PROGRESS_FILE", str(tmp_path / "told"))
+    with live(store, tmp_path) as context:
+        context.progress(3, 7)
+    assert (tmp_path / "told").read_text() == "3/7"
+
+
+def test_after_sigterm_the_next_safe_point_raises_temporary(store: Store, tmp_path: Path) -> None:
+    with live(store, tmp_path) as context:
+        context.progress(0, 2)
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(Temporary, match="stopped at 1 of 2"):
+            context.progress(1, 2)
+
+
+def test_a_secret_comes_from_the_environment_or_from_a_file(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = live(store, tmp_path)
+    with pytest.raises(UserError, match=r"A_KEY is not set.*A_KEY_FILE"):
+        context.secret("A_KEY")
+    (tmp_path / "key").write_text("from file\n")
+    monkeypatch.setenv("A_KEY_FILE", str(tmp_path / "key"))
+    assert context.secret("A_KEY") == "from file"
+    monkeypatch.setenv("A_KEY", "from environment")
+    assert context.secret("A_KEY") == "from environment"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_stopped_stage_goes_on_without_paying_again(tmp_path: Path, number: signal.Signals) -> None:
+    words = [f"w{n}" for n in range(40)]
+    (tmp_path / "words.txt").write_text("\n".join(words))
+    file = tmp_path / "run.yaml"
+    file.write_text(yaml.safe_dump({"inputs": {"words": "words.txt"}, "counter": {"pause": 0.1}}))
+    store = open_store(str(tmp_path / "store"))
+    command = [sys.executable, str(TOYS), str(file), store.uri, str(tmp_path / "scratch"), "-1"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+        deadline = time.monotonic() + 20
+        while not list(store.list("journals/")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(0.5)
+        process.send_signal(number)
+        process.communicate()
+    paid = sum((store.get(e.key) or b"").count(b"\n") for e in store.list("journals/"))
+    assert 0 < paid < len(words)
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    rows = sum((store.get(e.key) or b"").count(b"\n") for e in store.list("journals/"))
+    assert rows == len(words)
+    assert list(store.list("results/counter/")) and not [e for e in store.list("") if "/state/" in e.key]

@@ -1,0 +1,313 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from email.utils import formatdate
+from itertools import pairwise
+
+import pytest
+from pydantic import ValidationError
+
+from kit.judge_parts import CANARY
+from kit.scripted_openai import Answer, Call, completion, error, serve_openai
+from tuneline.errors import LlmRejected, ServerDown, Stopped, Temporary, UserError
+from tuneline.llm.client import LlmClient, LlmConfig, Patience, Reply
+
+HASTY = Patience(first_wait_s=0.01, longest_wait_s=0.05, streak_s=0.2)
+HELLO = [{"role": "user", "content": f"Hello, {CANARY}"}]
+
+
+def no_secret(name: str) -> str:
+    raise UserError(f"{name} is not set")
+
+
+def ask(url: str, *, timeout_s: float = 5.0, patience: Patience = HASTY) -> Reply:
+    with LlmClient(LlmConfig(model="m", base_url=url), no_secret, timeout_s, patience=patience) as client:
+        return client.complete(HELLO)
+
+
+def at_first(failures: int, answer: Answer) -> Callable[[Call], Answer]:
+    return lambda call: answer if call.number < failures else completion("hello")
+
+
+def test_a_reply_carries_text_tokens_and_cost() -> None:
+    config = {"model": "m", "input_usd": 2.0, "cached_input_usd": 0.5, "output_usd": 8.0}
+    script = lambda _: completion("hello", input_tokens=1000, cached_tokens=400, output_tokens=50)  # noqa: E731
+    with (
+        serve_openai(script) as server,
+        LlmClient(LlmConfig(base_url=server.url, **config), no_secret, 5) as client,
+    ):
+        reply = client.complete(HELLO, schema={"type": "object"}, seed=7, extra_body={"id_slot": 2})
+    assert reply == Reply("hello", "stop", False, 1000, 50, 400, (600 * 2 + 400 * 0.5 + 50 * 8) / 1e6)
+    body = server.calls[0].body
+    assert body["response_format"]["json_schema"] == {"name": "answer", "strict": True, "schema": {"type": "object"}}
+    assert (body["seed"], body["id_slot"], body["temperature"], body["max_tokens"]) == (7, 2, 0, 8192)
+
+
+def test_a_server_of_ones_own_never_gets_the_key_for_openai(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    with serve_openai(lambda _: completion("hello")) as server:
+        ask(server.url)
+    assert server.calls[0].headers["authorization"] == "Bearer none"
+
+
+def test_the_key_comes_from_the_variable_that_is_named() -> None:
+    with serve_openai(lambda _: completion("hello")) as server:
+        config = LlmConfig(model="m", base_url=server.url, api_key_env="MY_KEY")
+        with LlmClient(config, lambda name: f"value of {name}", 5) as client:
+            client.complete(HELLO)
+    assert server.calls[0].headers["authorization"] == "Bearer value of MY_KEY"
+
+
+def test_openai_without_a_key_is_refused_before_any_call() -> None:
+    with pytest.raises(UserError, match="OPENAI_API_KEY is not set"):
+        LlmClient(LlmConfig(model="m"), no_secret, 5)
+
+
+@pytest.mark.parametrize(
+    "url", ["127.0.0.1:8080", "ftp://a/v1", "http://user:pw@a/v1", "http://a/v1?key=1", "http:///v1"]
+)
+def test_an_address_is_http_and_holds_no_secret(url: str) -> None:
+    with pytest.raises(ValidationError, match="an address like"):
+        LlmConfig(model="m", base_url=url)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [error(500), error(502), error(503), error(529), error(429), error(408), error(409), Answer(reset=True),
+     Answer(502, b"<html>bad gateway</html>", {"content-type": "text/html"})],
+)  # fmt: skip
+def test_a_burst_of_failures_is_survived(fault: Answer) -> None:
+    with serve_openai(at_first(2, fault)) as server:
+        assert ask(server.url).text == "hello"
+    assert len(server.calls) == 3
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        b"",
+        b"{}",
+        b"null",
+        b"[]",
+        b"<html>hello</html>",
+        b'{"error": "busy"}',
+        b'{"choices": "none"}',
+        b'{"choices":[{"me',
+    ],
+)
+def test_a_200_that_is_no_chat_completion_is_tried_three_times_in_all(nonsense: bytes) -> None:
+    answer = Answer(200, nonsense, {"content-type": "application/json"})
+    with serve_openai(at_first(2, answer)) as server:
+        assert ask(server.url).text == "hello"
+    with serve_openai(lambda _: answer) as server, pytest.raises(Temporary, match="not a chat completion, after 3 att"):
+        ask(server.url)
+    assert len(server.calls) == 3
+
+
+def test_no_choice_and_no_content_are_an_empty_text() -> None:
+    with serve_openai(lambda _: Answer(200, b'{"choices": []}', {"content-type": "application/json"})) as server:
+        assert ask(server.url).text == ""
+    with serve_openai(lambda _: completion(None, refusal="I will not.")) as server:
+        assert ask(server.url)[:3] == ("", "stop", True)
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (error(401), "key is missing or wrong"),
+        (error(403), "may not use the model"),
+        (error(404), "check `model`"),
+        (error(400, "model_not_found"), "check `model`"),
+        (error(400, "unsupported_value"), "refuses a setting"),
+        (error(429, "insufficient_quota"), "no quota left"),
+        (Answer(307, b"", {"location": "https://elsewhere.example/v1"}), "leads elsewhere"),
+    ],
+)
+def test_a_wrong_configuration_is_said_at_the_first_call(answer: Answer, words: str) -> None:
+    with serve_openai(lambda _: answer) as server, pytest.raises(UserError, match=words):
+        ask(server.url)
+    assert len(server.calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (error(400, "context_length_exceeded"), "too_long"),
+        (error(400, None, "This model's maximum context length is 8192 tokens."), "too_long"),
+        (
+            error(400, None, "request (9 tokens) exceeds the available context size (8 tokens), try increasing it"),
+            "too_long",
+        ),
+        (error(413), "too_long"),
+        (error(400, "content_filter"), "blocked"),
+        (error(400, "invalid_value"), "failed"),
+        (error(422), "failed"),
+    ],
+)
+def test_a_request_that_the_server_does_not_want_is_not_tried_again(answer: Answer, kind: str) -> None:
+    with serve_openai(lambda _: answer) as server, pytest.raises(LlmRejected) as rejected:
+        ask(server.url)
+    assert rejected.value.kind == kind
+    assert len(server.calls) == 1
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 500, 429])
+def test_an_error_never_repeats_what_the_server_quotes(status: int) -> None:
+    def quote(call: Call) -> Answer:
+        return error(status, f"bad {CANARY}", f"cannot answer: {call.prompt}")
+
+    with serve_openai(quote) as server, pytest.raises((UserError, Temporary, LlmRejected)) as raised:
+        ask(server.url, patience=HASTY._replace(attempts=2))
+    assert CANARY not in str(raised.value) and f"HTTP {status}" in str(raised.value)
+
+
+def test_a_call_that_hangs_is_given_up_after_its_wall_time_three_times() -> None:
+    began = time.monotonic()
+    with serve_openai(lambda _: Answer(latency_s=3600)) as server, pytest.raises(Temporary, match=r"within 0\.2 s"):
+        ask(server.url, timeout_s=0.2)
+    assert len(server.calls) == 3
+    assert time.monotonic() - began < 3
+
+
+def test_a_trickle_does_not_stretch_the_wall_time() -> None:
+    slow = Answer(200, completion("x" * 100).body, {"content-type": "application/json"}, trickle_s=0.05)
+    began = time.monotonic()
+    with serve_openai(lambda _: slow) as server, pytest.raises(Temporary):
+        ask(server.url, timeout_s=0.3, patience=HASTY._replace(paid_attempts=1))
+    assert time.monotonic() - began < 2
+
+
+@pytest.mark.slow
+def test_half_of_all_calls_may_fail_and_every_one_is_answered() -> None:
+    kinds = [error(429), error(500), error(529), Answer(reset=True)]
+    script = lambda call: kinds[call.number // 2 % 4] if call.number % 2 else completion("hello")  # noqa: E731
+    with (
+        serve_openai(script) as server,
+        LlmClient(LlmConfig(model="m", base_url=server.url), no_secret, 5, concurrency=8, patience=HASTY) as client,
+        ThreadPoolExecutor(8) as pool,
+    ):
+        replies = list(pool.map(lambda _: client.complete(HELLO), range(60)))
+    assert [reply.text for reply in replies] == ["hello"] * 60
+
+
+def test_a_dead_server_opens_the_breaker_for_all_threads_soon() -> None:
+    def call(client: LlmClient) -> type[BaseException]:
+        with pytest.raises(Temporary) as raised:
+            client.complete(HELLO)
+        return raised.type
+
+    with serve_openai(lambda _: error(500)) as server:
+        patience = HASTY._replace(attempts=1000, streak_s=0.3)
+        config = LlmConfig(model="m", base_url=server.url)
+        with LlmClient(config, no_secret, 5, patience=patience) as client, ThreadPoolExecutor(8) as pool:
+            began = time.monotonic()
+            assert set(pool.map(call, [client] * 8)) == {ServerDown}
+    assert time.monotonic() - began < 3
+
+
+def test_nobody_at_the_address_is_temporary() -> None:
+    with serve_openai(lambda _: completion("hello")) as server:
+        pass
+    with pytest.raises(Temporary, match="no connection"):
+        ask(server.url, patience=HASTY._replace(attempts=3))
+
+
+def test_retry_after_is_honoured_by_every_call() -> None:
+    with (
+        serve_openai(at_first(1, error(429, retry_after="0.4"))) as server,
+        LlmClient(LlmConfig(model="m", base_url=server.url), no_secret, 5, concurrency=2, patience=HASTY) as client,
+        ThreadPoolExecutor(4) as pool,
+    ):
+        list(pool.map(lambda _: client.complete(HELLO), range(4)))
+    assert server.calls[1].at - server.calls[0].at >= 0.4
+
+
+def test_retry_after_may_be_a_date_or_nonsense() -> None:
+    with serve_openai(at_first(1, error(503, retry_after=formatdate(time.time() - 5, usegmt=True)))) as server:
+        assert ask(server.url).text == "hello"
+    with serve_openai(at_first(1, error(503, retry_after="soon"))) as server:
+        assert ask(server.url).text == "hello"
+
+
+def test_a_server_that_orders_an_hour_is_not_waited_for() -> None:
+    with serve_openai(lambda _: error(429, retry_after="3600")) as server, pytest.raises(ServerDown, match="3600 s"):
+        ask(server.url)
+
+
+@pytest.mark.slow
+def test_concurrency_halves_when_pushed_back_and_grows_while_all_is_well() -> None:
+    most = 3
+
+    def crowded(call: Call) -> Answer:
+        return error(429) if server.in_flight > most else completion("hello", latency_s=0.02)
+
+    with serve_openai(crowded) as server:
+        config = LlmConfig(model="m", base_url=server.url)
+        with (
+            LlmClient(config, no_secret, 5, concurrency=32, patience=HASTY._replace(attempts=50)) as client,
+            ThreadPoolExecutor(32) as pool,
+        ):
+            assert client.limit.limit == 16
+            list(pool.map(lambda _: client.complete(HELLO), range(200)))
+            assert client.limit.limit < 16
+    pushed_back = len(server.calls) - 200
+    assert 0 < pushed_back < 100, "with sixteen calls at once, four of five would be pushed back"
+    with serve_openai(lambda _: completion("hello", latency_s=0.005)) as server:
+        config = LlmConfig(model="m", base_url=server.url)
+        with LlmClient(config, no_secret, 5, concurrency=8) as client, ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda _: client.complete(HELLO), range(60)))
+            assert client.limit.limit == 8
+    assert server.most_in_flight <= 8
+
+
+def test_push_backs_of_calls_that_ran_together_count_once() -> None:
+    with (
+        serve_openai(at_first(8, replace(error(429), latency_s=0.2))) as server,
+        LlmClient(LlmConfig(model="m", base_url=server.url), no_secret, 5, concurrency=16, patience=HASTY) as client,
+        ThreadPoolExecutor(8) as pool,
+    ):
+        list(pool.map(lambda _: client.complete(HELLO), range(8)))
+        assert client.limit.limit >= 4
+
+
+def test_closing_lets_calls_in_flight_end_and_starts_no_other() -> None:
+    with serve_openai(lambda _: completion("hello", latency_s=0.5)) as server:
+        client = LlmClient(LlmConfig(model="m", base_url=server.url), no_secret, 5, concurrency=2)
+        with ThreadPoolExecutor(3) as pool:
+            replies = [pool.submit(client.complete, HELLO) for _ in range(3)]
+            while not server.calls:
+                time.sleep(0.01)
+            client.close()
+            outcomes = [reply.exception() for reply in replies]
+    assert [type(outcome) for outcome in outcomes].count(Stopped) == 2
+    assert outcomes.count(None) == 1
+    assert len(server.calls) == 1
+
+
+def test_closing_does_not_wait_for_a_call_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tuneline.llm.client.DRAIN_SECONDS", 0.2)
+    with serve_openai(lambda _: Answer(latency_s=3600)) as server:
+        client = LlmClient(LlmConfig(model="m", base_url=server.url), no_secret, 3600)
+        with ThreadPoolExecutor(1) as pool:
+            reply = pool.submit(client.complete, HELLO)
+            while not server.calls:
+                time.sleep(0.01)
+            began = time.monotonic()
+            client.close()
+            assert isinstance(reply.exception(), Stopped)
+    assert time.monotonic() - began < 2
+    assert "llm" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_waits_double_up_to_the_longest() -> None:
+    patience = Patience(attempts=6, first_wait_s=0.05, longest_wait_s=0.2, streak_s=60)
+    with serve_openai(lambda _: error(500)) as server, pytest.raises(Temporary, match="after 6 attempts"):
+        ask(server.url, patience=patience)
+    gaps = [b.at - a.at for a, b in pairwise(server.calls)]
+    assert all(gap >= least for gap, least in zip(gaps, [0.025, 0.05, 0.1, 0.1, 0.1], strict=True))
