@@ -22,7 +22,7 @@ from typing import NamedTuple
 import boto3
 
 from kit.s3_server import S3Server
-from tuneline.store.base import at_once, open_store
+from tuneline.store.base import in_parallel, open_store
 
 ROUNDS = 5
 LARGE_MIB, SMALL_FILES = 256, 300
@@ -95,9 +95,9 @@ def _boto3(bucket: str, paths: Sequence[Path], dest: Path) -> Iterator[None]:
 def _ours(bucket: str, paths: Sequence[Path], dest: Path) -> Iterator[None]:
     store = open_store(f"s3://{bucket}/ours")
     names = [path.name for path in paths]
-    records = at_once(store.upload, paths, names)
+    records = in_parallel(store.upload, paths, names)
     yield
-    at_once(store.download, records, [dest / name for name in names])
+    in_parallel(store.download, records, [dest / name for name in names])
     yield
     store.delete(names)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tuneline.store.base import FileRecord, Store, at_once, open_store
+from tuneline.store.base import FileRecord, Store, in_parallel, open_store
 
 
 class Measured(NamedTuple):
@@ -35,13 +35,13 @@ def _in_a_process(transfer: Callable[..., Measured], *arguments: Any) -> Measure
 
 def _upload(uri: str, paths: Sequence[Path]) -> Measured:
     store, before = _warm(uri)
-    records = at_once(store.upload, paths, [path.name for path in paths])
+    records = in_parallel(store.upload, paths, [path.name for path in paths])
     return Measured(records, _status("VmHWM") - before)
 
 
 def _download(uri: str, records: Sequence[FileRecord], folder: Path) -> Measured:
     store, before = _warm(uri)
-    at_once(store.download, records, [folder / record.key for record in records])
+    in_parallel(store.download, records, [folder / record.key for record in records])
     return Measured([*records], _status("VmHWM") - before)
 
 

@@ -17,7 +17,7 @@ from kit import store_memory
 from kit.s3_proxy import Fault, Kind, Proxy
 from tuneline.errors import Changed, UserError
 from tuneline.store import s3_parts, s3_ranges
-from tuneline.store.base import FileRecord, at_once, open_store
+from tuneline.store.base import FileRecord, in_parallel, open_store
 from tuneline.store.s3 import S3Store
 from tuneline.store.s3_client import connect
 
@@ -172,11 +172,11 @@ def test_of_many_files_each_comes_back_and_a_damaged_one_is_named(store: S3Store
     (tmp_path / "source").mkdir()
     for n, path in enumerate(paths):
         path.write_bytes(b"%d" % n * n)
-    records = at_once(store.upload, paths, [path.name for path in paths])
+    records = in_parallel(store.upload, paths, [path.name for path in paths])
     assert [r.sha256 for r in records] == [hashlib.sha256(p.read_bytes()).hexdigest() for p in paths]
     store.put("23", b"?" * records[23].size)
     with pytest.raises(UserError, match="/23: the object is damaged"):
-        at_once(store.download, records, [tmp_path / "copy" / path.name for path in paths])
+        in_parallel(store.download, records, [tmp_path / "copy" / path.name for path in paths])
     for path in (tmp_path / "copy").iterdir():
         assert path.read_bytes() == (tmp_path / "source" / path.name).read_bytes()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from tuneline.engine.records import Failure, Manifest, pinned_manifest
 from tuneline.errors import UserError
 from tuneline.stage import InputRecord
-from tuneline.store.base import Store, at_once, local_path
+from tuneline.store.base import Store, in_parallel, local_path
 
 
 def results_of(store: Store, run: str) -> dict[str, Manifest]:
@@ -69,7 +69,7 @@ def fetch_output(store: Store, run: str, name: str, dest: Path) -> Path:
     output = results[node].outputs[port]
     place = dest / output.path
     places = [place if output.kind == "file" else place / file for file in output.files]
-    at_once(store.download, output.files.values(), places)
+    in_parallel(store.download, output.files.values(), places)
     return place
 
 

@@ -22,7 +22,7 @@ from tuneline.engine.inputs import check_given
 from tuneline.engine.records import InputPin
 from tuneline.engine.runfile import RunFile
 from tuneline.errors import Changed, UserError
-from tuneline.store.base import Store, at_once, local_path
+from tuneline.store.base import Store, in_parallel, local_path
 
 _BARE = re.compile(r"[A-Za-z][A-Za-z0-9_-]+")
 """Text that needs no quotes in YAML. PyYAML knows words such as `yes`, but not that a single `y` is one to others."""
@@ -91,7 +91,7 @@ def _send(store: Store, name: str, fetched: Fetched, console: Console) -> str:
                 raise Changed(f"{file.path}: the file changed while it was uploaded. Run again when nothing writes.")
             progress.advance(task, file.size)
 
-        at_once(send, missing)
+        in_parallel(send, missing)
     check_unchanged(fetched)
     address = _address(store, key if fetched.given.is_folder else f"{key}/{fetched.path.name}")
     digests = {file: found.sha256 for file, found in fetched.files.items()}

@@ -10,7 +10,7 @@ from pathlib import Path
 import structlog
 from pydantic import BaseModel
 
-from tuneline.store.base import FileRecord, Store, at_once
+from tuneline.store.base import FileRecord, Store, in_parallel
 
 log = structlog.get_logger()
 
@@ -39,7 +39,7 @@ class State:
         self._index = _StateIndex.model_validate_json(data)
         for name, files in self._index.entries.items():
             places = [self.folder / r.key.removeprefix(f"{self._prefix}/").partition("/")[2] for r in files]
-            at_once(self._store.download, files, places)
+            in_parallel(self._store.download, files, places)
             log.info("state restored", entry=name, files=len(files))
 
     def sync(self) -> None:
@@ -68,7 +68,9 @@ class State:
             if not entry.exists():
                 return None
             paths = [held] if held.is_file() else sorted(p for p in held.rglob("*") if p.is_file())
-            return at_once(self._store.upload, paths, [f"{key}/{p.relative_to(held.parent).as_posix()}" for p in paths])
+            return in_parallel(
+                self._store.upload, paths, [f"{key}/{p.relative_to(held.parent).as_posix()}" for p in paths]
+            )
         except (FileNotFoundError, shutil.Error):
             if entry.exists():
                 raise

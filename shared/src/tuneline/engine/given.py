@@ -20,7 +20,7 @@ from typing import NamedTuple
 from pydantic import TypeAdapter, ValidationError
 
 from tuneline.errors import Changed, UserError
-from tuneline.store.base import Entry, at_once, key_problem, local_path, split_s3
+from tuneline.store.base import Entry, in_parallel, key_problem, local_path, split_s3
 from tuneline.store.file import stamp_of
 from tuneline.store.verify import hash_file, plain_errors
 
@@ -214,7 +214,7 @@ def _fetch_s3(given: GivenFiles, dest: Path) -> tuple[Path, dict[str, FetchedFil
         whole = "/".join(filter(None, (key, name))) if given.is_folder else key
         return FetchedFile(*listed, store.fetch(Entry(whole, listed.size, 0, listed.stamp), dest / name))
 
-    files = dict(zip(given.files, at_once(fetch, given.files, given.files.values()), strict=True))
+    files = dict(zip(given.files, in_parallel(fetch, given.files, given.files.values()), strict=True))
     return (dest if given.is_folder else dest / next(iter(files))), files
 
 

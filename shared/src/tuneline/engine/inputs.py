@@ -14,7 +14,7 @@ from tuneline.engine.records import InputPin, OutputRecord, pinned_manifest, rea
 from tuneline.engine.runfile import Node, RunFile
 from tuneline.errors import UserError
 from tuneline.stage import InputPort, InputRecord
-from tuneline.store.base import FileRecord, Store, at_once
+from tuneline.store.base import FileRecord, Store, in_parallel
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class MadeInput:
             return place
 
         files = self.output.files
-        name, place = next(zip(files, at_once(fetch, files, files.values()), strict=True))
+        name, place = next(zip(files, in_parallel(fetch, files, files.values()), strict=True))
         return place if self.output.kind == "file" else place.parents[len(Path(name).parts) - 1]
 
 

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tuneline.store.base import Store, at_once
+from tuneline.store.base import Store, in_parallel
 
 
 class StoreJournal:
@@ -19,7 +19,7 @@ class StoreJournal:
         self._pending: list[bytes] = []
         self._segments = 0
         keys = [entry.key for entry in store.list(prefix + "/")]
-        self._rows = dict(row for segment in at_once(store.get, keys) for row in _rows(segment or b""))
+        self._rows = dict(row for segment in in_parallel(store.get, keys) for row in _rows(segment or b""))
 
     def get(self, key: str) -> dict[str, Any] | None:
         """Return the row kept under `key`, or None."""

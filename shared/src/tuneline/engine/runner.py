@@ -36,7 +36,7 @@ from tuneline.engine.records import (
 from tuneline.engine.runfile import Node, RunFile
 from tuneline.errors import Temporary, UserError
 from tuneline.stage import Metrics, OutputPort, Params
-from tuneline.store.base import Store, at_once, local_path
+from tuneline.store.base import Store, in_parallel, local_path
 
 WAY_OUT = "Use another run name, or --replace to move this run to the new result"
 
@@ -185,7 +185,7 @@ def _upload(job: Job, digest: str, port: OutputPort) -> OutputRecord:
     names = [file.relative_to(base).as_posix() for file in files]
     places = [f"{port.path}/{name}" if port.kind == "folder" else port.path for name in names]
     keys = [result_key(job.node.stage.name, digest, job.attempt, place) for place in places]
-    records = dict(zip(names, at_once(job.store.upload, files, keys), strict=True))
+    records = dict(zip(names, in_parallel(job.store.upload, files, keys), strict=True))
     only = next(iter(records.values()))
     whole = only.sha256 if port.kind == "file" else folder_sha256({n: r.sha256 for n, r in records.items()})
     return OutputRecord(kind=port.kind, path=port.path, sha256=whole, files=records)

@@ -104,7 +104,7 @@ def open_store(uri: str) -> Store:
     raise UserError(f"store {uri}: unknown kind {scheme}://. A store is s3://bucket/prefix, file:///folder or a path.")
 
 
-def at_once(copy: Callable[..., T], *items: Iterable[Any]) -> list[T]:
+def in_parallel(copy: Callable[..., T], *items: Iterable[Any]) -> list[T]:
     """Call `copy` like `map` does, for several items at the same time. Raises the error of the first that failed."""
     with ThreadPoolExecutor(TRANSFERS) as pool:
         return list(pool.map(copy, *items))

@@ -20,8 +20,8 @@ from botocore.exceptions import ClientError
 
 from tuneline.errors import Changed, Temporary, UserError
 from tuneline.store import s3_parts, s3_ranges
-from tuneline.store.base import TRANSFERS, Entry, FileRecord, at_once, check_key, key_problem
-from tuneline.store.s3_client import connect, none_if, persist, status_of
+from tuneline.store.base import TRANSFERS, Entry, FileRecord, check_key, in_parallel, key_problem
+from tuneline.store.s3_client import connect, reraise_unless, retry, status_of
 from tuneline.store.s3_parts import Part
 from tuneline.store.verify import COPIES, Written, part_for, plain_errors, save_verified, unchanging_blocks, write_new
 
@@ -53,7 +53,7 @@ class S3Store:
             request: GetObjectRequestTypeDef = {**self._request(key), "ChecksumMode": "ENABLED"}
             return self._do("read", key, lambda: b"".join(s3_ranges.stream(self._client, request)))
         except ClientError as error:
-            none_if(error, 404)
+            reraise_unless(error, 404)
             return None
 
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> bool:
@@ -80,7 +80,7 @@ class S3Store:
         try:
             self._do("write", key, write)
         except ClientError as error:
-            none_if(error, 412)
+            reraise_unless(error, 412)
             return self._was_written_by(writer, key)
         return True
 
@@ -137,7 +137,7 @@ class S3Store:
         try:
             save_verified(record, dest, copy, source)
         except ClientError as error:
-            none_if(error, 404, 412)
+            reraise_unless(error, 404, 412)
             raise _lost(source, "is gone" if status_of(error) == 404 else "was replaced while it was read") from None
 
     def delete(self, keys: Iterable[str]) -> None:
@@ -146,7 +146,7 @@ class S3Store:
         def delete(key: str) -> None:
             self._do("delete", key, lambda: self._client.delete_object(Bucket=self.bucket, Key=self._name(key)))
 
-        at_once(delete, keys)
+        in_parallel(delete, keys)
 
     def local(self, record: FileRecord) -> None:
         """See `Store`."""
@@ -176,14 +176,14 @@ class S3Store:
                         part.replace(dest)
                         return written.sha256
         except ClientError as error:
-            none_if(error, 404, 412)
+            reraise_unless(error, 404, 412)
             raise Changed(f"{source}: the object changed while it was read.") from None
         raise UserError(
             f"{source}: the object is damaged (it has not the checksum it was written with). Write it again."
         )
 
     def _do(self, verb: str, key: str, action: Callable[[], T]) -> T:
-        return persist(f"cannot {verb} {self.uri}/{key}", action)
+        return retry(f"cannot {verb} {self.uri}/{key}", action)
 
     def _name(self, key: str) -> str:
         return self._root + check_key(key)
@@ -221,7 +221,7 @@ class S3Store:
         try:
             return self._do("read", key, lambda: self._client.head_object(Bucket=self.bucket, Key=self._name(key)))
         except ClientError as error:
-            none_if(error, 404)
+            reraise_unless(error, 404)
             return None
 
     def _was_written_by(self, writer: str, key: str) -> bool:
@@ -238,7 +238,7 @@ class S3Store:
             s3_parts.send(upload, parts, count, self._slots)
             done = True
         except ClientError as error:
-            none_if(error, 404)  # no such upload: it is complete and the answer was lost, or somebody removed it
+            reraise_unless(error, 404)  # no such upload: it is complete and the answer was lost, or somebody removed it
             done = self._was_written_by(writer, key)
             if not done:
                 raise Temporary(f"{what}: the upload was aborted. Run the same command again.") from error

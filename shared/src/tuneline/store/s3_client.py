@@ -87,7 +87,7 @@ def connect(uri: str) -> S3Client:
     return client
 
 
-def persist(what: str, action: Callable[[], T]) -> T:
+def retry(what: str, action: Callable[[], T]) -> T:
     """Do `action` until the server answers; 404 and 412 are answers, and raised as they are. `what` opens each error.
 
     Raises UserError at once for what will not pass, and Temporary when it did not pass in TRIES tries (FIRST_TRIES, if
@@ -124,7 +124,7 @@ def status_of(error: Problem) -> int:
     return error.response["ResponseMetadata"]["HTTPStatusCode"] if isinstance(error, ClientError) else 0
 
 
-def none_if(error: ClientError, *statuses: int) -> None:
+def reraise_unless(error: ClientError, *statuses: int) -> None:
     """Return if the server answered with one of `statuses`, and raise `error` otherwise."""
     if status_of(error) not in statuses:
         raise error

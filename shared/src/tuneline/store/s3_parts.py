@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 from botocore.exceptions import ClientError
 
 from tuneline.store.base import TRANSFERS
-from tuneline.store.s3_client import none_if, persist
+from tuneline.store.s3_client import reraise_unless, retry
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -76,7 +76,7 @@ def start(client: S3Client, bucket: str, name: str, writer: str, what: str) -> U
             Bucket=bucket, Key=name, ChecksumAlgorithm="SHA256", Metadata={"writer": writer}
         )["UploadId"]
 
-    return Upload(client, bucket, name, persist(what, create), what)
+    return Upload(client, bucket, name, retry(what, create), what)
 
 
 def part_size(size: int) -> int:
@@ -105,7 +105,7 @@ def send(upload: Upload, parts: Iterator[Part], count: int, slots: Semaphore) ->
     next(numbered, None)  # there is no further one, but at the end `parts` may say that something is wrong with them
     sent.sort(key=lambda part: part["PartNumber"])
     client, bucket, name, upload_id, what = upload
-    persist(
+    retry(
         what,
         lambda: client.complete_multipart_upload(
             Bucket=bucket, Key=name, UploadId=upload_id, MultipartUpload={"Parts": sent}
@@ -117,9 +117,9 @@ def abort(upload: Upload) -> None:
     """Remove the parts; fine if they are gone."""
     client, bucket, name, upload_id, what = upload
     try:
-        persist(what, lambda: client.abort_multipart_upload(Bucket=bucket, Key=name, UploadId=upload_id))
+        retry(what, lambda: client.abort_multipart_upload(Bucket=bucket, Key=name, UploadId=upload_id))
     except ClientError as error:
-        none_if(error, 404)
+        reraise_unless(error, 404)
 
 
 def _send_one(upload: Upload, number: int, part: Part) -> CompletedPartTypeDef:
@@ -133,4 +133,4 @@ def _send_one(upload: Upload, number: int, part: Part) -> CompletedPartTypeDef:
             Bucket=bucket, Key=name, UploadId=upload_id, PartNumber=number, Body=body, ChecksumSHA256=digest
         )["ETag"]
 
-    return {"PartNumber": number, "ETag": persist(what, put), "ChecksumSHA256": digest}
+    return {"PartNumber": number, "ETag": retry(what, put), "ChecksumSHA256": digest}

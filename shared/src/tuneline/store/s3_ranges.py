@@ -17,7 +17,7 @@ from botocore.exceptions import IncompleteReadError
 
 from tuneline.store import s3_parts
 from tuneline.store.base import TRANSFERS
-from tuneline.store.s3_client import persist
+from tuneline.store.s3_client import retry
 from tuneline.store.verify import BLOCK, Written
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def copy(
                 file.writelines(stream(client, ranged, end - start))
 
         with slots:
-            persist(what, get)
+            retry(what, get)
 
     digest = hashlib.sha256()
     with part.open("xb+", buffering=0) as file, ThreadPoolExecutor(TRANSFERS) as pool:
