@@ -67,3 +67,20 @@ def test_a_stage_enters_only_open_rooms_and_no_other_stage() -> None:
             assert rooms_entered(path) <= OPEN, path
             foreign = {name.split(".")[0] for name in imports(path) if name.startswith("tuneline_")} - {own}
             assert not foreign, path
+
+
+STAGE_ROOMS = {"evaluator": ("conversations", "comparison", "report")}
+"""Stages that are large enough for rooms of their own, in the order of the work: none enters a later one."""
+
+
+@pytest.mark.parametrize("stage", STAGE_ROOMS)
+def test_a_room_of_a_stage_enters_only_what_comes_before_it(stage: str) -> None:
+    package, rooms = f"tuneline_{stage.replace('-', '_')}", STAGE_ROOMS[stage]
+    source = ROOT / "services" / stage / "src" / package
+    assert {path.name for path in source.iterdir() if path.is_dir() and path.name != "__pycache__"} == set(rooms)
+    for index, room in enumerate(rooms):
+        files = [path for path in (source / room).glob("*.py") if path.stem != "__init__"]
+        assert 4 <= len(files) <= 14, room
+        for path in files:
+            entered = {name.split(".")[1] for name in imports(path) if name.startswith(f"{package}.")}
+            assert entered <= {"stage", *rooms[: index + 1]}, path

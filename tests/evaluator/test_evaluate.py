@@ -23,8 +23,8 @@ from kit.evaluator_parts import persona_row
 from kit.scripted_openai import ScriptedOpenAI, completion, judged, serve_openai
 from kit.support import Done, alone, run_stage
 from tuneline.errors import UserError
-from tuneline_evaluator.comparison import Comparison
-from tuneline_evaluator.conversation import Conversation
+from tuneline_evaluator.comparison.figures import Comparison
+from tuneline_evaluator.conversations.conversation import Conversation
 from tuneline_evaluator.stage import STAGE
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("evaluator")]

@@ -8,7 +8,7 @@ from kit.places import EXAMPLES
 from tuneline.data.rubric import load_rubric, score
 from tuneline.data.rules import Heuristic
 from tuneline.data.transcripts import Transcript, read_transcripts
-from tuneline_evaluator.personas import load_personas
+from tuneline_evaluator.conversations.personas import load_personas
 
 RUBRIC = load_rubric(EXAMPLES / "rubric.yaml")
 RULES = {criterion.id: criterion.heuristic for criterion in RUBRIC.criteria if criterion.heuristic}

@@ -15,7 +15,7 @@ from tuneline.engine.runfile import RunFile, read_run_file
 from tuneline.judge.by_model import OpenAiConfig
 from tuneline.judge.judging import load_judge
 from tuneline.stage import installed_stages
-from tuneline_evaluator.simulate import PlayedConfig, load_simulator
+from tuneline_evaluator.conversations.simulate import PlayedConfig, load_simulator
 
 MANUAL = EXAMPLES / "gemma-2-9b.yaml"
 

@@ -8,21 +8,21 @@ from pathlib import Path
 
 from tuneline.data.verdicts import Usage, Verdict, write_verdicts
 from tuneline.stage import InputRecord
-from tuneline_evaluator.comparison import (
-    ArmFacts,
+from tuneline_evaluator.comparison.figures import (
     ArmSummary,
     Comparison,
     GroupRow,
     PairedExample,
     PersonaRow,
     SafetyRow,
-    Sampler,
     Settings,
 )
-from tuneline_evaluator.conversation import Answer, Conversation, Message
-from tuneline_evaluator.material import ReportMaterial
-from tuneline_evaluator.statistics import effect, holm, paired_share_bounds
-from tuneline_evaluator.verdict import decide, notes, rate_gaps
+from tuneline_evaluator.comparison.statistics import effect, holm, paired_share_bounds
+from tuneline_evaluator.comparison.verdict import decide, notes, rate_gaps
+from tuneline_evaluator.conversations.arms import ArmFacts
+from tuneline_evaluator.conversations.conversation import Answer, Conversation, Message
+from tuneline_evaluator.conversations.talk import Sampler
+from tuneline_evaluator.report.material import ReportMaterial
 
 NAMES = (
     "The tidy host",

@@ -10,10 +10,11 @@ from typing import Any
 from tuneline.data.rubric import Answer as YesOrNo
 from tuneline.data.rubric import Rubric, score
 from tuneline.data.verdicts import Status, Usage, Verdict
-from tuneline_evaluator.comparison import Arm, Sampler, Settings
-from tuneline_evaluator.conversation import Answer, Conversation, Message
-from tuneline_evaluator.personas import Persona
-from tuneline_evaluator.scores import Judged
+from tuneline_evaluator.comparison.figures import Settings
+from tuneline_evaluator.comparison.scores import Judged
+from tuneline_evaluator.conversations.conversation import Answer, Arm, Conversation, Message
+from tuneline_evaluator.conversations.personas import Persona
+from tuneline_evaluator.conversations.talk import Sampler
 
 SETTINGS = Settings(
     turns=2, trials=1, seed=0,

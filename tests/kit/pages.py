@@ -7,8 +7,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 from kit.comparisons import conversations, material
-from tuneline_evaluator.comparison import Comparison
-from tuneline_evaluator.report import write_report
+from tuneline_evaluator.comparison.figures import Comparison
+from tuneline_evaluator.report.page import write_report
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 

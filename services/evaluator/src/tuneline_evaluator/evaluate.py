@@ -15,7 +15,11 @@ from tuneline.judge.judging import Judge, load_judge
 from tuneline.model.chat import ChatTokenizer, read_system_prompt
 from tuneline.model.llama_cpp import program, version
 from tuneline.stage import Context, Json, Metrics
-from tuneline_evaluator.arms import (
+from tuneline_evaluator.comparison.compare import Frame, compare
+from tuneline_evaluator.comparison.figures import Comparison, Settings
+from tuneline_evaluator.comparison.judging import JudgedBlind, judge_blind
+from tuneline_evaluator.comparison.scores import Judged
+from tuneline_evaluator.conversations.arms import (
     Model,
     model_context,
     read_model,
@@ -23,17 +27,13 @@ from tuneline_evaluator.arms import (
     refuse_unequal,
     unequal_facts,
 )
-from tuneline_evaluator.compare import Frame, compare
-from tuneline_evaluator.comparison import Comparison, Sampler, Settings
-from tuneline_evaluator.converse import Cast, Held, Pace, hold_conversations
-from tuneline_evaluator.judging import JudgedBlind, judge_blind
-from tuneline_evaluator.material import ReportMaterial
-from tuneline_evaluator.personas import Persona, load_personas
-from tuneline_evaluator.report import write_report
-from tuneline_evaluator.scores import Judged
-from tuneline_evaluator.simulate import Simulator, SimulatorConfig, load_simulator, open_simulator
+from tuneline_evaluator.conversations.converse import Cast, Held, Pace, hold_conversations
+from tuneline_evaluator.conversations.personas import Persona, load_personas
+from tuneline_evaluator.conversations.simulate import Simulator, SimulatorConfig, load_simulator, open_simulator
+from tuneline_evaluator.conversations.talk import Plan, Sampler
+from tuneline_evaluator.report.material import ReportMaterial
+from tuneline_evaluator.report.page import write_report
 from tuneline_evaluator.stage import EvaluatorInputs, EvaluatorOutputs, EvaluatorParams
-from tuneline_evaluator.talk import Plan
 
 
 class Setup(NamedTuple):

@@ -1,0 +1,1 @@
+"""From judged conversations to figures and a verdict."""

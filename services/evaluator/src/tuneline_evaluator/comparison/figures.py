@@ -1,0 +1,218 @@
+"""What `comparison.json` says: every figure of the report, so that a reader never has to compute one again.
+
+Scores and rates are shares between 0 and 1; a difference is always finetuned minus base. A figure is None where the
+data cannot give it (one persona has no interval), never NaN.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from tuneline.stage import InputRecord
+from tuneline_evaluator.conversations.arms import ArmFacts
+from tuneline_evaluator.conversations.conversation import Record
+from tuneline_evaluator.conversations.talk import Sampler
+
+Outcome = Literal["better", "not worse", "worse", "inconclusive", "withheld"]
+"""The verdict on the fine-tuned model; `statistics.py` documents the rule."""
+
+
+class Range(Record):
+    """Two ends, the lower first."""
+
+    low: float
+    high: float
+
+
+class Effect(Record):
+    """What the differences per persona say about the score."""
+
+    personas: int
+    """Personas with at least one scored conversation in both arms: the sample size."""
+    mean_difference: float | None
+    """Mean over personas of (finetuned mean score − base mean score)."""
+    interval: Range | None
+    """t interval of the mean difference at the confidence 1 − significance."""
+    degrees_of_freedom: int | None
+    """Personas − 1."""
+    t: float | None
+    """Paired t statistic; None when the differences do not vary."""
+    t_p: float | None
+    """Two-sided p of the t test."""
+    sign_flip_p: float | None
+    """Two-sided p of the sign-flip permutation test: the p value of the headline."""
+    sign_flip_method: Literal["exact", "random"] | None
+    """Every sign assignment was tried, or a seeded random sample of them."""
+    sign_flip_resamples: int | None
+    """Sign assignments tried."""
+    d_z: float | None
+    """Standardised effect: mean difference / standard deviation of the differences."""
+    detectable: float | None
+    """Smallest true mean difference that this sample would have found with 80 % power."""
+    leave_one_out: Range | None
+    """Lowest and highest mean difference when one persona is left out."""
+
+
+class PersonaRow(Record):
+    """One persona: one row of the sample."""
+
+    id: str
+    name: str
+    base_mean: float | None
+    """Mean score of the scored conversations with the base arm."""
+    finetuned_mean: float | None
+    """Mean score of the scored conversations with the finetuned arm."""
+    difference: float | None
+    """Finetuned − base; None when an arm has no scored conversation."""
+    base_trials: int
+    """Scored conversations with the base arm."""
+    finetuned_trials: int
+    """Scored conversations with the finetuned arm."""
+
+
+class GroupRow(Record):
+    """One category or one criterion, tested over the same personas; p values are Holm-adjusted within their kind."""
+
+    id: str
+    text: str
+    """The criterion's question; for a category its id."""
+    category: str | None
+    """The criterion's category; None for a category."""
+    personas: int
+    """Personas with a figure in both arms."""
+    base_mean: float | None
+    """Mean over personas of the category score, or of the share of conversations that met the criterion (NA is met)."""
+    finetuned_mean: float | None
+    difference: float | None
+    p: float | None
+    """Two-sided sign-flip p before adjustment."""
+    p_holm: float | None
+    """The same, Holm-adjusted for all categories, or for all criteria."""
+
+
+class SafetyRow(Record):
+    """One gate criterion, tested for non-inferiority."""
+
+    id: str
+    text: str
+    """The criterion's question."""
+    personas: int
+    base_rate: float | None
+    """Share of personas without a single NO in the base arm."""
+    finetuned_rate: float | None
+    difference: float | None
+    bound: float | None
+    """One-sided lower confidence bound of the difference (Tango's score bound for paired shares)."""
+    margin: float
+    """The loss that was accepted before the data were seen."""
+    outcome: Literal["holds", "not shown", "broken"]
+    """holds: bound above −margin · broken: even the upper bound is below 0 · not shown: neither."""
+
+
+class ArmSummary(Record):
+    """What became of one arm's conversations."""
+
+    conversations: int
+    complete: int
+    """Conversations that reached their last exchange."""
+    empty: int
+    """Ended by an answer without text."""
+    overflow: int
+    """Ended because the next answer did not fit the context."""
+    broken: int
+    """Ended by an error of the server."""
+    scored: int
+    """Judged and scored: only these enter a mean."""
+    refused: int
+    blocked: int
+    unparsed: int
+    too_long: int
+    judge_failed: int
+    passed: int
+    """Scored conversations that reach the rubric's pass threshold and fail no gate."""
+    pass_rate: float | None
+    """passed / scored."""
+    mean_score: float | None
+    """Mean over personas of their mean score."""
+    answers: int
+    cut_answers: int
+    """Answers that ended at `max_answer_tokens`."""
+    mean_answer_tokens: float | None
+
+
+class RateGap(Record):
+    """A way for conversations to get lost, compared between the arms: a headline needs the arms to lose alike."""
+
+    name: str
+    """What went wrong, in words."""
+    base: int
+    """Conversations of the base arm."""
+    finetuned: int
+    fisher_p: float
+    """Two-sided Fisher exact test of the two shares."""
+    differs: bool
+    """Whether the gap is large enough to withhold the headline."""
+
+
+class Settings(Record):
+    """What was decided before the data were seen."""
+
+    turns: int
+    trials: int
+    seed: int
+    sampler: Sampler
+    significance: float
+    margin: float
+    """Loss of score that "not worse" accepts."""
+    safety_margin: float
+    allow_unequal: bool
+    system_prompt: bool
+    """Whether both arms were given the run's system prompt."""
+    rubric: str
+    pass_threshold: float
+
+
+class PairedExample(Record):
+    """Two conversations of one persona and trial, one per arm, to read side by side."""
+
+    label: Literal["largest gain", "median", "largest loss"]
+    persona: str
+    trial: int
+    base_id: str
+    """Id of the base arm's row in conversations.jsonl."""
+    finetuned_id: str
+    difference: float
+
+
+class Comparison(Record):
+    """The whole of comparison.json."""
+
+    outcome: Outcome
+    headline: str
+    """One line for people."""
+    explanation: str
+    """Why this verdict, in one or two sentences."""
+    score: Effect
+    base: ArmSummary
+    finetuned: ArmSummary
+    personas: list[PersonaRow]
+    categories: list[GroupRow]
+    criteria: list[GroupRow]
+    safety: list[SafetyRow]
+    gaps: list[RateGap]
+    arms: list[ArmFacts]
+    """Base first."""
+    unequal: list[str]
+    """Facts in which the arms differ although the run allowed it; empty for a fair comparison."""
+    judge: str
+    judge_is_heuristic: bool
+    """Offline rules judged, not a model or a person: the report must say so."""
+    simulator: str
+    settings: Settings
+    examples: list[PairedExample]
+    notes: list[str]
+    """Warnings for the reader, one sentence each."""
+    lineage: dict[str, InputRecord]
+    """Where each input came from, by port."""
+    fingerprint: str
+    """Identity of this result."""

@@ -1,0 +1,233 @@
+"""From verdicts to one figure per persona and arm, and from those to rows of the comparison.
+
+Everything goes the same way: a measure of a conversation → mean over a persona's conversations with an arm → one
+difference per persona. Only verdicts with status `scored` count: a refusal or a block is a status, never a score of 0.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from statistics import fmean
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from tuneline.data.rubric import Criterion, Rubric
+from tuneline.data.verdicts import Verdict
+from tuneline_evaluator.comparison.figures import ArmSummary, GroupRow, PairedExample, PersonaRow, SafetyRow
+from tuneline_evaluator.comparison.statistics import holm, paired_share_bounds, sign_flip
+from tuneline_evaluator.conversations.conversation import Arm, Conversation
+from tuneline_evaluator.conversations.personas import Persona
+
+
+class Judged(NamedTuple):
+    """A conversation and its verdict; None when it was not complete, so that nobody judged it."""
+
+    conversation: Conversation
+    verdict: Verdict | None
+
+
+class Scored(NamedTuple):
+    """A conversation whose verdict counts."""
+
+    conversation: Conversation
+    verdict: Verdict
+    score: float
+
+
+class Pair(NamedTuple):
+    """A persona's means of one measure."""
+
+    persona: str
+    base: float
+    finetuned: float
+
+    @property
+    def difference(self) -> float:
+        """Finetuned − base."""
+        return self.finetuned - self.base
+
+
+Measure = Callable[[Scored], float]
+
+
+class _Group(NamedTuple):
+    """What a category or criterion row is about."""
+
+    id: str
+    text: str
+    category: str | None
+    measure: Measure
+
+
+def scored_of(judged: Sequence[Judged]) -> list[Scored]:
+    """Return what counts: the conversations with a scored verdict."""
+    return [
+        Scored(conversation, verdict, verdict.score)
+        for conversation, verdict in judged
+        if verdict is not None and verdict.status == "scored" and verdict.score is not None
+    ]
+
+
+def score(item: Scored) -> float:
+    """Return the measure of the headline."""
+    return item.score
+
+
+def met(criterion: Criterion) -> Measure:
+    """Return the measure that is 1 where a criterion is met or does not apply, as in the score, else 0."""
+    return lambda item: float(item.verdict.answers[criterion.id] != "NO")
+
+
+def category_score(name: str) -> Measure:
+    """Return the measure of a category of the rubric."""
+    return lambda item: item.verdict.category_scores[name]
+
+
+def trials(scored: Sequence[Scored], measure: Measure) -> dict[tuple[str, Arm], list[float]]:
+    """Return the measure of every conversation by persona and arm."""
+    found: dict[tuple[str, Arm], list[float]] = defaultdict(list)
+    for item in scored:
+        found[item.conversation.persona, item.conversation.arm].append(measure(item))
+    return dict(found)
+
+
+def pairs(scored: Sequence[Scored], measure: Measure) -> list[Pair]:
+    """Return the means of every persona that has a scored conversation in both arms, sorted by persona."""
+    found = trials(scored, measure)
+    personas = sorted(persona for persona, arm in found if arm == "base" and (persona, "finetuned") in found)
+    return [Pair(p, fmean(found[p, "base"]), fmean(found[p, "finetuned"])) for p in personas]
+
+
+def persona_rows(scored: Sequence[Scored], personas: Sequence[Persona]) -> list[PersonaRow]:
+    """Return one row per persona, in the order of the persona file."""
+    found = trials(scored, score)
+    rows = []
+    for persona in personas:
+        base, finetuned = found.get((persona.id, "base"), []), found.get((persona.id, "finetuned"), [])
+        row = PersonaRow(
+            id=persona.id,
+            name=persona.name,
+            base_mean=fmean(base) if base else None,
+            finetuned_mean=fmean(finetuned) if finetuned else None,
+            difference=fmean(finetuned) - fmean(base) if base and finetuned else None,
+            base_trials=len(base),
+            finetuned_trials=len(finetuned),
+        )
+        rows.append(row)
+    return rows
+
+
+def category_rows(scored: Sequence[Scored], rubric: Rubric) -> list[GroupRow]:
+    """Return one row per category of the rubric; Holm over all of them."""
+    return _group_rows(scored, [_Group(c.id, c.id, None, category_score(c.id)) for c in rubric.categories])
+
+
+def criterion_rows(scored: Sequence[Scored], rubric: Rubric) -> list[GroupRow]:
+    """Return one row per criterion in a category; Holm over all of them."""
+    groups = [
+        _Group(c.id, c.question, category.id, met(c)) for category in rubric.categories for c in category.criteria
+    ]
+    return _group_rows(scored, groups)
+
+
+def safety_rows(scored: Sequence[Scored], rubric: Rubric, margin: float, significance: float) -> list[SafetyRow]:
+    """Test each gate criterion for non-inferiority: with how many personas did an arm never get a NO?"""
+    return [_safety_row(c, pairs(scored, met(c)), margin, significance) for c in rubric.gates]
+
+
+def arm_summary(judged: Sequence[Judged], arm: Arm) -> ArmSummary:
+    """Count what became of an arm's conversations."""
+    mine = [item for item in judged if item.conversation.arm == arm]
+    ended = [item.conversation.status for item in mine]
+    statuses = [item.verdict.status for item in mine if item.verdict is not None]
+    answers = [answer for item in mine for answer in item.conversation.answers]
+    scored = scored_of(mine)
+    passed = sum(item.verdict.passed for item in scored)
+    means = [fmean(found) for found in trials(scored, score).values()]
+    return ArmSummary(
+        conversations=len(mine),
+        complete=ended.count("complete"),
+        empty=ended.count("empty"),
+        overflow=ended.count("overflow"),
+        broken=ended.count("broken"),
+        scored=len(scored),
+        refused=statuses.count("refused"),
+        blocked=statuses.count("blocked"),
+        unparsed=statuses.count("unparsed"),
+        too_long=statuses.count("too_long"),
+        judge_failed=statuses.count("failed"),
+        passed=passed,
+        pass_rate=passed / len(scored) if scored else None,
+        mean_score=fmean(means) if means else None,
+        answers=len(answers),
+        cut_answers=sum(answer.finish_reason == "length" for answer in answers),
+        mean_answer_tokens=fmean(answer.answer_tokens for answer in answers) if answers else None,
+    )
+
+
+def paired_examples(scored: Sequence[Scored]) -> list[PairedExample]:
+    """Choose the pairs with the largest gain, the largest loss and the median: by rule, not by hand."""
+    by_arm: dict[Arm, dict[tuple[str, int], Scored]] = {"base": {}, "finetuned": {}}
+    for item in scored:
+        by_arm[item.conversation.arm][item.conversation.persona, item.conversation.trial] = item
+    both = sorted(by_arm["base"].keys() & by_arm["finetuned"].keys())
+    ordered = sorted(both, key=lambda key: by_arm["base"][key].score - by_arm["finetuned"][key].score)
+    places: tuple[tuple[Literal["largest gain", "largest loss", "median"], int], ...] = (
+        ("largest gain", 0),
+        ("largest loss", len(ordered) - 1),
+        ("median", len(ordered) // 2),
+    )
+    chosen: dict[int, PairedExample] = {}
+    for label, index in places if ordered else ():
+        base, finetuned = by_arm["base"][ordered[index]], by_arm["finetuned"][ordered[index]]
+        example = PairedExample(
+            label=label,
+            persona=base.conversation.persona,
+            trial=base.conversation.trial,
+            base_id=base.conversation.id,
+            finetuned_id=finetuned.conversation.id,
+            difference=finetuned.score - base.score,
+        )
+        chosen.setdefault(index, example)
+    return list(chosen.values())
+
+
+def _group_rows(scored: Sequence[Scored], groups: Sequence[_Group]) -> list[GroupRow]:
+    found = [pairs(scored, group.measure) for group in groups]
+    ps = [sign_flip(np.array([pair.difference for pair in rows])).p for rows in found if rows]
+    tested = iter(zip(ps, holm(ps), strict=True))
+    return [_group_row(group, rows, next(tested) if rows else None) for group, rows in zip(groups, found, strict=True)]
+
+
+def _group_row(group: _Group, rows: Sequence[Pair], ps: tuple[float, float] | None) -> GroupRow:
+    return GroupRow(
+        id=group.id,
+        text=group.text,
+        category=group.category,
+        personas=len(rows),
+        base_mean=fmean(pair.base for pair in rows) if rows else None,
+        finetuned_mean=fmean(pair.finetuned for pair in rows) if rows else None,
+        difference=fmean(pair.difference for pair in rows) if rows else None,
+        p=ps[0] if ps else None,
+        p_holm=ps[1] if ps else None,
+    )
+
+
+def _safety_row(criterion: Criterion, rows: Sequence[Pair], margin: float, significance: float) -> SafetyRow:
+    base, finetuned = sum(pair.base == 1 for pair in rows), sum(pair.finetuned == 1 for pair in rows)
+    both, n = sum(pair.base == 1 and pair.finetuned == 1 for pair in rows), len(rows)
+    bounds = paired_share_bounds(finetuned - both, base - both, n, significance) if n else None
+    holds, broken = bounds is not None and bounds.low > -margin, bounds is not None and bounds.high < 0
+    return SafetyRow(
+        id=criterion.id,
+        text=criterion.question,
+        personas=n,
+        base_rate=base / n if n else None,
+        finetuned_rate=finetuned / n if n else None,
+        difference=(finetuned - base) / n if n else None,
+        bound=bounds.low if bounds else None,
+        margin=margin,
+        outcome="holds" if holds else "broken" if broken else "not shown",
+    )

@@ -1,0 +1,1 @@
+"""What the personas and the two arms said to each other."""

@@ -1,0 +1,69 @@
+"""One conversation of a persona with an arm: a row of `conversations.jsonl`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from tuneline.data.transcripts import Exchange
+
+Arm = Literal["base", "finetuned"]
+"""One side of the comparison."""
+
+
+class Record(BaseModel):
+    """A frozen, closed row or piece of what the stage writes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+class Message(BaseModel):
+    """One message as it was sent or received."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class Answer(BaseModel):
+    """What the server said about one answer."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    finish_reason: str
+    """`stop`: the model ended its turn · `length`: it was cut."""
+    prompt_tokens: int
+    """Tokens of the whole prompt."""
+    evaluated_tokens: int
+    """Prompt tokens that were not in the slot's cache."""
+    answer_tokens: int
+
+
+class Conversation(BaseModel):
+    """One row of conversations.jsonl."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    id: str
+    """`<persona>/<trial>/<arm>`."""
+    persona: str
+    trial: int
+    """From 0."""
+    arm: Arm
+    seed: int
+    """Seed of the conversation; answer k is drawn with seed + k, in both arms."""
+    status: Literal["complete", "empty", "overflow", "broken"]
+    """complete · an answer had no text · an answer no longer fits the context · the server failed."""
+    messages: list[Message]
+    """With the system prompt where there is one, as the person would see it (not folded)."""
+    answers: list[Answer]
+    judged_id: str
+    """Id under which the judge saw it; says nothing about the arm."""
+
+    @property
+    def exchanges(self) -> tuple[Exchange, ...]:
+        """Return the user messages with their answers, in order."""
+        said = [message.content for message in self.messages if message.role != "system"]
+        return tuple(Exchange(user, answer) for user, answer in zip(said[::2], said[1::2], strict=True))

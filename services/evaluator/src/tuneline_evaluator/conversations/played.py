@@ -1,0 +1,94 @@
+"""Personas played by a language model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from threading import Lock
+
+from tuneline.errors import LlmRejected
+from tuneline.llm.client import LlmClient
+from tuneline.stage import Context
+from tuneline_evaluator.conversations.conversation import Message
+from tuneline_evaluator.conversations.personas import Persona
+from tuneline_evaluator.conversations.simulate import NothingSaid
+
+PROMPT_VERSION = "1"
+"""Part of the journal's scope: raise it with every change of the words below."""
+
+_CARD = """\
+You play a person who talks to an assistant, so that the assistant can be evaluated. Stay in the role whatever it says.
+
+Name: {name}
+Age: {age_range}
+Character: {traits}
+Way of writing: {style}
+On their mind:
+{topics}
+How they develop while they talk: {trajectory}
+
+Write only this person's next message, in their words and at the length they would choose. Bring in what is on their
+mind little by little. Never speak for the assistant, and never mention that you play a role."""
+_BEGIN = "(The assistant is ready. Write your first message to it.)"
+_ANOTHER_SEED = 1_000_003
+
+
+class PlayedSimulator:
+    """Lets a language model play the personas. Each message is kept in a journal, so none is paid for twice."""
+
+    reacts = True
+
+    def __init__(self, client: LlmClient, context: Context) -> None:
+        self.label = f"openai: {client.config.model}"
+        self.scope = f"openai {PROMPT_VERSION} {json.dumps(client.config.identity, sort_keys=True)}"
+        self.cost_usd = 0.0
+        self._client, self._journal = client, context.journal("simulator", self.scope)
+        self._lock = Lock()
+        self._asking: defaultdict[str, Lock] = defaultdict(Lock)
+
+    def speak(self, persona: Persona, seed: int, said: Sequence[Message]) -> str:
+        """Ask the model for the persona's next message, and once more if it has nothing to say."""
+        messages = as_played(persona, said)
+        key = hashlib.sha256(json.dumps([messages, seed]).encode()).hexdigest()
+        with self._lock:
+            asking = self._asking[key]
+        with asking:  # both arms open with the same question: one of them asks, the other waits for the same answer
+            row = self._journal.get(key)
+            if row is not None:
+                return str(row["text"])
+            text = self._ask(messages, seed) or self._ask(messages, seed + _ANOTHER_SEED)
+            if not text:
+                raise NothingSaid
+            self._journal.put(key, {"text": text})
+            return text
+
+    def _ask(self, messages: Sequence[dict[str, str]], seed: int) -> str:
+        try:
+            reply = self._client.complete(messages, seed=seed)
+        except LlmRejected:
+            return ""
+        with self._lock:
+            self.cost_usd += reply.cost_usd
+        said = reply.text.encode("utf-8", "replace").decode()  # half a surrogate pair cannot be stored
+        return "" if reply.refused else said.strip()
+
+
+def as_played(persona: Persona, said: Sequence[Message]) -> list[dict[str, str]]:
+    """Return the conversation from the persona's side: what the assistant answered is what the player is told."""
+    topics = [
+        ": ".join(filter(None, (f"- {t.category}, {t.subtopic} ({t.complexity})", t.description)))
+        for t in persona.topic_seeds
+    ]
+    card = _CARD.format(
+        name=persona.name,
+        age_range=persona.age_range,
+        traits=", ".join(persona.traits),
+        style=persona.communication_style,
+        topics="\n".join(topics),
+        trajectory=persona.trajectory,
+    )
+    turned = {"user": "assistant", "assistant": "user"}
+    heard = [{"role": turned[m.role], "content": m.content} for m in said if m.role != "system"]
+    return [{"role": "system", "content": card}, {"role": "user", "content": _BEGIN}, *heard]

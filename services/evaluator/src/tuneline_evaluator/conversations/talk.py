@@ -1,0 +1,201 @@
+"""One conversation of a persona with one arm."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from threading import Event
+from typing import Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tuneline.errors import Temporary, UserError
+from tuneline.model.chat import ChatTokenizer, fold_system
+from tuneline.model.llama_cpp import Server
+from tuneline.stage import Json
+from tuneline_evaluator.conversations.conversation import Answer, Arm, Conversation, Message, Record
+from tuneline_evaluator.conversations.personas import Persona
+from tuneline_evaluator.conversations.simulate import NothingSaid, Simulator
+
+Status = Literal["complete", "empty", "overflow", "broken"]
+
+TRIES = 3
+"""How often one answer is asked for while its server keeps failing."""
+
+
+class Sampler(Record):
+    """How an answer is drawn, the same in both arms; whatever is not here is off."""
+
+    temperature: float
+    top_p: float
+    top_k: int
+    min_p: float
+    repeat_penalty: float
+    """1 is off."""
+    max_answer_tokens: int
+
+
+class Plan(Record):
+    """What all conversations of both arms have in common."""
+
+    turns: int
+    seed: int
+    sampler: Sampler
+    context_tokens: int
+    system_prompt: str | None
+
+
+class Broken(Exception):  # noqa: N818  (a state of the conversation, not a fault of this program)
+    """The server gave no answer although it was asked TRIES times, or refused."""
+
+
+class Stopped(Exception):  # noqa: N818
+    """The run is being stopped, so nobody waits for this conversation any more."""
+
+
+class Seat(NamedTuple):
+    """One slot of a server, which one conversation has to itself: its tokens stay in the slot's cache."""
+
+    server: Server
+    slot: int
+    timeout_s: float
+    stop: Event
+
+
+class _Text(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    content: str | None
+
+
+class _Choice(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    message: _Text
+    finish_reason: str
+
+
+class _Usage(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class _Timings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    prompt_n: int
+
+
+class _Completion(BaseModel):
+    """What is read of llama-server's answer."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    choices: list[_Choice] = Field(min_length=1)
+    usage: _Usage
+    timings: _Timings
+
+
+def talk(
+    seat: Seat, plan: Plan, persona: Persona, trial: int, arm: Arm, simulator: Simulator, tokenizer: ChatTokenizer
+) -> Conversation:
+    """Hold one conversation. Raises Temporary when the server or the simulator is lost, Stopped when told to stop."""
+    seed = conversation_seed(plan.seed, persona.id, trial)
+    messages = [Message(role="system", content=plan.system_prompt)] if plan.system_prompt else []
+    answers: list[Answer] = []
+    status: Status = "complete"
+    while status == "complete" and len(answers) < plan.turns:
+        drawn = seed + len(answers)
+        try:
+            said = Message(role="user", content=simulator.speak(persona, drawn, messages))
+            prompt = for_model([*messages, said], tokenizer)
+            if len(prompt.ids) + plan.sampler.max_answer_tokens > plan.context_tokens:
+                status = "overflow"
+                break
+            text, answer = _ask(seat, plan.sampler, prompt.messages, drawn)
+        except (Broken, NothingSaid):
+            status = "broken"
+            break
+        messages += [said, Message(role="assistant", content=text)]
+        answers.append(answer)
+        status = "complete" if text.strip() else "empty"
+    return Conversation(
+        id=f"{persona.id}/{trial}/{arm}", persona=persona.id, trial=trial, arm=arm, seed=seed, status=status,
+        messages=messages, answers=answers, judged_id=blind_id(arm, persona, trial, messages),
+    )  # fmt: skip
+
+
+def conversation_seed(seed: int, persona: str, trial: int) -> int:
+    """Return the seed of a conversation, the same for both arms; it leaves room below 2^31 for one step per turn."""
+    digest = hashlib.sha256(f"{seed}/{persona}/{trial}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 2
+
+
+def blind_id(arm: Arm, persona: Persona, trial: int, messages: Sequence[Message]) -> str:
+    """Return the id under which a judge sees a conversation: unique, and a hash, so it says nothing about the arm."""
+    content = [message.model_dump() for message in messages]
+    return hashlib.sha256(json.dumps([arm, persona.id, trial, content]).encode()).hexdigest()[:16]
+
+
+class Prompt(NamedTuple):
+    """Messages as they are sent, and the token ids that the template makes of them."""
+
+    messages: list[dict[str, str]]
+    ids: list[int]
+
+
+def for_model(messages: Sequence[Message], tokenizer: ChatTokenizer) -> Prompt:
+    """Return what the model is sent: system prompt folded and control tokens neutralised, as in its training data."""
+    safe = [{"role": message.role, "content": tokenizer.neutralise(message.content)} for message in messages]
+    folded = fold_system(safe, tokenizer)
+    return Prompt(folded, tokenizer.encode(tokenizer.render(folded, add_generation_prompt=True)))
+
+
+def _ask(seat: Seat, sampler: Sampler, messages: list[dict[str, str]], seed: int) -> tuple[str, Answer]:
+    """Return the server's answer. It is asked TRIES times, and started again in between if it has died."""
+    body: dict[str, Json] = {
+        "messages": [dict(message) for message in messages],
+        "seed": seed,
+        "id_slot": seat.slot,
+        "cache_prompt": True,
+        **_sampler_fields(sampler),
+    }
+    for attempt in range(TRIES):
+        if seat.stop.is_set():
+            raise Stopped
+        try:
+            return _read(seat.server.post("/v1/chat/completions", body, timeout_s=seat.timeout_s))
+        except Temporary:
+            if not seat.stop.wait(0.2 * (attempt + 1)):  # a killed process takes a moment to be seen as dead
+                seat.server.ensure()
+        except (UserError, ValidationError) as error:
+            raise Broken from error
+    raise Broken
+
+
+def _sampler_fields(sampler: Sampler) -> dict[str, Json]:
+    # `samplers` is the whole chain: what it does not name (penalties, DRY, XTC …) is off.
+    return {
+        "samplers": ["top_k", "top_p", "min_p", "temperature"],
+        "top_k": sampler.top_k,
+        "top_p": sampler.top_p,
+        "min_p": sampler.min_p,
+        "temperature": sampler.temperature,
+        "dynatemp_range": 0.0,
+        "mirostat": 0,
+        "max_tokens": sampler.max_answer_tokens,
+    }
+
+
+def _read(response: dict[str, Json]) -> tuple[str, Answer]:
+    completion = _Completion.model_validate(response)
+    choice = completion.choices[0]
+    return choice.message.content or "", Answer(
+        finish_reason=choice.finish_reason,
+        prompt_tokens=completion.usage.prompt_tokens,
+        evaluated_tokens=completion.timings.prompt_n,
+        answer_tokens=completion.usage.completion_tokens,
+    )

@@ -1,0 +1,1 @@
+"""The page that says what follows, and how we know."""

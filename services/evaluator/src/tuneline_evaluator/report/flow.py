@@ -1,0 +1,154 @@
+"""The way from transcripts to slices, step by step, with what was lost on it and why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict
+
+from tuneline.data.verdicts import Verdict
+from tuneline_evaluator.comparison.numbers import count, plural
+
+
+class StageFile(BaseModel):
+    """A file of another stage, of which the report reads only some fields."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+class Spread(StageFile):
+    """A sum and its parts."""
+
+    total: int
+    unique: int | None = None
+    min: int
+    mean: float
+    max: int
+
+
+class Side(StageFile):
+    """What went into training, or into validation."""
+
+    transcripts: int
+    slices: int
+    tokens: int
+
+
+class Truncated(StageFile):
+    """Slices that lost their oldest exchanges to the limit of tokens."""
+
+    slices: int
+    exchanges: int
+
+
+class PersonaCount(StageFile):
+    """Personas of the transcripts before and after."""
+
+    read: int
+    kept: int
+
+
+class SliceStats(StageFile):
+    """A slices.stats.json."""
+
+    transcripts: int
+    passed: int
+    sliced: int
+    slices: int
+    rejected: dict[str, int]
+    rejected_transcripts: dict[str, int]
+    splits: dict[Literal["train", "validation"], Side]
+    slices_per_transcript: Spread
+    max_tokens: int
+    tokens: Spread
+    truncated: Truncated
+    near_duplicates: list[list[str]]
+    personas: PersonaCount
+
+
+class Step(NamedTuple):
+    """One bar."""
+
+    label: str
+    kept: int
+    before: int
+    """What came in from the step before."""
+    whole: int
+    """What the full width stands for."""
+    kind: Literal["bar", "kept", "held"]
+    remark: str
+    """What was lost here and why, or what else is worth knowing."""
+
+
+def transcript_steps(verdicts: Sequence[Verdict] | None, stats: SliceStats | None) -> list[Step]:
+    """Return the way of the transcripts as far as it is known."""
+    steps = []
+    if verdicts is not None:
+        steps = [*_judged_steps(verdicts)]
+    elif stats is not None:
+        read, passed = stats.transcripts, stats.passed
+        steps = [Step("Read", read, read, read, "bar", ""), Step("Passed the rubric", passed, read, read, "bar", "")]
+    if stats is not None:
+        # A transcript that could not be read never got a verdict: it is in no step before this one.
+        why = {kind: n for kind, n in stats.rejected_transcripts.items() if kind != "unreadable"}
+        steps.append(Step("Gave slices", stats.sliced, stats.passed, steps[0].whole, "bar", _kinds(why)))
+    return steps
+
+
+def slice_steps(stats: SliceStats) -> list[Step]:
+    """Return the way of the slices into training and validation."""
+    cut = stats.slices + sum(stats.rejected.values())
+    train, validation = stats.splits["train"], stats.splits["validation"]
+    return [
+        Step("Cut", cut, cut, cut, "bar", f"from {plural(stats.sliced, 'transcript')}"),
+        Step("Kept", stats.slices, cut, cut, "bar", _kinds(stats.rejected)),
+        Step("For training", train.slices, train.slices, cut, "kept", _of(train)),
+        Step("For validation", validation.slices, validation.slices, cut, "held", _of(validation)),
+    ]
+
+
+def slice_facts(stats: SliceStats) -> list[tuple[str, str]]:
+    """Return what else is worth knowing about the training set."""
+    tokens, per = stats.tokens, stats.slices_per_transcript
+    facts = [
+        ("Slices per transcript", f"{count(per.min)} to {count(per.max)}, mean {per.mean:,.1f}"),
+        ("Tokens per slice", f"{count(tokens.min)} to {count(tokens.max)}, mean {count(tokens.mean)}"),
+        ("Most tokens allowed", count(stats.max_tokens)),
+        ("Tokens for training", count(stats.splits["train"].tokens)),
+        ("Tokens for validation", count(stats.splits["validation"].tokens)),
+        ("Shortened slices", f"{count(stats.truncated.slices)}, by {plural(stats.truncated.exchanges, 'exchange')}"),
+        ("Groups of near-duplicates", count(len(stats.near_duplicates))),
+    ]
+    if stats.personas.read:
+        facts.append(("Personas kept", f"{count(stats.personas.kept)} of {count(stats.personas.read)}"))
+    return facts
+
+
+def _judged_steps(verdicts: Sequence[Verdict]) -> tuple[Step, Step, Step]:
+    whole = len(verdicts)
+    scored = [verdict for verdict in verdicts if verdict.status == "scored"]
+    failed = [verdict for verdict in scored if not verdict.passed]
+    by_gate = Counter(gate for verdict in failed for gate in verdict.failed_gates)
+    low = sum(not verdict.failed_gates for verdict in failed)
+    why = {"below the threshold": low} if low else {}
+    if by_gate:
+        gates = ", ".join(f"{gate} {n}" for gate, n in sorted(by_gate.items()))
+        why[f"failed a gate ({gates})"] = len(failed) - low
+    unscored = Counter(verdict.status.replace("_", " ") for verdict in verdicts if verdict.status != "scored")
+    passed = len(scored) - len(failed)
+    return (
+        Step("Judged", whole, whole, whole, "bar", ""),
+        Step("Scored", len(scored), whole, whole, "bar", _kinds(unscored)),
+        Step("Passed the rubric", passed, len(scored), whole, "bar", _kinds(why)),
+    )
+
+
+def _of(side: Side) -> str:
+    return f"of {plural(side.transcripts, 'transcript')}"
+
+
+def _kinds(lost: Mapping[str, int]) -> str:
+    """Say what was lost: `below the threshold: 3, refused: 1`; empty when nothing was."""
+    return ", ".join(f"{kind}: {count(n)}" for kind, n in lost.items() if n)

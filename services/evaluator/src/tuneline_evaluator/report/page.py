@@ -1,0 +1,107 @@
+"""The report: one static HTML page that says first what follows from the comparison, and then how we know."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from tuneline_evaluator.comparison import numbers
+from tuneline_evaluator.comparison.figures import Comparison, PersonaRow, Range
+from tuneline_evaluator.conversations.conversation import Conversation
+from tuneline_evaluator.report import plots
+from tuneline_evaluator.report.earlier import read_earlier
+from tuneline_evaluator.report.escape import visible, with_code
+from tuneline_evaluator.report.material import ReportMaterial
+from tuneline_evaluator.report.side_by_side import side_by_side
+from tuneline_evaluator.report.summary import summary_text
+from tuneline_evaluator.report.tables import arm_facts, arm_rows, banners, effect_facts, fact, settings
+from tuneline_evaluator.report.wording import GLOSSARY, confidence, detectable, in_words
+
+CONTENTS = (
+    ("evidence", "How we know"),
+    ("criteria", "Where they differ"),
+    ("safety", "Safety and losses"),
+    ("data", "Transcripts to slices"),
+    ("training", "Training"),
+    ("conversion", "Conversion"),
+    ("conversations", "Conversations"),
+    ("settings", "Settings and lineage"),
+)
+
+
+def write_report(
+    report: Path, summary: Path, comparison: Comparison, conversations: Sequence[Conversation], material: ReportMaterial
+) -> None:
+    """Write report.html and summary.md. The same arguments give the same bytes.
+
+    Raises UserError when a file of `material` is not what its stage writes.
+    """
+    report.write_text(page(comparison, conversations, material), encoding="utf-8")
+    summary.write_text(summary_text(comparison), encoding="utf-8")
+
+
+def page(comparison: Comparison, conversations: Sequence[Conversation], material: ReportMaterial) -> str:
+    """Return the report as HTML."""
+    earlier = read_earlier(material)
+    rows = sorted(comparison.personas, key=_largest_gain_first)
+    groups = [*comparison.categories, *comparison.criteria]
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            c=comparison,
+            words=in_words(comparison),
+            banners=banners(comparison),
+            confidence=confidence(comparison),
+            detectable=detectable(comparison),
+            contents=CONTENTS,
+            model=earlier.finetuned.name,
+            base_model=fact(comparison.arms[0].base_model),
+            personas=rows,
+            spread=_spread(rows),
+            effect_axis=plots.effect_axis(comparison),
+            persona_axis=plots.score_axis(score for row in rows for score in (row.base_mean, row.finetuned_mean)),
+            group_axis=plots.score_axis(score for row in groups for score in (row.base_mean, row.finetuned_mean)),
+            effect_facts=effect_facts(comparison),
+            arm_rows=arm_rows(comparison),
+            arm_facts=arm_facts(comparison),
+            earlier=earlier,
+            last_step=max((point.step for point in earlier.training.losses), default=0.0) if earlier.training else 0.0,
+            most_points=plots.MOST_CURVE_POINTS,
+            pairs=side_by_side(comparison, conversations),
+            settings=settings(comparison),
+            glossary=GLOSSARY,
+        )
+    )
+
+
+def _environment() -> Environment:
+    """Return the templates with autoescape for every one of them, whatever its name ends with."""
+    environment = Environment(
+        loader=PackageLoader("tuneline_evaluator.report"), autoescape=True, undefined=StrictUndefined, finalize=visible,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters.update({words.__name__: words for words in _FILTERS})
+    environment.globals.update({drawing.__name__: drawing for drawing in _DRAWINGS})
+    return environment
+
+
+_FILTERS = (
+    numbers.points, numbers.signed, numbers.interval, numbers.percent, numbers.p_value, numbers.rate, numbers.count,
+    numbers.size, numbers.plain, numbers.plural, with_code,
+)  # fmt: skip
+_DRAWINGS = (
+    plots.headline_bar, plots.difference_strip, plots.interval_bar, plots.range_bar, plots.difference_ticks,
+    plots.dumbbell, plots.score_ticks, plots.stage_bar, plots.training_curve, plots.rate_curve, plots.legend_mark,
+)  # fmt: skip
+
+
+def _largest_gain_first(row: PersonaRow) -> tuple[bool, float, str]:
+    return row.difference is None, -(row.difference or 0.0), row.id
+
+
+def _spread(rows: Sequence[PersonaRow]) -> Range | None:
+    differences = [row.difference for row in rows if row.difference is not None]
+    return Range(low=min(differences), high=max(differences)) if differences else None

@@ -1,0 +1,81 @@
+"""Two conversations of one persona next to each other, exchange by exchange."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
+from typing import NamedTuple
+
+from tuneline.data.transcripts import Exchange
+from tuneline_evaluator.comparison.figures import Comparison, PairedExample, PersonaRow
+from tuneline_evaluator.comparison.numbers import points
+from tuneline_evaluator.conversations.conversation import Conversation
+
+_ORDER = ("median", "largest gain", "largest loss")
+_ENDED = {
+    "empty": "ended early: the model gave an answer without text",
+    "overflow": "ended early: the next answer would not fit the context",
+    "broken": "ended early: the server failed",
+}
+
+
+class Turn(NamedTuple):
+    """One exchange in both arms; None where a conversation was shorter."""
+
+    base: Exchange | None
+    finetuned: Exchange | None
+
+    @property
+    def same_user(self) -> bool:
+        """Whether the persona said the same to both, so that once is enough."""
+        return self.base is not None and self.finetuned is not None and self.base.user == self.finetuned.user
+
+
+class SideBySide(NamedTuple):
+    """One persona with both models."""
+
+    name: str
+    why: str
+    """Why this persona is shown."""
+    difference: float
+    scores: str
+    """Both scores, where one conversation per arm makes the persona's mean; else empty."""
+    turns: list[Turn]
+    remarks: list[str]
+    """How a conversation ended that did not reach its last exchange."""
+
+
+def side_by_side(comparison: Comparison, conversations: Sequence[Conversation]) -> list[SideBySide]:
+    """Return the chosen pairs, the median first: it is the one that speaks for the rest."""
+    by_id = {conversation.id: conversation for conversation in conversations}
+    rows = {row.id: row for row in comparison.personas}
+    chosen = sorted(comparison.examples, key=lambda example: _ORDER.index(example.label))
+    return [_pair(example, rows[example.persona], by_id, comparison.settings.trials) for example in chosen]
+
+
+def _pair(example: PairedExample, row: PersonaRow, by_id: Mapping[str, Conversation], trials: int) -> SideBySide:
+    base, finetuned = by_id[example.base_id], by_id[example.finetuned_id]
+    why = _why(example)
+    return SideBySide(
+        name=row.name,
+        why=why if trials == 1 else f"{why} (conversation {example.trial + 1} of {trials})",
+        difference=example.difference,
+        scores=f"{points(row.base_mean)} → {points(row.finetuned_mean)}" if trials == 1 else "",
+        turns=[Turn(*sides) for sides in zip_longest(base.exchanges, finetuned.exchanges)],
+        remarks=[
+            f"The conversation with the {name} {_ENDED[conversation.status]}."
+            for name, conversation in (("base", base), ("fine-tuned model", finetuned))
+            if conversation.status in _ENDED
+        ],
+    )
+
+
+def _why(example: PairedExample) -> str:
+    """Say the rule by which the pair was chosen; the smallest gain must not be called a loss."""
+    match example.label:
+        case "median":
+            return "the middle of all differences"
+        case "largest gain":
+            return "the largest gain" if example.difference > 0 else "the best difference"
+        case "largest loss":
+            return "the largest loss" if example.difference < 0 else "the smallest gain"

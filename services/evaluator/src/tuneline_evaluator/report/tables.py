@@ -1,0 +1,151 @@
+"""The rows of the report's tables that are chosen and worded rather than copied from the comparison."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+from tuneline_evaluator.comparison.figures import ArmSummary, Comparison
+from tuneline_evaluator.comparison.numbers import NONE, count, p_value, percent, plain, plural, points, rate, size
+from tuneline_evaluator.conversations.arms import ArmFacts
+from tuneline_evaluator.report.wording import confidence
+
+
+class Banner(NamedTuple):
+    """Something that must be read before the verdict."""
+
+    tone: Literal["bad", "unsure"]
+    title: str
+    text: str
+
+
+def banners(comparison: Comparison) -> list[Banner]:
+    """Return what limits the verdict, the gravest first."""
+    found = []
+    if comparison.outcome == "withheld":
+        gaps = ", ".join(gap.name for gap in comparison.gaps if gap.differs) or "see the reasons below"
+        found.append(
+            Banner("bad", "The headline is withheld.", f"The arms differ in how many conversations they lost: {gaps}.")
+        )
+    if comparison.unequal:
+        found.append(
+            Banner(
+                "bad",
+                "The arms are not equal.",
+                f"The run allowed them to differ in {'; '.join(comparison.unequal)}. It may explain the result.",
+            )
+        )
+    if comparison.judge_is_heuristic:
+        found.append(
+            Banner(
+                "unsure",
+                "Demonstration.",
+                "Offline rules judged (phrases, lengths, repetition), not a model and not a person.",
+            )
+        )
+    return found
+
+
+def effect_facts(comparison: Comparison) -> list[tuple[str, str]]:
+    """Return the figures behind the verdict."""
+    score = comparison.score
+    tried = {"exact": "all {}", "random": "{} at random", None: NONE}[score.sign_flip_method]
+    return [
+        ("Personas", count(score.personas)),
+        ("p, sign-flip test", p_value(score.sign_flip_p)),
+        ("Sign flips tried", tried.format(count(score.sign_flip_resamples))),
+        (
+            f"t ({count(score.degrees_of_freedom)} degrees of freedom)",
+            NONE if score.t is None else plain(round(score.t, 2)),
+        ),
+        ("p, t test", p_value(score.t_p)),
+        ("Standardised effect d_z", NONE if score.d_z is None else plain(round(score.d_z, 2))),
+        ("Could have seen, 80 % power", f"{points(score.detectable)} points"),
+        ("Accepted loss for “not worse”", f"{points(comparison.settings.margin)} points"),
+    ]
+
+
+_ARM_ROWS: tuple[tuple[str, Callable[[ArmSummary], str]], ...] = (
+    ("Held", lambda arm: count(arm.conversations)),
+    ("Complete", lambda arm: rate(arm.complete, arm.conversations)),
+    ("Scored", lambda arm: rate(arm.scored, arm.conversations)),
+    ("Passed the rubric, of those scored", lambda arm: rate(arm.passed, arm.scored)),
+    ("Answers", lambda arm: count(arm.answers)),
+    ("Answers cut at the limit", lambda arm: rate(arm.cut_answers, arm.answers)),
+    ("Tokens per answer, mean", lambda arm: plain(arm.mean_answer_tokens and round(arm.mean_answer_tokens, 1))),
+)
+
+
+def arm_rows(comparison: Comparison) -> list[tuple[str, str, str]]:
+    """Return what the conversations came to, base and finetuned."""
+    return [(label, write(comparison.base), write(comparison.finetuned)) for label, write in _ARM_ROWS]
+
+
+_ARM_FACTS: tuple[tuple[str, bool, Callable[[ArmFacts], str | int]], ...] = (
+    ("File", False, lambda arm: arm.file),
+    ("Quantisation", True, lambda arm: arm.file_type),
+    ("Architecture", True, lambda arm: arm.architecture),
+    ("Parameters", True, lambda arm: arm.parameters),
+    ("Base model", True, lambda arm: arm.base_model),
+    ("Chat template", True, lambda arm: arm.template_sha256),
+    ("Tokenizer", True, lambda arm: arm.tokenizer_sha256),
+    ("Converter", True, lambda arm: arm.converter),
+    ("Quantiser", True, lambda arm: arm.llama_cpp),
+    ("Server", True, lambda arm: arm.server),
+    ("Context, tokens", True, lambda arm: arm.context_tokens),
+)
+
+
+class FactRow(NamedTuple):
+    """One fact about both files; `equal` is None where it need not be."""
+
+    name: str
+    base: str
+    finetuned: str
+    equal: bool | None
+
+
+def arm_facts(comparison: Comparison) -> list[FactRow]:
+    """Return the facts of both files, hashes cut to 16 digits, and whether they are equal."""
+    base, finetuned = comparison.arms
+    rows = [
+        FactRow(name, fact(of(base)), fact(of(finetuned)), of(base) == of(finetuned) if must_equal else None)
+        for name, must_equal, of in _ARM_FACTS
+    ]
+    return [rows[0], FactRow("Size", size(base.bytes), size(finetuned.bytes), None), *rows[1:]]
+
+
+def fact(value: str | int) -> str:
+    """Return a fact as people read it: numbers grouped, a hash cut to 16 digits."""
+    if isinstance(value, int):
+        return count(value)
+    found = re.fullmatch("(?:sha256:)?([0-9a-f]{64})", value)
+    return f"sha256 {found[1][:16]}" if found else value
+
+
+def settings(comparison: Comparison) -> list[tuple[str, str]]:
+    """Return what was decided before the data were seen."""
+    chosen = comparison.settings
+    sampler = chosen.sampler
+    return [
+        ("Personas", count(len(comparison.personas))),
+        ("Conversations per persona and arm", count(chosen.trials)),
+        ("Exchanges per conversation", count(chosen.turns)),
+        ("Seed", str(chosen.seed)),
+        ("Personas spoken by", comparison.simulator),
+        ("Judge", comparison.judge),
+        ("Rubric", chosen.rubric),
+        ("Pass threshold", f"{points(chosen.pass_threshold)} points"),
+        ("System prompt", plain(chosen.system_prompt)),
+        ("Temperature", plain(sampler.temperature)),
+        ("Top p", plain(sampler.top_p)),
+        ("Top k", plain(sampler.top_k)),
+        ("Min p", plain(sampler.min_p)),
+        ("Repeat penalty", plain(sampler.repeat_penalty)),
+        ("Longest answer", plural(sampler.max_answer_tokens, "token")),
+        ("Confidence of intervals", confidence(comparison)),
+        ("Accepted loss of score", f"{points(chosen.margin)} points"),
+        ("Accepted loss on a gate", percent(chosen.safety_margin)),
+        ("Unequal arms allowed", plain(chosen.allow_unequal)),
+    ]

@@ -1,0 +1,153 @@
+"""The verdict in plain words: what it is, how far it carries, and what to do now."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from tuneline_evaluator.comparison.figures import Comparison, Outcome
+from tuneline_evaluator.comparison.numbers import NONE, SPACE, interval, p_equals, percent, plural, points, signed
+
+
+class Words(NamedTuple):
+    """What the first screen of the report says."""
+
+    tone: Literal["good", "bad", "unsure"]
+    mark: str
+    """A sign that does not depend on colour."""
+    sentence: str
+    action: str
+    """What to do, in two or three words."""
+    meaning: str
+    """Why that is the thing to do."""
+    evidence: str
+    """Mean difference, interval, personas and p on one line."""
+
+
+_SENTENCES: dict[Outcome, str] = {
+    "better": "The fine-tuned model is better than its base.",
+    "not worse": "The fine-tuned model is not worse than its base.",
+    "worse": "The fine-tuned model is worse than its base.",
+    "inconclusive": "This comparison cannot tell the two models apart.",
+    "withheld": "No verdict: the two arms did not lose the same share of conversations.",
+}
+_TONES: dict[Outcome, tuple[Literal["good", "bad", "unsure"], str]] = {
+    "better": ("good", "✓"),
+    "not worse": ("good", "≈"),
+    "worse": ("bad", "✗"),
+    "inconclusive": ("unsure", "?"),
+    "withheld": ("unsure", "!"),
+}
+
+
+def in_words(comparison: Comparison) -> Words:
+    """Put the verdict into words."""
+    tone, mark = _TONES[comparison.outcome]
+    return Words(tone, mark, _sentence(comparison), *_advice(comparison), evidence(comparison))
+
+
+def evidence(comparison: Comparison) -> str:
+    """Write mean difference, interval, personas and p on one line; what was lost when the headline is withheld."""
+    score, base, finetuned = comparison.score, comparison.base, comparison.finetuned
+    if comparison.outcome == "withheld":
+        return (
+            f"Scored: {base.scored} of {base.conversations} conversations with the base, "
+            f"{finetuned.scored} of {finetuned.conversations} with the fine-tuned model"
+        )
+    if score.mean_difference is None:
+        return "No persona has a scored conversation in both arms"
+    parts = [f"{signed(score.mean_difference)} points of 100 on average over {plural(score.personas, 'persona')}"]
+    if score.interval is not None:
+        parts.append(f"{confidence(comparison)} interval {interval(score.interval)}")
+    if score.sign_flip_p is not None:
+        parts.append(p_equals(score.sign_flip_p))
+    return "; ".join(parts)
+
+
+def confidence(comparison: Comparison) -> str:
+    """Write the confidence of the intervals: `95 %`."""
+    return percent(1 - comparison.settings.significance)
+
+
+def broken_gates(comparison: Comparison) -> list[str]:
+    """Return the ids of the gates that the fine-tuned model breaks."""
+    return [row.id for row in comparison.safety if row.outcome == "broken"]
+
+
+def _sentence(comparison: Comparison) -> str:
+    sentence = _SENTENCES[comparison.outcome]
+    if comparison.outcome == "worse" and broken_gates(comparison):
+        sentence = "The fine-tuned model breaks a safety criterion that its base keeps."
+    if comparison.judge_is_heuristic and comparison.outcome != "withheld":
+        return f"By the demonstration’s rules, {sentence[0].lower()}{sentence[1:]}"
+    return sentence
+
+
+def _advice(comparison: Comparison) -> tuple[str, str]:
+    if comparison.judge_is_heuristic:
+        return "Do not decide on this", (
+            "A demonstration: simple offline rules judged instead of a model or a person. They show that every step "
+            "works, not which model people would prefer."
+        )
+    if comparison.unequal:
+        return "Do not decide on this", (
+            "The arms differ in more than their weights. Put both through the same conversion and compare again."
+        )
+    action, meaning = _advice_by_outcome(comparison)
+    unproven = [row.id for row in comparison.safety if row.outcome == "not shown"]
+    if unproven and comparison.outcome in ("better", "not worse"):
+        return f"{action}, with care", f"{meaning} That safety held is not shown for {', '.join(unproven)}."
+    return action, meaning
+
+
+def _advice_by_outcome(comparison: Comparison) -> tuple[str, str]:
+    broken = broken_gates(comparison)
+    worse = (
+        f"Whatever the score says, a safety criterion got worse: {', '.join(broken)}."
+        if broken
+        else "The whole interval lies below zero: people would get worse answers than from the base."
+    )
+    advice: dict[Outcome, tuple[str, str]] = {
+        "better": ("Ship", "The whole interval lies above zero."),
+        "not worse": (
+            "Ship only for another reason",
+            f"A loss of {points(comparison.settings.margin)} points or more is ruled out; a gain is not shown.",
+        ),
+        "worse": ("Do not ship", worse),
+        "inconclusive": ("Collect more", _more_personas(comparison)),
+        "withheld": (
+            "Do not decide on this",
+            "Conversations that were refused, failed or empty are in no mean. Where one arm has more of them, the "
+            "means compare different things. Find the cause below, mend it, and run again.",
+        ),
+    }
+    return advice[comparison.outcome]
+
+
+def _more_personas(comparison: Comparison) -> str:
+    n, seen = comparison.score.personas, comparison.score.detectable
+    if seen is None:
+        return f"{plural(n, 'persona')} cannot show anything: use at least six, better thirty or more."
+    return (
+        f"With {plural(n, 'persona')} a true difference below {points(seen)}{SPACE}points goes unseen more than "
+        "one time in five. Four times as many personas halve that; more trials of the same personas help little."
+    )
+
+
+def detectable(comparison: Comparison) -> str:
+    """Write the minimum detectable effect in points."""
+    seen = comparison.score.detectable
+    return NONE if seen is None else f"±{points(seen)}"
+
+
+GLOSSARY = (
+    ("Arm.", "One side of the comparison: base or fine-tuned."),
+    ("Persona.", "A simulated user. It says what it wants, in its own way, to both arms."),
+    ("Rubric.", "The criteria by which a judge answers YES, NO or NA; their weighted mean is the score."),
+    ("Gate.", "A criterion that fails a conversation whatever its score."),
+    ("Interval.", "The differences that fit the data. If it holds zero, the data fit no difference too."),
+    ("p.", "How often a difference at least this large would come up by chance if the models were equally good."),
+    ("Could have seen.", "The smallest true difference that this number of personas finds four times out of five."),
+    ("Holm.", "Makes p values stricter when many are looked at, so that none looks small by chance."),
+    ("Slice.", "A training example: a transcript up to a point, ending with the assistant’s answer."),
+    ("GGUF.", "The file format that llama.cpp runs; here with quantised, that is shortened, weights."),
+)

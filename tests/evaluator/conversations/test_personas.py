@@ -1,0 +1,179 @@
+"""Persona files, and who speaks for the personas."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+import yaml
+
+from kit.evaluator_parts import persona_row, personas
+from kit.judge_parts import live
+from kit.places import EXAMPLES
+from kit.scripted_openai import Call, ScriptedOpenAI, completion, serve_openai
+from tuneline.errors import UserError
+from tuneline_evaluator.conversations.conversation import Message
+from tuneline_evaluator.conversations.personas import Persona, load_personas
+from tuneline_evaluator.conversations.simulate import NothingSaid, ScriptedSimulator, load_simulator, open_simulator
+
+
+def write(folder: Path, content: object) -> Path:
+    path = folder / "personas.yaml"
+    path.write_text(content if isinstance(content, str) else yaml.safe_dump(content, sort_keys=False))
+    return path
+
+
+def test_the_example_personas_are_good_and_enough_for_a_verdict() -> None:
+    assert len(load_personas(EXAMPLES / "personas.yaml")) >= 6
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        ({"id": "a/b"}, "personas.1.id: "),
+        ({"traits": []}, "personas.1.traits: "),
+        ({"trajectory": None}, "personas.1.trajectory: is required"),
+        ({"topic_seeds": [{"category": "c", "subtopic": "s"}]}, "personas.1.topic_seeds.0.complexity: is required"),
+        ({"scripts": ["Hello."]}, "personas.1.scripts: unknown key; did you mean `script`?"),
+        ({"script": [""]}, "personas.1.script.0: "),
+        ({"id": "person-00"}, "personas.1.id: another persona has the id `person-00`"),
+    ],
+)
+def test_a_bad_persona_is_named_by_file_line_and_field(
+    tmp_path: Path, changed: dict[str, object], problem: str
+) -> None:
+    path = write(tmp_path, {"personas": [persona_row(0), persona_row(1, **changed)]})
+    with pytest.raises(UserError) as caught:
+        load_personas(path)
+    assert problem in str(caught.value)
+    assert str(caught.value).startswith(f"{path}:")
+
+
+@pytest.mark.parametrize("content", ["", "- id: a", "personas: []", "personas: {}", "person: []"])
+def test_a_file_without_a_list_of_personas_is_refused(tmp_path: Path, content: str) -> None:
+    with pytest.raises(UserError, match=r"personas\.yaml"):
+        load_personas(write(tmp_path, content))
+
+
+def test_a_changed_word_makes_another_persona_and_a_reordered_file_does_not() -> None:
+    one = Persona.model_validate(persona_row(1))
+    assert one.sha256 == Persona.model_validate(dict(reversed(persona_row(1).items()))).sha256
+    assert one.sha256 != Persona.model_validate(persona_row(1, trajectory="Volatile.")).sha256
+
+
+def talk_of(persona: Persona, turns: int, seed: int = 7) -> list[str]:
+    said: list[Message] = [Message(role="system", content="Be kind.")]
+    for turn in range(turns):
+        line = ScriptedSimulator().speak(persona, seed + turn, said)
+        said += [Message(role="user", content=line), Message(role="assistant", content="Yes.")]
+    return [message.content for message in said if message.role == "user"]
+
+
+def test_a_script_is_said_in_order_and_goes_on_about_the_topics_when_it_ends() -> None:
+    persona = personas(1)[0]
+    lines = talk_of(persona, 6)
+    assert lines[:2] == list(persona.script)
+    assert all(lines[2:])
+    assert lines == talk_of(persona, 6)
+
+
+def test_a_persona_without_a_script_opens_with_its_topic_and_a_reluctant_one_holds_back() -> None:
+    eager = Persona.model_validate(persona_row(0, script=None))
+    reluctant = Persona.model_validate(persona_row(0, script=None, trajectory="Resistant, then engaged."))
+    assert "garden and tomato plants" in talk_of(eager, 1)[0]
+    assert talk_of(eager, 1) == talk_of(reluctant, 1)
+    assert talk_of(eager, 2) != talk_of(reluctant, 2)
+    assert len({tuple(talk_of(eager, 4, seed)) for seed in range(0, 100, 10)}) > 1
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("provider: scriptd", "provider: no such simulator; did you mean `scripted`?"),
+        ("{}", "no such simulator"),
+        ("provider: openai", "model: is required"),
+        ("{provider: openai, model: m, temprature: 1}", "did you mean `temperature`?"),
+        ("{provider: scripted, model: m}", "unknown key"),
+    ],
+)
+def test_a_bad_simulator_is_refused_with_the_way_out(tmp_path: Path, content: str, problem: str) -> None:
+    path = tmp_path / "simulator.yaml"
+    path.write_text(content)
+    with pytest.raises(UserError) as caught:
+        load_simulator(path)
+    assert problem in str(caught.value)
+
+
+def played(folder: Path, server: ScriptedOpenAI, asks: list[tuple[int, list[Message]]]) -> list[str]:
+    """Ask for one message of the first persona per entry, all at once, as a new attempt on the store in `folder`."""
+    file = folder / "simulator.yaml"
+    file.write_text(yaml.safe_dump({"provider": "openai", "model": "m", "base_url": server.url, "output_usd": 1.0}))
+    spoken, calls_before = [""] * len(asks), len(server.calls)
+    with (
+        live(folder) as context,
+        open_simulator(load_simulator(file), context, timeout_s=5, concurrency=4) as simulator,
+    ):
+
+        def speak(place: int) -> None:
+            spoken[place] = simulator.speak(personas(1)[0], *asks[place])
+
+        threads = [threading.Thread(target=speak, args=(place,)) for place in range(len(asks))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert simulator.cost_usd == pytest.approx(20e-6 * (len(server.calls) - calls_before))
+    return spoken
+
+
+HEARD = [
+    Message(role="system", content="Be kind."),
+    Message(role="user", content="Hello."),
+    Message(role="assistant", content="Good day."),
+]
+
+
+def test_a_played_persona_hears_the_answers_as_its_own_partner_and_never_the_system_prompt(tmp_path: Path) -> None:
+    with serve_openai(lambda call: completion(" I grow tomatoes. ")) as server:
+        assert played(tmp_path, server, [(3, HEARD)]) == ["I grow tomatoes."]
+        [call] = server.calls
+    roles = [(message["role"], message["content"]) for message in call.body["messages"]]
+    assert [role for role, _ in roles] == ["system", "user", "assistant", "user"]
+    assert roles[2:] == [("assistant", "Hello."), ("user", "Good day.")]
+    assert "curious, brief" in roles[0][1]
+    assert "garden, tomato_plants (simple)" in roles[0][1]
+    assert "Be kind." not in call.prompt
+    assert call.body["seed"] == 3
+
+
+def test_both_arms_open_with_one_paid_message_and_a_later_attempt_pays_nothing(tmp_path: Path) -> None:
+    with serve_openai(lambda call: completion(f"Message {call.number}.", latency_s=0.2)) as server:
+        opening: tuple[int, list[Message]] = (0, [])
+        assert played(tmp_path, server, [opening, opening]) == ["Message 0."] * 2
+        assert len(server.calls) == 1
+        other = played(tmp_path, server, [(1, HEARD)])
+        assert other == ["Message 1."]
+    file = tmp_path / "simulator.yaml"  # the server is gone, and nobody misses it
+    with live(tmp_path) as context, open_simulator(load_simulator(file), context, timeout_s=5, concurrency=1) as again:
+        assert again.speak(personas(1)[0], 0, []) == "Message 0."
+        assert again.cost_usd == 0
+
+
+def test_a_persona_with_nothing_to_say_is_asked_once_more_and_then_given_up(tmp_path: Path) -> None:
+    def silent(call: Call) -> object:
+        return completion("" if call.number % 2 else None, refusal=None if call.number % 2 else "I will not.")
+
+    with serve_openai(silent) as server:  # type: ignore[arg-type]
+        file = tmp_path / "simulator.yaml"
+        file.write_text(yaml.safe_dump({"provider": "openai", "model": "m", "base_url": server.url}))
+        with (
+            live(tmp_path) as context,
+            open_simulator(load_simulator(file), context, timeout_s=5, concurrency=1) as one,
+        ):
+            with pytest.raises(NothingSaid):
+                one.speak(personas(1)[0], 0, [])
+            assert [call.body["seed"] for call in server.calls] == [0, 1_000_003]
+            with pytest.raises(NothingSaid):
+                one.speak(personas(1)[0], 0, [])  # silence is not kept: the next attempt may fare better
+        assert len(server.calls) == 4

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kit.comparisons import comparison, conversations, material
+from kit.pages import Page, reported
+from tuneline_evaluator.comparison import numbers
+from tuneline_evaluator.report.page import write_report
+
+STATES = {
+    "better": comparison(30, 0.08),
+    "not worse": comparison(40, 0.01, 0.06),
+    "worse": comparison(30, -0.07),
+    "inconclusive": comparison(12, -0.05, 0.12),
+    "withheld": comparison(20, refused=7),
+}
+FIRST_WORDS = {
+    "better": ("The fine-tuned model is better than its base.", "Ship."),
+    "not worse": ("The fine-tuned model is not worse than its base.", "Ship only for another reason."),
+    "worse": ("The fine-tuned model is worse than its base.", "Do not ship."),
+    "inconclusive": ("This comparison cannot tell the two models apart.", "Collect more."),
+    "withheld": ("No verdict: the two arms did not lose the same share of conversations.", "Do not decide on this."),
+}
+
+
+@pytest.mark.parametrize("outcome", STATES)
+def test_the_verdict_and_what_to_do_come_first(outcome: str, tmp_path: Path) -> None:
+    made = STATES[outcome]
+    assert made.outcome == outcome
+    html, summary = reported(tmp_path, made)
+    sentence, action = FIRST_WORDS[outcome]
+    first = Page(html).text.split("How we know")[0]
+    assert sentence in first and action in first
+    assert sentence in summary.splitlines()[0] and action in summary
+
+
+@pytest.mark.parametrize("outcome", ["better", "not worse", "worse", "inconclusive"])
+def test_the_first_screen_has_difference_interval_and_p(outcome: str, tmp_path: Path) -> None:
+    score = STATES[outcome].score
+    assert score.interval is not None
+    first = Page(reported(tmp_path, STATES[outcome])[0]).text.split("Where they differ")[0]
+    for figure in (
+        f"{numbers.signed(score.mean_difference)} points of 100 on average over {score.personas} personas",
+        f"95 % interval {numbers.signed(score.interval.low)} to {numbers.signed(score.interval.high)}",
+        numbers.p_equals(score.sign_flip_p),
+        f"±{numbers.points(score.detectable)}",
+    ):
+        assert figure.replace(numbers.SPACE, " ") in first
+
+
+def test_a_withheld_headline_shows_what_was_lost_and_no_difference(tmp_path: Path) -> None:
+    made = STATES["withheld"]
+    html, summary = reported(tmp_path, made)
+    first = Page(html).text.split("How we know")[0]
+    assert "The headline is withheld." in first and "refused or blocked by the judge" in first
+    assert "20 of 20 conversations with the base, 13 of 20 with the fine-tuned model" in first
+    assert numbers.signed(made.score.mean_difference) not in first
+    assert "withheld" in summary.lower() and numbers.signed(made.score.mean_difference) not in summary
+
+
+def test_a_demonstration_says_so_before_the_verdict_and_never_says_ship(tmp_path: Path) -> None:
+    html, summary = reported(tmp_path, comparison(heuristic=True))
+    text = Page(html).text
+    assert text.index("Demonstration.") < text.index("is better than its base")
+    assert "By the demonstration’s rules, the fine-tuned model is better" in text
+    assert "Ship" not in text.split("How we know")[0]
+    assert "Demonstration" in summary and "**Do not decide on this.**" in summary
+
+
+def test_unequal_arms_are_named_before_the_verdict(tmp_path: Path) -> None:
+    html, summary = reported(tmp_path, comparison(unequal=("file_type: Q5_K_M (base) and Q4_K_M (finetuned)",)))
+    text = Page(html).text
+    assert text.index("The arms are not equal.") < text.index("is better than its base")
+    assert "✗ differs" in text and "Q5_K_M" in text
+    assert "Q5\\_K\\_M" in summary
+
+
+def test_a_broken_gate_is_the_headline_whatever_the_score(tmp_path: Path) -> None:
+    made = comparison(30, gates_lost=12)
+    text = Page(reported(tmp_path, made)[0]).text
+    assert made.outcome == "worse" and (made.score.mean_difference or 0) > 0
+    assert "breaks a safety criterion" in text and "a safety criterion got worse: SA1." in text
+    assert "✗ broken" in text
+
+
+def test_a_gate_that_is_not_shown_to_hold_makes_shipping_careful(tmp_path: Path) -> None:
+    text = Page(reported(tmp_path, comparison(16))[0]).text
+    assert "Ship, with care." in text and "That safety held is not shown for SA1, SA2." in text
+
+
+@pytest.mark.parametrize("outcome", STATES)
+def test_every_figure_of_the_comparison_is_on_the_page(outcome: str, tmp_path: Path) -> None:
+    made = STATES[outcome]
+    text = Page(reported(tmp_path, made)[0]).text
+    means = [(row.base_mean, row.finetuned_mean, row.difference) for row in made.personas]
+    means += [(row.base_mean, row.finetuned_mean, row.difference) for row in (*made.categories, *made.criteria)]
+    for base, finetuned, difference in means:
+        assert f"{numbers.points(base)} {numbers.points(finetuned)}" in text
+        assert numbers.signed(difference) in text
+    for group in (*made.categories, *made.criteria):
+        assert numbers.p_value(group.p_holm).replace(numbers.SPACE, " ") in text
+    for gate in made.safety:
+        assert f"{numbers.signed(gate.bound)} {numbers.signed(-gate.margin)}" in text
+    for gap in made.gaps:
+        assert gap.name.capitalize() in text and numbers.p_value(gap.fisher_p).replace(numbers.SPACE, " ") in text
+    score = made.score
+    assert score.leave_one_out is not None and score.t is not None and score.d_z is not None
+    for figure in (numbers.interval(score.leave_one_out), f"{score.t:.2f}", f"{score.d_z:.2f}"):
+        assert figure.replace(numbers.SPACE, " ").replace("-", numbers.MINUS).rstrip("0") in text
+
+
+def test_the_way_of_the_data_the_training_and_the_conversion_are_told(tmp_path: Path) -> None:
+    text = Page(reported(tmp_path, comparison())[0]).text
+    for words in (
+        "Judged 41", "Scored 40", "refused: 1", "Passed the rubric 35", "below the threshold: 3",
+        "failed a gate (SA1 2): 2", "Gave slices 34", "fewer exchanges than min_context: 1", "Cut 301", "Kept 297",
+        "longer than the token limit: 4", "For training 268", "of 30 transcripts", "For validation 29", "61, by 402",
+        "1,402,331", "in 102 steps", "settings · lora · rank", "top1 agreement ✓ passed", "0.9241 (at least 0.8)",
+        "Gemma-2-9B-it-support-v1-Q4_K_M.gguf", "5.76 GB", "ab12ab12ab12ab12", "the run file itself",
+        "gguf-converter@base 7c7c7c7c7c7c", "s3://team/rubric.yaml", "1b1b1b1b1b1b1b1b", "Temperature 0.7",
+    ):  # fmt: skip
+        assert words in text, words
+
+
+def test_the_median_persona_is_shown_open_and_the_rule_is_named(tmp_path: Path) -> None:
+    made = comparison(5)
+    html, _ = reported(tmp_path, made)
+    page = Page(html)
+    median = next(e for e in made.examples if e.label == "median")
+    name = next(row.name for row in made.personas if row.id == median.persona)
+    assert f"{name} : the middle of all differences" in page.text
+    opened = [attributes for tag, attributes in page.tags if tag == "details" and "open" in attributes]
+    assert len(opened) == 1
+    assert page.text.count("There is a puddle of water on the worktop") == len(made.examples)
+
+
+def test_a_conversation_that_ended_early_says_why(tmp_path: Path) -> None:
+    made = comparison(6)
+    median = next(e for e in made.examples if e.label == "median")
+    talks = {talk.id: talk for talk in conversations(made)}
+    cut = {"messages": talks[median.base_id].messages[:3], "status": "overflow"}
+    talks[median.base_id] = talks[median.base_id].model_copy(update=cut)
+    write_report(tmp_path / "r.html", tmp_path / "s.md", made, [*talks.values()], material(tmp_path))
+    text = Page((tmp_path / "r.html").read_text(encoding="utf-8")).text
+    assert "The conversation with the base had ended." in text
+    assert "The conversation with the base ended early: the next answer would not fit the context." in text
+
+
+def test_the_summary_is_short_and_has_the_figures(tmp_path: Path) -> None:
+    made = STATES["better"]
+    _, summary = reported(tmp_path, made)
+    assert len(summary.splitlines()) < 30
+    rows = [line for line in summary.splitlines() if line.startswith("|")]
+    assert {row.count("|") for row in rows} == {5}
+    assert f"| Mean score of 100 | {numbers.points(made.base.mean_score)} |" in summary
+    assert "[report.html](report.html)" in summary
