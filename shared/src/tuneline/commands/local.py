@@ -15,6 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from tuneline.commands.show import essence
@@ -23,6 +24,7 @@ from tuneline.engine.records import Manifest, pinned_manifest
 from tuneline.engine.runfile import Node, RunFile
 from tuneline.engine.runner import find, new_job, refuse_other_params, reuse
 from tuneline.errors import StageFailed, Temporary, UserError
+from tuneline.parsing.problems import printable
 from tuneline.store.base import Store, local_path
 
 STOP_SECONDS = 25.0
@@ -127,8 +129,8 @@ class LocalRun:
         self._keep_log(child)
         if code:
             self.console.print(f"[bold red]{child.node.name} failed[/]")
-            lines = child.log.read_text(errors="replace").splitlines()
-            print("\n".join(line for line in lines[-30:] if not line.startswith("timestamp=")), file=sys.stderr)  # noqa: T201
+            lines = map(printable, child.log.read_text(errors="replace").splitlines()[-30:])
+            print("\n".join(line for line in lines if not line.startswith("timestamp=")), file=sys.stderr)  # noqa: T201
             raise StageFailed(code if code > 0 else 128 - code)
         self._done.add(child.node.name)
         task = progress.tasks[progress.task_ids.index(child.task)]
@@ -178,7 +180,7 @@ class LocalRun:
 
 def _told(manifest: Manifest) -> str:
     headline = manifest.metrics.get("headline")
-    return f"{headline or 'made'} [dim]({manifest.metrics['seconds']} s)[/]"
+    return f"{escape(printable(str(headline or 'made')))} [dim]({manifest.metrics['seconds']} s)[/]"
 
 
 def conclusion(run_file: RunFile, store: Store) -> Iterator[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tuneline.engine.records import Failure, Manifest, pinned_manifest
 from tuneline.errors import UserError
+from tuneline.parsing.problems import printable
 from tuneline.stage import InputRecord
 from tuneline.store.base import Store, in_parallel, local_path
 
@@ -31,26 +32,26 @@ def run_lines(store: Store, run: str) -> Iterator[str]:
     for node, manifest in results_of(store, run).items():
         yield f"{node}  {manifest.fingerprint[:12]}  {manifest.metrics.get('seconds')} s"
         if headline := manifest.metrics.get("headline"):
-            yield f"  {headline}"
+            yield printable(f"  {headline}")
         for name, record in manifest.inputs.items():
-            yield _line("read", name, record.sha256, record.size) + f"  {_origin(record)}"
+            yield _line("read", name, record.sha256, record.size) + printable(f"  {_origin(record)}")
         for name, output in manifest.outputs.items():
             yield _line("wrote", name, output.sha256, output.size)
         yield ""
     for failure in _failures(store, run):
         why = failure.message or f"{failure.type} at {failure.frames[-1]}"
-        yield f"{failure.stage}  failed {failure.failed_at}: {why}"
+        yield from map(printable, f"{failure.stage}  failed {failure.failed_at}: {why}".split("\n"))
 
 
 def _line(verb: str, name: str, sha256: str, count: int) -> str:
-    return f"  {verb:5}  {name:16}  {sha256[:8]}  {size(count):>8}"
+    return f"  {verb:5}  {printable(name):16}  {sha256[:8]}  {size(count):>8}"
 
 
 def essence(store: Store, run: str, node: str, manifest: Manifest) -> dict[str, str]:
     """Return what a result came to: its `headline`, and by port where its pages for people lie."""
     told: dict[str, str] = {}
     if headline := manifest.metrics.get("headline"):
-        told["headline"] = " ".join(str(headline).split())
+        told["headline"] = printable(" ".join(str(headline).split()))
     for name, output in manifest.outputs.items():
         if output.path.endswith(".html"):
             key = next(iter(output.files.values())).key

@@ -14,6 +14,7 @@ import structlog
 import typer
 
 from tuneline.errors import Temporary, UserError
+from tuneline.parsing.problems import printable
 from tuneline.stage import AnyStage, installed_stages
 
 if TYPE_CHECKING:
@@ -146,6 +147,7 @@ def exit_codes() -> Iterator[None]:
 
 def _last_words(message: str) -> None:
     """Print the cause; Kubernetes shows what stands in /dev/termination-log as the container's message."""
+    message = "\n".join(map(printable, message.split("\n")))
     typer.echo(message, err=True)
     place = Path("/dev/termination-log")
     if place.is_file():
@@ -158,6 +160,7 @@ def configure_logging() -> None:
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            lambda _logger, _method, event: {key: printable(str(value)) for key, value in event.items()},
             structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
         ],
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),

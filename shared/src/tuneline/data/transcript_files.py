@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
 from tuneline.errors import UserError
+from tuneline.parsing.problems import printable
 
 MAX_RECORD_BYTES = 64 * 1024 * 1024
 """A longer record is refused unread: the largest conversations people have are a hundred times shorter."""
@@ -20,7 +21,7 @@ LINES = (".jsonl", ".jsonl.gz")
 class Record(NamedTuple):
     """One JSON text: a whole file, or line `line` of one. With `problem` there is nothing to parse.
 
-    `path` is relative to the input, with `/` between folders; `is_line` tells a line from a whole file.
+    `path`, fit to be shown, is relative to the input, with `/` between folders; `is_line`: a line, not a whole file.
     """
 
     path: str
@@ -37,7 +38,7 @@ def read_records(root: Path) -> Iterator[Record]:
     Raises UserError if there is no such file.
     """
     if root.is_file():
-        yield from _read_file(root, root.name)
+        yield from _read_file(root, printable(root.name))
     elif root.is_dir():
         yield from _read_folder(root, "", [root.resolve()])
     else:
@@ -51,7 +52,7 @@ def _read_folder(folder: Path, prefix: str, above: list[Path]) -> Iterator[Recor
         yield _bad(prefix, 1, f"cannot be read: {error.strerror}")
         return
     for path in paths:
-        name = f"{prefix}{path.name}"
+        name = f"{prefix}{printable(path.name)}"
         if path.name.startswith("."):
             continue
         try:

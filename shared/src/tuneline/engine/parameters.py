@@ -20,6 +20,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from tuneline.errors import BadJson, UserError
 from tuneline.parsing.json import parse_json
+from tuneline.parsing.problems import printable
 
 VARIABLE = "RUN_FILE"
 
@@ -42,8 +43,8 @@ class Parameters(NamedTuple):
         """Return `parameter NAME: field` of a path."""
         if not loc:
             return self.name
-        field = ".".join(map(str, loc[1:]))
-        return f"parameter {loc[0]}: {field}" if field else f"parameter {loc[0]}"
+        name, field = printable(str(loc[0])), printable(".".join(map(str, loc[1:])))
+        return f"parameter {name}: {field}" if field else f"parameter {name}"
 
 
 class _Row(BaseModel):

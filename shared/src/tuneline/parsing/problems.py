@@ -12,6 +12,14 @@ from pydantic import BaseModel, ValidationError
 Loc = tuple[int | str, ...]
 """Where a value stands: the keys and indices that lead to it."""
 
+MAX_SHOWN_CHARACTERS = 1000
+
+
+def printable(text: str) -> str:
+    """Return foreign text as one line that is safe to show: what cannot be seen is spelt out, as `\\n` or `\\u202e`."""
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:MAX_SHOWN_CHARACTERS])
+    return f"{shown}…" if len(text) > MAX_SHOWN_CHARACTERS else shown
+
 
 class Source(Protocol):
     """What a person wrote, and how an error names a place in it."""
@@ -45,7 +53,7 @@ def _problem(error: dict[str, Any], model: type[BaseModel]) -> str:
     value = error.get("input")
     got = f" (got {value!r})" if isinstance(value, int | float | str | bool) and len(str(value)) < 60 else ""
     message: str = error["msg"]
-    return message[0].lower() + message[1:] + got
+    return printable(message[0].lower() + message[1:]) + got
 
 
 def _fields_at(model: type[BaseModel], loc: Sequence[int | str]) -> set[str]:

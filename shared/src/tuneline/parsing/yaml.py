@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from tuneline.errors import UserError
-from tuneline.parsing.problems import Loc
+from tuneline.parsing.problems import Loc, printable
 
 MAX_DEPTH = 50
 """Levels of a file that a person writes; an alias that contains itself has no end."""
@@ -29,7 +29,7 @@ class YamlFile(NamedTuple):
 
     def where(self, loc: Sequence[int | str]) -> str:
         """Return `file:line: field` of a path, or of its nearest ancestor that stands in the file."""
-        field = ".".join(map(str, loc))
+        field = printable(".".join(map(str, loc)))
         line = next((self.lines[tuple(loc[:n])] for n in range(len(loc), -1, -1) if tuple(loc[:n]) in self.lines), 1)
         return f"{self.name}:{line}: {field}" if field else f"{self.name}:{line}"
 
@@ -63,7 +63,7 @@ def _lines(node: yaml.Node, loc: Loc, path: Path) -> Iterator[tuple[Loc, int]]:
         for key, value in node.value:
             here = (*loc, str(key.value))
             if key.value in seen:
-                raise UserError(f"{path}:{key.start_mark.line + 1}: {'.'.join(map(str, here))}: given twice")
+                raise UserError(f"{path}:{key.start_mark.line + 1}: {printable('.'.join(map(str, here)))}: given twice")
             seen.add(key.value)
             if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
                 key.tag = "tag:yaml.org,2002:str"

@@ -7,6 +7,7 @@ outside the store: the inputs that a run file names.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -134,6 +135,9 @@ def split_s3(uri: str) -> tuple[str, str]:
     return bucket, prefix
 
 
+_UNSEEN = re.compile("[\0-\x1f\x7f-\x9f\ud800-\udfff\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
 def key_problem(key: str) -> str | None:
     """Say why `key` cannot name a file in every kind of store, or None if it can."""
     parts = key.split("/")
@@ -141,8 +145,8 @@ def key_problem(key: str) -> str | None:
         return f"{key!r} has an empty part, `.` or `..`"
     if any(part.startswith(PART) for part in parts):
         return f"{key!r} starts a part with {PART}, which marks unfinished files"
-    if "\\" in key or any(ord(c) < 32 or ord(c) == 127 or 0xD800 <= ord(c) <= 0xDFFF for c in key):
-        return f"{key!r} has a backslash, a control character or bytes that are not UTF-8"
+    if "\\" in key or _UNSEEN.search(key):
+        return f"{key!r} has a backslash, a control character (also of writing direction) or bytes that are not UTF-8"
     if len(key.encode()) > 900 or any(len(part.encode()) > 255 for part in parts):
         return f"{key[:80]!r}… is longer than 900 bytes, or a part of it longer than 255"
     return None
