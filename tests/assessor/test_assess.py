@@ -48,23 +48,24 @@ def test_every_transcript_gets_a_verdict_and_those_that_pass_are_listed(tmp_path
         "count": 3,
         "transcripts": [{"id": f"talk-{n:03}", "score": 1.0} for n in (0, 2, 4)],
     }
-    metrics = done.manifest.metrics
-    assert metrics["headline"] == "3 of 6 transcripts passed, 6 judged now"
+    metrics = done.manifest.metrics.counts
+    assert done.manifest.metrics.headline == "3 of 6 transcripts passed, 6 judged now"
     assert (metrics["transcripts"], metrics["judged_now"], metrics["scored"], metrics["passed"]) == (6, 6, 6, 3)
     assert metrics["judge"] == "heuristic (offline, for demonstration)"
 
 
 def test_one_more_transcript_is_one_more_judgement(tmp_path: Path) -> None:
     assess(tmp_path / "offline", {"provider": "heuristic"}, count=6)
-    metrics = assess(tmp_path / "offline", {"provider": "heuristic"}, count=7).manifest.metrics
+    metrics = assess(tmp_path / "offline", {"provider": "heuristic"}, count=7).manifest.metrics.counts
     assert (metrics["judged_now"], metrics["from_journal"]) == (1, 6)
     with serve_openai(perfect) as server:
         assess(tmp_path, model_at(server), count=6)
-        metrics = assess(tmp_path, model_at(server), count=7).manifest.metrics
+        found = assess(tmp_path, model_at(server), count=7).manifest.metrics
+        metrics, cost = found.counts, found.cost
     assert len(server.calls) == 7
     assert (metrics["judged_now"], metrics["from_journal"]) == (1, 6)
-    assert metrics["cost_usd"] == pytest.approx(7 * 180e-6)
-    assert metrics["cost_usd_now"] == pytest.approx(180e-6)
+    assert cost.total_usd == pytest.approx(7 * 180e-6)
+    assert cost.now_usd == pytest.approx(180e-6)
     assert (metrics["input_tokens"], metrics["output_tokens"]) == (700, 140)
 
 
@@ -97,7 +98,7 @@ def test_more_than_two_percent_unreadable_fails_and_two_percent_do_not(tmp_path:
         with pytest.raises(UserError, match="1 of 49 transcripts got no readable answer"):
             assess(tmp_path, model_at(server), count=49)
         done = assess(tmp_path, model_at(server), count=50)
-    assert (done.manifest.metrics["unparsed"], done.manifest.metrics["scored"]) == (1, 49)
+    assert (done.manifest.metrics.counts["unparsed"], done.manifest.metrics.counts["scored"]) == (1, 49)
     asked = [call for call in server.calls if "Number 1:" in call.prompt]
     assert len(asked) == 2, "asked once more, and not again in the second run"
 
@@ -110,7 +111,7 @@ def test_refusals_and_blocks_are_counted_and_pass_nothing(tmp_path: Path) -> Non
 
     with serve_openai(moody) as server:
         done = assess(tmp_path, model_at(server), params={"max_unparsed": 0})
-    metrics = done.manifest.metrics
+    metrics = done.manifest.metrics.counts
     assert [metrics[status] for status in ("scored", "refused", "blocked", "unparsed")] == [4, 1, 1, 0]
     passing = json.loads(done.paths["passing"].read_text())["transcripts"]
     assert {row["id"] for row in passing} == {"talk-001", "talk-003", "talk-004", "talk-005"}
@@ -163,7 +164,7 @@ def test_the_recorded_judgements_of_real_sessions_give_the_recorded_scores(tmp_p
     done = run_stage(STAGE, tmp_path, inputs=inputs)
     found = {v.id: (round(v.score or 0, 3), v.passed, v.reasons) for v in read_verdicts(done.paths["verdicts"])}
     assert found == {r["conversation_id"]: (r["score"], r["pass"], r["reasonings"]) for r in rows}
-    assert done.manifest.metrics["passed"] == 5
+    assert done.manifest.metrics.counts["passed"] == 5
 
 
 def coach_rubric() -> dict[str, Any]:

@@ -42,7 +42,7 @@ def test_a_local_server_judges_by_the_rubrics_schema_and_keeps_to_the_protocol(s
     verdicts = read_verdicts(done.paths["verdicts"])
     assert {v.status for v in verdicts} <= {"scored", "unparsed"}
     assert all(v.usage.input_tokens > 300 and v.usage.output_tokens > 0 for v in verdicts)
-    metrics = done.manifest.metrics
+    metrics = done.manifest.metrics.counts
     assert (metrics["judged_now"], metrics["failed"]) == (1, 0)
 
 

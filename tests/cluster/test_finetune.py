@@ -48,19 +48,19 @@ def test_the_demonstration_ends_with_the_laptops_results(
     for node in REPEATABLE:
         assert found[node].fingerprint == laptop[node].fingerprint
         assert output_hashes(found[node]) == output_hashes(laptop[node])
-    assert found["evaluator"].metrics["verdict"] == laptop["evaluator"].metrics["verdict"]
+    assert found["evaluator"].metrics.counts["verdict"] == laptop["evaluator"].metrics.counts["verdict"]
     outputs = parameters(cluster, demo)
-    assert outputs["verdict"] == found["evaluator"].metrics["headline"]
+    assert outputs["verdict"] == found["evaluator"].metrics.headline
     assert outputs["report"].startswith("s3://tuneline/store/results/evaluator/")
     assert outputs["report"].endswith(".html")
     assert "verdict" in cluster.told(demo)
-    working = sum(float(str(manifest.metrics["seconds"])) for manifest in laptop.values())
+    working = sum(manifest.seconds for manifest in laptop.values())
     whole = seconds(cluster.workflow(demo)["status"])
     print(f"\nwhole run: {whole:.0f} s; the stages' work on the laptop: {working:.0f} s")
     for task, node in TASKS.items():
         (pod,) = cluster.nodes(demo, task)
-        print(f"{node}: pod {seconds(pod):.0f} s, work {found[node].metrics['seconds']} s, "
-              f"on the laptop {laptop[node].metrics['seconds']} s")  # fmt: skip
+        print(f"{node}: pod {seconds(pod):.0f} s, work {found[node].seconds} s, "
+              f"on the laptop {laptop[node].seconds} s")  # fmt: skip
 
 
 def test_the_chart_can_test_its_store(cluster: Cluster) -> None:
@@ -160,7 +160,7 @@ def test_pods_that_are_deleted_in_the_middle_of_each_stage_change_nothing(
     found = cluster.manifests("deleted", "demo")
     for node in REPEATABLE:
         assert output_hashes(found[node]) == output_hashes(laptop[node])
-    assert found["evaluator"].metrics["verdict"] == laptop["evaluator"].metrics["verdict"]
+    assert found["evaluator"].metrics.counts["verdict"] == laptop["evaluator"].metrics.counts["verdict"]
 
 
 def test_a_terminated_run_goes_on_with_argo_retry(cluster: Cluster, demo: str, laptop: dict[str, Manifest]) -> None:
@@ -174,7 +174,7 @@ def test_a_terminated_run_goes_on_with_argo_retry(cluster: Cluster, demo: str, l
     run("argo", "-n", cluster.namespace, "retry", name)
     time.sleep(2)
     assert cluster.wait(name) == "Succeeded", cluster.told(name)
-    assert cluster.manifests("deleted", "ended")["trainer"].metrics["resumed_from_step"]
+    assert cluster.manifests("deleted", "ended")["trainer"].metrics.counts["resumed_from_step"]
 
 
 def test_install_yaml_is_accepted_as_it_is(cluster: Cluster) -> None:

@@ -97,7 +97,7 @@ def test_a_stage_puts_verdict_and_report_where_a_workflow_looks_for_them(laptop:
     words = [program, "run", "--file", str(laptop.write()), "--store", laptop.store.uri]
     subprocess.run(words, env=os.environ | {"TUNELINE_OUTPUTS": str(tmp_path)}, check=True)
     told = {path.name: path.read_text() for path in tmp_path.iterdir()}
-    assert told["headline"] == laptop.manifest("evaluator").metrics["headline"]
+    assert told["headline"] == laptop.manifest("evaluator").metrics.headline
     assert Path(told["report"]).read_text().startswith("<!doctype html>")
     assert list(told.keys() - {"headline", "report"}) == []
 
@@ -118,7 +118,7 @@ def test_one_more_transcript_in_a_new_run_is_the_only_one_judged(laptop: Laptop)
     try:
         done = laptop.run(laptop.write(run="next", goal="assessor"))
         assert done.returncode == 0, done.stderr
-        assert laptop.manifest("assessor", "next").metrics["judged_now"] == 1
+        assert laptop.manifest("assessor", "next").metrics.counts["judged_now"] == 1
     finally:
         (laptop.folder / "transcripts" / "one-more.json").unlink()
 
@@ -219,4 +219,4 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(fresh: Laptop) -> None:
     assert "run the same command again" in said
     done = fresh.run(file)
     assert done.returncode == 0, done.stderr
-    assert fresh.manifest("trainer").metrics["resumed_from_step"]
+    assert fresh.manifest("trainer").metrics.counts["resumed_from_step"]

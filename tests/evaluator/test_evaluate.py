@@ -40,7 +40,7 @@ def evaluate(folder: Path, inputs: Inputs, *, run: str = "test", **params: objec
 
 
 def metrics(done: Done) -> dict[str, Any]:
-    return dict(done.manifest.metrics)
+    return done.manifest.metrics.counts
 
 
 def conversations(done: Done) -> list[Conversation]:
@@ -88,7 +88,7 @@ def test_the_comparison_agrees_with_the_verdicts_it_was_made_from(done: Done) ->
     assert (found.score.personas, found.judge_is_heuristic, found.unequal) == (6, True, [])
     assert found.lineage["model"].sha256 != found.lineage["base"].sha256
     assert found.fingerprint == done.manifest.fingerprint
-    assert found.headline == metrics(done)["headline"]
+    assert found.headline == done.manifest.metrics.headline
     assert done.paths["report"].read_text().startswith("<!doctype html>")
 
 
@@ -125,11 +125,13 @@ def test_a_conversation_that_outgrows_the_context_has_that_status_and_no_score(a
 
 def test_a_judge_sees_neither_arm_nor_persona_and_gets_both_arms_mixed(arms: Inputs, tmp_path: Path) -> None:
     with serve_openai(lambda call: completion(judged(call))) as server:
-        judge = {"provider": "openai", "model": "m", "base_url": server.url}
+        judge = {"provider": "openai", "model": "m", "base_url": server.url, "output_usd": 1.0}
         (tmp_path / "system.txt").write_text("You know about growing things.\n")
         inputs = {**arms, "judge": judge, "system_prompt": tmp_path / "system.txt"}
         result = evaluate(tmp_path, inputs, judge_concurrency=1, turns=2)
         assert len(server.calls) == 12
+    cost = result.manifest.metrics.cost
+    assert [cost.total_usd, cost.now_usd] == pytest.approx([12 * 20e-6] * 2)
     assert {row.messages[0].content for row in conversations(result)} == {"You know about growing things."}
     by_text = {row.exchanges[0].assistant: row for row in conversations(result)}
     order = [next(row.arm for text, row in by_text.items() if text in call.prompt) for call in server.calls]

@@ -23,14 +23,14 @@ CONCURRENCY = 4
 
 def test_the_outputs_in_s3_are_those_of_the_laptop(chain: Chain, laptop: dict[str, Manifest]) -> None:
     for node in NODES:
-        print(f"{node}: {chain.seconds[node]:.1f} s, on the laptop {laptop[node].metrics['seconds']} s")
+        print(f"{node}: {chain.seconds[node]:.1f} s, on the laptop {laptop[node].seconds} s")
     for node in ("assessor", "slicer", "trainer", "gguf-converter@base", "gguf-converter"):
         assert chain.manifests[node].fingerprint == laptop[node].fingerprint
     for node in ("assessor", "slicer", "trainer"):
         assert output_hashes(chain.manifests[node]) == output_hashes(laptop[node])
     for node in ("gguf-converter@base", "gguf-converter"):
         assert output_hashes(chain.manifests[node])["model"] == output_hashes(laptop[node])["model"]
-    assert chain.manifests["evaluator"].metrics["verdict"] == laptop["evaluator"].metrics["verdict"]
+    assert chain.manifests["evaluator"].metrics.counts["verdict"] == laptop["evaluator"].metrics.counts["verdict"]
 
 
 def test_every_container_again_finds_its_result(chain: Chain, site: Site) -> None:
@@ -51,7 +51,10 @@ def test_each_container_killed_twice_and_started_again_ends_in_the_same_results(
         site.run(node, "killed")
         if node in ("assessor", "slicer", "trainer"):
             assert output_hashes(site.manifest(node, "killed")) == output_hashes(chain.manifests[node])
-    assert site.manifest("evaluator", "killed").metrics["verdict"] == chain.manifests["evaluator"].metrics["verdict"]
+    assert (
+        site.manifest("evaluator", "killed").metrics.counts["verdict"]
+        == chain.manifests["evaluator"].metrics.counts["verdict"]
+    )
 
 
 def test_docker_stop_saves_the_training_and_the_next_container_goes_on(chain: Chain, site: Site) -> None:
@@ -66,7 +69,7 @@ def test_docker_stop_saves_the_training_and_the_next_container_goes_on(chain: Ch
     site.run("trainer", "stopped")
     manifest = site.manifest("trainer", "stopped")
     assert output_hashes(manifest) == output_hashes(chain.manifests["trainer"])
-    assert manifest.metrics["resumed_from_step"], manifest.metrics
+    assert manifest.metrics.counts["resumed_from_step"], manifest.metrics
 
 
 def test_a_killed_assessor_pays_only_for_what_was_in_flight_again(site: Site, tmp_path: Path) -> None:
@@ -92,7 +95,7 @@ def test_a_killed_assessor_pays_only_for_what_was_in_flight_again(site: Site, tm
     assert kills
     site.run("assessor", "paid", folder / "demo.yaml")
     asked = Counter(docker("logs", judge).stdout.split())
-    judged = site.manifest("assessor", "paid").metrics["transcripts"]
+    judged = site.manifest("assessor", "paid").metrics.counts["transcripts"]
     assert len(asked) == judged
     # In flight when it was killed, and answered within the second before that: at most one round each.
     assert asked.total() - len(asked) <= 2 * CONCURRENCY * kills

@@ -16,7 +16,9 @@ from tuneline.errors import UserError
 from tuneline.stage import (
     AnyStage,
     Context,
+    Cost,
     Inputs,
+    Json,
     Metrics,
     Outputs,
     Params,
@@ -92,7 +94,9 @@ def count(params: CounterParams, inputs: CounterInputs, outputs: CounterOutputs,
     outputs.counts.write_text("".join(f"{word} {row['count']}\n" for word, row in rows.items() if row))
     for word in words:
         (outputs.pages / f"{word}.txt").write_text(word)
-    return {"fresh": fresh, "restored": len(list(context.state.iterdir())), "headline": f"{len(words)} words"}
+    counts: dict[str, Json] = {"fresh": fresh, "restored": len(list(context.state.iterdir()))}
+    cost = Cost(total_usd=0.25 * len(words), now_usd=0.25 * fresh)
+    return Metrics(headline=f"{len(words)} words", counts=counts, cost=cost)
 
 
 class SumInputs(Inputs):
@@ -125,7 +129,7 @@ def add(params: SumParams, inputs: SumInputs, outputs: SumOutputs, context: Cont
     total = params.start + sum(int(line.split()[1]) for line in inputs.counts.read_text().splitlines())
     context.progress(1, 1)
     outputs.total.write_text(f"{total} {len(list(inputs.pages.iterdir())) if inputs.pages else '-'}\n")
-    return {"total": total}
+    return Metrics(headline=f"total {total}", counts={"total": total})
 
 
 COUNTER = Stage("counter", 1, CounterParams, CounterInputs, CounterOutputs, count, variants={"short": without("table")})

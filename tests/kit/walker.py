@@ -76,7 +76,7 @@ def walk(params: WalkerParams, inputs: WalkerInputs, outputs: WalkerOutputs, con
     for step in range(min(params.steps, 6)):
         (outputs.notes / f"{step}.txt").write_text(str(journal.get(str(step))))
     outputs.trail.write_bytes(digest * (TRAIL_BYTES // len(digest)))
-    return {"first": first, "paid": paid, "headline": f"{params.steps} steps"}
+    return Metrics(headline=f"{params.steps} steps", counts={"first": first, "paid": paid})
 
 
 def _last_checkpoint(state: Path) -> tuple[int, bytes]:

@@ -25,7 +25,7 @@ def test_the_35_passing_transcripts_give_297_slices(tmp_path: Path) -> None:
     assert not sliced.rejected
     assert sliced.stats["truncated"]["slices"] == 0
     assert len(sliced.stats["personas"]["lost"]) == 6
-    metrics = sliced.done.manifest.metrics
+    metrics = sliced.done.manifest.metrics.counts
     assert isinstance(metrics["bytes_encoded_per_unique_byte"], float)
     assert metrics["bytes_encoded_per_unique_byte"] <= 1.05
     whole = {row["transcript"]: row["planning_tokens"] for row in sliced.slices}  # the last point is the whole

@@ -221,9 +221,8 @@ def _train(
         _die_at(fault)
     error, metrics, code = "", {}, 0
     try:
-        metrics = dict(
-            STAGE.run(TrainerParams(**params), TrainerInputs(slices=slices, base_model=base), ports, context)
-        )
+        made = STAGE.run(TrainerParams(**params), TrainerInputs(slices=slices, base_model=base), ports, context)
+        metrics = made.counts | {"headline": made.headline}
     except (UserError, Temporary) as e:
         error, code = str(e), 2 if isinstance(e, UserError) else 75
     told = {"error": error, "metrics": metrics, "began": context.touched}

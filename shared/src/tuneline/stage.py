@@ -17,14 +17,41 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeAlias, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from pydantic.fields import FieldInfo
 
 Json: TypeAlias = JsonValue
-Metrics = Mapping[str, Json]
-"""What a stage reports about its work: counts, seconds, cost_usd; `headline`, if present, is one line for people."""
+
+
+class Cost(BaseModel):
+    """Money that a result took, in US dollars; the same in every stage."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+    total_usd: float = 0.0
+    """Every call whose answer is part of the result, whichever run or attempt paid for it."""
+    now_usd: float = 0.0
+    """The calls of the attempt that made the result."""
+
+    def __add__(self, other: Cost) -> Cost:
+        """Add up, to a millionth of a dollar."""
+        total, now = self.total_usd + other.total_usd, self.now_usd + other.now_usd
+        return Cost(total_usd=round(total, 6), now_usd=round(now, 6))
+
+
+class Metrics(BaseModel):
+    """What a stage reports about its work. How long it took is the runner's to say."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+    headline: str
+    """What came out, in one line for people."""
+    counts: dict[str, Json] = Field(default_factory=dict)
+    """Figures and short facts by name."""
+    cost: Cost = Cost()
+    """What calls to models cost."""
 
 
 class Params(BaseModel):
@@ -68,6 +95,11 @@ def file_name(name: str) -> Any:
     return Field(json_schema_extra={"file": name})
 
 
+def page(name: str) -> Any:
+    """Declare an output port that is one page for people, which commands and workflows link to."""
+    return Field(json_schema_extra={"page": name})
+
+
 def folder_name(name: str) -> Any:
     """Declare an output port that is a folder."""
     return Field(json_schema_extra={"folder": name})
@@ -94,12 +126,15 @@ class InputPort(NamedTuple):
     description: str
 
 
+OutputKind = Literal["file", "folder", "page"]
+
+
 class OutputPort(NamedTuple):
     """One output as declared; `path` is its name inside a result."""
 
     name: str
     path: str
-    kind: Literal["file", "folder"]
+    kind: OutputKind
     description: str
 
 
@@ -198,5 +233,5 @@ def _input_port(name: str, info: FieldInfo) -> InputPort:
 
 def _output_port(name: str, info: FieldInfo) -> OutputPort:
     extra = _extra(info)
-    kind: Literal["file", "folder"] = "file" if "file" in extra else "folder"
+    kind: OutputKind = next(kind for kind in get_args(OutputKind) if kind in extra)
     return OutputPort(name, extra[kind], kind, info.description or "")

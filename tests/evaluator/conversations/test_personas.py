@@ -123,7 +123,9 @@ def played(folder: Path, server: ScriptedOpenAI, asks: list[tuple[int, list[Mess
             thread.start()
         for thread in threads:
             thread.join()
-        assert simulator.cost_usd == pytest.approx(20e-6 * (len(server.calls) - calls_before))
+        spent = 20e-6 * (len(server.calls) - calls_before)
+        told = simulator.cost((personas(1)[0], *ask) for ask in asks)
+        assert [told.total_usd, told.now_usd] == pytest.approx([spent, spent])
     return spoken
 
 
@@ -157,7 +159,8 @@ def test_both_arms_open_with_one_paid_message_and_a_later_attempt_pays_nothing(t
     file = tmp_path / "simulator.yaml"  # the server is gone, and nobody misses it
     with live(tmp_path) as context, open_simulator(load_simulator(file), context, timeout_s=5, concurrency=1) as again:
         assert again.speak(personas(1)[0], 0, []) == "Message 0."
-        assert again.cost_usd == 0
+        told = again.cost([(personas(1)[0], 0, []), (personas(1)[0], 0, []), (personas(1)[0], 1, HEARD)])
+        assert [told.total_usd, told.now_usd] == pytest.approx([40e-6, 0])  # paid by the attempts before
 
 
 def test_a_persona_with_nothing_to_say_is_asked_once_more_and_then_given_up(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from kit.toys import CounterInputs, CounterParams
 from kit.workflow_parameters import as_parameters
 from tuneline.commands.show import essence
 from tuneline.engine.runner import new_job, run_job
-from tuneline.stage import Context, Metrics, Outputs, Stage, file_name
+from tuneline.stage import Context, Metrics, Outputs, Stage
+from tuneline.stage import page as declared_page
 from tuneline.store.base import open_store
 
 ASSESSOR = Path(sys.executable).parent / "tuneline-assessor"
@@ -93,13 +94,13 @@ def test_outputs_that_cannot_be_written_are_a_clear_error(pod: Pod) -> None:
 class PageOutputs(Outputs):
     """A page."""
 
-    page: Path = file_name("page.html")
+    page: Path = declared_page("page.html")
     """What people read."""
 
 
 def write_page(params: CounterParams, inputs: CounterInputs, outputs: PageOutputs, context: Context) -> Metrics:
     outputs.page.write_text("<p>page</p>")
-    return {"headline": "two\nlines"}
+    return Metrics(headline="two\nlines")
 
 
 @pytest.mark.parametrize("kind", ["file", "s3"])

@@ -98,7 +98,7 @@ def test_changed_words_are_refused_in_the_same_run_and_only_they_are_counted_in_
     bench.words("one", "two", "three", "four")
     with pytest.raises(UserError, match="input words changed"):
         bench.run()
-    assert bench.run(run="next").manifest.metrics["fresh"] == 1
+    assert bench.run(run="next").manifest.metrics.counts["fresh"] == 1
 
 
 def test_a_later_stage_must_see_the_input_that_an_earlier_one_saw(bench: Bench) -> None:

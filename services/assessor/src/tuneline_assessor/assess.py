@@ -9,9 +9,9 @@ from typing import get_args
 
 from tuneline.data.rubric import Rubric, load_rubric
 from tuneline.data.transcripts import read_transcripts
-from tuneline.data.verdicts import Status, Usage, write_verdicts
+from tuneline.data.verdicts import Status, write_verdicts
 from tuneline.judge.judging import Judged, judge_all, load_judge
-from tuneline.stage import Context, Metrics
+from tuneline.stage import Context, Json, Metrics
 from tuneline_assessor.stage import AssessorInputs, AssessorOutputs, AssessorParams
 
 
@@ -31,7 +31,7 @@ def assess(params: AssessorParams, inputs: AssessorInputs, outputs: AssessorOutp
     )
     write_verdicts(outputs.verdicts, judged)
     _write_passing(outputs.passing, rubric, judged)
-    return {**_metrics(judged), "rejected": len(read.rejected), "judge": judge.label}
+    return _metrics(judged, rejected=len(read.rejected), judge=judge.label)
 
 
 def _write_passing(path: Path, rubric: Rubric, judged: Judged) -> None:
@@ -40,20 +40,17 @@ def _write_passing(path: Path, rubric: Rubric, judged: Judged) -> None:
     path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _metrics(judged: Judged) -> dict[str, float | str]:
-    """Count; the cost is what these verdicts took, whenever they were made, `…_now` is what this attempt spent."""
-    spent = sum({verdict.sha256: verdict.usage for verdict in judged}.values(), start=Usage())
+def _metrics(judged: Judged, **counts: Json) -> Metrics:
     statuses = Counter(verdict.status for verdict in judged)
     passed = sum(verdict.passed for verdict in judged)
-    return {
-        "headline": f"{passed} of {len(judged)} transcripts passed, {judged.judged_now} judged now",
+    counts |= {
         "transcripts": len(judged),
         "judged_now": judged.judged_now,
         "from_journal": len(judged) - judged.judged_now,
         "passed": passed,
         **{status: statuses[status] for status in get_args(Status)},
-        "cost_usd": spent.cost_usd,
-        "cost_usd_now": judged.spent_now.cost_usd,
-        "input_tokens": spent.input_tokens,
-        "output_tokens": spent.output_tokens,
+        "input_tokens": judged.spent.input_tokens,
+        "output_tokens": judged.spent.output_tokens,
     }
+    headline = f"{passed} of {len(judged)} transcripts passed, {judged.judged_now} judged now"
+    return Metrics(headline=headline, counts=counts, cost=judged.cost)

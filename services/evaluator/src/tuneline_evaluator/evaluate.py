@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +13,7 @@ from tuneline.errors import Temporary, UserError
 from tuneline.judge.judging import Judge, load_judge
 from tuneline.model.chat import ChatTokenizer, read_system_prompt
 from tuneline.model.llama_cpp import program, version
-from tuneline.stage import Context, Json, Metrics
+from tuneline.stage import Context, Cost, Json, Metrics
 from tuneline_evaluator.comparison.compare import Frame, compare
 from tuneline_evaluator.comparison.figures import Comparison, Settings
 from tuneline_evaluator.comparison.judging import JudgedBlind, judge_blind
@@ -51,7 +50,6 @@ class Setup(NamedTuple):
 
 def evaluate(params: EvaluatorParams, inputs: EvaluatorInputs, outputs: EvaluatorOutputs, context: Context) -> Metrics:
     """Compare the two arms; write conversations, verdicts, comparison and report."""
-    started = time.monotonic()
     setup = prepare(params, inputs, context)
     with open_simulator(
         setup.simulator, context, timeout_s=params.answer_timeout_s, concurrency=2 * params.slots
@@ -63,7 +61,9 @@ def evaluate(params: EvaluatorParams, inputs: EvaluatorInputs, outputs: Evaluato
     )  # fmt: skip
     comparison = compare(judged.items, frame_of(setup, simulator, context))
     write_outputs(outputs, inputs, judged.items, comparison)
-    return figures(comparison, held, judged, simulator) | {"seconds": round(time.monotonic() - started, 1)}
+    by_id = {persona.id: persona for persona in setup.personas}
+    asked = ((by_id[c.persona], seed, said) for c in held.conversations for seed, said in c.asked)
+    return figures(comparison, held, judged, judged.cost + simulator.cost(asked))
 
 
 def prepare(params: EvaluatorParams, inputs: EvaluatorInputs, context: Context) -> Setup:
@@ -176,12 +176,11 @@ def write_outputs(
     write_report(outputs.report, outputs.summary, comparison, conversations, material)
 
 
-def figures(comparison: Comparison, held: Held, judged: JudgedBlind, simulator: Simulator) -> dict[str, Json]:
+def figures(comparison: Comparison, held: Held, judged: JudgedBlind, cost: Cost) -> Metrics:
     """Return the stage's metrics; `prompt_tokens_ratio` is 1 when no prompt token was evaluated twice."""
     evaluated = sum(answer.evaluated_tokens for c in held.conversations for answer in c.answers)
     unique = sum(c.answers[-1].prompt_tokens for c in held.conversations if c.answers)
-    return {
-        "headline": comparison.headline,
+    counts: dict[str, Json] = {
         "verdict": comparison.outcome,
         "mean_difference": comparison.score.mean_difference,
         "p_value": comparison.score.sign_flip_p,
@@ -191,8 +190,8 @@ def figures(comparison: Comparison, held: Held, judged: JudgedBlind, simulator: 
         "judged_now": judged.judged_now,
         "judged_from_journal": sum(item.verdict is not None for item in judged.items) - judged.judged_now,
         "prompt_tokens_ratio": round(evaluated / unique, 3) if unique else None,
-        "cost_usd": round(judged.cost_usd + simulator.cost_usd, 6),
     }
+    return Metrics(headline=comparison.headline, counts=counts, cost=cost)
 
 
 def _write_lines(path: Path, rows: Iterable[str]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from tuneline.stage import Context, Inputs, Metrics, Outputs, Params, Stage, file_name, given, output_of, pace
+from tuneline.stage import Context, Inputs, Metrics, Outputs, Params, Stage, file_name, given, output_of, pace, page
 
 
 class EvaluatorParams(Params):
@@ -98,7 +98,7 @@ class EvaluatorOutputs(Outputs):
     """One verdict per line, with the arm and the conversation it belongs to."""
     comparison: Path = file_name("comparison.json")
     """Every figure of the report."""
-    report: Path = file_name("report.html")
+    report: Path = page("report.html")
     """The report: one static page."""
     summary: Path = file_name("summary.md")
     """The report in short, for a pull request or a terminal."""

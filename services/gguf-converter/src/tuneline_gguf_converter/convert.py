@@ -6,7 +6,6 @@ import hashlib
 import json
 import shutil
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,7 +51,6 @@ def convert(
     The merged model is no checkpoint: making it again takes less time than bringing 18 GB (of a 9 B model) to a store
     and back. So it lies in a `.part` folder, which the runner does not keep.
     """
-    started = time.monotonic()
     job = prepare(params, inputs, context)
     tick = Ticks(job, context)
     likeliest, unquantised = make_unquantised(job, context.state / "merging.part", tick)
@@ -61,7 +59,7 @@ def convert(
     ]
     checks = [check for file in files for check in check_file(_subject(job, file, likeliest), tick)]
     write_results(job, files, checks, outputs)
-    return _metrics(files, checks, time.monotonic() - started)
+    return _metrics(files, checks)
 
 
 def prepare(params: GgufConverterParams, inputs: GgufConverterInputs, context: Context) -> Job:
@@ -157,17 +155,17 @@ def _converter_sha256() -> str:
     return hashlib.sha256(b"".join(part.read_bytes() for part in parts)).hexdigest()
 
 
-def _metrics(files: list[File], checks: list[Check], seconds: float) -> Metrics:
+def _metrics(files: list[File], checks: list[Check]) -> Metrics:
     agreement = next(check.value for check in checks if check.name == "top1_agreement")
     size = files[0].path.stat().st_size
-    return {
-        "headline": f"{files[0].path.name}: {size / 1e6:,.1f} MB, next token as the merged model's in {agreement:.0%}",
+    counts: dict[str, Json] = {
         "files": len(files),
         "bytes": sum(file.path.stat().st_size for file in files),
         "top1_agreement": agreement,
         "checks": len(checks),
-        "seconds": round(seconds, 1),
     }
+    agreed = f"top-1 agreement with the merged model: {agreement:.0%}"
+    return Metrics(headline=f"{files[0].path.name}: {size / 1e6:,.1f} MB, {agreed}", counts=counts)
 
 
 @contextmanager

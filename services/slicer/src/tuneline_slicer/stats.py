@@ -55,12 +55,9 @@ def measure(cuts: Sequence[Cut], stats: Mapping[str, Json]) -> Metrics:
     """Return the stage's metrics; `bytes_encoded_per_unique_byte` is 1 when no message is encoded twice."""
     encoded, unique = sum(cut.bytes_encoded for cut in cuts), sum(cut.unique_bytes for cut in cuts)
     keys = ("transcripts", "passed", "sliced", "slices", "train", "validation", "rejected", "tokens", "truncated")
-    return {
-        **{key: stats[key] for key in keys},
-        "bytes_encoded_per_unique_byte": round(encoded / unique, 4),
-        "headline": f"{stats['slices']} slices of {stats['sliced']} transcripts "
-        f"({stats['train']} for training, {stats['validation']} for validation)",
-    }
+    counts = {key: stats[key] for key in keys} | {"bytes_encoded_per_unique_byte": round(encoded / unique, 4)}
+    sides = f"{stats['train']} for training, {stats['validation']} for validation"
+    return Metrics(headline=f"{stats['slices']} slices of {stats['sliced']} transcripts ({sides})", counts=counts)
 
 
 def _side(cuts: Sequence[Cut], splits: Mapping[str, Split], side: str) -> dict[str, int]:

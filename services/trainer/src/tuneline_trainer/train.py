@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from tuneline.stage import Context, Metrics
+from tuneline.stage import Context, Json, Metrics
 from tuneline_trainer import checkpoints
 from tuneline_trainer.base_model import BaseModelFacts, read_base_model
 from tuneline_trainer.lora import write_adapter
@@ -76,13 +76,13 @@ def summarise(trained: Trained, needed: Estimate, record: TrainingRecord) -> Met
         went = f"validation loss {losses.validation_before:.3f} → {losses.validation_after:.3f}"
     else:
         went = f"training loss {losses.train_first:.3f} → {losses.train_last:.3f}"
-    return {
-        "headline": f"{went} in {record.steps} steps over {record.examples.train.slices} slices",
+    counts: dict[str, Json] = {
         **losses.model_dump(),
         "steps": record.steps,
         "resumed_from_step": trained.from_step,
-        "train_seconds": round(trained.seconds, 1),
         "tokens_per_second": round(trained.tokens / trained.seconds, 1),
         "peak_memory_bytes": peak_memory_bytes(),
         "estimated_memory_bytes": needed.total,
     }
+    headline = f"{went} in {record.steps} steps over {record.examples.train.slices} slices"
+    return Metrics(headline=headline, counts=counts)

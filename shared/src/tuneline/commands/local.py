@@ -179,8 +179,7 @@ class LocalRun:
 
 
 def _told(manifest: Manifest) -> str:
-    headline = manifest.metrics.get("headline")
-    return f"{escape(printable(str(headline or 'made')))} [dim]({manifest.metrics['seconds']} s)[/]"
+    return f"{escape(printable(manifest.metrics.headline or 'made'))} [dim]({manifest.seconds} s)[/]"
 
 
 def conclusion(run_file: RunFile, store: Store) -> Iterator[str]:
@@ -191,6 +190,6 @@ def conclusion(run_file: RunFile, store: Store) -> Iterator[str]:
         raise UserError(f"run {run_file.run} has no result of {last.name}")
     for name, text in essence(store, run_file.run, last.name, manifest).items():
         if name == "headline":
-            yield f"Verdict: {text}" if "verdict" in manifest.metrics else text
+            yield f"Verdict: {text}" if "verdict" in manifest.metrics.counts else text
         else:
             yield f"{name.capitalize()}: {text}"

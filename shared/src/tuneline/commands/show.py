@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from tuneline.engine.records import Failure, Manifest, pinned_manifest
+from tuneline.engine.records import Failure, Manifest, parse, pinned_manifest
 from tuneline.errors import UserError
 from tuneline.parsing.problems import printable
-from tuneline.stage import InputRecord
+from tuneline.stage import Cost, InputRecord
 from tuneline.store.base import Store, in_parallel, local_path
 
 
@@ -30,9 +30,8 @@ def results_of(store: Store, run: str) -> dict[str, Manifest]:
 def run_lines(store: Store, run: str) -> Iterator[str]:
     """Yield a page about a run: for each stage what it read, wrote and took, and how it failed last."""
     for node, manifest in results_of(store, run).items():
-        yield f"{node}  {manifest.fingerprint[:12]}  {manifest.metrics.get('seconds')} s"
-        if headline := manifest.metrics.get("headline"):
-            yield printable(f"  {headline}")
+        yield f"{node}  {manifest.fingerprint[:12]}  {manifest.seconds} s{_spent(manifest.metrics.cost)}"
+        yield printable(f"  {manifest.metrics.headline}")
         for name, record in manifest.inputs.items():
             yield _line("read", name, record.sha256, record.size) + printable(f"  {_origin(record)}")
         for name, output in manifest.outputs.items():
@@ -43,17 +42,20 @@ def run_lines(store: Store, run: str) -> Iterator[str]:
         yield from map(printable, f"{failure.stage}  failed {failure.failed_at}: {why}".split("\n"))
 
 
+def _spent(cost: Cost) -> str:
+    total, now = (f"${usd:.2f}" if usd >= 0.1 or not usd else f"${usd:.1g}" for usd in (cost.total_usd, cost.now_usd))
+    return f"  {total}, {now} of it in the last attempt" if cost.total_usd else ""
+
+
 def _line(verb: str, name: str, sha256: str, count: int) -> str:
     return f"  {verb:5}  {printable(name):16}  {sha256[:8]}  {size(count):>8}"
 
 
 def essence(store: Store, run: str, node: str, manifest: Manifest) -> dict[str, str]:
     """Return what a result came to: its `headline`, and by port where its pages for people lie."""
-    told: dict[str, str] = {}
-    if headline := manifest.metrics.get("headline"):
-        told["headline"] = printable(" ".join(str(headline).split()))
+    told = {"headline": printable(" ".join(manifest.metrics.headline.split()))}
     for name, output in manifest.outputs.items():
-        if output.path.endswith(".html"):
+        if output.kind == "page":
             key = next(iter(output.files.values())).key
             link = f"runs/{run}/{node}/{output.path}"
             told[name] = str(local_path(store.uri) / link) if store.uri.startswith("file://") else f"{store.uri}/{key}"
@@ -69,7 +71,7 @@ def fetch_output(store: Store, run: str, name: str, dest: Path) -> Path:
         raise UserError(f"run {run} has no output {name}; it has {', '.join(known)}")
     output = results[node].outputs[port]
     place = dest / output.path
-    places = [place if output.kind == "file" else place / file for file in output.files]
+    places = [place / file if output.kind == "folder" else place for file in output.files]
     in_parallel(store.download, output.files.values(), places)
     return place
 
@@ -92,7 +94,7 @@ def _failures(store: Store, run: str) -> list[Failure]:
     failures = []
     for entry in store.list(f"runs/{run}/failed/"):
         if (data := store.get(entry.key)) is not None:
-            failure = Failure.model_validate_json(data)
+            failure = parse(Failure, data, entry.key)
             result = pinned_manifest(store, run, failure.stage)
             if result is None or result.finished_at < failure.failed_at:
                 failures.append(failure)

@@ -65,7 +65,7 @@ class MadeInput:
 
         files = self.output.files
         name, place = next(zip(files, in_parallel(fetch, files, files.values()), strict=True))
-        return place if self.output.kind == "file" else place.parents[len(Path(name).parts) - 1]
+        return place if self.output.kind != "folder" else place.parents[len(Path(name).parts) - 1]
 
 
 Resolved = GivenInput | MadeInput

@@ -4,20 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from tuneline.engine.layout import pin_key, result_key
 from tuneline.errors import UserError
-from tuneline.stage import InputRecord, Json
+from tuneline.stage import InputRecord, Metrics, OutputKind
 from tuneline.store.base import FileRecord, Store
 
-SCHEMA = 1
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class _Record(_Model):
+    """A file of the store. A change of form raises `newest`; `upgraded` reads what earlier versions wrote."""
+
+    newest: ClassVar[int] = 1
+
+    record: int = 1
+    """Version of this record's form; the first forms of all but manifests did not name it."""
+
+    @classmethod
+    def upgraded(cls, content: dict[str, Any], record: int) -> dict[str, Any]:
+        """Return what a record of the older form `record` says in today's."""
+        return content
 
     def to_bytes(self) -> bytes:
         """Return the record as it is stored: indented JSON with a final newline."""
@@ -27,10 +39,17 @@ class _Record(BaseModel):
 R = TypeVar("R", bound=_Record)
 
 
-class OutputRecord(_Record):
+class _Form(BaseModel):
+    record: int = Field(default=1, ge=1)
+
+
+_CONTENT = TypeAdapter(dict[str, Any])
+
+
+class OutputRecord(_Model):
     """The files of one output port. Keys are `files` → name inside the port; a file port has one name, its own."""
 
-    kind: str
+    kind: OutputKind
     path: str
     sha256: str
     files: dict[str, FileRecord]
@@ -41,7 +60,7 @@ class OutputRecord(_Record):
         return sum(record.size for record in self.files.values())
 
 
-class Provenance(_Record):
+class Provenance(_Model):
     """Where a result came from, as far as it may be told: nothing of the host."""
 
     image: str | None
@@ -52,8 +71,9 @@ class Provenance(_Record):
 class Manifest(_Record):
     """The record of one complete result."""
 
-    record: int = SCHEMA
-    """Version of this record's form."""
+    newest: ClassVar[int] = 2
+
+    record: int = 2
     stage: str
     variant: str | None
     version: int
@@ -62,10 +82,26 @@ class Manifest(_Record):
     """Resolved parameters: defaults filled in, so that a reader needs no code to know them."""
     inputs: dict[str, InputRecord]
     outputs: dict[str, OutputRecord]
-    metrics: dict[str, Json]
+    metrics: Metrics
+    seconds: float
+    """How long the stage worked, without fetching and publishing."""
     provenance: Provenance
     started_at: str
     finished_at: str
+
+    @classmethod
+    def upgraded(cls, content: dict[str, Any], record: int) -> dict[str, Any]:
+        """Form 1 had seconds and cost among free metrics, and pages were files with a name in .html."""
+        counts = dict(content["metrics"])
+        total = counts.pop("cost_usd", 0.0)
+        cost = {"total_usd": total, "now_usd": counts.pop("cost_usd_now", total)}
+        metrics = {"headline": str(counts.pop("headline", "")), "cost": cost}
+        outputs = {
+            name: port | ({"kind": "page"} if port["path"].endswith(".html") else {})
+            for name, port in content["outputs"].items()
+        }
+        seconds = counts.pop("seconds", 0.0)
+        return content | {"outputs": outputs, "seconds": seconds, "metrics": metrics | {"counts": counts}}
 
 
 class Pin(_Record):
@@ -103,13 +139,13 @@ def now() -> str:
 def read_manifest(store: Store, stage: str, digest: str) -> Manifest | None:
     """Return the manifest of a result, or None when the result is not complete."""
     data = store.get(result_key(stage, digest, "manifest.json"))
-    return None if data is None else _parse(Manifest, data, result_key(stage, digest, "manifest.json"))
+    return None if data is None else parse(Manifest, data, result_key(stage, digest, "manifest.json"))
 
 
 def read_pin(store: Store, run: str, node: str) -> Pin | None:
     """Return the pin of a stage in a run, or None."""
     data = store.get(pin_key(run, node))
-    return None if data is None else _parse(Pin, data, pin_key(run, node))
+    return None if data is None else parse(Pin, data, pin_key(run, node))
 
 
 def read_input_pins(store: Store, run: str, name: str) -> Iterator[tuple[str, InputPin]]:
@@ -117,7 +153,7 @@ def read_input_pins(store: Store, run: str, name: str) -> Iterator[tuple[str, In
     prefix = f"runs/{run}/inputs/{name}"
     for entry in store.list(prefix):
         if entry.key.removeprefix(prefix)[0] in ".@" and (data := store.get(entry.key)) is not None:
-            yield entry.key, _parse(InputPin, data, entry.key)
+            yield entry.key, parse(InputPin, data, entry.key)
 
 
 def pinned_manifest(store: Store, run: str, node: str) -> Manifest | None:
@@ -126,9 +162,18 @@ def pinned_manifest(store: Store, run: str, node: str) -> Manifest | None:
     return None if pin is None else read_manifest(store, pin.stage, pin.fingerprint)
 
 
-def _parse(model: type[R], data: bytes, key: str) -> R:
+def parse(model: type[R], data: bytes, key: str) -> R:
+    """Read a record of this version or an older one. Raises UserError for a newer one, and for anything else."""
     try:
-        return model.model_validate_json(data)
+        content = _CONTENT.validate_json(data)
+        record = _Form.model_validate(content).record
+        if record > model.newest:
+            raise UserError(f"{key}: made by a newer Tuneline. Update this one to at least that version.")
+        if record < model.newest:
+            content = model.upgraded(content, record) | {"record": model.newest}
+        return model.model_validate(content)
     except ValidationError as e:
-        fields = ", ".join(".".join(map(str, error["loc"])) or "JSON" for error in e.errors()[:3])
-        raise UserError(f"{key}: not a record this version can read ({fields})") from None
+        problem = ", ".join(".".join(map(str, error["loc"])) or "JSON" for error in e.errors()[:3])
+    except (AttributeError, KeyError, TypeError) as e:  # an old record that lacks what it must have
+        problem = type(e).__name__
+    raise UserError(f"{key}: not a record that Tuneline wrote ({problem}). Remove it, and run the same command again.")

@@ -124,11 +124,11 @@ def work(job: Job, found: Found) -> Manifest:
     try:
         with live:
             clock = time.monotonic()
-            metrics = dict(_call(job, found, live))
-            metrics["seconds"] = round(time.monotonic() - clock, 3)
+            metrics = _call(job, found, live)
+            seconds = round(time.monotonic() - clock, 3)
         if not live.begun:  # a stage that needed no safe point
             pin_inputs(job.store, job.run_file.run, found.inputs, replace=job.replace, write=True)
-        manifest = _publish(job, found, metrics, started)
+        manifest = _publish(job, found, metrics, seconds, started)
     except Exception as e:
         if live.begun and not isinstance(e, Temporary):
             _record_failure(job, e)
@@ -156,14 +156,15 @@ def _output_path(job: Job, port: OutputPort) -> Path:
     return job.scratch / "outputs" / port.path
 
 
-def _publish(job: Job, found: Found, metrics: dict[str, Any], started: str) -> Manifest:
+def _publish(job: Job, found: Found, metrics: Metrics, seconds: float, started: str) -> Manifest:
     """Upload the outputs, then the manifest with a conditional put. If another attempt was first, adopt its result."""
     stage = job.node.stage
     outputs = {port.name: _upload(job, found.fingerprint, port) for port in stage.output_ports()}
     manifest = Manifest(
         stage=stage.name, variant=job.node.variant, version=stage.version, fingerprint=found.fingerprint,
         params=job.params.model_dump(mode="json"), inputs={n: i.record for n, i in found.inputs.items()},
-        outputs=outputs, metrics=metrics, provenance=_provenance(), started_at=started, finished_at=now(),
+        outputs=outputs, metrics=metrics, seconds=seconds, provenance=_provenance(), started_at=started,
+        finished_at=now(),
     )  # fmt: skip
     key = result_key(stage.name, found.fingerprint, "manifest.json")
     if job.store.put(key, manifest.to_bytes(), if_absent=True):
@@ -178,16 +179,16 @@ def _publish(job: Job, found: Found, metrics: dict[str, Any], started: str) -> M
 
 def _upload(job: Job, digest: str, port: OutputPort) -> OutputRecord:
     path = _output_path(job, port)
-    files = [path] if port.kind == "file" else sorted(p for p in path.rglob("*") if p.is_file())
+    files = [path] if port.kind != "folder" else sorted(p for p in path.rglob("*") if p.is_file())
     if not files or not all(f.is_file() for f in files):
         raise RuntimeError(f"stage {job.node.stage.name} wrote no {port.name}")
-    base = path.parent if port.kind == "file" else path
+    base = path if port.kind == "folder" else path.parent
     names = [file.relative_to(base).as_posix() for file in files]
     places = [f"{port.path}/{name}" if port.kind == "folder" else port.path for name in names]
     keys = [result_key(job.node.stage.name, digest, job.attempt, place) for place in places]
     records = dict(zip(names, in_parallel(job.store.upload, files, keys), strict=True))
     only = next(iter(records.values()))
-    whole = only.sha256 if port.kind == "file" else folder_sha256({n: r.sha256 for n, r in records.items()})
+    whole = only.sha256 if port.kind != "folder" else folder_sha256({n: r.sha256 for n, r in records.items()})
     return OutputRecord(kind=port.kind, path=port.path, sha256=whole, files=records)
 
 

@@ -28,7 +28,7 @@ from tuneline.judge.recorded import RecordedConfig, RecordedJudge
 from tuneline.llm.config import Secret
 from tuneline.parsing.problems import did_you_mean, problems_of
 from tuneline.parsing.yaml import YamlFile, read_yaml
-from tuneline.stage import Context, Journal
+from tuneline.stage import Context, Cost, Journal
 
 __all__ = ["Ask", "Judge", "Judged", "Usage", "Verdict", "judge_all", "load_judge"]
 
@@ -80,6 +80,16 @@ class Judged(list[Verdict]):
         self.judged_now = judged_now
         """Transcripts that no earlier attempt or run had judged."""
         self.spent_now = spent_now
+
+    @property
+    def spent(self) -> Usage:
+        """What all of them took, whenever they were made; equal transcripts were judged once."""
+        return sum({verdict.sha256: verdict.usage for verdict in self}.values(), start=Usage())
+
+    @property
+    def cost(self) -> Cost:
+        """The same in money."""
+        return Cost(total_usd=self.spent.cost_usd, now_usd=self.spent_now.cost_usd)
 
 
 def judge_all(

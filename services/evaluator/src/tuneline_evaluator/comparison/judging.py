@@ -8,7 +8,7 @@ from typing import NamedTuple
 from tuneline.data.rubric import Rubric
 from tuneline.data.transcripts import Transcript
 from tuneline.judge.judging import Judge, judge_all
-from tuneline.stage import Context
+from tuneline.stage import Context, Cost
 from tuneline_evaluator.comparison.scores import Judged
 from tuneline_evaluator.conversations.conversation import Conversation
 
@@ -19,8 +19,7 @@ class JudgedBlind(NamedTuple):
     items: list[Judged]
     judged_now: int
     """Conversations that no earlier attempt or run had judged."""
-    cost_usd: float
-    """What their calls have cost."""
+    cost: Cost
 
 
 def judge_blind(
@@ -37,7 +36,7 @@ def judge_blind(
     verdicts = judge_all(judge, rubric, blind, context, concurrency=concurrency, timeout_s=timeout_s)
     by_id = {verdict.id: verdict for verdict in verdicts}
     items = [Judged(conversation, by_id.get(conversation.judged_id)) for conversation in conversations]
-    return JudgedBlind(items, verdicts.judged_now, verdicts.spent_now.cost_usd)
+    return JudgedBlind(items, verdicts.judged_now, verdicts.cost)
 
 
 def transcript_of(conversation: Conversation) -> Transcript:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -61,6 +62,12 @@ class Conversation(BaseModel):
     answers: list[Answer]
     judged_id: str
     """Id under which the judge saw it; says nothing about the arm."""
+
+    @property
+    def asked(self) -> Iterator[tuple[int, list[Message]]]:
+        """Yield, for each message of the persona, its seed and what was said before."""
+        places = (place for place, message in enumerate(self.messages) if message.role == "user")
+        return ((self.seed + turn, self.messages[:place]) for turn, place in enumerate(places))
 
     @property
     def exchanges(self) -> tuple[Exchange, ...]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from threading import Lock
 
 from tuneline.errors import LlmRejected
 from tuneline.llm.client import LlmClient
-from tuneline.stage import Context
+from tuneline.stage import Context, Cost
 from tuneline_evaluator.conversations.conversation import Message
 from tuneline_evaluator.conversations.personas import Persona
 from tuneline_evaluator.conversations.simulate import NothingSaid
@@ -43,7 +43,7 @@ class PlayedSimulator:
     def __init__(self, client: LlmClient, context: Context) -> None:
         self.label = f"openai: {client.config.model}"
         self.scope = f"openai {PROMPT_VERSION} {json.dumps(client.config.identity, sort_keys=True)}"
-        self.cost_usd = 0.0
+        self._spent_usd = 0.0
         self._client, self._journal = client, context.journal("simulator", self.scope)
         self._lock = Lock()
         self._asking: defaultdict[str, Lock] = defaultdict(Lock)
@@ -51,28 +51,42 @@ class PlayedSimulator:
     def speak(self, persona: Persona, seed: int, said: Sequence[Message]) -> str:
         """Ask the model for the persona's next message, and once more if it has nothing to say."""
         messages = as_played(persona, said)
-        key = hashlib.sha256(json.dumps([messages, seed]).encode()).hexdigest()
+        key = _key(messages, seed)
         with self._lock:
             asking = self._asking[key]
         with asking:  # both arms open with the same question: one of them asks, the other waits for the same answer
             row = self._journal.get(key)
             if row is not None:
                 return str(row["text"])
-            text = self._ask(messages, seed) or self._ask(messages, seed + _ANOTHER_SEED)
-            if not text:
-                raise NothingSaid
-            self._journal.put(key, {"text": text})
-            return text
+            cost_usd = 0.0
+            for drawn in (seed, seed + _ANOTHER_SEED):
+                text, paid = self._ask(messages, drawn)
+                cost_usd += paid
+                if text:
+                    self._journal.put(key, {"text": text, "cost_usd": cost_usd})
+                    return text
+            raise NothingSaid
 
-    def _ask(self, messages: Sequence[dict[str, str]], seed: int) -> str:
+    def cost(self, asked: Iterable[tuple[Persona, int, Sequence[Message]]]) -> Cost:
+        """See `Simulator`. A message that both arms were opened with was paid for once."""
+        keys = {_key(as_played(persona, said), seed) for persona, seed, said in asked}
+        rows = filter(None, map(self._journal.get, keys))
+        return Cost(total_usd=sum(row.get("cost_usd", 0.0) for row in rows), now_usd=self._spent_usd)
+
+    def _ask(self, messages: Sequence[dict[str, str]], seed: int) -> tuple[str, float]:
+        """Return the text, empty if there is none, and what it cost."""
         try:
             reply = self._client.complete(messages, seed=seed)
         except LlmRejected:
-            return ""
+            return "", 0.0
         with self._lock:
-            self.cost_usd += reply.cost_usd
+            self._spent_usd += reply.cost_usd
         said = reply.text.encode("utf-8", "replace").decode()  # half a surrogate pair cannot be stored
-        return "" if reply.refused else said.strip()
+        return "" if reply.refused else said.strip(), reply.cost_usd
+
+
+def _key(messages: Sequence[dict[str, str]], seed: int) -> str:
+    return hashlib.sha256(json.dumps([messages, seed]).encode()).hexdigest()
 
 
 def as_played(persona: Persona, said: Sequence[Message]) -> list[dict[str, str]]:

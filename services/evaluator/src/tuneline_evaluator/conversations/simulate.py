@@ -7,7 +7,7 @@ turn; a script says the same to both arms whatever they answer, a model reacts t
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, Protocol
@@ -18,7 +18,7 @@ from tuneline.errors import UserError
 from tuneline.llm.config import LlmConfig
 from tuneline.parsing.problems import did_you_mean, problems_of
 from tuneline.parsing.yaml import read_yaml
-from tuneline.stage import Context
+from tuneline.stage import Context, Cost
 from tuneline_evaluator.conversations.conversation import Message
 from tuneline_evaluator.conversations.personas import Persona, TopicSeed
 
@@ -42,9 +42,8 @@ class Simulator(Protocol):
     def reacts(self) -> bool:
         """Whether it hears the answers."""
 
-    @property
-    def cost_usd(self) -> float:
-        """What its calls in this run have cost so far."""
+    def cost(self, asked: Iterable[tuple[Persona, int, Sequence[Message]]]) -> Cost:
+        """Return what the answers to these calls of `speak` cost, and what has been spent by now."""
 
     def speak(self, persona: Persona, seed: int, said: Sequence[Message]) -> str:
         """Return the persona's next message. Raises NothingSaid, or Temporary when it cannot be asked now."""
@@ -103,7 +102,10 @@ class ScriptedSimulator:
     label = "scripted (offline, does not react to answers)"
     scope = "scripted 1"
     reacts = False
-    cost_usd = 0.0
+
+    def cost(self, asked: Iterable[tuple[Persona, int, Sequence[Message]]]) -> Cost:
+        """Return nothing spent."""
+        return Cost()
 
     def speak(self, persona: Persona, seed: int, said: Sequence[Message]) -> str:
         """Return the next line; `seed` chooses among the made ones."""
