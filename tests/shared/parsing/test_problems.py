@@ -82,7 +82,7 @@ def test_names_that_others_chose_forge_no_line_and_steer_no_terminal(tmp_path: P
 def boast(params: CounterParams, inputs: CounterInputs, outputs: CounterOutputs, context: Context) -> Metrics:
     outputs.counts.write_text("")
     (outputs.pages / "page").write_text("")
-    return {"headline": FORGED}
+    return Metrics(headline=FORGED)
 
 
 def test_what_a_result_says_of_itself_is_shown_in_one_line(tmp_path: Path) -> None:
