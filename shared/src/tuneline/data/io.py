@@ -1,0 +1,60 @@
+"""Files that travel between stages: one record, or one record per line; complete, or not there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tuneline.errors import UserError
+from tuneline.parsing.problems import printable
+
+R = TypeVar("R", bound=BaseModel)
+
+
+class Closed(BaseModel):
+    """A part of such a file: frozen, without unknown keys and infinite numbers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+def read_record(path: Path, kind: type[R]) -> R:
+    """Read a file that holds one record. Raises UserError that names the field which is not as its stage writes it."""
+    return _record(path.read_bytes(), kind, path.name)
+
+
+def read_lines(path: Path, kind: type[R]) -> Iterator[R]:
+    """Yield the record of each line. Raises UserError that names the first line and field at fault."""
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            yield _record(line, kind, f"{path.name}:{number}")
+
+
+def write_record(path: Path, record: BaseModel) -> None:
+    """Write a file that holds one record."""
+    _write(path, [record.model_dump_json(indent=1)])
+
+
+def write_lines(path: Path, records: Iterable[BaseModel]) -> None:
+    """Write one record per line, without the fields that are None by default."""
+    _write(path, (record.model_dump_json(exclude_unset=True) for record in records))
+
+
+def _record(data: bytes, kind: type[R], where: str) -> R:
+    try:
+        return kind.model_validate_json(data)
+    except ValidationError as error:
+        # Never the value, which may quote a transcript; nor a key that is not ours.
+        first = error.errors(include_input=False, include_url=False)[0]
+        field = printable(".".join(map(str, first["loc"]))) if first["type"] != "extra_forbidden" else "a foreign key"
+        problem = f"{field or 'content'}: {first['type'].replace('_', ' ')}"
+        raise UserError(f"{where}: {problem}. Let its stage make the file again.") from None
+
+
+def _write(path: Path, lines: Iterable[str]) -> None:
+    part = path.with_name(f"{path.name}.part")
+    with part.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(f"{line}\n" for line in lines)
+    part.rename(path)
