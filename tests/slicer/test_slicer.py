@@ -1,19 +1,26 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from kit.chat_models import CHATML, Family
+from kit.judge_parts import RUBRIC
 from kit.slicing import Bench, talk, verdict
+from kit.support import run_stage
 from tuneline.data.transcripts import Exchange, Transcript
 from tuneline.data.verdicts import write_verdicts
 from tuneline.errors import UserError
 from tuneline.model.chat import ChatTokenizer
+from tuneline_assessor.stage import STAGE as ASSESSOR
 from tuneline_slicer.ruler import load_planning_encoding
+from tuneline_slicer.split import signature_of
 
 SECRET = "kumquat-marmalade"
+EASY = RUBRIC | {"pass_threshold": 0}
 
 
 def test_a_slice_is_the_transcript_up_to_its_point(tmp_path: Path) -> None:
@@ -96,8 +103,12 @@ def test_a_slice_that_cannot_be_short_enough_is_rejected_with_its_point(tmp_path
     lost = [row["point"] for row in sliced.rejected if row["id"] == "a"]
     assert lost and set(lost) <= {4, 5, 6}
     assert sliced.rejected == [
-        *({"id": "a", "point": point, "reason": reason} for point in lost),
-        {"id": "b", "reason": "2 exchanges, fewer than `min_context`=3"},
+        *({"id": "a", "point": point, "kind": "longer than the token limit", "reason": reason} for point in lost),
+        {
+            "id": "b",
+            "kind": "fewer exchanges than min_context",
+            "reason": "2 exchanges, fewer than `min_context`=3",
+        },
     ]
     assert {4, 5, 6}.isdisjoint(row["point"] for row in sliced.slices)
     assert sliced.stats["rejected"] == {"longer than the token limit": len(lost)}
@@ -154,6 +165,14 @@ def test_near_duplicates_and_slices_of_a_transcript_are_on_one_side(tmp_path: Pa
     assert sliced.stats["validation"] == sum(row["split"] == "validation" for row in sliced.slices)
 
 
+@pytest.mark.parametrize("form", ["NFC", "NFD", "NFKD"])
+def test_twins_that_only_a_program_can_tell_apart_are_on_one_side(form: Literal["NFC", "NFD", "NFKD"]) -> None:
+    text = "Tôi muốn hỏi về máy pha cà phê của tôi, nó không hoạt động nữa và nước chảy ra từ phía trước mỗi buổi sáng"
+    texts = (text, unicodedata.normalize(form, text).upper())
+    one, other = (signature_of(Transcript("t", (Exchange(said, "Ừ."),))) for said in texts)
+    assert one.jaccard(other) == 1.0
+
+
 def test_lost_personas_and_tokens_are_counted(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     bench.write(talk("a", 9, persona="Ann"), talk("b", 9, persona="Bob"), talk("c", 2, persona="Cy"), failed=["b"])
@@ -191,18 +210,29 @@ def test_the_output_is_the_same_to_the_byte_with_any_number_of_workers_and_no_pa
     assert outputs[0] == outputs[1]
 
 
-def test_bad_transcripts_are_listed_among_the_rejected_when_they_are_skipped(tmp_path: Path) -> None:
-    good = [talk(f"t{n:03}", 3) for n in range(100)]
+def test_what_the_assessor_left_out_is_left_out_and_listed_by_both(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
-    bench.write(*good)
+    bench.write(*(talk(f"t{n:03}", 3) for n in range(100)))
     with bench.inputs["transcripts"].open("a") as lines:
         lines.write(json.dumps({"id": "bad", "exchanges": [{"user": SECRET, "assistant": 1}]}))
+    inputs = {"transcripts": bench.inputs["transcripts"], "rubric": EASY, "judge": {"provider": "heuristic"}}
     with pytest.raises(UserError, match=r"transcripts.jsonl:101: exchanges\[0\].assistant: must be a string"):
-        bench.slice()
-    sliced = bench.slice(on_bad="skip")
+        run_stage(ASSESSOR, tmp_path, inputs=inputs)
+    judged = run_stage(ASSESSOR, tmp_path, inputs=inputs, params={"on_bad": "skip"})
+    bench.inputs["verdicts"] = judged.paths["verdicts"]
+    sliced = bench.slice()
     reason = "transcripts.jsonl:101: exchanges[0].assistant: must be a string (got a number)"
-    assert sliced.rejected == [{"id": "bad", "reason": reason}]
-    assert sliced.stats["rejected_transcripts"] == {"unreadable": 1}
+    assert sliced.rejected == [{"id": "bad", "kind": "unreadable", "reason": reason}]
+    assert [json.loads(line) for line in judged.paths["rejected"].read_text().splitlines()] == sliced.rejected
+    assert (sliced.stats["passed"], sliced.stats["rejected_transcripts"]) == (100, {"unreadable": 1})
+
+
+def test_a_transcript_that_was_judged_cannot_be_left_out(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.write(talk("a", 4), talk("b", 4))
+    bench.inputs["transcripts"].write_text(bench.inputs["transcripts"].read_text().replace('"assistant"', '"x"', 1))
+    with pytest.raises(UserError, match=r"1 transcript \(a\) judged, and now missing or unreadable"):
+        bench.slice()
 
 
 def test_verdicts_on_other_content_are_refused(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from kit.judge_parts import RUBRIC, write_transcripts
 from kit.places import EXAMPLES
 from kit.toys import STAGES
 from kit.uploads import upload, upload_until_killed
@@ -62,6 +63,25 @@ def test_only_files_that_a_stage_reads_are_sent(file: Path, store: Store) -> Non
     sent = sorted(key.split("/", 2)[2] for key in keys(store) if key.count("/") > 1)
     assert sent == ["a.txt", "deep/b.txt", "words.txt"]
     assert told == ["words: 1 file, 11 B, 1 sent", "table: 2 files, 15 B, 2 sent"]
+
+
+def test_of_a_transcripts_folder_nothing_else_is_sent_or_part_of_its_identity(tmp_path: Path, store: Store) -> None:
+    transcripts = tmp_path / "t"
+    transcripts.mkdir()
+    write_transcripts(transcripts / "t.jsonl", 2)
+    (tmp_path / "id_rsa").write_text("canary")
+    file = tmp_path / "run.yaml"
+    inputs = {"transcripts": "t", "rubric": RUBRIC, "judge": {"provider": "heuristic"}}
+    file.write_text(yaml.safe_dump({"goal": "assessor", "inputs": inputs}))
+    before = cli("upload", str(file), "--store", store.uri)
+    (transcripts / "hr.xlsx").write_text("salaries")
+    (transcripts / "notes.txt").symlink_to(tmp_path / "id_rsa")
+    assert cli("upload", str(file), "--store", store.uri) == before
+    assert sorted(key.rpartition("/")[2] for key in keys(store) if key.count("/") > 1) == ["t.jsonl"]
+
+
+def cli(*words: str) -> str:
+    return subprocess.run([BIN / "tuneline", *words], check=True, capture_output=True, text=True).stdout
 
 
 def test_the_run_file_is_printed_with_addresses_and_everything_else_as_it_was(file: Path, store: Store) -> None:

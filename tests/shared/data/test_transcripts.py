@@ -3,6 +3,8 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -229,6 +231,18 @@ def test_pipes_and_links_that_lead_nowhere_are_refused(tmp_path: Path) -> None:
     ]
 
 
+def test_files_that_are_passed_over_are_counted_and_named_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "a.json", GOOD)
+    for name in ("B.JSONL", "c.csv", "deep/d.parquet", "e\nlevel=error.txt", "f.ndjson", "g.xlsx", ".hidden"):
+        write(tmp_path / name, GOOD)
+    read_transcripts(tmp_path)
+    said = capsys.readouterr().out
+    assert said.count("\n") == 1
+    assert "left out" in said and "count=6" in said and "deep/d.parquet" in said and ".hidden" not in said
+
+
 def test_links_to_files_and_folders_elsewhere_are_followed(tmp_path: Path) -> None:
     write(tmp_path / "elsewhere" / "a.json", GOOD)
     write(tmp_path / "other.json", GOOD | {"id": "b"})
@@ -361,13 +375,10 @@ def test_problems_after_the_first_hundred_are_counted(tmp_path: Path) -> None:
     assert listed[-1] == "and 1,100 more"
 
 
-def test_a_file_that_mixes_shapes_is_refused_and_a_folder_that_does_is_not(tmp_path: Path) -> None:
+def test_a_file_may_mix_shapes(tmp_path: Path) -> None:
     other = chat("user", "assistant") | {"id": "b"}
-    path = write(tmp_path / "mixed.jsonl", GOOD, other)
-    assert problems(path) == ["mixed.jsonl:2: the file mixes shapes (got messages after exchanges)"]
-    write(tmp_path / "apart" / "a.jsonl", GOOD)
-    write(tmp_path / "apart" / "b.jsonl", other)
-    assert len(read_transcripts(tmp_path / "apart").transcripts) == 2
+    read = read_transcripts(write(tmp_path / "mixed.jsonl", GOOD, other, GOOD | {"id": "c"})).transcripts
+    assert [t.id for t in read] == ["a", "b", "c"]
 
 
 def test_an_id_that_is_taken_names_the_first_place_and_whether_the_content_differs(tmp_path: Path) -> None:
@@ -379,16 +390,61 @@ def test_an_id_that_is_taken_names_the_first_place_and_whether_the_content_diffe
     ]
 
 
-def test_skip_leaves_bad_records_out_and_says_which(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.jsonl", *[GOOD | {"id": f"t{n}"} for n in range(99)], {"id": "bad", "messages": []})
-    read, rejected = read_transcripts(path, on_bad="skip")
-    assert len(read) == 99
-    assert [(r.path, r.line, r.id, r.field, r.problem) for r in rejected] == [
-        ("a.jsonl", 100, "bad", "messages", "is empty")
+def test_a_small_share_of_bad_records_may_be_left_out_and_is_listed(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", *[GOOD | {"id": f"t{n}"} for n in range(98)], {"id": "bad", "messages": []}, {})
+    read, rejected = read_transcripts(path, most_bad=0.02)
+    assert len(read) == 98
+    assert [(r.id, r.kind, r.reason) for r in rejected] == [
+        ("bad", "unreadable", "a.jsonl:99: messages: is empty"),
+        (None, "unreadable", "a.jsonl:100: id: is missing (and 1 more)"),
     ]
 
 
-def test_skip_refuses_more_than_one_percent(tmp_path: Path) -> None:
+def test_more_than_the_share_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", *[GOOD | {"id": f"t{n}"} for n in range(98)], {"id": "bad", "messages": []})
-    with pytest.raises(UserError, match=r"1 of 99 transcripts cannot be used \(on_bad=skip leaves out at most 1%\)"):
-        read_transcripts(path, on_bad="skip")
+    with pytest.raises(
+        UserError, match=r"1 of 99 transcripts cannot be used \(at most 1%, and 10,000, may be left out"
+    ):
+        read_transcripts(path, most_bad=0.01)
+
+
+NUMBERS = b'{"id": "a", "messages": [' + b"1,\n" * 300_000 + b"1]}"
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("a.json", NUMBERS),
+        ("a.jsonl", NUMBERS.replace(b"\n", b"")),
+        ("a.jsonl", b"[" + b"1," * 500_000 + b"1]"),
+        ("a.jsonl", b"{}\n" * 200_000),
+        ("a.json", b'{"id": "a", "messages": [' + b'{"role":"user"},' * 60_000 + b"{}]}"),
+        ("a.json", b'{"id": "a", "conversations": [' + b'{"from":"gpt","value":"x"},\n' * 35_000 + b"1]}"),
+        ("a.json", b'{"id": "a", "n": ' + b"[" * 400 + b"1,\n" * 200_000 + b"1" + b"]" * 400 + b', "messages": [1]}'),
+        ("a.json", b'{"id": "a\\n' + b"\\n" * 1_000_000 + b'"}'),
+    ],
+    ids=["numbers", "numbers in a line", "an array", "objects", "no content", "two in a row", "deep", "escapes"],
+)
+def test_any_number_of_problems_takes_bounded_time_and_memory(tmp_path: Path, name: str, data: bytes) -> None:
+    (tmp_path / name).write_bytes(data)
+    began = time.process_time()
+    tracemalloc.start()
+    listed = problems(tmp_path)
+    used = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(listed) <= 101
+    assert listed[0].startswith(name)
+    assert time.process_time() - began < 10 * len(data) / 1e6
+    assert used < 20 * len(data) + 2**26
+
+
+def test_a_compressed_file_cannot_grow_without_end(tmp_path: Path) -> None:
+    lines = (json.dumps(GOOD | {"id": f"t{n}", "system": "x" * 2**20}).encode() + b"\n" for n in range(200))
+    with gzip.open(tmp_path / "a.jsonl.gz", "wb") as file:
+        file.writelines(lines)
+    assert problems(tmp_path)[0].endswith("more than 100 times as large as its file; is it made to fill the memory?")
+
+
+def test_ids_that_look_the_same_are_the_same(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", GOOD | {"id": "caf\u00e9"}, GOOD | {"id": "cafe\u0301"})
+    assert problems(path) == ["a.jsonl:2: id: is taken by a.jsonl:1 (got the same content)"]

@@ -2,42 +2,56 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from pathlib import Path
-from typing import get_args
+from typing import NamedTuple, get_args
 
+from tuneline.data.io import write_lines, write_record
 from tuneline.data.rubric import Rubric, load_rubric
-from tuneline.data.transcripts import read_transcripts
-from tuneline.data.verdicts import Status, write_verdicts
-from tuneline.judge.judging import Judged, judge_all, load_judge
+from tuneline.data.transcripts import Rejection, Transcript, read_transcripts
+from tuneline.data.verdicts import Pass, Passing, Status, write_verdicts
+from tuneline.judge.judging import Judge, Judged, judge_all, load_judge
 from tuneline.stage import Context, Json, Metrics
 from tuneline_assessor.stage import AssessorInputs, AssessorOutputs, AssessorParams
 
+MAX_SKIPPED = 0.01
+"""Share of the transcripts that `on_bad=skip` may leave out: more means that something is wrong with the export."""
+
+
+class Prepared(NamedTuple):
+    """What is judged, by what, by whom; and what was left out."""
+
+    rubric: Rubric
+    judge: Judge
+    transcripts: list[Transcript]
+    rejected: list[Rejection]
+
 
 def assess(params: AssessorParams, inputs: AssessorInputs, outputs: AssessorOutputs, context: Context) -> Metrics:
-    """Judge `inputs.transcripts` and write verdicts and the passing ids."""
-    rubric = load_rubric(inputs.rubric)
-    judge = load_judge(inputs.judge, context.secret, inputs.answers)
-    read = read_transcripts(inputs.transcripts, params.on_bad)
+    """Judge `inputs.transcripts` and write verdicts, the passing ids and what was left out."""
+    rubric, judge, transcripts, rejected = prepare(params, inputs, context)
     judged = judge_all(
         judge,
         rubric,
-        read.transcripts,
+        transcripts,
         context,
         concurrency=params.concurrency,
         timeout_s=params.timeout_s,
         max_unreadable=params.max_unparsed,
     )
     write_verdicts(outputs.verdicts, judged)
-    _write_passing(outputs.passing, rubric, judged)
-    return _metrics(judged, rejected=len(read.rejected), judge=judge.label)
+    passing = [Pass(id=v.id, score=v.score) for v in judged if v.passed and v.score is not None]
+    passed = Passing(threshold=rubric.pass_threshold, count=len(passing), transcripts=passing)
+    write_record(outputs.passing, passed)
+    write_lines(outputs.rejected, rejected)
+    return _metrics(judged, rejected=len(rejected), judge=judge.label)
 
 
-def _write_passing(path: Path, rubric: Rubric, judged: Judged) -> None:
-    passing = [{"id": verdict.id, "score": verdict.score} for verdict in judged if verdict.passed]
-    content = {"threshold": rubric.pass_threshold, "count": len(passing), "transcripts": passing}
-    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+def prepare(params: AssessorParams, inputs: AssessorInputs, context: Context) -> Prepared:
+    """Read everything before anything is paid. Raises UserError for whatever is wrong with it."""
+    rubric = load_rubric(inputs.rubric)
+    judge = load_judge(inputs.judge, context.secret, inputs.answers)
+    read = read_transcripts(inputs.transcripts, MAX_SKIPPED if params.on_bad == "skip" else 0)
+    return Prepared(rubric, judge, *read)
 
 
 def _metrics(judged: Judged, **counts: Json) -> Metrics:

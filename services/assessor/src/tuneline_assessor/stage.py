@@ -11,6 +11,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from tuneline.data.transcript_files import PATTERNS
 from tuneline.stage import Context, Inputs, Metrics, Outputs, Params, Stage, file_name, given, pace
 
 
@@ -18,7 +19,7 @@ class AssessorParams(Params):
     """How transcripts are judged."""
 
     on_bad: Literal["fail", "skip"] = "fail"
-    """What to do about transcripts that cannot be read: stop, or leave out up to 1 % of them."""
+    """What to do about transcripts that cannot be read: stop, or leave out up to 1 %, listed in rejected.jsonl."""
     max_unparsed: float = Field(default=0.02, ge=0, le=1)
     """Share of transcripts that may stay without a readable answer; more hides a judge that does not work."""
     concurrency: int = pace(8, ge=1, le=256)
@@ -30,7 +31,7 @@ class AssessorParams(Params):
 class AssessorInputs(Inputs):
     """What is judged, by what, by whom."""
 
-    transcripts: Path = given()
+    transcripts: Path = given(*PATTERNS)
     """Recorded conversations: a file or a folder of .json or .jsonl files."""
     rubric: Path = given()
     """Criteria, weights, pass threshold and gates."""
@@ -47,6 +48,8 @@ class AssessorOutputs(Outputs):
     """One verdict per transcript, sorted by id: status, answers, reasons, score, pass, judge, usage."""
     passing: Path = file_name("passing.json")
     """Ids and scores of the transcripts that passed, sorted by id."""
+    rejected: Path = file_name("rejected.jsonl")
+    """Transcripts that were left out because they cannot be read, with the reason."""
 
 
 def run(params: AssessorParams, inputs: AssessorInputs, outputs: AssessorOutputs, context: Context) -> Metrics:
@@ -56,7 +59,7 @@ def run(params: AssessorParams, inputs: AssessorInputs, outputs: AssessorOutputs
     return assess(params, inputs, outputs, context)
 
 
-STAGE = Stage("assessor", 1, AssessorParams, AssessorInputs, AssessorOutputs, run)
+STAGE = Stage("assessor", 2, AssessorParams, AssessorInputs, AssessorOutputs, run)
 
 
 def main() -> None:

@@ -92,7 +92,7 @@ def run(
 
 STAGE = Stage(
     "gguf-converter",
-    2,
+    1,
     GgufConverterParams,
     GgufConverterInputs,
     GgufConverterOutputs,

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from datasketch import MinHash
 
-from tuneline.data.transcripts import Transcript
+from tuneline.data.transcripts import Rejection, Transcript
 from tuneline.stage import Context
 from tuneline_slicer.conversation import Conversation, TokenCounts, can_count_by_parts
 from tuneline_slicer.ruler import Ruler
@@ -22,8 +22,8 @@ TOO_FEW = "fewer exchanges than min_context"
 TOO_LONG = "longer than the token limit"
 
 
-class Slice(NamedTuple):
-    """A slice: exchanges `dropped` + 1 to `point`, the last of which holds the answer that it teaches."""
+class Span(NamedTuple):
+    """What a slice holds: exchanges `dropped` + 1 to `point`, the last of which holds the answer that it teaches."""
 
     point: int
     dropped: int
@@ -31,21 +31,12 @@ class Slice(NamedTuple):
     planning_tokens: int
 
 
-class Rejection(NamedTuple):
-    """A transcript (`point` is None) or a slice point that gave no slice; `kind` is one of a few, for counting."""
-
-    id: str
-    point: int | None
-    kind: str
-    reason: str
-
-
 class Cut(NamedTuple):
     """What became of one transcript; `tokens` and `planning_tokens` are those of the whole of it."""
 
     transcript: Transcript
     conversation: Conversation
-    slices: list[Slice]
+    spans: list[Span]
     rejected: list[Rejection]
     signature: MinHash
     tokens: int
@@ -73,25 +64,25 @@ def cut_one(transcript: Transcript, ruler: Ruler, params: SlicerParams, by_parts
     """Cut one transcript at its slice points and shorten each slice to the limit."""
     conversation = Conversation(transcript, ruler.system, ruler.chat)
     counts = TokenCounts(conversation, ruler, by_parts)
-    slices: list[Slice] = []
+    spans: list[Span] = []
     rejected: list[Rejection] = []
     length = len(transcript.exchanges)
     if length < params.min_context:
         reason = f"{length} exchanges, fewer than `min_context`={params.min_context}"
-        rejected.append(Rejection(transcript.id, None, TOO_FEW, reason))
+        rejected.append(Rejection(id=transcript.id, kind=TOO_FEW, reason=reason))
     for point in slice_points(transcript.id, length, params):
         # A later point needs at least as many exchanges dropped as the one before.
-        least = slices[-1].dropped if slices else 0
+        least = spans[-1].dropped if spans else 0
         dropped = exchanges_to_drop(counts, least, point, params.min_context, ruler.limit)
         if dropped is None:
             reason = f"more than {ruler.limit} tokens with the last {params.min_context} exchanges alone"
-            rejected.append(Rejection(transcript.id, point, TOO_LONG, reason))
+            rejected.append(Rejection(id=transcript.id, point=point, kind=TOO_LONG, reason=reason))
         else:
             tokens, planned = counts.tokens(dropped, point), counts.planning_tokens(dropped, point)
-            slices.append(Slice(point, dropped, tokens, planned))
-    whole = (counts.tokens(0, length), counts.planning_tokens(0, length)) if slices else (0, 0)
+            spans.append(Span(point, dropped, tokens, planned))
+    whole = (counts.tokens(0, length), counts.planning_tokens(0, length)) if spans else (0, 0)
     encoded = (counts.bytes_encoded, counts.unique_bytes)
-    return Cut(transcript, conversation, slices, rejected, signature_of(transcript), *whole, *encoded)
+    return Cut(transcript, conversation, spans, rejected, signature_of(transcript), *whole, *encoded)
 
 
 def slice_points(transcript_id: str, length: int, params: SlicerParams) -> Iterator[int]:

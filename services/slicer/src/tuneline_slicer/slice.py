@@ -2,51 +2,67 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from tuneline.data.transcripts import Rejected, Transcript, read_transcripts
+from tuneline.data.io import write_lines, write_record
+from tuneline.data.slices import Message, Slice, Split
+from tuneline.data.transcripts import Rejection, Transcript, read_transcripts
 from tuneline.data.verdicts import read_verdicts
 from tuneline.errors import UserError
-from tuneline.stage import Context, Json, Metrics
-from tuneline_slicer.cut import Cut, Rejection, cut_all
-from tuneline_slicer.ruler import load_ruler
-from tuneline_slicer.split import Split, near_duplicates, split_groups
+from tuneline.parsing.problems import printable
+from tuneline.stage import Context, Metrics
+from tuneline_slicer.cut import Cut, cut_all
+from tuneline_slicer.ruler import Ruler, load_ruler
+from tuneline_slicer.split import near_duplicates, split_groups
 from tuneline_slicer.stage import SlicerInputs, SlicerOutputs, SlicerParams
 from tuneline_slicer.stats import describe, measure
 
-UNREADABLE = "unreadable"
 MAX_NAMED = 5
 """Ids that a message names; the rest is a number."""
 
 
+class Prepared(NamedTuple):
+    """What is measured with, and what there is: all that can be read, and those of it that passed."""
+
+    ruler: Ruler
+    read: list[Transcript]
+    rejected: list[Rejection]
+    passing: list[Transcript]
+
+
 def slice_transcripts(params: SlicerParams, inputs: SlicerInputs, outputs: SlicerOutputs, context: Context) -> Metrics:
     """Cut the passing transcripts into slices and write them, the counts and what was rejected."""
-    ruler = load_ruler(params, inputs)
-    read, unreadable = read_transcripts(inputs.transcripts, params.on_bad)
-    passing = select_passing(read, inputs.verdicts)
+    ruler, read, unreadable, passing = prepare(params, inputs)
     cuts = cut_all(passing, ruler, params, context)
     sliced = keep_sliced(cuts)
     groups = near_duplicates({cut.transcript.id: cut.signature for cut in sliced}, params.duplicate_similarity)
     splits = split_groups(groups, params.validation_fraction)
-    rejected = [*map(_unreadable, unreadable), *(rejection for cut in cuts for rejection in cut.rejected)]
-    _write_lines(outputs.slices, slice_rows(sliced, splits))
-    _write_lines(outputs.rejected, map(_rejected_row, rejected))
+    rejected = [*unreadable, *(rejection for cut in cuts for rejection in cut.rejected)]
+    write_lines(outputs.slices, slice_rows(sliced, splits))
+    write_lines(outputs.rejected, rejected)
     stats = describe(read, cuts, splits, groups, rejected, ruler.limit)
-    _write(outputs.stats, json.dumps(stats, indent=1, ensure_ascii=False) + "\n")
+    write_record(outputs.stats, stats)
     return measure(cuts, stats)
 
 
+def prepare(params: SlicerParams, inputs: SlicerInputs) -> Prepared:
+    """Read everything. What cannot be read is left out as it was when the transcripts were judged: see the verdicts."""
+    ruler = load_ruler(params, inputs)
+    read, rejected = read_transcripts(inputs.transcripts, most_bad=1)
+    return Prepared(ruler, read, rejected, select_passing(read, inputs.verdicts))
+
+
 def select_passing(transcripts: Sequence[Transcript], verdicts: Path) -> list[Transcript]:
-    """Return the transcripts that passed. Raises UserError unless each has a verdict on the very content it has."""
-    found = {verdict.id: verdict for verdict in read_verdicts(verdicts)}
-    missing = [t.id for t in transcripts if t.id not in found]
-    if missing:
-        raise UserError(f"{_some(missing)} without a verdict. Let the assessor judge the same transcripts.")
-    changed = [t.id for t in transcripts if found[t.id].sha256 != t.sha256]
-    if changed:
-        raise UserError(f"{_some(changed)} changed since the verdict was given. Let the assessor judge them again.")
+    """Return the transcripts that passed. Raises UserError unless those judged are these, with the content they have.
+
+    So the assessor alone decides how many may be left out: what it did not judge may only be what cannot be read.
+    """
+    found, there = {v.id: v for v in read_verdicts(verdicts)}, {t.id: t for t in transcripts}
+    _refuse([name for name in found if name not in there], "judged, and now missing or unreadable")
+    _refuse([name for name in there if name not in found], "without a verdict")
+    _refuse([t.id for t in transcripts if found[t.id].sha256 != t.sha256], "changed since the verdict was given")
     passing = [t for t in transcripts if found[t.id].passed]
     if not passing:
         raise UserError(
@@ -56,9 +72,17 @@ def select_passing(transcripts: Sequence[Transcript], verdicts: Path) -> list[Tr
     return passing
 
 
+def _refuse(ids: Sequence[str], problem: str) -> None:
+    if ids:
+        more = f" and {len(ids) - MAX_NAMED} more" if len(ids) > MAX_NAMED else ""
+        some = printable(", ".join(ids[:MAX_NAMED])) + more
+        head = f"{len(ids)} transcript{'s' if len(ids) > 1 else ''} ({some}) {problem}"
+        raise UserError(f"{head}. Let the assessor judge the same transcripts.")
+
+
 def keep_sliced(cuts: Sequence[Cut]) -> list[Cut]:
     """Return the transcripts that gave slices. Raises UserError with the reasons if there is none."""
-    sliced = [cut for cut in cuts if cut.slices]
+    sliced = [cut for cut in cuts if cut.spans]
     if not sliced:
         first = cuts[0].rejected[0]
         raise UserError(
@@ -68,49 +92,21 @@ def keep_sliced(cuts: Sequence[Cut]) -> list[Cut]:
     return sliced
 
 
-def slice_rows(cuts: Iterable[Cut], splits: Mapping[str, Split]) -> Iterator[dict[str, Json]]:
+def slice_rows(cuts: Iterable[Cut], splits: Mapping[str, Split]) -> Iterator[Slice]:
     """Yield the rows of slices.jsonl, by transcript and slice point."""
     for cut in cuts:
-        for part in cut.slices:
-            messages = cut.conversation.messages(part.dropped, part.point)
+        for span in cut.spans:
+            messages = cut.conversation.messages(span.dropped, span.point)
             # The answer that a slice is there to teach is the one thing that must never be lost.
-            answer = cut.conversation.exchanges[part.point - 1].assistant
+            answer = cut.conversation.exchanges[span.point - 1].assistant
             assert messages[-1] == {"role": "assistant", "content": answer}
-            yield {
-                "id": f"{cut.transcript.id}#{part.point}",
-                "transcript": cut.transcript.id,
-                "point": part.point,
-                "dropped": part.dropped,
-                "split": splits[cut.transcript.id],
-                "tokens": part.tokens,
-                "planning_tokens": part.planning_tokens,
-                "messages": [dict(message) for message in messages],
-            }
-
-
-def _unreadable(rejected: Rejected) -> Rejection:
-    return Rejection(rejected.id or "", None, UNREADABLE, str(rejected))
-
-
-def _rejected_row(rejection: Rejection) -> dict[str, Json]:
-    point: dict[str, Json] = {} if rejection.point is None else {"point": rejection.point}
-    return {"id": rejection.id or None, **point, "reason": rejection.reason}
-
-
-def _some(ids: Sequence[str]) -> str:
-    more = f" and {len(ids) - MAX_NAMED} more" if len(ids) > MAX_NAMED else ""
-    return f"{len(ids)} transcript{'s' if len(ids) > 1 else ''} ({', '.join(ids[:MAX_NAMED])}{more})"
-
-
-def _write_lines(path: Path, rows: Iterable[Mapping[str, Json]]) -> None:
-    part = path.with_name(f"{path.name}.part")
-    with part.open("w", encoding="utf-8", newline="\n") as lines:
-        for row in rows:
-            lines.write(json.dumps(row, ensure_ascii=False) + "\n")
-    part.rename(path)
-
-
-def _write(path: Path, text: str) -> None:
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(text, encoding="utf-8", newline="\n")
-    part.rename(path)
+            yield Slice(
+                id=f"{cut.transcript.id}#{span.point}",
+                transcript=cut.transcript.id,
+                point=span.point,
+                dropped=span.dropped,
+                split=splits[cut.transcript.id],
+                tokens=span.tokens,
+                planning_tokens=span.planning_tokens,
+                messages=[Message.model_validate(message) for message in messages],
+            )

@@ -5,15 +5,14 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 from datasketch import MinHash, MinHashLSH
 
+from tuneline.data.slices import Split
 from tuneline.data.transcripts import Transcript
 from tuneline.errors import UserError
-
-Split = Literal["train", "validation"]
 
 PERMUTATIONS = 128
 """Hashes per signature: the similarity is estimated with a standard error of about 0.04 near 0.8."""
@@ -22,8 +21,12 @@ SHINGLE_WORDS = 5
 
 
 def signature_of(transcript: Transcript) -> MinHash:
-    """Return the MinHash signature of the word sequences of a transcript, without regard to case and punctuation."""
-    words = re.findall(r"\w+", " ".join(text for exchange in transcript.exchanges for text in exchange).lower())
+    """Return the MinHash signature of a transcript's word sequences, whatever their case, punctuation and spelling.
+
+    Spelling: `é` may be one character or two, and `ｆｕｌｌ` may be wide; both look the same and are (NFKC).
+    """
+    text = " ".join(text for exchange in transcript.exchanges for text in exchange)
+    words = re.findall(r"\w+", unicodedata.normalize("NFKC", text).casefold())
     starts = range(max(1, len(words) - SHINGLE_WORDS + 1))
     signature = MinHash(num_perm=PERMUTATIONS, seed=1)
     signature.update_batch({" ".join(words[at : at + SHINGLE_WORDS]).encode() for at in starts})

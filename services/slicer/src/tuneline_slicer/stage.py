@@ -8,10 +8,11 @@ oldest exchanges, never its last answer.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 from pydantic import Field, model_validator
 
+from tuneline.data.transcript_files import PATTERNS
 from tuneline.stage import Context, Inputs, Metrics, Outputs, Params, Stage, file_name, given, output_of, pace
 
 
@@ -30,8 +31,6 @@ class SlicerParams(Params):
     """Share of the transcripts held out to watch the training; more measures better and teaches less (0: none)."""
     duplicate_similarity: float = Field(default=0.8, gt=0, le=1)
     """Share of common word sequences (Jaccard) that makes two transcripts near-duplicates; lower groups more."""
-    on_bad: Literal["fail", "skip"] = "fail"
-    """What to do about unreadable transcripts: stop, or leave out up to 1 % and list them in rejected.jsonl."""
     workers: int = pace(4, ge=1, le=64)
     """Threads that encode at once; more is faster up to the number of cores."""
 
@@ -45,8 +44,8 @@ class SlicerParams(Params):
 class SlicerInputs(Inputs):
     """What is sliced, and for which model."""
 
-    transcripts: Path = given()
-    """The transcripts that the assessor judged."""
+    transcripts: Path = given(*PATTERNS)
+    """The transcripts that the assessor judged; what it left out is left out."""
     base_model: Path = given("tokenizer*", "*.json", "*.jinja")
     """Tokenizer, chat template and configuration of the model that will be trained."""
     system_prompt: Path | None = given(optional=True)
@@ -73,7 +72,7 @@ def run(params: SlicerParams, inputs: SlicerInputs, outputs: SlicerOutputs, cont
     return slice_transcripts(params, inputs, outputs, context)
 
 
-STAGE = Stage("slicer", 1, SlicerParams, SlicerInputs, SlicerOutputs, run)
+STAGE = Stage("slicer", 2, SlicerParams, SlicerInputs, SlicerOutputs, run)
 
 
 def main() -> None:

@@ -12,8 +12,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
+from tuneline.data.io import Closed
 from tuneline.data.rules import Heuristic
 from tuneline.errors import UserError
 from tuneline.parsing.problems import Loc, problems_of
@@ -31,11 +32,7 @@ SCORE_DIGITS = 6
 """Decimals of a score. Rounding makes `score >= pass_threshold` mean what it says on paper, where 0.1 + 0.2 is 0.3."""
 
 
-class _Closed(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
-
-
-class Criterion(_Closed):
+class Criterion(Closed):
     """One question to the judge."""
 
     id: Name
@@ -52,7 +49,7 @@ class Criterion(_Closed):
     """Rule for the provider `heuristic`; other judges never see it."""
 
 
-class Category(_Closed):
+class Category(Closed):
     """Criteria that together make one part of the score."""
 
     id: Name
@@ -75,7 +72,7 @@ class Score(NamedTuple):
     """Ids of the gates that were answered NO, in the rubric's order."""
 
 
-class Rubric(_Closed):
+class Rubric(Closed):
     """A whole rubric; `gates` are criteria outside the score that fail a conversation when answered NO."""
 
     name: Text
@@ -84,7 +81,7 @@ class Rubric(_Closed):
     """Least score of a conversation that passes; higher means fewer and better training examples."""
     categories: list[Category] = Field(min_length=1)
     """Parts of the score."""
-    gates: list[Criterion] = []
+    gates: list[Criterion] = Field(default_factory=list)
     """Criteria that must not be answered NO, whatever the score."""
 
     @property

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Sequence
 from itertools import combinations
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from tuneline.data.io import Closed
 from tuneline.data.transcripts import Exchange
 
 HEURISTIC_VERSION = 1
@@ -48,11 +49,7 @@ LOOP_PERIOD = 20
 """Longest group of words whose repetition is looked for."""
 
 
-class _Rule(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
-
-
-class AnswersContain(_Rule):
+class AnswersContain(Closed):
     """YES when at least `share` of the answers contain one of the phrases."""
 
     rule: Literal["answers_contain"]
@@ -64,7 +61,7 @@ class AnswersContain(_Rule):
         return _yes(_share(contains(e.assistant, self.any) for e in exchanges) >= self.share)
 
 
-class AnswersAvoid(_Rule):
+class AnswersAvoid(Closed):
     """YES when no answer contains any of the phrases."""
 
     rule: Literal["answers_avoid"]
@@ -75,7 +72,7 @@ class AnswersAvoid(_Rule):
         return _yes(not any(contains(e.assistant, self.any) for e in exchanges))
 
 
-class EndsWithQuestion(_Rule):
+class EndsWithQuestion(Closed):
     """YES when the share of answers whose last sentence asks something lies in [`share`, `max_share`]."""
 
     rule: Literal["ends_with_question"]
@@ -88,7 +85,7 @@ class EndsWithQuestion(_Rule):
         return _yes(self.share <= asking <= self.max_share)
 
 
-class Length(_Rule):
+class Length(Closed):
     """YES when at least `share` of the answers have between `min_words` and `max_words` words."""
 
     rule: Literal["length"]
@@ -102,7 +99,7 @@ class Length(_Rule):
         return _yes(_share(fits) >= self.share)
 
 
-class FirstAnswerContains(_Rule):
+class FirstAnswerContains(Closed):
     """YES when the first answer contains one of the phrases."""
 
     rule: Literal["first_answer_contains"]
@@ -113,7 +110,7 @@ class FirstAnswerContains(_Rule):
         return _yes(bool(exchanges) and contains(exchanges[0].assistant, self.any))
 
 
-class LastAnswerContains(_Rule):
+class LastAnswerContains(Closed):
     """YES when the last answer contains one of the phrases."""
 
     rule: Literal["last_answer_contains"]
@@ -124,7 +121,7 @@ class LastAnswerContains(_Rule):
         return _yes(bool(exchanges) and contains(exchanges[-1].assistant, self.any))
 
 
-class NoRepetition(_Rule):
+class NoRepetition(Closed):
     """YES when at most `max_share` of all pairs of answers are nearly the same and no answer is stuck in a loop."""
 
     rule: Literal["no_repetition"]
@@ -138,7 +135,7 @@ class NoRepetition(_Rule):
         return _yes(_share(_near_identical(a, b) for a, b in combinations(triples, 2)) <= self.max_share)
 
 
-class EchoesUser(_Rule):
+class EchoesUser(Closed):
     """YES when at least `min_share` of the answers take up a content word of the message just before.
 
     Messages without a content word are left out; NA when there is no other.
@@ -154,7 +151,7 @@ class EchoesUser(_Rule):
         return _yes(_share(taken_up) >= self.min_share) if taken_up else "NA"
 
 
-class WellFormed(_Rule):
+class WellFormed(Closed):
     """YES when at least `share` of the answers begin like a sentence and end with . ? or !"""
 
     rule: Literal["well_formed"]
@@ -165,7 +162,7 @@ class WellFormed(_Rule):
         return _yes(_share(_is_well_formed(e.assistant) for e in exchanges) >= self.share)
 
 
-class WhenUserContains(_Rule):
+class WhenUserContains(Closed):
     """YES when each message with a phrase of `user_any` is answered with one of `any`; NA without such a message."""
 
     rule: Literal["when_user_contains"]

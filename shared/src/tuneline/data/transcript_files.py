@@ -8,14 +8,25 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
+import structlog
+
 from tuneline.errors import UserError
 from tuneline.parsing.problems import printable
 
 MAX_RECORD_BYTES = 64 * 1024 * 1024
 """A longer record is refused unread: the largest conversations people have are a hundred times shorter."""
 
+MAX_GROWTH = 100
+"""Text shrinks to a tenth or so when it is compressed."""
+
 DOCUMENTS = (".json", ".json.gz")
 LINES = (".jsonl", ".jsonl.gz")
+PATTERNS = tuple(f"*{suffix}" for suffix in (*DOCUMENTS, *LINES))
+"""The files of a folder that are transcripts; no other one is hashed, sent or read."""
+
+MAX_NAMED = 5
+
+log = structlog.get_logger()
 
 
 class Record(NamedTuple):
@@ -34,18 +45,22 @@ class Record(NamedTuple):
 def read_records(root: Path) -> Iterator[Record]:
     """Yield the records of a file, or of all `.json` and `.jsonl` files below a folder in order of their names.
 
-    Names that begin with a dot and other files are left out; gzip is recognised by content, whatever the name says.
+    Names that begin with a dot are left out, and other files too, which is logged; gzip is recognised by content,
+    whatever the name says.
     Raises UserError if there is no such file.
     """
     if root.is_file():
         yield from _read_file(root, printable(root.name))
     elif root.is_dir():
-        yield from _read_folder(root, "", [root.resolve()])
+        passed_over: list[str] = []
+        yield from _read_folder(root, "", [root.resolve()], passed_over)
+        if passed_over:
+            log.warning("files left out by their names", count=len(passed_over), names=passed_over[:MAX_NAMED])
     else:
         raise UserError(f"{root.name}: neither a file nor a folder")
 
 
-def _read_folder(folder: Path, prefix: str, above: list[Path]) -> Iterator[Record]:
+def _read_folder(folder: Path, prefix: str, above: list[Path], passed_over: list[str]) -> Iterator[Record]:
     try:
         paths = sorted(folder.iterdir())
     except OSError as error:
@@ -64,9 +79,11 @@ def _read_folder(folder: Path, prefix: str, above: list[Path]) -> Iterator[Recor
         if is_folder and resolved in above:
             yield _bad(name, 1, "a link to a folder that it stands in")
         elif is_folder:
-            yield from _read_folder(path, f"{name}/", [*above, resolved])
+            yield from _read_folder(path, f"{name}/", [*above, resolved], passed_over)
         elif path.name.endswith((*DOCUMENTS, *LINES)):
             yield from _read_file(path, name) if is_file else [_bad(name, 1, "not a regular file")]
+        else:
+            passed_over.append(name)
 
 
 def _read_file(path: Path, name: str) -> Iterator[Record]:
@@ -76,8 +93,13 @@ def _read_file(path: Path, name: str) -> Iterator[Record]:
         with path.open("rb") as raw:
             zipped = raw.read(2) == b"\x1f\x8b"
             raw.seek(0)
-            for record in cut(cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if zipped else raw, name):
+            stream = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if zipped else raw
+            for record in cut(stream, name):
                 line = record.line
+                if stream.tell() > max(MAX_RECORD_BYTES, MAX_GROWTH * path.stat().st_size):
+                    problem = f"more than {MAX_GROWTH} times as large as its file; is it made to fill the memory?"
+                    yield _bad(name, line, problem)
+                    return
                 yield record
     except EOFError:
         yield _bad(name, line + 1, "the compressed file is cut off")
@@ -104,7 +126,7 @@ def _read_lines(stream: BinaryIO, name: str) -> Iterator[Record]:
         if len(data) > MAX_RECORD_BYTES:
             yield _too_long(name, line)
             while data and not data.endswith(b"\n"):
-                data = stream.readline(MAX_RECORD_BYTES)
+                data = stream.readline(2**20)
         elif data.strip() in (b"[", b"{"):
             yield _bad(name, line, "one value over many lines; a .jsonl file has one whole object in each line")
             return

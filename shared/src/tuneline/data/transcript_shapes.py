@@ -16,11 +16,14 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import Literal, NamedTuple
 
 from tuneline.parsing.problems import Loc
 
 MAX_ID_CHARACTERS = 200
+MAX_PROBLEMS = 100
+"""Problems of a record after which nothing more is looked for: whoever mends these will see the rest."""
 
 ROLES: Mapping[object, Literal["system", "user", "assistant"]] = {
     "system": "system", "user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant",
@@ -102,7 +105,7 @@ def normalise(record: object) -> Normalised:
         system, turns = turns[0].content, turns[1:]
     persona = _persona(record.get("persona"), problems)
     if shape and not problems:
-        problems += _order_problems(turns, shape)
+        problems += islice(_order_problems(turns, shape), MAX_PROBLEMS)
     if problems or name is None:
         return Normalised(shape, name, None, problems)
     pairs = zip(turns[::2], turns[1::2], strict=True)
@@ -164,6 +167,8 @@ def _read_turns(record: Mapping[str, object], shape: str, problems: list[Problem
         problems.append(Problem((shape,), "is empty"))
     turns: list[_Turn] = []
     for index, item in enumerate(items):
+        if len(problems) >= MAX_PROBLEMS:
+            break
         if not isinstance(item, dict):
             problems.append(Problem((shape, index), f"must be an object (got {kind(item)})"))
         else:

@@ -6,58 +6,63 @@ The same id twice is a problem even where the content is the same too: it would 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import unicodedata
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
+from tuneline.data.io import Closed
 from tuneline.data.transcript_files import Record, read_records
-from tuneline.data.transcript_shapes import Exchange, Transcript, normalise
+from tuneline.data.transcript_shapes import Exchange, Problem, Transcript, normalise
 from tuneline.errors import BadJson, UserError
 from tuneline.parsing.json import lines_of, parse_json
-from tuneline.parsing.problems import Loc
+from tuneline.parsing.problems import Loc, printable
 
-__all__ = ["Exchange", "ReadTranscripts", "Rejected", "Transcript", "read_transcripts"]
+__all__ = ["Exchange", "ReadTranscripts", "Rejection", "Transcript", "read_transcripts"]
 
 MAX_SHOWN = 100
-MAX_SKIPPED = 0.01
-"""Share of the records that `on_bad=skip` may leave out: more means that something is wrong with the export."""
+MAX_KEPT = 10_000
+"""Records that can be left out at most, because each of them is listed; after one more, nothing more is read."""
+UNREADABLE = "unreadable"
 
 
-class Rejected(NamedTuple):
-    """One problem of one record. `id` is None where it cannot be read; `field` is empty for the record as a whole."""
+class Rejection(Closed):
+    """A transcript, or one of its slice points, that goes no further: a row of every rejected.jsonl."""
 
-    path: str
-    line: int
     id: str | None
-    field: str
-    problem: str
-
-    def __str__(self) -> str:
-        return ": ".join(filter(None, (f"{self.path}:{self.line}", self.field, self.problem)))
+    """The transcript's id, if it can be read."""
+    point: int | None = None
+    """The slice point, in exchanges, where it is not the whole transcript."""
+    kind: str
+    """One of a few, for counting."""
+    reason: str
+    """What is wrong with it, in words that quote nothing."""
 
 
 class ReadTranscripts(NamedTuple):
-    """Transcripts sorted by id, and the problems of those left out (none unless `on_bad` is "skip")."""
+    """Transcripts sorted by id, and those that were left out."""
 
     transcripts: list[Transcript]
-    rejected: list[Rejected]
+    rejected: list[Rejection]
 
 
-def read_transcripts(path: Path, on_bad: Literal["fail", "skip"] = "fail") -> ReadTranscripts:
+def read_transcripts(path: Path, most_bad: float = 0.0) -> ReadTranscripts:
     """Read and check the transcripts in a file, or in all `.json` and `.jsonl` files below a folder.
 
-    Raises UserError listing every problem (the first 100), or, with "skip", if more than 1 % of the records are bad.
+    Raises UserError listing every problem (the first 100) if more than the share `most_bad` of the records are bad.
     """
     reader = _Reader()
-    bad = sum(not reader.add(record) for record in read_records(path))
-    count = len(reader.found) + bad
-    if reader.rejected and on_bad == "fail":
-        raise UserError(_list(reader.rejected, f"{bad} of {count} transcripts cannot be used:"))
-    if bad > MAX_SKIPPED * count:
-        limit = f"on_bad=skip leaves out at most {MAX_SKIPPED:.0%}"
-        raise UserError(_list(reader.rejected, f"{bad} of {count} transcripts cannot be used ({limit}):"))
-    if not count:
-        raise UserError(f"No transcripts in {path.name}: it has no file that ends in .json or .jsonl.")
+    for record in read_records(path):
+        reader.add(record)
+        if reader.bad > MAX_KEPT:
+            break
+    if reader.bad > min(most_bad * reader.count, MAX_KEPT):
+        limit = f" (at most {most_bad:.0%}, and {MAX_KEPT:,}, may be left out)" if most_bad else ""
+        more = [f"and {reader.problems - MAX_SHOWN:,} more"] if reader.problems > MAX_SHOWN else []
+        first = "the first " if reader.bad > MAX_KEPT else ""
+        head = f"{reader.bad} of {first}{reader.count} transcripts cannot be used{limit}:"
+        raise UserError("\n".join([head, *reader.shown, *more]))
+    if not reader.count:
+        raise UserError(f"No transcripts in {printable(path.name)}: it has no file that ends in .json or .jsonl.")
     transcripts = sorted((transcript for transcript, _ in reader.found.values()), key=lambda t: t.id)
     return ReadTranscripts(transcripts, reader.rejected)
 
@@ -66,56 +71,49 @@ class _Reader:
     """What was read so far: transcripts with the place they came from, by id, and problems."""
 
     def __init__(self) -> None:
-        self.found: dict[str, tuple[Transcript, str]] = {}
-        self.rejected: list[Rejected] = []
-        self._shape: tuple[str, str | None] = ("", None)
+        self.found: dict[str, tuple[Transcript, str]] = {}  # ids that look the same are the same
+        self.rejected: list[Rejection] = []
+        self.shown: list[str] = []
+        self.count = self.bad = self.problems = 0
 
-    def add(self, record: Record) -> bool:
-        """Check one record; returns whether it is good."""
-        before = len(self.rejected)
-        self.rejected += self._check(record)
-        return len(self.rejected) == before
+    def add(self, record: Record) -> None:
+        """Check one record, and keep it or what is wrong with it."""
+        name, problems = self._check(record)
+        self.count += 1
+        if problems:
+            self.bad += 1
+            self.problems += len(problems)
+            self.shown += problems[: MAX_SHOWN - len(self.shown)]
+            more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+            self.rejected.append(Rejection(id=name, kind=UNREADABLE, reason=problems[0] + more))
 
-    def _check(self, record: Record) -> Iterator[Rejected]:
+    def _check(self, record: Record) -> tuple[str | None, list[str]]:
+        """Return the record's id, as far as it has one, and its problems as `path:line: field: problem`."""
         if record.problem:
-            yield Rejected(record.path, record.line, None, "", record.problem)
-            return
+            return None, [f"{record.path}:{record.line}: {record.problem}"]
         try:
             value = parse_json(record.data)
         except BadJson as bad:
-            yield Rejected(record.path, record.line + bad.line - 1, None, "", bad.problem)
-            return
-        shape, name, transcript, problems = normalise(value)
-        for problem, line in zip(problems, _lines(record, [problem.loc for problem in problems]), strict=True):
-            yield Rejected(record.path, line, name, _field(problem.loc), problem.text)
-        if transcript:
-            yield from self._place(record, shape, transcript)
+            return None, [f"{record.path}:{record.line + bad.line - 1}: {bad.problem}"]
+        read = normalise(value)
+        problems = read.problems or (self._keep(read.transcript, record) if read.transcript else [])
+        lines = _lines(record, [problem.loc for problem in problems])
+        return read.id, [_place(record.path, line, problem) for line, problem in zip(lines, problems, strict=True)]
 
-    def _place(self, record: Record, shape: str | None, transcript: Transcript) -> Iterator[Rejected]:
-        """Keep a good transcript, unless its shape is not its file's or its id is taken."""
-        place = f"{record.path}:{record.line}"
-        path, first = self._shape
-        if path == record.path and shape != first:
-            problem = f"the file mixes shapes (got {shape} after {first})"
-            yield Rejected(record.path, record.line, transcript.id, "", problem)
-            return
-        self._shape = (record.path, shape)
-        other, taken = self.found.setdefault(transcript.id, (transcript, place))
-        if other is not transcript:
-            same = "the same content" if other.sha256 == transcript.sha256 else "different content"
-            [line] = _lines(record, [("id",)])
-            yield Rejected(record.path, line, transcript.id, "id", f"is taken by {taken} (got {same})")
+    def _keep(self, transcript: Transcript, record: Record) -> list[Problem]:
+        """Keep a good transcript, unless its id is taken."""
+        key, place = unicodedata.normalize("NFC", transcript.id), f"{record.path}:{record.line}"
+        other, taken = self.found.setdefault(key, (transcript, place))
+        if other is transcript:
+            return []
+        same = "the same content" if other.sha256 == transcript.sha256 else "different content"
+        return [Problem(("id",), f"is taken by {taken} (got {same})")]
 
 
 def _lines(record: Record, locs: list[Loc]) -> list[int]:
-    return [record.line] * len(locs) if record.is_line or not locs else list(lines_of(record.data, locs))
+    return [record.line] * len(locs) if record.is_line or not locs else lines_of(record.data, locs)
 
 
-def _field(loc: Loc) -> str:
-    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in loc).removeprefix(".")
-
-
-def _list(problems: Iterable[Rejected], head: str) -> str:
-    lines = [str(problem) for problem in problems]
-    more = [f"and {len(lines) - MAX_SHOWN:,} more"] if len(lines) > MAX_SHOWN else []
-    return "\n".join([head, *lines[:MAX_SHOWN], *more])
+def _place(path: str, line: int, problem: Problem) -> str:
+    field = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in problem.loc).removeprefix(".")
+    return ": ".join(filter(None, (f"{path}:{line}", field, problem.text)))

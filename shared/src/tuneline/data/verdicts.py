@@ -10,19 +10,17 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
+from tuneline.data.io import Closed, read_lines, write_lines
 from tuneline.data.rubric import Answer, Rubric, score
 from tuneline.data.transcripts import Transcript
-from tuneline.errors import UserError
 
 Status = Literal["scored", "refused", "blocked", "unparsed", "too_long", "failed"]
 
 
-class Usage(BaseModel):
+class Usage(Closed):
     """What a judgement took, re-asking included."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -38,10 +36,8 @@ class Usage(BaseModel):
         )
 
 
-class Judgement(BaseModel):
+class Judgement(Closed):
     """What a judge answered, before any arithmetic: the row of the journal, so new weights re-judge nothing."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     status: Status
     answers: dict[str, Answer] = Field(default_factory=dict)
@@ -64,10 +60,23 @@ Raises UserError, or Temporary when this transcript cannot be judged now.
 """
 
 
-class Verdict(BaseModel):
-    """One transcript as judged: a row of verdicts.jsonl."""
+class Pass(Closed):
+    """A transcript that passed."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    id: str
+    score: float
+
+
+class Passing(Closed):
+    """passing.json: the transcripts that passed, sorted by id."""
+
+    threshold: float
+    count: int
+    transcripts: list[Pass]
+
+
+class Verdict(Closed):
+    """One transcript as judged: a row of verdicts.jsonl."""
 
     id: str
     """The transcript's id."""
@@ -112,18 +121,10 @@ def to_verdict(rubric: Rubric, name: str, sha256: str, judge: str, judgement: Ju
 
 
 def write_verdicts(path: Path, verdicts: Iterable[Verdict]) -> None:
-    """Write one verdict per line."""
-    path.write_text("".join(v.model_dump_json() + "\n" for v in verdicts), encoding="utf-8")
+    """Write verdicts.jsonl."""
+    write_lines(path, verdicts)
 
 
 def read_verdicts(path: Path) -> list[Verdict]:
-    """Read verdicts.jsonl. Raises UserError with the line of the first row that is not a verdict."""
-    verdicts = []
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                verdicts.append(Verdict.model_validate_json(line))
-            except ValidationError as e:
-                field = ".".join(map(str, e.errors(include_input=False)[0]["loc"]))
-                raise UserError(f"{path.name}:{number}: {field or 'row'}: not a verdict of this version") from None
-    return verdicts
+    """Read verdicts.jsonl."""
+    return list(read_lines(path, Verdict))

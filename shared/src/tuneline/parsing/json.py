@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, NoReturn
 
 from tuneline.errors import BadJson
@@ -30,17 +30,21 @@ def parse_json(data: bytes) -> object:
     except RecursionError:
         raise BadJson("nested too deeply", 1) from None
     except ValueError:  # the one that is left: Python limits the digits of a whole number
-        raise BadJson("a number has too many digits", 1) from None
+        raise BadJson("a number has too many digits", _line_of_refused(text)) from None
     return value
 
 
-def lines_of(data: bytes, locs: Iterable[Loc]) -> Iterator[int]:
-    """Yield the line, from 1, of each value named, or of its nearest ancestor, in data that `parse_json` accepts."""
+def lines_of(data: bytes, locs: Sequence[Loc]) -> list[int]:
+    """Return the line, from 1, of each value named, or of its nearest ancestor, in data that `parse_json` accepts."""
     text = data.decode("utf-8-sig")
-    positions = {value.loc: value.position for value in _values(text)}
-    for loc in locs:
-        nearest = next((loc[:length] for length in range(len(loc), 0, -1) if loc[:length] in positions), ())
-        yield text.count("\n", 0, positions[nearest]) + 1
+    ways = [[loc[:length] for length in range(len(loc), -1, -1)] for loc in locs]
+    wanted = {step for way in ways for step in way}
+    lines, line, last = {}, 1, 0
+    for value in _values(text, max(map(len, wanted), default=0)):
+        if value.loc in wanted:
+            line, last = line + text.count("\n", last, value.position), value.position
+            lines[value.loc] = line
+    return [next(lines[step] for step in way if step in lines) for way in ways]
 
 
 class _Value(NamedTuple):
@@ -94,68 +98,42 @@ def _finite_float(digits: str) -> float:
 
 def _line_of_refused(text: str) -> int:
     """Return the line of the first value that JSON's grammar allows and we do not."""
-    for value in _values(text):
+    for value in _values(text, 0):
         number = _NUMBER.match(text, value.position)
         if value.repeated or (number and not math.isfinite(float(number[0]))):
             return text.count("\n", 0, value.position) + 1
     return 1
 
 
-_NUMBER = re.compile(r"-?(?:Infinity|NaN|[0-9][0-9.eE+-]*)")
-_SPACE = re.compile(r"[ \t\n\r]*")
-_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
-_SCALAR = re.compile(r"[^ \t\n\r,\]}]+")
+_NUMBER = re.compile(r"-?(?:Infinity|NaN|[0-9][0-9.eE+-]*+)")
+_TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{},:]|[^ \t\n\r,:\]}]++')
 
 
-def _values(text: str) -> Iterator[_Value]:
-    """Yield every value of a text that the parser has read to its end, in order of position."""
-    try:
-        yield from _walk(text, _skip(text, 0), (), False)
-    except RecursionError:  # our stack is used up sooner than the parser's; what was found so far will do
-        return
+def _values(text: str, depth: int) -> Iterator[_Value]:
+    """Yield the values of a text in order of position, as far as the parser has read it.
 
-
-def _walk(text: str, start: int, loc: Loc, repeated: bool) -> Generator[_Value, None, int]:
-    """Yield the value at `start` and the values in it; return the position behind it."""
-    yield _Value(loc, start, repeated)
-    if text[start] == "{":
-        return (yield from _members(text, start, loc))
-    if text[start] == "[":
-        return (yield from _elements(text, start, loc))
-    return _match(_STRING if text[start] == '"' else _SCALAR, text, start).end()
-
-
-def _members(text: str, start: int, loc: Loc) -> Generator[_Value, None, int]:
-    seen: set[str] = set()
-    at = _skip(text, start + 1)
-    while text[at] != "}":
-        key = _match(_STRING, text, at)
-        name = json.loads(key[0])
-        end = yield from _walk(text, _skip(text, _skip(text, key.end()) + 1), (*loc, name), name in seen)
-        seen.add(name)
-        at = _next(text, end)
-    return at + 1
-
-
-def _elements(text: str, start: int, loc: Loc) -> Generator[_Value, None, int]:
-    index, at = 0, _skip(text, start + 1)
-    while text[at] != "]":
-        end = yield from _walk(text, at, (*loc, index), False)
-        index, at = index + 1, _next(text, end)
-    return at + 1
-
-
-def _next(text: str, end: int) -> int:
-    """Return where the next member, or the closing bracket, begins behind a value that ends at `end`."""
-    at = _skip(text, end)
-    return _skip(text, at + 1) if text[at] == "," else at
-
-
-def _skip(text: str, at: int) -> int:
-    return _match(_SPACE, text, at).end()
-
-
-def _match(pattern: re.Pattern[str], text: str, at: int) -> re.Match[str]:
-    found = pattern.match(text, at)
-    assert found  # the parser has read this text before
-    return found
+    Of a `loc` with more than `depth` steps only one step more is kept: copying all would take long.
+    """
+    path: list[int | str] = []  # the steps to the value that comes next
+    keys: list[set[str] | None] = []  # those seen in each object that is open; None for a list
+    at_key = repeated = False
+    for token in _TOKEN.finditer(text):
+        mark, inner = token[0], keys[-1] if keys else None
+        if mark in ("]", "}"):
+            path.pop()
+            keys.pop()
+            at_key = False
+        elif mark == "," and inner is None:
+            path[-1] = int(path[-1]) + 1
+        elif mark in (",", ":"):
+            at_key = mark == ","
+        elif at_key and inner is not None:
+            name: str = json.loads(mark)
+            path[-1], repeated = name, name in inner
+            inner.add(name)
+        else:
+            yield _Value(tuple(path[: depth + 1]), token.start(), repeated)
+            repeated, at_key = False, mark == "{"
+            if mark in ("{", "["):
+                path.append(0)
+                keys.append(set() if at_key else None)

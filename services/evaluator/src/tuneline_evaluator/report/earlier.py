@@ -7,11 +7,13 @@ from typing import NamedTuple, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from tuneline.data.io import read_record
+from tuneline.data.slices import SliceStats
 from tuneline.data.verdicts import read_verdicts
 from tuneline.errors import UserError
 from tuneline.stage import Json
 from tuneline_evaluator.comparison.numbers import plain
-from tuneline_evaluator.report.flow import SliceStats, StageFile, Step, slice_facts, slice_steps, transcript_steps
+from tuneline_evaluator.report.flow import StageFile, Step, slice_facts, slice_steps, transcript_steps
 from tuneline_evaluator.report.material import ReportMaterial
 from tuneline_evaluator.report.plots import Point
 
@@ -78,7 +80,7 @@ class _MetricRow(StageFile):
 def read_earlier(material: ReportMaterial) -> Earlier:
     """Read what there is. Raises UserError that names a file which is not what its stage writes."""
     base, finetuned = (_read(path, TypeAdapter(Conversion)) for path in (material.base_info, material.model_info))
-    stats = _read(material.slices_stats, TypeAdapter(SliceStats)) if material.slices_stats else None
+    stats = read_record(material.slices_stats, SliceStats) if material.slices_stats else None
     return Earlier(
         transcripts=transcript_steps(read_verdicts(material.assessed) if material.assessed else None, stats),
         slices=slice_steps(stats) if stats else [],

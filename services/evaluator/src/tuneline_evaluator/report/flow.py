@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
+from tuneline.data.slices import Side, SliceStats
 from tuneline.data.verdicts import Verdict
 from tuneline_evaluator.comparison.numbers import count, plural
 
@@ -16,56 +17,6 @@ class StageFile(BaseModel):
     """A file of another stage, of which the report reads only some fields."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
-
-
-class Spread(StageFile):
-    """A sum and its parts."""
-
-    total: int
-    unique: int | None = None
-    min: int
-    mean: float
-    max: int
-
-
-class Side(StageFile):
-    """What went into training, or into validation."""
-
-    transcripts: int
-    slices: int
-    tokens: int
-
-
-class Truncated(StageFile):
-    """Slices that lost their oldest exchanges to the limit of tokens."""
-
-    slices: int
-    exchanges: int
-
-
-class PersonaCount(StageFile):
-    """Personas of the transcripts before and after."""
-
-    read: int
-    kept: int
-
-
-class SliceStats(StageFile):
-    """A slices.stats.json."""
-
-    transcripts: int
-    passed: int
-    sliced: int
-    slices: int
-    rejected: dict[str, int]
-    rejected_transcripts: dict[str, int]
-    splits: dict[Literal["train", "validation"], Side]
-    slices_per_transcript: Spread
-    max_tokens: int
-    tokens: Spread
-    truncated: Truncated
-    near_duplicates: list[list[str]]
-    personas: PersonaCount
 
 
 class Step(NamedTuple):

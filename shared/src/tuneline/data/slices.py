@@ -1,0 +1,99 @@
+"""What the slicer leaves behind: the training examples of `slices.jsonl`, and `slices.stats.json` about them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from tuneline.data.io import Closed
+
+Split = Literal["train", "validation"]
+
+
+class Message(Closed):
+    """One turn of a slice."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class Slice(Closed):
+    """One training example: a row of slices.jsonl. Its last message is the answer that it teaches."""
+
+    id: str
+    transcript: str
+    point: int
+    """Exchanges of the transcript up to that answer."""
+    dropped: int
+    """The oldest of them, left out because there was no room."""
+    split: Split
+    tokens: int
+    """As the trained model counts them, chat template included."""
+    planning_tokens: int
+    """Those of the texts alone, as cl100k_base counts."""
+    messages: list[Message] = Field(min_length=1)
+
+
+class Side(Closed):
+    """What went into training, or into validation."""
+
+    transcripts: int
+    slices: int
+    tokens: int
+
+
+class Spread(Closed):
+    """A sum and its parts."""
+
+    total: int
+    min: int
+    mean: float
+    max: int
+
+
+class TokenSpread(Spread):
+    """Tokens of slices: `total` is what one epoch reads, `unique` what it would read with every message once."""
+
+    unique: int
+
+
+class Truncated(Closed):
+    """Slices that lost their oldest exchanges to the limit of tokens."""
+
+    slices: int
+    exchanges: int
+    most: int
+
+
+class PersonaCount(Closed):
+    """Personas of the transcripts before and after."""
+
+    read: int
+    kept: int
+    lost: list[str]
+
+
+class SliceStats(Closed):
+    """slices.stats.json. It depends on the data and parameters alone, never on time or place."""
+
+    transcripts: int
+    """Those that could be read; `passed` of them passed the rubric, and `sliced` of these gave slices."""
+    passed: int
+    sliced: int
+    slices: int
+    train: int
+    validation: int
+    rejected: dict[str, int]
+    """Slice points that gave no slice, by kind."""
+    rejected_transcripts: dict[str, int]
+    splits: dict[Split, Side]
+    slices_per_transcript: Spread
+    max_tokens: int
+    tokens: TokenSpread
+    planning_tokens: TokenSpread
+    planning_tokens_per_transcript: Spread
+    truncated: Truncated
+    near_duplicates: list[list[str]]
+    """Groups of transcripts that are nearly the same."""
+    personas: PersonaCount
