@@ -4,7 +4,8 @@
 
     Exception
     ├── UserError           exit 2    the request or the data is wrong: one clear message, never retried
-    │   └── Changed                   a file changed while it was read
+    │   ├── Changed                   a file changed while it was read
+    │   └── Damaged                   a stored file is gone, or not what its record says
     ├── Temporary           exit 75   stopped or unlucky: run the same command again and it goes on
     │   ├── Stopped                   the client was closed while a call waited for its turn
     │   └── ServerDown                too many calls have failed in a row
@@ -27,6 +28,10 @@ class UserError(Exception):
 
 class Changed(UserError):  # noqa: N818  (named for what happened, like Temporary)
     """A file changed while it was read."""
+
+
+class Damaged(UserError):  # noqa: N818
+    """A stored file is gone, or not what its record says."""
 
 
 class Temporary(Exception):  # noqa: N818  (it is a state to come back from, and reads so where it is raised)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 import yaml
 
 from kit.places import EXAMPLES
@@ -16,6 +18,7 @@ from kit.support import alone
 from kit.toys import CounterInputs, CounterParams
 from kit.workflow_parameters import as_parameters
 from tuneline.commands.show import essence
+from tuneline.commands.stage import exit_codes
 from tuneline.engine.runner import new_job, run_job
 from tuneline.stage import Context, Metrics, Outputs, Stage
 from tuneline.stage import page as declared_page
@@ -89,6 +92,56 @@ def test_outputs_that_cannot_be_written_are_a_clear_error(pod: Pod) -> None:
     done = pod.run(RUN_FILE=run_file, TUNELINE_OUTPUTS=str(pod.folder / "file"))
     assert done.returncode == 2
     assert "file: File exists" in done.stderr
+
+
+WITHOUT_RIGHTS = ["setpriv", "--inh-caps=-all", "--bounding-set=-all"]
+"""Lets root obey the permissions of files, too."""
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs util-linux")
+@pytest.mark.parametrize("what", ["store", "journals", "scratch", "TMPDIR"])
+def test_a_folder_that_cannot_be_written_is_named_and_no_bug(pod: Pod, what: str) -> None:
+    run_file = as_parameters(yaml.safe_dump({"inputs": INPUTS}))
+    folder = pod.folder / "locked"
+    folder.mkdir(mode=0o555)
+    places = {
+        "store": {"TUNELINE_STORE": str(folder / "store")},
+        "journals": {},
+        "scratch": {"TUNELINE_SCRATCH": str(folder / "scratch")},
+        "TMPDIR": {"TUNELINE_SCRATCH": str(folder), "TMPDIR": str(folder)},
+    }
+    if what == "journals":
+        (pod.folder / "store").mkdir()
+        (pod.folder / "store" / "journals").mkdir(mode=0o555)
+        folder = pod.folder / "store" / "journals"
+    environ = pod.environ | places[what] | {"RUN_FILE": run_file}
+    command = [*WITHOUT_RIGHTS, str(ASSESSOR), "run"]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    assert (done.returncode, "bug" in done.stderr) == (2, False), done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert str(folder) in last and last.endswith(": Permission denied."), last
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(errno.EROFS, 2), (errno.EACCES, 2), (errno.ENOSPC, 75), (errno.EDQUOT, 75), (errno.ENOENT, 1)]
+)
+def test_what_a_disk_refuses_anywhere_in_a_stage_is_named(
+    tmp_path: Path, number: int, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def work(params: CounterParams, inputs: CounterInputs, outputs: PageOutputs, context: Context) -> Metrics:
+        context.progress(0, 1)
+        raise OSError(number, os.strerror(number), "/scratch/merged.gguf")
+
+    stage, store = Stage("writer", 1, CounterParams, CounterInputs, PageOutputs, work), open_store(str(tmp_path / "s"))
+    run_file = alone(stage, tmp_path, {"words": ["one"]}, {}, "r")
+    with (
+        pytest.raises(typer.Exit) as end,
+        exit_codes(),
+        new_job(run_file, run_file.node("writer"), store, tmp_path / "scratch") as job,
+    ):
+        run_job(job)
+    assert end.value.exit_code == code
+    assert ("/scratch/merged.gguf: " + os.strerror(number) in capsys.readouterr().err) == (code != 1)
 
 
 class PageOutputs(Outputs):

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -12,9 +11,7 @@ import pytest
 import yaml
 
 from kit.places import KIT
-from tuneline.engine.checkpoints import State
 from tuneline.engine.context import Live
-from tuneline.engine.journal import StoreJournal
 from tuneline.errors import Temporary, UserError
 from tuneline.store.base import Store, open_store
 
@@ -28,60 +25,6 @@ def store(tmp_path: Path) -> Store:
 
 def live(store: Store, folder: Path, attempt: str = "a") -> Live:
     return Live(store, "counter", "f" * 64, attempt, folder / attempt, {}, lambda: None)
-
-
-def test_a_journal_keeps_rows_across_attempts(store: Store) -> None:
-    first = StoreJournal(store, "journals/s/x", "a")
-    first.put("k", {"n": 1, "text": "ü\u2028"})
-    first.flush()
-    first.put("l", {"n": 2})
-    first.flush()
-    second = StoreJournal(store, "journals/s/x", "b")
-    assert second.get("k") == {"n": 1, "text": "ü\u2028"}
-    assert second.get("l") == {"n": 2}
-    assert second.get("m") is None
-
-
-def test_a_journal_takes_rows_from_many_threads(store: Store) -> None:
-    journal = StoreJournal(store, "journals/s/x", "a")
-    threads = [threading.Thread(target=journal.put, args=(str(n), {"n": n})) for n in range(50)]
-    for thread in threads:
-        thread.start()
-        journal.flush()
-    for thread in threads:
-        thread.join()
-    journal.flush()
-    again = StoreJournal(store, "journals/s/x", "b")
-    assert [again.get(str(n)) for n in range(50)] == [{"n": n} for n in range(50)]
-
-
-def test_a_whole_checkpoint_reaches_the_next_attempt_and_a_part_does_not(store: Store, tmp_path: Path) -> None:
-    first = State(store, "results/s/f/state", "a", tmp_path / "a")
-    first.restore()
-    (tmp_path / "a" / "step-1" / "deep").mkdir(parents=True)
-    (tmp_path / "a" / "step-1" / "deep" / "w").write_text("weights")
-    (tmp_path / "a" / "note.txt").write_text("note")
-    (tmp_path / "a" / "step-2.part").mkdir()
-    first.sync()
-    second = State(store, "results/s/f/state", "b", tmp_path / "b")
-    second.restore()
-    assert sorted(p.relative_to(tmp_path / "b").as_posix() for p in (tmp_path / "b").rglob("*") if p.is_file()) == [
-        "note.txt",
-        "step-1/deep/w",
-    ]
-
-
-def test_a_checkpoint_that_the_stage_dropped_is_dropped_in_the_store(store: Store, tmp_path: Path) -> None:
-    state = State(store, "results/s/f/state", "a", tmp_path / "a")
-    state.restore()
-    (tmp_path / "a" / "one").write_text("1")
-    state.sync()
-    (tmp_path / "a" / "one").unlink()
-    (tmp_path / "a" / "two").write_text("2")
-    state.sync()
-    assert [e.key for e in store.list("results/s/f/state/a")] == ["results/s/f/state/a/two"]
-    state.discard()
-    assert list(store.list("")) == []
 
 
 def test_rows_are_durable_within_about_a_second(store: Store, tmp_path: Path) -> None:

@@ -3,8 +3,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +22,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 FETCH = """
 import json, sys
 from pathlib import Path
-from tuneline.errors import UserError
+from tuneline.errors import Temporary, UserError
 from tuneline.engine.given import check_unchanged, fetch_given, list_given
 answers = []
 for uri, *patterns in json.loads(sys.argv[1]):
@@ -26,8 +31,8 @@ for uri, *patterns in json.loads(sys.argv[1]):
         check_unchanged(fetched)
         sizes = [fetched.size, fetched.count, len(fetched.files)]
         answers.append([fetched.uri, str(fetched.path), fetched.sha256, *sizes])
-    except UserError as error:
-        answers.append(str(error))
+    except (UserError, Temporary) as error:
+        answers.append(f"{type(error).__name__} {error}")
 print(json.dumps(answers))
 """
 
@@ -55,13 +60,17 @@ def test_a_cached_repository_needs_no_network(tmp_path: Path) -> None:
     assert by_commit == [uri, str(snapshot), identity, 9, 3, 0]
     assert by_branch == [uri, str(snapshot), identity, 4, 2, 0]
     assert "gguf" in unmatched
-    assert branch.startswith("hf://toys/tiny@other: is not whole in the cache of this machine")
-    assert absent.startswith(f"hf://toys/absent@{COMMIT}: is not whole in the cache of this machine")
+    assert branch.startswith("UserError hf://toys/tiny@other: is not whole in the cache of this machine")
+    assert absent.startswith(f"UserError hf://toys/absent@{COMMIT}: is not whole in the cache of this machine")
 
 
 def fetch_offline(cache: Path, asked: list[list[str]]) -> list[Any]:
+    return fetch(asked, HF_HUB_OFFLINE="1", HF_HUB_CACHE=str(cache))
+
+
+def fetch(asked: list[list[str]], **environ: str) -> list[Any]:
     """Ask in a process of its own: the Hub's library reads its environment when it is imported."""
-    env = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(cache)}
+    env = {**os.environ, **environ}
     done = subprocess.run(
         [sys.executable, "-c", FETCH, json.dumps(asked)], env=env, capture_output=True, text=True, check=True
     )
@@ -73,3 +82,52 @@ def fetch_offline(cache: Path, asked: list[list[str]]) -> list[Any]:
 def test_an_address_that_is_none_is_refused(uri: str) -> None:
     with pytest.raises(UserError, match="hf://organisation/name@revision"):
         list_given(uri)
+
+
+@contextmanager
+def answering(status: int, kind: str, body: bytes) -> Iterator[tuple[str, list[str]]]:
+    """Answer every request alike, as a portal does; yields the address and what was asked."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body if self.command == "GET" else b"")
+
+        do_HEAD = do_GET
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Stay silent."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}", asked
+        server.shutdown()
+
+
+@pytest.mark.parametrize("uri", ["hf://toys/tiny", f"hf://toys/tiny@{COMMIT}"])
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [
+        (401, {"error": "Invalid credentials in Authorization header"}, "UserError .*the token.*HF_TOKEN"),
+        (403, {"error": "no"}, "UserError .*the token.*HF_TOKEN"),
+        (200, {"welcome": True}, "UserError .*what answers is not the Hub.*HF_ENDPOINT"),
+        (200, [1], "UserError .*what answers is not the Hub.*HF_ENDPOINT"),
+        (200, None, "UserError .*what answers is not the Hub.*HF_ENDPOINT"),
+        (418, {}, "UserError .*the Hub answers 418.*HF_ENDPOINT"),
+        (501, {}, "Temporary .*the Hub answers 501"),
+    ],
+)
+def test_what_the_hub_refuses_is_a_request_error_and_what_time_mends_is_temporary(
+    uri: str, status: int, body: object, expected: str, tmp_path: Path
+) -> None:
+    text = b"<html>Please sign in</html>" if body is None else json.dumps(body).encode()
+    with answering(status, "text/html" if body is None else "application/json", text) as (address, asked):
+        [answer] = fetch([[uri]], HF_ENDPOINT=address, HF_HOME=str(tmp_path), HF_TOKEN="hf_wrong")
+    assert re.match(expected, answer), answer
+    assert "hf_wrong" not in answer and "sign in" not in answer
+    assert len(asked) <= 3

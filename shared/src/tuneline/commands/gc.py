@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import defaultdict
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple, TypeVar
+
+import structlog
+from pydantic import BaseModel, ValidationError
 
 from tuneline.engine.layout import result_key
 from tuneline.engine.records import InputPin, Manifest, Pin
-from tuneline.store.base import Entry, Store
+from tuneline.store.base import Entry, Store, in_parallel
 
 DAY_SECONDS = 86_400.0
+
+_RESULT = re.compile(r"results/(?P<stage>[^/]+)/(?P<digest>[0-9a-f]{64})/.+")
+_PIN = re.compile(r"runs/[^/]+/(?P<stage>[^/@]+)[^/]*\.json")
+_INPUT_PIN = re.compile(r"runs/[^/]+/inputs/[^/]+\.json")
+
+R = TypeVar("R", bound=BaseModel)
+log = structlog.get_logger()
 
 
 class Swept(NamedTuple):
@@ -21,76 +33,120 @@ class Swept(NamedTuple):
     size: int
 
 
+class _Result(NamedTuple):
+    """What lies under one fingerprint."""
+
+    stage: str
+    digest: str
+    entries: list[Entry]
+
+    @property
+    def manifest_key(self) -> str:
+        return result_key(self.stage, self.digest, "manifest.json")
+
+    @property
+    def modified(self) -> float:
+        return max(e.modified for e in self.entries)
+
+
+class _Pinned(NamedTuple):
+    """The results that runs name, and the stages of pins that cannot be read: all their results stay."""
+
+    results: set[tuple[str, str]]
+    stages: set[str]
+
+    def names(self, result: _Result) -> bool:
+        return result.stage in self.stages or (result.stage, result.digest) in self.results
+
+
 def collect(store: Store, days: float, *, dry_run: bool = False) -> Swept:
     """Remove results that no pin names, and attempts and checkpoints outside of any result, if older than `days`.
 
-    A result's manifest goes first, so that nobody finds it half removed; pins are read again before its files go, and
-    the manifest is put back if one names it by then. An upload goes when no input pin names it and nobody has uploaded
-    it for so long; to upload it again brings it back. Journals and inputs records are kept: they are small, and the
-    first were paid for.
+    Manifests go first, so that nobody finds a result half removed; pins are read again before the files go, and the
+    manifest of what one names by then is put back. An upload goes when no input pin names it and nobody has uploaded it
+    for so long; to upload it again brings it back. Journals and inputs records are kept: they are small, and the first
+    were paid for. Foreign files stay, and what a damaged or newer record may name.
     """
     before = time.time() - days * DAY_SECONDS
-    pinned = _pinned(store)
-    results = removed = size = 0
-    for (stage, digest), entries in _results(store).items():
-        condemned = _doomed(store, stage, digest, entries, before, is_pinned=(stage, digest) in pinned)
-        if condemned and not dry_run:
-            condemned = _remove(store, stage, digest, condemned)
-        results += any(e.key.endswith("/manifest.json") for e in condemned)
-        removed += len(condemned)
-        size += sum(e.size for e in condemned)
-    condemned = _unwanted_uploads(store, before)
-    removed += len(condemned)
-    size += sum(e.size for e in condemned)
+    results, pinned = _results(store), _pinned(store)
+    doomed = [r for r in results if r.modified < before and not pinned.names(r)]
+    kept = [r for r in results if r.modified >= before or pinned.names(r)]
     if not dry_run:
-        store.delete(e.key for e in condemned)
-        removed += store.sweep(days * DAY_SECONDS)
-    return Swept(results, removed, size)
+        doomed = _without_manifests(store, doomed)
+    condemned = [e for r in doomed for e in r.entries]
+    condemned += [e for left in in_parallel(lambda r: _leftovers(store, r, before), kept) for e in left]
+    condemned += _unwanted_uploads(store, before)
+    files, size = len(condemned), sum(e.size for e in condemned)
+    gone = {r.manifest_key for r in doomed}  # what stands there by now is another attempt's
+    if not dry_run:
+        store.delete(e.key for e in condemned if e.key not in gone)
+        files += store.sweep(days * DAY_SECONDS)
+    return Swept(sum(e.key in gone for e in condemned), files, size)
 
 
-def _pinned(store: Store) -> set[tuple[str, str]]:
-    pinned = set()
-    for entry in store.list("runs/"):
-        parts = entry.key.split("/")
-        if len(parts) == 3 and entry.key.endswith(".json") and (data := store.get(entry.key)) is not None:
-            pin = Pin.model_validate_json(data)
-            pinned.add((pin.stage, pin.fingerprint))
+def _results(store: Store) -> list[_Result]:
+    results: dict[tuple[str, str], list[Entry]] = defaultdict(list)
+    for entry in store.list("results/"):
+        if found := _RESULT.fullmatch(entry.key):
+            results[found["stage"], found["digest"]].append(entry)
+        else:
+            log.warning("a foreign file stays", file=repr(f"{store.uri}/{entry.key}"))
+    return [_Result(*name, entries) for name, entries in results.items()]
+
+
+def _pinned(store: Store) -> _Pinned:
+    pinned = _Pinned(set(), set())
+    for key, pin in _records(store, _PIN, Pin):
+        if pin is not None:
+            pinned.results.add((pin.stage, pin.fingerprint))
+        elif found := _PIN.fullmatch(key):
+            pinned.stages.add(found["stage"])
     return pinned
 
 
-def _results(store: Store) -> dict[tuple[str, str], list[Entry]]:
-    results: dict[tuple[str, str], list[Entry]] = defaultdict(list)
-    for entry in store.list("results/"):
-        _, stage, digest, *_ = entry.key.split("/")
-        results[stage, digest].append(entry)
-    return results
+def _records(store: Store, keys: re.Pattern[str], model: type[R]) -> Iterator[tuple[str, R | None]]:
+    """Yield the key and content of each record of the runs; None for one that this version cannot read."""
+    found = [entry.key for entry in store.list("runs/") if keys.fullmatch(entry.key)]
+    for key, data in zip(found, in_parallel(store.get, found), strict=True):
+        if data is not None:
+            yield key, _read(store, key, data, model)
 
 
-def _doomed(
-    store: Store, stage: str, digest: str, entries: list[Entry], before: float, *, is_pinned: bool
-) -> list[Entry]:
-    data = store.get(result_key(stage, digest, "manifest.json"))
-    youngest = max(e.modified for e in entries)
-    if data is None:  # attempts and checkpoints of a result that nobody finished
-        return entries if youngest < before else []
-    if not is_pinned and youngest < before:
-        return entries
-    manifest = Manifest.model_validate_json(data)
+def _read(store: Store, key: str, data: bytes, model: type[R]) -> R | None:
+    try:
+        return model.model_validate_json(data)
+    except ValidationError:
+        log.warning("damaged, foreign or newer: what it may name stays", file=repr(f"{store.uri}/{key}"))
+        return None
+
+
+def _leftovers(store: Store, result: _Result, before: float) -> list[Entry]:
+    """Return what a result that stays does not list, or all of one that nobody finished, if it is old."""
+    old = [e for e in result.entries if e.modified < before]
+    if all(e.key == result.manifest_key for e in old):
+        return []
+    data = store.get(result.manifest_key)
+    if data is None:
+        return old if result.modified < before else []
+    manifest = _read(store, result.manifest_key, data, Manifest)
+    if manifest is None:
+        return []
     listed = {record.key for output in manifest.outputs.values() for record in output.files.values()}
-    listed.add(result_key(stage, digest, "manifest.json"))
-    return [e for e in entries if e.key not in listed and e.modified < before]
+    return [e for e in old if e.key not in listed and e.key != result.manifest_key]
 
 
-def _remove(store: Store, stage: str, digest: str, entries: list[Entry]) -> list[Entry]:
-    key = result_key(stage, digest, "manifest.json")
-    if any(e.key == key for e in entries):
-        manifest = store.get(key)
-        store.delete([key])
-        if (stage, digest) in _pinned(store) and manifest is not None:
-            store.put(key, manifest, if_absent=True)
-            return []
-    store.delete(e.key for e in entries)
-    return entries
+def _without_manifests(store: Store, doomed: list[_Result]) -> list[_Result]:
+    """Remove the manifests; return all results but those that a run has pinned meanwhile, whose manifests are back."""
+    keys = [r.manifest_key for r in doomed]
+    manifests = in_parallel(store.get, keys)
+    store.delete(key for key, data in zip(keys, manifests, strict=True) if data is not None)
+    pinned, gone = _pinned(store), []
+    for result, data in zip(doomed, manifests, strict=True):
+        if data is not None and pinned.names(result):
+            store.put(result.manifest_key, data, if_absent=True)
+        else:
+            gone.append(result)
+    return gone
 
 
 def _unwanted_uploads(store: Store, before: float) -> list[Entry]:
@@ -98,15 +154,9 @@ def _unwanted_uploads(store: Store, before: float) -> list[Entry]:
     for entry in store.list("uploads/"):
         uploads[entry.key.split("/")[1].removesuffix(".json")].append(entry)
     old = {name: entries for name, entries in uploads.items() if max(e.modified for e in entries) < before}
-    pinned = _pinned_uploads(store) if old else set()
+    here, pinned = f"{store.uri}/uploads/", set()
+    for _, pin in _records(store, _INPUT_PIN, InputPin) if old else ():
+        if pin is None:
+            return []
+        pinned.add((pin.uri or "").removeprefix(here).partition("/")[0])
     return [entry for name, entries in old.items() if name not in pinned for entry in entries]
-
-
-def _pinned_uploads(store: Store) -> set[str]:
-    pinned, here = set(), f"{store.uri}/uploads/"
-    for entry in store.list("runs/"):
-        if entry.key.split("/")[2:3] == ["inputs"] and (data := store.get(entry.key)) is not None:
-            uri = InputPin.model_validate_json(data).uri
-            if uri is not None and uri.startswith(here):
-                pinned.add(uri.removeprefix(here).split("/")[0])
-    return pinned

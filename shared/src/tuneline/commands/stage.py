@@ -124,8 +124,11 @@ def schema_of(stage: AnyStage) -> dict[str, object]:
 @contextmanager
 def exit_codes() -> Iterator[None]:
     """Turn the exceptions of a stage into exit codes; see `tuneline.stage`."""
+    from tuneline.store.verify import plain_disk_errors
+
     try:
-        yield
+        with plain_disk_errors():
+            yield
     except UserError as e:
         _last_words(str(e))
         raise typer.Exit(EXIT_USER_ERROR) from None

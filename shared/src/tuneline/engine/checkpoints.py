@@ -8,9 +8,11 @@ import threading
 from pathlib import Path
 
 import structlog
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
+from tuneline.errors import Damaged
 from tuneline.store.base import FileRecord, Store, in_parallel
+from tuneline.store.verify import plain_errors
 
 log = structlog.get_logger()
 
@@ -31,20 +33,43 @@ class State:
         self._syncing = threading.Lock()
 
     def restore(self) -> None:
-        """Fetch what earlier attempts left."""
-        self.folder.mkdir(parents=True)
-        data = self._store.get(f"{self._prefix}/index.json")
+        """Fetch what earlier attempts left. What is damaged is named in the log and left out: an older one counts."""
+        with plain_errors(self.folder):
+            self.folder.mkdir(parents=True)
+        key = f"{self._prefix}/index.json"
+        data = self._store.get(key)
         if data is None:
             return
-        self._index = _StateIndex.model_validate_json(data)
-        for name, files in self._index.entries.items():
-            places = [self.folder / r.key.removeprefix(f"{self._prefix}/").partition("/")[2] for r in files]
-            in_parallel(self._store.download, files, places)
-            log.info("state restored", entry=name, files=len(files))
+        try:
+            found = _StateIndex.model_validate_json(data).entries
+        except ValidationError:
+            log.warning("the list of checkpoints is damaged: they are left out", file=f"{self._store.uri}/{key}")
+            return
+        for name, files in found.items():
+            try:
+                self._fetch(name, files)
+            except Damaged as error:
+                log.warning("a checkpoint is left out", entry=repr(name), cause=str(error))
+            else:
+                self._index.entries[name] = files
+                log.info("state restored", entry=name, files=len(files))
+
+    def _fetch(self, name: str, files: list[FileRecord]) -> None:
+        """Copy an entry into the folder, whole or not at all. Raises Damaged, also for a file that is none of its."""
+        names = [r.key.removeprefix(f"{self._prefix}/").partition("/")[2] for r in files]
+        for record, inside in zip(files, names, strict=True):
+            if not (record.key.startswith(f"{self._prefix}/") and name and f"{inside}/".startswith(f"{name}/")):
+                raise Damaged(f"{record.key}: is no file of this checkpoint")
+        try:
+            in_parallel(self._store.download, files, [self.folder / inside for inside in names])
+        except Damaged:
+            entry = self.folder / name
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink(missing_ok=True)
+            raise
 
     def sync(self) -> None:
         """Bring new whole entries into the store, then the index that names them; then delete what it dropped."""
-        with self._syncing:
+        with self._syncing, plain_errors(self.folder):
             names = {p.name for p in self.folder.iterdir() if not p.name.endswith(".part")}
             old = self._index.entries
             kept = {name: old[name] for name in old if name in names}

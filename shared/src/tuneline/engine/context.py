@@ -20,6 +20,7 @@ from tuneline.engine.layout import result_key
 from tuneline.errors import Temporary, UserError
 from tuneline.stage import InputRecord
 from tuneline.store.base import Store
+from tuneline.store.verify import plain_errors
 
 GRACE_SECONDS = 20.0
 """After SIGTERM a stage has this long to reach a safe point; then what there is is flushed and the process exits 75."""
@@ -65,7 +66,7 @@ class Live:
         self._begin()
         prefix = f"journals/{self._stage}/{sha256_json(scope)[:16]}"
         if prefix not in self._journals:
-            self._journals[prefix] = StoreJournal(self._store, prefix, self._attempt)
+            self._journals[prefix] = StoreJournal(self._store, prefix, self._attempt, self._state.folder.parent)
         return self._journals[prefix]
 
     def progress(self, done: int, total: int) -> None:
@@ -109,7 +110,8 @@ class Live:
             journal.flush()
         self._state.sync()
         if (file := os.environ.get("ARGO_PROGRESS_FILE")) and self._progress:
-            Path(file).write_text(self._progress)
+            with plain_errors(file):
+                Path(file).write_text(self._progress)
 
     def discard_state(self) -> None:
         """Delete the checkpoints of a result that is complete."""

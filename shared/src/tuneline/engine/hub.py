@@ -49,11 +49,11 @@ def _plain_errors(uri: str) -> Iterator[None]:
     """Turn the Hub's errors into one sentence: UserError for what it refuses, Temporary when it cannot be reached."""
     from httpx2 import TransportError
     from huggingface_hub.errors import (
+        FileMetadataError,
         GatedRepoError,
         HfHubHTTPError,
         HFValidationError,
         LocalEntryNotFoundError,
-        OfflineModeIsEnabled,
         RepositoryNotFoundError,
         RevisionNotFoundError,
         RevisionResolutionError,
@@ -67,12 +67,32 @@ def _plain_errors(uri: str) -> Iterator[None]:
         raise UserError(f"{uri}: there is no such repository, or HF_TOKEN does not open it.") from error
     except RevisionNotFoundError as error:
         raise UserError(f"{uri}: there is no such revision.") from error
-    except (LocalEntryNotFoundError, RevisionResolutionError) as error:
-        problem = f"{uri}: is not whole in the cache of this machine (HF_HOME)"
-        if isinstance(error.__cause__, OfflineModeIsEnabled):
-            raise UserError(f"{problem}. Run once with a network and without HF_HUB_OFFLINE.") from error
-        raise Temporary(f"{problem}, and the Hub cannot be reached. Run the same command again.") from error
+    except (LocalEntryNotFoundError, RevisionResolutionError) as error:  # both hide what the Hub answered
+        if isinstance(error.__cause__, HfHubHTTPError):
+            raise _refusal(uri, error.__cause__.response.status_code) from error
+        raise _not_reached(uri, error.__cause__) from error
     except HfHubHTTPError as error:
-        raise Temporary(f"{uri}: the Hub answers {error.response.status_code}. Run the same command again.") from error
+        raise _refusal(uri, error.response.status_code) from error
     except TransportError as error:
         raise Temporary(f"{uri}: the Hub cannot be reached ({type(error).__name__}). Run it again.") from error
+    except (FileMetadataError, ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
+        # It answers 200, but with something else: a portal's page, or a proxy's own JSON.
+        raise UserError(f"{uri}: what answers is not the Hub. Check the network, its proxy and HF_ENDPOINT.") from error
+
+
+def _refusal(uri: str, status: int) -> Exception:
+    """Return the error for an answer of the Hub that is none of those with a name."""
+    if status in (401, 403):
+        return UserError(f"{uri}: the Hub refuses the token ({status}). Set HF_TOKEN to a valid one, or unset it.")
+    if status in (408, 429) or status >= 500:
+        return Temporary(f"{uri}: the Hub answers {status}. Run the same command again.")
+    return UserError(f"{uri}: the Hub answers {status}. Check the address, the network's proxy and HF_ENDPOINT.")
+
+
+def _not_reached(uri: str, cause: BaseException | None) -> Exception:
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    problem = f"{uri}: is not whole in the cache of this machine (HF_HOME)"
+    if isinstance(cause, OfflineModeIsEnabled):
+        return UserError(f"{problem}. Run once with a network and without HF_HUB_OFFLINE.")
+    return Temporary(f"{problem}, and the Hub cannot be reached. Run the same command again.")

@@ -37,6 +37,7 @@ from tuneline.engine.runfile import Node, RunFile
 from tuneline.errors import Temporary, UserError
 from tuneline.stage import Metrics, OutputPort, Params
 from tuneline.store.base import Store, in_parallel, local_path
+from tuneline.store.verify import plain_disk_errors
 
 WAY_OUT = "Use another run name, or --replace to move this run to the new result"
 
@@ -145,7 +146,8 @@ def _call(job: Job, found: Found, live: Live) -> Metrics:
         folder = _output_path(job, port)
         (folder if port.kind == "folder" else folder.parent).mkdir(parents=True, exist_ok=True)
     outputs = stage.outputs.model_validate({port.name: _output_path(job, port) for port in stage.output_ports()})
-    metrics: Metrics = stage.run(job.params, stage.inputs.model_validate(paths), outputs, live)
+    with plain_disk_errors():
+        metrics: Metrics = stage.run(job.params, stage.inputs.model_validate(paths), outputs, live)
     for given in found.inputs.values():
         if isinstance(given, GivenInput):
             check_unchanged(given.fetched)

@@ -11,21 +11,27 @@ import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 from uuid import uuid4
 
-from tuneline.store.base import PART, Entry, FileRecord, check_key
+import structlog
+
+from tuneline.store.base import PART, Entry, FileRecord, check_key, key_problem
 from tuneline.store.verify import (
     BLOCK,
     Written,
     damaged,
     hash_file,
+    lost,
     plain_errors,
     save_verified,
     unchanging_blocks,
     write_new,
 )
+
+log = structlog.get_logger()
 
 
 class FileStore:
@@ -54,7 +60,11 @@ class FileStore:
         folder = prefix.rpartition("/")[0]
         base = self._path(folder) if folder else self.root
         for key, found in _walk(base, f"{folder}/" if folder else ""):
-            if key.startswith(prefix):
+            if not key.startswith(prefix):
+                continue
+            if problem := key_problem(key):
+                log.warning("a foreign file is passed over", store=self.uri, problem=problem)
+            else:
                 yield Entry(key, found.st_size, found.st_mtime, stamp_of(found))
 
     def upload(self, path: Path, key: str) -> FileRecord:
@@ -71,7 +81,7 @@ class FileStore:
         path = self._path(record.key)
 
         def blocks() -> Iterator[bytes]:
-            with plain_errors(path), path.open("rb") as file:
+            with _present(path) as file:
                 while block := file.read(BLOCK):
                     yield block
 
@@ -88,7 +98,7 @@ class FileStore:
     def local(self, record: FileRecord) -> Path:
         """See `Store`."""
         path = self._path(record.key)
-        with plain_errors(path):
+        with _present(path):
             found = hash_file(path)
         if found != (record.size, record.sha256):
             raise damaged(record, str(path), found)
@@ -123,6 +133,18 @@ class FileStore:
                 with suppress(FileNotFoundError):  # removed again by somebody else
                     _sync_folder(path.parent)
         return written if named else None
+
+
+@contextmanager
+def _present(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that a record names."""
+    with plain_errors(path):
+        try:
+            file = path.open("rb")
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            raise lost(str(path), "is gone") from None
+        with file:
+            yield file
 
 
 def stamp_of(found: os.stat_result) -> str:

@@ -23,7 +23,16 @@ from tuneline.store import s3_parts, s3_ranges
 from tuneline.store.base import TRANSFERS, Entry, FileRecord, check_key, in_parallel, key_problem
 from tuneline.store.s3_client import connect, reraise_unless, retry, status_of
 from tuneline.store.s3_parts import Part
-from tuneline.store.verify import COPIES, Written, part_for, plain_errors, save_verified, unchanging_blocks, write_new
+from tuneline.store.verify import (
+    COPIES,
+    Written,
+    lost,
+    part_for,
+    plain_errors,
+    save_verified,
+    unchanging_blocks,
+    write_new,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import (
@@ -131,14 +140,14 @@ class S3Store:
             if record.size > s3_parts.PART_SIZE:
                 entry = self.head(record.key)  # the ETag, so that all ranges are of one object
             if entry is None:
-                raise _lost(source, "is gone")
+                raise lost(source, "is gone")
             return self._copy(entry, part) if entry.size == record.size else Written(entry.size, "")
 
         try:
             save_verified(record, dest, copy, source)
         except ClientError as error:
             reraise_unless(error, 404, 412)
-            raise _lost(source, "is gone" if status_of(error) == 404 else "was replaced while it was read") from None
+            raise lost(source, "is gone" if status_of(error) == 404 else "was replaced while it was read") from None
 
     def delete(self, keys: Iterable[str]) -> None:
         """See `Store`."""
@@ -245,7 +254,3 @@ class S3Store:
         finally:
             if not done:
                 s3_parts.abort(upload)
-
-
-def _lost(source: str, problem: str) -> UserError:
-    return UserError(f"{source}: {problem}. Delete the result it belongs to and make it again.")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, TypeVar
 from uuid import uuid4
 
-from tuneline.errors import Changed, Temporary, UserError
+from tuneline.errors import Changed, Damaged, Temporary, UserError
 from tuneline.store.base import PART, FileRecord
 
 BLOCK = 1 << 20
@@ -22,6 +22,7 @@ COPIES = 3
 Block = TypeVar("Block", bound=Sized)
 
 _MAY_PASS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.EAGAIN}
+_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 class Written(NamedTuple):
@@ -43,6 +44,18 @@ def plain_errors(what: str | Path) -> Iterator[None]:
         if error.errno in _MAY_PASS:
             raise Temporary(f"{reason}. Free space or repair the disk, then run the same command again.") from error
         raise UserError(f"{reason}.") from error
+
+
+@contextmanager
+def plain_disk_errors() -> Iterator[None]:
+    """Do as `plain_errors` does for what a disk refuses, wherever that happens; any other OSError is a bug."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _MAY_PASS | _FORBIDDEN:
+            raise
+        with plain_errors(str(error.filename or "a work file")):
+            raise
 
 
 def unchanging_blocks(file: BinaryIO, path: Path, read: Callable[[], Block | None]) -> Iterator[Block]:
@@ -111,10 +124,15 @@ def save_verified(record: FileRecord, dest: Path, copy: Callable[[Path], Written
     raise damaged(record, source, found)
 
 
-def damaged(record: FileRecord, source: str, found: Written) -> UserError:
+def damaged(record: FileRecord, source: str, found: Written) -> Damaged:
     """Return the error for a stored file that is not what its record says."""
     if found.size == record.size:
         problem = f"its SHA-256 is not {record.sha256}"
     else:
         problem = f"it has {'fewer' if found.size < record.size else 'more'} than {record.size} bytes"
-    return UserError(f"{source}: the object is damaged ({problem}). Delete the result it belongs to and make it again.")
+    return lost(source, f"the object is damaged ({problem})")
+
+
+def lost(source: str, problem: str) -> Damaged:
+    """Return the error for a stored file that cannot be had any more."""
+    return Damaged(f"{source}: {problem}. Delete the result it belongs to and make it again.")
