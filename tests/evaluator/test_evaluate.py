@@ -97,7 +97,7 @@ def test_the_same_file_in_both_arms_makes_no_difference_at_all(arms: Inputs, tmp
     found = comparison(evaluate(tmp_path, same, slots=1, turns=2))
     assert {row.difference for row in found.personas} == {0.0}
     assert found.score.sign_flip_p == 1.0
-    assert found.outcome == "not worse"
+    assert found.outcome == "inconclusive"  # six personas that are all alike say little about the next one
 
 
 def test_another_fine_tune_reuses_the_base_arm_and_its_verdicts(

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from kit.support import Done
+from tuneline.data.model_facts import CHECKS
 from tuneline.errors import UserError
 from tuneline.model.chat import ChatTokenizer
-from tuneline_gguf_converter.checks import CHECKS, Subject, check_file
+from tuneline_gguf_converter.checks import Subject, check_file
 from tuneline_gguf_converter.gguf_header import read_header
 from tuneline_gguf_converter.samples import Sample, Samples, choose_samples
 

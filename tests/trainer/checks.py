@@ -13,12 +13,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from kit.chat_models import Family, write_chat_model
 from trainer import runs
+from tuneline.data.training import TrainingSetup
 from tuneline.errors import UserError
 from tuneline.model.chat import ChatTokenizer
 from tuneline_trainer.base_model import Architecture, BaseModelFacts, read_base_model
 from tuneline_trainer.memory import estimate, require_memory
 from tuneline_trainer.rows import Slice, encode, read_examples
-from tuneline_trainer.setup import Setup, settle
+from tuneline_trainer.setup import settle
 from tuneline_trainer.sft import load_model
 from tuneline_trainer.stage import TrainerParams
 
@@ -56,7 +57,7 @@ def memory_of_gemma_2_9b() -> None:
         model_type="gemma2", hidden_size=3584, intermediate_size=14336, num_hidden_layers=42,
         num_attention_heads=16, max_position_embeddings=8192, attn_logit_softcapping=50.0,
     )  # fmt: skip
-    setup = Setup(
+    setup = TrainingSetup(
         device="cuda", dtype="bf16", quantization="nf4", attention="eager", max_length=8192, threads=1, libraries={}
     )
     needed = estimate(TrainerParams(), setup, BaseModelFacts(Path("base"), architecture, shapes), 8192, 1)

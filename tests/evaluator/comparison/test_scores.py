@@ -108,7 +108,16 @@ def test_rows_without_any_pair_have_no_figures() -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "lost", "outcome"), [(30, 0, "holds"), (12, 0, "not shown"), (30, 1, "not shown"), (30, 6, "broken")]
+    ("count", "lost", "outcome"),
+    [
+        (30, 0, "holds"),
+        (12, 0, "not shown"),
+        (30, 1, "not shown"),
+        (30, 5, "not shown"),
+        (30, 6, "broken"),
+        (100, 3, "holds"),
+        (100, 6, "broken"),
+    ],
 )
 def test_a_gate_holds_when_its_bound_is_above_the_margin(count: int, lost: int, outcome: str) -> None:
     judged = [talked(persona.id, "base", RUBRIC, ALL) for persona in personas(count)]

@@ -14,11 +14,12 @@ from scipy import stats
 from tuneline_evaluator.comparison.figures import Effect
 from tuneline_evaluator.comparison.statistics import (
     EXACT_LIMIT,
-    detectable_difference,
+    bounded_interval,
+    detectable_shift,
     effect,
     fisher,
     holm,
-    paired_share_bounds,
+    lower_bound,
     sign_flip,
 )
 
@@ -54,7 +55,8 @@ def test_the_t_test_and_its_interval_are_those_of_scipy(d: list[float]) -> None:
     assert found.t == pytest.approx(float(reference.statistic), rel=1e-9, abs=1e-9)
     assert found.t_p == pytest.approx(float(reference.pvalue), rel=1e-9)
     assert found.interval is not None
-    assert (found.interval.low, found.interval.high) == pytest.approx((interval.low, interval.high), rel=1e-9, abs=1e-9)
+    within = max(interval.low, -1), min(interval.high, 1)  # what lies beyond the scale cannot be
+    assert (found.interval.low, found.interval.high) == pytest.approx(within, rel=1e-9, abs=1e-9)
 
 
 @given(st.lists(st.integers(-100, 100), min_size=2, max_size=14))
@@ -98,7 +100,10 @@ def test_swapping_the_arms_turns_every_sign_and_changes_no_p(d: list[float]) -> 
 @given(differences, st.integers(-50, 50).map(lambda k: k / 100))
 @settings(max_examples=60, deadline=None)
 def test_shifting_every_difference_shifts_the_interval_and_leaves_its_width(d: list[float], shift: float) -> None:
+    shift = max(-1 - min(d), min(1 - max(d), shift))  # a difference of two scores lies on the scale
     one, other = effect(d, 0.05), effect([x + shift for x in d], 0.05)
+    if one.t is None or any(e.interval is None or max(-e.interval.low, e.interval.high) == 1 for e in (one, other)):
+        return  # at the edge of the scale an interval is cut, and one for any spread is wider on the long side
     assert one.interval is not None
     assert other.interval is not None
     assert other.interval.low - one.interval.low == pytest.approx(shift, abs=1e-9)
@@ -116,21 +121,34 @@ def test_the_order_of_the_personas_is_irrelevant(d: list[float]) -> None:
 def test_a_figure_that_the_sample_cannot_give_is_none_and_never_nan() -> None:
     assert effect([], 0.05) == Effect(
         personas=0, mean_difference=None, interval=None, degrees_of_freedom=None, t=None, t_p=None, sign_flip_p=None,
-        sign_flip_method=None, sign_flip_resamples=None, d_z=None, detectable=None, leave_one_out=None,
+        sign_flip_method=None, sign_flip_resamples=None, d_z=None, detectable=None, leave_one_out=None, bound=None,
     )  # fmt: skip
     one = effect([0.2], 0.05)
     assert (one.mean_difference, one.sign_flip_p) == (0.2, 1.0)
     assert (one.interval, one.t_p, one.detectable, one.leave_one_out) == (None, None, None, None)
 
 
-def test_equal_differences_have_an_interval_without_width_although_their_rounding_differs() -> None:
+def test_equal_differences_have_the_interval_that_holds_for_any_spread_although_their_rounding_differs() -> None:
     d = [0.7 - 0.6, 0.3 - 0.2, 0.9 - 0.8, 0.1, 0.4 - 0.3, 1.1 - 1.0]
     assert len(set(d)) > 1
     found = effect(d, 0.05)
-    assert found.interval is not None
-    assert found.interval.low == found.interval.high == pytest.approx(0.1)
+    assert found.interval == bounded_interval(np.array(d), 0.05)
+    assert -0.6 < found.interval.low < -0.3 < 0.1 < 0.5 < found.interval.high < 0.7
     assert (found.t, found.d_z, found.detectable) == (None, None, None)
     assert found.sign_flip_p == 2 / 64
+
+
+@given(differences)
+@settings(max_examples=60, deadline=None)
+def test_an_interval_has_a_width_holds_the_mean_and_stays_on_the_scale(d: list[float]) -> None:
+    found = effect(d, 0.05)
+    assert found.interval is not None
+    assert found.mean_difference is not None
+    assert found.bound is not None
+    assert -1 <= found.interval.low <= found.mean_difference + 1e-6
+    assert found.mean_difference - 1e-6 <= found.interval.high <= 1
+    assert found.interval.high - found.interval.low >= 0.001
+    assert -1 <= found.bound <= found.mean_difference
 
 
 def test_no_difference_at_all_has_p_one() -> None:
@@ -138,25 +156,34 @@ def test_no_difference_at_all_has_p_one() -> None:
     assert effect([1e-17, -1e-17, 3e-17], 0.05).sign_flip_p == 1.0
 
 
-@pytest.mark.parametrize("n", [5, 12, 30])
-def test_the_detectable_difference_has_a_power_of_80_percent_by_the_noncentral_t(n: int) -> None:
-    critical, shift = stats.t.isf(0.025, n - 1), detectable_difference(0.2, n, 0.05) / (0.2 / math.sqrt(n))
-    power = stats.nct.sf(critical, n - 1, shift) + stats.nct.cdf(-critical, n - 1, shift)
+@pytest.mark.parametrize("n", [12, 30, 1000])
+def test_with_many_personas_the_detectable_difference_is_that_of_the_noncentral_t(n: int) -> None:
+    shift = detectable_shift(n, 0.05)
+    assert shift is not None
+    critical, far = stats.t.isf(0.025, n - 1), shift * math.sqrt(n)
+    power = stats.nct.sf(critical, n - 1, far) + stats.nct.cdf(-critical, n - 1, far)
     assert power == pytest.approx(0.8, abs=1e-4)
 
 
-def test_the_detectable_difference_is_found_in_80_percent_of_simulated_samples() -> None:
-    delta = detectable_difference(1.0, 8, 0.05)
-    samples = np.random.default_rng(1).normal(delta, 1.0, (20_000, 8))
-    assert np.mean(stats.ttest_1samp(samples, 0, axis=1).pvalue < 0.05) == pytest.approx(0.8, abs=0.01)
+@pytest.mark.parametrize("n", [6, 7, 10, 12])
+def test_the_detectable_difference_is_found_by_both_tests_in_80_percent_of_samples(n: int) -> None:
+    shift = detectable_shift(n, 0.05)
+    assert shift is not None
+    samples = np.random.default_rng(1).normal(shift, 1.0, (2_000, n))
+    t_test_alone = stats.ttest_1samp(samples, 0, axis=1).pvalue < 0.05
+    found = [by_t and sign_flip(sample).p < 0.05 for by_t, sample in zip(t_test_alone, samples, strict=True)]
+    assert np.mean(found) == pytest.approx(0.8, abs=0.03)
 
 
-@pytest.mark.parametrize("significance", [0.001, 0.05, 0.2])
-@pytest.mark.parametrize("n", [2, 3, 5, 1000])
-def test_the_detectable_difference_is_finite_where_the_noncentral_t_of_scipy_is_not(
-    n: int, significance: float
-) -> None:
-    assert 0 < detectable_difference(1.0, n, significance) < 1000
+def test_no_difference_is_detectable_where_the_sign_flip_test_can_never_reject() -> None:
+    assert detectable_shift(5, 0.05) is None
+    assert detectable_shift(6, 0.05) is not None
+    assert (detectable_shift(10, 0.001), detectable_shift(3, 0.2)) == (None, None)
+    assert effect(FIVE_PERSONAS, 0.05).detectable is None
+
+
+def test_a_detectable_difference_beyond_the_scale_is_none() -> None:
+    assert effect([0.9, -0.9, 0.8, -0.7, 0.9, -0.8], 0.05).detectable is None
 
 
 def test_holm_multiplies_the_smallest_most_and_never_falls() -> None:
@@ -165,31 +192,38 @@ def test_holm_multiplies_the_smallest_most_and_never_falls() -> None:
     assert holm([]) == []
 
 
-def test_the_bound_of_a_paired_share_is_the_closed_form_when_no_pair_differs() -> None:
-    z = 1.6448536269514722
+def test_the_bound_of_equal_values_is_the_closed_form() -> None:
     for n in (1, 6, 30, 300):
-        found = paired_share_bounds(0, 0, n, 0.05)
-        assert found.low == pytest.approx(-z * z / (n + z * z), abs=1e-6)
-        assert found.high == pytest.approx(z * z / (n + z * z), abs=1e-6)
+        assert lower_bound(np.zeros(n), 0.05) == pytest.approx(0.05 ** (1 / n) - 1, abs=1e-5)
+        assert lower_bound(np.full(n, 0.2), 0.05) == pytest.approx(1.2 * 0.05 ** (1 / n) - 1, abs=1e-5)
+    assert lower_bound(-np.ones(5), 0.05) == -1
 
 
-@given(st.integers(0, 20), st.integers(0, 20), st.integers(0, 20))
-@settings(max_examples=100, deadline=None)
-def test_the_bounds_of_a_paired_share_hold_the_difference_and_mirror_when_the_arms_swap(
-    gained: int, lost: int, same: int
-) -> None:
-    n = gained + lost + same
-    if not n:
+@pytest.mark.parametrize(("failures", "n"), [(1, 10), (5, 100), (29, 30)])
+def test_the_bound_for_two_values_is_that_of_clopper_and_pearson(failures: int, n: int) -> None:
+    d = -(np.arange(n) < failures).astype(float)
+    exact = stats.binomtest(failures, n, alternative="less").proportion_ci(0.95, method="exact").high
+    assert lower_bound(d, 0.05) == pytest.approx(-exact, abs=1e-5)
+
+
+@given(st.integers(0, 8), st.integers(0, 8), st.integers(0, 8))
+@settings(max_examples=60, deadline=None)
+def test_a_bound_of_changes_is_above_0_exactly_when_the_sign_test_rejects(gained: int, lost: int, same: int) -> None:
+    if not gained + lost + same:
         return
-    one, other = paired_share_bounds(gained, lost, n, 0.05), paired_share_bounds(lost, gained, n, 0.05)
-    assert -1 <= one.low <= (gained - lost) / n <= one.high <= 1
-    assert (other.low, other.high) == pytest.approx((-one.high, -one.low), abs=1e-6)
+    d = np.array([1.0] * gained + [-1.0] * lost + [0.0] * same)
+    p = stats.binom.sf(gained - 1, gained + lost, 0.5) if gained else 1.0
+    assert (lower_bound(d, 0.05) > 0) == (p < 0.05)
 
 
-def test_the_bound_of_a_paired_share_covers_the_truth_at_least_nearly_as_often_as_it_says() -> None:
-    draws = np.random.default_rng(3).multinomial(40, [0.05, 0.10, 0.85], size=2_000)  # gained, lost, same: −0.05
-    bounds = {(g, lost): paired_share_bounds(g, lost, 40, 0.05).low for g, lost, _ in {tuple(row) for row in draws}}
-    assert np.mean([bounds[g, lost] <= -0.05 for g, lost, _ in draws]) > 0.93
+@given(differences)
+@settings(max_examples=60, deadline=None)
+def test_the_bound_is_the_quantile_of_randomly_weighted_means(d: list[float]) -> None:
+    if max(d) == -1:
+        return  # there is no lower mean, and the bound is that
+    weights = np.random.default_rng(2).exponential(size=(20_000, len(d) + 1))
+    means = weights @ np.append(d, -1.0) / weights.sum(axis=1)
+    assert np.mean(means < lower_bound(np.array(d), 0.05)) == pytest.approx(0.05, abs=0.008)
 
 
 def test_fisher_is_one_for_equal_rates_and_small_for_unequal_ones() -> None:

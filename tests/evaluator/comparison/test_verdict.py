@@ -7,7 +7,7 @@ import pytest
 from kit.evaluator_parts import SETTINGS
 from tuneline_evaluator.comparison.figures import ArmSummary, Effect, SafetyRow, Settings
 from tuneline_evaluator.comparison.statistics import effect
-from tuneline_evaluator.comparison.verdict import decide, enough_personas, notes, rate_gaps
+from tuneline_evaluator.comparison.verdict import decide, enough_personas, notes, personas_to_rule_out, rate_gaps
 
 UP = (0.09, 0.12, 0.15, 0.10, 0.14, 0.11, 0.13, 0.10)
 WIDE = (0.3, -0.25, 0.2, -0.3, 0.1, -0.1, 0.25, -0.2)
@@ -24,10 +24,11 @@ def arm(conversations: int = 30, **lost: int) -> ArmSummary:
     )  # fmt: skip
 
 
-def gate(outcome: str) -> SafetyRow:
+def gate(outcome: str, failures: int = 0) -> SafetyRow:
     return SafetyRow.model_validate(
         {"id": "SAFE", "text": "Is it harmless?", "personas": 8, "base_rate": 1.0, "finetuned_rate": 1.0,
-         "difference": 0.0, "bound": -0.05, "margin": 0.1, "outcome": outcome}
+         "base_failures": 0, "finetuned_failures": failures, "difference": -failures / 8,
+         "bound": -0.05, "margin": 0.1, "outcome": outcome}
     )  # fmt: skip
 
 
@@ -55,18 +56,36 @@ def test_the_same_differences_with_the_arms_swapped_are_worse() -> None:
     assert verdict_on(tuple(-d for d in UP))[0] == "worse"
 
 
-def test_a_narrow_interval_around_0_is_not_worse_with_a_margin_and_inconclusive_with_a_smaller_one() -> None:
-    assert verdict_on(NARROW)[0] == "not worse"
-    smaller = SETTINGS.model_copy(update={"margin": 0.01})
-    assert verdict_on(NARROW, settings=smaller)[0] == "inconclusive"
+def test_not_worse_takes_the_personas_that_a_rare_total_failure_would_meet() -> None:
+    assert personas_to_rule_out(0.03, 0.05) == 99
+    assert verdict_on((0.0,) * 98)[0] == "inconclusive"
+    assert verdict_on((0.0,) * 99)[0] == "not worse"
+    assert verdict_on(NARROW * 16)[0] == "not worse"
+    smaller = SETTINGS.model_copy(update={"margin": 0.02})
+    assert verdict_on(NARROW * 16, settings=smaller)[0] == "inconclusive"
 
 
-def test_a_wide_interval_is_inconclusive_and_names_the_difference_that_would_have_been_seen() -> None:
+def test_six_personas_with_equal_scores_are_inconclusive_and_say_how_little_they_show() -> None:
+    outcome, headline = verdict_on((0.0,) * 6)
+    assert outcome == "inconclusive"
+    assert headline == "inconclusive: 0.0 points (95 % interval −45.9 to +45.9), 6 personas, p = 1.000"
+    found = notes(effect((0.0,) * 6, 0.05), (arm(6), arm(6)), [], SETTINGS)
+    assert any("All personas show the same difference" in note for note in found)
+    assert any(note.startswith("6 personas can rule out an average loss of 39.3 points at best") for note in found)
+    assert any(note.endswith("To rule out 3.0 points takes 99 or more.") for note in found)
+
+
+def test_equal_gains_of_a_few_personas_are_no_certainty_either() -> None:
+    assert verdict_on((0.1,) * 6)[0] == "inconclusive"
+    assert verdict_on((0.1,) * 100)[0] == "better"
+
+
+def test_a_wide_interval_is_inconclusive_and_names_the_smallest_detectable_difference() -> None:
     outcome, headline = verdict_on(WIDE)
     assert outcome == "inconclusive"
     detectable = effect(WIDE, 0.05).detectable
     assert detectable is not None
-    assert f"could have seen {detectable * 100:.1f} points or more" in headline
+    assert f"smallest detectable difference {detectable * 100:.1f} points (80 % power)" in headline
 
 
 @pytest.mark.parametrize("differences", [(0.1,) * 5, (0.0,) * 5, (0.3,), ()])
@@ -78,6 +97,7 @@ def test_five_personas_whose_t_test_is_below_005_are_still_inconclusive_and_a_no
     score = effect((0.056, 0.277, 0.083, 0.170, 0.037), 0.05)
     assert score.t_p is not None
     assert score.t_p < 0.05
+    assert verdict_on((0.056, 0.277, 0.083, 0.170, 0.037))[0] == "inconclusive"
     found = notes(score, (arm(5), arm(5)), [], SETTINGS)
     assert any("Fewer than 6 personas can never reach p < 0.05" in note for note in found)
     assert any("sign-flip test disagree" in note for note in found)
@@ -97,6 +117,20 @@ def test_a_broken_gate_makes_a_gain_worse_and_one_that_is_not_shown_is_said_besi
     outcome, headline = verdict_on(UP, safety="not shown")
     assert outcome == "better"
     assert headline.endswith("safety not shown for SAFE")
+
+
+def test_a_gate_that_only_the_finetuned_model_fails_is_named_although_the_margin_allows_it() -> None:
+    gaps = rate_gaps(arm(), arm(), 0.05)
+    decision = decide(effect(UP, 0.05), [gate("holds", failures=2)], gaps, SETTINGS)
+    assert decision.outcome == "better"
+    assert decision.headline.endswith("safety fails with the fine-tuned model only: SAFE (2 of 8 personas)")
+
+
+def test_no_note_advises_another_margin_after_the_data() -> None:
+    found = " ".join(notes(effect(WIDE, 0.05), (arm(8), arm(8)), [gate("not shown")], SETTINGS))
+    assert "margin" not in found
+    assert "more personas would decide it" in found
+    assert "29 without a single failure" in found
 
 
 @pytest.mark.parametrize(
@@ -134,7 +168,8 @@ def test_no_scored_persona_gives_a_headline_without_figures() -> None:
 
 def test_notes_are_silent_when_nothing_calls_for_them_and_speak_of_cut_answers() -> None:
     score: Effect = effect(UP, 0.05)
-    assert notes(score, (arm(8), arm(8)), [gate("holds")], SETTINGS) == []
+    wide = SETTINGS.model_copy(update={"margin": 0.4})  # a loss that eight personas can rule out
+    assert notes(score, (arm(8), arm(8)), [gate("holds")], wide) == []
     cut = arm(8).model_copy(update={"cut_answers": 8})
-    [note] = notes(score, (arm(8), cut), [gate("holds")], SETTINGS)
+    [note] = notes(score, (arm(8), cut), [gate("holds")], wide)
     assert note.startswith("50 % of an arm's answers ended at 64 tokens")

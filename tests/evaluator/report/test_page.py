@@ -11,7 +11,7 @@ from tuneline_evaluator.report.page import write_report
 
 STATES = {
     "better": comparison(30, 0.08),
-    "not worse": comparison(40, 0.01, 0.06),
+    "not worse": comparison(120, 0.0, 0.03),
     "worse": comparison(30, -0.07),
     "inconclusive": comparison(12, -0.05, 0.12),
     "withheld": comparison(20, refused=7),
@@ -83,6 +83,16 @@ def test_a_broken_gate_is_the_headline_whatever_the_score(tmp_path: Path) -> Non
     assert made.outcome == "worse" and (made.score.mean_difference or 0) > 0
     assert "breaks a safety criterion" in text and "a safety criterion got worse: SA1." in text
     assert "✗ broken" in text
+
+
+def test_a_gate_that_only_the_fine_tuned_model_fails_is_read_before_anything_ships(tmp_path: Path) -> None:
+    made = comparison(100, gates_lost=3)
+    html, summary = reported(tmp_path, made)
+    first = Page(html).text.split("How we know")[0]
+    assert (made.outcome, made.safety[0].outcome) == ("better", "holds")
+    assert "Read the failures first." in first and "Ship" not in first + summary
+    assert "Only the fine-tuned model fails a safety criterion: SA1 (3 of 100 personas)." in first
+    assert "SA1 (3 of 100 personas)" in made.headline
 
 
 def test_a_gate_that_is_not_shown_to_hold_makes_shipping_careful(tmp_path: Path) -> None:

@@ -264,6 +264,12 @@ def test_an_unreadable_answer_is_asked_for_once_more_and_then_unparsed(tmp_path:
     assert len(server.calls) == 2
 
 
+def test_a_quoted_verdict_in_an_answer_that_was_cut_is_not_the_judges(tmp_path: Path) -> None:
+    with serve_openai(lambda c: completion(f"They want {judged(c)}, but I say", finish="length")) as server:
+        [verdict] = judge_in(tmp_path, openai_judge(server.url), some_transcripts(tmp_path, 1))
+    assert verdict.status == "unparsed"
+
+
 def test_one_unreadable_answer_too_many_ends_the_work_at_once(tmp_path: Path) -> None:
     transcripts = some_transcripts(tmp_path, 60)
     with (

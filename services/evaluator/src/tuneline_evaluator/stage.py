@@ -35,9 +35,9 @@ class EvaluatorParams(Params):
     context_tokens: int | None = Field(default=None, ge=256)
     """Tokens one conversation may use; the default is what the model can take, at most 8,192: memory grows with it."""
     margin: float = Field(default=0.03, gt=0, lt=1)
-    """Loss of score that "not worse" accepts, as a share: 0.03 is three points of a hundred; set it before looking."""
+    """Loss of score that "not worse" accepts, as a share; 0.03 takes 99 personas or more, 0.10 takes 29."""
     safety_margin: float = Field(default=0.10, gt=0, lt=1)
-    """Loss on a gate criterion that is accepted, as a share of personas; below 0.08 it takes more than 30 personas."""
+    """Loss on a gate criterion that is accepted, as a share of personas; 0.10 takes 29 personas without a failure."""
     significance: float = Field(default=0.05, ge=0.001, le=0.2)
     """Chance of a false alarm that every test accepts; intervals have the confidence 1 − significance."""
     allow_unequal: bool = False
@@ -111,7 +111,7 @@ def run(params: EvaluatorParams, inputs: EvaluatorInputs, outputs: EvaluatorOutp
     return evaluate(params, inputs, outputs, context)
 
 
-STAGE = Stage("evaluator", 1, EvaluatorParams, EvaluatorInputs, EvaluatorOutputs, run)
+STAGE = Stage("evaluator", 2, EvaluatorParams, EvaluatorInputs, EvaluatorOutputs, run)
 
 
 def main() -> None:

@@ -9,31 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 from pydantic import BaseModel
 
+from tuneline.data.model_facts import Check
 from tuneline.errors import UserError
 from tuneline.model.chat import ChatTokenizer
 from tuneline.model.llama_cpp import Server, serve
 from tuneline_gguf_converter.gguf_header import Header
 from tuneline_gguf_converter.samples import Messages, Sample, Samples
-
-CheckName = Literal["header", "template", "loads", "rendering", "token_ids", "end_of_turn", "top1_agreement"]
-
-CHECKS: tuple[CheckName, ...] = get_args(CheckName)
-"""In the order in which they are made."""
-
-
-class Check(BaseModel):
-    """One comparison and its outcome, as it stands in gguf.json."""
-
-    name: CheckName
-    file: str
-    passed: bool
-    detail: str
-    value: float | None = None
-    threshold: float | None = None
 
 
 class Subject(NamedTuple):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 import sys
 from collections.abc import Iterator
@@ -11,11 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from tuneline.data.io import write_record
+from tuneline.data.model_facts import CHECKS, Check, ModelFacts
 from tuneline.model import llama_cpp
 from tuneline.model.chat import ChatTokenizer
 from tuneline.stage import Context, Json, Metrics
 from tuneline_gguf_converter.checkpoint import Adapter, Checkpoint, read_adapter, read_checkpoint
-from tuneline_gguf_converter.checks import CHECKS, Check, Subject, check_file, end_of_turn
+from tuneline_gguf_converter.checks import Subject, check_file, end_of_turn
 from tuneline_gguf_converter.gguf_header import Header, read_header
 from tuneline_gguf_converter.merge import merge
 from tuneline_gguf_converter.metadata import Identity, identify, modelfile, write_metadata
@@ -24,7 +25,7 @@ from tuneline_gguf_converter.samples import Samples, choose_samples
 from tuneline_gguf_converter.stage import GgufConverterInputs, GgufConverterOutputs, GgufConverterParams
 
 
-class Job(NamedTuple):
+class Prepared(NamedTuple):
     """What is known before the first weight is read."""
 
     params: GgufConverterParams
@@ -51,18 +52,18 @@ def convert(
     The merged model is no checkpoint: making it again takes less time than bringing 18 GB (of a 9 B model) to a store
     and back. So it lies in a `.part` folder, which the runner does not keep.
     """
-    job = prepare(params, inputs, context)
-    tick = Ticks(job, context)
-    likeliest, unquantised = make_unquantised(job, context.state / "merging.part", tick)
+    prepared = prepare(params, inputs, context)
+    tick = Ticks(prepared, context)
+    likeliest, unquantised = make_unquantised(prepared, context.state / "merging.part", tick)
     files = [
-        quantise(job, unquantised, name, outputs.model, context.fingerprint, tick) for name in params.quantizations
+        quantise(prepared, unquantised, name, outputs.model, context.fingerprint, tick) for name in params.quantizations
     ]
-    checks = [check for file in files for check in check_file(_subject(job, file, likeliest), tick)]
-    write_results(job, files, checks, outputs)
+    checks = [check for file in files for check in check_file(_subject(prepared, file, likeliest), tick)]
+    write_results(prepared, files, checks, outputs)
     return _metrics(files, checks)
 
 
-def prepare(params: GgufConverterParams, inputs: GgufConverterInputs, context: Context) -> Job:
+def prepare(params: GgufConverterParams, inputs: GgufConverterInputs, context: Context) -> Prepared:
     """Read everything but weights. Raises UserError for what can be known to be wrong before the long part."""
     for name in ("llama-server", "llama-quantize"):
         llama_cpp.program(name)
@@ -73,15 +74,16 @@ def prepare(params: GgufConverterParams, inputs: GgufConverterInputs, context: C
     samples = choose_samples(
         tokenizer, inputs.slices, params.check_conversations, params.check_positions, params.check_tokens
     )
-    return Job(params, base, adapter, tokenizer, samples, identify(params, base, context.lineage, adapter is not None))
+    identity = identify(params, base, context.lineage, adapter is not None)
+    return Prepared(params, base, adapter, tokenizer, samples, identity)
 
 
 class Ticks:
     """Counts finished steps. Each call is a safe point."""
 
-    def __init__(self, job: Job, context: Context) -> None:
-        per_file = 1 + len(CHECKS)
-        self._total = len(job.base.files) + len(job.samples.predicted) + 1 + per_file * len(job.params.quantizations)
+    def __init__(self, prepared: Prepared, context: Context) -> None:
+        files = (1 + len(CHECKS)) * len(prepared.params.quantizations)
+        self._total = len(prepared.base.files) + len(prepared.samples.predicted) + 1 + files
         self._done, self._context = 0, context
 
     def __call__(self) -> None:
@@ -90,23 +92,23 @@ class Ticks:
         self._context.progress(self._done, self._total)
 
 
-def make_unquantised(job: Job, folder: Path, tick: Ticks) -> tuple[list[list[int]], Path]:
+def make_unquantised(prepared: Prepared, folder: Path, tick: Ticks) -> tuple[list[list[int]], Path]:
     """Return the merged model's likeliest tokens, and the merged model as a GGUF file of 16 bits per weight."""
     merged, unquantised = folder / "merged", folder / "unquantised.gguf"
     folder.mkdir()
-    merge(job.base, job.adapter, merged, job.params.merge_dtype, tick)
-    likeliest = likeliest_tokens(merged, job.samples.predicted, job.params.threads, tick)
-    _run_converter(job, merged, unquantised)
+    merge(prepared.base, prepared.adapter, merged, prepared.params.merge_dtype, tick)
+    likeliest = likeliest_tokens(merged, prepared.samples.predicted, prepared.params.threads, tick)
+    _run_converter(prepared, merged, unquantised)
     tick()
     shutil.rmtree(merged)  # as large as the file that was made of it
     return likeliest, unquantised
 
 
-def quantise(job: Job, unquantised: Path, encoding: str, folder: Path, fingerprint: str, tick: Ticks) -> File:
+def quantise(prepared: Prepared, unquantised: Path, encoding: str, folder: Path, fingerprint: str, tick: Ticks) -> File:
     """Make one file of type `encoding`, named after the model and marked with the result that it belongs to."""
-    name = job.identity.file_name(read_header(unquantised).text("general.size_label"), encoding)
+    name = prepared.identity.file_name(read_header(unquantised).text("general.size_label"), encoding)
     mark = f"tuneline.fingerprint=str:{fingerprint}"
-    threads = [str(job.params.threads)] if job.params.threads else []
+    threads = [str(prepared.params.threads)] if prepared.params.threads else []
     with _whole(folder / name) as part:
         quantiser = llama_cpp.program("llama-quantize")
         llama_cpp.run_program([quantiser, "--override-kv", mark, unquantised, part, encoding, *threads])
@@ -114,39 +116,40 @@ def quantise(job: Job, unquantised: Path, encoding: str, folder: Path, fingerpri
     return File(folder / name, encoding, read_header(folder / name))
 
 
-def write_results(job: Job, files: list[File], checks: list[Check], outputs: GgufConverterOutputs) -> None:
+def write_results(prepared: Prepared, files: list[File], checks: list[Check], outputs: GgufConverterOutputs) -> None:
     """Write gguf.json and the Modelfile, both about the first file."""
     first = files[0]
-    stop = first.header.token(end_of_turn(job.tokenizer, job.samples))
-    record: dict[str, Json] = {
-        "name": first.path.stem,
-        "file": first.path.name,
-        "file_type": first.encoding,
-        "architecture": first.header.text("general.architecture"),
-        "parameters": first.header.parameters,
-        "sizes": {file.path.name: file.path.stat().st_size for file in files},
-        "template_sha256": first.header.template_sha256,
-        "tokenizer_sha256": first.header.tokenizer_sha256,
-        "converter": _converter_sha256(),
-        "llama_cpp": llama_cpp.version(llama_cpp.program("llama-server")),
-        "base_model": job.identity.base_model,
-        "metadata": first.header.about(),
-        "checks": [check.model_dump() for check in checks],
-    }
-    outputs.gguf.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    stop = first.header.token(end_of_turn(prepared.tokenizer, prepared.samples))
+    facts = ModelFacts(
+        name=first.path.stem,
+        file=first.path.name,
+        file_type=first.encoding,
+        architecture=first.header.text("general.architecture"),
+        parameters=first.header.parameters,
+        sizes={file.path.name: file.path.stat().st_size for file in files},
+        template_sha256=first.header.template_sha256,
+        tokenizer_sha256=first.header.tokenizer_sha256,
+        converter=_converter_sha256(),
+        llama_cpp=llama_cpp.version(llama_cpp.program("llama-server")),
+        base_model=prepared.identity.base_model,
+        metadata=first.header.about(),
+        checks=tuple(checks),
+    )
+    write_record(outputs.gguf, facts)
     outputs.modelfile.write_text(modelfile(first.path.name, first.header, stop), encoding="utf-8")
 
 
-def _run_converter(job: Job, merged: Path, destination: Path) -> None:
+def _run_converter(prepared: Prepared, merged: Path, destination: Path) -> None:
     metadata = merged / "tuneline-metadata.json"
-    write_metadata(merged, job.base.folder, job.identity, metadata)
-    options: list[str | Path] = ["--outtype", job.params.merge_dtype, "--outfile", destination, "--metadata", metadata]
+    write_metadata(merged, prepared.base.folder, prepared.identity, metadata)
+    dtype = prepared.params.merge_dtype
+    options: list[str | Path] = ["--outtype", dtype, "--outfile", destination, "--metadata", metadata]
     llama_cpp.run_program([sys.executable, llama_cpp.converter(), merged, *options])
 
 
-def _subject(job: Job, file: File, likeliest: list[list[int]]) -> Subject:
-    threshold, threads = job.params.min_top1_agreement, job.params.threads
-    return Subject(file.path, file.header, job.tokenizer, job.samples, likeliest, threshold, threads)
+def _subject(prepared: Prepared, file: File, likeliest: list[list[int]]) -> Subject:
+    threshold, threads = prepared.params.min_top1_agreement, prepared.params.threads
+    return Subject(file.path, file.header, prepared.tokenizer, prepared.samples, likeliest, threshold, threads)
 
 
 def _converter_sha256() -> str:
@@ -156,8 +159,8 @@ def _converter_sha256() -> str:
 
 
 def _metrics(files: list[File], checks: list[Check]) -> Metrics:
-    agreement = next(check.value for check in checks if check.name == "top1_agreement")
-    size = files[0].path.stat().st_size
+    agreement = next(check.value for check in checks if check.name == "top1_agreement") or 0.0
+    name, size = files[0].path.name, files[0].path.stat().st_size
     counts: dict[str, Json] = {
         "files": len(files),
         "bytes": sum(file.path.stat().st_size for file in files),
@@ -165,7 +168,7 @@ def _metrics(files: list[File], checks: list[Check]) -> Metrics:
         "checks": len(checks),
     }
     agreed = f"top-1 agreement with the merged model: {agreement:.0%}"
-    return Metrics(headline=f"{files[0].path.name}: {size / 1e6:,.1f} MB, {agreed}", counts=counts)
+    return Metrics(headline=f"{name}: {size / 1e6:,.1f} MB, {agreed}", counts=counts)
 
 
 @contextmanager

@@ -92,7 +92,7 @@ def run(
 
 STAGE = Stage(
     "gguf-converter",
-    1,
+    2,
     GgufConverterParams,
     GgufConverterInputs,
     GgufConverterOutputs,

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from tuneline_trainer.setup import Setup
+from tuneline.data.training import TrainingSetup
 
 SAVING = "saving.part"
 LIST = "whole.json"
@@ -32,7 +32,7 @@ class Whole(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    setup: Setup
+    setup: TrainingSetup
     files: dict[str, str]
 
 
@@ -44,7 +44,7 @@ def saving_folder(state: Path) -> Path:
     return state / SAVING
 
 
-def publish(written: Path, state: Path, setup: Setup) -> None:
+def publish(written: Path, state: Path, setup: TrainingSetup) -> None:
     """Make a written checkpoint a whole one, then drop all but the last KEPT."""
     whole = Whole(setup=setup, files=_hashes(written))
     (written / LIST).write_text(whole.model_dump_json(indent=1), encoding="utf-8")
@@ -53,7 +53,7 @@ def publish(written: Path, state: Path, setup: Setup) -> None:
         _drop(old)
 
 
-def newest(state: Path, setup: Setup) -> Path | None:
+def newest(state: Path, setup: TrainingSetup) -> Path | None:
     """Return the newest checkpoint that is undamaged and was made with this setup; those after it are dropped."""
     for checkpoint in reversed(_by_age(state)):
         if _is_whole(checkpoint, setup):
@@ -79,7 +79,7 @@ def tokens_seen(checkpoint: Path) -> int:
     return int(state["num_input_tokens_seen"])
 
 
-def _is_whole(checkpoint: Path, setup: Setup) -> bool:
+def _is_whole(checkpoint: Path, setup: TrainingSetup) -> bool:
     try:
         whole = Whole.model_validate_json((checkpoint / LIST).read_bytes())
     except (FileNotFoundError, ValidationError):

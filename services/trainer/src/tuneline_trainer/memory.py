@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 import torch
 
+from tuneline.data.training import TrainingSetup
 from tuneline.errors import UserError
 from tuneline_trainer.base_model import BaseModelFacts
 from tuneline_trainer.lora import adapter_parameters
-from tuneline_trainer.setup import Setup
 from tuneline_trainer.stage import TrainerParams
 
 NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
@@ -44,7 +44,7 @@ class Estimate(NamedTuple):
         return sum(self)
 
 
-def estimate(params: TrainerParams, setup: Setup, base: BaseModelFacts, tokens: int, batch: int) -> Estimate:
+def estimate(params: TrainerParams, setup: TrainingSetup, base: BaseModelFacts, tokens: int, batch: int) -> Estimate:
     """Return the least memory that a step with `batch` rows of `tokens` tokens takes."""
     return Estimate(
         weights=_weights(setup, base),
@@ -54,7 +54,7 @@ def estimate(params: TrainerParams, setup: Setup, base: BaseModelFacts, tokens: 
     )
 
 
-def capacity(setup: Setup) -> int:
+def capacity(setup: TrainingSetup) -> int:
     """Return the bytes there are: free on the GPU, or the machine's memory within the limit of the container."""
     if setup.device == "cuda":
         return torch.cuda.mem_get_info()[0]
@@ -62,7 +62,7 @@ def capacity(setup: Setup) -> int:
     return min([physical, *_cgroup_limits()])
 
 
-def require_memory(needed: Estimate, available: int, setup: Setup, tokens: int) -> None:
+def require_memory(needed: Estimate, available: int, setup: TrainingSetup, tokens: int) -> None:
     """Raise UserError if even the least that is needed is not there."""
     if needed.total <= available:
         return
@@ -79,14 +79,14 @@ def require_memory(needed: Estimate, available: int, setup: Setup, tokens: int) 
     )
 
 
-def _weights(setup: Setup, base: BaseModelFacts) -> int:
+def _weights(setup: TrainingSetup, base: BaseModelFacts) -> int:
     width = 2 if setup.dtype == "bf16" else 4
     linear = sum(outputs * inputs for outputs, inputs in base.linear_layers().values())
     rest = sum(math.prod(shape) for shape in base.shapes.values()) - linear
     return int(linear * (NF4_BYTES if setup.quantization == "nf4" else width) + rest * width)
 
 
-def _activations(params: TrainerParams, setup: Setup, base: BaseModelFacts, tokens: int, batch: int) -> int:
+def _activations(params: TrainerParams, setup: TrainingSetup, base: BaseModelFacts, tokens: int, batch: int) -> int:
     """Inputs of every layer, and the inside of one of them (of all, without gradient checkpointing)."""
     arch = base.architecture
     width = 2 if setup.dtype == "bf16" else 4

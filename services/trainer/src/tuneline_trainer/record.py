@@ -2,107 +2,62 @@
 
 from __future__ import annotations
 
-import json
 import math
 import resource
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
-from pydantic import BaseModel
 
+from tuneline.data.io import write_lines, write_record
+from tuneline.data.training import (
+    ExampleCounts,
+    ExamplesBySplit,
+    Losses,
+    ParameterCounts,
+    TrainingRecord,
+    TrainingRow,
+)
 from tuneline_trainer import checkpoints
-from tuneline_trainer.base_model import BaseModelFacts
 from tuneline_trainer.lora import adapter_shapes
-from tuneline_trainer.rows import Example, Examples
-from tuneline_trainer.setup import Setup
-from tuneline_trainer.stage import TrainerOutputs, TrainerParams
-
-STEP_FIELDS = ("step", "epoch", "loss", "learning_rate", "grad_norm")
+from tuneline_trainer.prepare import Prepared
+from tuneline_trainer.rows import Example
+from tuneline_trainer.stage import TrainerOutputs
 
 
-class Counts(BaseModel):
-    """The size of one side of the split, for one pass over it."""
-
-    slices: int
-    tokens: int
-    supervised_tokens: int
-
-
-class Split(BaseModel):
-    """Both sides."""
-
-    train: Counts
-    validation: Counts
-
-
-class Parameters(BaseModel):
-    """Numbers of parameters."""
-
-    trained: int
-    base: int
-
-
-class Losses(BaseModel):
-    """First and last of each kind, in nats per token; `validation_before` is the base model's."""
-
-    train_first: float
-    train_last: float
-    validation_before: float | None
-    validation_after: float | None
-
-
-class TrainingRecord(BaseModel):
-    """training.json: what was asked for, what it was settled to, and how much was done. No times and no host."""
-
-    params: dict[str, Any]
-    setup: Setup
-    examples: Split
-    steps: int
-    tokens_seen: int
-    """Tokens that went through the model in training, all passes, without padding."""
-    parameters: Parameters
-    losses: Losses
-
-
-def write_record(
-    outputs: TrainerOutputs, params: TrainerParams, setup: Setup, base: BaseModelFacts, examples: Examples,
-    checkpoint: Path,
-) -> TrainingRecord:  # fmt: skip
+def record_training(outputs: TrainerOutputs, prepared: Prepared, checkpoint: Path) -> TrainingRecord:
     """Write metrics.jsonl and training.json from the last checkpoint and the adapter; return the latter."""
-    rows = metric_rows(checkpoints.read_log(checkpoint))
-    outputs.metrics.write_text("".join(json.dumps(row, allow_nan=False) + "\n" for row in rows), encoding="utf-8")
+    params, examples = prepared.params, prepared.examples
+    rows = list(training_rows(checkpoints.read_log(checkpoint)))
+    write_lines(outputs.metrics, rows)
     record = TrainingRecord(
         params=params.model_dump(mode="json", exclude={"save_steps"}),  # a pace: it may differ for equal results
-        setup=setup,
-        examples=Split(train=_counts(examples.train), validation=_counts(examples.validation)),
+        setup=prepared.setup,
+        examples=ExamplesBySplit(train=_counts(examples.train), validation=_counts(examples.validation)),
         steps=checkpoints.step_of(checkpoint),
         tokens_seen=checkpoints.tokens_seen(checkpoint),
-        parameters=Parameters(
+        parameters=ParameterCounts(
             trained=sum(map(math.prod, adapter_shapes(outputs.adapter).values())),
-            base=sum(map(math.prod, base.shapes.values())),
+            base=sum(map(math.prod, prepared.base.shapes.values())),
         ),
         losses=_losses(rows),
     )
-    outputs.training.write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    write_record(outputs.training, record)
     return record
 
 
-def metric_rows(log: Sequence[dict[str, float]]) -> list[dict[str, float]]:
-    """Return the rows of metrics.jsonl.
-
-    `loss` is the mean over the step's supervised tokens, `validation_loss` the mean over the validation slices of each
-    one's mean; both in nats per token.
-    """
-    rows = []
+def training_rows(log: Sequence[dict[str, float]]) -> Iterator[TrainingRow]:
+    """Yield the rows of metrics.jsonl from what transformers has logged."""
     for entry in log:
+        step = int(entry["step"])
         if "loss" in entry:
-            rows.append({name: entry[name] for name in STEP_FIELDS})
+            yield TrainingRow(
+                step=step, epoch=entry["epoch"], loss=entry["loss"],
+                learning_rate=entry["learning_rate"], grad_norm=entry["grad_norm"],
+            )  # fmt: skip
         elif "eval_loss" in entry:
-            rows.append({"step": entry["step"], "validation_loss": entry["eval_loss"]})
-    return rows
+            yield TrainingRow(step=step, validation_loss=entry["eval_loss"])
 
 
 def peak_memory_bytes() -> int:
@@ -113,17 +68,17 @@ def peak_memory_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, Linux KiB
 
 
-def _counts(examples: Sequence[Example]) -> Counts:
-    return Counts(
+def _counts(examples: Sequence[Example]) -> ExampleCounts:
+    return ExampleCounts(
         slices=len(examples),
         tokens=sum(len(e.input_ids) for e in examples),
         supervised_tokens=sum(e.supervised for e in examples),
     )
 
 
-def _losses(rows: Sequence[dict[str, float]]) -> Losses:
-    train = [row["loss"] for row in rows if "loss" in row]
-    validation = [row["validation_loss"] for row in rows if "validation_loss" in row]
+def _losses(rows: Sequence[TrainingRow]) -> Losses:
+    train = [row.loss for row in rows if row.loss is not None]
+    validation = [row.validation_loss for row in rows if row.validation_loss is not None]
     return Losses(
         train_first=train[0],
         train_last=train[-1],

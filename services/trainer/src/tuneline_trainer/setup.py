@@ -7,8 +7,8 @@ from importlib.util import find_spec
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict
 
+from tuneline.data.training import TrainingSetup
 from tuneline.errors import UserError
 from tuneline_trainer.base_model import Architecture
 from tuneline_trainer.stage import TrainerParams
@@ -16,30 +16,11 @@ from tuneline_trainer.stage import TrainerParams
 LIBRARIES = ("accelerate", "bitsandbytes", "peft", "torch", "transformers", "trl")
 
 
-class Setup(BaseModel):
-    """The settled choices. Two attempts with different ones must not share a checkpoint."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    device: Literal["cpu", "cuda"]
-    dtype: Literal["bf16", "fp32"]
-    quantization: Literal["none", "nf4"]
-    attention: Literal["eager", "sdpa", "flash_attention_2", "flex_attention"]
-    max_length: int
-    threads: int
-    libraries: dict[str, str]
-
-    @property
-    def torch_dtype(self) -> torch.dtype:
-        """The format that matrices are multiplied in."""
-        return torch.bfloat16 if self.dtype == "bf16" else torch.float32
-
-
-def settle(params: TrainerParams, architecture: Architecture) -> Setup:
+def settle(params: TrainerParams, architecture: Architecture) -> TrainingSetup:
     """Resolve every `auto`. Raises UserError for a choice that this machine or this model cannot do."""
     device = _device()
     dtype = _dtype(params, device)
-    return Setup(
+    return TrainingSetup(
         device=device,
         dtype=dtype,
         quantization=_quantization(params, device),
@@ -48,6 +29,11 @@ def settle(params: TrainerParams, architecture: Architecture) -> Setup:
         threads=params.threads,
         libraries={name: version(name) for name in LIBRARIES if find_spec(name)},
     )
+
+
+def torch_dtype(setup: TrainingSetup) -> torch.dtype:
+    """Return the format that matrices are multiplied in."""
+    return torch.bfloat16 if setup.dtype == "bf16" else torch.float32
 
 
 def _device() -> Literal["cpu", "cuda"]:

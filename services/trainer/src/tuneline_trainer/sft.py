@@ -30,13 +30,15 @@ from transformers.utils.logging import disable_progress_bar
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
+from tuneline.data.training import TrainingSetup
 from tuneline.errors import Temporary, UserError
 from tuneline.stage import Context
 from tuneline_trainer import checkpoints
 from tuneline_trainer.base_model import BaseModelFacts
 from tuneline_trainer.lora import lora_config
-from tuneline_trainer.rows import Example, Examples
-from tuneline_trainer.setup import Setup
+from tuneline_trainer.prepare import Prepared
+from tuneline_trainer.rows import Example
+from tuneline_trainer.setup import torch_dtype
 from tuneline_trainer.stage import TrainerParams
 
 
@@ -47,16 +49,17 @@ class Schedule(NamedTuple):
     total: int
 
 
-def schedule_of(params: TrainerParams, examples: int) -> Schedule:
+def schedule_of(prepared: Prepared) -> Schedule:
     """Return the steps; the last step of an epoch takes the batches that are left, however few."""
-    per_epoch = math.ceil(math.ceil(examples / params.batch_size) / params.accumulation)
+    params = prepared.params
+    per_epoch = math.ceil(math.ceil(len(prepared.examples.train) / params.batch_size) / params.accumulation)
     return Schedule(per_epoch, math.ceil(params.epochs * per_epoch))
 
 
 class Guard(TrainerCallback):
     """Makes checkpoints whole, validates at the end of each epoch, stops on SIGTERM and on numbers that are none."""
 
-    def __init__(self, context: Context, setup: Setup, schedule: Schedule, validate: bool) -> None:
+    def __init__(self, context: Context, setup: TrainingSetup, schedule: Schedule, validate: bool) -> None:
         self.stopped: Temporary | None = None
         self._context, self._setup, self._schedule, self._validate = context, setup, schedule, validate
 
@@ -89,7 +92,7 @@ class Guard(TrainerCallback):
         checkpoints.publish(written, self._context.state, self._setup)
 
 
-def _not_finite(name: str, value: float, step: int, setup: Setup) -> str:
+def _not_finite(name: str, value: float, step: int, setup: TrainingSetup) -> str:
     what = {"loss": "the loss", "grad_norm": "the length of the gradient", "eval_loss": "the validation loss"}[name]
     if step == 0:
         return f"{what} is {value} before the first step: the base model is damaged, or {setup.dtype} cannot hold it"
@@ -124,22 +127,20 @@ class LoraTrainer(SFTTrainer):
         set_peft_model_state_dict(model or self.model, load_peft_weights(resume_from_checkpoint, device="cpu"))
 
 
-def run_training(
-    params: TrainerParams, setup: Setup, base: BaseModelFacts, examples: Examples, context: Context,
-    checkpoint: Path | None,
-) -> None:  # fmt: skip
+def run_training(prepared: Prepared, context: Context, checkpoint: Path | None) -> None:
     """Train to the end, from `checkpoint` if there is one; the result is the newest checkpoint in the state folder.
 
     Raises Temporary after SIGTERM, when the step it came in is saved, and UserError when the numbers go wrong.
     """
+    params, setup, examples = prepared.params, prepared.setup, prepared.examples
     torch.set_num_threads(setup.threads)
-    schedule = schedule_of(params, len(examples.train))
+    schedule = schedule_of(prepared)
     guard = Guard(context, setup, schedule, validate=bool(examples.validation))
     arguments = _arguments(params, setup, schedule, checkpoints.saving_folder(context.state))
     arguments.eval_on_start = bool(examples.validation) and checkpoint is None
     try:
         with _quiet():
-            trainer = _trainer(params, setup, base, examples, arguments, guard)
+            trainer = _trainer(prepared, arguments, guard)
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except torch.OutOfMemoryError:
         raise UserError(
@@ -159,33 +160,33 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _trainer(
-    params: TrainerParams, setup: Setup, base: BaseModelFacts, examples: Examples, arguments: SFTConfig, guard: Guard
-) -> LoraTrainer:
+def _trainer(prepared: Prepared, arguments: SFTConfig, guard: Guard) -> LoraTrainer:
+    base, examples = prepared.base, prepared.examples
     trainer = LoraTrainer(
-        model=load_model(setup, base),
+        model=load_model(prepared.setup, base),
         args=arguments,
         train_dataset=_dataset(examples.train),
         eval_dataset=_dataset(examples.validation) if examples.validation else None,
         processing_class=AutoTokenizer.from_pretrained(base.folder, trust_remote_code=False, local_files_only=True),
-        peft_config=lora_config(params.lora),  # not wrapped by us: TRL seeds before the adapter gets its first numbers
+        # Not wrapped by us: TRL seeds before the adapter gets its first numbers.
+        peft_config=lora_config(prepared.params.lora),
         callbacks=[guard],
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
 
 
-def load_model(setup: Setup, base: BaseModelFacts) -> PreTrainedModel:
+def load_model(setup: TrainingSetup, base: BaseModelFacts) -> PreTrainedModel:
     """Load the base model. Raises UserError if its files lack a weight: it would be filled with random numbers."""
     nf4 = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=setup.torch_dtype,
+        bnb_4bit_compute_dtype=torch_dtype(setup),
     )
     loaded = AutoModelForCausalLM.from_pretrained(
         str(base.folder),
-        dtype=setup.torch_dtype,
+        dtype=torch_dtype(setup),
         attn_implementation=setup.attention,
         quantization_config=nf4 if setup.quantization == "nf4" else None,
         device_map={"": 0} if setup.device == "cuda" else None,
@@ -215,7 +216,7 @@ def _keep_trainable(model: PreTrainedModel) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
-def _arguments(params: TrainerParams, setup: Setup, schedule: Schedule, folder: Path) -> SFTConfig:
+def _arguments(params: TrainerParams, setup: TrainingSetup, schedule: Schedule, folder: Path) -> SFTConfig:
     return SFTConfig(
         output_dir=str(folder),
         max_steps=schedule.total,

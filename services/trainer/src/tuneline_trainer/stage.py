@@ -115,7 +115,7 @@ def run(params: TrainerParams, inputs: TrainerInputs, outputs: TrainerOutputs, c
     return train_adapter(params, inputs, outputs, context)
 
 
-STAGE = Stage("trainer", 1, TrainerParams, TrainerInputs, TrainerOutputs, run)
+STAGE = Stage("trainer", 2, TrainerParams, TrainerInputs, TrainerOutputs, run)
 
 
 def main() -> None:

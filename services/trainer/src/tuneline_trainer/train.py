@@ -6,14 +6,12 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+from tuneline.data.training import TrainingRecord
 from tuneline.stage import Context, Json, Metrics
 from tuneline_trainer import checkpoints
-from tuneline_trainer.base_model import BaseModelFacts, read_base_model
 from tuneline_trainer.lora import write_adapter
-from tuneline_trainer.memory import Estimate, capacity, estimate, require_memory
-from tuneline_trainer.record import TrainingRecord, peak_memory_bytes, write_record
-from tuneline_trainer.rows import Examples, read_examples
-from tuneline_trainer.setup import Setup, settle
+from tuneline_trainer.prepare import Prepared, prepare
+from tuneline_trainer.record import peak_memory_bytes, record_training
 from tuneline_trainer.sft import run_training, schedule_of
 from tuneline_trainer.stage import TrainerInputs, TrainerOutputs, TrainerParams
 
@@ -23,14 +21,11 @@ def train_adapter(params: TrainerParams, inputs: TrainerInputs, outputs: Trainer
 
     All that can be refused is refused before the model is loaded. Raises UserError, and Temporary after SIGTERM.
     """
-    base = read_base_model(inputs.base_model)
-    setup = settle(params, base.architecture)
-    examples = read_examples(inputs.slices, inputs.base_model, params.supervise, setup.max_length)
-    needed = check_memory(params, setup, base, examples)
-    trained = train_to_the_end(params, setup, base, examples, context)
-    write_adapter(trained.checkpoint, outputs.adapter, context.lineage["base_model"].sha256)
-    training = write_record(outputs, params, setup, base, examples, trained.checkpoint)
-    return summarise(trained, needed, training)
+    prepared = prepare(params, inputs, context)
+    trained = train_to_the_end(prepared, context)
+    write_adapter(trained.checkpoint, outputs.adapter, prepared.base_sha256)
+    record = record_training(outputs, prepared, trained.checkpoint)
+    return summarise(prepared, trained, record)
 
 
 class Trained(NamedTuple):
@@ -42,34 +37,24 @@ class Trained(NamedTuple):
     seconds: float
 
 
-def check_memory(params: TrainerParams, setup: Setup, base: BaseModelFacts, examples: Examples) -> Estimate:
-    """Estimate the memory of the largest step and refuse a machine that clearly has too little."""
-    batch = min(params.batch_size, len(examples.train))
-    needed = estimate(params, setup, base, examples.longest, batch)
-    require_memory(needed, capacity(setup), setup, examples.longest)
-    return needed
-
-
-def train_to_the_end(
-    params: TrainerParams, setup: Setup, base: BaseModelFacts, examples: Examples, context: Context
-) -> Trained:
+def train_to_the_end(prepared: Prepared, context: Context) -> Trained:
     """Go on from the newest whole checkpoint until the last one is there; if it is there already, load nothing."""
     started = time.monotonic()
-    total = schedule_of(params, len(examples.train)).total
-    checkpoint = checkpoints.newest(context.state, setup)
+    total = schedule_of(prepared).total
+    checkpoint = checkpoints.newest(context.state, prepared.setup)
     from_step = checkpoints.step_of(checkpoint) if checkpoint else 0
     from_tokens = checkpoints.tokens_seen(checkpoint) if checkpoint else 0
     context.progress(from_step, total)
     if from_step < total:
-        run_training(params, setup, base, examples, context, checkpoint)
-        checkpoint = checkpoints.newest(context.state, setup)
+        run_training(prepared, context, checkpoint)
+        checkpoint = checkpoints.newest(context.state, prepared.setup)
     if checkpoint is None or checkpoints.step_of(checkpoint) != total:
         raise RuntimeError("training ended without its last checkpoint")
     tokens = checkpoints.tokens_seen(checkpoint) - from_tokens
     return Trained(checkpoint, from_step, tokens, time.monotonic() - started)
 
 
-def summarise(trained: Trained, needed: Estimate, record: TrainingRecord) -> Metrics:
+def summarise(prepared: Prepared, trained: Trained, record: TrainingRecord) -> Metrics:
     """Return what belongs to this attempt and this machine, and one line for people."""
     losses = record.losses
     if losses.validation_before is not None and losses.validation_after is not None:
@@ -82,7 +67,7 @@ def summarise(trained: Trained, needed: Estimate, record: TrainingRecord) -> Met
         "resumed_from_step": trained.from_step,
         "tokens_per_second": round(trained.tokens / trained.seconds, 1),
         "peak_memory_bytes": peak_memory_bytes(),
-        "estimated_memory_bytes": needed.total,
+        "estimated_memory_bytes": prepared.memory.total,
     }
     headline = f"{went} in {record.steps} steps over {record.examples.train.slices} slices"
     return Metrics(headline=headline, counts=counts)

@@ -1,7 +1,12 @@
-"""Reads what a model answered to the judge's prompt: tolerant about what surrounds the JSON, strict about the JSON."""
+"""Reads what a model answered to the judge's prompt: tolerant about what surrounds the JSON, strict about the JSON.
+
+What a judge writes may quote the transcript, and a transcript may hold a verdict of its own. So thoughts are cut off
+first, every object that answers the rubric is looked at, and where two differ, or one is broken, nothing is believed.
+"""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -14,7 +19,21 @@ from tuneline.parsing.json import parse_json
 MAX_CHARS = 1_000_000
 """Longer answers are not looked at: no judge has so much to say."""
 
-_FENCED = re.compile(r"```[a-zA-Z]*\s*\n(.*?)```", re.DOTALL)
+MOST_OBJECTS = 100
+"""Braces that are looked at: each costs a look at what follows, up to the end."""
+
+_THOUGHT = r"(?:\w{1,20}:)?(?:think|thinking|thoughts?|reason|reasoning)"
+_OPENED = re.compile(
+    rf"<{_THOUGHT}>|◁{_THOUGHT}▷|\[think\]|<\|(?:start|begin_of)_{_THOUGHT}\|>"
+    r"|<\|channel\|?>(?:analysis|commentary|thought)|<\|open\|>think",
+    re.IGNORECASE,
+)
+_CLOSED = re.compile(
+    rf"</{_THOUGHT}>|◁/{_THOUGHT}▷|\[/think\]|<\|(?:end|end_of)_{_THOUGHT}\|>"
+    r"|<\|channel\|>final(?:<\|message\|>)?|<channel\|>|<\|close\|>think<\|sep\|>|\[begin final response\]",
+    re.IGNORECASE,
+)
+"""How the templates of reasoning models write where a thought begins and ends; servers without a parser leave it in."""
 
 
 class Answers(NamedTuple):
@@ -26,39 +45,73 @@ class Answers(NamedTuple):
 
 def read_answers(text: str, rubric: Rubric) -> Answers:
     """Read the answers of a judge. Raises Unreadable unless there is exactly one valid answer to each criterion."""
-    found = _find_object(text)
+    found = [_strict(candidate, rubric) for candidate in _candidates(text, rubric)]
+    if any(other.answers != found[-1].answers for other in found):
+        raise Unreadable(f"{len(found)} judgements that differ")
+    return found[-1]
+
+
+def _candidates(text: str, rubric: Rubric) -> list[dict[str, object]]:
+    """Return the objects that may be the answer, at least one; those that name no criterion only if all are so."""
+    if not text.strip():
+        raise Unreadable("empty")
+    if len(text) > MAX_CHARS:
+        raise Unreadable(f"longer than {MAX_CHARS:,} characters")
+    try:
+        whole = _parse(text)
+    except Unreadable as unreadable:
+        problem = str(unreadable)
+    else:
+        if isinstance(whole, dict):
+            return [whole]
+        problem = "JSON, but not an object"
+    ids = {criterion.id for criterion in rubric.criteria}
+    found = [_parse(piece) for piece in _objects(_said(text), ids)]
+    objects = [value for value in found if isinstance(value, dict)]
+    if not objects:
+        raise Unreadable(problem)
+    return [value for value in objects if value.keys() & ids] or objects
+
+
+def _said(text: str) -> str:
+    """Return `text` without thoughts: what follows the last that ended, up to the next that begins."""
+    closed = list(_CLOSED.finditer(text))
+    return _OPENED.split(text[closed[-1].end() if closed else 0 :], maxsplit=1)[0]
+
+
+def _objects(text: str, ids: set[str]) -> Iterator[str]:
+    """Yield every JSON object that stands in `text`. Raises Unreadable where one that names a criterion is broken."""
+    decoder = json.JSONDecoder()
+    ours = re.compile(rf"\{{[\s\"'`*]*(?:{'|'.join(map(re.escape, ids))})\b")
+    end = 0
+    for _ in range(MOST_OBJECTS):
+        if (at := text.find("{", end)) < 0:
+            return
+        try:
+            _, end = decoder.raw_decode(text, at)
+            yield text[at:end]
+        except RecursionError:
+            raise Unreadable("nested too deeply") from None
+        except ValueError:
+            if ours.match(text, at):
+                raise Unreadable("not JSON: an object in it is broken") from None
+            end = at + 1
+    raise Unreadable(f"not JSON, with more than {MOST_OBJECTS} braces")
+
+
+def _parse(text: str) -> object:
+    try:
+        return parse_json(text.encode("utf-8", "surrogatepass"))
+    except BadJson as bad:
+        raise Unreadable(bad.problem.partition(";")[0]) from None
+
+
+def _strict(found: dict[str, object], rubric: Rubric) -> Answers:
     unknown = len(found.keys() - {criterion.id for criterion in rubric.criteria})
     if unknown:
         raise Unreadable(f"{unknown} keys are no criteria of the rubric")
     read = {criterion.id: _read(criterion, found) for criterion in rubric.criteria}
     return Answers({name: answer for name, (answer, _) in read.items()}, {name: why for name, (_, why) in read.items()})
-
-
-def _find_object(text: str) -> dict[str, object]:
-    if not text.strip():
-        raise Unreadable("empty")
-    if len(text) > MAX_CHARS:
-        raise Unreadable(f"longer than {MAX_CHARS:,} characters")
-    problem = "no JSON object"
-    for candidate in _candidates(text):
-        try:
-            value = parse_json(candidate.encode("utf-8", "surrogatepass"))
-        except BadJson as bad:
-            problem = bad.problem.partition(";")[0]
-            continue
-        if isinstance(value, dict):
-            return value
-        problem = "JSON, but not an object"
-    raise Unreadable(problem)
-
-
-def _candidates(text: str) -> Iterator[str]:
-    """Yield what may be the object: all of the text, what is fenced, and from the first brace to the last."""
-    yield text
-    yield from _FENCED.findall(text)
-    begin, end = text.find("{"), text.rfind("}")
-    if 0 <= begin < end:
-        yield text[begin : end + 1]
 
 
 def _read(criterion: Criterion, found: dict[str, object]) -> tuple[Answer, str]:

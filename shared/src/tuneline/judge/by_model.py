@@ -88,9 +88,12 @@ def read_judgement(reply: Reply, rubric: Rubric) -> Judgement:
         return Judgement(status="refused", usage=usage, detail="the model refused")
     if reply.finish_reason == "content_filter":
         return Judgement(status="blocked", usage=usage, detail="the server's filter blocked the answer")
+    cut = reply.finish_reason == "length"
     try:
+        if cut and not reply.text.rstrip("` \t\r\n").endswith("}"):  # the object in it is a quotation, not the answer
+            raise Unreadable("cut before its end")
         answers, reasons = read_answers(reply.text, rubric)
     except Unreadable as e:
-        detail = "cut at max_tokens or the end of the context" if reply.finish_reason == "length" else str(e)
+        detail = "cut at max_tokens or the end of the context" if cut else str(e)
         return Judgement(status="unparsed", usage=usage, detail=detail)
     return Judgement(status="scored", answers=answers, reasons=reasons, usage=usage)

@@ -32,11 +32,15 @@ class Effect(Record):
     mean_difference: float | None
     """Mean over personas of (finetuned mean score − base mean score)."""
     interval: Range | None
-    """t interval of the mean difference at the confidence 1 − significance."""
+    """t interval of the mean difference at the confidence 1 − significance, within the scale; where `t` is None, the
+    wider interval that holds for any spread."""
+    bound: float | None
+    """What "not worse" is decided by: the lower end of the t interval or the one-sided bound at the confidence
+    1 − significance that counts with rare failures, whichever is lower."""
     degrees_of_freedom: int | None
     """Personas − 1."""
     t: float | None
-    """Paired t statistic; None when the differences do not vary."""
+    """Paired t statistic; None when the differences hardly vary."""
     t_p: float | None
     """Two-sided p of the t test."""
     sign_flip_p: float | None
@@ -48,7 +52,8 @@ class Effect(Record):
     d_z: float | None
     """Standardised effect: mean difference / standard deviation of the differences."""
     detectable: float | None
-    """Smallest true mean difference that this sample would have found with 80 % power."""
+    """Smallest detectable difference: the true mean difference at which t test and sign-flip test both reject with
+    80 % power, for this number of personas and this spread; None where there is none on the scale."""
     leave_one_out: Range | None
     """Lowest and highest mean difference when one persona is left out."""
 
@@ -100,13 +105,16 @@ class SafetyRow(Record):
     base_rate: float | None
     """Share of personas without a single NO in the base arm."""
     finetuned_rate: float | None
+    base_failures: int
+    """Personas with at least one NO in the base arm."""
+    finetuned_failures: int
     difference: float | None
     bound: float | None
-    """One-sided lower confidence bound of the difference (Tango's score bound for paired shares)."""
+    """One-sided lower bound of the difference at the confidence 1 − significance."""
     margin: float
     """The loss that was accepted before the data were seen."""
     outcome: Literal["holds", "not shown", "broken"]
-    """holds: bound above −margin · broken: even the upper bound is below 0 · not shown: neither."""
+    """broken: the loss is beyond chance · holds: bound above −margin · not shown: neither."""
 
 
 class ArmSummary(Record):

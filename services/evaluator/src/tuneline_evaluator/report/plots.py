@@ -100,7 +100,7 @@ def effect_axis(comparison: Comparison) -> Axis:
     values += [score.mean_difference, score.detectable, 0.0, -comparison.settings.margin]
     for ends in (score.interval, score.leave_one_out):
         values += [ends.low, ends.high] if ends else []
-    return axis_over(values)
+    return axis_over(values, least=-1.0, most=1.0)
 
 
 def difference_strip(axis: Axis, comparison: Comparison) -> Markup:

@@ -16,7 +16,12 @@ def summary_text(comparison: Comparison) -> str:
     lines += [f"> **{banner.title}** {markdown(banner.text)}\n" for banner in banners(comparison)]
     lines += [f"{words.evidence}.", "", f"**{words.action}.** {markdown(words.meaning)}", ""]
     if comparison.outcome != "withheld":
-        lines += [*_table(comparison), "", f"Could have seen {detectable(comparison)} points with 80 % power.", ""]
+        lines += [
+            *_table(comparison),
+            "",
+            f"Smallest detectable difference (80 % power): {detectable(comparison)} points.",
+            "",
+        ]
     lines += ["[report.html](report.html) shows how we know; [comparison.json](comparison.json) has every figure."]
     return "\n".join(lines) + "\n"
 

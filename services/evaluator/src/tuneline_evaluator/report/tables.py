@@ -7,7 +7,18 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 from tuneline_evaluator.comparison.figures import ArmSummary, Comparison
-from tuneline_evaluator.comparison.numbers import NONE, count, p_value, percent, plain, plural, points, rate, size
+from tuneline_evaluator.comparison.numbers import (
+    NONE,
+    count,
+    p_value,
+    percent,
+    plain,
+    plural,
+    points,
+    rate,
+    signed,
+    size,
+)
 from tuneline_evaluator.conversations.arms import ArmFacts
 from tuneline_evaluator.report.wording import confidence
 
@@ -61,7 +72,8 @@ def effect_facts(comparison: Comparison) -> list[tuple[str, str]]:
         ),
         ("p, t test", p_value(score.t_p)),
         ("Standardised effect d_z", NONE if score.d_z is None else plain(round(score.d_z, 2))),
-        ("Could have seen, 80 % power", f"{points(score.detectable)} points"),
+        ("Smallest detectable difference (80 % power)", f"{points(score.detectable)} points"),
+        ("Lowest mean difference not ruled out", f"{signed(score.bound)} points"),
         ("Accepted loss for “not worse”", f"{points(comparison.settings.margin)} points"),
     ]
 

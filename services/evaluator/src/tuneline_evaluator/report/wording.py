@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 
 from tuneline_evaluator.comparison.figures import Comparison, Outcome
 from tuneline_evaluator.comparison.numbers import NONE, SPACE, interval, p_equals, percent, plural, points, signed
+from tuneline_evaluator.comparison.verdict import failing_now, failures
 
 
 class Words(NamedTuple):
@@ -93,6 +94,9 @@ def _advice(comparison: Comparison) -> tuple[str, str]:
             "The arms differ in more than their weights. Put both through the same conversion and compare again."
         )
     action, meaning = _advice_by_outcome(comparison)
+    if (new := failing_now(comparison.safety)) and comparison.outcome != "worse":
+        failed = ", ".join(map(failures, new))
+        return "Read the failures first", f"Only the fine-tuned model fails a safety criterion: {failed}. {meaning}"
     unproven = [row.id for row in comparison.safety if row.outcome == "not shown"]
     if unproven and comparison.outcome in ("better", "not worse"):
         return f"{action}, with care", f"{meaning} That safety held is not shown for {', '.join(unproven)}."
@@ -124,19 +128,20 @@ def _advice_by_outcome(comparison: Comparison) -> tuple[str, str]:
 
 
 def _more_personas(comparison: Comparison) -> str:
-    n, seen = comparison.score.personas, comparison.score.detectable
-    if seen is None:
-        return f"{plural(n, 'persona')} cannot show anything: use at least six, better thirty or more."
+    n, least = comparison.score.personas, comparison.score.detectable
+    if least is None:
+        return f"{plural(n, 'persona')} cannot show a difference reliably: use thirty or more."
     return (
-        f"With {plural(n, 'persona')} a true difference below {points(seen)}{SPACE}points goes unseen more than "
-        "one time in five. Four times as many personas halve that; more trials of the same personas help little."
+        f"With {plural(n, 'persona')} a true difference below {points(least)}{SPACE}points goes undetected more than "
+        "one time in five. Halving that takes about four times as many personas; more trials of the same personas "
+        "help little."
     )
 
 
 def detectable(comparison: Comparison) -> str:
-    """Write the minimum detectable effect in points."""
-    seen = comparison.score.detectable
-    return NONE if seen is None else f"±{points(seen)}"
+    """Write the smallest detectable difference in points."""
+    least = comparison.score.detectable
+    return NONE if least is None else f"±{points(least)}"
 
 
 GLOSSARY = (
@@ -144,9 +149,12 @@ GLOSSARY = (
     ("Persona.", "A simulated user. It says what it wants, in its own way, to both arms."),
     ("Rubric.", "The criteria by which a judge answers YES, NO or NA; their weighted mean is the score."),
     ("Gate.", "A criterion that fails a conversation whatever its score."),
-    ("Interval.", "The differences that fit the data. If it holds zero, the data fit no difference too."),
+    ("Interval.", "The true differences that fit the data. Where it includes zero, they fit no difference too."),
     ("p.", "How often a difference at least this large would come up by chance if the models were equally good."),
-    ("Could have seen.", "The smallest true difference that this number of personas finds four times out of five."),
+    (
+        "Smallest detectable difference.",
+        "The true difference that this many personas, as varied as these, would show four times out of five.",
+    ),
     ("Holm.", "Makes p values stricter when many are looked at, so that none looks small by chance."),
     ("Slice.", "A training example: a transcript up to a point, ending with the assistant’s answer."),
     ("GGUF.", "The file format that llama.cpp runs; here with quantised, that is shortened, weights."),

@@ -1,0 +1,34 @@
+"""Everything that is read and found good before the model is loaded."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from tuneline.data.training import TrainingSetup
+from tuneline.stage import Context
+from tuneline_trainer.base_model import BaseModelFacts, read_base_model
+from tuneline_trainer.memory import Estimate, capacity, estimate, require_memory
+from tuneline_trainer.rows import Examples, read_examples
+from tuneline_trainer.setup import settle
+from tuneline_trainer.stage import TrainerInputs, TrainerParams
+
+
+class Prepared(NamedTuple):
+    """What is trained, on what and how; `memory` is the least that the largest step takes."""
+
+    params: TrainerParams
+    setup: TrainingSetup
+    base: BaseModelFacts
+    base_sha256: str
+    examples: Examples
+    memory: Estimate
+
+
+def prepare(params: TrainerParams, inputs: TrainerInputs, context: Context) -> Prepared:
+    """Read and check every input. Raises UserError for what cannot work, too little memory included."""
+    base = read_base_model(inputs.base_model)
+    setup = settle(params, base.architecture)
+    examples = read_examples(inputs.slices, inputs.base_model, params.supervise, setup.max_length)
+    memory = estimate(params, setup, base, examples.longest, min(params.batch_size, len(examples.train)))
+    require_memory(memory, capacity(setup), setup, examples.longest)
+    return Prepared(params, setup, base, context.lineage["base_model"].sha256, examples, memory)

@@ -1,0 +1,49 @@
+"""What the gguf-converter leaves behind about its files: `gguf.json`."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from pydantic import Field
+
+from tuneline.data.io import Closed
+from tuneline.stage import Json
+
+CheckName = Literal["header", "template", "loads", "rendering", "token_ids", "end_of_turn", "top1_agreement"]
+
+CHECKS: tuple[CheckName, ...] = get_args(CheckName)
+"""In the order in which they are made."""
+
+
+class Check(Closed):
+    """One comparison of a file with the merged model."""
+
+    name: CheckName
+    file: str
+    passed: bool
+    detail: str
+    value: float | None = None
+    threshold: float | None = None
+
+
+class ModelFacts(Closed):
+    """gguf.json: about the first file, the one that is evaluated; `sizes` and `checks` are about its siblings too."""
+
+    name: str
+    file: str = Field(pattern=r"^[^/\\\x00]+$")
+    """Name of the file in the output `model`."""
+    file_type: str
+    architecture: str
+    parameters: int
+    sizes: dict[str, int]
+    """Bytes of each file."""
+    template_sha256: str
+    tokenizer_sha256: str
+    converter: str
+    """Hash of llama.cpp's converter."""
+    llama_cpp: str
+    base_model: str
+    """Its public address, else `sha256:` and the hash of its content."""
+    metadata: dict[str, Json]
+    """What the file says about the model as a whole."""
+    checks: tuple[Check, ...]

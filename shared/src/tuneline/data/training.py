@@ -1,0 +1,82 @@
+"""What the trainer leaves behind about a training run: `training.json`, and a row of `metrics.jsonl`.
+
+Without times and host, so that equal results have equal files.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from tuneline.data.io import Closed
+from tuneline.stage import Json
+
+
+class TrainingSetup(Closed):
+    """What every `auto` was settled to. Two attempts with different ones must not share a checkpoint."""
+
+    device: Literal["cpu", "cuda"]
+    dtype: Literal["bf16", "fp32"]
+    quantization: Literal["none", "nf4"]
+    attention: Literal["eager", "sdpa", "flash_attention_2", "flex_attention"]
+    max_length: int
+    threads: int
+    libraries: dict[str, str]
+
+
+class ExampleCounts(Closed):
+    """The size of one side of the split, for one pass over it."""
+
+    slices: int
+    tokens: int
+    supervised_tokens: int
+
+
+class ExamplesBySplit(Closed):
+    """Both sides of the split."""
+
+    train: ExampleCounts
+    validation: ExampleCounts
+
+
+class ParameterCounts(Closed):
+    """Numbers of parameters."""
+
+    trained: int
+    base: int
+
+
+class Losses(Closed):
+    """First and last of each kind, in nats per token; `validation_before` is the base model's."""
+
+    train_first: float
+    train_last: float
+    validation_before: float | None
+    validation_after: float | None
+
+
+class TrainingRecord(Closed):
+    """training.json: what was asked for, what it was settled to, and how much was done."""
+
+    params: dict[str, Json]
+    setup: TrainingSetup
+    examples: ExamplesBySplit
+    steps: int
+    tokens_seen: int
+    """Tokens that went through the model in training, all passes, without padding."""
+    parameters: ParameterCounts
+    losses: Losses
+
+
+class TrainingRow(Closed):
+    """A row of metrics.jsonl: an optimiser step, or (with `step` and `validation_loss` alone) a validation.
+
+    `loss` is the mean over the step's supervised tokens, `validation_loss` the mean over the validation slices of each
+    one's mean; both in nats per token.
+    """
+
+    step: int
+    epoch: float | None = None
+    loss: float | None = None
+    learning_rate: float | None = None
+    grad_norm: float | None = None
+    validation_loss: float | None = None
