@@ -14,9 +14,13 @@ UV := .uv/bin/uv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TINY_BASE := .cache/tiny-base
-STAGES := assessor slicer trainer gguf-converter evaluator
+STAGES := $(notdir $(wildcard services/*))
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' shared/pyproject.toml)
-IMAGES := base uv wheels llama-cpp torch $(STAGES)
+IMAGES := base uv wheels llama-cpp torch s3 $(STAGES)
+# Nobody can own the registry `localhost`, so that an image which was not built is missing and never somebody else's.
+IMAGE := localhost/tuneline
+# What everything is built on: a tag that moves with Debian's security fixes; to pin it, DEBIAN=debian@sha256:….
+DEBIAN ?= debian:bookworm-slim
 PACKAGES := shared $(STAGES:%=services/%)
 SOURCES := shared/src $(STAGES:%=services/%/src) examples tools tests
 
@@ -25,7 +29,7 @@ help: ## Print this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: run
-run: $(READY) $(TINY_BASE) ## Take the sample conversations through all five stages (set-up included)
+run: $(READY) $(TINY_BASE) ## Take the sample conversations through all stages (set-up included)
 	@$(BIN)/tuneline run examples/demo.yaml --store $(STORE)
 
 .PHONY: test
@@ -51,8 +55,9 @@ check: $(READY) ## Check format, lint, types and generated files
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy $(SOURCES)
 	@$(BIN)/python tools/reference.py --check
+	@$(BIN)/python tools/argo.py --check
 	@$(BIN)/python tools/chart.py --check
-	@if command -v argo >/dev/null; then argo lint --offline --kinds=workflowtemplates argo; else echo "argo lint: skipped, argo is not on PATH"; fi
+	@if command -v argo >/dev/null; then argo lint --offline --kinds=workflowtemplates argo/; else echo "argo lint: skipped, argo is not on PATH"; fi
 	@$(BIN)/hadolint images/*/Dockerfile
 
 .PHONY: format
@@ -60,26 +65,41 @@ format: $(READY) ## Format the code and write the generated files
 	@$(BIN)/ruff check --fix --exit-zero --quiet .
 	@$(BIN)/ruff format .
 	@$(BIN)/python tools/reference.py
+	@$(BIN)/python tools/argo.py
 	@$(BIN)/python tools/chart.py
 	@PYTHONPATH=tests $(BIN)/python tests/contract/golden.py --write
 
 .PHONY: run-docker
-run-docker: images ## Take the sample conversations through the five images (needs Docker)
+run-docker: images ## Take the sample conversations through the images (needs Docker)
 	@examples/docker.sh
 
 .PHONY: images
-images: $(STAGES:%=image-%) ## Build one image per stage, tuneline/<stage>:<version> (one alone: make image-slicer)
+images: $(STAGES:%=image-%) image-s3 ## Build one image per stage, localhost/tuneline/<stage>:<version> (one alone: make image-slicer)
+
+.PHONY: image-names
+image-names: ## Print the names of these images
+	@echo $(foreach name,$(STAGES) s3,$(IMAGE)/$(name):$(VERSION))
+
+.PHONY: push
+push: images ## Push the stages' images to REGISTRY, and write their digests to images.yaml, values for the chart
+	@: "$${REGISTRY:?name the registry that the cluster pulls from, such as registry.example.com/team}"
+	@printf 'image: {registry: %s}\nstages:\n' "$$REGISTRY" >images.yaml
+	@for stage in $(STAGES); do there="$$REGISTRY/tuneline/$$stage"; \
+	  docker tag $(IMAGE)/$$stage:$(VERSION) "$$there:$(VERSION)"; docker push --quiet "$$there:$(VERSION)"; \
+	  digest=$$(docker image inspect --format '{{join .RepoDigests "\n"}}' "$$there:$(VERSION)" | grep "^$$there@"); \
+	  echo "  $$stage: {digest: '$${digest#*@}'}" >>images.yaml; done
 
 image-uv: image-base
 image-wheels image-llama-cpp image-torch: image-uv
+image-s3: image-uv
 $(STAGES:%=image-%): image-wheels
 image-evaluator image-gguf-converter: image-llama-cpp
 image-trainer image-gguf-converter: image-torch
 
 .PHONY: $(IMAGES:%=image-%)
 $(IMAGES:%=image-%): image-%:
-	@echo "image: tuneline/$*:$(VERSION)"
-	@DOCKER_BUILDKIT=1 docker build --file images/$*/Dockerfile --tag tuneline/$*:$(VERSION) \
+	@echo "image: $(IMAGE)/$*:$(VERSION)"
+	@DOCKER_BUILDKIT=1 docker build --file images/$*/Dockerfile --tag $(IMAGE)/$*:$(VERSION) --build-arg DEBIAN=$(DEBIAN) \
 	  --build-arg VERSION=$(VERSION) --build-arg COMMIT=$$(git describe --always --dirty --abbrev=40 --exclude='*') .
 
 .PHONY: bench
@@ -89,7 +109,8 @@ bench: $(READY) $(TINY_BASE) ## Measure the ratios that we claim, and write docs
 .PHONY: lock
 lock: $(UV) ## Resolve the dependencies anew and write requirements/ (pinned, with hashes)
 	@$(UV) lock --upgrade
-	@for group in dev build torch; do $(UV) export -q --frozen --no-emit-workspace --only-group $$group \
+	@$(UV) export -q --frozen --no-emit-workspace --all-packages --all-extras --no-header --no-annotate -o requirements/dev.txt
+	@for group in build s3 torch; do $(UV) export -q --frozen --no-emit-workspace --only-group $$group \
 	  --no-header --no-annotate -o requirements/$$group.txt; done
 	@for stage in $(STAGES); do $(UV) export -q --frozen --no-emit-workspace --package tuneline-$$stage \
 	  --extra runtime --no-dev --no-header --no-annotate -o requirements/$$stage.txt; done
@@ -105,14 +126,15 @@ $(UV): requirements/uv.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12"; exit 1; }
 	@echo "set-up: uv"
 	@$(PYTHON) -m venv .uv
-	@.uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@.uv/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --require-hashes -r requirements/uv.txt
 	@touch $@
 
-$(READY): $(UV) requirements/dev.txt requirements/llama-cpp.txt requirements/tiktoken.txt $(PACKAGES:%=%/pyproject.toml) tools/llama-cpp.sh tools/tiktoken.sh
+# Wheels only, and a build backend that is pinned as well: nothing runs here that requirements/ has no hash of.
+$(READY): $(UV) $(wildcard requirements/*.txt) $(PACKAGES:%=%/pyproject.toml) tools/llama-cpp.sh tools/sdist.py tools/tiktoken.sh
 	@echo "set-up: environment (about 3 GB the first time)"
 	@test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) $(VENV)
-	@VIRTUAL_ENV=$(VENV) $(UV) pip sync --quiet --require-hashes --compile-bytecode requirements/dev.txt
-	@VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --no-deps $(PACKAGES:%=-e %)
+	@VIRTUAL_ENV=$(VENV) $(UV) pip sync --quiet --no-build --require-hashes --compile-bytecode requirements/dev.txt requirements/build.txt
+	@VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --no-deps --no-index --no-build-isolation $(PACKAGES:%=-e %)
 	@tools/tiktoken.sh $(VENV)
 	@tools/llama-cpp.sh $(VENV)
 	@touch $@

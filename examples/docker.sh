@@ -8,16 +8,17 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 version=${VERSION:-$(sed -n 's/^version = "\(.*\)"/\1/p' shared/pyproject.toml)}
+image=localhost/tuneline # as `make images` names them; `--pull never`: nothing comes from a registry
 network=bridge
 # Credentials are named here and never written: Docker takes their values from this shell.
 aws=(--env AWS_ENDPOINT_URL --env AWS_DEFAULT_REGION --env AWS_ACCESS_KEY_ID --env AWS_SECRET_ACCESS_KEY --env AWS_SESSION_TOKEN)
 
 # A stage in its container, with the run file and its local inputs.
 stage() {
-  docker run --rm --read-only --cap-drop ALL --security-opt no-new-privileges \
+  docker run --rm --pull never --read-only --cap-drop ALL --security-opt no-new-privileges \
     --tmpfs /tmp --mount type=volume,target=/scratch --network "$network" "${aws[@]}" \
     --volume "$PWD/examples:/data/examples:ro" --volume "$PWD/.cache:/data/.cache:ro" \
-    "tuneline/$1:$version" run --file /data/examples/demo.yaml --store "$STORE" "${@:2}"
+    "$image/$1:$version" run --file /data/examples/demo.yaml --store "$STORE" "${@:2}"
 }
 
 # A development S3 server in a container; its data stays in the volume tuneline-demo-s3.
@@ -27,9 +28,8 @@ start_s3() {
     AWS_ACCESS_KEY_ID=demo AWS_SECRET_ACCESS_KEY=demo-on-this-machine-only
   docker network inspect $network >/dev/null 2>&1 || docker network create $network >/dev/null
   trap 'docker stop tuneline-demo-s3 >/dev/null' EXIT
-  docker run --detach --rm --name tuneline-demo-s3 --network $network --volume tuneline-demo-s3:/data \
-    --env AWS_ACCESS_KEY_ID --env AWS_SECRET_ACCESS_KEY \
-    chrislusf/seaweedfs:4.48 mini -dir=/data -ip.bind=0.0.0.0 -bucket=demo -admin.ui=false >/dev/null
+  docker run --detach --rm --pull never --name tuneline-demo-s3 --network $network --read-only --tmpfs /tmp --cap-drop ALL \
+    --volume tuneline-demo-s3:/data --env AWS_ACCESS_KEY_ID --env AWS_SECRET_ACCESS_KEY "$image/s3:$version" demo >/dev/null
   for _ in $(seq 30); do
     tool assessor python -m tuneline.commands.check --store "$STORE" >/dev/null 2>&1 && return
     sleep 1
@@ -40,8 +40,8 @@ start_s3() {
 
 # Any other program of an image, as the user who calls, in this folder.
 tool() {
-  docker run --rm --user "$(id -u):$(id -g)" --network "$network" "${aws[@]}" --volume "$PWD:/work" --workdir /work \
-    --entrypoint "$2" "tuneline/$1:$version" "${@:3}"
+  docker run --rm --pull never --user "$(id -u):$(id -g)" --network "$network" "${aws[@]}" --volume "$PWD:/work" --workdir /work \
+    --entrypoint "$2" "$image/$1:$version" "${@:3}"
 }
 
 [ -n "${STORE:-}" ] || start_s3

@@ -15,6 +15,8 @@ from typing import Any
 import helm_python
 import yaml
 
+from tuneline.stage import installed_stages
+
 ROOT = Path(__file__).resolve().parent.parent
 CHART = ROOT / "helm" / "tuneline"
 Schema = dict[str, Any]
@@ -52,18 +54,49 @@ TOLERATION = _closed(
     tolerationSeconds={"type": "integer"},
 )
 
-SECRET = "KEY|TOKEN|SECRET|PASSWORD"
-"""What the name of a variable with a secret has in it; such a variable comes from a Secret, never from values."""
+NAME: Schema = {"type": "string", "pattern": r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$"}
+"""The name of an object, or nothing."""
+
+VARIABLES = (
+    "HTTPS_PROXY|HTTP_PROXY|NO_PROXY|HF_ENDPOINT"
+    "|HF_HUB_(OFFLINE|DISABLE_TELEMETRY|DISABLE_XET|DOWNLOAD_TIMEOUT|ETAG_TIMEOUT)"
+    "|AWS_(MAX_ATTEMPTS|RETRY_MODE|STS_REGIONAL_ENDPOINTS)"
+    "|OMP_NUM_THREADS|MKL_NUM_THREADS|OPENBLAS_NUM_THREADS|TOKENIZERS_PARALLELISM"
+    "|CUDA_VISIBLE_DEVICES|PYTORCH_ALLOC_CONF|PYTORCH_CUDA_ALLOC_CONF|TZ"
+)
+"""Variables that carry no secret, load no code and change neither store nor identity."""
+
+RESERVED = r"^([^/]*\.)?(kubernetes|k8s)\.io/|^helm\.sh/|^workflows\.argoproj\.io/|^kueue\.x-k8s\.io/"
+"""Labels that the chart, Helm, Argo or Kueue decide by."""
+
+LABEL: Schema = {"type": "string", "pattern": "^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$", "maxLength": 63}
 
 STAGE: Schema = {"$ref": "#/definitions/stage"}
 
 TYPES: Mapping[str, Schema] = {
-    "store.uri": {"type": "string", "pattern": "^s3://[^/]+"},
-    "store.endpoint": {"type": "string", "pattern": "^(https?://.+)?$"},
+    "store.uri": {"type": "string", "pattern": r"^s3://[a-z0-9][a-z0-9.-]+(/[^\s{}$]*)?$"},
+    "store.region": {"type": "string", "pattern": "^[a-z0-9-]+$"},
+    "store.endpoint": {"type": "string", "pattern": r"^(https?://[^\s@{}$]+)?$"},
+    "store.existingSecret": NAME,
+    "judge.existingSecret": NAME,
+    "judge.keys": _list({"type": "string", "pattern": "^[A-Z][A-Z0-9_]*_API_KEY$"}),
+    "hub.existingSecret": NAME,
+    "hub.cacheClaim": NAME,
+    # A host without a dot or a port would be a name on Docker Hub, where anybody may own it.
+    "image.registry": {
+        "type": "string",
+        "pattern": "^(localhost|[a-z0-9-]+([.][a-z0-9-]+)+(:[0-9]+)?|[a-z0-9-]+:[0-9]+)(/[a-z0-9._-]+)*$",
+    },
+    "image.repository": {"type": "string", "pattern": "^[a-z0-9._-]+(/[a-z0-9._-]+)*$"},
+    "image.tag": {"type": "string", "pattern": "^([A-Za-z0-9_][A-Za-z0-9_.-]*)?$"},
     "image.pullPolicy": {"enum": ["IfNotPresent", "Always", "Never"]},
-    "image.pullSecrets": _list(TEXT),
-    "env": _map(TEXT) | {"propertyNames": {"pattern": "^[A-Z_][A-Z0-9_]*$", "not": {"pattern": SECRET}}},
-    "labels": _map(TEXT),
+    "image.pullSecrets": _list(NAME | {"minLength": 1}),
+    "caBundle.configMap": NAME,
+    "caBundle.key": {"type": "string", "pattern": "^[-._A-Za-z0-9]+$"},
+    # The address of a proxy or mirror may hold a password; it would stand in a ConfigMap.
+    "env": _map(TEXT | {"pattern": "^[^@]*$"}) | {"propertyNames": {"pattern": f"^({VARIABLES})$"}},
+    "labels": _map(LABEL) | {"propertyNames": {"not": {"pattern": RESERVED}}},
+    "queueName": LABEL,
     "fsGroup": {"type": ["integer", "null"]},
     "serviceAccount.annotations": _map(TEXT),
     **{
@@ -75,10 +108,14 @@ TYPES: Mapping[str, Schema] = {
     "stageDefaults.resources.requests": _map(QUANTITY),
     "stageDefaults.resources.limits": _map(QUANTITY),
     "stageDefaults.scratch.size": QUANTITY,
+    "stageDefaults.scratch.storageClass": NAME,
     "stageDefaults.tmpSize": QUANTITY,
+    "stageDefaults.shmSize": QUANTITY | {"pattern": r"^([0-9.]+(m|[kKMGTPE]i?)?)?$"},
+    "stageDefaults.priorityClassName": NAME,
+    "stageDefaults.runtimeClassName": NAME,
     "stageDefaults.deadlineSeconds": SECONDS,
     "stageDefaults.graceSeconds": SECONDS | {"minimum": 25},
-    "stageDefaults.nodeSelector": _map(TEXT),
+    "stageDefaults.nodeSelector": _map(LABEL),
     "stageDefaults.tolerations": _list(TOLERATION),
 }
 
@@ -92,8 +129,10 @@ def values_schema() -> str:
     properties = schema["properties"]
     defaults = properties.pop("stageDefaults")
     stages = properties["stages"]["properties"]
-    properties["stageDefaults"] = _described(defaults["description"], STAGE)
-    properties["stages"]["properties"] = {n: _described(stage["description"], STAGE) for n, stage in stages.items()}
+    needed = {"required": sorted(defaults["properties"])}
+    properties["stageDefaults"] = _described(defaults["description"], STAGE) | needed
+    named = {name: {"description": f"The stage {name}."} for name in sorted(installed_stages())} | stages
+    properties["stages"]["properties"] = {n: _described(stage["description"], STAGE) for n, stage in named.items()}
     # Helm itself adds `global` where a chart is part of another one.
     properties["global"] = {"type": "object", "description": "Nothing here; Helm gives it to a chart in a chart."}
     head = {"$schema": "http://json-schema.org/draft-07/schema#", "title": "Values of the chart tuneline"}
@@ -113,7 +152,11 @@ def _of(node: yaml.MappingNode, lines: list[str], prefix: str) -> Schema:
     for key, value in node.value:
         path = f"{prefix}{key.value}"
         properties[key.value] = _described(_sentence(lines, key.start_mark.line), _type(value, lines, path))
-    return _closed(**properties)
+    if prefix.startswith(("stageDefaults.", "stages.")):
+        return _closed(**properties)
+    # A `null` in somebody's values takes a key away.
+    needed = sorted(key.value for key, value in node.value if not value.tag.endswith(":null"))
+    return _closed(**properties) | {"required": needed}
 
 
 def _type(node: yaml.Node, lines: list[str], path: str) -> Schema:

@@ -16,12 +16,13 @@ from typing import Any
 import pytest
 import yaml
 
+import argo
 from kit.manifests import TEMPLATES, evaluate
 from kit.places import ROOT
 from kit.workflow_parameters import as_parameters, encode
 from tuneline.engine.parameters import TEXT
 from tuneline.engine.runfile import plan, read_run_parameters
-from tuneline.stage import installed_stages
+from tuneline.stage import Inputs, Outputs, Params, Stage, file_name, installed_stages, output_of
 
 STAGES = installed_stages()
 NODES = [node.name for node in plan(STAGES, {})]
@@ -78,10 +79,70 @@ def test_each_stage_has_a_template_an_image_and_nothing_else_has() -> None:
 def test_the_templates_of_the_stages_differ_in_names_words_and_outputs_only(name: str) -> None:
     def alike(stage: str) -> Any:
         one = json.loads(re.sub(rf"\b{stage}\b", "STAGE", json.dumps(TEMPLATES[stage])))
-        del one["metadata"]["annotations"], one["spec"]["templates"][0]["outputs"]
+        del one["metadata"]["annotations"], one["spec"]["templates"][0]["outputs"], one["spec"]["templates"][1:]
         return one
 
     assert alike(name) == alike("slicer")
+
+
+@pytest.mark.parametrize("name", sorted(STAGES))
+def test_a_variant_has_a_template_that_differs_in_its_name_and_its_word(name: str) -> None:
+    whole, *variants = TEMPLATES[name]["spec"]["templates"]
+    assert [one["name"] for one in variants] == [f"{name}-{variant}" for variant in STAGES[name].variants]
+    assert whole["container"]["args"] == ["run"]
+    for variant, one in zip(STAGES[name].variants, variants, strict=True):
+        assert one["container"]["args"] == ["run", "--variant", variant]
+        assert one | {"name": name, "container": one["container"] | {"args": ["run"]}} == whole
+
+
+def test_the_files_are_what_the_stages_say() -> None:
+    there = {path.name: path.read_text() for path in (ROOT / "argo").glob("*.yaml")}
+    assert argo.workflows(STAGES) == there
+
+
+def test_a_workflow_can_replace_nothing_of_a_pod() -> None:
+    """Whichever template is its entrypoint: one without inputs has nothing that an argument could take the place of."""
+    for one in TEMPLATES.values():
+        assert all("inputs" not in part for part in one["spec"]["templates"])
+        pasted = set(
+            re.findall(r"\{\{.*?\}\}", json.dumps([part.get("container") for part in one["spec"]["templates"]]))
+        )
+        assert pasted <= {"{{=sprig.b64enc(workflow.parameters.json)}}", "{{workflow.name}}"}
+
+
+@pytest.mark.parametrize("name", sorted(TEMPLATES))
+def test_a_template_that_is_submitted_alone_runs_with_no_more_rights_than_in_the_graph(name: str) -> None:
+    keys = ("serviceAccountName", "securityContext", "podSpecPatch", "archiveLogs", "podGC", "ttlStrategy")
+    assert {key: TEMPLATES[name]["spec"][key] for key in keys} == {key: FINETUNE[key] for key in keys}
+    assert yaml.safe_load(FINETUNE["podSpecPatch"])["automountServiceAccountToken"] is False
+
+
+class CopiedOutputs(Outputs):
+    """What the copied stage makes."""
+
+    page: Path = file_name("page.html")
+    """A page."""
+
+
+class CopiedInputs(Inputs):
+    """What the copied stage reads."""
+
+    slices: Path = output_of("slicer")
+    """The training examples."""
+
+
+def test_a_stage_that_is_added_gets_its_template_and_its_place_from_its_ports() -> None:
+    copied = Stage("copied", 1, Params, CopiedInputs, CopiedOutputs, lambda *_: {})
+    made = {name: yaml.safe_load(text) for name, text in argo.workflows(STAGES | {"copied": copied}).items()}
+    assert set(made) == {f"{name}.yaml" for name in {*TEMPLATES, "copied"}}
+    (part,) = made["copied.yaml"]["spec"]["templates"]
+    assert part["container"]["command"][-1] == "tuneline-copied"
+    assert [row["name"] for row in part["outputs"]["parameters"]] == ["headline", "page"]
+    tasks = {task["name"]: task for task in made["finetune.yaml"]["spec"]["templates"][0]["dag"]["tasks"]}
+    assert tasks["copied"] == {
+        "name": "copied", "depends": "slicer", "templateRef": {"name": "copied", "template": "copied"}
+    }  # fmt: skip
+    assert "copied && given.slices == nil" in tasks["slicer"]["when"]
 
 
 def test_titles_and_descriptions_are_there_for_people() -> None:
@@ -94,10 +155,9 @@ def test_the_graph_has_the_nodes_of_a_run_in_the_order_that_their_ports_give() -
     assert set(TASKS) == {task_of(node) for node in NODES}
     for node in NODES:
         assert before(task_of(node)) == {task_of(n) for n in nodes_before(node)}
-        stage, _, variant = node.partition("@")
-        assert TASKS[task_of(node)]["templateRef"] == {"name": stage, "template": stage}
-        arguments = TASKS[task_of(node)].get("arguments", {}).get("parameters", [])
-        assert arguments == ([{"name": "variant", "value": variant}] if variant else [])
+        stage = node.partition("@")[0]
+        assert TASKS[task_of(node)]["templateRef"] == {"name": stage, "template": task_of(node)}
+        assert "arguments" not in TASKS[task_of(node)]
 
 
 @pytest.mark.parametrize("goal", NODES)
@@ -133,16 +193,20 @@ def test_the_default_parameters_are_a_run_file_without_settings() -> None:
 
 @pytest.mark.slow
 def test_a_pods_words_and_variables_run_the_stage_and_leave_its_outputs(tmp_path: Path) -> None:
-    values = {"{{inputs.parameters.store}}": str(tmp_path / "store"), "{{inputs.parameters.variant}}": ""}
-    words = [re.sub(r"\{\{.*\}\}", lambda m: values[m[0]], word) for word in template("assessor")["container"]["args"]]
-    names = [row["name"] for row in template("assessor")["container"]["env"]]
-    assert names == ["RUN_FILE", "WORKFLOW", "TUNELINE_IMAGE", "TUNELINE_OUTPUTS"]
+    words, names = (
+        template("assessor")["container"]["args"],
+        [e["name"] for e in template("assessor")["container"]["env"]],
+    )
+    assert names == ["RUN_FILE", "WORKFLOW", "TUNELINE_OUTPUTS"]
     inputs = {"transcripts": str(ROOT / "examples/transcripts/desk"), "rubric": str(ROOT / "examples/rubric.yaml")}
     run_file = as_parameters(yaml.safe_dump({"inputs": inputs | {"judge": {"provider": "heuristic"}}}))
-    outputs = tmp_path / "outputs"
+    outputs, of_the_chart = (
+        tmp_path / "outputs",
+        {"TUNELINE_STORE": str(tmp_path / "store"), "TUNELINE_IMAGE": "image:1"},
+    )
     done = subprocess.run(
         [Path(sys.executable).parent / template("assessor")["container"]["command"][-1], *words],
-        env=os.environ | dict(zip(names, [run_file, "finetune-x7k2p", "image:1", str(outputs)], strict=True)),
+        env=os.environ | dict(zip(names, [run_file, "finetune-x7k2p", str(outputs)], strict=True)) | of_the_chart,
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

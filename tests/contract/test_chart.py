@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import re
+import shutil
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,17 @@ import pytest
 import yaml
 
 from chart import CHART, render
-from kit.manifests import CI_VALUES, TEMPLATES, Object, check_schema, named, pod_of, refused_by_restricted, rendered
+from kit.manifests import (
+    CI_VALUES,
+    TEMPLATES,
+    Object,
+    check_schema,
+    named,
+    objects,
+    pod_of,
+    refused_by_restricted,
+    rendered,
+)
 from kit.places import ROOT
 from tuneline.stage import installed_stages
 
@@ -38,9 +50,11 @@ def main_of(pod: Object) -> Object:
     return next(c for c in pod["spec"]["containers"] if c["name"] == "main")
 
 
-def sources(container: Object) -> list[str]:
-    """Return the names of the ConfigMaps and Secrets that a container has its variables from."""
-    return [next(iter(source.values()))["name"] for source in container["envFrom"]]
+def sources(container: Object) -> set[tuple[str, str]]:
+    """Return the Secrets, with their keys, that a container has its variables from."""
+    refs = [row["valueFrom"]["secretKeyRef"] for row in container["env"] if "valueFrom" in row]
+    assert container["envFrom"] == [{"configMapRef": {"name": "tuneline-env"}}], "a whole Secret is seen"
+    return {(ref["name"], ref["key"]) for ref in refs}
 
 
 def test_the_version_is_the_libraries_and_the_images() -> None:
@@ -58,36 +72,45 @@ def test_the_values_have_the_stages_and_what_each_may_reach_follows_from_its_inp
         assert "simulator" not in read or "judge" in reaches
 
 
-def without_labels(one: Object) -> Object:
+def as_in_argo(one: Object) -> Object:
+    """Take away what the chart adds to a workflow template."""
     one = copy.deepcopy(one)
     one["metadata"] = {"name": one["metadata"]["name"], "annotations": one["metadata"]["annotations"]}
-    one["spec"].pop("workflowMetadata", None)
+    one["spec"].pop("workflowMetadata")
     for part in one["spec"]["templates"]:
         part.get("metadata", {}).pop("labels", None)
+        for key in ("activeDeadlineSeconds", "podSpecPatch"):
+            part.pop(key, None)
+        for key in ("image", "imagePullPolicy"):
+            part.get("container", {}).pop(key, None)
     return one
 
 
-def test_the_chart_carries_argo_as_it_is_and_adds_labels() -> None:
-    assert (CHART / "files" / "argo").resolve() == ROOT / "argo"
+def test_the_chart_carries_argo_and_writes_in_what_differs_from_cluster_to_cluster() -> None:
     made = {one["metadata"]["name"]: one for one in rendered(CI_VALUES[0]) if one["kind"] == "WorkflowTemplate"}
     assert set(made) == set(TEMPLATES)
     for name, one in made.items():
-        assert without_labels(one) == without_labels(TEMPLATES[name])
+        assert as_in_argo(one) == as_in_argo(TEMPLATES[name])
     for stage in STAGES:
-        own, labels = (all_of[stage]["spec"]["templates"][0]["metadata"]["labels"] for all_of in (TEMPLATES, made))
-        assert own.items() < labels.items()
+        for own, part in zip(*(all_of[stage]["spec"]["templates"] for all_of in (TEMPLATES, made)), strict=True):
+            assert own["metadata"]["labels"].items() < part["metadata"]["labels"].items()
+            assert part["activeDeadlineSeconds"] == 86400
+            assert part["container"]["image"].startswith("registry.internal:5000/")
+            assert yaml.safe_load(part["podSpecPatch"])["terminationGracePeriodSeconds"] == 60
 
 
-def test_the_settings_are_those_that_the_templates_read() -> None:
-    read = {
-        row["valueFrom"]["configMapKeyRef"]["key"]
-        for stage in STAGES
-        for row in TEMPLATES[stage]["spec"]["templates"][0]["inputs"]["parameters"]
-        if "valueFrom" in row
-    }
-    settings = named(rendered(CI_VALUES[0]), "ConfigMap", "tuneline")
-    assert set(settings["data"]) == read
-    assert settings["metadata"]["labels"]["workflows.argoproj.io/configmap-type"] == "Parameter"
+def test_the_chart_holds_files_and_no_link_that_a_packer_would_skip() -> None:
+    assert not [path for path in CHART.rglob("*") if path.is_symlink()]
+    assert (ROOT / "argo").resolve() == CHART / "files" / "argo"
+
+
+def test_a_chart_without_its_workflow_templates_is_refused_and_installs_no_half(tmp_path: Path) -> None:
+    shutil.copytree(CHART, tmp_path / "tuneline", ignore=lambda _, names: [n for n in names if n == "files"])
+    with (
+        helm_python.Chart.load(str(tmp_path / "tuneline")) as chart,
+        pytest.raises(helm_python.HelmError, match="files/argo"),
+    ):
+        chart.render(LEAST, name="tuneline", namespace="tuneline")
 
 
 @each_ci_file
@@ -126,7 +149,7 @@ def test_the_check_of_the_store_runs_restricted_and_as_a_stage_would(values: Pat
     assert refused_by_restricted(pod["spec"]) == []
     assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
     assert sources(pod["spec"]["containers"][0]) == sources(main_of(pod_of("assessor", found)))
-    assert pod["spec"]["containers"][0]["image"] == named(found, "ConfigMap", "tuneline")["data"]["assessor.image"]
+    assert pod["spec"]["containers"][0]["image"] == main_of(pod_of("assessor", found))["image"]
     policy = named(found, "NetworkPolicy", "tuneline-assessor")["spec"]["podSelector"]["matchLabels"]
     assert policy.items() <= pod["metadata"]["labels"].items()
 
@@ -143,12 +166,16 @@ def test_the_service_account_may_report_results_and_do_nothing_else() -> None:
     assert TEMPLATES["finetune"]["spec"]["serviceAccountName"] == "tuneline"
 
 
-def test_a_secret_is_seen_by_the_stages_that_need_it_and_by_no_other() -> None:
+def test_a_key_of_a_secret_is_seen_by_the_stages_that_need_it_and_no_other_key_by_any() -> None:
     found = rendered(GPU_POOL)
-    seen = {stage: set(sources(main_of(pod_of(stage, found)))) for stage in STAGES}
-    assert all({"tuneline-env", "tuneline-s3"} <= names for names in seen.values())
-    assert {stage for stage, names in seen.items() if "tuneline-judge" in names} == {"assessor", "evaluator"}
-    assert {stage for stage, names in seen.items() if "tuneline-hub" in names} == set(STAGES) - {"assessor"}
+    seen = {stage: sources(main_of(pod_of(stage, found))) for stage in STAGES}
+    store = {("tuneline-s3", f"AWS_{name}") for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN")}
+    judge = {("tuneline-judge", name) for name in VALUES["judge"]["keys"]}
+    hub = {("tuneline-hub", "HF_TOKEN")}
+    assert seen == {
+        "assessor": store | judge, "slicer": store | hub, "trainer": store | hub, "gguf-converter": store | hub,
+        "evaluator": store | judge | hub,
+    }  # fmt: skip
     assert not [one for one in found if one["kind"] == "Secret"]
 
 
@@ -163,6 +190,108 @@ def test_a_pod_may_reach_what_its_policy_lists_and_is_reached_by_nobody(values: 
     peers = ["dns", "apiServer", "store", *VALUES["stages"][stage]["reaches"]]
     listed = [rule for peer in peers for rule in egress[peer]]
     assert all(rule in listed for rule in policy["egress"]) and all(rule in policy["egress"] for rule in listed)
+
+
+BUCKET: Object = {"to": [{"ipBlock": {"cidr": "10.0.1.0/24"}}]}
+API: Object = {"to": [{"ipBlock": {"cidr": "10.0.0.10/32"}}]}
+ANYWHERE: list[Object] = [
+    {"ports": [{"port": 443}]},
+    {"to": [{"ipBlock": {"cidr": "0.0.0.0/0"}}]},
+    {"to": [{"ipBlock": {"cidr": "2000::/3"}}]},
+]
+
+
+def egress(**lists: list[Object]) -> dict[str, Any]:
+    closed = {"apiServer": [API], "store": [BUCKET], "hub": [], "judge": []}
+    return LEAST | {"networkPolicy": {"egress": closed | lists}}
+
+
+def test_an_empty_list_denies() -> None:
+    for stage in STAGES:
+        policy = named(rendered(egress()), "NetworkPolicy", f"tuneline-{stage}")["spec"]
+        assert policy["egress"] == [*VALUES["networkPolicy"]["egress"]["dns"], API, BUCKET]
+
+
+@pytest.mark.parametrize("rule", ANYWHERE)
+@pytest.mark.parametrize("opener", ["apiServer", "store", "hub", "judge"])
+def test_an_empty_list_that_another_one_undoes_is_refused_by_name(opener: str, rule: Object) -> None:
+    undone = rf"egress\.\w+ is empty, but \S+ may reach every address by networkPolicy\.egress\.{opener}:"
+    with pytest.raises(helm_python.HelmError, match=undone):
+        rendered(egress(**{opener: [BUCKET, rule]}))
+
+
+def test_a_hosted_judge_and_a_closed_hub_go_together_where_the_evaluator_is_said_to_reach_the_judge_alone() -> None:
+    values = egress(judge=[ANYWHERE[0]]) | {"stages": {"evaluator": {"reaches": ["judge"]}}}
+    found = rendered(values)
+    open_to_all = {s for s in STAGES if ANYWHERE[0] in named(found, "NetworkPolicy", f"tuneline-{s}")["spec"]["egress"]}
+    assert open_to_all == {"assessor", "evaluator"}
+
+
+@pytest.mark.parametrize("label", ["app.kubernetes.io/part-of", "app.kubernetes.io/component", "helm.sh/chart",
+                                   "workflows.argoproj.io/workflow", "kueue.x-k8s.io/queue-name"])  # fmt: skip
+def test_a_label_that_policies_select_by_or_a_controller_obeys_is_refused(label: str) -> None:
+    with pytest.raises(helm_python.HelmError, match=re.escape(f"'{label}'")):
+        render(with_value("labels", {label: "ml-platform"}))
+
+
+def test_the_charts_own_labels_win_even_past_the_schema(past_the_schema: Callable[[Object], list[Object]]) -> None:
+    values = with_value(
+        "labels", {"app.kubernetes.io/part-of": "theirs", "app.kubernetes.io/component": "theirs", "team": "a"}
+    )
+    found = past_the_schema(values)
+    for stage in STAGES:
+        policy = named(found, "NetworkPolicy", f"tuneline-{stage}")["spec"]["podSelector"]["matchLabels"]
+        for part in named(found, "WorkflowTemplate", stage)["spec"]["templates"]:
+            assert (policy | {"team": "a"}).items() <= part["metadata"]["labels"].items()
+    workflow = named(found, "WorkflowTemplate", "finetune")["spec"]["workflowMetadata"]["labels"]
+    assert workflow["app.kubernetes.io/part-of"] == "tuneline" and workflow["team"] == "a"
+
+
+@pytest.fixture(scope="session")
+def past_the_schema(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Object], list[Object]]:
+    """Render values that the schema would refuse, as `--skip-schema-validation` does."""
+    folder = tmp_path_factory.mktemp("chart") / "tuneline"
+    shutil.copytree(CHART, folder, ignore=lambda _, names: [n for n in names if n == "values.schema.json"])
+
+    def past(values: Object) -> list[Object]:
+        with helm_python.Chart.load(str(folder)) as chart:
+            made = chart.render(values, name="tuneline", namespace="tuneline")
+        return [one for name, text in made.items() if name.endswith(".yaml") for one in objects(text)]
+
+    return past
+
+
+HOSTILE = "1Gi}\n- name: host\n  hostPath: {path: /}\n# \"'{{"
+
+
+def leaves(node: Any, path: str = "") -> list[str]:
+    if isinstance(node, dict) and node:
+        return [leaf for key, value in node.items() for leaf in leaves(value, f"{path}.{key}")]
+    return [path.removeprefix(".")] if isinstance(node, str) else []
+
+
+def shape(node: Any) -> Any:
+    """Keys and lengths, without the texts."""
+    if isinstance(node, dict):
+        return {key: shape(value) for key, value in node.items()}
+    return [shape(one) for one in node] if isinstance(node, list) else ""
+
+
+def whole(found: list[Object]) -> list[Object]:
+    """Open the patches, which are YAML in a text."""
+    for one in found:
+        for part in one["spec"]["templates"] if one["kind"] == "WorkflowTemplate" else ():
+            if "podSpecPatch" in part:
+                part["podSpecPatch"] = yaml.safe_load(part["podSpecPatch"])
+    return found
+
+
+@pytest.mark.parametrize("path", [leaf for leaf in leaves(VALUES) if not leaf.startswith("stages.")])
+def test_a_value_is_never_pasted_even_past_the_schema(
+    path: str, past_the_schema: Callable[[Object], list[Object]]
+) -> None:
+    harmless, hostile = (whole(past_the_schema(with_value(path, text))) for text in ("harmless", HOSTILE))
+    assert shape(hostile) == shape(harmless)
 
 
 def render_values(values: Path) -> dict[str, Any]:
@@ -208,9 +337,19 @@ def test_own_authorities_are_mounted_where_the_variables_point_to() -> None:
 
 
 def test_an_image_is_named_by_registry_stage_tag_and_digest() -> None:
-    data = named(rendered(AIR_GAPPED), "ConfigMap", "tuneline")["data"]
+    found = rendered(AIR_GAPPED)
     pattern = r"registry\.internal:5000/machine-learning/tuneline/(.+):0\.1\.0@sha256:[0-9a-f]{64}"
-    assert all(re.fullmatch(pattern, data[f"{stage}.image"])[1] == stage for stage in STAGES)  # type: ignore[index]
+    for stage in STAGES:
+        main = main_of(pod_of(stage, found))
+        match = re.fullmatch(pattern, main["image"])
+        assert match and match[1] == stage
+        assert {"name": "TUNELINE_IMAGE", "value": main["image"]} in main["env"]
+
+
+def test_without_a_registry_the_images_are_the_nodes_own_and_nothing_is_pulled() -> None:
+    for stage in STAGES:
+        main = main_of(pod_of(stage, rendered(LEAST)))
+        assert (main["image"], main["imagePullPolicy"]) == (f"localhost/tuneline/{stage}:0.1.0", "Never")
 
 
 MISSPELT = [
@@ -227,10 +366,17 @@ MISSPELT = [
     ("serviceAccount.anotations", {}, "anotations"),
     ("env", {"https-proxy": "http://proxy:3128"}, "https-proxy"),
 ]
-KEY_IN_VALUES = ("env", {"OPENAI_API_KEY": "text"}, "OPENAI_API_KEY")
+OUT_OF_PLACE = [
+    ("env", {name: "text"}, name)
+    for name in (
+        "OPENAI_API_KEY", "DB_PASSWD", "AWS_CREDS", "LD_PRELOAD", "PYTHONPATH", "AWS_ENDPOINT_URL", "TUNELINE_STORE",
+        "HF_TOKEN", "HF_HOME", "AWS_CONFIG_FILE", "SSL_CERT_FILE", "CUDA_INJECTION64_PATH",
+    )
+]  # fmt: skip
+"""Variables with secrets, and those that load code or change the store."""
 
 
-@pytest.mark.parametrize(("path", "value", "name"), [*MISSPELT, KEY_IN_VALUES])
+@pytest.mark.parametrize(("path", "value", "name"), [*MISSPELT, *OUT_OF_PLACE])
 def test_a_misspelt_value_or_one_out_of_place_is_refused_with_its_name(path: str, value: Any, name: str) -> None:
     with pytest.raises(helm_python.HelmError, match=f"'{name}'"):
         render(with_value(path, value))
@@ -242,7 +388,17 @@ WRONG = [
     ("stages.trainer.digest", "latest"),
     ("stages.trainer.scratch", {"size": "a lot"}),
     ("stages.trainer.graceSeconds", 10),
-    ("env", {"MODE": 1}),
+    ("env.TZ", 1),
+    ("env.HTTPS_PROXY", "http://me:secret@proxy:3128"),
+    ("store.endpoint", "https://key:secret@s3.internal"),
+    ("store.uri", "s3://bucket/$(AWS_SECRET_ACCESS_KEY)"),
+    ("stages.trainer.shmSize", "1Gi}"),
+    ("stages.trainer.priorityClassName", "a b"),
+    ("judge.keys", ["AWS_SECRET_ACCESS_KEY"]),
+    ("image.registry", ""),
+    ("image.registry", "tuneline"),
+    ("image.repository", "a b"),
+    ("labels.team", "a b"),
 ]
 
 
@@ -250,6 +406,12 @@ WRONG = [
 def test_a_value_of_the_wrong_kind_is_refused_with_its_place(path: str, value: Any) -> None:
     with pytest.raises(helm_python.HelmError, match=re.escape("/" + path.replace(".", "/"))):
         render(with_value(path, value))
+
+
+@pytest.mark.parametrize("path", ["networkPolicy.egress.hub", "image.pullPolicy", "stageDefaults.tmpSize"])
+def test_a_default_that_null_would_take_away_is_refused(path: str) -> None:
+    with pytest.raises(helm_python.HelmError, match=f"missing property '{path.rpartition('.')[2]}'"):
+        render(with_value(path, None))
 
 
 def test_without_a_store_nothing_is_installed() -> None:

@@ -119,11 +119,17 @@ def serve_cluster(folder: Path) -> Iterator[Cluster]:
     """Push the images, make a namespace with an S3 server in it, and remove the namespace afterwards."""
     made = Cluster(os.environ["REGISTRY"])
     made.folder = folder
-    for stage in STAGES:
-        there = f"{made.registry}/tuneline/{stage}:{VERSION}"
-        docker("tag", image(stage), there)
+    for name in (*STAGES, "s3"):
+        there = f"{made.registry}/tuneline/{name}:{VERSION}"
+        docker("tag", image(name), there)
         docker("push", "--quiet", there)
     text = (ROOT / "k8s/namespace.yaml").read_text() + "---\n" + (ROOT / "k8s/s3.yaml").read_text()
+    pulled = {
+        image("s3"): f"{made.registry}/tuneline/s3:{VERSION}",
+        "imagePullPolicy: Never": "imagePullPolicy: Always",
+    }
+    for old, new in pulled.items():
+        text = text.replace(old, new)
     for one in yaml.safe_load_all(text):
         one["metadata"] |= {"name": made.namespace} if one["kind"] == "Namespace" else {"namespace": made.namespace}
         run("kubectl", "apply", "--filename", "-", text=yaml.safe_dump(one))

@@ -16,14 +16,15 @@ from uuid import uuid4
 
 from kit.places import ROOT
 from tuneline.engine.records import Manifest, pinned_manifest
+from tuneline.engine.runfile import plan
 from tuneline.errors import Temporary, UserError
+from tuneline.stage import installed_stages
 from tuneline.store.base import Store, open_store
 
 VERSION = tomllib.loads((ROOT / "shared/pyproject.toml").read_text())["project"]["version"]
 DEMO = ROOT / "examples/demo.yaml"
-STAGES = ("assessor", "slicer", "trainer", "gguf-converter", "evaluator")
-NODES = ("assessor", "slicer", "trainer", "gguf-converter@base", "gguf-converter", "evaluator")
-S3_IMAGE = "chrislusf/seaweedfs:4.48"
+NODES = tuple(node.name for node in plan(installed_stages(), {}))
+STAGES = tuple(dict.fromkeys(node.partition("@")[0] for node in NODES))
 KEYS = {"AWS_ACCESS_KEY_ID": "tests", "AWS_SECRET_ACCESS_KEY": "tests-secret", "AWS_DEFAULT_REGION": "us-east-1"}
 
 
@@ -35,7 +36,7 @@ class Chain(NamedTuple):
 
 
 def image(stage: str) -> str:
-    return f"tuneline/{stage}:{VERSION}"
+    return f"localhost/tuneline/{stage}:{VERSION}"
 
 
 def docker(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -85,8 +86,8 @@ class Site:
         user = random.randint(20_000, 60_000)
         env = {**KEYS, "AWS_ENDPOINT_URL": "http://s3:8333"}
         docker(
-            *("run", "--detach", "--name", name, "--network", self.network, "--user", f"{user}:{user}"),
-            *("--read-only", "--tmpfs", "/tmp", "--mount", "type=volume,target=/scratch"),
+            *("run", "--detach", "--pull", "never", "--name", name, "--network", self.network),
+            *("--user", f"{user}:{user}", "--read-only", "--tmpfs", "/tmp", "--mount", "type=volume,target=/scratch"),
             *("--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--memory", "6g"),
             *("--volume", f"{ROOT}/.cache:/data/.cache:ro"),
             *(word for key, value in env.items() for word in ("--env", f"{key}={value}")),
@@ -125,10 +126,10 @@ def serve_site() -> Iterator[Site]:
     try:
         # On the ordinary network too, so that this machine reaches its port; the stages are not on that one.
         docker(
-            *("run", "--detach", "--name", server, "--publish", "127.0.0.1::8333"),
-            *("--mount", "type=volume,target=/data"),
+            *("run", "--detach", "--pull", "never", "--name", server, "--publish", "127.0.0.1::8333"),
+            *("--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--mount", "type=volume,target=/data"),
             *(word for key in KEYS for word in ("--env", f"{key}={KEYS[key]}")),
-            *(S3_IMAGE, "mini", "-dir=/data", "-ip.bind=0.0.0.0", "-bucket=demo", "-admin.ui=false"),
+            *(image("s3"), "demo"),
         )  # fmt: skip
         docker("network", "connect", "--alias", "s3", network, server)
         made = Site(network, f"http://{docker('port', server, '8333').stdout.split()[0]}")

@@ -33,9 +33,10 @@ def objects(text: str) -> list[Object]:
     return [one for one in yaml.safe_load_all(text) if one]
 
 
-def rendered(values: Path) -> list[Object]:
-    """Return the objects that the chart makes of a values file."""
-    return [one for text in render(yaml.safe_load(values.read_text())).values() for one in objects(text)]
+def rendered(values: Path | Mapping[str, Any]) -> list[Object]:
+    """Return the objects that the chart makes of values or of a file with them."""
+    content = yaml.safe_load(values.read_text()) if isinstance(values, Path) else values
+    return [one for text in render(content).values() for one in objects(text)]
 
 
 def named(found: list[Object], kind: str, name: str) -> Object:
@@ -49,9 +50,9 @@ def check_schema(one: Object) -> None:
 
 
 def pod_of(stage: str, found: list[Object]) -> Object:
-    """Return the pod that Argo makes for `stage`, as far as argo/ and the chart's objects `found` decide it."""
-    template, spec = TEMPLATES[stage]["spec"]["templates"][0], TEMPLATES["finetune"]["spec"]
-    settings = named(found, "ConfigMap", "tuneline")["data"]
+    """Return the pod that Argo makes for `stage` of the workflow templates in `found`."""
+    spec = named(found, "WorkflowTemplate", stage)["spec"]
+    template = spec["templates"][0]
     pod = {
         "serviceAccountName": spec["serviceAccountName"],
         "securityContext": spec["securityContext"],
@@ -59,7 +60,7 @@ def pod_of(stage: str, found: list[Object]) -> Object:
         "containers": [{"name": "wait", "image": "argoexec"}, {"name": "main"} | template["container"]],
         "volumes": template["volumes"],
     }
-    for patch in (spec["podSpecPatch"], settings[f"{stage}.podSpecPatch"]):
+    for patch in (spec["podSpecPatch"], template["podSpecPatch"]):
         pod = patched(pod, yaml.safe_load(patch))
     labels = template["metadata"]["labels"]
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": stage, "labels": labels}, "spec": pod}

@@ -1,62 +1,88 @@
-{{/* Labels of every object. */}}
+{{/* Labels of every object. The chart's own win: policies select by them. */}}
 {{- define "tuneline.labels" -}}
-app.kubernetes.io/name: tuneline
-app.kubernetes.io/part-of: tuneline
-app.kubernetes.io/instance: {{ .Release.Name }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
-{{- with .Values.labels }}
-{{ toYaml . }}
-{{- end }}
+{{- merge (dict
+  "app.kubernetes.io/name" "tuneline"
+  "app.kubernetes.io/part-of" "tuneline"
+  "app.kubernetes.io/instance" .Release.Name
+  "app.kubernetes.io/version" .Chart.AppVersion
+  "app.kubernetes.io/managed-by" .Release.Service
+  "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version)
+) .Values.labels | toYaml }}
 {{- end }}
 
-{{/* Labels of workflows besides those in argo/. */}}
+{{/* Labels of workflows besides those in argo/, which win. */}}
 {{- define "tuneline.workflowLabels" -}}
-app.kubernetes.io/instance: {{ .Release.Name }}
-{{- with .Values.labels }}
-{{ toYaml . }}
-{{- end }}
+{{- merge (dict "app.kubernetes.io/instance" .Release.Name) .Values.labels | toYaml }}
 {{- end }}
 
-{{/* Labels of their pods besides those in argo/. */}}
+{{/* Labels of their pods besides those in argo/, which win. */}}
 {{- define "tuneline.podLabels" -}}
-{{- include "tuneline.workflowLabels" . }}
-{{- with .Values.queueName }}
-kueue.x-k8s.io/queue-name: {{ . | quote }}
-{{- end }}
+{{- $own := dict "app.kubernetes.io/instance" .Release.Name }}
+{{- with .Values.queueName }}{{ $_ := set $own "kueue.x-k8s.io/queue-name" . }}{{ end }}
+{{- merge $own .Values.labels | toYaml }}
 {{- end }}
 
 {{/* Name, namespace and labels of an object: dict "root" $ "name" NAME. */}}
 {{- define "tuneline.metadata" -}}
-name: {{ .name }}
-namespace: {{ .root.Release.Namespace }}
+name: {{ .name | quote }}
+namespace: {{ .root.Release.Namespace | quote }}
 labels: {{- include "tuneline.labels" .root | nindent 2 }}
 {{- end }}
 
 {{/* The settings of a stage, defaults filled in: dict "root" $ "stage" NAME. */}}
 {{- define "tuneline.stage" -}}
-{{- mergeOverwrite (deepCopy .root.Values.stageDefaults) (deepCopy (index .root.Values.stages .stage)) | toYaml }}
+{{- mergeOverwrite (deepCopy .root.Values.stageDefaults) (deepCopy (index .root.Values.stages .stage | default dict)) | toYaml }}
+{{- end }}
+
+{{/* The names of all stages, as JSON: each has a template with its name in files/argo, and a container in it. */}}
+{{- define "tuneline.stages" -}}
+{{- $names := list }}
+{{- range $path, $_ := .Files.Glob "files/argo/*.yaml" }}
+{{- $template := $.Files.Get $path | fromYaml }}
+{{- if (first $template.spec.templates).container }}{{ $names = append $names $template.metadata.name }}{{ end }}
+{{- end }}
+{{- if not $names }}
+{{- fail "files/argo of this chart is missing or empty: whatever packed the chart left it out" }}
+{{- end }}
+{{- toJson $names }}
 {{- end }}
 
 {{/* The image of a stage: dict "root" $ "stage" NAME. */}}
 {{- define "tuneline.image" -}}
 {{- $stage := include "tuneline.stage" . | fromYaml }}
 {{- $image := .root.Values.image }}
-{{- with $image.registry }}{{ . }}/{{ end }}{{ $image.repository }}/{{ .stage }}:{{ $image.tag | default .root.Chart.AppVersion }}
+{{- $image.registry }}/{{ $image.repository }}/{{ .stage }}:{{ $image.tag | default .root.Chart.AppVersion }}
 {{- with $stage.digest }}@{{ . }}{{ end }}
 {{- end }}
 
-{{/* Where the main container of a stage has its variables from: dict "root" $ "stage" NAME. */}}
-{{- define "tuneline.envFrom" -}}
-{{- $stage := include "tuneline.stage" . | fromYaml }}
-- configMapRef: {name: tuneline-env}
-{{- with .root.Values.store.existingSecret }}
-- secretRef: {name: {{ . | quote }}}
+{{/* Whether a node may pull: nobody owns the registry `localhost`, so an image of it is there or is not. */}}
+{{- define "tuneline.pullPolicy" -}}
+{{- ternary "Never" .Values.image.pullPolicy (eq .Values.image.registry "localhost") }}
 {{- end }}
-{{- range $stage.reaches }}
-{{- with (index $.root.Values .).existingSecret }}
-- secretRef: {name: {{ . | quote }}}
+
+{{/* The variables of a stage's container that are its own, secrets one by one: dict "root" $ "stage" NAME. */}}
+{{- define "tuneline.env" -}}
+{{- $values := .root.Values }}
+{{- $stage := include "tuneline.stage" . | fromYaml }}
+- {name: TUNELINE_IMAGE, value: {{ include "tuneline.image" . | quote }}}
+{{- with $values.store.existingSecret }}
+- {name: AWS_ACCESS_KEY_ID, valueFrom: {secretKeyRef: {name: {{ . | quote }}, key: AWS_ACCESS_KEY_ID}}}
+- {name: AWS_SECRET_ACCESS_KEY, valueFrom: {secretKeyRef: {name: {{ . | quote }}, key: AWS_SECRET_ACCESS_KEY}}}
+- {name: AWS_SESSION_TOKEN, valueFrom: {secretKeyRef: {name: {{ . | quote }}, key: AWS_SESSION_TOKEN, optional: true}}}
+{{- end }}
+{{- if has "judge" $stage.reaches }}
+{{- with $values.judge.existingSecret }}
+{{- range $values.judge.keys }}
+- {name: {{ . | quote }}, valueFrom: {secretKeyRef: {name: {{ $values.judge.existingSecret | quote }}, key: {{ . | quote }}, optional: true}}}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- if has "hub" $stage.reaches }}
+{{- with $values.hub.existingSecret }}
+- {name: HF_TOKEN, valueFrom: {secretKeyRef: {name: {{ . | quote }}, key: HF_TOKEN}}}
+{{- end }}
+{{- if $values.hub.cacheClaim }}
+- {name: HF_HOME, value: /cache}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -66,7 +92,7 @@ labels: {{- include "tuneline.labels" .root | nindent 2 }}
 {{- $values := .root.Values }}
 {{- $stage := include "tuneline.stage" . | fromYaml }}
 {{- $cache := and $values.hub.cacheClaim (has "hub" $stage.reaches) }}
-terminationGracePeriodSeconds: {{ $stage.graceSeconds }}
+terminationGracePeriodSeconds: {{ $stage.graceSeconds | int }}
 {{- with $values.image.pullSecrets }}
 imagePullSecrets: {{- range . }}
 - name: {{ . | quote }}
@@ -85,11 +111,11 @@ priorityClassName: {{ . | quote }}
 runtimeClassName: {{ . | quote }}
 {{- end }}
 {{- if not (kindIs "invalid" $values.fsGroup) }}
-securityContext: {fsGroup: {{ $values.fsGroup }}, fsGroupChangePolicy: OnRootMismatch}
+securityContext: {fsGroup: {{ $values.fsGroup | int64 }}, fsGroupChangePolicy: OnRootMismatch}
 {{- end }}
 volumes:
 - name: tmp
-  emptyDir: {sizeLimit: {{ $stage.tmpSize }}}
+  emptyDir: {sizeLimit: {{ $stage.tmpSize | toJson }}}
 - name: scratch
 {{- if $stage.scratch.storageClass }}
   emptyDir: null
@@ -98,13 +124,13 @@ volumes:
       spec:
         accessModes: [ReadWriteOnce]
         storageClassName: {{ $stage.scratch.storageClass | quote }}
-        resources: {requests: {storage: {{ $stage.scratch.size }}}}
+        resources: {requests: {storage: {{ $stage.scratch.size | toJson }}}}
 {{- else }}
-  emptyDir: {sizeLimit: {{ $stage.scratch.size }}}
+  emptyDir: {sizeLimit: {{ $stage.scratch.size | toJson }}}
 {{- end }}
 {{- with $stage.shmSize }}
 - name: shm
-  emptyDir: {medium: Memory, sizeLimit: {{ . }}}
+  emptyDir: {medium: Memory, sizeLimit: {{ . | toJson }}}
 {{- end }}
 {{- if $cache }}
 - name: cache
@@ -113,13 +139,9 @@ volumes:
 {{- include "tuneline.caVolume" .root }}
 containers:
 - name: main
-  imagePullPolicy: {{ $values.image.pullPolicy }}
   resources: {{- toYaml $stage.resources | nindent 4 }}
-  envFrom: {{- include "tuneline.envFrom" . | nindent 2 }}
-{{- if $cache }}
-  env:
-  - {name: HF_HOME, value: /cache}
-{{- end }}
+  envFrom: [{configMapRef: {name: tuneline-env}}]
+  env: {{- include "tuneline.env" . | nindent 2 }}
 {{- if or $stage.shmSize $cache $values.caBundle.configMap }}
   volumeMounts:
 {{- if $stage.shmSize }}

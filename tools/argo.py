@@ -1,0 +1,134 @@
+"""Writes argo/ from the stages' ports: a template for each stage, and a graph; with --check, says what is stale.
+
+The YAML is tools/workflows/ with `[[ … ]]` and `[% … %]` filled in, because Argo has the braces for itself.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jinja2
+
+from tuneline.engine.runfile import Node, plan
+from tuneline.stage import AnyStage, installed_stages
+
+ROOT = Path(__file__).resolve().parent.parent
+PLACE = ROOT / "helm" / "tuneline" / "files" / "argo"
+
+GRAPHS = {
+    "finetune": (
+        "Fine-tune and compare",
+        "From transcripts to a small model and a verdict on it. Results that exist already are found, not made again.",
+    )
+}
+"""Title and description of each graph by its name."""
+
+
+class Task(NamedTuple):
+    """A node as a task of a graph. `needed` are the lines of the expression that tells whether it is part of a run."""
+
+    name: str
+    stage: str
+    variant: str | None
+    depends: Sequence[str] = ()
+    needed: Sequence[str] = ()
+
+
+def workflows(stages: Mapping[str, AnyStage]) -> dict[str, str]:
+    """Return the files of argo/ by name."""
+    nodes = plan(stages, {})
+    made = {f"{name}.yaml": stage_template(stages[name], nodes) for name in dict.fromkeys(n.stage.name for n in nodes)}
+    return made | {f"{name}.yaml": graph(name, *words, nodes) for name, words in GRAPHS.items()}
+
+
+def stage_template(stage: AnyStage, nodes: Sequence[Node]) -> str:
+    """Return the template of a stage and its variants. Title and description are the docstring of its module."""
+    head, _, text = inspect.cleandoc(inspect.getmodule(stage.params).__doc__ or "").partition("\n\n")
+    title = head.removeprefix(f"{stage.name}: ").rstrip(".")
+    tasks = [_task(node) for node in nodes if node.stage is stage]
+    pages = [port for port in stage.output_ports() if port.path.endswith(".html")]
+    version = tomllib.loads((ROOT / "shared" / "pyproject.toml").read_text())["project"]["version"]
+    return _filled(
+        "stage.yaml", stage=stage, title=title[:1].upper() + title[1:], text=text, tasks=sorted(tasks), pages=pages,
+        version=version,
+    )  # fmt: skip
+
+
+def graph(name: str, title: str, text: str, nodes: Sequence[Node]) -> str:
+    """Return the graph of all `nodes`, which come in dependency order; its goal is the last one."""
+    before = {node.name: set(node.needs) for node in nodes}
+    for node in nodes:
+        before[node.name].update(*(before[need] for need in node.needs))
+    tasks = []
+    for node in nodes:
+        last = [need for need in node.needs if not any(need in before[other] for other in node.needs)]
+        tasks.append(_task(node)._replace(depends=[_name(n) for n in last], needed=list(_needed(node, nodes))))
+    return _filled(
+        "pipeline.yaml", name=name, title=title, text=text, tasks=tasks, goal=nodes[-1].name,
+        goals=[node.name for node in nodes], stages=list(dict.fromkeys(node.stage.name for node in nodes)),
+    )  # fmt: skip
+
+
+def _task(node: Node) -> Task:
+    return Task(_name(node.name), node.stage.name, node.variant)
+
+
+def _name(node: str) -> str:
+    return node.replace("@", "-")
+
+
+def _needed(node: Node, nodes: Sequence[Node]) -> Iterator[str]:
+    """Say when `node` is part of a run, from the last stage backwards: `plan` in Argo's language."""
+    wanted = [node]
+    for other in nodes:  # in dependency order: a reader comes behind what it reads
+        if any(_ports(other, maker.name) for maker in wanted):
+            wanted.append(other)
+    for one in reversed(wanted):
+        terms = [f'goal == "{one.name}"']
+        for reader in wanted:
+            if ports := _ports(reader, one.name):
+                missing = " || ".join(f"given.{port} == nil" for port in ports)
+                terms.append(f"{_variable(reader.name)} && {f'({missing})' if len(ports) > 1 else missing}")
+        expression = " || ".join(terms)
+        yield f"{expression}}}}}" if one is node else f"let {_variable(one.name)} = {expression};"
+
+
+def _ports(reader: Node, maker: str) -> list[str]:
+    """The inputs of `reader` that it cannot do without and that `maker` makes."""
+    return [p.name for p in reader.stage.input_ports(reader.variant) if p.stage == maker and not p.optional]
+
+
+def _variable(node: str) -> str:
+    return node.replace("@", "_").replace("-", "_")
+
+
+def _filled(template: str, **words: object) -> str:
+    environment = jinja2.Environment(  # noqa: S701  (YAML, of our own words)
+        block_start_string="[%", block_end_string="%]", variable_start_string="[[", variable_end_string="]]",
+        loader=jinja2.FileSystemLoader(Path(__file__).with_name("workflows")), undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    return environment.get_template(template).render(**words)
+
+
+def main() -> int:
+    """Write the files, or compare them; a file of no stage goes."""
+    made, there = workflows(installed_stages()), {path.name: path.read_text() for path in PLACE.glob("*.yaml")}
+    stale = [name for name in {*made, *there} if made.get(name) != there.get(name)]
+    for name in stale:
+        if "--check" in sys.argv:
+            print(f"argo/{name} is not up to date: run `make format`")
+        elif name in made:
+            (PLACE / name).write_text(made[name])
+        else:
+            (PLACE / name).unlink()
+    return int(bool(stale) and "--check" in sys.argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
