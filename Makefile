@@ -22,7 +22,7 @@ IMAGE := localhost/tuneline
 # What everything is built on: a tag that moves with Debian's security fixes; to pin it, DEBIAN=debian@sha256:….
 DEBIAN ?= debian:bookworm-slim
 PACKAGES := shared $(STAGES:%=services/%)
-SOURCES := shared/src $(STAGES:%=services/%/src) examples tools tests
+SOURCES := shared/src $(STAGES:%=services/%/src) examples images tools tests
 
 .PHONY: help
 help: ## Print this help

@@ -26,7 +26,9 @@ build() {
   work=$(mktemp -d "$cache.XXXXXX")
   trap 'rm -rf "$work"' EXIT
   echo "llama.cpp: fetching the source of $stamp"
-  "$venv/bin/python" "$here/tools/sdist.py" "$here/requirements/llama-cpp.txt" "$work"
+  local python="$venv/bin/python"
+  "$python" -m pip --version >/dev/null 2>&1 || python="$here/.uv/bin/python"
+  "$python" "$here/tools/sdist.py" "$here/requirements/llama-cpp.txt" "$work"
   tar -xzf "$work"/llama_cpp_python-*.tar.gz -C "$work"
   local source="$work/llama_cpp_python-$version/vendor/llama.cpp"
   mkdir -p "$work/out/bin" "$work/out/convert"

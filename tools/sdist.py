@@ -1,7 +1,7 @@
 """Fetches a source distribution by its hash and runs none of it: sdist.py REQUIREMENTS FOLDER.
 
 `pip download` would prepare its metadata: install the build backend that it asks for, without any hash, and run it.
-REQUIREMENTS is one line, `NAME==VERSION --hash=sha256:…`. The index is PIP_INDEX_URL or PyPI.
+REQUIREMENTS is one line, `NAME==VERSION --hash=sha256:…`. The index is pip's: PIP_INDEX_URL, or where pip looks itself.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from pathlib import Path
 from urllib.parse import urldefrag, urljoin
 from urllib.request import urlopen
 
+from pip._internal.models.index import PyPI
+
 
 def main(requirements: Path, folder: Path) -> None:
     """Write the file into `folder` under its own name. Exits with a message if the index does not have it."""
@@ -22,7 +24,7 @@ def main(requirements: Path, folder: Path) -> None:
         sys.exit(f"{requirements}: expected one line, NAME==VERSION --hash=sha256:…")
     name, version, sha256 = pin.groups()
     file = f"{name.replace('-', '_')}-{version}.tar.gz"
-    page = f"{os.environ.get('PIP_INDEX_URL', 'https://pypi.org/simple').rstrip('/')}/{name}/"
+    page = f"{(os.environ.get('PIP_INDEX_URL') or PyPI.simple_url).rstrip('/')}/{name}/"
     with urlopen(page) as answer:
         links = [urldefrag(link)[0] for link in re.findall(r'href="([^"]+)"', answer.read().decode())]
     found = [urljoin(page, link) for link in links if link.endswith(f"/{file}")]

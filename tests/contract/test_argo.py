@@ -22,7 +22,7 @@ from kit.places import ROOT
 from kit.workflow_parameters import as_parameters, encode
 from tuneline.engine.parameters import TEXT
 from tuneline.engine.runfile import plan, read_run_parameters
-from tuneline.stage import Inputs, Outputs, Params, Stage, file_name, installed_stages, output_of
+from tuneline.stage import Inputs, Metrics, Outputs, Params, Stage, file_name, installed_stages, output_of
 
 STAGES = installed_stages()
 NODES = [node.name for node in plan(STAGES, {})]
@@ -132,7 +132,7 @@ class CopiedInputs(Inputs):
 
 
 def test_a_stage_that_is_added_gets_its_template_and_its_place_from_its_ports() -> None:
-    copied = Stage("copied", 1, Params, CopiedInputs, CopiedOutputs, lambda *_: {})
+    copied = Stage("copied", 1, Params, CopiedInputs, CopiedOutputs, lambda *_: Metrics(headline="done"))
     made = {name: yaml.safe_load(text) for name, text in argo.workflows(STAGES | {"copied": copied}).items()}
     assert set(made) == {f"{name}.yaml" for name in {*TEMPLATES, "copied"}}
     (part,) = made["copied.yaml"]["spec"]["templates"]
