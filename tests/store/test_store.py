@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import boto3
 import pytest
+from structlog.testing import capture_logs
 
 from kit.places import KIT
 from kit.store_writers import files, publish
@@ -320,3 +322,31 @@ def test_a_writer_killed_at_any_operation_leaves_nothing_or_everything(uri: str,
         ("killed", True, True),
         ("again", True, True),
     }
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "ftp://host/x", "S3://bucket/x", "s3://", "s3:///x", "s3:bucket/x", "s3://bucket/../x", "s3://bucket/a\0b",
+        "file:x", "file://", "file://host/x", "", "a\0b", "FOLDER/file", "FOLDER/file/x", "FOLDER/loop/x",
+        "FOLDER/" + "a" * 300, "file://FOLDER/file",
+    ],
+)  # fmt: skip
+def test_an_address_that_cannot_be_a_store_is_refused_with_the_way_out(uri: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(UserError) as refused:
+        open_store(uri.replace("FOLDER", str(tmp_path)))
+    ways_out = "A store is|an S3 address is|a file address has|is not a path|file, not a folder|too long|Too many"
+    assert re.search(ways_out, str(refused.value))
+    assert "\0" not in str(refused.value)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "loop"]
+
+
+def test_files_in_a_folder_that_cannot_have_a_key_are_passed_over(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    store.put("a/b", b"")
+    (tmp_path / "a" / "\x1b[31m").write_text("")
+    with capture_logs() as logs:
+        assert keys(store) == ["a/b"]
+    assert len(logs) == 1 and "\x1b" not in str(logs[0])

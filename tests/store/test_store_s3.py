@@ -18,7 +18,11 @@ PART = 5 << 20
 
 @pytest.fixture
 def store(s3: str, network: Proxy) -> S3Store:
-    return S3Store(*s3.removeprefix("s3://").split("/"))
+    store = S3Store(*s3.removeprefix("s3://").split("/"))
+    store.put("proof", b"", if_absent=True)  # the first one is put to the test
+    store.delete(["proof"])
+    network.seen.clear()
+    return store
 
 
 @pytest.fixture

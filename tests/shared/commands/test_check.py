@@ -5,10 +5,13 @@ import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
+from kit.support import run_stage
+from kit.toys import COUNTER
 from tuneline.commands.check import check_store
 from tuneline.errors import UserError
 from tuneline.store.base import Store, open_store
@@ -19,19 +22,27 @@ class Careless(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     files: ClassVar[dict[str, bytes]] = {}
+    conditional = 200
 
     def log_message(self, format: str, *args: object) -> None:
         pass
 
     def do_PUT(self) -> None:
-        self.files[self.path] = self.rfile.read(int(self.headers["Content-Length"]))
-        self.answer(200, b"")
+        data = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.conditional != 200 and self.headers["If-None-Match"]:
+            self.answer(self.conditional, b"<Error><Code>NotImplemented</Code></Error>")
+        else:
+            self.files[self.path] = data
+            self.answer(200, b"")
 
     def do_GET(self) -> None:
-        self.answer(200, self.files[self.path])
+        if "list-type" in self.path:
+            self.answer(200, b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>")
+        else:
+            self.answer(200 if self.path in self.files else 404, self.files.get(self.path, b""))
 
     def do_DELETE(self) -> None:
-        del self.files[self.path]
+        self.files.pop(self.path, None)
         self.answer(204, b"")
 
     def answer(self, status: int, body: bytes) -> None:
@@ -69,6 +80,16 @@ def test_a_bucket_that_is_not_there_exits_2_and_says_so(s3: str) -> None:
     assert done.returncode == 2
     assert "there is no such bucket" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_no_stage_works_with_a_server_that_overwrites_or_has_no_conditional_writes(
+    careless: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for status, message in ((200, "ignores If-None-Match"), (501, r"NotImplemented\): conditional writes")):
+        monkeypatch.setattr(Careless, "conditional", status)
+        with pytest.raises(UserError, match=message):
+            run_stage(COUNTER, tmp_path, inputs={"words": ["one"]}, store=careless.uri)
+        assert not [path for path in Careless.files if "/results/" in path or "/journals/" in path]
 
 
 def test_a_server_that_overwrites_whatever_the_condition_is_refused(careless: Store) -> None:

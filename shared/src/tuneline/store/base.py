@@ -93,7 +93,7 @@ class Store(Protocol):
 
 def open_store(uri: str) -> Store:
     """Open the store at `uri`: `s3://bucket/prefix`, `file:///folder` or a plain path (made on the first write)."""
-    scheme = uri.partition("://")[0] if "://" in uri else ""
+    scheme = uri.partition("://")[0] if "://" in uri or uri.startswith(("s3:", "file:")) else ""
     if scheme == "s3":
         from tuneline.store.s3 import S3Store
 
@@ -102,7 +102,7 @@ def open_store(uri: str) -> Store:
         from tuneline.store.file import FileStore
 
         return FileStore(local_path(uri))
-    raise UserError(f"store {uri}: unknown kind {scheme}://. A store is s3://bucket/prefix, file:///folder or a path.")
+    raise UserError(f"store {uri}: unknown kind. A store is s3://bucket/prefix, file:///folder or a path.")
 
 
 def in_parallel(copy: Callable[..., T], *items: Iterable[Any]) -> list[T]:
@@ -131,7 +131,8 @@ def split_s3(uri: str) -> tuple[str, str]:
     bucket, _, prefix = uri.removeprefix("s3://").partition("/")
     prefix = prefix.strip("/")
     if not bucket or (prefix and key_problem(prefix)):
-        raise UserError(f"{uri}: an S3 address is s3://bucket/prefix, without empty parts, `.` or `..`.")
+        shown = uri if uri.isprintable() else ascii(uri)
+        raise UserError(f"{shown}: an S3 address is s3://bucket/prefix, without empty parts, `.` or `..`.")
     return bucket, prefix
 
 

@@ -38,7 +38,14 @@ class FileStore:
     """The store in the folder `root`, on a file system with hard links (all but FAT)."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root.resolve()
+        with plain_errors(root):
+            try:
+                self.root = root.resolve()
+            except RuntimeError:
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP)) from None
+            there = next(p for p in (self.root, *self.root.parents) if p.exists())
+            if not there.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, f"{there} is a file, not a folder")
         self.uri = self.root.as_uri()
         self._parts = self.root / f"{PART}files"
 

@@ -55,6 +55,7 @@ class S3Store:
         self._root = f"{prefix}/" if prefix else ""
         self._client = connect(self.uri)
         self._slots = Semaphore(TRANSFERS)
+        self._keeps_apart = False
 
     def get(self, key: str) -> bytes | None:
         """See `Store`."""
@@ -66,8 +67,14 @@ class S3Store:
             return None
 
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> bool:
-        """See `Store`."""
-        return self._put(key, data, if_absent)
+        """See `Store`. The first time that a condition holds it is put to the test: some servers take none."""
+        done = self._put(key, data, if_absent)
+        if if_absent and not self._keeps_apart:
+            if done and self._put(key, data, if_absent):
+                problem = "the server overwrites a file that must not be (it ignores If-None-Match)"
+                raise UserError(f"{self.uri}: {problem}. Use another server, or a newer version of it.")
+            self._keeps_apart = True
+        return done
 
     def _put(self, key: str, data: bytes | Part, if_absent: bool = False) -> bool:
         writer = uuid4().hex

@@ -173,6 +173,11 @@ def _lasting_problem(error: Problem) -> str | None:
         problem = f"the credentials have expired ({code}). Renew them and run the same command again."
     elif status in (401, 403) or code == "400":  # a HEAD has no body that would say more
         problem = f"access denied ({code}). {_WAY_OUT}"
+    elif status == 501:
+        problem = (
+            f"the server cannot do what a store needs ({code}): conditional writes (If-None-Match) and SHA-256 "
+            "checksums. Use another server, or a newer version of it."
+        )
     elif status in (404, 405):
         problem = f"this is no S3 server ({code}). Check AWS_ENDPOINT_URL."
     return problem
