@@ -16,7 +16,7 @@ READY := $(VENV)/.ready
 TINY_BASE := .cache/tiny-base
 STAGES := $(notdir $(wildcard services/*))
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' shared/pyproject.toml)
-IMAGES := base uv wheels llama-cpp torch s3 $(STAGES)
+IMAGES := $(notdir $(patsubst %/Dockerfile,%,$(wildcard images/*/Dockerfile)))
 # Nobody can own the registry `localhost`, so that an image which was not built is missing and never somebody else's.
 IMAGE := localhost/tuneline
 # What everything is built on: a tag that moves with Debian's security fixes; to pin it, DEBIAN=debian@sha256:….
@@ -89,12 +89,8 @@ push: images ## Push the stages' images to REGISTRY, and write their digests to 
 	  digest=$$(docker image inspect --format '{{join .RepoDigests "\n"}}' "$$there:$(VERSION)" | grep "^$$there@"); \
 	  echo "  $$stage: {digest: '$${digest#*@}'}" >>images.yaml; done
 
-image-uv: image-base
-image-wheels image-llama-cpp image-torch: image-uv
-image-s3: image-uv
-$(STAGES:%=image-%): image-wheels
-image-evaluator image-gguf-converter: image-llama-cpp
-image-trainer image-gguf-converter: image-torch
+# An image is built after those that its Dockerfile names.
+$(foreach name,$(IMAGES),$(eval image-$(name): $(shell sed -n 's|^FROM $(IMAGE)/\([a-z0-9-]*\):.*|image-\1|p' images/$(name)/Dockerfile)))
 
 .PHONY: $(IMAGES:%=image-%)
 $(IMAGES:%=image-%): image-%:

@@ -27,7 +27,7 @@ def main(requirements: Path, folder: Path) -> None:
     page = f"{(os.environ.get('PIP_INDEX_URL') or PyPI.simple_url).rstrip('/')}/{name}/"
     with urlopen(page) as answer:
         links = [urldefrag(link)[0] for link in re.findall(r'href="([^"]+)"', answer.read().decode())]
-    found = [urljoin(page, link) for link in links if link.endswith(f"/{file}")]
+    found = [urljoin(page, link) for link in links if link.rpartition("/")[2] == file]
     if not found:
         sys.exit(f"{page}: it has no {file}")
     with urlopen(found[0]) as answer:

@@ -95,6 +95,23 @@ def test_every_container_is_restricted_and_the_stage_has_no_token(cluster: Clust
         assert "/var/run/secrets/kubernetes.io/serviceaccount" not in [m["mountPath"] for m in main["volumeMounts"]]
 
 
+def test_arguments_replace_nothing_of_a_pod_whose_template_is_the_entrypoint(cluster: Cluster, demo: str) -> None:
+    theirs = {"image": "theirs:1", "podSpecPatch": '{"hostname": "theirs"}', "deadlineSeconds": "99", "store": "s3://theirs",
+              "variant": "$(AWS_SECRET_ACCESS_KEY)", "inputs": "{}"}  # fmt: skip
+    words = [word for name, value in theirs.items() for word in ("--parameter", f"{name}={value}")]
+    submit = ("submit", "--from", "workflowtemplate/assessor", "--entrypoint", "assessor", "--output", "name")
+    name = run("argo", "-n", cluster.namespace, *submit, *words).split()[-1]
+    assert cluster.wait(name) == "Failed"
+    assert "parameter image: unknown key" in cluster.told(name) and KEYS["AWS_SECRET_ACCESS_KEY"] not in cluster.told(
+        name
+    )
+    (pod,) = cluster.get("pods", "--selector", f"workflows.argoproj.io/workflow={name}")["items"]
+    assert "hostname" not in pod["spec"] and pod["spec"]["serviceAccountName"] == "tuneline"
+    assert pod["spec"]["automountServiceAccountToken"] is False and pod["spec"]["activeDeadlineSeconds"] > 99
+    (main,) = [container for container in pod["spec"]["containers"] if container["name"] == "main"]
+    assert main["image"].startswith(f"{cluster.registry}/tuneline/assessor:") and main["args"] == ["run"]
+
+
 def test_the_service_account_can_only_write_task_results(cluster: Cluster) -> None:
     who = f"--as=system:serviceaccount:{cluster.namespace}:tuneline"
     for verb, what in [("create", "workflowtaskresults"), ("patch", "workflowtaskresults")]:
