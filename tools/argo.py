@@ -30,7 +30,7 @@ GRAPHS = {
 
 
 class Task(NamedTuple):
-    """A node as a task of a graph. `needed` are the lines of the expression that tells whether it is part of a run."""
+    """A node as a task of a graph. `needed` are the lines of the expression for whether it is part of a run."""
 
     name: str
     stage: str

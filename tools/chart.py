@@ -1,7 +1,7 @@
 """Writes what follows from the chart: values.schema.json and k8s/install.yaml; with --check, says what is stale.
 
 The schema is made of values.yaml: its structure is closed, the comment above a key is the key's description, and its
-default tells its type. Where it cannot, `TYPES` does.
+default gives its type. Where it cannot, `TYPES` does.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ def _type(node: yaml.Node, lines: list[str], path: str) -> Schema:
     kinds = {"str": "string", "bool": "boolean", "int": "integer"}
     kind = kinds.get(node.tag.rpartition(":")[2])
     if kind is None:
-        raise SystemExit(f"values.yaml: the default of {path} does not tell its type; add it to TYPES")
+        raise SystemExit(f"values.yaml: the default of {path} does not give its type; add it to TYPES")
     return {"type": kind}
 
 
@@ -187,7 +187,7 @@ def install_yaml() -> str:
     values = CHART / "ci" / "laptop-values.yaml"
     parts = {k: v for k, v in render(yaml.safe_load(values.read_text())).items() if "/tests/" not in k}
     head = (
-        "# Made by `make format` of helm/tuneline and its ci/laptop-values.yaml; k8s/README.md tells what to change.\n"
+        "# Made by `make format` of helm/tuneline and its ci/laptop-values.yaml; k8s/README.md says what to change.\n"
     )
     namespace = (ROOT / "k8s" / "namespace.yaml").read_text()
     return head + "---\n".join([namespace, *(part.strip().removeprefix("---\n") + "\n" for part in parts.values())])

@@ -29,5 +29,5 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 def demo(cluster: Cluster) -> str:
     """The demonstration's workflow, which succeeded."""
     name = cluster.submit(cluster.upload("store"))
-    assert cluster.wait(name) == "Succeeded", cluster.told(name)
+    assert cluster.wait(name) == "Succeeded", cluster.report(name)
     return name

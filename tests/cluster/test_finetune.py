@@ -53,7 +53,7 @@ def test_the_demonstration_ends_with_the_laptops_results(
     assert outputs["verdict"] == found["evaluator"].metrics.headline
     assert outputs["report"].startswith("s3://tuneline/store/results/evaluator/")
     assert outputs["report"].endswith(".html")
-    assert "verdict" in cluster.told(demo)
+    assert "verdict" in cluster.report(demo)
     working = sum(manifest.seconds for manifest in laptop.values())
     whole = seconds(cluster.workflow(demo)["status"])
     print(f"\nwhole run: {whole:.0f} s; the stages' work on the laptop: {working:.0f} s")
@@ -102,9 +102,9 @@ def test_arguments_replace_nothing_of_a_pod_whose_template_is_the_entrypoint(clu
     submit = ("submit", "--from", "workflowtemplate/assessor", "--entrypoint", "assessor", "--output", "name")
     name = run("argo", "-n", cluster.namespace, *submit, *words).split()[-1]
     assert cluster.wait(name) == "Failed"
-    assert "parameter image: unknown key" in cluster.told(name) and KEYS["AWS_SECRET_ACCESS_KEY"] not in cluster.told(
-        name
-    )
+    assert "parameter image: unknown key" in cluster.report(name) and KEYS[
+        "AWS_SECRET_ACCESS_KEY"
+    ] not in cluster.report(name)
     (pod,) = cluster.get("pods", "--selector", f"workflows.argoproj.io/workflow={name}")["items"]
     assert "hostname" not in pod["spec"] and pod["spec"]["serviceAccountName"] == "tuneline"
     assert pod["spec"]["automountServiceAccountToken"] is False and pod["spec"]["activeDeadlineSeconds"] > 99
@@ -125,7 +125,7 @@ def test_the_service_account_can_only_write_task_results(cluster: Cluster) -> No
 
 def test_a_resubmission_finds_everything_in_seconds(cluster: Cluster, demo: str) -> None:
     name = cluster.submit(cluster.upload("store"))
-    assert cluster.wait(name) == "Succeeded", cluster.told(name)
+    assert cluster.wait(name) == "Succeeded", cluster.report(name)
     assert made_in(cluster, name) == set()
     assert parameters(cluster, name) == parameters(cluster, demo)
     print(f"\nresubmission: {seconds(cluster.workflow(name)['status']):.0f} s")
@@ -134,7 +134,7 @@ def test_a_resubmission_finds_everything_in_seconds(cluster: Cluster, demo: str)
 def test_a_changed_evaluator_parameter_in_a_new_run_makes_only_the_evaluator_work(cluster: Cluster, demo: str) -> None:
     evaluator = yaml.safe_load(DEMO.read_text())["evaluator"]
     name = cluster.submit(cluster.upload("store", run="warmer", evaluator=evaluator | {"temperature": 0.6}))
-    assert cluster.wait(name) == "Succeeded", cluster.told(name)
+    assert cluster.wait(name) == "Succeeded", cluster.report(name)
     assert made_in(cluster, name) == {"evaluator"}
 
 
@@ -149,7 +149,7 @@ def test_a_bad_parameter_fails_in_the_first_pod_and_says_why(cluster: Cluster, d
     # The base's conversion waits for nothing, so it and the assessor are both first.
     assert {task_of(node) for node in tried} <= {"assessor", "gguf-converter-base"}
     assert all(node["name"].endswith("(0)") and node["outputs"]["exitCode"] == "2" for node in tried)
-    assert "parameter trainer: learning_rate" in cluster.told(name)
+    assert "parameter trainer: learning_rate" in cluster.report(name)
 
 
 def test_pods_that_are_deleted_in_the_middle_of_each_stage_change_nothing(
@@ -170,7 +170,7 @@ def test_pods_that_are_deleted_in_the_middle_of_each_stage_change_nothing(
                 time.sleep(0 if quick else 4)
                 cluster.kubectl("delete", "pod", pod["metadata"]["name"], "--wait=false", f"--now={quick}".lower())
         time.sleep(0.2)
-    assert cluster.wait(name) == "Succeeded", cluster.told(name)
+    assert cluster.wait(name) == "Succeeded", cluster.report(name)
     again = [task for task in TASKS if len(pods[task]) > 1]
     print(f"\nstarted again: {', '.join(again)}")
     assert len(again) >= len(TASKS) - 1  # the assessor takes two seconds: it may have been done when its pod went
@@ -190,7 +190,7 @@ def test_a_terminated_run_goes_on_with_argo_retry(cluster: Cluster, demo: str, l
     assert cluster.wait(name) == "Failed"
     run("argo", "-n", cluster.namespace, "retry", name)
     time.sleep(2)
-    assert cluster.wait(name) == "Succeeded", cluster.told(name)
+    assert cluster.wait(name) == "Succeeded", cluster.report(name)
     assert cluster.manifests("deleted", "ended")["trainer"].metrics.counts["resumed_from_step"]
 
 

@@ -47,7 +47,7 @@ def test_every_example_of_values_is_taken_by_the_chart(page: Path) -> None:
 
 
 @pytest.mark.parametrize("column", ["hub", "judge"])
-def test_the_page_on_security_tells_what_each_stage_may_reach(column: str) -> None:
+def test_the_page_on_security_says_what_each_stage_may_reach(column: str) -> None:
     text = (ROOT / "docs" / "security.md").read_text()
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
     marked = {
@@ -59,7 +59,7 @@ def test_the_page_on_security_tells_what_each_stage_may_reach(column: str) -> No
     assert marked == {name for name in STAGES if column in VALUES["stages"][name]["reaches"]}
 
 
-def test_the_page_on_operating_tells_how_often_a_stage_is_tried_again() -> None:
+def test_the_page_on_operating_says_how_often_a_stage_is_tried_again() -> None:
     retry = TEMPLATES["trainer"]["spec"]["templates"][0]["retryStrategy"]
     text = (ROOT / "docs" / "operate.md").read_text()
     assert f"at most {retry['limit']} times" in text

@@ -71,7 +71,7 @@ class Cluster:
         return self.get("workflow", name)
 
     def nodes(self, name: str, stage: str = "") -> list[Object]:
-        """The pods of a workflow as Argo tells of them, oldest first."""
+        """The pods of a workflow as Argo lists them, oldest first."""
         nodes = [n for n in self.workflow(name)["status"].get("nodes", {}).values() if n["type"] == "Pod"]
         of_stage = [n for n in nodes if not stage or task_of(n) == stage]
         return sorted(of_stage, key=lambda node: node["startedAt"] or "")
@@ -84,9 +84,9 @@ class Cluster:
             if status.get("finishedAt"):
                 return str(status["phase"])
             time.sleep(1)
-        raise TimeoutError(self.told(name))
+        raise TimeoutError(self.report(name))
 
-    def told(self, name: str) -> str:
+    def report(self, name: str) -> str:
         return run("argo", "-n", self.namespace, "get", name, check=False)
 
     def log(self, node: Object) -> str:
