@@ -104,6 +104,22 @@ def test_the_chart_holds_files_and_no_link_that_a_packer_would_skip() -> None:
     assert (ROOT / "argo").resolve() == CHART / "files" / "argo"
 
 
+def test_a_stage_that_is_added_has_the_defaults_and_a_policy_without_a_word_in_the_values(tmp_path: Path) -> None:
+    shutil.copytree(CHART, tmp_path / "tuneline")
+    files = tmp_path / "tuneline" / "files" / "argo"
+    (files / "copied.yaml").write_text((files / "slicer.yaml").read_text().replace("slicer", "copied"))
+    with helm_python.Chart.load(str(tmp_path / "tuneline")) as chart:
+        made = chart.render(LEAST, name="tuneline", namespace="tuneline")
+    found = [one for name, text in made.items() if name.endswith(".yaml") for one in objects(text)]
+    policy = named(found, "NetworkPolicy", "tuneline-copied")["spec"]
+    assert policy["egress"] == [
+        rule for peer in ("dns", "apiServer", "store") for rule in VALUES["networkPolicy"]["egress"][peer]
+    ]
+    main = main_of(pod_of("copied", found))
+    assert main["image"] == "localhost/tuneline/copied:0.1.0"
+    assert main["resources"] == VALUES["stageDefaults"]["resources"]
+
+
 def test_a_chart_without_its_workflow_templates_is_refused_and_installs_no_half(tmp_path: Path) -> None:
     shutil.copytree(CHART, tmp_path / "tuneline", ignore=lambda _, names: [n for n in names if n == "files"])
     with (
