@@ -13,6 +13,7 @@ Loc = tuple[int | str, ...]
 """Where a value stands: the keys and indices that lead to it."""
 
 MAX_SHOWN_CHARACTERS = 1000
+MAX_PROBLEMS = 100
 
 
 def printable(text: str) -> str:
@@ -41,8 +42,14 @@ class Source(Protocol):
 
 
 def problems_of(error: ValidationError, model: type[BaseModel], source: Source, under: Loc = ()) -> list[str]:
-    """Return each problem of a validation error as `file:line: field: problem`, with the name nearest to a typo."""
-    return [f"{source.where((*under, *e['loc']))}: {_problem(dict(e), model)}" for e in error.errors()]
+    """Return each problem of a validation error as `file:line: field: problem`, with the name nearest to a typo.
+
+    After a hundred the rest is a number.
+    """
+    errors = error.errors(include_url=False)
+    more = [f"and {len(errors) - MAX_PROBLEMS:,} more"] if len(errors) > MAX_PROBLEMS else []
+    shown = [f"{source.where((*under, *e['loc']))}: {_problem(dict(e), model)}" for e in errors[:MAX_PROBLEMS]]
+    return shown + more
 
 
 def _problem(error: dict[str, Any], model: type[BaseModel]) -> str:

@@ -13,6 +13,16 @@ from tuneline.parsing.problems import Loc, printable
 
 MAX_DEPTH = 50
 """Levels of a file that a person writes; an alias that contains itself has no end."""
+MAX_VALUES = 50_000
+MAX_CHARACTERS = 16 * 2**20
+"""What a person writes is smaller, also with all aliases written out: ten of them in ten others make a hundred."""
+MAX_DIGITS = 100
+NO_SCALAR = "no number, date or word of YAML; put it in quotes"
+TOO_DEEP = f"nested more than {MAX_DEPTH} deep"
+TOO_LARGE = f"more than {MAX_VALUES:,} values or 16 MiB, with all that its aliases (`*name`) stand for"
+
+KINDS = {f"tag:yaml.org,2002:{name}" for name in ("map", "seq", "str", "int", "float", "bool", "null", "timestamp")}
+MERGE, TEXT = "tag:yaml.org,2002:merge", "tag:yaml.org,2002:str"
 
 
 class YamlFile(NamedTuple):
@@ -36,40 +46,90 @@ class YamlFile(NamedTuple):
 
 def read_yaml(path: Path) -> YamlFile:
     """Read a YAML or JSON file. Raises UserError, with the line, if it is missing, malformed or has a key twice."""
+    name = printable(str(path))
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        with path.open("rb") as file:
+            data = file.read(MAX_CHARACTERS + 1)
+        text = data.decode("utf-8-sig")
     except OSError as e:
-        raise UserError(f"{path}: cannot be read: {e.strerror}") from None
+        raise UserError(f"{name}: cannot be read: {e.strerror}") from None
     except UnicodeDecodeError as e:
-        raise UserError(f"{path}: not UTF-8 text (byte {e.start}); save it as UTF-8") from None
+        line = data.count(b"\n", 0, e.start) + 1
+        raise UserError(f"{name}:{line}: not UTF-8 text (byte 0x{data[e.start]:02x}); save it as UTF-8") from None
+    if len(data) > MAX_CHARACTERS:
+        raise UserError(f"{name}:1: longer than {MAX_CHARACTERS // 2**20} MiB")
     try:
-        loader = yaml.SafeLoader(text)
+        _refuse_depth(name, text)
+        loader = yaml.CSafeLoader(text)
         node = loader.get_single_node()
-        lines = dict(_lines(node, (), path)) if node is not None else {}
-        return YamlFile(str(path), loader.construct_document(node) if node is not None else None, lines)
+        lines = dict(_Walk(name, loader).lines(node, ())) if node is not None else {}
+        return YamlFile(name, loader.construct_document(node) if node is not None else None, lines)
     except yaml.MarkedYAMLError as e:
-        line = e.problem_mark.line + 1 if e.problem_mark else 1
-        raise UserError(f"{path}:{line}: not valid YAML: {e.problem}") from None
-    except yaml.YAMLError:
-        raise UserError(f"{path}: not valid YAML: it holds a character that YAML forbids") from None
+        line = e.problem_mark.line if e.problem_mark else 0
+        raise _fault(name, f"not valid YAML: {e.problem}", line) from None
+    except yaml.reader.ReaderError as e:
+        line = data.count(b"\n", 0, e.position)
+        raise _fault(name, "not valid YAML: it holds a character that YAML forbids", line) from None
 
 
-def _lines(node: yaml.Node, loc: Loc, path: Path) -> Iterator[tuple[Loc, int]]:
-    """Yield the line of everything below `node`. On the way keys become text: YAML reads `yes:` as a boolean."""
-    if len(loc) > MAX_DEPTH:
-        raise UserError(f"{path}:{node.start_mark.line + 1}: nested more than {MAX_DEPTH} deep")
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            here = (*loc, str(key.value))
-            if key.value in seen:
-                raise UserError(f"{path}:{key.start_mark.line + 1}: {printable('.'.join(map(str, here)))}: given twice")
-            seen.add(key.value)
-            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
-                key.tag = "tag:yaml.org,2002:str"
-            yield here, key.start_mark.line + 1
-            yield from _lines(value, here, path)
-    elif isinstance(node, yaml.SequenceNode):
-        for index, item in enumerate(node.value):
-            yield (*loc, index), item.start_mark.line + 1
-            yield from _lines(item, (*loc, index), path)
+def _refuse_depth(name: str, text: str) -> None:
+    """Look at the events alone, which takes no memory, before anything is built that its own depth could break."""
+    depth = count = 0
+    for event in yaml.parse(text, yaml.CSafeLoader):
+        opens, closes = isinstance(event, yaml.CollectionStartEvent), isinstance(event, yaml.CollectionEndEvent)
+        depth, count = depth + opens - closes, count + (not closes)
+        if depth > MAX_DEPTH or count > MAX_VALUES:
+            line = event.start_mark.line if event.start_mark else 0
+            raise _fault(name, TOO_DEEP if depth > MAX_DEPTH else TOO_LARGE, line)
+
+
+def _fault(name: str, problem: str, line: int) -> UserError:
+    return UserError(f"{name}:{line + 1}: {printable(problem)}")
+
+
+class _Walk:
+    """Finds the line of everything in a file, and whatever this program cannot take, before it is built."""
+
+    def __init__(self, name: str, loader: yaml.CSafeLoader) -> None:
+        self._name, self._loader, self._values, self._characters = name, loader, 0, 0
+
+    def lines(self, node: yaml.Node, loc: Loc) -> Iterator[tuple[Loc, int]]:
+        """Yield the line of all below `node`. On the way keys become text: YAML reads `yes:` as a boolean."""
+        self._check(node)
+        if len(loc) > MAX_DEPTH:
+            raise _fault(self._name, TOO_DEEP, node.start_mark.line)
+        if isinstance(node, yaml.MappingNode):
+            seen: set[str] = set()
+            for key, value in node.value:
+                here = (*loc, self._key(key, seen, loc))
+                yield here, key.start_mark.line + 1
+                yield from self.lines(value, here)
+        elif isinstance(node, yaml.SequenceNode):
+            for index, item in enumerate(node.value):
+                yield (*loc, index), item.start_mark.line + 1
+                yield from self.lines(item, (*loc, index))
+
+    def _check(self, node: yaml.Node) -> None:
+        """Refuse what is too large with its aliases written out, and what is not what its tag says."""
+        self._values += 1
+        self._characters += len(node.value) if isinstance(node, yaml.ScalarNode) else 0
+        if self._values > MAX_VALUES or self._characters > MAX_CHARACTERS:
+            raise _fault(self._name, TOO_LARGE, node.start_mark.line)
+        if node.tag not in KINDS:
+            raise _fault(self._name, f"the tag {node.tag} has no meaning here", node.start_mark.line)
+        if isinstance(node, yaml.ScalarNode) and node.tag != TEXT:
+            try:
+                if len(node.value) > MAX_DIGITS:
+                    raise ValueError
+                self._loader.construct_object(node)
+            except (ValueError, LookupError, AttributeError):  # PyYAML's, for `!!int x` and its like
+                raise _fault(self._name, NO_SCALAR, node.start_mark.line) from None
+
+    def _key(self, key: yaml.Node, seen: set[str], loc: Loc) -> str:
+        if not isinstance(key, yaml.ScalarNode):
+            raise _fault(self._name, "a key must be text", key.start_mark.line)
+        if key.value in seen:
+            raise _fault(self._name, f"{'.'.join(map(str, (*loc, key.value)))}: given twice", key.start_mark.line)
+        seen.add(key.value)
+        key.tag = MERGE if key.tag == MERGE else TEXT
+        return str(key.value)

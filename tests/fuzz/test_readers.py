@@ -1,0 +1,65 @@
+"""Whatever a file holds, who reads it succeeds or says where the fault is: see `kit.fuzz`."""
+
+from __future__ import annotations
+
+import gzip
+import json
+
+import pytest
+import yaml
+
+from kit.fuzz import Reader, fuzz
+from kit.judge_parts import RUBRIC
+from kit.places import EXAMPLES
+from kit.slicing import talk, verdict
+from tuneline.data.io import read_lines
+from tuneline.data.rubric import load_rubric
+from tuneline.data.slices import Slice
+from tuneline.data.transcripts import read_transcripts
+from tuneline.data.verdicts import read_verdicts
+from tuneline.engine.runfile import read_run_file
+from tuneline.errors import UserError
+from tuneline.judge.judging import load_judge
+from tuneline.judge.recorded import RecordedJudge
+from tuneline.stage import installed_stages
+from tuneline_evaluator.conversations.personas import load_personas
+
+
+def no_secret(name: str) -> str:
+    raise UserError(f"judge.yaml: {name} is not set")
+
+
+TALK = {"id": "a", "exchanges": [{"user": "Hello", "assistant": "Hi."}, {"user": "Bye", "assistant": "Bye."}]}
+CHAT = {
+    "id": "b",
+    "persona": "p",
+    "messages": [{"role": "user", "content": "é"}, {"role": "assistant", "content": "!"}],
+}
+LINES = "".join(json.dumps(row) + "\n" for row in (TALK, CHAT)).encode()
+ANSWERS = {"id": "a", "answers": {"POLITE": "YES", "ASKS": "NA", "SAFE": "YES"}, "reasons": {"POLITE": "so"}}
+SLICE = {
+    "id": "a#3", "transcript": "a", "point": 3, "dropped": 0, "split": "train", "tokens": 9, "planning_tokens": 7,
+    "messages": [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi."}],
+}  # fmt: skip
+
+STAGES = installed_stages()
+READERS = [
+    Reader(
+        "run file", "demo.yaml", lambda p: read_run_file(p, installed_stages()), (EXAMPLES / "demo.yaml").read_bytes()
+    ),
+    Reader("rubric", "rubric.yaml", load_rubric, yaml.safe_dump(RUBRIC, sort_keys=False).encode()),
+    Reader("personas", "personas.yaml", load_personas, (EXAMPLES / "personas.yaml").read_bytes()),
+    Reader("judge", "judge.yaml", lambda p: load_judge(p, no_secret), b"provider: heuristic\n"),
+    Reader("answers", "answers.jsonl", RecordedJudge, f"{json.dumps(ANSWERS)}\n".encode()),
+    Reader("transcript", "a.json", read_transcripts, json.dumps(TALK, indent=1).encode()),
+    Reader("transcripts", "a.jsonl", read_transcripts, LINES),
+    Reader("gzip", "a.jsonl.gz", read_transcripts, gzip.compress(LINES, mtime=0)),
+    Reader("folder", "t/a.jsonl", lambda path: read_transcripts(path.parent), LINES),
+    Reader("verdicts", "verdicts.jsonl", read_verdicts, f"{verdict(talk('a', 3)).model_dump_json()}\n".encode()),
+    Reader("slices", "slices.jsonl", lambda path: list(read_lines(path, Slice)), f"{json.dumps(SLICE)}\n".encode()),
+]
+
+
+@pytest.mark.parametrize("reader", READERS, ids=[reader.name for reader in READERS])
+def test_any_file_is_read_or_refused_with_its_name(reader: Reader) -> None:
+    fuzz(reader)
