@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from kit.gguf_parts import SETTINGS, write_adapter
+from kit.slicing import slice_of
 from kit.support import Done, run_stage
+from tuneline.data.io import write_lines
 from tuneline_gguf_converter.stage import STAGE
 
 
@@ -23,14 +25,10 @@ def slices(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Slices of four transcripts, one of them held out."""
     file = tmp_path_factory.mktemp("slices") / "slices.jsonl"
     turns = [f"Part {i}: could you look up order {i * 1234} for me, please?" for i in range(8)]
-    messages = [{"role": "assistant" if i % 2 else "user", "content": turn} for i, turn in enumerate(turns)]
     rows = [
-        {"id": f"t{t}#{point}", "transcript": f"t{t}", "point": point, "messages": messages[: 2 * point]}
-        | {"split": "validation" if t == 2 else "train"}
-        for t in range(4)
-        for point in (2, 4)
+        slice_of(f"t{t}", turns[: 2 * point], "validation" if t == 2 else "train") for t in range(4) for point in (2, 4)
     ]
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_lines(file, rows)
     return file
 
 

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from kit.chat_models import write_chat_model
+from kit.slicing import slice_of
+from tuneline.data.io import write_lines
+from tuneline.data.slices import Slice, Split
 from tuneline.errors import UserError
 from tuneline.model.chat import ChatTokenizer
 from tuneline_gguf_converter.probes import PROBES
@@ -18,18 +19,17 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> ChatTokenizer:
     return ChatTokenizer.from_folder(write_chat_model(tmp_path_factory.mktemp("gemma"), "gemma"))
 
 
-def row(transcript: str, point: int, split: str) -> dict[str, Any]:
-    turns = [{"role": "assistant" if i % 2 else "user", "content": f"{transcript} {i}"} for i in range(2 * point)]
-    return {"id": f"{transcript}#{point}", "transcript": transcript, "split": split, "messages": turns, "tokens": 5}
+def row(transcript: str, point: int, split: Split) -> Slice:
+    return slice_of(transcript, [f"{transcript} {i}" for i in range(2 * point)], split)
 
 
-def write(path: Path, rows: list[dict[str, Any]]) -> Path:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+def write(path: Path, rows: list[Slice]) -> Path:
+    write_lines(path, rows)
     return path
 
 
 def test_held_out_conversations_are_compared_each_at_its_longest(tokenizer: ChatTokenizer, tmp_path: Path) -> None:
-    split = {"a": "train", "b": "validation", "c": "validation"}
+    split: dict[str, Split] = {"a": "train", "b": "validation", "c": "validation"}
     slices = write(tmp_path / "s.jsonl", [row(name, point, split[name]) for point in (3, 5, 4) for name in split])
     samples = choose_samples(tokenizer, slices, conversations=8, positions=4, tokens=1000)
     assert samples.kind == "held-out"
@@ -72,9 +72,9 @@ def test_a_beginning_without_an_answer_is_compared_everywhere(tokenizer: ChatTok
 @pytest.mark.parametrize(
     ("line", "field"),
     [
-        ('{"id": "x", "transcript": "t", "split": "test", "messages": []}', "split"),
-        ('{"id": "x", "transcript": "t", "split": "train", "messages": [{"role": "user", "content": 7}]}', "messages"),
-        ("secret words", "line"),
+        (row("t", 3, "train").model_dump_json().replace('"train"', '"secret"'), "split: literal error"),
+        (row("t", 3, "train").model_dump_json().replace('"t 2"', '["secret"]'), "messages.2.content: string type"),
+        ("secret words", "content: json invalid"),
     ],
 )
 def test_a_line_of_another_kind_is_named_and_not_quoted(
@@ -82,7 +82,7 @@ def test_a_line_of_another_kind_is_named_and_not_quoted(
 ) -> None:
     slices = write(tmp_path / "s.jsonl", [row("a", 2, "train")])
     slices.write_text(slices.read_text() + line + "\n")
-    with pytest.raises(UserError, match=rf"^s\.jsonl:2: {field}.*: not as the slicer writes it$"):
+    with pytest.raises(UserError, match=rf"^s\.jsonl:2: {field}\. Let its stage make the file again\.$"):
         choose_samples(tokenizer, slices, conversations=1, positions=1, tokens=16)
 
 

@@ -6,10 +6,11 @@ import json
 import random
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from kit.chat_models import PARAGRAPH, Family, write_chat_model
 from kit.support import Done, run_stage
+from tuneline.data.slices import Message, Slice, Split
 from tuneline.data.transcripts import Exchange, Transcript, read_transcripts
 from tuneline.data.verdicts import Usage, Verdict, write_verdicts
 from tuneline_slicer.stage import STAGE
@@ -74,6 +75,17 @@ def verdict(transcript: Transcript, *, passed: bool = True) -> Verdict:
     return Verdict(
         id=transcript.id, sha256=transcript.sha256, status="scored", answers={}, reasons={}, category_scores={},
         score=float(passed), passed=passed, failed_gates=[], judge="test", usage=Usage(),
+    )  # fmt: skip
+
+
+def slice_of(transcript: str, turns: Sequence[str], split: Split = "train") -> Slice:
+    """A slice with these turns, user first."""
+    roles: tuple[Literal["user", "assistant"], ...] = ("user", "assistant")
+    messages = [Message(role=roles[i % 2], content=turn) for i, turn in enumerate(turns)]
+    point = len(turns) // 2
+    return Slice(
+        id=f"{transcript}#{point}", transcript=transcript, point=point, dropped=0, split=split, tokens=0,
+        planning_tokens=0, messages=messages,
     )  # fmt: skip
 
 

@@ -13,12 +13,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from kit.chat_models import Family, write_chat_model
 from trainer import runs
+from tuneline.data.slices import Slice
 from tuneline.data.training import TrainingSetup
 from tuneline.errors import UserError
 from tuneline.model.chat import ChatTokenizer
 from tuneline_trainer.base_model import Architecture, BaseModelFacts, read_base_model
 from tuneline_trainer.memory import estimate, require_memory
-from tuneline_trainer.rows import Slice, encode, read_examples
+from tuneline_trainer.rows import encode, read_examples
 from tuneline_trainer.setup import settle
 from tuneline_trainer.sft import load_model
 from tuneline_trainer.stage import TrainerParams

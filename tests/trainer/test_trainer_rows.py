@@ -11,9 +11,10 @@ from tokenizers import Tokenizer
 
 from kit.chat_models import Family, write_chat_model
 from trainer import runs
+from tuneline.data.slices import Slice
 from tuneline.errors import UserError
 from tuneline.model.chat import ChatTokenizer
-from tuneline_trainer.rows import IGNORED, Example, Slice, encode, read_examples
+from tuneline_trainer.rows import IGNORED, Example, encode, read_examples
 
 FAMILIES: list[tuple[Family, str]] = [("gemma", "<end_of_turn>"), ("chatml", "<|im_end|>"), ("llama", "<|eot_id|>")]
 CANARY = "kumquat-marmalade"
@@ -82,7 +83,7 @@ def test_slices_without_any_to_train_on_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        (f'{{"id": "{CANARY}", "split": "train"', ":2: line: json invalid"),
+        (f'{{"id": "{CANARY}", "split": "train"', ":2: content: json invalid"),
         (json.dumps({**runs.slice_row(1), "split": CANARY}), ":2: split: literal error"),
         (json.dumps(runs.slice_row(1, messages=[{"role": "user", "text": CANARY}])), ":2: messages.0.content: missing"),
         (json.dumps(runs.slice_row(1) | {"messages": []}), ":2: messages: too short"),

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
-from tuneline.errors import UserError
+from tuneline.data.io import read_lines
+from tuneline.data.slices import Slice, Split
 from tuneline.model.chat import ChatTokenizer
 from tuneline_gguf_converter.probes import PROBES
 
@@ -40,49 +39,26 @@ def choose_samples(
     """
     probes = [_sample(tokenizer, name, _conversation(turns), positions, tokens) for name, turns in PROBES.items()]
     chosen, kind = _choose(slices, conversations) if slices else ([], "probe")
-    real = [_sample(tokenizer, row.id, row.messages, positions, tokens) for row in chosen]
+    real = [_sample(tokenizer, row.id, [m.model_dump() for m in row.messages], positions, tokens) for row in chosen]
     return Samples(probes + real, real or probes, kind if real else "probe")
 
 
-class _Slice(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-
-    id: str
-    transcript: str
-    split: Literal["train", "validation"]
-    messages: Messages
-
-
-def _choose(path: Path, conversations: int) -> tuple[list[_Slice], Literal["held-out", "training"]]:
+def _choose(path: Path, conversations: int) -> tuple[list[Slice], Literal["held-out", "training"]]:
     """Keep the longest slice of each transcript by its place in the file, then read evenly spaced ones of those."""
-    places: dict[str, dict[str, tuple[int, int]]] = {"train": {}, "validation": {}}
-    with path.open("rb") as file:
-        place = 0
-        for number, line in enumerate(file, 1):
-            row = _parse(line, path, number)
-            of_split = places[row.split]
-            if len(line) > of_split.get(row.transcript, (0, 0))[0]:
-                of_split[row.transcript] = (len(line), place)
-            place += len(line)
-        split = "validation" if places["validation"] else "train"
-        found = [place for _, place in (places[split][name] for name in sorted(places[split]))]
-        rows = []
-        for index in evenly(len(found), conversations):
-            file.seek(found[index])
-            rows.append(_parse(file.readline(), path, 0))
-    return rows, "held-out" if split == "validation" else "training"
+    longest: dict[Split, dict[str, tuple[int, int]]] = {"train": {}, "validation": {}}
+    for place, row in enumerate(read_lines(path, Slice)):
+        of_split, size = longest[row.split], len(row.model_dump_json())
+        if size > of_split.get(row.transcript, (0, 0))[0]:
+            of_split[row.transcript] = (size, place)
+    found = longest["validation"] or longest["train"]
+    places = [found[name][1] for name in sorted(found)]
+    chosen = [places[index] for index in evenly(len(places), conversations)]
+    rows = {place: row for place, row in enumerate(read_lines(path, Slice)) if place in chosen}
+    return [rows[place] for place in chosen], "held-out" if longest["validation"] else "training"
 
 
 def _conversation(turns: tuple[str, ...]) -> Messages:
     return [{"role": "assistant" if index % 2 else "user", "content": turn} for index, turn in enumerate(turns)]
-
-
-def _parse(line: bytes, path: Path, number: int) -> _Slice:
-    try:
-        return _Slice.model_validate_json(line)
-    except ValidationError as error:
-        field = ".".join(map(str, error.errors(include_input=False)[0]["loc"])) or "line"
-        raise UserError(f"{path.name}:{number}: {field}: not as the slicer writes it") from None
 
 
 def _sample(tokenizer: ChatTokenizer, name: str, messages: Messages, positions: int, tokens: int) -> Sample:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import count
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
+from tuneline.data.io import read_lines
+from tuneline.data.slices import Slice
 from tuneline.errors import UserError
 from tuneline.model.chat import ChatTokenizer
 
@@ -17,25 +16,6 @@ IGNORED = -100
 
 MOST_LISTED = 10
 """Slices that an error names; the rest is a number."""
-
-
-class Message(BaseModel):
-    """One turn of a slice."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    role: Literal["system", "user", "assistant"]
-    content: str
-
-
-class Slice(BaseModel):
-    """The part of a slice that training needs."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    id: str
-    split: Literal["train", "validation"]
-    messages: list[Message] = Field(min_length=1)
 
 
 class Example(NamedTuple):
@@ -66,7 +46,7 @@ class Examples(NamedTuple):
 def read_examples(path: Path, base_model: Path, supervise: Literal["all", "last"], max_length: int) -> Examples:
     """Render and label every slice. Raises UserError if one is unreadable, too long or teaches nothing."""
     tokenizer = ChatTokenizer.from_folder(base_model)
-    slices = list(read_slices(path))
+    slices = list(read_lines(path, Slice))
     examples = [encode(tokenizer, s, supervise) for s in slices]
     refuse_unusable(examples, max_length)
     by_split = Examples(
@@ -76,20 +56,6 @@ def read_examples(path: Path, base_model: Path, supervise: Literal["all", "last"
     if not by_split.train:
         raise UserError(f"slices: none of {len(slices)} has the split `train`: give more transcripts to the slicer")
     return by_split
-
-
-def read_slices(path: Path) -> Iterator[Slice]:
-    """Yield the slices of a JSONL file. Raises UserError with line and field, never with text."""
-    with path.open(encoding="utf-8") as lines:
-        for number, line in zip(count(1), lines, strict=False):
-            try:
-                yield Slice.model_validate_json(line)
-            except ValidationError as e:
-                problems = "; ".join(
-                    f"{'.'.join(map(str, error['loc'])) or 'line'}: {error['type'].replace('_', ' ')}"
-                    for error in e.errors(include_url=False, include_input=False, include_context=False)[:3]
-                )
-                raise UserError(f"slices: {path.name}:{number}: {problems}: make the slices again") from None
 
 
 def encode(tokenizer: ChatTokenizer, source: Slice, supervise: Literal["all", "last"]) -> Example:
