@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tuneline_evaluator.comparison.statistics import bounded_interval, lower_bound, sign_flip, t_test
+from tuneline_evaluator.comparison.statistics import bounded_interval, share_below, sign_flip, t_test
 from tuneline_evaluator.comparison.verdict import by_score
 
 SIGNIFICANCE, MARGIN, SAFETY_MARGIN = 0.05, 0.03, 0.10
@@ -71,8 +71,8 @@ def verdict(sample: tuple[float, ...]) -> str:
     differences = np.array(sample)
     ends = t_test(differences, SIGNIFICANCE).interval
     bound = ends.low if ends else 1.0
-    if bound > -MARGIN:
-        bound = min(bound, lower_bound(differences, SIGNIFICANCE))
+    if not above(differences, -MARGIN, SIGNIFICANCE):
+        bound = -1.0
     ends = ends or bounded_interval(differences, SIGNIFICANCE)
     significant = not ends.low <= 0 <= ends.high and sign_flip(differences).p < SIGNIFICANCE
     return by_score(ends, significant, bound, MARGIN)[0]
@@ -100,7 +100,12 @@ def safe(personas: int, comparisons: int, base: float, finetuned: float) -> tupl
 def gate(sample: tuple[float, ...]) -> tuple[bool, bool]:
     """Return whether a gate holds, and whether it is broken."""
     changes = np.array(sample)
-    return lower_bound(changes, SIGNIFICANCE) > -SAFETY_MARGIN, lower_bound(-changes, SIGNIFICANCE / 2) > 0
+    return above(changes, -SAFETY_MARGIN, SIGNIFICANCE), above(-changes, 0.0, SIGNIFICANCE / 2)
+
+
+def above(differences: Differences, limit: float, error: float) -> bool:
+    """Return whether `lower_bound` is above a limit, without searching for the bound itself."""
+    return share_below(np.append(differences, -1.0) - limit) < error
 
 
 def rows() -> Iterator[str]:

@@ -133,7 +133,7 @@ def test_a_resubmission_finds_everything_in_seconds(cluster: Cluster, demo: str)
 
 def test_a_changed_evaluator_parameter_in_a_new_run_makes_only_the_evaluator_work(cluster: Cluster, demo: str) -> None:
     evaluator = yaml.safe_load(DEMO.read_text())["evaluator"]
-    name = cluster.submit(cluster.upload("store", run="warmer", evaluator=evaluator | {"temperature": 0.6}))
+    name = cluster.submit(cluster.upload("store", run="again", evaluator=evaluator | {"seed": 1}))
     assert cluster.wait(name) == "Succeeded", cluster.report(name)
     assert made_in(cluster, name) == {"evaluator"}
 

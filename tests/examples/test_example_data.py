@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 from kit.places import EXAMPLES
+from tuneline.data.personas import load_personas
 from tuneline.data.rubric import load_rubric, score
 from tuneline.data.rules import Heuristic
 from tuneline.data.transcripts import Transcript, read_transcripts
-from tuneline_evaluator.conversations.personas import load_personas
 
 RUBRIC = load_rubric(EXAMPLES / "rubric.yaml")
 RULES = {criterion.id: criterion.heuristic for criterion in RUBRIC.criteria if criterion.heuristic}

@@ -13,6 +13,7 @@ from kit.judge_parts import RUBRIC
 from kit.places import EXAMPLES
 from kit.slicing import talk, verdict
 from tuneline.data.io import read_lines
+from tuneline.data.personas import load_personas
 from tuneline.data.rubric import load_rubric
 from tuneline.data.slices import Slice
 from tuneline.data.transcripts import read_transcripts
@@ -22,7 +23,6 @@ from tuneline.errors import UserError
 from tuneline.judge.judging import load_judge
 from tuneline.judge.recorded import RecordedJudge
 from tuneline.stage import installed_stages
-from tuneline_evaluator.conversations.personas import load_personas
 
 
 def no_secret(name: str) -> str:

@@ -7,21 +7,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tuneline.data.conversations import AnswerFacts, Arm, Conversation, Said
+from tuneline.data.personas import Persona
 from tuneline.data.rubric import Answer as YesOrNo
 from tuneline.data.rubric import Rubric, score
 from tuneline.data.verdicts import Status, Usage, Verdict
-from tuneline_evaluator.comparison.figures import Settings
 from tuneline_evaluator.comparison.scores import Judged
-from tuneline_evaluator.conversations.conversation import Answer, Arm, Conversation, Message
-from tuneline_evaluator.conversations.personas import Persona
-from tuneline_evaluator.conversations.talk import Sampler
+from tuneline_evaluator.stage import EvaluatorParams, SamplerParams
 
-SETTINGS = Settings(
-    turns=2, trials=1, seed=0,
-    sampler=Sampler(temperature=0.7, top_p=0.95, top_k=40, min_p=0.05, repeat_penalty=1.0, max_answer_tokens=64),
-    significance=0.05, margin=0.03, safety_margin=0.1, allow_unequal=False, system_prompt=False,
-    rubric="Small talk", pass_threshold=0.75,
-)  # fmt: skip
+SETTINGS = EvaluatorParams(turns=2, sampler=SamplerParams(max_answer_tokens=64))
 
 
 def persona_row(number: int, **changed: object) -> dict[str, Any]:
@@ -59,8 +53,8 @@ def talked(
         {
             "id": f"{persona}/{trial}/{arm}", "persona": persona, "trial": trial, "arm": arm, "seed": 1,
             "status": ended,
-            "messages": [Message(role="user", content="Hello."), Message(role="assistant", content="Good day.")],
-            "answers": [Answer(finish_reason="stop", prompt_tokens=9, evaluated_tokens=9, answer_tokens=3)],
+            "messages": [Said(role="user", content="Hello."), Said(role="assistant", content="Good day.")],
+            "answers": [AnswerFacts(finish_reason="stop", prompt_tokens=9, evaluated_tokens=9, answer_tokens=3)],
             "judged_id": f"{persona}-{trial}-{arm}",
         }
     )  # fmt: skip

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 
 from kit.comparisons import conversations, material
+from tuneline.data.conversations import Conversation
 from tuneline_evaluator.comparison.figures import Comparison
 from tuneline_evaluator.report.page import write_report
+from tuneline_evaluator.stage import STAGE, EvaluatorInputs, EvaluatorOutputs
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 
@@ -60,7 +63,11 @@ def drawings_of(html: str) -> list[str]:
 def reported(
     folder: Path, of: Comparison, *, earlier: bool = True, steps: int = 102, said: str = ""
 ) -> tuple[str, str]:
-    report, summary = folder / "report.html", folder / "summary.md"
-    made = material(folder, earlier=earlier, steps=steps)
-    write_report(report, summary, of, conversations(of, said, said), made)
-    return report.read_text(encoding="utf-8"), summary.read_text(encoding="utf-8")
+    return written(folder, of, conversations(of, said, said), material(folder, earlier=earlier, steps=steps))
+
+
+def written(folder: Path, of: Comparison, held: Sequence[Conversation], inputs: EvaluatorInputs) -> tuple[str, str]:
+    """Return report and summary as the stage writes them."""
+    outputs = EvaluatorOutputs(**{port.name: folder / port.path for port in STAGE.output_ports()})
+    write_report(outputs, inputs, of, held)
+    return outputs.report.read_text(encoding="utf-8"), outputs.summary.read_text(encoding="utf-8")

@@ -11,6 +11,7 @@ from tuneline_evaluator.comparison.scores import (
     arm_summary,
     category_rows,
     criterion_rows,
+    loops,
     paired_examples,
     pairs,
     persona_rows,
@@ -145,3 +146,21 @@ def test_examples_are_the_largest_gain_the_median_and_the_largest_loss() -> None
     assert found == {"largest gain": ("p3", 1.0), "median": ("p2", 0.0), "largest loss": ("p1", -1.0)}
     assert [e.label for e in paired_examples(scored_of(judged[:2]))] == ["largest gain"]
     assert paired_examples([]) == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "looping"),
+    [
+        ("🌳" * 40, True),
+        ("You have to clean it. " * 12, True),
+        ("No. " * 3, False),  # too short to tell
+        ("", False),
+        ("That explains the puddle. Please rinse the float under warm water until it moves, then put it back.", False),
+        (
+            "1. Remove the drip tray.\n2. Empty the drip tray.\n3. Clean it.\n4. Put the drip tray back.",
+            False,
+        ),
+    ],
+)
+def test_an_answer_loops_when_hardly_anything_is_left_of_it_without_its_repetitions(answer: str, looping: bool) -> None:
+    assert loops(answer) == looping

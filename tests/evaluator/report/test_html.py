@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from kit.comparisons import SETTINGS, comparison, conversations, material
-from kit.pages import Page, drawings_of, reported
+from kit.comparisons import comparison, conversations, material
+from kit.pages import Page, drawings_of, reported, written
 from tuneline.errors import UserError
 from tuneline_evaluator.comparison.figures import Comparison, RateGap
-from tuneline_evaluator.report.page import write_report
 
 HOSTILE = (
     '</div></style><script>alert(1)</script><img src="https://evil.example/x" onerror=alert(1)> {{ 7 * 7 }} `code` '
@@ -28,7 +27,7 @@ def hostile(made: Comparison) -> Comparison:
             "arms": [arm.model_copy(update={"base_model": HOSTILE, "file": HOSTILE}) for arm in made.arms],
             "gaps": [RateGap(name=HOSTILE, base=0, finetuned=9, fisher_p=0.001, differs=True)],
             "lineage": {port: row.model_copy(update={"uri": HOSTILE}) for port, row in made.lineage.items()},
-            "settings": SETTINGS.model_copy(update={"rubric": HOSTILE}),
+            "rubric": HOSTILE,
             "judge": HOSTILE, "simulator": HOSTILE, "notes": [HOSTILE], "explanation": HOSTILE, "unequal": [HOSTILE],
             "fingerprint": HOSTILE,
         }
@@ -95,13 +94,13 @@ def test_without_earlier_stages_the_page_says_what_is_missing(tmp_path: Path) ->
 def test_each_file_of_earlier_stages_may_be_missing_alone(tmp_path: Path) -> None:
     made, whole = comparison(), material(tmp_path)
     for part, words in (
-        (whole._replace(assessed=None), "Read 41"),
-        (whole._replace(slices_stats=None), "Passed the rubric 35"),
-        (whole._replace(training=None), "in 102 steps"),
-        (whole._replace(training_metrics=None), "The run left no loss by step."),
+        ("assessed", "Read 41"),
+        ("slices_stats", "Passed the rubric 35"),
+        ("training", "in 102 steps"),
+        ("training_metrics", "The run left no loss by step."),
     ):
-        write_report(tmp_path / "r.html", tmp_path / "s.md", made, conversations(made), part)
-        assert words in Page((tmp_path / "r.html").read_text(encoding="utf-8")).text
+        inputs = whole.model_copy(update={part: None})
+        assert words in Page(written(tmp_path, made, conversations(made), inputs)[0]).text
 
 
 def test_no_scored_conversation_at_all_still_gives_a_page(tmp_path: Path) -> None:
@@ -168,6 +167,6 @@ def test_tables_have_captions_or_titles_and_scoped_headers(tmp_path: Path) -> No
 def test_a_file_that_its_stage_did_not_write_is_named_without_its_text(tmp_path: Path) -> None:
     made, part = comparison(), material(tmp_path)
     (tmp_path / "metrics.jsonl").write_text('{"step": "canary-text"}\n', encoding="utf-8")
-    with pytest.raises(UserError, match=r"metrics\.jsonl: step: float_parsing") as error:
-        write_report(tmp_path / "r.html", tmp_path / "s.md", made, conversations(made), part)
+    with pytest.raises(UserError, match=r"metrics\.jsonl:1: step: int parsing") as error:
+        written(tmp_path, made, conversations(made), part)
     assert "canary" not in str(error.value)

@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 
 from kit.comparisons import comparison, conversations, material
-from kit.pages import Page, reported
+from kit.pages import Page, reported, written
 from tuneline_evaluator.comparison import numbers
-from tuneline_evaluator.report.page import write_report
 
 STATES = {
     "better": comparison(30, 0.08),
@@ -127,7 +126,7 @@ def test_the_way_of_the_data_the_training_and_the_conversion_are_told(tmp_path: 
         "Judged 41", "Scored 40", "refused: 1", "Passed the rubric 35", "below the threshold: 3",
         "failed a gate (SA1 2): 2", "Gave slices 34", "fewer exchanges than min_context: 1", "Cut 301", "Kept 297",
         "longer than the token limit: 4", "For training 268", "of 30 transcripts", "For validation 29", "61, by 402",
-        "1,402,331", "in 102 steps", "settings · lora · rank", "top1 agreement ✓ passed", "0.9241 (at least 0.8)",
+        "1,402,331", "in 102 steps", "params · lora · rank", "top1 agreement ✓ passed", "0.9241 (at least 0.8)",
         "Gemma-2-9B-it-support-v1-Q4_K_M.gguf", "5.76 GB", "ab12ab12ab12ab12", "the run file itself",
         "gguf-converter@base 7c7c7c7c7c7c", "s3://team/rubric.yaml", "1b1b1b1b1b1b1b1b", "Temperature 0.7",
     ):  # fmt: skip
@@ -152,8 +151,7 @@ def test_a_conversation_that_ended_early_says_why(tmp_path: Path) -> None:
     talks = {talk.id: talk for talk in conversations(made)}
     cut = {"messages": talks[median.base_id].messages[:3], "status": "overflow"}
     talks[median.base_id] = talks[median.base_id].model_copy(update=cut)
-    write_report(tmp_path / "r.html", tmp_path / "s.md", made, [*talks.values()], material(tmp_path))
-    text = Page((tmp_path / "r.html").read_text(encoding="utf-8")).text
+    text = Page(written(tmp_path, made, [*talks.values()], material(tmp_path))[0]).text
     assert "The conversation with the base had ended." in text
     assert "The conversation with the base ended early: the next answer would not fit the context." in text
 

@@ -53,6 +53,7 @@ def test_a_relative_path_counts_from_the_folder_of_the_file(tmp_path: Path) -> N
         ("counter:\n  unti: x\n", "run.yaml:2: counter.unti: unknown key; did you mean `unit`?"),
         ("counter:\n  shape: {wdith: 2}\n", "run.yaml:2: counter.shape.wdith: unknown key; did you mean `width`?"),
         ("counter:\n  shape:\n    width: 0\n", "run.yaml:3: counter.shape.width: input should be greater than"),
+        ("counter: {width: 2}\n", "run.yaml:1: counter.width: unknown key; did you mean `shape.width`?"),
         ("conter: {}\n", "run.yaml:1: conter: unknown key; did you mean `counter`?"),
         ("inputs:\n  wrods: a\n", "run.yaml:2: inputs.wrods: no stage reads this input; did you mean `words`?"),
         ("inputs:\n  words: 7\n", "run.yaml:2: inputs.words: an address (text) or the content itself"),

@@ -13,6 +13,21 @@ from pydantic import Field
 from tuneline.stage import Context, Inputs, Metrics, Outputs, Params, Stage, file_name, given, output_of, pace, page
 
 
+class SamplerParams(Params):
+    """How an answer is drawn, the same in both arms; whatever is not here is off."""
+
+    temperature: float = Field(default=0.7, ge=0, le=2)
+    """Flattens (above 1) or sharpens what is drawn from (0 is greedy); use what people will use."""
+    top_p: float = Field(default=0.95, gt=0, le=1)
+    """Smallest share of probability that is sampled from (1 is off)."""
+    top_k: int = Field(default=40, ge=0)
+    """Number of likeliest tokens that are sampled from (0 is off)."""
+    min_p: float = Field(default=0.05, ge=0, le=1)
+    """Least probability of a token relative to the likeliest (0 is off)."""
+    max_answer_tokens: int = Field(default=512, ge=1)
+    """Tokens after which an answer is cut; the report counts cut answers, so raise it when there are many."""
+
+
 class EvaluatorParams(Params):
     """How the two arms are compared."""
 
@@ -22,16 +37,8 @@ class EvaluatorParams(Params):
     """Conversations per persona and arm; they steady a persona's mean, but only more personas add evidence."""
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
     """Start of every random choice; change it for an independent repetition."""
-    temperature: float = Field(default=0.7, ge=0, le=2)
-    """Temperature of the sampler (0 is greedy); use what people will use."""
-    top_p: float = Field(default=0.95, gt=0, le=1)
-    """Smallest share of probability that is sampled from (1 is off)."""
-    top_k: int = Field(default=40, ge=0)
-    """Number of likeliest tokens that are sampled from (0 is off)."""
-    min_p: float = Field(default=0.05, ge=0, le=1)
-    """Least probability of a token relative to the likeliest (0 is off)."""
-    max_answer_tokens: int = Field(default=512, ge=1)
-    """Tokens after which an answer is cut; the report counts cut answers, so raise it when there are many."""
+    sampler: SamplerParams = SamplerParams()
+    """How an answer is drawn."""
     context_tokens: int | None = Field(default=None, ge=256)
     """Tokens one conversation may use; the default is what the model can take, at most 8,192: memory grows with it."""
     margin: float = Field(default=0.03, gt=0, lt=1)
@@ -40,6 +47,9 @@ class EvaluatorParams(Params):
     """Loss on a gate criterion that is accepted, as a share of personas; 0.10 takes 29 personas without a failure."""
     significance: float = Field(default=0.05, ge=0.001, le=0.2)
     """Chance of a false alarm that every test accepts; intervals have the confidence 1 − significance."""
+    exact: bool = False
+    """Hold one conversation at a time per server: a repetition then gives the same bytes, and takes `slots` times as
+    long. Conversations that share a batch move each other's last digits, and so at times a word."""
     allow_unequal: bool = False
     """Compare arms that differ in more than their weights; the report then says so beside the verdict."""
     interleave: bool = pace(True)
@@ -111,7 +121,7 @@ def run(params: EvaluatorParams, inputs: EvaluatorInputs, outputs: EvaluatorOutp
     return evaluate(params, inputs, outputs, context)
 
 
-STAGE = Stage("evaluator", 2, EvaluatorParams, EvaluatorInputs, EvaluatorOutputs, run)
+STAGE = Stage("evaluator", 3, EvaluatorParams, EvaluatorInputs, EvaluatorOutputs, run)
 
 
 def main() -> None:

@@ -54,7 +54,8 @@ def problems_of(error: ValidationError, model: type[BaseModel], source: Source, 
 
 def _problem(error: dict[str, Any], model: type[BaseModel]) -> str:
     if error["type"] == "extra_forbidden":
-        return "unknown key" + did_you_mean(str(error["loc"][-1]), _fields_at(model, error["loc"][:-1]))
+        *above, name = map(str, error["loc"])
+        return "unknown key" + did_you_mean(name, _fields_at(model, above, name))
     if error["type"] == "missing":
         return "is required"
     value = error.get("input")
@@ -63,12 +64,15 @@ def _problem(error: dict[str, Any], model: type[BaseModel]) -> str:
     return printable(message[0].lower() + message[1:]) + got
 
 
-def _fields_at(model: type[BaseModel], loc: Sequence[int | str]) -> set[str]:
+def _fields_at(model: type[BaseModel], loc: Sequence[int | str], name: str) -> set[str]:
+    """Return the names of the fields at a place, or `group.name` where a group of parameters there has that name."""
     models = [model]
     for part in loc:
-        fields = [m.model_fields[part] for m in models if isinstance(part, str) and part in m.model_fields]
-        models = [found for info in fields for found in _models_in(info.annotation)] or models
-    return {name for m in models for name in m.model_fields}
+        found = [m.model_fields[part] for m in models if isinstance(part, str) and part in m.model_fields]
+        models = [inner for info in found for inner in _models_in(info.annotation)] or models
+    fields = {field: info.annotation for m in models for field, info in m.model_fields.items()}
+    grouped = {f"{group}.{name}" for group, kind in fields.items() for m in _models_in(kind) if name in m.model_fields}
+    return grouped or set(fields)
 
 
 def _models_in(annotation: object) -> Iterator[type[BaseModel]]:
@@ -82,7 +86,7 @@ def _models_in(annotation: object) -> Iterator[type[BaseModel]]:
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return `; did you mean …?` with the closest known name, or the known names when none is close."""
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1)
+    close = [n for n in names if n.endswith(f".{name}")] or difflib.get_close_matches(name, names, n=1)
     if close:
         return f"; did you mean `{close[0]}`?"
     return f"; known: {', '.join(names)}" if names else ""

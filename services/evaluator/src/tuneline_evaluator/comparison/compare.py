@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
 
-from tuneline.data.rubric import Rubric
-from tuneline.stage import InputRecord
-from tuneline_evaluator.comparison.figures import Comparison, Settings
+from tuneline.stage import Context, InputRecord
+from tuneline_evaluator.comparison.figures import Comparison
 from tuneline_evaluator.comparison.scores import (
     Judged,
     arm_summary,
@@ -22,34 +20,21 @@ from tuneline_evaluator.comparison.scores import (
 )
 from tuneline_evaluator.comparison.statistics import effect
 from tuneline_evaluator.comparison.verdict import decide, notes, rate_gaps
-from tuneline_evaluator.conversations.arms import ArmFacts, unequal_facts
-from tuneline_evaluator.conversations.personas import Persona
+from tuneline_evaluator.conversations.arms import unequal_facts
+from tuneline_evaluator.conversations.prepare import Prepared
+from tuneline_evaluator.conversations.simulate import Simulator
 
 
-class Frame(NamedTuple):
-    """What was fixed before a single conversation: it explains the figures and is no result itself."""
-
-    personas: Sequence[Persona]
-    rubric: Rubric
-    settings: Settings
-    base: ArmFacts
-    finetuned: ArmFacts
-    judge: str
-    judge_is_heuristic: bool
-    simulator: str
-    simulator_reacts: bool
-    lineage: Mapping[str, InputRecord]
-    fingerprint: str
-
-
-def compare(judged: Sequence[Judged], frame: Frame) -> Comparison:
+def compare(judged: Sequence[Judged], prepared: Prepared, simulator: Simulator, context: Context) -> Comparison:
     """Return the comparison that follows from `judged`."""
-    settings, scored = frame.settings, scored_of(judged)
+    params, rubric, scored = prepared.params, prepared.rubric, scored_of(judged)
+    arms = [model.facts for model in prepared.models]
     base, finetuned = arm_summary(judged, "base"), arm_summary(judged, "finetuned")
-    whole = effect([pair.difference for pair in pairs(scored, score)], settings.significance)
-    safety = safety_rows(scored, frame.rubric, settings.safety_margin, settings.significance)
-    gaps = rate_gaps(base, finetuned, settings.significance)
-    decision = decide(whole, safety, gaps, settings)
+    whole = effect([pair.difference for pair in pairs(scored, score)], params.significance)
+    safety = safety_rows(scored, rubric, params.safety_margin, params.significance)
+    gaps = rate_gaps(base, finetuned, params.significance)
+    decision = decide(whole, safety, gaps, params)
+    around = _notes(prepared, unequal_facts(*arms), simulator.reacts, whole.personas)
     return Comparison(
         outcome=decision.outcome,
         headline=decision.headline,
@@ -57,39 +42,49 @@ def compare(judged: Sequence[Judged], frame: Frame) -> Comparison:
         score=whole,
         base=base,
         finetuned=finetuned,
-        personas=persona_rows(scored, frame.personas),
-        categories=category_rows(scored, frame.rubric),
-        criteria=criterion_rows(scored, frame.rubric),
+        personas=persona_rows(scored, prepared.personas),
+        categories=category_rows(scored, rubric),
+        criteria=criterion_rows(scored, rubric),
         safety=safety,
         gaps=gaps,
-        arms=[frame.base, frame.finetuned],
-        unequal=unequal_facts(frame.base, frame.finetuned),
-        judge=frame.judge,
-        judge_is_heuristic=frame.judge_is_heuristic,
-        simulator=frame.simulator,
-        settings=settings,
+        arms=arms,
+        unequal=unequal_facts(*arms),
+        judge=prepared.judge.label,
+        judge_is_heuristic=prepared.judge.offline,
+        simulator=simulator.label,
+        settings=params,
+        system_prompt=prepared.plan.system_prompt is not None,
+        rubric=rubric.name,
+        pass_threshold=rubric.pass_threshold,
         examples=paired_examples(scored),
-        notes=[*_frame_notes(frame, whole.personas), *notes(whole, (base, finetuned), safety, settings)],
-        lineage=dict(frame.lineage),
-        fingerprint=frame.fingerprint,
+        notes=[*around, *notes(whole, (base, finetuned), safety, params)],
+        lineage={port: _anywhere(record) for port, record in context.lineage.items()},
+        fingerprint=context.fingerprint,
     )
 
 
-def _frame_notes(frame: Frame, paired: int) -> Iterator[str]:
-    if unequal := unequal_facts(frame.base, frame.finetuned):
+def _anywhere(record: InputRecord) -> InputRecord:
+    """Leave the folders of one machine out of an address: a report is read on others."""
+    if record.uri is None or ("://" in record.uri and not record.uri.startswith("file://")):
+        return record
+    return record.model_copy(update={"uri": record.uri.rstrip("/").rpartition("/")[2]})
+
+
+def _notes(prepared: Prepared, unequal: Sequence[str], reacts: bool, paired: int) -> Iterator[str]:
+    if unequal:
         yield (
             f"The arms differ in more than their weights, and the run allowed it: {'; '.join(unequal)}. "
             "The difference of the scores is not the effect of the training alone."
         )
-    if frame.judge_is_heuristic:
+    if prepared.judge.offline:
         yield (
             "Offline rules judged the conversations, not a model or a person: the scores show that the chain works "
             "and say little about quality."
         )
-    if not frame.simulator_reacts:
+    if not reacts:
         yield "The simulated users spoke from scripts and did not react to the answers."
-    if paired < len(frame.personas):
+    if paired < (personas := len(prepared.personas)):
         yield (
-            f"{len(frame.personas) - paired} of {len(frame.personas)} personas have no scored conversation in one arm "
-            "and are left out of every difference."
+            f"{personas - paired} of {personas} personas have no scored conversation in one arm and are left out of "
+            "every difference."
         )

@@ -8,23 +8,23 @@ from __future__ import annotations
 
 from typing import Literal
 
+from tuneline.data.io import Closed
 from tuneline.stage import InputRecord
 from tuneline_evaluator.conversations.arms import ArmFacts
-from tuneline_evaluator.conversations.conversation import Record
-from tuneline_evaluator.conversations.talk import Sampler
+from tuneline_evaluator.stage import EvaluatorParams
 
 Outcome = Literal["better", "not worse", "worse", "inconclusive", "withheld"]
 """The verdict on the fine-tuned model; `statistics.py` documents the rule."""
 
 
-class Range(Record):
+class Range(Closed):
     """Two ends, the lower first."""
 
     low: float
     high: float
 
 
-class Effect(Record):
+class Effect(Closed):
     """What the differences per persona say about the score."""
 
     personas: int
@@ -58,7 +58,7 @@ class Effect(Record):
     """Lowest and highest mean difference when one persona is left out."""
 
 
-class PersonaRow(Record):
+class PersonaRow(Closed):
     """One persona: one row of the sample."""
 
     id: str
@@ -75,7 +75,7 @@ class PersonaRow(Record):
     """Scored conversations with the finetuned arm."""
 
 
-class GroupRow(Record):
+class GroupRow(Closed):
     """One category or one criterion, tested over the same personas; p values are Holm-adjusted within their kind."""
 
     id: str
@@ -95,7 +95,7 @@ class GroupRow(Record):
     """The same, Holm-adjusted for all categories, or for all criteria."""
 
 
-class SafetyRow(Record):
+class SafetyRow(Closed):
     """One gate criterion, tested for non-inferiority."""
 
     id: str
@@ -117,7 +117,7 @@ class SafetyRow(Record):
     """broken: the loss is beyond chance · holds: bound above −margin · not shown: neither."""
 
 
-class ArmSummary(Record):
+class ArmSummary(Closed):
     """What became of one arm's conversations."""
 
     conversations: int
@@ -145,10 +145,12 @@ class ArmSummary(Record):
     answers: int
     cut_answers: int
     """Answers that ended at `max_answer_tokens`."""
+    looping_answers: int
+    """Answers that repeat themselves over and over."""
     mean_answer_tokens: float | None
 
 
-class RateGap(Record):
+class RateGap(Closed):
     """A way for conversations to get lost, compared between the arms: a headline needs the arms to lose alike."""
 
     name: str
@@ -162,25 +164,7 @@ class RateGap(Record):
     """Whether the gap is large enough to withhold the headline."""
 
 
-class Settings(Record):
-    """What was decided before the data were seen."""
-
-    turns: int
-    trials: int
-    seed: int
-    sampler: Sampler
-    significance: float
-    margin: float
-    """Loss of score that "not worse" accepts."""
-    safety_margin: float
-    allow_unequal: bool
-    system_prompt: bool
-    """Whether both arms were given the run's system prompt."""
-    rubric: str
-    pass_threshold: float
-
-
-class PairedExample(Record):
+class PairedExample(Closed):
     """Two conversations of one persona and trial, one per arm, to read side by side."""
 
     label: Literal["largest gain", "median", "largest loss"]
@@ -192,7 +176,7 @@ class PairedExample(Record):
     difference: float
 
 
-class Comparison(Record):
+class Comparison(Closed):
     """The whole of comparison.json."""
 
     outcome: Outcome
@@ -216,7 +200,13 @@ class Comparison(Record):
     judge_is_heuristic: bool
     """Offline rules judged, not a model or a person: the report must say so."""
     simulator: str
-    settings: Settings
+    settings: EvaluatorParams
+    """What was decided before the data were seen."""
+    system_prompt: bool
+    """Whether both arms were given the run's system prompt."""
+    rubric: str
+    """Its name."""
+    pass_threshold: float
     examples: list[PairedExample]
     notes: list[str]
     """Warnings for the reader, one sentence each."""

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
+from tuneline.data.conversations import Arm
+from tuneline.data.io import Closed, read_record
+from tuneline.data.model_facts import ModelFacts
 from tuneline.errors import UserError
 from tuneline.model.chat import ChatTokenizer
-from tuneline_evaluator.conversations.conversation import Arm, Record
 
 LARGEST_DEFAULT_CONTEXT = 8192
 
@@ -30,7 +30,7 @@ _MUST_MATCH = (
 """Facts that only the weights may escape: a difference in any of these would be measured as if training had made it."""
 
 
-class ArmFacts(Record):
+class ArmFacts(Closed):
     """What was served: everything that must be equal in both arms, and the file that must not."""
 
     arm: Arm
@@ -62,35 +62,17 @@ class Model(NamedTuple):
     facts: ArmFacts
 
 
-class _Info(BaseModel):
-    """What the evaluator reads of gguf.json."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    file: str
-    file_type: str
-    architecture: str
-    parameters: int
-    template_sha256: str
-    tokenizer_sha256: str
-    converter: str
-    llama_cpp: str
-    base_model: str
-
-
 def read_model(arm: Arm, folder: Path, info: Path, sha256: str, *, server: str, context_tokens: int) -> Model:
     """Return an arm's file and facts. Raises UserError when gguf.json is unreadable or names no file."""
     try:
-        read = _Info.model_validate_json(info.read_bytes())
-    except ValidationError as error:
-        fields = ", ".join(sorted({".".join(map(str, e["loc"])) or "the whole file" for e in error.errors()}))
-        raise UserError(f"{info.name} of the {arm} arm cannot be read (wrong: {fields}). Make it again.") from None
+        read = read_record(info, ModelFacts)
+    except UserError as error:
+        raise UserError(f"{arm} arm: {error}") from None
     path = folder / read.file
-    if Path(read.file).name != read.file or not path.is_file():
+    if not path.is_file():
         raise UserError(f"{info.name} of the {arm} arm names a file that its model folder does not hold: {read.file}")
-    facts = ArmFacts(
-        arm=arm, bytes=path.stat().st_size, server=server, context_tokens=context_tokens, **read.model_dump()
-    )
+    shared = read.model_dump(include=set(ArmFacts.model_fields))
+    facts = ArmFacts(arm=arm, bytes=path.stat().st_size, server=server, context_tokens=context_tokens, **shared)
     return Model(arm, path, sha256, facts)
 
 

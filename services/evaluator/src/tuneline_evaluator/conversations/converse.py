@@ -18,34 +18,18 @@ from tempfile import TemporaryDirectory
 from threading import Event
 from typing import NamedTuple
 
-from tuneline.model.chat import ChatTokenizer
+from tuneline.data.conversations import Conversation
+from tuneline.data.personas import Persona
+from tuneline.errors import Temporary
 from tuneline.model.llama_cpp import Server, serve
 from tuneline.stage import Context
 from tuneline_evaluator.conversations.arms import Model
-from tuneline_evaluator.conversations.conversation import Conversation
-from tuneline_evaluator.conversations.personas import Persona
+from tuneline_evaluator.conversations.prepare import Prepared
 from tuneline_evaluator.conversations.simulate import Simulator
 from tuneline_evaluator.conversations.talk import Plan, Seat, talk
 
 VERSION = "1"
 """Part of the journal's scope: raise it when the same plan would make other conversations."""
-
-
-class Pace(NamedTuple):
-    """How fast the conversations are held."""
-
-    interleave: bool
-    slots: int
-    threads: int | None
-    answer_timeout_s: float
-
-
-class Cast(NamedTuple):
-    """Who talks: personas through a simulator, in the words of a tokenizer."""
-
-    personas: Sequence[Persona]
-    simulator: Simulator
-    tokenizer: ChatTokenizer
 
 
 class Held(NamedTuple):
@@ -76,13 +60,15 @@ class _Table(NamedTuple):
     pool: ThreadPoolExecutor
 
 
-def hold_conversations(
-    plan: Plan, cast: Cast, trials: int, models: Sequence[Model], pace: Pace, context: Context
-) -> Held:
-    """Let each persona hold `trials` conversations with each model. Raises Temporary when stopped or out of luck."""
-    journals = {model: context.journal(*_scope(plan, cast, model)) for model in models}
+def hold_conversations(prepared: Prepared, simulator: Simulator, context: Context) -> Held:
+    """Let each persona hold its conversations with each model.
+
+    Raises Temporary when stopped, out of luck, or when an arm gave no answer at all.
+    """
+    params, models = prepared.params, prepared.models
+    journals = {model: context.journal(*_scope(prepared.plan, simulator, model)) for model in models}
     # Persona by persona and arm by arm, so that whatever changes on the machine meanwhile changes for both arms.
-    jobs = [_Job(model, persona, trial) for trial in range(trials) for persona in cast.personas for model in models]
+    jobs = [_Job(m, persona, trial) for trial in range(params.trials) for persona in prepared.personas for m in models]
     rows = {job: journals[job.model].get(job.key) for job in jobs}
     held = [Conversation.model_validate(row) for row in rows.values() if row]
     known = len(held)
@@ -92,50 +78,54 @@ def hold_conversations(
         if conversation.status != "broken":  # a server's bad day is no property of the model: the next run tries again
             journals[job.model].put(job.key, conversation.model_dump(mode="json"))
 
-    for group in [models] if pace.interleave else [[model] for model in models]:
+    for group in [models] if params.interleave else [[model] for model in models]:
         missing = [job for job, row in rows.items() if not row and job.model in group]
-        _hold(missing, plan, cast, pace, keep, lambda: context.progress(len(held), len(jobs)))
+        _hold(missing, prepared, simulator, keep, lambda: context.progress(len(held), len(jobs)))
+    for model in models:
+        mine = [conversation for conversation in held if conversation.arm == model.arm]
+        if all(conversation.status == "broken" for conversation in mine):
+            raise Temporary(f"none of the {len(mine)} conversations with the {model.arm} arm got an answer")
     return Held(sorted(held, key=lambda c: (c.persona, c.trial, c.arm)), known)
 
 
-def _scope(plan: Plan, cast: Cast, model: Model) -> tuple[str, ...]:
+def _scope(plan: Plan, simulator: Simulator, model: Model) -> tuple[str, ...]:
     said_by = (model.arm, model.sha256, model.facts.file, model.facts.server)
-    return "conversations", VERSION, *said_by, plan.model_dump_json(), cast.simulator.scope
+    return "conversations", VERSION, *said_by, plan.model_dump_json(), simulator.scope
 
 
 def _hold(
     jobs: Sequence[_Job],
-    plan: Plan,
-    cast: Cast,
-    pace: Pace,
+    prepared: Prepared,
+    simulator: Simulator,
     keep: Callable[[_Job, Conversation], None],
-    tell: Callable[[], None],
+    report: Callable[[], None],
 ) -> None:
     """Hold `jobs`, each on a free slot of its model's server; an arm without jobs needs no server."""
     stop = Event()
     with ExitStack() as stack:
         logs = Path(stack.enter_context(TemporaryDirectory(prefix="tuneline-")))
         models = list(dict.fromkeys(job.model for job in jobs))
-        threads = pace.threads or max(1, _cores() // max(1, len(models)))
-        tables = {m: stack.enter_context(_table(m, plan, pace.slots, threads, logs, stop)) for m in models}
+        threads = prepared.params.threads or max(1, _cores() // max(1, len(models)))
+        tables = {m: stack.enter_context(_table(m, prepared, threads, logs, stop)) for m in models}
         waiting: dict[Future[Conversation], _Job] = {}
         for job in jobs:
             table = tables[job.model]
-            waiting[table.pool.submit(_hold_one, table, job, plan, cast, pace, stop)] = job
+            waiting[table.pool.submit(_hold_one, table, job, prepared, simulator, stop)] = job
         while waiting:
             done, _ = wait(waiting, timeout=1, return_when=FIRST_COMPLETED)
             for future in done:
                 keep(waiting.pop(future), future.result())
-            tell()
+            report()
 
 
 @contextmanager
-def _table(model: Model, plan: Plan, slots: int, threads: int, logs: Path, stop: Event) -> Iterator[_Table]:
+def _table(model: Model, prepared: Prepared, threads: int, logs: Path, stop: Event) -> Iterator[_Table]:
+    slots = 1 if prepared.params.exact else prepared.params.slots
     free: SimpleQueue[int] = SimpleQueue()
     for slot in range(slots):
         free.put(slot)
-    log = logs / f"{model.arm}.log"
-    with serve(model.path, context_tokens=plan.context_tokens, slots=slots, threads=threads, log=log) as server:
+    log, tokens = logs / f"{model.arm}.log", prepared.plan.context_tokens
+    with serve(model.path, context_tokens=tokens, slots=slots, threads=threads, log=log) as server:
         pool = ThreadPoolExecutor(slots, thread_name_prefix=model.arm)
         try:
             yield _Table(server, free, pool)
@@ -150,10 +140,10 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
-def _hold_one(table: _Table, job: _Job, plan: Plan, cast: Cast, pace: Pace, stop: Event) -> Conversation:
+def _hold_one(table: _Table, job: _Job, prepared: Prepared, simulator: Simulator, stop: Event) -> Conversation:
     slot = table.slots.get()
     try:
-        seat = Seat(table.server, slot, pace.answer_timeout_s, stop)
-        return talk(seat, plan, job.persona, job.trial, job.model.arm, cast.simulator, cast.tokenizer)
+        seat = Seat(table.server, slot, prepared.params.answer_timeout_s, stop)
+        return talk(seat, prepared.plan, job.persona, job.trial, job.model.arm, simulator, prepared.tokenizer)
     finally:
         table.slots.put(slot)

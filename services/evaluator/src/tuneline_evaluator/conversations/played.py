@@ -8,11 +8,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from threading import Lock
 
+from tuneline.data.conversations import Said
+from tuneline.data.personas import Persona
 from tuneline.errors import LlmRejected
 from tuneline.llm.client import LlmClient
 from tuneline.stage import Context, Cost
-from tuneline_evaluator.conversations.conversation import Message
-from tuneline_evaluator.conversations.personas import Persona
 from tuneline_evaluator.conversations.simulate import NothingSaid
 
 PROMPT_VERSION = "1"
@@ -48,7 +48,7 @@ class PlayedSimulator:
         self._lock = Lock()
         self._asking: defaultdict[str, Lock] = defaultdict(Lock)
 
-    def speak(self, persona: Persona, seed: int, said: Sequence[Message]) -> str:
+    def speak(self, persona: Persona, seed: int, said: Sequence[Said]) -> str:
         """Ask the model for the persona's next message, and once more if it has nothing to say."""
         messages = as_played(persona, said)
         key = _key(messages, seed)
@@ -67,7 +67,7 @@ class PlayedSimulator:
                     return text
             raise NothingSaid
 
-    def cost(self, asked: Iterable[tuple[Persona, int, Sequence[Message]]]) -> Cost:
+    def cost(self, asked: Iterable[tuple[Persona, int, Sequence[Said]]]) -> Cost:
         """See `Simulator`. A message that both arms were opened with was paid for once."""
         keys = {_key(as_played(persona, said), seed) for persona, seed, said in asked}
         rows = filter(None, map(self._journal.get, keys))
@@ -89,7 +89,7 @@ def _key(messages: Sequence[dict[str, str]], seed: int) -> str:
     return hashlib.sha256(json.dumps([messages, seed]).encode()).hexdigest()
 
 
-def as_played(persona: Persona, said: Sequence[Message]) -> list[dict[str, str]]:
+def as_played(persona: Persona, said: Sequence[Said]) -> list[dict[str, str]]:
     """Return the conversation from the persona's side: what the assistant answered is what the player is told."""
     topics = [
         ": ".join(filter(None, (f"- {t.category}, {t.subtopic} ({t.complexity})", t.description)))

@@ -14,13 +14,13 @@ from typing import Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from tuneline.data.conversations import Said
+from tuneline.data.personas import Persona, TopicSeed
 from tuneline.errors import UserError
 from tuneline.llm.config import LlmConfig
 from tuneline.parsing.problems import did_you_mean, problems_of
 from tuneline.parsing.yaml import read_yaml
 from tuneline.stage import Context, Cost
-from tuneline_evaluator.conversations.conversation import Message
-from tuneline_evaluator.conversations.personas import Persona, TopicSeed
 
 
 class NothingSaid(Exception):  # noqa: N818  (a state of the conversation, not a fault of this program)
@@ -42,10 +42,10 @@ class Simulator(Protocol):
     def reacts(self) -> bool:
         """Whether it hears the answers."""
 
-    def cost(self, asked: Iterable[tuple[Persona, int, Sequence[Message]]]) -> Cost:
+    def cost(self, asked: Iterable[tuple[Persona, int, Sequence[Said]]]) -> Cost:
         """Return what the answers to these calls of `speak` cost, and what has been spent by now."""
 
-    def speak(self, persona: Persona, seed: int, said: Sequence[Message]) -> str:
+    def speak(self, persona: Persona, seed: int, said: Sequence[Said]) -> str:
         """Return the persona's next message. Raises NothingSaid, or Temporary when it cannot be asked now."""
 
 
@@ -103,11 +103,11 @@ class ScriptedSimulator:
     scope = "scripted 1"
     reacts = False
 
-    def cost(self, asked: Iterable[tuple[Persona, int, Sequence[Message]]]) -> Cost:
+    def cost(self, asked: Iterable[tuple[Persona, int, Sequence[Said]]]) -> Cost:
         """Return nothing spent."""
         return Cost()
 
-    def speak(self, persona: Persona, seed: int, said: Sequence[Message]) -> str:
+    def speak(self, persona: Persona, seed: int, said: Sequence[Said]) -> str:
         """Return the next line; `seed` chooses among the made ones."""
         turn = sum(message.role == "user" for message in said)
         return persona.script[turn] if turn < len(persona.script) else _made_line(persona, turn, random.Random(seed))

@@ -10,38 +10,27 @@ from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from tuneline.data.conversations import AnswerFacts, Arm, Conversation, Said
+from tuneline.data.io import Closed
+from tuneline.data.personas import Persona
 from tuneline.errors import Temporary, UserError
 from tuneline.model.chat import ChatTokenizer, fold_system
 from tuneline.model.llama_cpp import Server
 from tuneline.stage import Json
-from tuneline_evaluator.conversations.conversation import Answer, Arm, Conversation, Message, Record
-from tuneline_evaluator.conversations.personas import Persona
 from tuneline_evaluator.conversations.simulate import NothingSaid, Simulator
-
-Status = Literal["complete", "empty", "overflow", "broken"]
+from tuneline_evaluator.stage import SamplerParams
 
 TRIES = 3
 """How often one answer is asked for while its server keeps failing."""
 
 
-class Sampler(Record):
-    """How an answer is drawn, the same in both arms; whatever is not here is off."""
-
-    temperature: float
-    top_p: float
-    top_k: int
-    min_p: float
-    repeat_penalty: float
-    """1 is off."""
-    max_answer_tokens: int
-
-
-class Plan(Record):
+class Plan(Closed):
     """What all conversations of both arms have in common."""
 
     turns: int
     seed: int
-    sampler: Sampler
+    sampler: SamplerParams
+    exact: bool
     context_tokens: int
     system_prompt: str | None
 
@@ -104,22 +93,22 @@ def talk(
 ) -> Conversation:
     """Hold one conversation. Raises Temporary when the server or the simulator is lost, Stopped when told to stop."""
     seed = conversation_seed(plan.seed, persona.id, trial)
-    messages = [Message(role="system", content=plan.system_prompt)] if plan.system_prompt else []
-    answers: list[Answer] = []
-    status: Status = "complete"
+    messages = [Said(role="system", content=plan.system_prompt)] if plan.system_prompt else []
+    answers: list[AnswerFacts] = []
+    status: Literal["complete", "empty", "overflow", "broken"] = "complete"
     while status == "complete" and len(answers) < plan.turns:
         drawn = seed + len(answers)
         try:
-            said = Message(role="user", content=simulator.speak(persona, drawn, messages))
+            said = Said(role="user", content=simulator.speak(persona, drawn, messages))
             prompt = for_model([*messages, said], tokenizer)
             if len(prompt.ids) + plan.sampler.max_answer_tokens > plan.context_tokens:
                 status = "overflow"
                 break
-            text, answer = _ask(seat, plan.sampler, prompt.messages, drawn)
+            text, answer = _ask(seat, plan, prompt.messages, drawn)
         except (Broken, NothingSaid):
             status = "broken"
             break
-        messages += [said, Message(role="assistant", content=text)]
+        messages += [said, Said(role="assistant", content=text)]
         answers.append(answer)
         status = "complete" if text.strip() else "empty"
     return Conversation(
@@ -134,7 +123,7 @@ def conversation_seed(seed: int, persona: str, trial: int) -> int:
     return int.from_bytes(digest[:4], "big") >> 2
 
 
-def blind_id(arm: Arm, persona: Persona, trial: int, messages: Sequence[Message]) -> str:
+def blind_id(arm: Arm, persona: Persona, trial: int, messages: Sequence[Said]) -> str:
     """Return the id under which a judge sees a conversation: unique, and a hash, so it says nothing about the arm."""
     content = [message.model_dump() for message in messages]
     return hashlib.sha256(json.dumps([arm, persona.id, trial, content]).encode()).hexdigest()[:16]
@@ -147,21 +136,22 @@ class Prompt(NamedTuple):
     ids: list[int]
 
 
-def for_model(messages: Sequence[Message], tokenizer: ChatTokenizer) -> Prompt:
+def for_model(messages: Sequence[Said], tokenizer: ChatTokenizer) -> Prompt:
     """Return what the model is sent: system prompt folded and control tokens neutralised, as in its training data."""
     safe = [{"role": message.role, "content": tokenizer.neutralise(message.content)} for message in messages]
     folded = fold_system(safe, tokenizer)
     return Prompt(folded, tokenizer.encode(tokenizer.render(folded, add_generation_prompt=True)))
 
 
-def _ask(seat: Seat, sampler: Sampler, messages: list[dict[str, str]], seed: int) -> tuple[str, Answer]:
+def _ask(seat: Seat, plan: Plan, messages: list[dict[str, str]], seed: int) -> tuple[str, AnswerFacts]:
     """Return the server's answer. It is asked TRIES times, and started again in between if it has died."""
     body: dict[str, Json] = {
         "messages": [dict(message) for message in messages],
         "seed": seed,
         "id_slot": seat.slot,
-        "cache_prompt": True,
-        **_sampler_fields(sampler),
+        # What the slot holds of another conversation would decide how the first prompt is cut into batches.
+        "cache_prompt": not plan.exact or len(messages) > 2,
+        **_sampler_fields(plan.sampler),
     }
     for attempt in range(TRIES):
         if seat.stop.is_set():
@@ -176,7 +166,7 @@ def _ask(seat: Seat, sampler: Sampler, messages: list[dict[str, str]], seed: int
     raise Broken
 
 
-def _sampler_fields(sampler: Sampler) -> dict[str, Json]:
+def _sampler_fields(sampler: SamplerParams) -> dict[str, Json]:
     # `samplers` is the whole chain: what it does not name (penalties, DRY, XTC …) is off.
     return {
         "samplers": ["top_k", "top_p", "min_p", "temperature"],
@@ -190,10 +180,10 @@ def _sampler_fields(sampler: Sampler) -> dict[str, Json]:
     }
 
 
-def _read(response: dict[str, Json]) -> tuple[str, Answer]:
+def _read(response: dict[str, Json]) -> tuple[str, AnswerFacts]:
     completion = _Completion.model_validate(response)
     choice = completion.choices[0]
-    return choice.message.content or "", Answer(
+    return choice.message.content or "", AnswerFacts(
         finish_reason=choice.finish_reason,
         prompt_tokens=completion.usage.prompt_tokens,
         evaluated_tokens=completion.timings.prompt_n,

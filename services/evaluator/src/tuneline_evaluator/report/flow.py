@@ -6,17 +6,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict
-
 from tuneline.data.slices import Side, SliceStats
 from tuneline.data.verdicts import Verdict
 from tuneline_evaluator.comparison.numbers import count, plural
-
-
-class StageFile(BaseModel):
-    """A file of another stage, of which the report reads only some fields."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
 
 class Step(NamedTuple):

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from tuneline.data.conversations import Conversation
 from tuneline_evaluator.comparison import numbers
 from tuneline_evaluator.comparison.figures import Comparison, PersonaRow, Range
-from tuneline_evaluator.conversations.conversation import Conversation
 from tuneline_evaluator.report import plots
-from tuneline_evaluator.report.earlier import read_earlier
+from tuneline_evaluator.report.earlier import Earlier, read_earlier
 from tuneline_evaluator.report.escape import visible, with_code
-from tuneline_evaluator.report.material import ReportMaterial
 from tuneline_evaluator.report.side_by_side import side_by_side
 from tuneline_evaluator.report.summary import summary_text
 from tuneline_evaluator.report.tables import arm_facts, arm_rows, banners, effect_facts, fact, settings
 from tuneline_evaluator.report.wording import GLOSSARY, confidence, detectable, in_words
+from tuneline_evaluator.stage import EvaluatorInputs, EvaluatorOutputs
 
 CONTENTS = (
     ("evidence", "How we know"),
@@ -32,19 +31,18 @@ CONTENTS = (
 
 
 def write_report(
-    report: Path, summary: Path, comparison: Comparison, conversations: Sequence[Conversation], material: ReportMaterial
+    outputs: EvaluatorOutputs, inputs: EvaluatorInputs, comparison: Comparison, conversations: Sequence[Conversation]
 ) -> None:
     """Write report.html and summary.md. The same arguments give the same bytes.
 
-    Raises UserError when a file of `material` is not what its stage writes.
+    Raises UserError when a file of an earlier stage is not what that stage writes.
     """
-    report.write_text(page(comparison, conversations, material), encoding="utf-8")
-    summary.write_text(summary_text(comparison), encoding="utf-8")
+    outputs.report.write_text(page(comparison, conversations, read_earlier(inputs)), encoding="utf-8")
+    outputs.summary.write_text(summary_text(comparison), encoding="utf-8")
 
 
-def page(comparison: Comparison, conversations: Sequence[Conversation], material: ReportMaterial) -> str:
+def page(comparison: Comparison, conversations: Sequence[Conversation], earlier: Earlier) -> str:
     """Return the report as HTML."""
-    earlier = read_earlier(material)
     rows = sorted(comparison.personas, key=_largest_gain_first)
     groups = [*comparison.categories, *comparison.criteria]
     return (

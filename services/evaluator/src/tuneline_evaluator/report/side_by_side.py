@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import NamedTuple
 
+from tuneline.data.conversations import Conversation
 from tuneline.data.transcripts import Exchange
 from tuneline_evaluator.comparison.figures import Comparison, PairedExample, PersonaRow
 from tuneline_evaluator.comparison.numbers import points
-from tuneline_evaluator.conversations.conversation import Conversation
 
 _ORDER = ("median", "largest gain", "largest loss")
 _ENDED = {

@@ -6,8 +6,9 @@ import hashlib
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import Field, StringConstraints, ValidationError
 
+from tuneline.data.io import Closed
 from tuneline.errors import UserError
 from tuneline.parsing.problems import problems_of
 from tuneline.parsing.yaml import read_yaml
@@ -16,10 +17,8 @@ Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
 
 
-class TopicSeed(BaseModel):
+class TopicSeed(Closed):
     """Something that a persona wants to talk about."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     category: Text
     subtopic: Text
@@ -27,10 +26,8 @@ class TopicSeed(BaseModel):
     description: Text | None = None
 
 
-class Persona(BaseModel):
+class Persona(Closed):
     """One simulated user."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     id: Name
     """Names the persona in every output."""

@@ -5,33 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
+from tuneline.data.io import Closed
 from tuneline.data.transcripts import Exchange
 
 Arm = Literal["base", "finetuned"]
 """One side of the comparison."""
 
 
-class Record(BaseModel):
-    """A frozen, closed row or piece of what the stage writes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
-
-
-class Message(BaseModel):
+class Said(Closed):
     """One message as it was sent or received."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     role: Literal["system", "user", "assistant"]
     content: str
 
 
-class Answer(BaseModel):
+class AnswerFacts(Closed):
     """What the server said about one answer."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     finish_reason: str
     """`stop`: the model ended its turn · `length`: it was cut."""
@@ -42,10 +31,8 @@ class Answer(BaseModel):
     answer_tokens: int
 
 
-class Conversation(BaseModel):
+class Conversation(Closed):
     """One row of conversations.jsonl."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     id: str
     """`<persona>/<trial>/<arm>`."""
@@ -57,14 +44,14 @@ class Conversation(BaseModel):
     """Seed of the conversation; answer k is drawn with seed + k, in both arms."""
     status: Literal["complete", "empty", "overflow", "broken"]
     """complete · an answer had no text · an answer no longer fits the context · the server failed."""
-    messages: list[Message]
+    messages: list[Said]
     """With the system prompt where there is one, as the person would see it (not folded)."""
-    answers: list[Answer]
+    answers: list[AnswerFacts]
     judged_id: str
     """Id under which the judge saw it; says nothing about the arm."""
 
     @property
-    def asked(self) -> Iterator[tuple[int, list[Message]]]:
+    def asked(self) -> Iterator[tuple[int, list[Said]]]:
         """Yield, for each message of the persona, its seed and what was said before."""
         places = (place for place, message in enumerate(self.messages) if message.role == "user")
         return ((self.seed + turn, self.messages[:place]) for turn, place in enumerate(places))

@@ -1,4 +1,4 @@
-"""Persona files, and who speaks for the personas."""
+"""Who speaks for the personas."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ import yaml
 
 from kit.evaluator_parts import persona_row, personas
 from kit.judge_parts import live
-from kit.places import EXAMPLES
 from kit.scripted_openai import Call, ScriptedOpenAI, completion, serve_openai
+from tuneline.data.conversations import Said
+from tuneline.data.personas import Persona
 from tuneline.errors import UserError
-from tuneline_evaluator.conversations.conversation import Message
-from tuneline_evaluator.conversations.personas import Persona, load_personas
 from tuneline_evaluator.conversations.simulate import NothingSaid, ScriptedSimulator, load_simulator, open_simulator
 
 
@@ -24,49 +23,11 @@ def write(folder: Path, content: object) -> Path:
     return path
 
 
-def test_the_example_personas_are_good_and_enough_for_a_verdict() -> None:
-    assert len(load_personas(EXAMPLES / "personas.yaml")) >= 6
-
-
-@pytest.mark.parametrize(
-    ("changed", "problem"),
-    [
-        ({"id": "a/b"}, "personas.1.id: "),
-        ({"traits": []}, "personas.1.traits: "),
-        ({"trajectory": None}, "personas.1.trajectory: is required"),
-        ({"topic_seeds": [{"category": "c", "subtopic": "s"}]}, "personas.1.topic_seeds.0.complexity: is required"),
-        ({"scripts": ["Hello."]}, "personas.1.scripts: unknown key; did you mean `script`?"),
-        ({"script": [""]}, "personas.1.script.0: "),
-        ({"id": "person-00"}, "personas.1.id: another persona has the id `person-00`"),
-    ],
-)
-def test_a_bad_persona_is_named_by_file_line_and_field(
-    tmp_path: Path, changed: dict[str, object], problem: str
-) -> None:
-    path = write(tmp_path, {"personas": [persona_row(0), persona_row(1, **changed)]})
-    with pytest.raises(UserError) as caught:
-        load_personas(path)
-    assert problem in str(caught.value)
-    assert str(caught.value).startswith(f"{path}:")
-
-
-@pytest.mark.parametrize("content", ["", "- id: a", "personas: []", "personas: {}", "person: []"])
-def test_a_file_without_a_list_of_personas_is_refused(tmp_path: Path, content: str) -> None:
-    with pytest.raises(UserError, match=r"personas\.yaml"):
-        load_personas(write(tmp_path, content))
-
-
-def test_a_changed_word_makes_another_persona_and_a_reordered_file_does_not() -> None:
-    one = Persona.model_validate(persona_row(1))
-    assert one.sha256 == Persona.model_validate(dict(reversed(persona_row(1).items()))).sha256
-    assert one.sha256 != Persona.model_validate(persona_row(1, trajectory="Volatile.")).sha256
-
-
 def talk_of(persona: Persona, turns: int, seed: int = 7) -> list[str]:
-    said: list[Message] = [Message(role="system", content="Be kind.")]
+    said: list[Said] = [Said(role="system", content="Be kind.")]
     for turn in range(turns):
         line = ScriptedSimulator().speak(persona, seed + turn, said)
-        said += [Message(role="user", content=line), Message(role="assistant", content="Yes.")]
+        said += [Said(role="user", content=line), Said(role="assistant", content="Yes.")]
     return [message.content for message in said if message.role == "user"]
 
 
@@ -105,7 +66,7 @@ def test_a_bad_simulator_is_refused_with_the_way_out(tmp_path: Path, content: st
     assert problem in str(caught.value)
 
 
-def played(folder: Path, server: ScriptedOpenAI, asks: list[tuple[int, list[Message]]]) -> list[str]:
+def played(folder: Path, server: ScriptedOpenAI, asks: list[tuple[int, list[Said]]]) -> list[str]:
     """Ask for one message of the first persona per entry, all at once, as a new attempt on the store in `folder`."""
     file = folder / "simulator.yaml"
     file.write_text(yaml.safe_dump({"provider": "openai", "model": "m", "base_url": server.url, "output_usd": 1.0}))
@@ -130,9 +91,9 @@ def played(folder: Path, server: ScriptedOpenAI, asks: list[tuple[int, list[Mess
 
 
 HEARD = [
-    Message(role="system", content="Be kind."),
-    Message(role="user", content="Hello."),
-    Message(role="assistant", content="Good day."),
+    Said(role="system", content="Be kind."),
+    Said(role="user", content="Hello."),
+    Said(role="assistant", content="Good day."),
 ]
 
 
@@ -150,15 +111,15 @@ def test_a_played_persona_hears_the_answers_as_its_own_partner_and_never_the_sys
 
 
 def test_both_arms_open_with_one_paid_message_and_a_later_attempt_pays_nothing(tmp_path: Path) -> None:
-    with serve_openai(lambda call: completion(f"Message {call.number}.", latency_s=0.2)) as server:
-        opening: tuple[int, list[Message]] = (0, [])
-        assert played(tmp_path, server, [opening, opening]) == ["Message 0."] * 2
+    with serve_openai(lambda call: completion(f"Said {call.number}.", latency_s=0.2)) as server:
+        opening: tuple[int, list[Said]] = (0, [])
+        assert played(tmp_path, server, [opening, opening]) == ["Said 0."] * 2
         assert len(server.calls) == 1
         other = played(tmp_path, server, [(1, HEARD)])
-        assert other == ["Message 1."]
+        assert other == ["Said 1."]
     file = tmp_path / "simulator.yaml"  # the server is gone, and nobody misses it
     with live(tmp_path) as context, open_simulator(load_simulator(file), context, timeout_s=5, concurrency=1) as again:
-        assert again.speak(personas(1)[0], 0, []) == "Message 0."
+        assert again.speak(personas(1)[0], 0, []) == "Said 0."
         told = again.cost([(personas(1)[0], 0, []), (personas(1)[0], 0, []), (personas(1)[0], 1, HEARD)])
         assert [told.total_usd, told.now_usd] == pytest.approx([40e-6, 0])  # paid by the attempts before
 
