@@ -15,9 +15,10 @@ from tuneline.data.rubric import Rubric
 from tuneline.data.transcripts import Transcript, read_transcripts
 from tuneline.data.verdicts import read_verdicts, write_verdicts
 from tuneline.errors import Temporary, UserError
-from tuneline.judge.by_model import LlmJudge, OpenAiConfig
+from tuneline.judge.by_model import LlmJudge
 from tuneline.judge.judging import Judge, Judged, judge_all, load_judge
 from tuneline.llm.client import Patience
+from tuneline.llm.config import OpenAiConfig
 
 HASTY = Patience(first_wait_s=0.01, longest_wait_s=0.05, streak_s=0.2)
 
@@ -59,7 +60,7 @@ def configured(folder: Path, content: object, answers: Path | None = None) -> Ju
         ({"provider": "heuristic", "model": "m"}, "model: unknown key"),
         ({"provider": "openai"}, "model: is required"),
         ({"provider": "openai", "model": "m", "temprature": 1}, "temprature: unknown key; did you mean `temperature`?"),
-        ({"provider": "openai", "model": "m", "base_url": "localhost:1"}, "base_url: value error, an address like"),
+        ({"provider": "openai", "model": "m", "base_url": "localhost:1"}, "base_url: an address like"),
         ({"provider": "openai", "model": "m", "max_tokens": 0}, "max_tokens: input should be greater than"),
         ({"provider": "openai", "model": "m"}, "OPENAI_API_KEY is not set"),
         ({"provider": "recorded"}, "reads the input `answers`, which is not given"),
