@@ -16,7 +16,7 @@ from tuneline.errors import LlmRejected
 from tuneline.judge.prompt import answer_schema
 from tuneline.llm.client import LlmClient
 from tuneline.llm.config import OpenAiConfig
-from tuneline.model.llama_cpp import Server, serve
+from tuneline.model.llama_server import Server, serve
 from tuneline.stage import Json
 from tuneline_assessor.stage import STAGE
 
