@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import jinja2
 
-from tuneline.engine.runfile import Node, plan
+from tuneline.engine.pipelines import PIPELINES, Step, in_order, steps_of
 from tuneline.stage import AnyStage, installed_stages
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,17 +41,17 @@ class Task(NamedTuple):
 
 def workflows(stages: Mapping[str, AnyStage]) -> dict[str, str]:
     """Return the files of argo/ by name."""
-    nodes = plan(stages, {})
+    nodes = in_order(steps_of(stages), {})
     made = {f"{name}.yaml": stage_template(stages[name], nodes) for name in dict.fromkeys(n.stage.name for n in nodes)}
     return made | {f"{name}.yaml": graph(name, *words, nodes) for name, words in GRAPHS.items()}
 
 
-def stage_template(stage: AnyStage, nodes: Sequence[Node]) -> str:
+def stage_template(stage: AnyStage, nodes: Sequence[Step]) -> str:
     """Return the template of a stage and its variants. Title and description are the docstring of its module."""
     head, _, text = inspect.cleandoc(inspect.getmodule(stage.params).__doc__ or "").partition("\n\n")
     title = head.removeprefix(f"{stage.name}: ").rstrip(".")
     tasks = [_task(node) for node in nodes if node.stage is stage]
-    pages = [port for port in stage.output_ports() if port.path.endswith(".html")]
+    pages = [port for port in stage.output_ports() if port.kind == "page"]
     version = tomllib.loads((ROOT / "shared" / "pyproject.toml").read_text())["project"]["version"]
     return _filled(
         "stage.yaml", stage=stage, title=title[:1].upper() + title[1:], text=text, tasks=sorted(tasks), pages=pages,
@@ -59,7 +59,7 @@ def stage_template(stage: AnyStage, nodes: Sequence[Node]) -> str:
     )  # fmt: skip
 
 
-def graph(name: str, title: str, text: str, nodes: Sequence[Node]) -> str:
+def graph(name: str, title: str, text: str, nodes: Sequence[Step]) -> str:
     """Return the graph of all `nodes`, which come in dependency order; its goal is the last one."""
     before = {node.name: set(node.needs) for node in nodes}
     for node in nodes:
@@ -69,12 +69,12 @@ def graph(name: str, title: str, text: str, nodes: Sequence[Node]) -> str:
         last = [need for need in node.needs if not any(need in before[other] for other in node.needs)]
         tasks.append(_task(node)._replace(depends=[_name(n) for n in last], needed=list(_needed(node, nodes))))
     return _filled(
-        "pipeline.yaml", name=name, title=title, text=text, tasks=tasks, goal=nodes[-1].name,
+        "pipeline.yaml", name=name, title=title, text=text, tasks=tasks, goal=PIPELINES[name][0],
         goals=[node.name for node in nodes], stages=list(dict.fromkeys(node.stage.name for node in nodes)),
     )  # fmt: skip
 
 
-def _task(node: Node) -> Task:
+def _task(node: Step) -> Task:
     return Task(_name(node.name), node.stage.name, node.variant)
 
 
@@ -82,7 +82,7 @@ def _name(node: str) -> str:
     return node.replace("@", "-")
 
 
-def _needed(node: Node, nodes: Sequence[Node]) -> Iterator[str]:
+def _needed(node: Step, nodes: Sequence[Step]) -> Iterator[str]:
     """Say when `node` is part of a run, from the last stage backwards: `plan` in Argo's language."""
     wanted = [node]
     for other in nodes:  # in dependency order: a reader comes behind what it reads
@@ -98,7 +98,7 @@ def _needed(node: Node, nodes: Sequence[Node]) -> Iterator[str]:
         yield f"{expression}}}}}" if one is node else f"let {_variable(one.name)} = {expression};"
 
 
-def _ports(reader: Node, maker: str) -> list[str]:
+def _ports(reader: Step, maker: str) -> list[str]:
     """The inputs of `reader` that it cannot do without and that `maker` makes."""
     return [p.name for p in reader.stage.input_ports(reader.variant) if p.stage == maker and not p.optional]
 

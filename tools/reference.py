@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from tuneline.engine.identity import is_pace
-from tuneline.engine.runfile import plan
+from tuneline.engine.pipelines import in_order, steps_of
 from tuneline.stage import AnyStage, InputPort, installed_stages
 
 PLACE = Path(__file__).parent.parent / "docs" / "reference.md"
@@ -20,13 +20,15 @@ HEAD = """\
 
 This page is generated from the stages (`make format` writes it). A run file has the keys `run` (the run's name), `goal`
 (the stage to stop after), `inputs` (an address or the content itself, by name) and one key for each stage with its
-parameters. An address is a path (relative to the run file), `file:///…`, `s3://bucket/key` or `hf://org/name@revision`.
+parameters. An address is a path (relative to the run file), `file:///…`, `s3://bucket/key` or `hf://org/name@revision`;
+`output:<stage>/<port>` is what another stage of the run makes.
 
 | variable | meaning |
 |---|---|
 | `TUNELINE_STORE`, `TUNELINE_SCRATCH` | the store, and the folder for work files |
 | `RUN_FILE` | the run file of a stage without `--file`, from Argo: `{{=sprig.b64enc(workflow.parameters.json)}}` |
 | `WORKFLOW` | with `RUN_FILE`: the name of a run that has none |
+| `TUNELINE_DATA` | with `RUN_FILE`: mounted folders whose files inputs may name, with `:` between (default `/data`) |
 | `TUNELINE_OUTPUTS` | folder in which a stage puts `headline` and, by port, the addresses of its pages |
 
 | exit code | meaning |
@@ -41,7 +43,7 @@ parameters. An address is a path (relative to the run file), `file:///…`, `s3:
 def main() -> int:
     """Write the page, or compare it."""
     stages = installed_stages()
-    order = list(dict.fromkeys(node.stage.name for node in plan(stages, {})))
+    order = list(dict.fromkeys(step.stage.name for step in in_order(steps_of(stages), {})))
     text = "\n".join([HEAD, *(line for name in order for line in _stage(stages[name]))])
     if "--check" not in sys.argv:
         PLACE.write_text(text)

@@ -21,8 +21,10 @@ from kit.manifests import TEMPLATES, evaluate
 from kit.places import ROOT
 from kit.workflow_parameters import as_parameters, encode
 from tuneline.engine.parameters import TEXT
-from tuneline.engine.runfile import plan, read_run_parameters
-from tuneline.stage import Inputs, Metrics, Outputs, Params, Stage, file_name, installed_stages, output_of
+from tuneline.engine.pipelines import Address, plan
+from tuneline.engine.runfile import read_run_parameters
+from tuneline.stage import Inputs, Metrics, Outputs, Params, Stage, installed_stages, output_of
+from tuneline.stage import page as declared_page
 
 STAGES = installed_stages()
 NODES = [node.name for node in plan(STAGES, {})]
@@ -120,7 +122,7 @@ def test_a_template_that_is_submitted_alone_runs_with_no_more_rights_than_in_the
 class CopiedOutputs(Outputs):
     """What the copied stage makes."""
 
-    page: Path = file_name("page.html")
+    page: Path = declared_page("page.html")
     """A page."""
 
 
@@ -165,7 +167,7 @@ def test_a_stage_starts_if_and_only_if_it_is_part_of_the_run(goal: str) -> None:
     for count in range(len(MADE) + 1):
         for names in combinations(MADE, count):
             given = dict.fromkeys(names, "s3://bucket/key")
-            expected = {task_of(node.name) for node in plan(STAGES, given, goal)}
+            expected = {task_of(s.name) for s in plan(STAGES, {n: Address(uri) for n, uri in given.items()}, goal)}
             assert starts(goal, {"transcripts": "s3://bucket/t", **given}) == expected, (goal, names)
 
 
@@ -187,7 +189,7 @@ def test_the_default_parameters_are_a_run_file_without_settings() -> None:
     rows = [row for row in PARAMETERS.values() if "value" in row]
     run_file = read_run_parameters(encode(rows), STAGES, workflow="finetune-x7k2p")
     assert run_file.run == "finetune-x7k2p"
-    assert {node.name for node in run_file.nodes} == set(NODES)
+    assert {node.name for node in run_file.steps} == set(NODES)
     assert run_file.params == {name: stage.params() for name, stage in STAGES.items()}
 
 
@@ -202,7 +204,7 @@ def test_a_pods_words_and_variables_run_the_stage_and_leave_its_outputs(tmp_path
     run_file = as_parameters(yaml.safe_dump({"inputs": inputs | {"judge": {"provider": "heuristic"}}}))
     outputs, of_the_chart = (
         tmp_path / "outputs",
-        {"TUNELINE_STORE": str(tmp_path / "store"), "TUNELINE_IMAGE": "image:1"},
+        {"TUNELINE_STORE": str(tmp_path / "store"), "TUNELINE_IMAGE": "image:1", "TUNELINE_DATA": str(ROOT)},
     )
     done = subprocess.run(
         [Path(sys.executable).parent / template("assessor")["container"]["command"][-1], *words],

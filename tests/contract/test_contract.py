@@ -11,7 +11,7 @@ import pytest
 
 from contract.golden import PLACE, golden
 from kit.places import ROOT
-from tuneline.engine.runfile import plan
+from tuneline.engine.pipelines import plan
 from tuneline.stage import installed_stages
 
 STAGES = installed_stages()

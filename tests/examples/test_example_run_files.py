@@ -11,11 +11,12 @@ import pytest
 from pydantic import BaseModel
 
 from kit.places import EXAMPLES
+from tuneline.engine.pipelines import Address, Inline
 from tuneline.engine.runfile import RunFile, read_run_file
+from tuneline.judge.by_model import OpenAiConfig
 from tuneline.judge.judging import load_judge
-from tuneline.llm.config import OpenAiConfig
 from tuneline.stage import installed_stages
-from tuneline_evaluator.conversations.simulate import load_simulator
+from tuneline_evaluator.conversations.simulate import PlayedConfig, load_simulator
 
 MANUAL = EXAMPLES / "gemma-2-9b.yaml"
 
@@ -44,7 +45,7 @@ def manual() -> RunFile:
 
 @pytest.mark.parametrize("name", ["demo.yaml", "gemma-2-9b.yaml"])
 def test_every_key_of_the_run_file_is_known_and_the_chain_is_complete(name: str) -> None:
-    nodes = [node.name for node in read_run_file(EXAMPLES / name, installed_stages()).nodes]
+    nodes = [node.name for node in read_run_file(EXAMPLES / name, installed_stages()).steps]
     assert sorted(nodes) == [
         "assessor", "evaluator", "gguf-converter", "gguf-converter@base", "slicer", "trainer",
     ]  # fmt: skip
@@ -53,7 +54,7 @@ def test_every_key_of_the_run_file_is_known_and_the_chain_is_complete(name: str)
 @pytest.mark.parametrize("name", ["demo.yaml", "gemma-2-9b.yaml"])
 def test_every_file_that_the_run_file_names_is_there(name: str) -> None:
     inputs = read_run_file(EXAMPLES / name, installed_stages()).inputs
-    paths = [v for k, v in inputs.items() if isinstance(v, str) and k != "base_model"]
+    paths = [v.uri for k, v in inputs.items() if isinstance(v, Address) and k != "base_model"]
     assert len(paths) == 3
     assert [p for p in paths if not Path(p).exists()] == []
 
@@ -79,9 +80,9 @@ def test_the_manual_says_default_beside_every_value_that_is_not_one() -> None:
 
 
 def test_judge_and_simulator_of_the_manual_are_accepted_and_complete(tmp_path: Path) -> None:
-    inputs = manual().inputs
-    (tmp_path / "judge.json").write_text(json.dumps(inputs["judge"]))
-    (tmp_path / "simulator.json").write_text(json.dumps(inputs["simulator"]))
+    judge, simulator = (value for value in manual().inputs.values() if isinstance(value, Inline))
+    (tmp_path / "judge.json").write_text(json.dumps(judge.content))
+    (tmp_path / "simulator.json").write_text(json.dumps(simulator.content))
     assert "judge-model" in load_judge(tmp_path / "judge.json", lambda name: f"the value of {name}").label
-    assert isinstance(load_simulator(tmp_path / "simulator.json"), OpenAiConfig)
-    assert set(inputs["judge"]) == set(OpenAiConfig.model_fields)
+    assert isinstance(load_simulator(tmp_path / "simulator.json"), PlayedConfig)
+    assert isinstance(judge.content, dict) and set(judge.content) == set(OpenAiConfig.model_fields)

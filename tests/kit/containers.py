@@ -15,8 +15,8 @@ from typing import NamedTuple
 from uuid import uuid4
 
 from kit.places import ROOT
+from tuneline.engine.pipelines import plan
 from tuneline.engine.records import Manifest, pinned_manifest
-from tuneline.engine.runfile import plan
 from tuneline.errors import Temporary, UserError
 from tuneline.stage import installed_stages
 from tuneline.store.base import Store, open_store

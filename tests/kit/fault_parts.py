@@ -106,7 +106,7 @@ def run_walker(file: str, uri: str, scratch: str) -> None:
     try:
         with exit_codes():
             run_file = read_run_file(Path(file), STAGES)
-            with new_job(run_file, run_file.node("walker"), open_store(uri), Path(scratch)) as job:
+            with new_job(run_file, run_file.step("walker"), open_store(uri), Path(scratch)) as job:
                 run_job(job)
     except typer.Exit as end:
         sys.exit(end.exit_code)

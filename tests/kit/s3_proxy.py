@@ -68,6 +68,8 @@ class Proxy:
         self.backend = urlsplit(backend).netloc
         self.seen: list[str] = []
         self.hits: Counter[Kind] = Counter()
+        self.brought: Counter[str] = Counter()
+        """Bytes of answers to GET, by path without its query."""
         self.endpoint = ""
         self.over = threading.Event()
         self._faults: list[Fault] = []
@@ -150,6 +152,8 @@ class Handler(BaseHTTPRequestHandler):
         with connection.getresponse() as response:
             data = response.read()
         connection.close()
+        if self.command == "GET":
+            self.proxy.brought[self.path.partition("?")[0]] += len(data)
         return Reply(response.status, dict(response.getheaders()), data)
 
     def cut(self, body: bytes) -> None:

@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from tuneline.engine.layout import Node
+from tuneline.engine.pipelines import Step
 from tuneline.engine.records import Manifest
-from tuneline.engine.runfile import Node, RunFile, read_run_file
+from tuneline.engine.runfile import RunFile, read_run_file
 from tuneline.engine.runner import new_job, run_job
 from tuneline.stage import AnyStage
 from tuneline.store.base import local_path, open_store
@@ -49,8 +51,7 @@ def run_stage(
     opened = open_store(store or str(folder / "store"))
     given = {k: v for k, v in inputs.items() if v is not None}
     run_file = alone(stage, folder, given, params or {}, run)
-    node = Node(f"{stage.name}@{variant}" if variant else stage.name, stage, variant, ())
-    with new_job(run_file, node, opened, folder / "scratch") as job:
+    with new_job(run_file, Step(Node(stage.name, variant), stage), opened, folder / "scratch") as job:
         manifest, reused = run_job(job)
     root = local_path(opened.uri) / "results" / stage.name / manifest.fingerprint
     paths = {}

@@ -192,7 +192,7 @@ def main(file: str, uri: str, scratch: str, at: int, environ: Mapping[str, str] 
     store: Store = open_store(uri)
     if at >= 0:
         store = DeadlyStore(store, at)
-    with new_job(run_file, run_file.node("counter"), store, Path(scratch)) as job:
+    with new_job(run_file, run_file.step("counter"), store, Path(scratch)) as job:
         print(run_job(job).manifest.fingerprint)
 
 

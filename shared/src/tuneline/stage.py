@@ -13,6 +13,7 @@ It raises UserError or Temporary (`tuneline.errors`); anything else is a bug.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
@@ -148,6 +149,23 @@ class InputRecord(BaseModel):
     size: int
     count: int
     producer: str | None = None
+
+
+class Part(NamedTuple):
+    """One of several shares of a stage's work: number `number`, from 1, of `of`."""
+
+    number: int
+    of: int
+
+    def __str__(self) -> str:
+        return f"{self.number}-of-{self.of}"
+
+    @classmethod
+    def parse(cls, text: str) -> Part | None:
+        """Read `3-of-10` or `3/10`; None for anything else."""
+        found = re.fullmatch("([0-9]{1,6})(?:-of-|/)([0-9]{1,6})", text)
+        part = cls(int(found[1]), int(found[2])) if found else None
+        return part if part and 1 <= part.number <= part.of else None
 
 
 class Journal(Protocol):

@@ -14,8 +14,10 @@ from kit.toys import COUNTER, STAGES
 from kit.uploads import upload
 from kit.workflow_parameters import as_parameters
 from tuneline.commands.gc import collect
+from tuneline.engine.layout import Node
+from tuneline.engine.pipelines import Step
 from tuneline.engine.records import Pin, read_manifest
-from tuneline.engine.runfile import Node, read_run_parameters
+from tuneline.engine.runfile import read_run_parameters
 from tuneline.engine.runner import new_job, run_job
 from tuneline.store.base import Store, local_path, open_store
 from tuneline.store.file import FileStore
@@ -29,7 +31,7 @@ def store(tmp_path: Path) -> Store:
 def make(store: Store, folder: Path, run: str, *words: str) -> str:
     (folder / f"{run}.txt").write_text("\n".join(words))
     run_file = alone(COUNTER, folder, {"words": folder / f"{run}.txt"}, {}, run)
-    with new_job(run_file, Node("counter", COUNTER, None, ()), store) as job:
+    with new_job(run_file, Step(Node("counter"), COUNTER), store) as job:
         return run_job(job).manifest.fingerprint
 
 
@@ -98,8 +100,8 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_an_upload_that_a_run_pins_stays_and_one_that_nobody_wants_goes(store: Store, file: Path) -> None:
-    run_file = read_run_parameters(as_parameters(upload(file, store).printed), STAGES)
-    with new_job(run_file, run_file.node("counter@short"), store) as job:  # it reads the words and no table
+    run_file = read_run_parameters(as_parameters(upload(file, store).printed), STAGES, data=(local_path(store.uri),))
+    with new_job(run_file, run_file.step("counter@short"), store) as job:  # it reads the words and no table
         run_job(job)
     assert collect(store, 7).files == 0
     age(store, 8)

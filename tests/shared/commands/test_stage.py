@@ -36,7 +36,11 @@ class Pod:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.environ = os.environ | {"TUNELINE_STORE": str(folder / "store"), "WORKFLOW": "finetune-x7k2p"}
+        self.environ = os.environ | {
+            "TUNELINE_STORE": str(folder / "store"),
+            "WORKFLOW": "finetune-x7k2p",
+            "TUNELINE_DATA": str(EXAMPLES),
+        }
 
     def run(self, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
         command = [str(ASSESSOR), "run", *words]
@@ -137,7 +141,7 @@ def test_what_a_disk_refuses_anywhere_in_a_stage_is_named(
     with (
         pytest.raises(typer.Exit) as end,
         exit_codes(),
-        new_job(run_file, run_file.node("writer"), store, tmp_path / "scratch") as job,
+        new_job(run_file, run_file.step("writer"), store, tmp_path / "scratch") as job,
     ):
         run_job(job)
     assert end.value.exit_code == code
@@ -161,7 +165,7 @@ def test_a_page_is_told_by_its_address(kind: str, tmp_path: Path, request: pytes
     store = open_store(request.getfixturevalue("s3") if kind == "s3" else str(tmp_path / "store"))
     stage = Stage("writer", 1, CounterParams, CounterInputs, PageOutputs, write_page)
     run_file = alone(stage, tmp_path, {"words": ["one"]}, {}, "r")
-    with new_job(run_file, run_file.node("writer"), store, tmp_path / "scratch") as job:
+    with new_job(run_file, run_file.step("writer"), store, tmp_path / "scratch") as job:
         manifest = run_job(job).manifest
     told = essence(store, "r", "writer", manifest)
     assert list(told) == ["headline", "page"]

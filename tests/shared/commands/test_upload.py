@@ -40,7 +40,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def count(run_file: RunFile, store: Store) -> str:
-    with new_job(run_file, run_file.node("counter"), store) as job:
+    with new_job(run_file, run_file.step("counter"), store) as job:
         return run_job(job).manifest.fingerprint
 
 
@@ -52,9 +52,10 @@ def test_a_result_from_uploaded_inputs_has_the_fingerprint_of_one_from_the_files
     file: Path, store: Store, tmp_path: Path
 ) -> None:
     here = count(read_run_file(file, STAGES), open_store(str(tmp_path / "laptop")))
-    handed_on = read_run_parameters(as_parameters(upload(file, store).printed), STAGES)
+    data = (tmp_path / "the store",)
+    handed_on = read_run_parameters(as_parameters(upload(file, store).printed), STAGES, data=data)
     shutil.rmtree(file.parent)
-    assert all(str(address).startswith(f"{store.uri}/uploads/") for address in handed_on.inputs.values())
+    assert all(str(address[0]).startswith(f"{store.uri}/uploads/") for address in handed_on.inputs.values())
     assert count(handed_on, store) == here
 
 
@@ -206,3 +207,22 @@ def test_the_real_stages_find_the_same_results_from_laptop_and_cluster(
         assert here is not None and there is not None
         assert here.fingerprint == there.fingerprint
         assert {n: o.sha256 for n, o in here.outputs.items()} == {n: o.sha256 for n, o in there.outputs.items()}
+
+
+def test_a_link_that_leads_out_of_a_folder_is_not_followed_to_the_store(file: Path, store: Store) -> None:
+    (file.parent.parent / "id_rsa.txt").write_text("canary")
+    (file.parent / "table" / "notes.txt").symlink_to(file.parent.parent / "id_rsa.txt")
+    with pytest.raises(UserError, match=r"notes\.txt: the symbolic link leads out of .*/table\. Use a copy"):
+        upload(file, store)
+    assert keys(store) == {}
+
+
+def test_the_links_of_the_hubs_cache_are_followed(file: Path, store: Store) -> None:
+    repository = file.parent / "models--toys--tiny"
+    (repository / "blobs").mkdir(parents=True)
+    (repository / "snapshots" / "0123").mkdir(parents=True)
+    (repository / "blobs" / "1").write_text("one table")
+    (repository / "snapshots" / "0123" / "a.txt").symlink_to("../../blobs/1")
+    file.write_text("run: r\ninputs: {words: words.txt, table: models--toys--tiny/snapshots/0123}\n")
+    upload(file, store)
+    assert [key for key in keys(store) if key.endswith("/a.txt")]

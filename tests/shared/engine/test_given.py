@@ -10,7 +10,7 @@ from pathlib import Path
 import boto3
 import pytest
 
-from tuneline.engine.given import check_unchanged, fetch_given, folder_sha256, known_from, known_to, list_given
+from tuneline.engine.given import check_unchanged, folder_sha256, identify, known_from, known_to, list_given
 from tuneline.errors import Changed, UserError
 
 FILES = {"a.jsonl": b"one\n", "deep/b.jsonl": b"two\n", "deep/c.txt": b"three\n", "é.jsonl": b""}
@@ -51,28 +51,28 @@ def write(uri: str, name: str, data: bytes | None) -> None:
 
 
 def test_a_folder_is_the_same_wherever_it_lies(uri: str, tmp_path: Path) -> None:
-    fetched = fetch_given(list_given(uri + "/"), tmp_path / "dest")
+    fetched = identify(list_given(uri + "/"), tmp_path / "dest")
     assert {n: f.sha256 for n, f in fetched.files.items()} == {
         n: hashlib.sha256(d).hexdigest() for n, d in FILES.items()
     }
     assert {n: (fetched.path / n).read_bytes() for n in FILES} == FILES
-    assert (fetched.size, fetched.count) == (sum(map(len, FILES.values())), 4)
+    assert (fetched.size, len(fetched.files)) == (sum(map(len, FILES.values())), 4)
     assert fetched.path == (tmp_path / "dest" if uri.startswith("s3") else Path(uri))
     lines = subprocess.check_output(["sha256sum", "--", *FILES], cwd=tmp_path / "given").splitlines(keepends=True)
     assert fetched.sha256 == hashlib.sha256(b"".join(sorted(lines))).hexdigest()
 
 
 def test_patterns_choose_files_and_the_rest_does_not_count(uri: str, tmp_path: Path) -> None:
-    fetched = fetch_given(list_given(uri, ["*.jsonl", "none*"]), tmp_path / "dest")
+    fetched = identify(list_given(uri, ["*.jsonl", "none*"]), tmp_path / "dest")
     assert list(fetched.files) == ["a.jsonl", "deep/b.jsonl", "é.jsonl"]
     write(uri, "deep/c.txt", b"changed")
-    assert fetch_given(list_given(uri, ["*.jsonl"]), tmp_path / "again").sha256 == fetched.sha256
+    assert identify(list_given(uri, ["*.jsonl"]), tmp_path / "again").sha256 == fetched.sha256
     check_unchanged(fetched)
 
 
 def test_a_single_file_is_its_own_bytes(uri: str, tmp_path: Path) -> None:
-    fetched = fetch_given(list_given(f"{uri}/a.jsonl", ["ignored*"]), tmp_path / "dest")
-    assert (fetched.sha256, fetched.size, fetched.count) == (hashlib.sha256(b"one\n").hexdigest(), 4, 1)
+    fetched = identify(list_given(f"{uri}/a.jsonl", ["ignored*"]), tmp_path / "dest")
+    assert (fetched.sha256, fetched.size, len(fetched.files)) == (hashlib.sha256(b"one\n").hexdigest(), 4, 1)
     assert list(fetched.files) == ["a.jsonl"]
     assert (fetched.path.name, fetched.path.read_bytes()) == ("a.jsonl", b"one\n")
     assert list_given(fetched.uri) == list_given(f"{uri}/a.jsonl")
@@ -87,7 +87,7 @@ def test_a_folder_that_changes_after_it_was_listed_is_refused(
     listed = list_given(uri)
     write(uri, name, data)
     with pytest.raises(UserError, match=name if data == b"" else None):
-        fetch_given(listed, tmp_path / "dest")
+        identify(listed, tmp_path / "dest")
 
 
 def test_a_folder_that_keeps_changing_is_refused(tmp_path: Path) -> None:
@@ -96,12 +96,12 @@ def test_a_folder_that_keeps_changing_is_refused(tmp_path: Path) -> None:
     writer = threading.Timer(0.004, lambda: (folder / "late.jsonl").write_bytes(b"late"))
     writer.start()
     with pytest.raises(Changed, match=r"given: the folder changed while it was read: late\.jsonl\. Run again"):
-        fetch_given(list_given(str(folder)), tmp_path / "dest")
+        identify(list_given(str(folder)), tmp_path / "dest")
     writer.join()
 
 
 def test_a_local_input_that_changes_after_it_was_read_is_noticed(tmp_path: Path) -> None:
-    fetched = fetch_given(list_given(str(make_folder(tmp_path / "given"))), tmp_path / "dest")
+    fetched = identify(list_given(str(make_folder(tmp_path / "given"))), tmp_path / "dest")
     check_unchanged(fetched)
     path = fetched.path / "a.jsonl"
     times = path.stat()
@@ -113,10 +113,10 @@ def test_a_local_input_that_changes_after_it_was_read_is_noticed(tmp_path: Path)
 
 def test_what_is_known_is_not_hashed_again_until_it_changes(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "given")
-    first = fetch_given(list_given(str(folder)), tmp_path / "dest")
+    first = identify(list_given(str(folder)), tmp_path / "dest")
     known = {name: file._replace(sha256="0" * 64) for name, file in known_from(known_to(first)).items()}
     (folder / "a.jsonl").write_bytes(b"ONE\n")
-    second = fetch_given(list_given(str(folder)), tmp_path / "dest", known)
+    second = identify(list_given(str(folder)), tmp_path / "dest", known)
     hashed = [name for name, file in second.files.items() if file.sha256 != "0" * 64]
     assert hashed == ["a.jsonl"]
     assert second.sha256 == folder_sha256({n: f.sha256 for n, f in second.files.items()}) != first.sha256
@@ -134,10 +134,10 @@ def test_links_to_files_are_followed(tmp_path: Path) -> None:
     shutil.move(folder / "deep", tmp_path / "deep")
     (folder / "deep").symlink_to("../deep")
     (folder / "also deep").symlink_to("../deep")
-    files = fetch_given(list_given(str(folder)), tmp_path / "dest").files
+    files = identify(list_given(str(folder)), tmp_path / "dest").files
     assert list(files) == ["a.jsonl", "also deep/b.jsonl", "also deep/c.txt", "deep/b.jsonl", "deep/c.txt", "é.jsonl"]
     (tmp_path / "link.jsonl").symlink_to("blob")
-    assert fetch_given(list_given(str(tmp_path / "link.jsonl")), tmp_path / "dest").path.name == "link.jsonl"
+    assert identify(list_given(str(tmp_path / "link.jsonl")), tmp_path / "dest").path.name == "link.jsonl"
 
 
 def test_what_cannot_be_read_as_files_is_refused_and_named(tmp_path: Path) -> None:

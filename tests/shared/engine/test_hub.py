@@ -23,13 +23,13 @@ FETCH = """
 import json, sys
 from pathlib import Path
 from tuneline.errors import Temporary, UserError
-from tuneline.engine.given import check_unchanged, fetch_given, list_given
+from tuneline.engine.given import check_unchanged, identify, list_given
 answers = []
 for uri, *patterns in json.loads(sys.argv[1]):
     try:
-        fetched = fetch_given(list_given(uri, patterns), Path("unused"))
+        fetched = identify(list_given(uri, patterns), Path("unused"))
         check_unchanged(fetched)
-        sizes = [fetched.size, fetched.count, len(fetched.files)]
+        sizes = [fetched.size, len(fetched.files), len(fetched.digests)]
         answers.append([fetched.uri, str(fetched.path), fetched.sha256, *sizes])
     except (UserError, Temporary) as error:
         answers.append(f"{type(error).__name__} {error}")

@@ -40,7 +40,7 @@ def test_a_store_of_the_first_form_is_shown_and_fetched_and_its_results_are_foun
     (tmp_path / "words.txt").write_text("one\ntwo\n")
     (tmp_path / "run.yaml").write_text("run: next\ninputs: {words: words.txt}\n")
     run_file = read_run_file(tmp_path / "run.yaml", STAGES)
-    with new_job(run_file, run_file.node("counter"), store) as job:
+    with new_job(run_file, run_file.step("counter"), store) as job:
         assert run_job(job).reused
 
 
@@ -53,6 +53,7 @@ def test_what_the_first_form_said_in_free_metrics_has_its_place_now(old: Path) -
     assert manifest.seconds > 0
     page = json.loads((old / "results/adder").glob("*/manifest.json").__next__().read_text())
     page["outputs"]["total"]["path"] = "total.html"
+    page["outputs"]["total"]["files"]["total.txt"]["key"] = "results/adder/f/attempt/total.html"
     assert parse(Manifest, json.dumps(page).encode(), "k").outputs["total"].kind == "page"
 
 
@@ -78,3 +79,55 @@ def test_what_is_no_record_is_named(data: bytes) -> None:
     for model in (Manifest, Pin, InputPin, Failure):
         with pytest.raises(UserError, match=r"runs/r/x\.json: not a record that Tuneline wrote"):
             parse(model, data, "runs/r/x.json")
+
+
+UNSAFE = [
+    "../x",
+    "/etc/x",
+    "a/../../x",
+    "C:/x",
+    "C:x",
+    "a\\x",
+    "NUL",
+    "deep/con.txt",
+    "x.",
+    "x ",
+    "a\0b",
+    "a\x1b[2Jb",
+    "",
+]
+
+
+@pytest.mark.parametrize("name", UNSAFE)
+@pytest.mark.parametrize("place", ["path", "file"])
+def test_a_name_that_leads_out_of_its_folder_is_refused_wherever_it_is_read(
+    place: str, name: str, old: Path, tmp_path: Path
+) -> None:
+    path = next(old.glob("results/counter/*/manifest.json"))
+    manifest = json.loads(path.read_text())
+    port = manifest["outputs"]["pages" if place == "file" else "counts"]
+    if place == "file":
+        port["files"] = {name: next(iter(port["files"].values()))}
+    else:
+        port["path"] = name
+    path.write_text(json.dumps(manifest))
+    before = sorted(tmp_path.parent.rglob("*"))
+    store = open_store(str(old))
+    with pytest.raises(UserError, match="not a record that Tuneline wrote"):
+        fetch_output(store, "r", f"counter/{'pages' if place == 'file' else 'counts'}", tmp_path / "dest")
+    (tmp_path / "run.yaml").write_text("run: r\ngoal: adder\ninputs: {words: [one]}\n")
+    run_file = read_run_file(tmp_path / "run.yaml", STAGES)
+    with new_job(run_file, run_file.step("adder"), store) as job, pytest.raises(UserError, match="not a record"):
+        run_job(job)
+    assert sorted(set(tmp_path.parent.rglob("*")) - set(before)) == [tmp_path / "run.yaml"]
+
+
+def test_a_key_that_is_not_that_of_its_file_is_refused(old: Path, tmp_path: Path) -> None:
+    """Else the folder of a port, which is found from a file's key, could be any folder above it."""
+    path = next(old.glob("results/counter/*/manifest.json"))
+    manifest = json.loads(path.read_text())
+    for record in manifest["outputs"]["pages"]["files"].values():
+        record["key"] = "runs/r/counter.json"
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match="not a record that Tuneline wrote"):
+        fetch_output(open_store(str(old)), "r", "counter/pages", tmp_path / "dest")

@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,13 @@ import pytest
 import yaml
 
 from kit import toys
-from kit.toys import COUNTER, STAGES
+from kit.toys import COUNTER, STAGES, CounterInputs, CounterOutputs, CounterParams
 from tuneline.engine.identity import fingerprint
 from tuneline.engine.records import Failure, Manifest, read_manifest
 from tuneline.engine.runfile import read_run_file
-from tuneline.engine.runner import Outcome, new_job, run_job
+from tuneline.engine.runner import Outcome, find, new_job, run_job, work
 from tuneline.errors import UserError
+from tuneline.stage import Context, Metrics
 from tuneline.store.base import local_path, open_store
 
 
@@ -39,7 +41,7 @@ class Bench:
 
     def run(self, node: str = "counter", *, replace: bool = False, **content: Any) -> Outcome:
         run_file = read_run_file(self.write(**content), STAGES)
-        with new_job(run_file, run_file.node(node), self.store, replace=replace) as job:
+        with new_job(run_file, run_file.step(node), self.store, replace=replace) as job:
             return run_job(job)
 
     def all_keys(self, prefix: str = "") -> list[str]:
@@ -96,7 +98,7 @@ def test_a_changed_parameter_is_refused_in_the_same_run_and_says_what_differs(be
 def test_changed_words_are_refused_in_the_same_run_and_only_they_are_counted_in_another(bench: Bench) -> None:
     bench.run()
     bench.words("one", "two", "three", "four")
-    with pytest.raises(UserError, match="input words changed"):
+    with pytest.raises(UserError, match=r"run r was made with something else: inputs\.words changed \(words\.txt\)\."):
         bench.run()
     assert bench.run(run="next").manifest.metrics.counts["fresh"] == 1
 
@@ -104,8 +106,35 @@ def test_changed_words_are_refused_in_the_same_run_and_only_they_are_counted_in_
 def test_a_later_stage_must_see_the_input_that_an_earlier_one_saw(bench: Bench) -> None:
     bench.run()
     bench.words("other")
-    with pytest.raises(UserError, match=r"inputs\.words: not what run r was started with \(words\.txt\)"):
+    with pytest.raises(UserError, match=r"run r was made with something else: inputs\.words changed \(words\.txt\)\."):
         bench.run("counter@short")
+
+
+def test_who_loses_a_race_for_the_pin_is_told_what_differs_and_nothing_else(bench: Bench) -> None:
+    run_file = read_run_file(bench.write(counter={"unit": "mine"}), STAGES)
+    with new_job(run_file, run_file.step("counter"), bench.store) as job:
+        found = find(job)
+        bench.run(counter={"unit": "theirs"})
+        with pytest.raises(UserError) as e:
+            work(job, found)
+    assert "run r was made with something else: counter.unit: theirs → mine. Use another" in str(e.value)
+
+
+def test_the_name_of_an_inline_input_is_its_place_in_the_run_file(bench: Bench) -> None:
+    for text in ("inputs:\n  words:\n  - one\n  - wrong\n", "inputs: {words: [one, wrong]}\n"):
+        (bench.folder / "run.yaml").write_text(f"run: r\ngoal: counter\n{text}")
+        run_file = read_run_file(bench.folder / "run.yaml", {"counter": replace(COUNTER, run=refuse)})
+        with new_job(run_file, run_file.step("counter"), bench.store) as job, pytest.raises(UserError) as e:
+            run_job(job)
+        line = 6 if "\n  -" in text else 3
+        top = 4 if "\n  -" in text else 3
+        assert str(e.value).replace(f"{bench.folder}/", "").splitlines() == [
+            f"run.yaml:{line}: inputs.words.1: is a wrong word", f"run.yaml:{top}: inputs.words: is too short",
+        ]  # fmt: skip
+
+
+def refuse(params: CounterParams, inputs: CounterInputs, outputs: CounterOutputs, context: Context) -> Metrics:
+    raise UserError(f"{inputs.words}:1: 1: is a wrong word\n{inputs.words}: is too short")
 
 
 def test_a_change_of_pace_is_the_same_result(bench: Bench) -> None:

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections import defaultdict
-from collections.abc import Iterator
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import structlog
-from pydantic import BaseModel, ValidationError
 
-from tuneline.engine.layout import result_key
-from tuneline.engine.records import InputPin, Manifest, Pin
+from tuneline.engine.layout import is_input_pin, manifest_key, pinned_by, result_of, upload_of
+from tuneline.engine.records import InputPin, Manifest, Pin, R, parse
+from tuneline.errors import UserError
 from tuneline.store.base import Entry, Store, in_parallel
 
 DAY_SECONDS = 86_400.0
 
-_RESULT = re.compile(r"results/(?P<stage>[^/]+)/(?P<digest>[0-9a-f]{64})/.+")
-_PIN = re.compile(r"runs/[^/]+/(?P<stage>[^/@]+)[^/]*\.json")
-_INPUT_PIN = re.compile(r"runs/[^/]+/inputs/[^/]+\.json")
-
-R = TypeVar("R", bound=BaseModel)
 log = structlog.get_logger()
 
 
@@ -42,7 +36,7 @@ class _Result(NamedTuple):
 
     @property
     def manifest_key(self) -> str:
-        return result_key(self.stage, self.digest, "manifest.json")
+        return manifest_key(self.stage, self.digest)
 
     @property
     def modified(self) -> float:
@@ -87,8 +81,8 @@ def collect(store: Store, days: float, *, dry_run: bool = False) -> Swept:
 def _results(store: Store) -> list[_Result]:
     results: dict[tuple[str, str], list[Entry]] = defaultdict(list)
     for entry in store.list("results/"):
-        if found := _RESULT.fullmatch(entry.key):
-            results[found["stage"], found["digest"]].append(entry)
+        if found := result_of(entry.key):
+            results[found].append(entry)
         else:
             log.warning("a foreign file stays", file=repr(f"{store.uri}/{entry.key}"))
     return [_Result(*name, entries) for name, entries in results.items()]
@@ -96,17 +90,17 @@ def _results(store: Store) -> list[_Result]:
 
 def _pinned(store: Store) -> _Pinned:
     pinned = _Pinned(set(), set())
-    for key, pin in _records(store, _PIN, Pin):
+    for key, pin in _records(store, pinned_by, Pin):
         if pin is not None:
             pinned.results.add((pin.stage, pin.fingerprint))
-        elif found := _PIN.fullmatch(key):
-            pinned.stages.add(found["stage"])
+        elif found := pinned_by(key):
+            pinned.stages.add(found[1].stage)
     return pinned
 
 
-def _records(store: Store, keys: re.Pattern[str], model: type[R]) -> Iterator[tuple[str, R | None]]:
+def _records(store: Store, wanted: Callable[[str], object], model: type[R]) -> Iterator[tuple[str, R | None]]:
     """Yield the key and content of each record of the runs; None for one that this version cannot read."""
-    found = [entry.key for entry in store.list("runs/") if keys.fullmatch(entry.key)]
+    found = [entry.key for entry in store.list("runs/") if wanted(entry.key)]
     for key, data in zip(found, in_parallel(store.get, found), strict=True):
         if data is not None:
             yield key, _read(store, key, data, model)
@@ -114,9 +108,9 @@ def _records(store: Store, keys: re.Pattern[str], model: type[R]) -> Iterator[tu
 
 def _read(store: Store, key: str, data: bytes, model: type[R]) -> R | None:
     try:
-        return model.model_validate_json(data)
-    except ValidationError:
-        log.warning("damaged, foreign or newer: what it may name stays", file=repr(f"{store.uri}/{key}"))
+        return parse(model, data, key)
+    except UserError as e:
+        log.warning("what a record may name stays", file=repr(f"{store.uri}/{key}"), cause=str(e))
         return None
 
 
@@ -152,11 +146,12 @@ def _without_manifests(store: Store, doomed: list[_Result]) -> list[_Result]:
 def _unwanted_uploads(store: Store, before: float) -> list[Entry]:
     uploads: dict[str, list[Entry]] = defaultdict(list)
     for entry in store.list("uploads/"):
-        uploads[entry.key.split("/")[1].removesuffix(".json")].append(entry)
+        if name := upload_of(entry.key):
+            uploads[name].append(entry)
     old = {name: entries for name, entries in uploads.items() if max(e.modified for e in entries) < before}
-    here, pinned = f"{store.uri}/uploads/", set()
-    for _, pin in _records(store, _INPUT_PIN, InputPin) if old else ():
+    pinned = set()
+    for _, pin in _records(store, is_input_pin, InputPin) if old else ():
         if pin is None:
             return []
-        pinned.add((pin.uri or "").removeprefix(here).partition("/")[0])
+        pinned.add(upload_of(f"{pin.uri}/".removeprefix(f"{store.uri}/") + "…"))
     return [entry for name, entries in old.items() if name not in pinned for entry in entries]

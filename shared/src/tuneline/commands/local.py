@@ -20,12 +20,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from tuneline.commands.show import essence
 from tuneline.engine.inputs import check_given
+from tuneline.engine.layout import run_key
+from tuneline.engine.pins import refuse_other_params, remember
+from tuneline.engine.pipelines import Step
 from tuneline.engine.records import Manifest, pinned_manifest
-from tuneline.engine.runfile import Node, RunFile
-from tuneline.engine.runner import find, new_job, refuse_other_params, reuse
+from tuneline.engine.runfile import RunFile
+from tuneline.engine.runner import find, new_job, reuse
 from tuneline.errors import StageFailed, Temporary, UserError
 from tuneline.parsing.problems import printable
 from tuneline.store.base import Store, local_path
+
+CACHE = "files"
+"""Folder of the files that the stages of this run share; it goes when the run ends."""
 
 STOP_SECONDS = 25.0
 """After Ctrl-C the stages have this long to save; it is longer than the grace period that they give themselves."""
@@ -33,7 +39,7 @@ STOP_SECONDS = 25.0
 
 @dataclass
 class _Child:
-    node: Node
+    step: Step
     process: subprocess.Popen[bytes]
     log: Path
     progress: Path
@@ -58,54 +64,59 @@ class LocalRun:
 
         Raises UserError before any stage starts, StageFailed when one fails, Temporary when it was interrupted.
         """
-        check_given(self.run_file, self.run_file.nodes)
+        check_given(self.run_file)
         if not self.replace:
             refuse_other_params(self.run_file, self.store)
         worked = False
         with self._signals(), tempfile.TemporaryDirectory(prefix="tuneline-") as folder, self._progress() as progress:
             children: list[_Child] = []
             try:
-                while len(self._done) < len(self.run_file.nodes):
-                    node = self._next(children)
-                    if node is None:
+                while len(self._done) < len(self.run_file.steps):
+                    step = self._next(children)
+                    if step is None:
                         self._poll(children, progress)
-                    elif self._reuse(node):
-                        self._done.add(node.name)
-                        self.console.print(f"[dim]{node.name}: found[/]")
+                    elif self._reuse(step, Path(folder)):
+                        self._done.add(step.name)
+                        self.console.print(f"[dim]{step.name}: found[/]")
                     else:
                         worked = True
-                        children.append(self._start(node, Path(folder), progress))
+                        children.append(self._start(step, Path(folder), progress))
             finally:
                 self._end(children)
         return worked
 
-    def _next(self, children: list[_Child]) -> Node | None:
+    def _next(self, children: list[_Child]) -> Step | None:
         """Return what may start now. While a stage still checks its inputs nothing else does: it may refuse them."""
-        busy = {child.node.name for child in children}
+        busy = {child.step.name for child in children}
         if len(busy) < self.at_once and all(child.told for child in children):
-            for node in self.run_file.nodes:
-                if node.name not in self._done | busy and self._done.issuperset(node.needs):
-                    return node
+            for step in self.run_file.steps:
+                if step.name not in self._done | busy and self._done.issuperset(step.needs):
+                    return step
         return None
 
-    def _reuse(self, node: Node) -> bool:
-        with new_job(self.run_file, node, self.store, replace=self.replace) as job:
-            return reuse(job, find(job)) is not None
+    def _reuse(self, step: Step, folder: Path) -> bool:
+        with new_job(self.run_file, step, self.store, replace=self.replace, cache=folder / CACHE) as job:
+            found = find(job)
+            if reuse(job, found) is not None:
+                return True
+            remember(job, found)  # so that the stage, in its own process, reads nothing twice to know it
+            return False
 
-    def _start(self, node: Node, folder: Path, progress: Progress) -> _Child:
-        program = Path(sys.executable).parent / f"tuneline-{node.stage.name}"
+    def _start(self, step: Step, folder: Path, progress: Progress) -> _Child:
+        program = Path(sys.executable).parent / f"tuneline-{step.stage.name}"
         words = ["run", "--file", self.run_file.source.name, "--store", self.store.uri, "--run", self.run_file.run]
-        words += ["--variant", node.variant] if node.variant else []
+        words += ["--variant", step.variant] if step.variant else []
         words += ["--replace"] if self.replace else []
-        log, told = folder / f"{node.name}.log", folder / f"{node.name}.progress"
+        log, told = folder / f"{step.name}.log", folder / f"{step.name}.progress"
         environ = os.environ | {"ARGO_PROGRESS_FILE": str(told), "TUNELINE_PARENT": str(os.getpid())}
+        environ["TUNELINE_CACHE"] = str(folder / CACHE)
         environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # stages share the cores: no thread may wait in a busy loop
         with log.open("wb") as out:
             # A session of its own: Ctrl-C reaches us alone, and we tell the stages.
             process = subprocess.Popen([program, *words], stdout=out, stderr=out, env=environ, start_new_session=True)
         if not self.console.is_terminal:
-            self.console.print(f"{node.name}: started")
-        return _Child(node, process, log, told, progress.add_task(node.name, total=None))
+            self.console.print(f"{step.name}: started")
+        return _Child(step, process, log, told, progress.add_task(step.name, total=None))
 
     def _poll(self, children: list[_Child], progress: Progress) -> None:
         time.sleep(0.1)
@@ -128,24 +139,24 @@ class LocalRun:
     def _finish(self, child: _Child, code: int, progress: Progress) -> None:
         self._keep_log(child)
         if code:
-            self.console.print(f"[bold red]{child.node.name} failed[/]")
+            self.console.print(f"[bold red]{child.step.name} failed[/]")
             lines = map(printable, child.log.read_text(errors="replace").splitlines()[-30:])
             print("\n".join(line for line in lines if not line.startswith("timestamp=")), file=sys.stderr)  # noqa: T201
             raise StageFailed(code if code > 0 else 128 - code)
-        self._done.add(child.node.name)
+        self._done.add(child.step.name)
         task = progress.tasks[progress.task_ids.index(child.task)]
         progress.update(child.task, total=task.total or 1, completed=task.total or 1)
-        manifest = pinned_manifest(self.store, self.run_file.run, child.node.name)
+        manifest = pinned_manifest(self.store, self.run_file.run, child.step.node)
         if manifest is not None:
-            self.console.print(f"[green]{child.node.name}[/]: {_told(manifest)}")
+            self.console.print(f"[green]{child.step.name}[/]: {_told(manifest)}")
 
     def _keep_log(self, child: _Child) -> None:
         if not self.store.uri.startswith("file://"):
             return
-        folder = local_path(self.store.uri) / "runs" / self.run_file.run
+        folder = local_path(self.store.uri) / run_key(self.run_file.run)
         if folder.is_dir():  # a request that was refused leaves nothing behind, not even a log
             (folder / "logs").mkdir(exist_ok=True)
-            (folder / "logs" / f"{child.node.name}.log").write_bytes(child.log.read_bytes())
+            (folder / "logs" / f"{child.step.name}.log").write_bytes(child.log.read_bytes())
 
     def _end(self, children: list[_Child]) -> None:
         for child in children:
@@ -184,8 +195,8 @@ def _told(manifest: Manifest) -> str:
 
 def conclusion(run_file: RunFile, store: Store) -> Iterator[str]:
     """Yield what a run came to: the headline of its last stage, and where its pages for people lie."""
-    last = run_file.nodes[-1]
-    manifest = pinned_manifest(store, run_file.run, last.name)
+    last = run_file.steps[-1]
+    manifest = pinned_manifest(store, run_file.run, last.node)
     if manifest is None:
         raise UserError(f"run {run_file.run} has no result of {last.name}")
     for name, text in essence(store, run_file.run, last.name, manifest).items():

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from tuneline.engine.records import Failure, Manifest, parse, pinned_manifest
+from tuneline.engine.layout import pinned_by, run_key
+from tuneline.engine.records import Failure, Manifest, pinned_manifest, read
 from tuneline.errors import UserError
 from tuneline.parsing.problems import printable
 from tuneline.stage import Cost, InputRecord
@@ -14,15 +15,11 @@ from tuneline.store.base import Store, in_parallel, local_path
 
 def results_of(store: Store, run: str) -> dict[str, Manifest]:
     """Return the results that a run pins, by node, oldest first. Raises UserError when there is no such run."""
-    found: dict[str, Manifest] = {}
-    for entry in store.list(f"runs/{run}/"):
-        node = entry.key.removeprefix(f"runs/{run}/").removesuffix(".json")
-        if entry.key.endswith(".json") and "/" not in node:
-            manifest = pinned_manifest(store, run, node)
-            if manifest is not None:
-                found[node] = manifest
+    pinned = filter(None, (pinned_by(entry.key) for entry in store.list(run_key(run, ""))))
+    manifests = ((str(node), pinned_manifest(store, run, node)) for _, node in pinned)
+    found = {node: manifest for node, manifest in manifests if manifest is not None}
     if not found and not _failures(store, run):
-        runs = sorted({entry.key.split("/")[1] for entry in store.list("runs/")})
+        runs = sorted({entry.key.split("/")[1] for entry in store.list(run_key(""))})
         raise UserError(f"no run {run} in {store.uri}; it has {', '.join(runs) or 'no runs'}")
     return dict(sorted(found.items(), key=lambda item: item[1].finished_at))
 
@@ -57,14 +54,14 @@ def essence(store: Store, run: str, node: str, manifest: Manifest) -> dict[str, 
     for name, output in manifest.outputs.items():
         if output.kind == "page":
             key = next(iter(output.files.values())).key
-            link = f"runs/{run}/{node}/{output.path}"
+            link = run_key(run, node, output.path)
             told[name] = str(local_path(store.uri) / link) if store.uri.startswith("file://") else f"{store.uri}/{key}"
     return told
 
 
 def fetch_output(store: Store, run: str, name: str, dest: Path) -> Path:
     """Copy an output, named `stage/port`, into the folder `dest`; every file is verified. Returns where it lies."""
-    node, _, port = name.partition("/")
+    node, _, port = name.rpartition("/")
     results = results_of(store, run)
     if node not in results or port not in results[node].outputs:
         known = [f"{n}/{p}" for n, manifest in results.items() for p in manifest.outputs]
@@ -92,9 +89,9 @@ def _origin(record: InputRecord) -> str:
 def _failures(store: Store, run: str) -> list[Failure]:
     """Return the failures of stages that have no result since."""
     failures = []
-    for entry in store.list(f"runs/{run}/failed/"):
-        if (data := store.get(entry.key)) is not None:
-            failure = parse(Failure, data, entry.key)
+    for entry in store.list(run_key(run, "failed", "")):
+        failure = read(Failure, store, entry.key)
+        if failure is not None:
             result = pinned_manifest(store, run, failure.stage)
             if result is None or result.finished_at < failure.failed_at:
                 failures.append(failure)

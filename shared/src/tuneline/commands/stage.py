@@ -60,7 +60,7 @@ def stage_main(stage: AnyStage) -> None:
         """Make this stage's result for a run, or find it made. The same command again goes on where it stopped."""
         with exit_codes():
             node = f"{stage.name}@{variant}" if variant else stage.name
-            _run(_read(file, run), node, store, scratch, outputs, replace=replace)
+            _run(_read(file, run, store), node, store, scratch, outputs, replace=replace)
 
     @app.command()
     def schema() -> None:
@@ -70,15 +70,19 @@ def stage_main(stage: AnyStage) -> None:
     app()
 
 
-def _read(file: Path | None, run: str | None) -> RunFile:
-    """Read the run file from `file` or, without one, from RUN_FILE."""
+def _read(file: Path | None, run: str | None, store: str) -> RunFile:
+    """Read the run file from `file` or, without one, from RUN_FILE; then only mounted data and the store are read."""
     from tuneline.engine.parameters import VARIABLE
     from tuneline.engine.runfile import read_run_file, read_run_parameters
+    from tuneline.store.base import local_path
 
     if file is not None:
         return read_run_file(file, installed_stages(), run)
     if encoded := os.environ.get(VARIABLE):
-        return read_run_parameters(encoded, installed_stages(), run, os.environ.get("WORKFLOW"))
+        folders = [f for f in os.environ.get("TUNELINE_DATA", "/data").split(":") if f]
+        folders += [] if "://" in store and not store.startswith("file://") else [store]
+        data = tuple(local_path(folder).resolve() for folder in folders)
+        return read_run_parameters(encoded, installed_stages(), run, os.environ.get("WORKFLOW"), data)
     raise UserError(f"name a run file with --file; {VARIABLE}, where a workflow puts it, is not set either")
 
 
@@ -89,14 +93,14 @@ def _run(
     from tuneline.engine.runner import new_job, run_job
     from tuneline.store.base import open_store
 
-    node, opened = run_file.node(name), open_store(store)
-    with new_job(run_file, node, opened, scratch, replace=replace) as job:
+    step, opened, cache = run_file.step(name), open_store(store), os.environ.get("TUNELINE_CACHE")
+    with new_job(run_file, step, opened, scratch, replace=replace, cache=Path(cache) if cache else None) as job:
         outcome = run_job(job)
     told = essence(opened, run_file.run, name, outcome.manifest)
     if outputs is not None:
         _write_each(outputs, told)
     done = "found" if outcome.reused else "made"
-    typer.echo("\n  ".join([f"{node.name} {outcome.manifest.fingerprint[:12]} {done}", *told.values()]))
+    typer.echo("\n  ".join([f"{step.name} {outcome.manifest.fingerprint[:12]} {done}", *told.values()]))
 
 
 def _write_each(folder: Path, texts: Mapping[str, str]) -> None:

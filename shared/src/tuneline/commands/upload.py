@@ -17,8 +17,10 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from tuneline.commands.show import size
-from tuneline.engine.given import Fetched, check_unchanged, fetch_given, list_given
+from tuneline.engine.given import Identified, check_unchanged, identify, list_given
 from tuneline.engine.inputs import check_given
+from tuneline.engine.layout import upload_key
+from tuneline.engine.pipelines import Address
 from tuneline.engine.records import InputPin
 from tuneline.engine.runfile import RunFile
 from tuneline.errors import Changed, UserError
@@ -43,14 +45,15 @@ def upload_inputs(run_file: RunFile, store: Store, console: Console) -> dict[str
     Of a folder only the files that the run's stages read are sent. An input that none of them reads is left out.
     Raises UserError, before anything is sent, for whatever is missing or cannot be read.
     """
-    check_given(run_file, run_file.nodes)
-    inputs, found = dict(run_file.inputs), {}
+    check_given(run_file)
+    inputs = {name: value for name, value in (run_file.source.content.get("inputs") or {}).items() if value is not None}
+    found = {}
     for name, value in run_file.inputs.items():
-        if not isinstance(value, str) or ("://" in value and not value.startswith("file://")):
+        if not isinstance(value, Address) or ("://" in value.uri and not value.uri.startswith("file://")):
             continue
         if wanted := _patterns(run_file, name):
             with console.status(f"{name}: reading"):
-                found[name] = _read(run_file, name, value, wanted)
+                found[name] = _read(run_file, name, value.uri, wanted)
         else:
             console.print(f"{name}: left out, because no stage of this run reads it")
             del inputs[name]
@@ -62,23 +65,26 @@ def upload_inputs(run_file: RunFile, store: Store, console: Console) -> dict[str
 
 def _patterns(run_file: RunFile, name: str) -> set[tuple[str, ...]]:
     """Return which files of the input each stage of the run reads; an empty tuple stands for all files."""
-    ports = (port for node in run_file.nodes for port in node.stage.input_ports(node.variant))
+    ports = (port for step in run_file.steps for port in step.stage.input_ports(step.variant))
     return {port.patterns for port in ports if port.name == name}
 
 
-def _read(run_file: RunFile, name: str, uri: str, wanted: set[tuple[str, ...]]) -> Fetched:
+def _read(run_file: RunFile, name: str, uri: str, wanted: set[tuple[str, ...]]) -> Identified:
     try:
+        root = local_path(uri).resolve()
+        # What the Hub's tools have cached is a folder of links to a folder beside it; any other link may lead anywhere.
+        within = (root.parents[1] if root.parent.name == "snapshots" else root,)
         for patterns in wanted:
-            list_given(uri, patterns)  # each stage must find something
+            list_given(uri, patterns, within)  # each stage must find something
         union = sorted({pattern for patterns in wanted for pattern in patterns}) if () not in wanted else []
-        return fetch_given(list_given(uri, union), Path())
+        return identify(list_given(uri, union, within), Path())
     except UserError as e:
         raise UserError(f"{run_file.source.where(('inputs', name))}: {e}") from None
 
 
-def _send(store: Store, name: str, fetched: Fetched, console: Console) -> str:
+def _send(store: Store, name: str, fetched: Identified, console: Console) -> str:
     """Send the files that the store does not have; return the address of the input there."""
-    key = f"uploads/{name}-{fetched.sha256[:16]}"
+    key = upload_key(name, fetched.sha256)
     there = {entry.key: entry.size for entry in store.list(f"{key}/")}
     missing = [file for file in _files(fetched, key) if there.get(file.key) != file.size]
 
@@ -94,14 +100,13 @@ def _send(store: Store, name: str, fetched: Fetched, console: Console) -> str:
         in_parallel(send, missing)
     check_unchanged(fetched)
     address = _address(store, key if fetched.given.is_folder else f"{key}/{fetched.path.name}")
-    digests = {file: found.sha256 for file, found in fetched.files.items()}
-    store.put(f"{key}.json", InputPin(uri=address, sha256=fetched.sha256, files=digests).to_bytes())
+    store.put(f"{key}.json", InputPin(uri=address, sha256=fetched.sha256, files=fetched.digests).to_bytes())
     told = f"{len(missing)} sent" if missing else "there already"
-    console.print(f"{name}: {fetched.count} file{'s' * (fetched.count > 1)}, {size(fetched.size)}, {told}")
+    console.print(f"{name}: {len(fetched.files)} file{'s' * (len(fetched.files) > 1)}, {size(fetched.size)}, {told}")
     return address
 
 
-def _files(fetched: Fetched, key: str) -> list[_File]:
+def _files(fetched: Identified, key: str) -> list[_File]:
     folder = fetched.path if fetched.given.is_folder else fetched.path.parent
     return [_File(folder / name, f"{key}/{name}", found.size, found.sha256) for name, found in fetched.files.items()]
 

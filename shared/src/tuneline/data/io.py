@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TypeVar
 
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tuneline.errors import UserError
 from tuneline.parsing.problems import printable
 
 R = TypeVar("R", bound=BaseModel)
-
-Id = Annotated[str, StringConstraints(pattern=r"^[^\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+$")]
-"""What a transcript or a slice is called, in messages too: one line, all of it to be seen."""
 
 
 class Closed(BaseModel):

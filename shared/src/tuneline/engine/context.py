@@ -14,9 +14,8 @@ from types import FrameType
 import structlog
 
 from tuneline.engine.checkpoints import State
-from tuneline.engine.identity import sha256_json
 from tuneline.engine.journal import StoreJournal
-from tuneline.engine.layout import result_key
+from tuneline.engine.layout import journal_prefix, result_key
 from tuneline.errors import Temporary, UserError
 from tuneline.stage import InputRecord
 from tuneline.store.base import Store
@@ -64,7 +63,7 @@ class Live:
     def journal(self, *scope: str) -> StoreJournal:
         """Open the journal of `scope`."""
         self._begin()
-        prefix = f"journals/{self._stage}/{sha256_json(scope)[:16]}"
+        prefix = journal_prefix(self._stage, scope)
         if prefix not in self._journals:
             self._journals[prefix] = StoreJournal(self._store, prefix, self._attempt, self._state.folder.parent)
         return self._journals[prefix]
@@ -80,18 +79,14 @@ class Live:
 
     def secret(self, name: str) -> str:
         """Return a secret from the environment, or from the file that `name`_FILE names."""
-        value = os.environ.get(name, "")
-        if not value and (file := os.environ.get(f"{name}_FILE")):
+        if value := os.environ.get(name):
+            return value
+        if file := os.environ.get(f"{name}_FILE"):
             try:
-                value = Path(file).read_text(errors="replace")
+                return Path(file).read_text().strip()
             except OSError as e:
                 raise UserError(f"{name}_FILE: {file} cannot be read: {e.strerror}") from None
-        value = value.strip()
-        if not value:
-            raise UserError(f"{name} is not set: set it in the environment, or set {name}_FILE to a file that holds it")
-        if not (value.isascii() and value.isprintable()):
-            raise UserError(f"{name} holds a line break or another character that no key has; is it the right file?")
-        return value
+        raise UserError(f"{name} is not set: set it in the environment, or set {name}_FILE to a file that holds it")
 
     def __enter__(self) -> Live:
         """Listen to signals."""

@@ -3,6 +3,7 @@
 A file's identity is the SHA-256 of its bytes; size, times and ETag only say that it may be unchanged. A folder's is
 the SHA-256 of one line per file, `<sha256>  <name>` as `sha256sum` prints it, sorted bytewise: it is the same wherever
 the files lie. What is in the Hugging Face Hub is known by its commit. Names that start with a dot are not read.
+Identity comes before bytes: they travel when a stage asks for the path, or when nobody has read them yet.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,10 +22,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from tuneline.errors import Changed, UserError
 from tuneline.store.base import Entry, in_parallel, key_problem, local_path, split_s3
+from tuneline.store.cache import FileCache
 from tuneline.store.file import stamp_of
 from tuneline.store.verify import hash_file, plain_errors
-
-THREADS = min(8, os.cpu_count() or 1)
 
 
 class Listed(NamedTuple):
@@ -34,8 +34,8 @@ class Listed(NamedTuple):
     stamp: str
 
 
-class FetchedFile(NamedTuple):
-    """A file as it was read."""
+class KnownFile(NamedTuple):
+    """A file as it was read. Of one in the Hub only the Hub's own hash is known."""
 
     size: int
     stamp: str
@@ -50,38 +50,77 @@ class GivenFiles:
     patterns: tuple[str, ...]
     is_folder: bool
     files: Mapping[str, Listed]
+    within: tuple[Path, ...] = ()
+
+    @property
+    def is_hub(self) -> bool:
+        """Whether it lies in the Hub."""
+        return self.uri.startswith("hf://")
 
 
 @dataclass(frozen=True)
-class Fetched:
-    """A given input as a local path, and its identity. `size` is in bytes, `count` in files."""
+class Identified:
+    """What an address holds, known by hash."""
 
     given: GivenFiles
-    path: Path
-    files: Mapping[str, FetchedFile]
+    files: Mapping[str, KnownFile]
     sha256: str
-    size: int
-    count: int
+    dest: Path
+    cache: FileCache
 
     @property
     def uri(self) -> str:
         """Canonical address; for hf:// with the commit."""
         return self.given.uri
 
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(file.size for file in self.files.values())
 
-_KNOWN = TypeAdapter(dict[str, FetchedFile])
+    @property
+    def digests(self) -> dict[str, str]:
+        """SHA-256 by name; none for hf://."""
+        return {} if self.given.is_hub else {name: file.sha256 for name, file in self.files.items()}
+
+    @cached_property
+    def path(self) -> Path:
+        """The local path: in place if it is local, else below `dest`. Bytes that are not here yet travel now.
+
+        Raises Changed if they are not those that the hash was taken from.
+        """
+        if self.given.is_hub:
+            return _fetch_hub(self.given, self.files)
+        if not self.uri.startswith("s3://"):
+            return local_path(self.uri)
+        fetch = _s3_reader(self.given, self.dest, self.cache)
+
+        def bring(name: str, known: KnownFile) -> None:
+            place = self.dest / name
+            if place.exists() or self.cache.take(known.sha256, place):
+                return
+            if fetch(name, Listed(known.size, known.stamp)).sha256 != known.sha256:
+                raise Changed(f"{self.uri}: {name} is not what it was, though its ETag is the same. Write it anew.")
+
+        in_parallel(bring, self.files, self.files.values())
+        return self.dest if self.given.is_folder else self.dest / next(iter(self.files))
 
 
-def list_given(uri: str, patterns: Sequence[str] = ()) -> GivenFiles:
+_NO_CACHE = FileCache()
+_KNOWN = TypeAdapter(dict[str, KnownFile])
+
+
+def list_given(uri: str, patterns: Sequence[str] = (), within: tuple[Path, ...] = ()) -> GivenFiles:
     """List the file or folder at `uri`; of a folder the files that match one of `patterns` (all, if none are named).
 
-    Raises UserError if nothing is there, and for what cannot be read as a file.
+    Raises UserError if nothing is there, for what cannot be read as a file, and for a local file that lies, once
+    symbolic links are followed, below none of the folders `within`, if there are any.
     """
     if uri.startswith("hf://"):
         from tuneline.engine.hub import resolve
 
         return GivenFiles(resolve(uri), tuple(patterns), True, {})
-    listed = _list_s3(uri, patterns) if uri.startswith("s3://") else _list_local(uri, patterns)
+    listed = _list_s3(uri, patterns) if uri.startswith("s3://") else _list_local(uri, patterns, within)
     if not listed.files:
         matching = f" that match {', '.join(patterns)}" if patterns else ""
         raise UserError(f"{listed.uri}: the folder has no files{matching}.")
@@ -90,28 +129,36 @@ def list_given(uri: str, patterns: Sequence[str] = ()) -> GivenFiles:
     return listed
 
 
-def fetch_given(given: GivenFiles, dest: Path, known: Mapping[str, FetchedFile] | None = None) -> Fetched:
-    """Hash what was listed and make it a local path: in place if it is local already, else below `dest`.
+def identify(
+    given: GivenFiles, dest: Path, known: Mapping[str, KnownFile] | None = None, cache: FileCache = _NO_CACHE
+) -> Identified:
+    """Return the identity of what was listed. Only files that are not known are read: size and stamp tell.
 
-    `known` is what was read earlier: a file with the same size and stamp is not hashed again. Raises Changed if files
-    changed, came or went since they were listed.
+    `known` is what was read earlier. What has to be fetched to be read goes below `dest` and is not fetched again.
+    Raises Changed if files changed, came or went since they were listed.
     """
-    if given.uri.startswith("hf://"):
-        return _fetch_hub(given)
-    if given.uri.startswith("s3://"):
-        path, files = _fetch_s3(given, dest)
-    else:
-        path, files = local_path(given.uri), _hash_local(given, known or {})
-    _refuse_changes(given)
+    if given.is_hub:
+        files = known or _list_hub(given)
+        return Identified(given, files, hashlib.sha256(given.uri.encode()).hexdigest(), dest, cache)
+
+    read_new = _s3_reader(given, dest, cache) if given.uri.startswith("s3://") else _local_reader(given)
+
+    def read(name: str, listed: Listed) -> KnownFile:
+        old = (known or {}).get(name)
+        return old if old and (old.size, old.stamp) == listed else read_new(name, listed)
+
+    files = dict(zip(given.files, in_parallel(read, given.files, given.files.values()), strict=True))
+    if files != known:
+        _refuse_changes(given)
     digests = {name: file.sha256 for name, file in files.items()}
     identity = folder_sha256(digests) if given.is_folder else next(iter(digests.values()))
-    return Fetched(given, path, files, identity, sum(f.size for f in files.values()), len(files))
+    return Identified(given, files, identity, dest, cache)
 
 
-def check_unchanged(fetched: Fetched) -> None:
-    """Raise Changed if a local input, which is read in place, is not what was fetched any more."""
-    if fetched.uri.startswith("file://"):
-        _refuse_changes(fetched.given)
+def check_unchanged(found: Identified) -> None:
+    """Raise Changed if a local input, which is read in place, is not what it was any more."""
+    if found.uri.startswith("file://"):
+        _refuse_changes(found.given)
 
 
 def folder_sha256(digests: Mapping[str, str]) -> str:
@@ -120,12 +167,12 @@ def folder_sha256(digests: Mapping[str, str]) -> str:
     return hashlib.sha256(b"".join(lines)).hexdigest()
 
 
-def known_to(fetched: Fetched) -> bytes:
+def known_to(found: Identified) -> bytes:
     """Write down what was read, for `known_from`."""
-    return _KNOWN.dump_json(dict(fetched.files))
+    return _KNOWN.dump_json(dict(found.files))
 
 
-def known_from(data: bytes | None) -> Mapping[str, FetchedFile]:
+def known_from(data: bytes | None) -> Mapping[str, KnownFile]:
     """Read what `known_to` wrote; nothing is known from anything else."""
     try:
         return _KNOWN.validate_json(data or b"{}")
@@ -133,20 +180,21 @@ def known_from(data: bytes | None) -> Mapping[str, FetchedFile]:
         return {}
 
 
-def _list_local(uri: str, patterns: Sequence[str]) -> GivenFiles:
+def _list_local(uri: str, patterns: Sequence[str], within: tuple[Path, ...] = ()) -> GivenFiles:
     path = local_path(uri)
     with plain_errors(path):
         found = path.stat()
         if stat.S_ISDIR(found.st_mode):
             path = path.resolve()
-            entries = _walk(path, "", frozenset({(found.st_dev, found.st_ino)}), tuple(patterns))
-            return GivenFiles(path.as_uri(), tuple(patterns), True, dict(entries))
+            entries = _walk(path, "", frozenset({(found.st_dev, found.st_ino)}), tuple(patterns), within)
+            return GivenFiles(path.as_uri(), tuple(patterns), True, dict(entries), within)
         path = path.parent.resolve() / path.name
-        return GivenFiles(path.as_uri(), tuple(patterns), False, {path.name: _listed(found, path)})
+        files = {path.name: _listed(found, path, within)}
+        return GivenFiles(path.as_uri(), tuple(patterns), False, files, within)
 
 
 def _walk(
-    folder: Path, prefix: str, above: frozenset[tuple[int, int]], patterns: tuple[str, ...]
+    folder: Path, prefix: str, above: frozenset[tuple[int, int]], patterns: tuple[str, ...], within: tuple[Path, ...]
 ) -> Iterator[tuple[str, Listed]]:
     """Yield the wanted files below `folder`; `above` are the folders on the way there, to notice links that go back."""
     for path in sorted(folder.iterdir()):
@@ -158,12 +206,14 @@ def _walk(
                 found = path.stat()
                 if (found.st_dev, found.st_ino) in above:
                     raise UserError(f"{path}: the symbolic link leads back to a folder that it lies in.")
-                yield from _walk(path, f"{name}/", above | {(found.st_dev, found.st_ino)}, patterns)
+                yield from _walk(path, f"{name}/", above | {(found.st_dev, found.st_ino)}, patterns, within)
             elif _is_wanted(name, patterns):
-                yield name, _listed(path.stat(), path)
+                yield name, _listed(path.stat(), path, within)
 
 
-def _listed(found: os.stat_result, path: Path) -> Listed:
+def _listed(found: os.stat_result, path: Path, within: tuple[Path, ...]) -> Listed:
+    if within and not any(path.resolve().is_relative_to(folder) for folder in within):
+        raise UserError(f"{path}: the symbolic link leads out of {' and '.join(map(str, within))}. Use a copy instead.")
     if not stat.S_ISREG(found.st_mode):
         raise UserError(f"{path}: is neither a file nor a folder.")
     return Listed(found.st_size, stamp_of(found))
@@ -172,20 +222,6 @@ def _listed(found: os.stat_result, path: Path) -> Listed:
 def _is_wanted(name: str, patterns: Sequence[str]) -> bool:
     """Tell whether `name` matches; as in the Hub's downloads, `*` matches `/` too."""
     return not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)
-
-
-def _hash_local(given: GivenFiles, known: Mapping[str, FetchedFile]) -> dict[str, FetchedFile]:
-    path = local_path(given.uri)
-
-    def hash_one(name: str, listed: Listed) -> FetchedFile:
-        if (old := known.get(name)) and (old.size, old.stamp) == listed:
-            return old
-        place = path / name if given.is_folder else path
-        with plain_errors(place):
-            return FetchedFile(*listed, hash_file(place).sha256)
-
-    with ThreadPoolExecutor(THREADS) as pool:
-        return dict(zip(given.files, pool.map(hash_one, given.files, given.files.values()), strict=True))
 
 
 def _list_s3(uri: str, patterns: Sequence[str]) -> GivenFiles:
@@ -204,33 +240,55 @@ def _list_s3(uri: str, patterns: Sequence[str]) -> GivenFiles:
     return GivenFiles(canonical, tuple(patterns), True, wanted)
 
 
-def _fetch_s3(given: GivenFiles, dest: Path) -> tuple[Path, dict[str, FetchedFile]]:
+def _local_reader(given: GivenFiles) -> Callable[[str, Listed], KnownFile]:
+    def read(name: str, listed: Listed) -> KnownFile:
+        place = local_path(given.uri) / name if given.is_folder else local_path(given.uri)
+        with plain_errors(place):
+            return KnownFile(*listed, hash_file(place).sha256)
+
+    return read
+
+
+def _s3_reader(given: GivenFiles, dest: Path, cache: FileCache) -> Callable[[str, Listed], KnownFile]:
     from tuneline.store.s3 import S3Store
 
     bucket, key = split_s3(given.uri)
     store = S3Store(bucket, "")
 
-    def fetch(name: str, listed: Listed) -> FetchedFile:
+    def read(name: str, listed: Listed) -> KnownFile:
         whole = "/".join(filter(None, (key, name))) if given.is_folder else key
-        return FetchedFile(*listed, store.fetch(Entry(whole, listed.size, 0, listed.stamp), dest / name))
+        sha256 = store.fetch(Entry(whole, listed.size, 0, listed.stamp), dest / name)
+        cache.keep(sha256, dest / name)
+        return KnownFile(*listed, sha256)
 
-    files = dict(zip(given.files, in_parallel(fetch, given.files, given.files.values()), strict=True))
-    return (dest if given.is_folder else dest / next(iter(files))), files
+    return read
 
 
-def _fetch_hub(given: GivenFiles) -> Fetched:
+def _list_hub(given: GivenFiles) -> Mapping[str, KnownFile]:
+    from tuneline.engine.hub import download, files_of
+
+    found = files_of(given.uri)
+    if found is None:  # the Hub cannot be asked, but what this machine has may be enough
+        local = _list_local(str(download(given.uri, given.patterns)), given.patterns).files
+        found = {name: (listed.size, "") for name, listed in local.items()}
+    wanted = [name for name in found if "/." not in f"/{name}" and _is_wanted(name, given.patterns)]
+    if not wanted:
+        raise UserError(f"{given.uri}: has no files that match {', '.join(given.patterns) or 'anything'}.")
+    return {name: KnownFile(found[name][0], "", found[name][1]) for name in wanted}
+
+
+def _fetch_hub(given: GivenFiles, files: Mapping[str, KnownFile]) -> Path:
     from tuneline.engine.hub import download
 
     path = download(given.uri, given.patterns)
     present = _list_local(str(path), given.patterns).files
-    if not present:
-        raise UserError(f"{given.uri}: has no files that match {', '.join(given.patterns) or 'anything'}.")
-    sha256 = hashlib.sha256(given.uri.encode()).hexdigest()
-    return Fetched(given, path, {}, sha256, sum(f.size for f in present.values()), len(present))
+    if wrong := [name for name, file in files.items() if name not in present or present[name].size != file.size]:
+        raise Changed(f"{path}: {', '.join(wrong[:5])} is not what the Hub has. Delete this folder and run again.")
+    return path
 
 
 def _refuse_changes(given: GivenFiles) -> None:
-    now = list_given(given.uri, given.patterns).files
+    now = list_given(given.uri, given.patterns, given.within).files
     if different := sorted(name for name, _ in now.items() ^ given.files.items()):
         names = ", ".join(dict.fromkeys(different[:6]))
         kind = "folder" if given.is_folder else "file"

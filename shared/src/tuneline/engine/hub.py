@@ -28,6 +28,21 @@ def resolve(uri: str) -> str:
         return f"hf://{repository}@{resolve_revision(repository, revision=revision).resolved}"
 
 
+def files_of(uri: str) -> dict[str, tuple[int, str]] | None:
+    """Return size and hash of every file of a commit, by name; None when the Hub cannot be asked."""
+    from httpx2 import TransportError
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    repository, commit = _split(uri)
+    with _plain_errors(uri):
+        try:
+            found = HfApi().model_info(repository, revision=commit, files_metadata=True).siblings or []
+        except (OfflineModeIsEnabled, TransportError):
+            return None
+    return {f.rfilename: (f.size or 0, f.lfs.sha256 if f.lfs else f.blob_id or "") for f in found}
+
+
 def download(uri: str, patterns: Sequence[str]) -> Path:
     """Return the local folder with the files of a commit that match one of `patterns` (all, if there are none)."""
     from huggingface_hub import snapshot_download

@@ -1,20 +1,86 @@
-"""The inputs of one stage: found, fetched to local paths, and pinned in the run."""
+"""The inputs of one stage: found and known by hash first, brought to local paths when the stage works."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-from tuneline.engine.given import Fetched, fetch_given, known_from, known_to, list_given
-from tuneline.engine.identity import canonical_json, sha256_json
-from tuneline.engine.records import InputPin, OutputRecord, pinned_manifest, read_input_pins
-from tuneline.engine.runfile import Node, RunFile
+from tuneline.engine.given import Identified, identify, known_from, list_given
+from tuneline.engine.identity import canonical_json
+from tuneline.engine.layout import input_pin_key, known_key, result_key
+from tuneline.engine.pipelines import Address, Inline, OutputOf, Step
+from tuneline.engine.records import InputPin, OutputRecord, pinned_manifest
+from tuneline.engine.runfile import RunFile
 from tuneline.errors import UserError
-from tuneline.stage import InputPort, InputRecord
+from tuneline.stage import InputPort, InputRecord, Json, Params
 from tuneline.store.base import FileRecord, Store, in_parallel
+from tuneline.store.cache import FileCache
+from tuneline.store.verify import plain_errors
+
+
+class Job(NamedTuple):
+    """One step of one run, to be done. `scratch` is this attempt's private folder."""
+
+    run_file: RunFile
+    step: Step
+    store: Store
+    scratch: Path
+    attempt: str
+    replace: bool = False
+    cache: FileCache = FileCache()
+
+    @property
+    def run(self) -> str:
+        """Name of the run."""
+        return self.run_file.run
+
+    @property
+    def params(self) -> Params:
+        """The stage's checked parameters."""
+        return self.run_file.params[self.step.stage.name]
+
+
+@dataclass(frozen=True)
+class InlineFile:
+    """Content of the run file itself, which becomes a file when a stage asks for its path."""
+
+    data: bytes
+    dest: Path
+
+    uri = None
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the content in canonical form."""
+        return hashlib.sha256(self.data).hexdigest()
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return len(self.data)
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """SHA-256 by name."""
+        return {self.path.name: self.sha256}
+
+    @property
+    def path(self) -> Path:
+        """Where `write` puts it."""
+        return self.dest / "inline.json"
+
+    def write(self) -> Path:
+        """Make it a file."""
+        with plain_errors(self.path):
+            self.dest.mkdir(parents=True, exist_ok=True)
+            self.path.write_bytes(self.data)
+        return self.path
 
 
 @dataclass(frozen=True)
@@ -22,110 +88,122 @@ class GivenInput:
     """An input that the run file names: pinned by the first stage that reads it, the same for all later ones."""
 
     port: InputPort
-    record: InputRecord
-    fetched: Fetched
+    source: Identified | InlineFile
 
     @property
     def path(self) -> Path:
         """The local path."""
-        return self.fetched.path
+        return self.source.write() if isinstance(self.source, InlineFile) else self.source.path
+
+    @property
+    def record(self) -> InputRecord:
+        """What a manifest says of it."""
+        found, count = self.source, len(self.source.files) if isinstance(self.source, Identified) else 1
+        return InputRecord(uri=found.uri, sha256=found.sha256, size=found.size, count=count)
 
     @property
     def pin(self) -> InputPin:
         """What later stages must see."""
-        digests = {name: file.sha256 for name, file in self.fetched.files.items()}
-        return InputPin(uri=self.record.uri, sha256=self.record.sha256, files=digests)
+        return InputPin(uri=self.source.uri, sha256=self.source.sha256, files=self.source.digests)
 
     def pin_key(self, run: str) -> str:
-        """Key of the pin. A stage that reads only some files of a folder pins these under a name of their own."""
-        some = f"@{sha256_json(self.port.patterns)[:8]}" if self.port.patterns else ""
-        return f"runs/{run}/inputs/{self.port.name}{some}.json"
+        """Key of the pin."""
+        return input_pin_key(run, self.port.name, self.port.patterns)
 
 
 @dataclass(frozen=True)
 class MadeInput:
-    """An input that another stage of the run made."""
+    """An input that another step of the run made."""
 
     port: InputPort
     record: InputRecord
     output: OutputRecord
-    store: Store
-    folder: Path
+    job: Job
 
     @cached_property
     def path(self) -> Path:
         """The local path: in place on a file store, else downloaded on first use."""
 
         def fetch(name: str, record: FileRecord) -> Path:
-            place = self.store.local(record)
+            store, cache = self.job.store, self.job.cache
+            place = store.local(record)
             if place is None:
-                place = self.folder / name
-                self.store.download(record, place)
+                place = self.job.scratch / "inputs" / self.port.name / name
+                if not cache.take(record.sha256, place):
+                    store.download(record, place)
+                    cache.keep(record.sha256, place)
             return place
 
         files = self.output.files
         name, place = next(zip(files, in_parallel(fetch, files, files.values()), strict=True))
-        return place if self.output.kind != "folder" else place.parents[len(Path(name).parts) - 1]
+        return place.parents[len(Path(name).parts) - 1] if self.output.kind == "folder" else place
 
 
 Resolved = GivenInput | MadeInput
 
 
-def resolve_inputs(run_file: RunFile, node: Node, store: Store, folder: Path) -> dict[str, Resolved]:
-    """Find and hash every input of `node`; nothing is written to the store.
+class Found(NamedTuple):
+    """The inputs of a job and the identity of the result that it would make."""
+
+    inputs: dict[str, Resolved]
+    fingerprint: str
+
+    @property
+    def given(self) -> list[GivenInput]:
+        """Those that the run file names."""
+        return [found for found in self.inputs.values() if isinstance(found, GivenInput)]
+
+
+def resolve_inputs(job: Job) -> dict[str, Resolved]:
+    """Find and identify every input; only what nobody has read yet is read, and nothing is written to the store.
 
     Raises UserError for a missing input, a stage that has not run yet, or a file that cannot be read.
     """
     resolved: dict[str, Resolved] = {}
-    for port in node.stage.input_ports(node.variant):
-        if port.name in run_file.inputs:
-            resolved[port.name] = _given(run_file, port, store, folder / port.name)
-        elif port.stage in node.needs:
-            resolved[port.name] = _made(run_file, port, node, store, folder / port.name)
+    run_file, made = job.run_file, {port.name: source for port, source in job.step.reads(job.run_file.inputs)}
+    for port in job.step.stage.input_ports(job.step.variant):
+        value, source = run_file.inputs.get(port.name), made.get(port.name)
+        if isinstance(value, Address | Inline):
+            resolved[port.name] = _given(job, port, value)
+        elif source and source.node in job.step.needs:
+            resolved[port.name] = _made(job, port, source)
         elif not port.optional:
-            raise UserError(
-                f"{run_file.source.where(('inputs', port.name))}: is missing. {node.name} needs it: {port.description}"
-            )
+            raise UserError(_missing(run_file, job.step, port))
     return resolved
 
 
-def check_given(run_file: RunFile, nodes: tuple[Node, ...]) -> None:
+def check_given(run_file: RunFile) -> None:
     """Refuse, before any stage starts, inputs that are missing from the run file or name a path that does not exist."""
     problems = []
-    for node in nodes:
-        for port in node.stage.input_ports(node.variant):
-            where = run_file.source.where(("inputs", port.name))
+    for step in run_file.steps:
+        for port in step.stage.input_ports(step.variant):
             value = run_file.inputs.get(port.name)
             if value is None and port.stage is None and not port.optional:
-                problems.append(f"{where}: is missing. {node.name} needs it: {port.description}")
-            elif isinstance(value, str) and "://" not in value and not Path(value).exists():
-                problems.append(f"{where}: {value} does not exist")
+                problems.append(_missing(run_file, step, port))
+            elif isinstance(value, Address) and "://" not in value.uri and not Path(value.uri).exists():
+                problems.append(f"{run_file.source.where(('inputs', port.name))}: {value.uri} does not exist")
     if problems:
         raise UserError("\n".join(dict.fromkeys(problems)))
 
 
-def _given(run_file: RunFile, port: InputPort, store: Store, folder: Path) -> GivenInput:
-    value = run_file.inputs[port.name]
-    uri = value if isinstance(value, str) else _write_inline(value, folder)
+def _missing(run_file: RunFile, step: Step, port: InputPort) -> str:
+    where = run_file.source.where(("inputs", port.name))
+    return f"{where}: is missing. {step.name} needs it: {port.description}"
+
+
+def _given(job: Job, port: InputPort, value: Address | Inline) -> GivenInput:
+    folder = job.scratch / "inputs" / port.name
+    if isinstance(value, Inline):
+        return GivenInput(port, InlineFile(canonical_json(_plain(value.content)), folder))
     try:
-        listed = list_given(uri, port.patterns)
-        data = store.get(_known_key(port, listed.uri)) if isinstance(value, str) else None
-        fetched = fetch_given(listed, folder, known_from(data))
+        listed = list_given(value.uri, port.patterns, value.within)
+        known = known_from(job.store.get(known_key(port.name, listed.uri, port.patterns)))
+        return GivenInput(port, identify(listed, folder, known, job.cache))
     except UserError as e:
-        raise UserError(f"{run_file.source.where(('inputs', port.name))}: {e}") from None
-    shown = fetched.uri if isinstance(value, str) else None
-    record = InputRecord(uri=shown, sha256=fetched.sha256, size=fetched.size, count=fetched.count)
-    return GivenInput(port, record, fetched)
+        raise UserError(f"{job.run_file.source.where(('inputs', port.name))}: {e}") from None
 
 
-def _write_inline(content: Any, folder: Path) -> str:
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "inline.json"
-    path.write_bytes(canonical_json(_plain(content)))
-    return str(path)
-
-
-def _plain(content: Any) -> Any:
+def _plain(content: Json) -> Json:
     """Write 2.0 as 2: a workflow hands numbers on so, and the content must have the same identity there and here."""
     if isinstance(content, dict):
         return {key: _plain(value) for key, value in content.items()}
@@ -134,54 +212,39 @@ def _plain(content: Any) -> Any:
     return int(content) if isinstance(content, float) and content.is_integer() else content
 
 
-def _made(run_file: RunFile, port: InputPort, node: Node, store: Store, folder: Path) -> MadeInput:
-    assert port.stage is not None
-    manifest = pinned_manifest(store, run_file.run, port.stage)
+def _made(job: Job, port: InputPort, source: OutputOf) -> MadeInput:
+    manifest = pinned_manifest(job.store, job.run, source.node)
     if manifest is None:
         raise UserError(
-            f"{node.name} reads `{port.port}` of {port.stage}, which has no result in run {run_file.run} yet"
+            f"{job.step.name} reads `{source.port}` of {source.node}, which has no result in run {job.run} yet"
         )
-    output = manifest.outputs[port.port]
-    producer = f"{manifest.stage}/{manifest.fingerprint}"
+    output = manifest.outputs[source.port]
     record = InputRecord(
-        uri=f"{store.uri}/results/{producer}#{port.port}",
-        sha256=output.sha256, size=output.size, count=len(output.files), producer=producer,
+        uri=f"{job.store.uri}/{result_key(manifest.stage, manifest.fingerprint)}#{source.port}",
+        sha256=output.sha256, size=output.size, count=len(output.files),
+        producer=f"{manifest.stage}/{manifest.fingerprint}",
     )  # fmt: skip
-    return MadeInput(port, record, output, store, folder)
+    return MadeInput(port, record, output, job)
 
 
-def pin_inputs(store: Store, run: str, inputs: Mapping[str, Resolved], *, replace: bool, write: bool) -> None:
-    """Compare given inputs with the run's pins and, if `write`, pin them with a conditional put.
-
-    Raises UserError when an input is not what an earlier stage of the run saw.
-    """
-    for name, found in inputs.items():
-        if not isinstance(found, GivenInput):
-            continue
-        if not replace:
-            for key, pin in read_input_pins(store, run, name):
-                _compare(name, run, key == found.pin_key(run), pin, found.pin)
-        if write:
-            store.put(found.pin_key(run), found.pin.to_bytes(), if_absent=not replace)
-            if found.record.uri is not None:
-                store.put(_known_key(found.port, found.record.uri), known_to(found.fetched))
-    if write and not replace:
-        pin_inputs(store, run, inputs, replace=False, write=False)
+@contextmanager
+def inline_named_by_origin(job: Job, found: Found) -> Iterator[None]:
+    """In what a stage refuses, name inline content by its line and field in the run file, not by its work file."""
+    try:
+        yield
+    except UserError as e:
+        text = str(e)
+        for given in found.given:
+            if isinstance(given.source, InlineFile):
+                text = _by_origin(text, given, job.run_file)
+        if text == str(e):
+            raise
+        raise UserError(text) from None
 
 
-def _compare(name: str, run: str, same_files: bool, old: InputPin, new: InputPin) -> None:
-    changed = sorted(f for f in old.files.keys() & new.files.keys() if old.files[f] != new.files[f])
-    if same_files and old.sha256 != new.sha256:
-        changed = changed or sorted(old.files.keys() ^ new.files.keys()) or [str(new.uri)]
-    elif not old.files and not new.files and old.uri != new.uri:
-        changed = [str(new.uri)]
-    if changed:
-        shown = ", ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")
-        raise UserError(
-            f"inputs.{name}: not what run {run} was started with ({shown}). Use another run name, or --replace to "
-            "move this run to the new content"
-        )
+def _by_origin(text: str, given: GivenInput, run_file: RunFile) -> str:
+    def origin(found: re.Match[str]) -> str:
+        field = [int(part) if part.isdecimal() else part for part in (found["field"] or "").split(".") if part]
+        return run_file.source.where(("inputs", given.port.name, *field))
 
-
-def _known_key(port: InputPort, uri: str) -> str:
-    return f"inputs/{port.name}-{sha256_json([uri, *port.patterns])[:16]}.json"
+    return re.sub(rf"{re.escape(str(given.source.path))}(?::\d+)?(?:: (?P<field>[\w.-]+)(?=:))?", origin, text)

@@ -33,11 +33,8 @@ class Parameters(NamedTuple):
 
     name: str
     content: dict[str, Any]
-
-    @property
-    def folder(self) -> Path | None:
-        """None: a relative path counts from nowhere."""
-        return None
+    data: tuple[Path, ...] = ()
+    """Folders whose files an input may name: what arrives so was written on another machine, perhaps by a stranger."""
 
     def where(self, loc: Sequence[int | str]) -> str:
         """Return `parameter NAME: field` of a path."""
@@ -55,7 +52,7 @@ class _Row(BaseModel):
 _ROWS = TypeAdapter(list[_Row])
 
 
-def read_parameters(encoded: str, known: Collection[str]) -> Parameters:
+def read_parameters(encoded: str, known: Collection[str], data: tuple[Path, ...] = ()) -> Parameters:
     """Decode the value of RUN_FILE; of names that are not `known` only the name is kept.
 
     Raises UserError that never quotes a value.
@@ -68,7 +65,8 @@ def read_parameters(encoded: str, known: Collection[str]) -> Parameters:
             "is {{=sprig.b64enc(workflow.parameters.json)}}"
         ) from None
     texts = {row.name: row.value for row in rows}
-    return Parameters(VARIABLE, {name: _value(name, text) if name in known else None for name, text in texts.items()})
+    content = {name: _value(name, text) if name in known else None for name, text in texts.items()}
+    return Parameters(VARIABLE, content, data)
 
 
 def _value(name: str, text: str | None) -> Any:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from tuneline.engine.layout import pin_key, result_key
+from tuneline.engine.layout import Node, manifest_key, pin_key
 from tuneline.errors import UserError
 from tuneline.stage import InputRecord, Metrics, OutputKind
-from tuneline.store.base import FileRecord, Store
+from tuneline.store.base import FileRecord, Store, safe_name
 
 
 class _Model(BaseModel):
@@ -47,12 +46,23 @@ _CONTENT = TypeAdapter(dict[str, Any])
 
 
 class OutputRecord(_Model):
-    """The files of one output port. Keys are `files` → name inside the port; a file port has one name, its own."""
+    """The files of one output port by their names inside it; a file port has one name, its own.
+
+    Names become paths on the machine of whoever reads them, so none may lead out of the folder they are put in.
+    """
 
     kind: OutputKind
-    path: str
+    path: Annotated[str, AfterValidator(safe_name), Field(pattern="^[^/]+$")]
     sha256: str
-    files: dict[str, FileRecord]
+    files: dict[Annotated[str, AfterValidator(safe_name)], FileRecord] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _keys_end_in_names(self) -> Self:
+        for name, record in self.files.items():
+            inside = f"{self.path}/{name}" if self.kind == "folder" else self.path
+            if not record.key.endswith(f"/{inside}") or (self.kind != "folder" and len(self.files) > 1):
+                raise ValueError("a key does not end in the name of its file")
+        return self
 
     @property
     def size(self) -> int:
@@ -136,29 +146,20 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
+def read(model: type[R], store: Store, key: str) -> R | None:
+    """Return the record under `key`, or None."""
+    data = store.get(key)
+    return None if data is None else parse(model, data, key)
+
+
 def read_manifest(store: Store, stage: str, digest: str) -> Manifest | None:
     """Return the manifest of a result, or None when the result is not complete."""
-    data = store.get(result_key(stage, digest, "manifest.json"))
-    return None if data is None else parse(Manifest, data, result_key(stage, digest, "manifest.json"))
+    return read(Manifest, store, manifest_key(stage, digest))
 
 
-def read_pin(store: Store, run: str, node: str) -> Pin | None:
-    """Return the pin of a stage in a run, or None."""
-    data = store.get(pin_key(run, node))
-    return None if data is None else parse(Pin, data, pin_key(run, node))
-
-
-def read_input_pins(store: Store, run: str, name: str) -> Iterator[tuple[str, InputPin]]:
-    """Yield key and content of every pin of the given input `name`: one for each set of files that a stage reads."""
-    prefix = f"runs/{run}/inputs/{name}"
-    for entry in store.list(prefix):
-        if entry.key.removeprefix(prefix)[0] in ".@" and (data := store.get(entry.key)) is not None:
-            yield entry.key, parse(InputPin, data, entry.key)
-
-
-def pinned_manifest(store: Store, run: str, node: str) -> Manifest | None:
-    """Return the manifest that a stage is pinned to in a run, or None."""
-    pin = read_pin(store, run, node)
+def pinned_manifest(store: Store, run: str, node: Node | str) -> Manifest | None:
+    """Return the manifest that a node is pinned to in a run, or None."""
+    pin = read(Pin, store, pin_key(run, node))
     return None if pin is None else read_manifest(store, pin.stage, pin.fingerprint)
 
 

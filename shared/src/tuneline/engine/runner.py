@@ -6,63 +6,30 @@ Anything may be killed at any moment: a result exists once its manifest does, an
 
 from __future__ import annotations
 
-import os
 import shutil
-import sys
 import tempfile
 import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tuneline.engine.context import Live
-from tuneline.engine.given import check_unchanged, folder_sha256
-from tuneline.engine.identity import fingerprint, is_pace
-from tuneline.engine.inputs import GivenInput, Resolved, pin_inputs, resolve_inputs
-from tuneline.engine.layout import new_attempt, pin_key, result_key
-from tuneline.engine.records import (
-    Failure,
-    Manifest,
-    OutputRecord,
-    Pin,
-    Provenance,
-    now,
-    pinned_manifest,
-    read_manifest,
-    read_pin,
-)
-from tuneline.engine.runfile import Node, RunFile
+from tuneline.engine.given import Identified, check_unchanged
+from tuneline.engine.identity import fingerprint
+from tuneline.engine.inputs import Found, Job, inline_named_by_origin, resolve_inputs
+from tuneline.engine.layout import failure_key, new_attempt
+from tuneline.engine.pins import pin_inputs, pin_result, refuse_differences
+from tuneline.engine.pipelines import Step
+from tuneline.engine.publish import link_outputs, output_path, publish
+from tuneline.engine.records import Failure, Manifest, now, read_manifest
+from tuneline.engine.runfile import RunFile
 from tuneline.errors import Temporary, UserError
-from tuneline.stage import Metrics, OutputPort, Params
-from tuneline.store.base import Store, in_parallel, local_path
+from tuneline.stage import Metrics
+from tuneline.store.base import Store, local_path
+from tuneline.store.cache import FileCache
 from tuneline.store.verify import plain_disk_errors
-
-WAY_OUT = "Use another run name, or --replace to move this run to the new result"
-
-
-class Job(NamedTuple):
-    """One stage of one run, to be done. `scratch` is this attempt's private folder."""
-
-    run_file: RunFile
-    node: Node
-    store: Store
-    scratch: Path
-    attempt: str
-    replace: bool = False
-
-    @property
-    def params(self) -> Params:
-        """The stage's checked parameters."""
-        return self.run_file.params[self.node.stage.name]
-
-
-class Found(NamedTuple):
-    """The inputs of a job and the identity of the result that it would make."""
-
-    inputs: dict[str, Resolved]
-    fingerprint: str
 
 
 class Outcome(NamedTuple):
@@ -74,15 +41,16 @@ class Outcome(NamedTuple):
 
 @contextmanager
 def new_job(
-    run_file: RunFile, node: Node, store: Store, scratch: Path | None = None, *, replace: bool = False
-) -> Iterator[Job]:
+    run_file: RunFile, step: Step, store: Store, scratch: Path | None = None, *, replace: bool = False,
+    cache: Path | None = None,
+) -> Iterator[Job]:  # fmt: skip
     """Make a job with a scratch folder that is removed at the end; by default inside a file store, else in $TMPDIR."""
     attempt = new_attempt()
     if scratch is None:
         scratch = local_path(store.uri) / "scratch" if store.uri.startswith("file://") else Path(tempfile.gettempdir())
     folder = scratch / f"tuneline-{attempt}"
     try:
-        yield Job(run_file, node, store, folder, attempt, replace)
+        yield Job(run_file, step, store, folder, attempt, replace, FileCache(cache))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -96,194 +64,75 @@ def run_job(job: Job) -> Outcome:
 
 def find(job: Job) -> Found:
     """Resolve the inputs, compute the fingerprint, and refuse what contradicts the run's pins. Writes nothing."""
-    inputs = resolve_inputs(job.run_file, job.node, job.store, job.scratch / "inputs")
-    stage = job.node.stage
+    inputs, stage = resolve_inputs(job), job.step.stage
     digest = fingerprint(stage.name, stage.version, job.params, {n: i.record.sha256 for n, i in inputs.items()})
-    if not job.replace:
-        _refuse_another_result(job, inputs, digest)
-    pin_inputs(job.store, job.run_file.run, inputs, replace=job.replace, write=False)
-    return Found(inputs, digest)
+    found = Found(inputs, digest)
+    refuse_differences(job, found)
+    return found
 
 
 def reuse(job: Job, found: Found) -> Manifest | None:
     """Pin the result if it exists already, whichever run made it."""
-    manifest = read_manifest(job.store, job.node.stage.name, found.fingerprint)
+    manifest = read_manifest(job.store, job.step.stage.name, found.fingerprint)
     if manifest is not None:
-        pin_inputs(job.store, job.run_file.run, found.inputs, replace=job.replace, write=True)
-        _pin(job, manifest)
+        pin_inputs(job, found)
+        _pin(job, found, manifest)
     return manifest
 
 
 def work(job: Job, found: Found) -> Manifest:
     """Run the stage, publish what it made, pin it."""
-    stage, started = job.node.stage, now()
+    stage, started = job.step.stage, now()
     lineage = {name: i.record for name, i in found.inputs.items()}
     live = Live(
         job.store, stage.name, found.fingerprint, job.attempt, job.scratch / "state", lineage,
-        lambda: pin_inputs(job.store, job.run_file.run, found.inputs, replace=job.replace, write=True),
+        lambda: pin_inputs(job, found),
     )  # fmt: skip
     try:
         with live:
+            paths = dict.fromkeys(stage.inputs.model_fields) | {name: i.path for name, i in found.inputs.items()}
             clock = time.monotonic()
-            metrics = _call(job, found, live)
+            with inline_named_by_origin(job, found):
+                metrics = _call(job, paths, live)
             seconds = round(time.monotonic() - clock, 3)
+        for given in found.given:
+            if isinstance(given.source, Identified):
+                check_unchanged(given.source)
         if not live.begun:  # a stage that needed no safe point
-            pin_inputs(job.store, job.run_file.run, found.inputs, replace=job.replace, write=True)
-        manifest = _publish(job, found, metrics, seconds, started)
+            pin_inputs(job, found)
+        manifest = publish(job, found, metrics, seconds, started)
     except Exception as e:
         if live.begun and not isinstance(e, Temporary):
             _record_failure(job, e)
         raise
-    _pin(job, manifest)
+    _pin(job, found, manifest)
     live.discard_state()
     return manifest
 
 
-def _call(job: Job, found: Found, live: Live) -> Metrics:
-    stage = job.node.stage
-    paths = {port.name: None for port in stage.input_ports()} | {name: i.path for name, i in found.inputs.items()}
+def _call(job: Job, paths: dict[str, Path | None], live: Live) -> Metrics:
+    stage = job.step.stage
+    places = {port.name: output_path(job, port) for port in stage.output_ports()}
     for port in stage.output_ports():
-        folder = _output_path(job, port)
-        (folder if port.kind == "folder" else folder.parent).mkdir(parents=True, exist_ok=True)
-    outputs = stage.outputs.model_validate({port.name: _output_path(job, port) for port in stage.output_ports()})
+        (places[port.name] if port.kind == "folder" else places[port.name].parent).mkdir(parents=True, exist_ok=True)
+    inputs, outputs = stage.inputs.model_validate(paths), stage.outputs.model_validate(places)
     with plain_disk_errors():
-        metrics: Metrics = stage.run(job.params, stage.inputs.model_validate(paths), outputs, live)
-    for given in found.inputs.values():
-        if isinstance(given, GivenInput):
-            check_unchanged(given.fetched)
+        metrics: Metrics = stage.run(job.params, inputs, outputs, live)
     return metrics
 
 
-def _output_path(job: Job, port: OutputPort) -> Path:
-    return job.scratch / "outputs" / port.path
-
-
-def _publish(job: Job, found: Found, metrics: Metrics, seconds: float, started: str) -> Manifest:
-    """Upload the outputs, then the manifest with a conditional put. If another attempt was first, adopt its result."""
-    stage = job.node.stage
-    outputs = {port.name: _upload(job, found.fingerprint, port) for port in stage.output_ports()}
-    manifest = Manifest(
-        stage=stage.name, variant=job.node.variant, version=stage.version, fingerprint=found.fingerprint,
-        params=job.params.model_dump(mode="json"), inputs={n: i.record for n, i in found.inputs.items()},
-        outputs=outputs, metrics=metrics, seconds=seconds, provenance=_provenance(), started_at=started,
-        finished_at=now(),
-    )  # fmt: skip
-    key = result_key(stage.name, found.fingerprint, "manifest.json")
-    if job.store.put(key, manifest.to_bytes(), if_absent=True):
-        return manifest
-    winner = read_manifest(job.store, stage.name, found.fingerprint)
-    if winner is None:
-        raise Temporary(f"{key} was there and is gone; run the same command again")
-    if winner.outputs != manifest.outputs:
-        job.store.delete(r.key for output in outputs.values() for r in output.files.values())
-    return winner
-
-
-def _upload(job: Job, digest: str, port: OutputPort) -> OutputRecord:
-    path = _output_path(job, port)
-    files = [path] if port.kind != "folder" else sorted(p for p in path.rglob("*") if p.is_file())
-    if not files or not all(f.is_file() for f in files):
-        raise RuntimeError(f"stage {job.node.stage.name} wrote no {port.name}")
-    base = path if port.kind == "folder" else path.parent
-    names = [file.relative_to(base).as_posix() for file in files]
-    places = [f"{port.path}/{name}" if port.kind == "folder" else port.path for name in names]
-    keys = [result_key(job.node.stage.name, digest, job.attempt, place) for place in places]
-    records = dict(zip(names, in_parallel(job.store.upload, files, keys), strict=True))
-    only = next(iter(records.values()))
-    whole = only.sha256 if port.kind != "folder" else folder_sha256({n: r.sha256 for n, r in records.items()})
-    return OutputRecord(kind=port.kind, path=port.path, sha256=whole, files=records)
-
-
-def _provenance() -> Provenance:
-    """Name image, commit and every installed package. The first two are set when an image is built."""
-    found = (place.stem.rsplit("-", 1) for folder in sys.path for place in Path(folder).glob("*-*.dist-info"))
-    packages = dict(sorted(found))
-    environ = os.environ
-    return Provenance(image=environ.get("TUNELINE_IMAGE"), commit=environ.get("TUNELINE_COMMIT"), packages=packages)
-
-
-def _refuse_another_result(job: Job, inputs: dict[str, Resolved], digest: str) -> None:
-    pin = read_pin(job.store, job.run_file.run, job.node.name)
-    if pin is None or pin.fingerprint == digest:
-        return
-    raise UserError(
-        f"run {job.run_file.run} has another result of {job.node.name}: "
-        f"{'; '.join(_differences(job, inputs, read_manifest(job.store, pin.stage, pin.fingerprint)))}. "
-        f"{WAY_OUT}"
-    )
-
-
-def refuse_other_params(run_file: RunFile, store: Store) -> None:
-    """Refuse, before any stage starts, parameters that contradict what the run's stages were made with."""
-    problems: list[str] = []
-    for node in run_file.nodes:
-        old = pinned_manifest(store, run_file.run, node.name)
-        if old is not None:
-            problems += _other_params(node.stage.name, old, run_file.params[node.stage.name])
-    if problems:
-        raise UserError(
-            f"run {run_file.run} was made with other settings: {'; '.join(dict.fromkeys(problems))}. {WAY_OUT}"
-        )
-
-
-def _other_params(stage: str, old: Manifest, params: Params) -> Iterator[str]:
-    before, after = _flat(old.params), _flat(params.model_dump(mode="json"))
-    for name in sorted(before.keys() | after.keys()):
-        if before.get(name) != after.get(name) and not is_pace(type(params), name):
-            yield f"{stage}.{name}: {before.get(name)} → {after.get(name)}"
-
-
-def _differences(job: Job, inputs: dict[str, Resolved], old: Manifest | None) -> Iterator[str]:
-    if old is None:
-        yield "it was removed from the store"
-        return
-    if old.version != job.node.stage.version:
-        yield f"stage version {old.version} → {job.node.stage.version}"
-    yield from _other_params(job.node.stage.name, old, job.params)
-    for name in sorted(old.inputs.keys() | inputs.keys()):
-        was, found = old.inputs.get(name), inputs.get(name)
-        if (was and was.sha256) != (found and found.record.sha256):
-            yield f"input {name} changed"
-
-
-def _flat(params: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in params.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return flat
-
-
-def _pin(job: Job, manifest: Manifest) -> None:
-    pin = Pin(stage=manifest.stage, fingerprint=manifest.fingerprint)
-    key = pin_key(job.run_file.run, job.node.name)
-    if not job.store.put(key, pin.to_bytes(), if_absent=not job.replace):
-        _refuse_another_result(job, {}, manifest.fingerprint)
-    if job.store.uri.startswith("file://"):
-        _link_outputs(job, manifest)
-
-
-def _link_outputs(job: Job, manifest: Manifest) -> None:
-    """On a file store, give the outputs names that people can find: `runs/<run>/<stage>/<port>`."""
-    root = local_path(job.store.uri)
-    folder = root / "runs" / job.run_file.run / job.node.name
-    folder.mkdir(parents=True, exist_ok=True)
-    for output in manifest.outputs.values():
-        name, record = next(iter(output.files.items()))
-        target = root / record.key
-        if output.kind == "folder":
-            target = target.parents[len(Path(name).parts) - 1]
-        link, new = folder / output.path, folder / f".part-{job.attempt}"
-        new.symlink_to(os.path.relpath(target, folder))
-        new.replace(link)
+def _pin(job: Job, found: Found, manifest: Manifest) -> None:
+    pin_result(job, found)
+    link_outputs(job, manifest)
 
 
 def _record_failure(job: Job, error: Exception) -> None:
-    told = isinstance(error, UserError)
+    wrong = isinstance(error, UserError)
     failure = Failure(
-        stage=job.node.name, attempt=job.attempt, exit_code=2 if told else 1, type=type(error).__name__,
-        message=str(error) if told else None, frames=frames_of(error), failed_at=now(),
+        stage=job.step.name, attempt=job.attempt, exit_code=2 if wrong else 1, type=type(error).__name__,
+        message=str(error) if wrong else None, frames=frames_of(error), failed_at=now(),
     )  # fmt: skip
-    job.store.put(f"runs/{job.run_file.run}/failed/{job.node.name}-{job.attempt}.json", failure.to_bytes())
+    job.store.put(failure_key(job.run, job.step.node, job.attempt), failure.to_bytes())
 
 
 def frames_of(error: BaseException) -> list[str]:

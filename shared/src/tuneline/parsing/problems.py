@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, Protocol, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -33,10 +32,6 @@ class Source(Protocol):
     def content(self) -> Any:
         """What stands in it."""
 
-    @property
-    def folder(self) -> Path | None:
-        """Folder that relative paths count from, if there is one."""
-
     def where(self, loc: Sequence[int | str]) -> str:
         """Return the name of a place, given as the keys and indices that lead to it."""
 
@@ -58,7 +53,7 @@ def _problem(error: dict[str, Any], model: type[BaseModel]) -> str:
         return "unknown key" + did_you_mean(name, _fields_at(model, above, name))
     if error["type"] == "missing":
         return "is required"
-    value = error.get("input") if error["type"] != "secret" else None
+    value = error.get("input")
     got = f" (got {value!r})" if isinstance(value, int | float | str | bool) and len(str(value)) < 60 else ""
     message: str = error["msg"]
     return printable(message[0].lower() + message[1:]) + got

@@ -32,11 +32,6 @@ class YamlFile(NamedTuple):
     content: Any
     lines: dict[Loc, int]
 
-    @property
-    def folder(self) -> Path | None:
-        """The file's folder."""
-        return Path(self.name).parent
-
     def where(self, loc: Sequence[int | str]) -> str:
         """Return `file:line: field` of a path, or of its nearest ancestor that stands in the file."""
         field = printable(".".join(map(str, loc)))

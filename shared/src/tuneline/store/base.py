@@ -23,6 +23,8 @@ PART = ".part-"
 TRANSFERS = 16
 """Files, or parts of large files, on their way at once. One connection to S3 brings 50 to 90 MB/s."""
 
+_DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{kind}{n}" for kind in ("COM", "LPT") for n in range(1, 10))}
+
 T = TypeVar("T")
 
 
@@ -151,6 +153,19 @@ def key_problem(key: str) -> str | None:
     if len(key.encode()) > 900 or any(len(part.encode()) > 255 for part in parts):
         return f"{key[:80]!r}… is longer than 900 bytes, or a part of it longer than 255"
     return None
+
+
+def safe_name(name: str) -> str:
+    """Return `name` if it can be put below a folder on any machine. Raises ValueError otherwise."""
+    parts = name.split("/")
+    problem = key_problem(name)
+    if problem is None and any(p.partition(".")[0].rstrip(" ").upper() in _DEVICES or p[-1] in " ." for p in parts):
+        problem = f"{name!r} has a name that some systems keep for devices, or a space or `.` at its end"
+    if problem is None and re.match("[A-Za-z]:", name):
+        problem = f"{name!r} begins with a drive letter"
+    if problem:
+        raise ValueError(problem)
+    return name
 
 
 def check_key(key: str) -> str:

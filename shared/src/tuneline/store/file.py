@@ -156,7 +156,7 @@ def _present(path: Path) -> Iterator[BinaryIO]:
 
 def stamp_of(found: os.stat_result) -> str:
     """Return what changes whenever a file does, even if its modification time is set back."""
-    return f"{found.st_mtime_ns}-{found.st_ctime_ns}"
+    return f"{found.st_mtime_ns}-{found.st_ctime_ns}-{found.st_ino}"
 
 
 def _give_name(part: Path, path: Path, if_absent: bool) -> bool:
