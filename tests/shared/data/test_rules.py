@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import random
+import time
 from typing import Any
 
 import pytest
@@ -64,6 +66,14 @@ def test_no_repetition_counts_pairs_of_nearly_the_same_answers() -> None:
     assert answer("no_repetition", long, "Please send me a photo of it instead, if you can.") == "YES"
     assert answer("no_repetition", "Yes.", "yes") == "NO"
     assert answer("no_repetition", "Only one.") == "YES"
+
+
+def test_no_repetition_takes_time_in_proportion_to_the_answers() -> None:
+    chance = random.Random(1)
+    answers = [" ".join(f"word{chance.randrange(300)}" for _ in range(12)) for _ in range(4000)]
+    began = time.process_time()
+    assert answer("no_repetition", *answers) == "YES"
+    assert time.process_time() - began < 10 * sum(map(len, answers)) / 1e6
 
 
 @pytest.mark.parametrize("stuck", ["I see. " * 5, "no " * 8, "hm" * 20, "one two three four five six " * 4])
