@@ -9,8 +9,8 @@ from typing import Any
 
 from tuneline.data.conversations import AnswerFacts, Arm, Conversation, Said
 from tuneline.data.personas import Persona
-from tuneline.data.rubric import Answer as YesOrNo
 from tuneline.data.rubric import Rubric, score
+from tuneline.data.rules import Answer as YesOrNo
 from tuneline.data.verdicts import Status, Usage, Verdict
 from tuneline_evaluator.comparison.scores import Judged
 from tuneline_evaluator.stage import EvaluatorParams, SamplerParams

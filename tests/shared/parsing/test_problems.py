@@ -31,7 +31,7 @@ UNSEEN = set("\n\x1b\x9b\u202e\u2028")
         ("Tôi 你好 – fine", "Tôi 你好 – fine"),
         ("a\nb\x1b[0m", "a\\nb\\x1b[0m"),
         ("\x9b\u202e\u2028\ud800", "\\x9b\\u202e\\u2028\\ud800"),
-        ("x" * 2000, "x" * 1000 + "…"),
+        ("x" * 5000, "x" * 4000 + "…"),
     ],
 )
 def test_what_cannot_be_seen_is_spelt_out(text: str, shown: str) -> None:

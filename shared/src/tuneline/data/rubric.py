@@ -10,17 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, NamedTuple
 
 from pydantic import Field, ValidationError
 
 from tuneline.data.io import Closed
-from tuneline.data.rules import Heuristic
+from tuneline.data.rules import Answer, Heuristic
 from tuneline.errors import UserError
 from tuneline.parsing.problems import Loc, problems_of
 from tuneline.parsing.yaml import YamlFile, read_yaml
-
-Answer = Literal["YES", "NO", "NA"]
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,39}$")]
 Text = Annotated[str, Field(min_length=1, max_length=4000)]

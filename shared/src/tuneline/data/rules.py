@@ -18,6 +18,7 @@ from tuneline.data.transcripts import Exchange
 HEURISTIC_VERSION = 2
 """Part of the journal's scope: raise it when a rule would answer differently."""
 
+Answer = Literal["YES", "NO", "NA"]
 Share = Annotated[float, Field(ge=0, le=1)]
 Phrases = Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
 
@@ -58,8 +59,7 @@ class AnswersContain(Closed):
     any: Phrases
     share: Share = 1.0
 
-    def answer(self, exchanges: Sequence[Exchange]) -> Literal["YES", "NO", "NA"]:
-        """Answer YES or NO."""
+    def answer(self, exchanges: Sequence[Exchange]) -> Answer:
         return _yes(_share(contains(e.assistant, self.any) for e in exchanges) >= self.share)
 
 
@@ -69,8 +69,7 @@ class AnswersAvoid(Closed):
     rule: Literal["answers_avoid"]
     any: Phrases
 
-    def answer(self, exchanges: Sequence[Exchange]) -> Literal["YES", "NO", "NA"]:
-        """Answer YES or NO."""
+    def answer(self, exchanges: Sequence[Exchange]) -> Answer:
         return _yes(not any(contains(e.assistant, self.any) for e in exchanges))
 
 
@@ -81,8 +80,7 @@ class EndsWithQuestion(Closed):
     share: Share
     max_share: Share = 1.0
 
-    def answer(self, exchanges: Sequence[Exchange]) -> Literal["YES", "NO", "NA"]:
-        """Answer YES or NO."""
+    def answer(self, exchanges: Sequence[Exchange]) -> Answer:
         asking = _share("?" in _last_sentence(e.assistant) for e in exchanges)
         return _yes(self.share <= asking <= self.max_share)
 
@@ -95,8 +93,7 @@ class Length(Closed):
     max_words: int = Field(ge=1)
     share: Share = 1.0
 
-    def answer(self, exchanges: Sequence[Exchange]) -> Literal["YES", "NO", "NA"]:
-        """Answer YES or NO."""
+    def answer(self, exchanges: Sequence[Exchange]) -> Answer:
         fits = (self.min_words <= len(words(e.assistant)) <= self.max_words for e in exchanges)
         return _yes(_share(fits) >= self.share)
 
@@ -107,8 +104,7 @@ class FirstAnswerContains(Closed):
     rule: Literal["first_answer_contains"]
     any: Phrases
 
-    def answer(self, exchanges: Sequence[Exchange]) -> Literal["YES", "NO", "NA"]:
-        """Answer YES or NO."""
+    def answer(self, exchanges: Sequence[Exchange]) -> Answer:
         return _yes(bool(exchanges) and contains(exchanges[0].assistant, self.any))
 
 
@@ -118,8 +114,7 @@ class LastAnswerContains(Closed):
     rule: Literal["last_answer_contains"]
     any: Phrases
 
-    def answer(self, exchanges: Sequence[Exchange]) -> Literal["YES", "NO", "NA"]:
-        """Answer YES or NO."""
+    def answer(self, exchanges: Sequence[Exchange]) -> Answer:
         return _yes(bool(exchanges) and contains(exchanges[-1].assistant, self.any))
 
 
@@ -129,8 +124,7 @@ class NoRepetition(Closed):
     rule: Literal["no_repetition"]
     max_share: Share = 0.0
 
-    def answer(self, exchanges: Sequence[Exchange]) -> Literal["YES", "NO", "NA"]:
-        """Answer YES or NO."""
+    def answer(self, exchanges: Sequence[Exchange]) -> Answer:
         if any(_is_stuck(e.assistant) for e in exchanges):
             return "NO"
         triples = [_triples(words(e.assistant)) for e in exchanges]
@@ -147,8 +141,7 @@ class EchoesUser(Closed):
     rule: Literal["echoes_user"]
     min_share: Share
 
-    def answer(self, exchanges: Sequence[Exchange]) -> Literal["YES", "NO", "NA"]:
-        """Answer YES, NO or NA."""
+    def answer(self, exchanges: Sequence[Exchange]) -> Answer:
         said = [(_content_words(e.user), _content_words(e.assistant)) for e in exchanges]
         taken_up = [bool(user & assistant) for user, assistant in said if user]
         return _yes(_share(taken_up) >= self.min_share) if taken_up else "NA"
@@ -160,8 +153,7 @@ class WellFormed(Closed):
     rule: Literal["well_formed"]
     share: Share = 1.0
 
-    def answer(self, exchanges: Sequence[Exchange]) -> Literal["YES", "NO", "NA"]:
-        """Answer YES or NO."""
+    def answer(self, exchanges: Sequence[Exchange]) -> Answer:
         return _yes(_share(_is_well_formed(e.assistant) for e in exchanges) >= self.share)
 
 
@@ -172,8 +164,7 @@ class WhenUserContains(Closed):
     user_any: Phrases
     any: Phrases
 
-    def answer(self, exchanges: Sequence[Exchange]) -> Literal["YES", "NO", "NA"]:
-        """Answer YES, NO or NA."""
+    def answer(self, exchanges: Sequence[Exchange]) -> Answer:
         asked = [e for e in exchanges if contains(e.user, self.user_any)]
         return _yes(all(contains(e.assistant, self.any) for e in asked)) if asked else "NA"
 

@@ -69,15 +69,9 @@ class Problem(NamedTuple):
 class Normalised(NamedTuple):
     """A record as far as it could be understood: `transcript` is None if there is any problem."""
 
-    shape: str | None
     id: str | None
     transcript: Transcript | None
     problems: list[Problem]
-
-
-class _Shape(NamedTuple):
-    role: str
-    content: str
 
 
 class _Turn(NamedTuple):
@@ -86,14 +80,14 @@ class _Turn(NamedTuple):
     loc: Loc
 
 
-SHAPES = {"exchanges": None, "messages": _Shape("role", "content"), "conversations": _Shape("from", "value")}
+SHAPES = {"exchanges": None, "messages": ("role", "content"), "conversations": ("from", "value")}
 
 
 def normalise(record: object) -> Normalised:
     """Turn a parsed record of any shape into a transcript, or say everything that is wrong with it."""
     if not isinstance(record, dict):
         text = f"must be an object (got {kind(record)}): one transcript per .json file or per line of a .jsonl file"
-        return Normalised(None, None, None, [Problem((), text)])
+        return Normalised(None, None, [Problem((), text)])
     problems: list[Problem] = []
     name = _id(record, problems)
     shape = _find_shape(record, problems)
@@ -107,10 +101,10 @@ def normalise(record: object) -> Normalised:
     if shape and not problems:
         problems += islice(_order_problems(turns, shape), MAX_PROBLEMS)
     if problems or name is None:
-        return Normalised(shape, name, None, problems)
+        return Normalised(name, None, problems)
     pairs = zip(turns[::2], turns[1::2], strict=True)
     exchanges = tuple(Exchange(user.content, assistant.content) for user, assistant in pairs)
-    return Normalised(shape, name, Transcript(name, exchanges, system, persona), [])
+    return Normalised(name, Transcript(name, exchanges, system, persona), [])
 
 
 def kind(value: object) -> str:
@@ -182,12 +176,13 @@ def _read_item(item: Mapping[str, object], shape: str, loc: Loc, problems: list[
         for key in ("user", "assistant"):
             yield _Turn(ROLES[key], _required_text(item, key, loc, problems), (*loc, key))
         return
-    role = ROLES.get(item.get(keys.role)) if isinstance(item.get(keys.role), str) else None
-    content = _required_text(item, keys.content, loc, problems)
+    by, said = keys
+    role = ROLES.get(item.get(by)) if isinstance(item.get(by), str) else None
+    content = _required_text(item, said, loc, problems)
     if role:
         yield _Turn(role, content, loc)
     else:
-        problems.append(Problem((*loc, keys.role), _role_problem(item, keys.role)))
+        problems.append(Problem((*loc, by), _role_problem(item, by)))
 
 
 def _role_problem(item: Mapping[str, object], key: str) -> str:

@@ -13,7 +13,8 @@ from typing import Literal
 from pydantic import Field
 
 from tuneline.data.io import Closed, read_lines, write_lines
-from tuneline.data.rubric import Answer, Rubric, score
+from tuneline.data.rubric import Rubric, score
+from tuneline.data.rules import Answer
 from tuneline.data.transcripts import Transcript
 
 Status = Literal["scored", "refused", "blocked", "unparsed", "too_long", "failed"]

@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from tuneline.data.rubric import Answer, Criterion, Rubric
+from tuneline.data.rubric import Criterion, Rubric
+from tuneline.data.rules import Answer
 from tuneline.errors import BadJson, Unreadable
 from tuneline.judge.prompt import allowed_answers
 from tuneline.parsing.json import parse_json

@@ -10,7 +10,8 @@ from typing import Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
-from tuneline.data.rubric import Answer, Rubric
+from tuneline.data.rubric import Rubric
+from tuneline.data.rules import Answer
 from tuneline.data.transcripts import Transcript
 from tuneline.data.verdicts import Ask, Judgement, Status
 from tuneline.errors import BadJson, UserError

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 Loc = tuple[int | str, ...]
 """Where a value stands: the keys and indices that lead to it."""
 
-MAX_SHOWN_CHARACTERS = 1000
+MAX_SHOWN_CHARACTERS = 4000
 MAX_PROBLEMS = 100
 
 
