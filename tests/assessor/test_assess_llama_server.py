@@ -14,8 +14,9 @@ from kit.support import run_stage
 from tuneline.data.verdicts import read_verdicts
 from tuneline.errors import LlmRejected
 from tuneline.judge.prompt import answer_schema
-from tuneline.llm.client import LlmClient, LlmConfig
-from tuneline.model.llama_cpp import Server, serve
+from tuneline.llm.client import LlmClient
+from tuneline.llm.config import OpenAiConfig
+from tuneline.model.llama_server import Server, serve
 from tuneline.stage import Json
 from tuneline_assessor.stage import STAGE
 
@@ -47,7 +48,9 @@ def test_a_local_server_judges_by_the_rubrics_schema_and_keeps_to_the_protocol(s
 
 
 def test_the_schema_decides_what_random_weights_say(server: Server) -> None:
-    with LlmClient(LlmConfig(model="tiny", base_url=f"{server.url}/v1", max_tokens=150), no_secret, 120) as client:
+    with LlmClient(
+        OpenAiConfig(provider="openai", model="tiny", base_url=f"{server.url}/v1", max_tokens=150), no_secret, 120
+    ) as client:
         bound = client.complete([{"role": "user", "content": "Hello"}], seed=1, schema=answer_schema(SHORT_RUBRIC))
         schema: dict[str, Json] = {"type": "object", "properties": {"a": {"enum": ["YES", "NO"]}}, "required": ["a"]}
         whole = client.complete([{"role": "user", "content": "Hello"}], seed=1, schema=schema)
@@ -65,7 +68,7 @@ def test_a_transcript_over_the_servers_context_is_too_long(server: Server, tmp_p
     [verdict] = read_verdicts(done.paths["verdicts"])
     assert (verdict.status, verdict.score) == ("too_long", None)
     with (
-        LlmClient(LlmConfig(model="tiny", base_url=f"{server.url}/v1"), no_secret, 60) as client,
+        LlmClient(OpenAiConfig(provider="openai", model="tiny", base_url=f"{server.url}/v1"), no_secret, 60) as client,
         pytest.raises(LlmRejected) as rejected,
     ):
         client.complete([{"role": "user", "content": CANARY * 2000}])

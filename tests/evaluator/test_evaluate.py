@@ -243,7 +243,7 @@ def test_a_killed_evaluation_goes_on_where_it_was_and_repeats_no_conversation(ar
     assert again.returncode == 0, again.stderr
     assert sorted(journalled(tmp_path)) == sorted(f"person-{n:02}/0/{arm}" for n in range(6) for arm in ARMS)
     [manifest] = (tmp_path / "store").rglob("manifest.json")
-    assert json.loads(manifest.read_text())["metrics"]["conversations_from_journal"] == len(known)
+    assert json.loads(manifest.read_text())["metrics"]["counts"]["conversations_from_journal"] == len(known)
     # Two calls were in flight, and of each arm what it said in the last second before the kill was not yet kept.
     assert sum(asked.values()) - len(asked) <= 2 + 2 * 4
     assert CANARY not in again.stdout + again.stderr + manifest.read_text()

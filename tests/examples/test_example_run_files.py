@@ -13,10 +13,10 @@ from pydantic import BaseModel
 from kit.places import EXAMPLES
 from tuneline.engine.pipelines import Address, Inline
 from tuneline.engine.runfile import RunFile, read_run_file
-from tuneline.judge.by_model import OpenAiConfig
 from tuneline.judge.judging import load_judge
+from tuneline.llm.config import OpenAiConfig
 from tuneline.stage import installed_stages
-from tuneline_evaluator.conversations.simulate import PlayedConfig, load_simulator
+from tuneline_evaluator.conversations.simulate import load_simulator
 
 MANUAL = EXAMPLES / "gemma-2-9b.yaml"
 
@@ -84,5 +84,5 @@ def test_judge_and_simulator_of_the_manual_are_accepted_and_complete(tmp_path: P
     (tmp_path / "judge.json").write_text(json.dumps(judge.content))
     (tmp_path / "simulator.json").write_text(json.dumps(simulator.content))
     assert "judge-model" in load_judge(tmp_path / "judge.json", lambda name: f"the value of {name}").label
-    assert isinstance(load_simulator(tmp_path / "simulator.json"), PlayedConfig)
+    assert isinstance(load_simulator(tmp_path / "simulator.json"), OpenAiConfig)
     assert isinstance(judge.content, dict) and set(judge.content) == set(OpenAiConfig.model_fields)

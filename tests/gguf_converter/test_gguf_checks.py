@@ -12,8 +12,8 @@ from kit.support import Done
 from tuneline.data.model_facts import CHECKS
 from tuneline.errors import UserError
 from tuneline.model.chat import ChatTokenizer
+from tuneline.model.gguf_header import read_header
 from tuneline_gguf_converter.checks import Subject, check_file
-from tuneline_gguf_converter.gguf_header import read_header
 from tuneline_gguf_converter.samples import Sample, Samples, choose_samples
 
 pytestmark = pytest.mark.slow
@@ -129,12 +129,12 @@ def test_real_conversations_get_the_ids_of_transformers(
 ) -> None:
     from transformers import AutoTokenizer
 
-    from tuneline.model import llama_cpp
+    from tuneline.model import llama_server
 
     theirs = AutoTokenizer.from_pretrained(tiny_base, local_files_only=True)
     conversations = [json.loads(line)["messages"] for line in slices.read_text().splitlines()]
     conversations += [sample.messages for sample in subject.samples.texts]
-    with llama_cpp.serve(subject.file, context_tokens=256, slots=1, threads=1, log=tmp_path / "log") as server:
+    with llama_server.serve(subject.file, context_tokens=256, slots=1, threads=1, log=tmp_path / "log") as server:
         for messages in conversations:
             prompt = server.post("/apply-template", {"messages": messages, "add_generation_prompt": False})["prompt"]
             ids = server.post("/tokenize", {"content": prompt, "add_special": True, "parse_special": True})

@@ -16,7 +16,7 @@ from kit.gguf_parts import SETTINGS, with_config
 from kit.support import Done, run_stage
 from tuneline.data.model_facts import CHECKS
 from tuneline.errors import UserError
-from tuneline_gguf_converter.gguf_header import read_header
+from tuneline.model.gguf_header import read_header
 from tuneline_gguf_converter.stage import STAGE
 
 

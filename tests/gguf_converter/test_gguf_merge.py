@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tuneline.model.base_model import read_checkpoint
 from tuneline.stage import InputRecord
-from tuneline_gguf_converter.checkpoint import read_adapter, read_checkpoint
+from tuneline_gguf_converter.adapter import read_adapter
 
 pytestmark = [
     pytest.mark.slow,

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from tuneline.model.base_model import Checkpoint
+from tuneline.model.gguf_header import Header
 from tuneline.stage import InputRecord
-from tuneline_gguf_converter.checkpoint import Checkpoint
-from tuneline_gguf_converter.gguf_header import Header
 from tuneline_gguf_converter.metadata import Identity, identify, modelfile, write_metadata
 from tuneline_gguf_converter.stage import GgufConverterParams
 

@@ -38,7 +38,7 @@ PIECES = [
     *(b"k: &a [*a]\n", b"&a ", b"*a", b"<<: *a\n", b"<<: [*a, *a]\n", b"? [a]\n", b"{[a]: 1}", b"2026-11-25", b"="),
     *(b"!!int x", b"!!float x", b"!!bool x", b"!!timestamp x", b"!!binary =", b"!!set {a}", b"!!map x", b"!!int"),
     *(b"2026-99-99", b"0001-01-01T00:00:00+23:59", b"!!python/object:os.system x", b"!x ", b"!<", b"%YAML 9.9\n"),
-    *(b"---\n", b"...\n", b"x\nlevel=error event=forged", b"{{ x }}"),
+    *(b"---\n", b"...\n", b"x\nlevel=error event=forged", b'"x\\nlevel=error \\u001b\\ud800"', b"{{ x }}"),
 ]
 
 

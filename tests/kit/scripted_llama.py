@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from tuneline.model.llama_cpp import Server
+from tuneline.model.llama_server import Server
 
 
 @contextmanager

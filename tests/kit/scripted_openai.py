@@ -1,7 +1,7 @@
 """A server on loopback that speaks OpenAI's chat completions and answers by a script: latency, errors and garbage too.
 
 with serve_openai(lambda call: completion("hello")) as server:
-    LlmConfig(model="scripted", base_url=server.url)
+    OpenAiConfig(provider="openai", model="scripted", base_url=server.url)
 """
 
 from __future__ import annotations

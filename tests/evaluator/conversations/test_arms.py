@@ -108,9 +108,19 @@ def test_the_default_context_is_the_models_own_and_at_most_8192(tmp_path: Path, 
     assert model_context(tmp_path) == tokens
 
 
-@pytest.mark.parametrize("config", [None, "{", "[]", "{}"])
-def test_a_model_that_does_not_say_its_context_needs_the_parameter(tmp_path: Path, config: str | None) -> None:
+@pytest.mark.parametrize(
+    ("config", "problem"),
+    [
+        (None, "Set `context_tokens`"),
+        ("{", r"base_model: config\.json is not JSON"),
+        ("[]", r"base_model: config\.json is not a JSON object"),
+        ("{}", "Set `context_tokens`"),
+    ],
+)
+def test_a_model_that_does_not_say_its_context_needs_the_parameter(
+    tmp_path: Path, config: str | None, problem: str
+) -> None:
     if config is not None:
         (tmp_path / "config.json").write_text(config)
-    with pytest.raises(UserError, match="Set `context_tokens`"):
+    with pytest.raises(UserError, match=problem):
         model_context(tmp_path)

@@ -51,8 +51,8 @@ def test_a_persona_without_a_script_opens_with_its_topic_and_a_reluctant_one_hol
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        ("provider: scriptd", "provider: no such simulator; did you mean `scripted`?"),
-        ("{}", "no such simulator"),
+        ("provider: scriptd", "provider: unknown; did you mean `scripted`?"),
+        ("{}", "provider: is required, one of scripted, openai"),
         ("provider: openai", "model: is required"),
         ("{provider: openai, model: m, temprature: 1}", "did you mean `temperature`?"),
         ("{provider: scripted, model: m}", "unknown key"),

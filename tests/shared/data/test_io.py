@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tuneline.data.io import read_lines, read_record, write_lines, write_record
 from tuneline.data.model_facts import Check
 from tuneline.data.training import TrainingRow
+from tuneline.data.verdicts import Pass
 from tuneline.errors import UserError
 
 STEP = TrainingRow(step=1, epoch=0.1, loss=2.5, learning_rate=1e-4, grad_norm=0.3)
@@ -55,6 +56,13 @@ def test_line_and_field_at_fault_are_named_and_no_value_is(tmp_path: Path, line:
     with pytest.raises(UserError, match=rf"^rows\.jsonl:2: ({problem})\. Let its stage") as refused:
         list(read_lines(tmp_path / "rows.jsonl", TrainingRow))
     assert "SECRET" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["a\\nlevel=error", "\\u001b[31m", "\\u202eb", "\\u2028", "\\u0085", ""])
+def test_an_id_is_one_line_that_can_be_seen(tmp_path: Path, name: str) -> None:
+    (tmp_path / "passing.json").write_text(f'{{"id": "{name}", "score": 1}}')
+    with pytest.raises(UserError, match=r"^passing\.json: id: string"):
+        read_record(tmp_path / "passing.json", Pass)
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -62,6 +62,19 @@ def test_a_secret_comes_from_the_environment_or_from_a_file(
     (tmp_path / "key").write_text("from file\n")
     monkeypatch.setenv("A_KEY_FILE", str(tmp_path / "key"))
     assert context.secret("A_KEY") == "from file"
+    for wrong, problem in (
+        ("", "not set"),
+        ("a\nb", "line break"),
+        ("sch\u00f6n", "no key has"),
+        ("a\x1bb", "no key has"),
+    ):
+        (tmp_path / "key").write_text(wrong)
+        with pytest.raises(UserError, match=problem) as refused:
+            context.secret("A_KEY")
+        assert not wrong or wrong not in str(refused.value)
+    (tmp_path / "key").write_bytes(b"\xff\xfe")
+    with pytest.raises(UserError, match="no key has"):
+        context.secret("A_KEY")
     monkeypatch.setenv("A_KEY", "from environment")
     assert context.secret("A_KEY") == "from environment"
 

@@ -15,9 +15,10 @@ from tuneline.data.rubric import Rubric
 from tuneline.data.transcripts import Transcript, read_transcripts
 from tuneline.data.verdicts import read_verdicts, write_verdicts
 from tuneline.errors import Temporary, UserError
-from tuneline.judge.by_model import LlmJudge, OpenAiConfig
+from tuneline.judge.by_model import LlmJudge
 from tuneline.judge.judging import Judge, Judged, judge_all, load_judge
 from tuneline.llm.client import Patience
+from tuneline.llm.config import OpenAiConfig
 
 HASTY = Patience(first_wait_s=0.01, longest_wait_s=0.05, streak_s=0.2)
 
@@ -59,7 +60,7 @@ def configured(folder: Path, content: object, answers: Path | None = None) -> Ju
         ({"provider": "heuristic", "model": "m"}, "model: unknown key"),
         ({"provider": "openai"}, "model: is required"),
         ({"provider": "openai", "model": "m", "temprature": 1}, "temprature: unknown key; did you mean `temperature`?"),
-        ({"provider": "openai", "model": "m", "base_url": "localhost:1"}, "base_url: value error, an address like"),
+        ({"provider": "openai", "model": "m", "base_url": "localhost:1"}, "base_url: an address like"),
         ({"provider": "openai", "model": "m", "max_tokens": 0}, "max_tokens: input should be greater than"),
         ({"provider": "openai", "model": "m"}, "OPENAI_API_KEY is not set"),
         ({"provider": "recorded"}, "reads the input `answers`, which is not given"),
@@ -142,6 +143,9 @@ def test_verdicts_of_an_earlier_judge_are_recorded_answers_with_their_status(tmp
         ('{"id": "talk-001", "answers": {}}', "1 of 1 transcripts have no recorded answers: talk-000"),
         ('{"id": "a", "answers": {}}\n{"id": "a", "answers": {}}', "answers.jsonl:2: id: `a` has answers already"),
         ('{"id": "a", "answers": {"X": "yes"}}', "answers.jsonl:1: answers.X: Input should be 'YES', 'NO' or 'NA'"),
+        ('{"id": "a", "answers": {"X\\nlevel=error": "?"}}', "answers.jsonl:1: answers.X\\nlevel=error: Input"),
+        ('{"id": "a\\nb\\u001b", "answers": {}}\n' * 2, "answers.jsonl:2: id: `a\\nb\\x1b` has answers already"),
+        ('{"id": "a", "answers": {}, "reasons": {"X": "\\ud800"}}', "answers.jsonl:1: half of a surrogate pair"),
         ('\n{"id": "a"', "answers.jsonl:2: not JSON"),
         ('[{"answers": {}}]', "answers.jsonl: item 1: id: Field required"),
     ],

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from email.utils import formatdate
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -14,7 +15,9 @@ from pydantic import ValidationError
 from kit.judge_parts import CANARY
 from kit.scripted_openai import Answer, Call, completion, error, serve_openai
 from tuneline.errors import LlmRejected, ServerDown, Stopped, Temporary, UserError
-from tuneline.llm.client import LlmClient, LlmConfig, Patience, Reply
+from tuneline.llm.client import LlmClient, Patience
+from tuneline.llm.config import OpenAiConfig
+from tuneline.llm.provider import Reply
 
 HASTY = Patience(first_wait_s=0.01, longest_wait_s=0.05, streak_s=0.2)
 HELLO = [{"role": "user", "content": f"Hello, {CANARY}"}]
@@ -24,8 +27,12 @@ def no_secret(name: str) -> str:
     raise UserError(f"{name} is not set")
 
 
+def config_of(url: str | None, **settings: Any) -> OpenAiConfig:
+    return OpenAiConfig.model_validate({"provider": "openai", "model": "m", "base_url": url, **settings})
+
+
 def ask(url: str, *, timeout_s: float = 5.0, patience: Patience = HASTY) -> Reply:
-    with LlmClient(LlmConfig(model="m", base_url=url), no_secret, timeout_s, patience=patience) as client:
+    with LlmClient(config_of(url), no_secret, timeout_s, patience=patience) as client:
         return client.complete(HELLO)
 
 
@@ -34,17 +41,17 @@ def at_first(failures: int, answer: Answer) -> Callable[[Call], Answer]:
 
 
 def test_a_reply_carries_text_tokens_and_cost() -> None:
-    config = {"model": "m", "input_usd": 2.0, "cached_input_usd": 0.5, "output_usd": 8.0}
+    config = {"input_usd": 2.0, "cached_input_usd": 0.5, "output_usd": 8.0}
     script = lambda _: completion("hello", input_tokens=1000, cached_tokens=400, output_tokens=50)  # noqa: E731
     with (
         serve_openai(script) as server,
-        LlmClient(LlmConfig(base_url=server.url, **config), no_secret, 5) as client,
+        LlmClient(config_of(server.url, **config), no_secret, 5) as client,
     ):
-        reply = client.complete(HELLO, schema={"type": "object"}, seed=7, extra_body={"id_slot": 2})
+        reply = client.complete(HELLO, schema={"type": "object"}, seed=7)
     assert reply == Reply("hello", "stop", False, 1000, 50, 400, (600 * 2 + 400 * 0.5 + 50 * 8) / 1e6)
     body = server.calls[0].body
     assert body["response_format"]["json_schema"] == {"name": "answer", "strict": True, "schema": {"type": "object"}}
-    assert (body["seed"], body["id_slot"], body["temperature"], body["max_tokens"]) == (7, 2, 0, 8192)
+    assert (body["seed"], body["temperature"], body["max_tokens"]) == (7, 0, 8192)
 
 
 def test_a_server_of_ones_own_never_gets_the_key_for_openai(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,20 +60,20 @@ def test_a_server_of_ones_own_never_gets_the_key_for_openai(monkeypatch: pytest.
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     with serve_openai(lambda _: completion("hello")) as server:
         ask(server.url)
-    assert server.calls[0].headers["authorization"] == "Bearer none"
+    assert "authorization" not in server.calls[0].headers
 
 
 def test_the_key_comes_from_the_variable_that_is_named() -> None:
     with serve_openai(lambda _: completion("hello")) as server:
-        config = LlmConfig(model="m", base_url=server.url, api_key_env="MY_KEY")
+        config = config_of(server.url, api_key_env="MY_JUDGE_KEY")
         with LlmClient(config, lambda name: f"value of {name}", 5) as client:
             client.complete(HELLO)
-    assert server.calls[0].headers["authorization"] == "Bearer value of MY_KEY"
+    assert server.calls[0].headers["authorization"] == "Bearer value of MY_JUDGE_KEY"
 
 
 def test_openai_without_a_key_is_refused_before_any_call() -> None:
     with pytest.raises(UserError, match="OPENAI_API_KEY is not set"):
-        LlmClient(LlmConfig(model="m"), no_secret, 5)
+        LlmClient(config_of(None), no_secret, 5)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +81,7 @@ def test_openai_without_a_key_is_refused_before_any_call() -> None:
 )
 def test_an_address_is_http_and_holds_no_secret(url: str) -> None:
     with pytest.raises(ValidationError, match="an address like"):
-        LlmConfig(model="m", base_url=url)
+        config_of(url)
 
 
 @pytest.mark.parametrize(
@@ -189,7 +196,7 @@ def test_half_of_all_calls_may_fail_and_every_one_is_answered() -> None:
     script = lambda call: kinds[call.number // 2 % 4] if call.number % 2 else completion("hello")  # noqa: E731
     with (
         serve_openai(script) as server,
-        LlmClient(LlmConfig(model="m", base_url=server.url), no_secret, 5, concurrency=8, patience=HASTY) as client,
+        LlmClient(config_of(server.url), no_secret, 5, concurrency=8, patience=HASTY) as client,
         ThreadPoolExecutor(8) as pool,
     ):
         replies = list(pool.map(lambda _: client.complete(HELLO), range(60)))
@@ -204,7 +211,7 @@ def test_a_dead_server_opens_the_breaker_for_all_threads_soon() -> None:
 
     with serve_openai(lambda _: error(500)) as server:
         patience = HASTY._replace(attempts=1000, streak_s=0.3)
-        config = LlmConfig(model="m", base_url=server.url)
+        config = config_of(server.url)
         with LlmClient(config, no_secret, 5, patience=patience) as client, ThreadPoolExecutor(8) as pool:
             began = time.monotonic()
             assert set(pool.map(call, [client] * 8)) == {ServerDown}
@@ -221,7 +228,7 @@ def test_nobody_at_the_address_is_temporary() -> None:
 def test_retry_after_is_honoured_by_every_call() -> None:
     with (
         serve_openai(at_first(1, error(429, retry_after="0.4"))) as server,
-        LlmClient(LlmConfig(model="m", base_url=server.url), no_secret, 5, concurrency=2, patience=HASTY) as client,
+        LlmClient(config_of(server.url), no_secret, 5, concurrency=2, patience=HASTY) as client,
         ThreadPoolExecutor(4) as pool,
     ):
         list(pool.map(lambda _: client.complete(HELLO), range(4)))
@@ -248,7 +255,7 @@ def test_concurrency_halves_when_pushed_back_and_grows_while_all_is_well() -> No
         return error(429) if server.in_flight > most else completion("hello", latency_s=0.02)
 
     with serve_openai(crowded) as server:
-        config = LlmConfig(model="m", base_url=server.url)
+        config = config_of(server.url)
         with (
             LlmClient(config, no_secret, 5, concurrency=32, patience=HASTY._replace(attempts=50)) as client,
             ThreadPoolExecutor(32) as pool,
@@ -259,7 +266,7 @@ def test_concurrency_halves_when_pushed_back_and_grows_while_all_is_well() -> No
     pushed_back = len(server.calls) - 200
     assert 0 < pushed_back < 100, "with sixteen calls at once, four of five would be pushed back"
     with serve_openai(lambda _: completion("hello", latency_s=0.005)) as server:
-        config = LlmConfig(model="m", base_url=server.url)
+        config = config_of(server.url)
         with LlmClient(config, no_secret, 5, concurrency=8) as client, ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda _: client.complete(HELLO), range(60)))
             assert client.limit.limit == 8
@@ -269,7 +276,7 @@ def test_concurrency_halves_when_pushed_back_and_grows_while_all_is_well() -> No
 def test_push_backs_of_calls_that_ran_together_count_once() -> None:
     with (
         serve_openai(at_first(8, replace(error(429), latency_s=0.2))) as server,
-        LlmClient(LlmConfig(model="m", base_url=server.url), no_secret, 5, concurrency=16, patience=HASTY) as client,
+        LlmClient(config_of(server.url), no_secret, 5, concurrency=16, patience=HASTY) as client,
         ThreadPoolExecutor(8) as pool,
     ):
         list(pool.map(lambda _: client.complete(HELLO), range(8)))
@@ -278,7 +285,7 @@ def test_push_backs_of_calls_that_ran_together_count_once() -> None:
 
 def test_closing_lets_calls_in_flight_end_and_starts_no_other() -> None:
     with serve_openai(lambda _: completion("hello", latency_s=0.5)) as server:
-        client = LlmClient(LlmConfig(model="m", base_url=server.url), no_secret, 5, concurrency=2)
+        client = LlmClient(config_of(server.url), no_secret, 5, concurrency=2)
         with ThreadPoolExecutor(3) as pool:
             replies = [pool.submit(client.complete, HELLO) for _ in range(3)]
             while not server.calls:
@@ -293,7 +300,7 @@ def test_closing_lets_calls_in_flight_end_and_starts_no_other() -> None:
 def test_closing_does_not_wait_for_a_call_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tuneline.llm.client.DRAIN_SECONDS", 0.2)
     with serve_openai(lambda _: Answer(latency_s=3600)) as server:
-        client = LlmClient(LlmConfig(model="m", base_url=server.url), no_secret, 3600)
+        client = LlmClient(config_of(server.url), no_secret, 3600)
         with ThreadPoolExecutor(1) as pool:
             reply = pool.submit(client.complete, HELLO)
             while not server.calls:

@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer
+from tokenizers import AddedToken, Tokenizer
 
 from kit.chat_models import CHATML, GEMMA, SPECIAL, Family, write_chat_model
 from kit.places import EXAMPLES, REAL_DATA
 from tuneline.data.transcripts import read_transcripts
 from tuneline.errors import UserError
+from tuneline.model import chat_template
 from tuneline.model.chat import ChatTokenizer, EncodedConversation, fold_system
 
 FAMILIES = get_args(Family)
@@ -82,6 +83,15 @@ def test_private_use_characters_in_a_message_do_not_move_the_mask(tmp_path: Path
     assert supervised(folder, encoded) == ["\ue000a\ue001<end_of_turn>"]
 
 
+def test_a_conversation_that_uses_every_private_use_character_is_learnt_like_any_other(tmp_path: Path) -> None:
+    folder = write_chat_model(tmp_path)
+    answer = "".join(map(chr, range(0xE000, 0xF900)))
+    encoded = ChatTokenizer.from_folder(folder).encode_conversation(
+        [HELLO[0], {"role": "assistant", "content": answer}]
+    )
+    assert supervised(folder, encoded) == [answer + "<end_of_turn>"]
+
+
 def test_a_template_that_forgets_earlier_turns_needs_generation_blocks(tmp_path: Path) -> None:
     forgetful = CHATML.replace("message.content", "(message.content if loop.last else '…')")
     chat = ChatTokenizer.from_folder(write_chat_model(tmp_path, "chatml", template=forgetful))
@@ -109,6 +119,64 @@ def test_a_neutralised_token_reads_as_before_and_other_text_is_left_alone(tmp_pa
     chat = ChatTokenizer.from_folder(write_chat_model(tmp_path))
     assert chat.neutralise("Hi<end_of_turn>\n<start_of_turn>model") == "Hi< end_of_turn>\n< start_of_turn>model"
     assert chat.neutralise("if a<b and c>d: <p> [INST] <|im_end|>") == "if a<b and c>d: <p> [INST] <|im_end|>"
+
+
+def with_special(folder: Path, *tokens: str, normalizer: object = None, normalized: bool = False) -> ChatTokenizer:
+    """A model whose tokenizer has further special tokens, and another normalizer if one is named."""
+    tokenizer = Tokenizer.from_file(str(write_chat_model(folder, "chatml") / "tokenizer.json"))
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=normalized) for token in tokens])
+    content = json.loads(tokenizer.to_str())
+    if normalizer:
+        content["normalizer"] = normalizer
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    return ChatTokenizer.from_folder(folder)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "text"),
+    [
+        ([" ab"], "x ab y"),
+        (["  ab", "a b"], "x  ab y"),
+        (["\tab", "b c"], "x\tab c"),
+        (["a b", "a  b", "a   b"], "a b"),
+        (["<<", "< <", "<  <"], "<<<<< < <"),
+    ],
+)
+@pytest.mark.timeout(20)
+def test_special_tokens_with_spaces_in_them_are_neutralised_too(tmp_path: Path, tokens: list[str], text: str) -> None:
+    chat = with_special(tmp_path, *tokens)
+    safe = chat.neutralise(text)
+    assert not any(token in safe for token in tokens)
+    assert safe.replace(" ", "") == text.replace(" ", "")
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    tokens=st.lists(
+        st.text("ab< ", min_size=2, max_size=4).filter(lambda t: len(t.strip()) > 1), min_size=1, max_size=4
+    ),
+    text=st.text("ab< ", max_size=30),
+)
+def test_no_tokens_and_no_text_keep_it_busy(tmp_path: Path, tokens: list[str], text: str) -> None:
+    chat = with_special(tmp_path / "model", *tokens)
+    safe = chat.neutralise(text)
+    assert not any(token in safe for token in tokens)
+    assert chat.neutralise(safe) == safe
+
+
+LOWER_NFKC = {"type": "Sequence", "normalizers": [{"type": "NFKC"}, {"type": "Lowercase"}]}
+
+
+@pytest.mark.parametrize(
+    "text", ["a <END> b", "a ＜end＞ b", "a <ＥＮＤ>", "<<end>end>", "ﬁ", "oﬁce ﬁ fi", "plain < end>"]
+)
+def test_a_token_that_is_only_spelt_once_the_text_is_normalised_is_neutralised_too(tmp_path: Path, text: str) -> None:
+    chat = with_special(tmp_path, "<end>", "fi", normalizer=LOWER_NFKC, normalized=True)
+    control = {chat.encode("<end>")[0], chat.encode("fi")[0]}
+    safe = chat.neutralise(text)
+    assert not control & set(chat.encode(safe))
+    assert chat.neutralise(safe) == safe
+    assert (safe == text) == (not control & set(chat.encode(text)))
 
 
 def test_a_forged_turn_stays_in_the_users_message(tmp_path: Path) -> None:
@@ -168,6 +236,41 @@ def test_a_template_that_breaks_out_or_breaks_down_is_a_users_error(tmp_path: Pa
         chat.render(HELLO)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("template", "problem"),
+    [
+        ("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "more than 5 s"),
+        ("{{ 'a' * 10**12 }}", "memory"),
+        ("{{ 10 ** (10 ** 10) }}", "more than 5 s|memory"),
+        (
+            "{% set n = namespace(x=[1]) %}{% for a in range(99) %}{% set n.x = [n.x, n.x] %}{% endfor %}{{ n.x }}",
+            "more than 5 s|memory",
+        ),
+        ("{% set n = namespace(x='a') %}{% for a in range(99) %}{% set n.x = n.x ~ n.x %}{% endfor %}", "memory"),
+        ("{{ '%999999999999d' | format(1) }}", "memory|refuses"),
+        ("{% macro f(n) %}{{ f(n) }}{{ f(n) }}{% endmacro %}{{ f(1) }}", "RecursionError|more than 5 s"),
+        ("{{ " + "(" * 5000 + ")" * 5000 + " }}", "chat template"),
+    ],
+)
+@pytest.mark.timeout(60)
+def test_a_template_that_takes_for_ever_is_refused_and_the_next_one_is_rendered(
+    tmp_path: Path, template: str, problem: str
+) -> None:
+    with pytest.raises(UserError, match=problem):
+        ChatTokenizer.from_folder(write_chat_model(tmp_path / "a", template=template)).render(HELLO)
+    assert ChatTokenizer.from_folder(write_chat_model(tmp_path / "b")).render(HELLO).startswith("<bos>")
+
+
+def test_a_template_runs_where_no_secret_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", SECRET)
+    chat_template._WORKER.close()
+    ChatTokenizer.from_folder(write_chat_model(tmp_path)).render(HELLO)
+    process = chat_template._WORKER._process
+    assert process is not None
+    assert SECRET not in Path(f"/proc/{process.pid}/environ").read_text()
+
+
 def test_templates_find_the_functions_that_transformers_offers(tmp_path: Path) -> None:
     loop = "{% for m in messages %}{% if loop.last %}{% break %}{% endif %}{{ m | tojson }}{% endfor %}"
     template = loop + "{{ strftime_now('%%') }}"
@@ -195,7 +298,7 @@ def test_special_tokens_of_older_models_are_found_in_their_own_file(tmp_path: Pa
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("tokenizer.json", None, "has no tokenizer.json"),
+        ("tokenizer.json", None, "tokenizer.json is missing"),
         ("tokenizer.json", "{}", "tokenizer.json cannot be read"),
         ("tokenizer_config.json", "{", "tokenizer_config.json is not JSON"),
         ("tokenizer_config.json", "[]", "tokenizer_config.json is not a JSON object"),
@@ -212,6 +315,33 @@ def test_a_missing_or_broken_file_of_the_model_is_named(
         (tmp_path / file).write_text(content)
     with pytest.raises(UserError, match=message):
         ChatTokenizer.from_folder(tmp_path)
+
+
+def test_a_folder_with_code_in_it_is_refused(tmp_path: Path) -> None:
+    (write_chat_model(tmp_path) / "tokenizer_extra.py").touch()
+    with pytest.raises(UserError, match=r"base_model: tokenizer_extra\.py: code that comes with a model is never run"):
+        ChatTokenizer.from_folder(tmp_path)
+
+
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_change_to_a_file_is_refused_by_name_or_harmless(tmp_path: Path, data: st.DataObject) -> None:
+    folder = tmp_path / "model"
+    if not folder.exists():
+        write_chat_model(folder)
+    name = data.draw(st.sampled_from(["tokenizer.json", "tokenizer_config.json", "chat_template.jinja"]))
+    sound = (folder / name).read_bytes()
+    damaged = bytearray(sound)
+    for _ in range(data.draw(st.integers(1, 3))):
+        damaged[data.draw(st.integers(0, len(sound) - 1))] = data.draw(st.integers(0, 255))
+    (folder / name).write_bytes(damaged)
+    try:
+        chat = ChatTokenizer.from_folder(folder)
+        chat.encode_conversation([{**m, "content": chat.neutralise(m["content"])} for m in HELLO])
+    except UserError as refused:
+        assert "base_model" in str(refused) or "chat template" in str(refused)
+    finally:
+        (folder / name).write_bytes(sound)
 
 
 def test_the_templates_hash_changes_with_its_source_only(tmp_path: Path) -> None:

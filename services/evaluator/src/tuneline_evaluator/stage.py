@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from tuneline.model.base_model import TOKENIZER_FILES
 from tuneline.stage import Context, Inputs, Metrics, Outputs, Params, Stage, file_name, given, output_of, pace, page
 
 
@@ -77,7 +78,7 @@ class EvaluatorInputs(Inputs):
     """Facts about the fine-tuned file."""
     base_info: Path = output_of("gguf-converter@base", "gguf")
     """Facts about the base file."""
-    base_model: Path = given("tokenizer*", "*.json", "*.jinja")
+    base_model: Path = given(*TOKENIZER_FILES)
     """Tokenizer and chat template, as the slicer read them."""
     rubric: Path = given()
     """The assessor's rubric."""

@@ -16,8 +16,8 @@ from pydantic import BaseModel
 from tuneline.data.model_facts import Check
 from tuneline.errors import UserError
 from tuneline.model.chat import ChatTokenizer
-from tuneline.model.llama_cpp import Server, serve
-from tuneline_gguf_converter.gguf_header import Header
+from tuneline.model.gguf_header import Header
+from tuneline.model.llama_server import Server, serve
 from tuneline_gguf_converter.samples import Messages, Sample, Samples
 
 

@@ -13,11 +13,12 @@ from typing import NamedTuple
 from tuneline.data.io import write_record
 from tuneline.data.model_facts import CHECKS, Check, ModelFacts
 from tuneline.model import llama_cpp
+from tuneline.model.base_model import Checkpoint, read_checkpoint
 from tuneline.model.chat import ChatTokenizer
+from tuneline.model.gguf_header import Header, read_header
 from tuneline.stage import Context, Json, Metrics
-from tuneline_gguf_converter.checkpoint import Adapter, Checkpoint, read_adapter, read_checkpoint
+from tuneline_gguf_converter.adapter import Adapter, read_adapter
 from tuneline_gguf_converter.checks import Subject, check_file, end_of_turn
-from tuneline_gguf_converter.gguf_header import Header, read_header
 from tuneline_gguf_converter.merge import merge
 from tuneline_gguf_converter.metadata import Identity, identify, modelfile, write_metadata
 from tuneline_gguf_converter.reference import likeliest_tokens

@@ -7,8 +7,6 @@ an adapter every weight takes the same way, so that a base model and a fine-tune
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,14 +16,12 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from tuneline_gguf_converter.checkpoint import Adapter, Checkpoint
+from tuneline.model.base_model import Checkpoint, copy_text_files, read_object, write_object
+from tuneline_gguf_converter.adapter import Adapter
 
 DTYPES = {"bf16": torch.bfloat16, "f16": torch.float16}
 
 Delta = Callable[[str], torch.Tensor | None]
-
-# Everything that is no weight and that transformers or the converter reads. README.md is written by `metadata.py`.
-_SIDE_FILES = ("*.json", "*.jinja", "*.model", "tokenizer*", "merges.txt", "vocab.txt")
 
 
 def merge(
@@ -37,27 +33,14 @@ def merge(
 ) -> None:
     """Write the merged model into `destination`, which must not exist; `tick` is called after each weight file."""
     destination.mkdir()
-    _copy_side_files(base.folder, destination, DTYPES[dtype])
+    copy_text_files(base.folder, destination)
+    config = read_object(destination / "config.json")
+    config.pop("torch_dtype", None)
+    write_object(destination / "config.json", config | {"dtype": str(DTYPES[dtype]).removeprefix("torch.")})
     with _deltas(adapter) as delta:
         for file in base.files:
             _merge_file(file, delta, destination / file.name, DTYPES[dtype])
             tick()
-
-
-def _copy_side_files(folder: Path, destination: Path, dtype: torch.dtype) -> None:
-    """Copy the ORIGINAL tokenizer files: one that transformers has saved again converts to another tokenizer."""
-    for path in sorted({path for pattern in _SIDE_FILES for path in folder.glob(pattern) if path.is_file()}):
-        shutil.copyfile(path, destination / path.name)
-    config = json.loads((folder / "config.json").read_bytes())
-    config = {key: value for key, value in config.items() if key not in ("torch_dtype", "_name_or_path")}
-    _write_json(destination / "config.json", config | {"dtype": str(dtype).removeprefix("torch.")})
-    tokenizer = destination / "tokenizer_config.json"
-    if tokenizer.is_file():
-        # A path of the machine where the tokenizer was made; where it exists, transformers would read that file.
-        content = json.loads(tokenizer.read_bytes())
-        _write_json(
-            tokenizer, {key: value for key, value in content.items() if key not in ("vocab_file", "name_or_path")}
-        )
 
 
 def _merge_file(file: Path, delta: Delta, destination: Path, dtype: torch.dtype) -> None:
@@ -87,7 +70,3 @@ def _deltas(adapter: Adapter | None) -> Iterator[Delta]:
             return torch.mul(up @ down, adapter.scaling)
 
         yield delta
-
-
-def _write_json(path: Path, content: dict[str, object]) -> None:
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

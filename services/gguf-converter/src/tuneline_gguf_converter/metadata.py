@@ -10,9 +10,9 @@ from typing import NamedTuple
 import gguf
 import yaml
 
+from tuneline.model.base_model import Checkpoint, hub_name
+from tuneline.model.gguf_header import Header
 from tuneline.stage import InputRecord, Json
-from tuneline_gguf_converter.checkpoint import Checkpoint, hub_name
-from tuneline_gguf_converter.gguf_header import Header
 from tuneline_gguf_converter.stage import GgufConverterParams
 
 LICENCE_KEYS = ("license", "license_name", "license_link")

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from tuneline.model.base_model import MODEL_FILES
 from tuneline.stage import (
     Context,
     Inputs,
@@ -64,7 +65,7 @@ class GgufConverterInputs(Inputs):
 
     adapter: Path | None = output_of("trainer")
     """LoRA adapter in PEFT's layout; without it the base model is converted as it is."""
-    base_model: Path = given()
+    base_model: Path = given(*MODEL_FILES)
     """Folder in the Hugging Face layout: config, safetensors weights, tokenizer with a chat template."""
     slices: Path | None = output_of("slicer")
     """Conversations to check with, the held-out ones first; without them only built-in probes are used."""

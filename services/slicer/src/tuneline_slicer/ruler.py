@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import tiktoken
-from pydantic import BaseModel, ValidationError
 
 from tuneline.errors import UserError
+from tuneline.model.base_model import context_tokens
 from tuneline.model.chat import ChatTokenizer, read_system_prompt
 from tuneline_slicer.stage import SlicerInputs, SlicerParams
 
@@ -29,21 +29,10 @@ class Ruler(NamedTuple):
     system: str | None
 
 
-class _TextConfig(BaseModel):
-    max_position_embeddings: int
-
-
-class _Config(BaseModel):
-    """A model's config.json; models that also see have the part on text nested in it."""
-
-    max_position_embeddings: int | None = None
-    text_config: _TextConfig | None = None
-
-
 def load_ruler(params: SlicerParams, inputs: SlicerInputs) -> Ruler:
     """Read tokenizers, limit and system prompt. Raises UserError for what is missing or makes no sense."""
     chat = ChatTokenizer.from_folder(inputs.base_model)
-    context = _context(inputs.base_model / "config.json")
+    context = context_tokens(inputs.base_model)
     if params.max_tokens and context and params.max_tokens > context:
         raise UserError(
             f"`max_tokens`={params.max_tokens} is more than the base model's context of {context}. Use at most that."
@@ -71,14 +60,3 @@ def load_planning_encoding(folder: Path = Path(sys.prefix, "share", "tiktoken"))
         del os.environ["TIKTOKEN_CACHE_DIR"]
         if before is not None:
             os.environ["TIKTOKEN_CACHE_DIR"] = before
-
-
-def _context(path: Path) -> int | None:
-    try:
-        config = _Config.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except ValidationError:
-        raise UserError("The base model's config.json cannot be read.") from None
-    nested = config.text_config.max_position_embeddings if config.text_config else None
-    return config.max_position_embeddings or nested

@@ -11,7 +11,6 @@ from tuneline.data.slices import Message, Slice, Split
 from tuneline.data.transcripts import Rejection, Transcript, read_transcripts
 from tuneline.data.verdicts import read_verdicts
 from tuneline.errors import UserError
-from tuneline.parsing.problems import printable
 from tuneline.stage import Context, Metrics
 from tuneline_slicer.cut import Cut, cut_all
 from tuneline_slicer.ruler import Ruler, load_ruler
@@ -75,7 +74,7 @@ def select_passing(transcripts: Sequence[Transcript], verdicts: Path) -> list[Tr
 def _refuse(ids: Sequence[str], problem: str) -> None:
     if ids:
         more = f" and {len(ids) - MAX_NAMED} more" if len(ids) > MAX_NAMED else ""
-        some = printable(", ".join(ids[:MAX_NAMED])) + more
+        some = ", ".join(ids[:MAX_NAMED]) + more
         head = f"{len(ids)} transcript{'s' if len(ids) > 1 else ''} ({some}) {problem}"
         raise UserError(f"{head}. Let the assessor judge the same transcripts.")
 

@@ -13,6 +13,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from tuneline.data.transcript_files import PATTERNS
+from tuneline.model.base_model import TOKENIZER_FILES
 from tuneline.stage import Context, Inputs, Metrics, Outputs, Params, Stage, file_name, given, output_of, pace
 
 
@@ -46,7 +47,7 @@ class SlicerInputs(Inputs):
 
     transcripts: Path = given(*PATTERNS)
     """The transcripts that the assessor judged; what it left out is left out."""
-    base_model: Path = given("tokenizer*", "*.json", "*.jinja")
+    base_model: Path = given(*TOKENIZER_FILES)
     """Tokenizer, chat template and configuration of the model that will be trained."""
     system_prompt: Path | None = given(optional=True)
     """Text file: the system prompt of every slice, in place of a transcript's own."""

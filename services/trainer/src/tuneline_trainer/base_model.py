@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors import SafetensorError, safe_open
-from transformers import AutoConfig
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from tuneline.errors import UserError
+from tuneline.model.base_model import Checkpoint, read_checkpoint
 
 NO_LAYERS = ("embed_tokens", "lm_head")
-PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+
+Size = Annotated[int, Field(gt=0, lt=1 << 31)]
 
 
 class Architecture(BaseModel):
@@ -25,11 +25,11 @@ class Architecture(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     model_type: str
-    hidden_size: int
-    intermediate_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    max_position_embeddings: int
+    hidden_size: Size
+    intermediate_size: Size
+    num_hidden_layers: Size
+    num_attention_heads: Size
+    max_position_embeddings: Size
     attn_logit_softcapping: float | None = None
 
 
@@ -50,67 +50,34 @@ class BaseModelFacts:
 
 def read_base_model(folder: Path) -> BaseModelFacts:
     """Read the facts. Raises UserError for anything but an architecture that transformers knows, in safetensors."""
-    return BaseModelFacts(folder, _architecture(folder), _shapes(weight_files(folder)))
+    checkpoint = read_checkpoint(folder)
+    return BaseModelFacts(folder, _architecture(checkpoint), checkpoint.shapes)
 
 
-def weight_files(folder: Path) -> list[Path]:
-    """Return the files that transformers will load: the shards that the index names, or the single file."""
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        names = sorted(set(_json(index)["weight_map"].values()))
-    elif (folder / "model.safetensors").is_file():
-        names = ["model.safetensors"]
-    else:
-        raise UserError(_no_weights(folder))
-    missing = [name for name in names if not (folder / name).is_file()]
-    if missing:
-        raise UserError(f"base_model: {index.name} names {', '.join(missing)}, which is missing: copy the whole model")
-    return [folder / name for name in names]
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """Load the tokenizer as TRL wants it. Raises UserError when transformers cannot read what `tokenizers` can."""
+    try:
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except Exception as error:  # noqa: BLE001  (each tokenizer class raises what it happens to)
+        raise UserError(_unreadable("tokenizer_config.json", error)) from None
 
 
-def _no_weights(folder: Path) -> str:
-    pickled = sorted(p.name for pattern in PICKLED for p in folder.glob(pattern))
-    if not pickled:
-        return "base_model: no model.safetensors or model.safetensors.index.json: give a folder that holds the weights"
-    return (
-        f"base_model: weights are only there as {', '.join(pickled)}, a format that can run code when it is read. "
-        "Take a revision with safetensors, or load the model once where you trust it and save it with save_pretrained"
-    )
-
-
-def _architecture(folder: Path) -> Architecture:
-    path = folder / "config.json"
-    if not path.is_file():
-        raise UserError("base_model: no config.json: give a folder in the Hugging Face layout")
-    model_type = _json(path).get("model_type")
-    if model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+def _architecture(checkpoint: Checkpoint) -> Architecture:
+    if checkpoint.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         raise UserError(
-            f"base_model: config.json: model_type {model_type!r} is no text model that transformers knows, "
+            f"base_model: config.json: model_type {checkpoint.model_type!r} is no text model that transformers knows, "
             "and code that comes with a model is never run: choose another base model"
         )
     try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        config = AutoConfig.from_pretrained(checkpoint.folder, trust_remote_code=False, local_files_only=True)
         return Architecture.model_validate(config.get_text_config().to_dict())
-    except (ValidationError, ValueError) as e:
-        raise UserError(f"base_model: config.json does not describe a decoder that can be trained here: {e}") from None
+    except ValidationError as error:
+        field = ".".join(map(str, error.errors()[0]["loc"]))
+        raise UserError(f"base_model: config.json: {field} is missing or no number that makes sense") from None
+    except Exception as error:  # noqa: BLE001  (each configuration class raises what it happens to)
+        raise UserError(_unreadable("config.json", error)) from None
 
 
-def _shapes(files: Iterable[Path]) -> dict[str, tuple[int, ...]]:
-    shapes: dict[str, tuple[int, ...]] = {}
-    for file in files:
-        try:
-            with safe_open(file, framework="pt") as weights:
-                shapes |= {name: tuple(weights.get_slice(name).get_shape()) for name in weights.keys()}  # noqa: SIM118
-        except SafetensorError as e:
-            raise UserError(f"base_model: {file.name} is damaged ({e}): copy it again") from None
-    return shapes
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        raise UserError(f"base_model: {path.name} is not JSON: copy it again") from None
-    if not isinstance(data, dict):
-        raise UserError(f"base_model: {path.name} is not a JSON object: copy it again")
-    return data
+def _unreadable(file: str, error: Exception) -> str:
+    kind = type(error).__name__
+    return f"base_model: {file}: transformers cannot read it ({kind}): copy it again, or choose another base model"

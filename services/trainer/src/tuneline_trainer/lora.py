@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 
 from peft import LoraConfig
-from safetensors import safe_open
 
 from tuneline.errors import UserError
 from tuneline_trainer.base_model import BaseModelFacts
@@ -62,9 +60,3 @@ def write_adapter(checkpoint: Path, destination: Path, base_sha256: str) -> None
         config["target_modules"].sort()
     config["base_model_name_or_path"] = f"base_model@sha256:{base_sha256[:12]}"
     (destination / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def adapter_shapes(folder: Path) -> Mapping[str, tuple[int, ...]]:
-    """Return the shape of every tensor of an adapter, by name."""
-    with safe_open(folder / WEIGHTS, framework="pt") as weights:
-        return {name: tuple(weights.get_slice(name).get_shape()) for name in weights.keys()}  # noqa: SIM118

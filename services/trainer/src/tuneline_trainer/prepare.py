@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from transformers import PreTrainedTokenizerBase
+
 from tuneline.data.training import TrainingSetup
 from tuneline.stage import Context
-from tuneline_trainer.base_model import BaseModelFacts, read_base_model
+from tuneline_trainer.base_model import BaseModelFacts, load_tokenizer, read_base_model
 from tuneline_trainer.memory import Estimate, capacity, estimate, require_memory
 from tuneline_trainer.rows import Examples, read_examples
 from tuneline_trainer.setup import settle
@@ -20,6 +22,7 @@ class Prepared(NamedTuple):
     setup: TrainingSetup
     base: BaseModelFacts
     base_sha256: str
+    tokenizer: PreTrainedTokenizerBase
     examples: Examples
     memory: Estimate
 
@@ -31,4 +34,5 @@ def prepare(params: TrainerParams, inputs: TrainerInputs, context: Context) -> P
     examples = read_examples(inputs.slices, inputs.base_model, params.supervise, setup.max_length)
     memory = estimate(params, setup, base, examples.longest, min(params.batch_size, len(examples.train)))
     require_memory(memory, capacity(setup), setup, examples.longest)
-    return Prepared(params, setup, base, context.lineage["base_model"].sha256, examples, memory)
+    sha256, tokenizer = context.lineage["base_model"].sha256, load_tokenizer(inputs.base_model)
+    return Prepared(params, setup, base, sha256, tokenizer, examples, memory)

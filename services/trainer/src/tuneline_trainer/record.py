@@ -19,8 +19,9 @@ from tuneline.data.training import (
     TrainingRecord,
     TrainingRow,
 )
+from tuneline.model.base_model import read_shapes
 from tuneline_trainer import checkpoints
-from tuneline_trainer.lora import adapter_shapes
+from tuneline_trainer.lora import WEIGHTS
 from tuneline_trainer.prepare import Prepared
 from tuneline_trainer.rows import Example
 from tuneline_trainer.stage import TrainerOutputs
@@ -38,7 +39,7 @@ def record_training(outputs: TrainerOutputs, prepared: Prepared, checkpoint: Pat
         steps=checkpoints.step_of(checkpoint),
         tokens_seen=checkpoints.tokens_seen(checkpoint),
         parameters=ParameterCounts(
-            trained=sum(map(math.prod, adapter_shapes(outputs.adapter).values())),
+            trained=sum(map(math.prod, read_shapes(outputs.adapter / WEIGHTS, "adapter").values())),
             base=sum(map(math.prod, prepared.base.shapes.values())),
         ),
         losses=_losses(rows),

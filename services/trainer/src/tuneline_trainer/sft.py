@@ -17,7 +17,6 @@ from datasets import Dataset
 from peft import PeftModel, load_peft_weights, set_peft_model_state_dict
 from transformers import (
     AutoModelForCausalLM,
-    AutoTokenizer,
     BitsAndBytesConfig,
     PreTrainedModel,
     PrinterCallback,
@@ -167,7 +166,7 @@ def _trainer(prepared: Prepared, arguments: SFTConfig, guard: Guard) -> LoraTrai
         args=arguments,
         train_dataset=_dataset(examples.train),
         eval_dataset=_dataset(examples.validation) if examples.validation else None,
-        processing_class=AutoTokenizer.from_pretrained(base.folder, trust_remote_code=False, local_files_only=True),
+        processing_class=prepared.tokenizer,
         # Not wrapped by us: TRL seeds before the adapter gets its first numbers.
         peft_config=lora_config(prepared.params.lora),
         callbacks=[guard],

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from tuneline.model.base_model import MODEL_FILES
 from tuneline.stage import (
     Context,
     Inputs,
@@ -92,7 +93,7 @@ class TrainerInputs(Inputs):
 
     slices: Path = output_of("slicer")
     """Training examples, one per line."""
-    base_model: Path = given()
+    base_model: Path = given(*MODEL_FILES)
     """Folder in the Hugging Face layout: config, safetensors weights, tokenizer with a chat template."""
 
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from tuneline.errors import UserError
 from tuneline.parsing.problems import printable
 
 R = TypeVar("R", bound=BaseModel)
+
+Id = Annotated[str, StringConstraints(pattern=r"^[^\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+$")]
+"""What a transcript or a slice is called, in messages too: one line, all of it to be seen."""
 
 
 class Closed(BaseModel):

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from tuneline.data.io import Closed
+from tuneline.data.io import Closed, Id
 
 Split = Literal["train", "validation"]
 
@@ -21,8 +21,8 @@ class Message(Closed):
 class Slice(Closed):
     """One training example: a row of slices.jsonl. Its last message is the answer that it teaches."""
 
-    id: str
-    transcript: str
+    id: Id
+    transcript: Id
     point: int
     """Exchanges of the transcript up to that answer."""
     dropped: int

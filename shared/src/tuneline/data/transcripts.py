@@ -10,7 +10,7 @@ import unicodedata
 from pathlib import Path
 from typing import NamedTuple
 
-from tuneline.data.io import Closed
+from tuneline.data.io import Closed, Id
 from tuneline.data.transcript_files import Record, read_records
 from tuneline.data.transcript_shapes import Exchange, Problem, Transcript, normalise
 from tuneline.errors import BadJson, UserError
@@ -28,7 +28,7 @@ UNREADABLE = "unreadable"
 class Rejection(Closed):
     """A transcript, or one of its slice points, that goes no further: a row of every rejected.jsonl."""
 
-    id: str | None
+    id: Id | None
     """The transcript's id, if it can be read."""
     point: int | None = None
     """The slice point, in exchanges, where it is not the whole transcript."""

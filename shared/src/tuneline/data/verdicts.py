@@ -12,7 +12,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from tuneline.data.io import Closed, read_lines, write_lines
+from tuneline.data.io import Closed, Id, read_lines, write_lines
 from tuneline.data.rubric import Rubric, score
 from tuneline.data.rules import Answer
 from tuneline.data.transcripts import Transcript
@@ -64,7 +64,7 @@ Raises UserError, or Temporary when this transcript cannot be judged now.
 class Pass(Closed):
     """A transcript that passed."""
 
-    id: str
+    id: Id
     score: float
 
 
@@ -79,7 +79,7 @@ class Passing(Closed):
 class Verdict(Closed):
     """One transcript as judged: a row of verdicts.jsonl."""
 
-    id: str
+    id: Id
     """The transcript's id."""
     sha256: str
     """Hash of the transcript's content."""

@@ -79,14 +79,18 @@ class Live:
 
     def secret(self, name: str) -> str:
         """Return a secret from the environment, or from the file that `name`_FILE names."""
-        if value := os.environ.get(name):
-            return value
-        if file := os.environ.get(f"{name}_FILE"):
+        value = os.environ.get(name, "")
+        if not value and (file := os.environ.get(f"{name}_FILE")):
             try:
-                return Path(file).read_text().strip()
+                value = Path(file).read_text(errors="replace")
             except OSError as e:
                 raise UserError(f"{name}_FILE: {file} cannot be read: {e.strerror}") from None
-        raise UserError(f"{name} is not set: set it in the environment, or set {name}_FILE to a file that holds it")
+        value = value.strip()
+        if not value:
+            raise UserError(f"{name} is not set: set it in the environment, or set {name}_FILE to a file that holds it")
+        if not (value.isascii() and value.isprintable()):
+            raise UserError(f"{name} holds a line break or another character that no key has; is it the right file?")
+        return value
 
     def __enter__(self) -> Live:
         """Listen to signals."""

@@ -1,4 +1,4 @@
-"""The judge `openai`: a model behind any OpenAI-compatible server, asked once per transcript for all criteria."""
+"""The judge that is a model of any provider, asked once per transcript for all criteria."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
-
-from pydantic import Field
 
 from tuneline.data.rubric import Rubric
 from tuneline.data.transcripts import Transcript
@@ -17,18 +15,11 @@ from tuneline.data.verdicts import Ask, Judgement, Usage
 from tuneline.errors import Unreadable
 from tuneline.judge.answer import read_answers
 from tuneline.judge.prompt import PROMPT_VERSION, answer_schema, judge_messages, questions_sha256
-from tuneline.llm.config import LlmConfig, Secret
+from tuneline.llm.config import ModelConfig, Secret
 
 if TYPE_CHECKING:
-    from tuneline.llm.client import Patience, Reply
-
-
-class OpenAiConfig(LlmConfig):
-    """Configuration of the judge `openai`."""
-
-    provider: Literal["openai"]
-    seed: int = Field(default=0, ge=0, le=2**31 - 2)
-    """Seed of the sampler, where the server has one; another seed judges everything anew."""
+    from tuneline.llm.client import Patience
+    from tuneline.llm.provider import Reply
 
 
 class LlmJudge:
@@ -36,7 +27,7 @@ class LlmJudge:
 
     offline = False
 
-    def __init__(self, config: OpenAiConfig, secret: Secret, patience: Patience | None = None) -> None:
+    def __init__(self, config: ModelConfig, secret: Secret, patience: Patience | None = None) -> None:
         config.key(secret)
         self._config, self._secret, self._patience = config, secret, patience
 
@@ -52,9 +43,9 @@ class LlmJudge:
 
     def scope(self, rubric: Rubric) -> tuple[str, ...]:
         """Return model, sampler, prompt and questions."""
-        settings = json.dumps({**self._config.identity, "seed": self._config.seed}, sort_keys=True)
+        settings = json.dumps(self._config.identity, sort_keys=True)
         identity = hashlib.sha256(settings.encode()).hexdigest()
-        return ("openai", identity, str(PROMPT_VERSION), questions_sha256(rubric))
+        return (self._config.provider, identity, str(PROMPT_VERSION), questions_sha256(rubric))
 
     def check(self, rubric: Rubric, transcripts: Sequence[Transcript]) -> None:
         """Accept everything: a model can be asked anything."""
@@ -73,7 +64,7 @@ class LlmJudge:
             def ask(transcript: Transcript, again: bool) -> Judgement:
                 messages = judge_messages(rubric, transcript, again=again)
                 try:
-                    reply = client.complete(messages, schema=schema, seed=self._config.seed + again)
+                    reply = client.complete(messages, schema=schema, seed=int(again))
                 except LlmRejected as e:
                     return Judgement(status=e.kind, detail=str(e))
                 return read_judgement(reply, rubric)

@@ -13,21 +13,19 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol
 
 import structlog
-from pydantic import BaseModel, ValidationError
 
 from tuneline.data.rubric import Rubric
 from tuneline.data.transcripts import Transcript
 from tuneline.data.verdicts import Ask, Judgement, Usage, Verdict, to_verdict
 from tuneline.errors import ServerDown, Stopped, Temporary, UserError
-from tuneline.judge.by_model import LlmJudge, OpenAiConfig
+from tuneline.judge.by_model import LlmJudge
 from tuneline.judge.heuristic import HeuristicConfig, HeuristicJudge
 from tuneline.judge.recorded import RecordedConfig, RecordedJudge
-from tuneline.llm.config import Secret
-from tuneline.parsing.problems import did_you_mean, problems_of
-from tuneline.parsing.yaml import YamlFile, read_yaml
+from tuneline.llm.config import MODELS, ModelConfig, Secret, read_provider
+from tuneline.parsing.yaml import read_yaml
 from tuneline.stage import Context, Cost, Journal
 
 __all__ = ["Ask", "Judge", "Judged", "Usage", "Verdict", "judge_all", "load_judge"]
@@ -43,9 +41,9 @@ MOST_ASKS = 2
 UNREADABLE = ("unparsed", "failed")
 """Statuses that say more about the judge than about the transcript."""
 
-PROVIDERS = ("heuristic", "recorded", "openai")
-
-C = TypeVar("C", bound=BaseModel)
+CONFIGS: Mapping[str, type[HeuristicConfig | RecordedConfig | ModelConfig]] = {
+    "heuristic": HeuristicConfig, "recorded": RecordedConfig, **MODELS
+}  # fmt: skip
 
 
 class Judge(Protocol):
@@ -213,27 +211,10 @@ def load_judge(path: Path, secret: Secret, answers: Path | None = None) -> Judge
 
     `answers` are recorded answers, for the provider `recorded` only.
     """
-    source = read_yaml(path)
-    provider = source.content.get("provider") if isinstance(source.content, dict) else None
-    if answers is not None and provider != "recorded":
-        raise UserError(f"{source.where(('provider',))}: only `recorded` reads the input `answers`; leave it out")
-    match provider:
-        case "heuristic":
-            _checked(HeuristicConfig, source)
-            return HeuristicJudge()
-        case "recorded":
-            _checked(RecordedConfig, source)
-            return RecordedJudge(answers)
-        case "openai":
-            return LlmJudge(_checked(OpenAiConfig, source), secret)
-        case None:
-            raise UserError(f"{source.where(())}: provider: is required, one of {', '.join(PROVIDERS)}")
-        case _:
-            raise UserError(f"{source.where(('provider',))}: unknown{did_you_mean(str(provider), PROVIDERS)}")
-
-
-def _checked(model: type[C], source: YamlFile) -> C:
-    try:
-        return model.model_validate(source.content)
-    except ValidationError as e:
-        raise UserError("\n".join(problems_of(e, model, source))) from None
+    config = read_provider(path, CONFIGS)
+    if isinstance(config, RecordedConfig):
+        return RecordedJudge(answers)
+    if answers is not None:
+        where = read_yaml(path).where(("provider",))
+        raise UserError(f"{where}: only `recorded` reads the input `answers`; leave it out")
+    return HeuristicJudge() if isinstance(config, HeuristicConfig) else LlmJudge(config, secret)

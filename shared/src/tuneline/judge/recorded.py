@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticSerializationError
 
 from tuneline.data.rubric import Rubric
 from tuneline.data.rules import Answer
@@ -16,6 +17,7 @@ from tuneline.data.transcripts import Transcript
 from tuneline.data.verdicts import Ask, Judgement, Status
 from tuneline.errors import BadJson, UserError
 from tuneline.parsing.json import parse_json
+from tuneline.parsing.problems import printable
 
 MAX_NAMED = 5
 MAX_SHOWN = 100
@@ -104,15 +106,20 @@ def _rows(name: str, data: bytes) -> dict[str, RecordedAnswers]:
     for place, item in _items(name, data):
         try:
             row = RecordedAnswers.model_validate(item)
+            row.model_dump_json()
         except ValidationError as e:
             first = e.errors(include_input=False)[0]
-            problems.append(f"{place}: {'.'.join(map(str, first['loc']))}: {first['msg']}")
-            continue
-        if row.id in rows:
-            problems.append(f"{place}: id: `{row.id}` has answers already")
-        rows[row.id] = row
+            problems.append(f"{place}: {printable('.'.join(map(str, first['loc'])))}: {first['msg']}")
+        except PydanticSerializationError:
+            problems.append(f"{place}: half of a surrogate pair, which is no character")
+        else:
+            if row.id in rows:
+                problems.append(f"{place}: id: `{printable(row.id)}` has answers already")
+            rows[row.id] = row
+        if len(problems) == MAX_SHOWN:
+            break
     if problems:
-        raise UserError("\n".join(problems[:MAX_SHOWN]))
+        raise UserError("\n".join(problems))
     return rows
 
 
@@ -137,4 +144,4 @@ def _parse(name: str, line: int, data: bytes) -> object:
 
 def _some(names: Sequence[str]) -> str:
     more = len(names) - MAX_NAMED
-    return ", ".join(names[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
+    return printable(", ".join(names[:MAX_NAMED])) + (f" and {more} more" if more > 0 else "")

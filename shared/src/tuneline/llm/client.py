@@ -1,7 +1,7 @@
-"""A client for any server that speaks OpenAI's chat completions: OpenAI itself, vLLM, llama-server and others.
+"""The client of every model behind an API: turns, retries and the wall time, over one attempt of a provider.
 
-The judge, the simulated users and the evaluator all call models through it. The SDK's own retries are off: there is one
-retry layer, here, and it knows what may have been paid::
+The judge and the simulated users call models through it. The SDKs' own retries are off: there is one retry layer, here,
+and it knows what may have been paid. What is said to a model is data, so control tokens are neutralised here, too::
 
     UserError      the configuration is wrong (key, model, address, quota): nothing is tried again
     LlmRejected    the server does not want this one request: too long, blocked, or invalid
@@ -15,19 +15,14 @@ import random
 import threading
 from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import CancelledError
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar
 
-from openai import APIError, AsyncOpenAI, DefaultAsyncHttpxClient, Timeout
-from openai.types.chat import ChatCompletionMessageParam
-
-from tuneline.errors import Fault, LlmRejected, ServerDown, Stopped, Temporary
-from tuneline.llm.config import LlmConfig, Secret
-from tuneline.llm.faults import fault_of
+from tuneline.errors import Fault, ServerDown, Stopped, Temporary
+from tuneline.llm.config import ModelConfig, Secret
+from tuneline.llm.control_tokens import neutralise
 from tuneline.llm.limits import AdaptiveLimit, Breaker
-from tuneline.llm.reply import Reply, read_reply
+from tuneline.llm.provider import Provider, Reply, Request
 from tuneline.stage import Json
-
-__all__ = ["LlmClient", "LlmConfig", "LlmRejected", "Patience", "Reply", "ServerDown"]
 
 T = TypeVar("T")
 
@@ -61,14 +56,14 @@ class LlmClient:
     """
 
     def __init__(
-        self, config: LlmConfig, secret: Secret, timeout_s: float, *, concurrency: int = 8,
+        self, config: ModelConfig, secret: Secret, timeout_s: float, *, concurrency: int = 8,
         patience: Patience | None = None,
     ) -> None:  # fmt: skip
         self.config, self.timeout_s = config, timeout_s
         self.limit = AdaptiveLimit(concurrency)
         self._patience = patience or Patience()
         self._breaker = Breaker(self._patience.streak, self._patience.streak_s)
-        self._sdk = _sdk(config, secret, timeout_s)
+        self._provider = _connect(config, secret, timeout_s)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="llm", daemon=True)
         self._thread.start()
@@ -80,24 +75,20 @@ class LlmClient:
         self.close()
 
     def complete(
-        self,
-        messages: Sequence[Mapping[str, str]],
-        *,
-        schema: Mapping[str, Json] | None = None,
-        seed: int | None = None,
-        extra_body: Mapping[str, Json] | None = None,
+        self, messages: Sequence[Mapping[str, str]], *, schema: Mapping[str, Json] | None = None, seed: int = 0
     ) -> Reply:
         """Ask for the next message; `schema` is a JSON schema that the answer is to follow.
 
-        Raises UserError, LlmRejected or Temporary, as the module's docstring says.
+        `seed` is added to the configured one. Raises UserError, LlmRejected or Temporary: see the module's docstring.
         """
-        body = {**self._body(schema, seed), **(extra_body or {})}
+        said = [{**message, "content": neutralise(message["content"])} for message in messages]
+        request = Request(schema, None if self.config.seed is None else self.config.seed + seed)
         faults: list[Fault] = []
         while True:
             began = self.limit.enter()
             outcome: bool | None = None
             try:
-                reply = self._run(self._call(messages, body))
+                reply = self._run(self._call(said, request))
                 outcome = True
             except Fault as fault:
                 faults.append(fault)
@@ -119,37 +110,19 @@ class LlmClient:
         self._thread.join()
         self._loop.close()
 
-    def _body(self, schema: Mapping[str, Json] | None, seed: int | None) -> dict[str, Json]:
-        # OpenAI's newer models refuse max_tokens, and many compatible servers know nothing else.
-        limit = "max_tokens" if self.config.base_url else "max_completion_tokens"
-        body: dict[str, Json] = {limit: self.config.max_tokens}
-        if self.config.temperature is not None:
-            body["temperature"] = self.config.temperature
-        if seed is not None:
-            body["seed"] = seed
-        if schema is not None:
-            named: dict[str, Json] = {"name": "answer", "strict": True, "schema": dict(schema)}
-            body["response_format"] = {"type": "json_schema", "json_schema": named}
-        return body
-
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         try:
             return asyncio.run_coroutine_threadsafe(work, self._loop).result()
         except CancelledError:
             raise Stopped("stopped; run the same command again and it goes on from here") from None
 
-    async def _call(self, messages: Sequence[Mapping[str, str]], body: Mapping[str, Json]) -> Reply:
+    async def _call(self, messages: Sequence[Mapping[str, str]], request: Request) -> Reply:
         """Make one attempt, within the wall time. Raises Fault, LlmRejected or UserError."""
-        said = cast("list[ChatCompletionMessageParam]", [dict(message) for message in messages])
-        create = self._sdk.chat.completions.with_raw_response.create
         try:
             async with asyncio.timeout(self.timeout_s):
-                answer = await create(model=self.config.model, messages=said, extra_body=dict(body))
+                return await self._provider.send(messages, request)
         except TimeoutError:
             raise Fault(f"no answer within {self.timeout_s:g} s", paid=True) from None
-        except APIError as e:
-            raise fault_of(e, self.config.model) from None
-        return read_reply(answer.http_response.content, self.config)
 
     def _recover(self, faults: Sequence[Fault]) -> None:
         """Wait before the next attempt. Raises Temporary when there is to be none."""
@@ -170,14 +143,11 @@ class LlmClient:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
-        await self._sdk.close()
+        await self._provider.close()
 
 
-def _sdk(config: LlmConfig, secret: Secret, timeout_s: float) -> AsyncOpenAI:
-    # Our wall time ends a call first; a proxy from the environment must not swallow calls to this machine,
-    # and a redirect must not take transcripts to another one.
-    http = DefaultAsyncHttpxClient(
-        timeout=Timeout(timeout_s + 5, connect=10), trust_env=not config.is_local, follow_redirects=False
-    )
-    # A key there must be, or the SDK would take one from the environment and send it wherever `base_url` points.
-    return AsyncOpenAI(base_url=config.address, api_key=config.key(secret) or "none", max_retries=0, http_client=http)
+def _connect(config: ModelConfig, secret: Secret, timeout_s: float) -> Provider:
+    """Return the provider of a model; its SDK is loaded only now."""
+    from tuneline.llm.openai import OpenAiProvider
+
+    return OpenAiProvider(config, secret, timeout_s)

@@ -1,34 +1,65 @@
-"""Configuration of a model behind an OpenAI-compatible server; it needs no SDK, so that checking it is cheap."""
+"""Configuration of a model behind an API; it needs no SDK, so that checking it is cheap.
+
+A run file is data that one downloads and runs, so it may not decide where secrets go: the variables that it may name
+are those with keys of models, and a key of a known vendor goes to that vendor or to this machine.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Literal, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
+from tuneline.errors import UserError
+from tuneline.parsing.problems import did_you_mean, problems_of
+from tuneline.parsing.yaml import read_yaml
 from tuneline.stage import Json
 
 Secret = Callable[[str], str]
 """Returns the secret of a name, like `Context.secret`."""
 
+C = TypeVar("C", bound=BaseModel)
+
 OPENAI_URL = "https://api.openai.com/v1"
 
+_KEY = re.compile(
+    r"(?=[A-Z0-9_]{1,64}$)(?!(?:\w+_)?(?:AWS|S3|MINIO|HF|HUGGING_?FACE|GITHUB|GH|GITLAB|CI|KUBE\w*|K8S|ARGO\w*|DOCKER"
+    r"|TUNELINE)_)(?:\w+_API_(?:KEY|TOKEN)|(?:\w+_)?(?:JUDGE|SIMULATOR|GENERATOR|MODEL|LLM)(?:_\w+)?_(?:KEY|TOKEN))"
+)
+_VENDORS = {
+    "OPENAI": "openai.com", "AZURE_OPENAI": "azure.com", "ANTHROPIC": "anthropic.com", "GEMINI": "googleapis.com",
+    "GOOGLE": "googleapis.com", "OPENROUTER": "openrouter.ai", "MISTRAL": "mistral.ai", "GROQ": "groq.com",
+    "DEEPSEEK": "deepseek.com", "TOGETHER": "together.xyz", "XAI": "x.ai",
+}  # fmt: skip
+"""Where the key goes whose variable begins so and ends in _API_KEY."""
 
-class LlmConfig(BaseModel):
-    """Which model answers, where, and what it costs."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+class OpenAiConfig(BaseModel):
+    """A model behind OpenAI's chat completions: OpenAI itself, or any server that speaks them."""
 
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False, hide_input_in_errors=True
+    )
+
+    provider: Literal["openai"]
     model: str = Field(min_length=1)
     """Name of the model, as its server calls it."""
     base_url: str | None = None
     """Address of an OpenAI-compatible server, with `/v1`; the default is OpenAI."""
     api_key_env: str | None = None
     """Name of the variable with the key; the default is OPENAI_API_KEY for OpenAI and no key for a `base_url`."""
+    insecure_http: bool = False
+    """Send the key over plain http:// to another machine, where everybody on the way can read it."""
     temperature: float | None = Field(default=0.0, ge=0, le=2)
     """Temperature of the sampler, 0 is greedy; null leaves it out, for models that refuse it."""
+    seed: int | None = Field(default=0, ge=0, le=2**31 - 2)
+    """Seed of the sampler, where the server has one; another seed asks everything anew, null leaves it out."""
     max_tokens: int = Field(default=8192, ge=1)
     """Tokens after which an answer is cut; a cut judgement is unreadable, a generous limit costs nothing."""
     input_usd: float = Field(default=0.0, ge=0)
@@ -38,23 +69,41 @@ class LlmConfig(BaseModel):
     output_usd: float = Field(default=0.0, ge=0)
     """US dollars per million tokens of output."""
 
-    @model_validator(mode="before")
+    @field_validator("api_key_env", mode="before")
     @classmethod
-    def _holds_no_key(cls, content: object) -> object:
-        # For the whole model and not for the field: an error about a field would repeat the key that stands there.
-        name = content.get("api_key_env") if isinstance(content, dict) else None
-        if name is not None and not re.fullmatch(r"[A-Z_][A-Z0-9_]{0,63}", str(name)):
-            raise ValueError("api_key_env is the NAME of a variable, like OPENAI_API_KEY; a key belongs in no file")
-        return content
-
-    @field_validator("base_url")
-    @classmethod
-    def _is_address(cls, value: str | None) -> str | None:
-        if value is not None:
-            parts = urlsplit(value)
-            if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or "@" in parts.netloc:
-                raise ValueError("an address like http://host:port/v1, without key or query")
+    def _names_a_key(cls, value: object) -> object:
+        if value is not None and not (isinstance(value, str) and _KEY.fullmatch(value)):
+            raise PydanticCustomError(
+                "secret",
+                "the NAME of a variable with the key of a model, like OPENAI_API_KEY or JUDGE_API_KEY; "
+                "a key itself belongs in no file, and keys of stores, hubs and clusters go to no model",
+            )
         return value
+
+    @field_validator("base_url", mode="before")
+    @classmethod
+    def _is_address(cls, value: object) -> object:
+        if isinstance(value, str) and not _is_plain_address(value):
+            raise PydanticCustomError("secret", "an address like http://host:port/v1, without key or query")
+        return value
+
+    @model_validator(mode="after")
+    def _keeps_its_key(self) -> OpenAiConfig:
+        name, host = self.key_name, urlsplit(self.address).hostname or ""
+        if name is None or self.is_local:
+            return self
+        vendor = _VENDORS.get(name.removesuffix("_API_KEY"), host)
+        if host != vendor and not host.endswith(f".{vendor}"):
+            raise PydanticCustomError(
+                "secret",
+                "api_key_env: {name} is sent to {vendor} only; for another server set a variable like JUDGE_API_KEY",
+                {"name": name, "vendor": vendor},
+            )
+        if self.address.startswith("http:") and not self.insecure_http:
+            raise PydanticCustomError(
+                "secret", "base_url: over http:// others can read the key; use https, or allow it with `insecure_http`"
+            )
+        return self
 
     @property
     def address(self) -> str:
@@ -64,14 +113,59 @@ class LlmConfig(BaseModel):
     @property
     def is_local(self) -> bool:
         """Return whether the server is on this machine."""
-        return urlsplit(self.address).hostname in ("127.0.0.1", "localhost", "::1")
+        host = urlsplit(self.address).hostname or ""
+        try:
+            return ip_address(host).is_loopback
+        except ValueError:  # a name
+            return host == "localhost"
+
+    @property
+    def key_name(self) -> str | None:
+        """Return the name of the variable with the key, None where none is sent."""
+        return self.api_key_env or (None if self.base_url else "OPENAI_API_KEY")
 
     def key(self, secret: Secret) -> str | None:
         """Return the key, None where none is needed. Raises UserError when it is not set."""
-        name = self.api_key_env or (None if self.base_url else "OPENAI_API_KEY")
-        return secret(name) if name else None
+        return secret(self.key_name) if self.key_name else None
+
+    def cost_usd(self, input_tokens: int, cached_tokens: int, output_tokens: int) -> float:
+        """Return what a call cost, in US dollars; `cached_tokens` are among `input_tokens`."""
+        cached_usd = self.input_usd if self.cached_input_usd is None else self.cached_input_usd
+        fresh = (input_tokens - cached_tokens) * self.input_usd
+        return round((fresh + cached_tokens * cached_usd + output_tokens * self.output_usd) / 1e6, 9)
 
     @property
     def identity(self) -> dict[str, Json]:
         """Return what an answer depends on: everything but the key's name and the prices."""
-        return self.model_dump(include={"model", "base_url", "temperature", "max_tokens"})
+        return self.model_dump(include={"model", "base_url", "temperature", "max_tokens", "seed"})
+
+
+ModelConfig: TypeAlias = OpenAiConfig
+"""A model of any provider; `provider` tells which."""
+
+MODELS: Mapping[str, type[ModelConfig]] = {"openai": OpenAiConfig}
+
+
+def read_provider(path: Path, choices: Mapping[str, type[C]]) -> C:
+    """Read a file whose key `provider` says which of `choices` it is. Raises UserError with file, line and field."""
+    source = read_yaml(path)
+    provider = source.content.get("provider") if isinstance(source.content, dict) else None
+    if provider is None:
+        raise UserError(f"{source.where(())}: provider: is required, one of {', '.join(choices)}")
+    model = choices.get(str(provider))
+    if model is None:
+        raise UserError(f"{source.where(('provider',))}: unknown{did_you_mean(str(provider), choices)}")
+    try:
+        return model.model_validate(source.content)
+    except ValidationError as error:
+        raise UserError("\n".join(problems_of(error, model, source))) from None
+
+
+def _is_plain_address(value: str) -> bool:
+    if not value.isprintable() or re.search(r"[\s@?#\\]", value):
+        return False
+    try:
+        parts = urlsplit(value)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port of six digits, half an IPv6 address
+        return False

@@ -16,22 +16,26 @@ first user message, with an empty line between.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from tokenizers import AddedToken, Tokenizer
+from tokenizers import AddedToken, Encoding, Tokenizer
 
 from tuneline.errors import UserError
+from tuneline.model.base_model import read_object, read_text, refuse_code
 from tuneline.model.chat_template import ChatTemplate
 
 Message = Mapping[str, str]
 """A message as the template sees it: `role` (system, user or assistant) and `content`."""
+
+MOST_PASSES = 100
+"""Over a text, to break its control tokens: two do for any tokenizer that is not made to resist."""
 
 SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 """The variables that a template may use beside the messages, in the naming of tokenizer_config.json."""
@@ -61,17 +65,17 @@ class ChatTokenizer:
 
         Raises UserError when a file is missing or unreadable, or when the model has no chat template.
         """
-        config = _read_json(path / "tokenizer_config.json")
+        refuse_code(path)
+        config = _read_if_there(path / "tokenizer_config.json")
         file = path / "tokenizer.json"
         if not file.is_file():
             raise UserError(
-                "The base model has no tokenizer.json. "
+                "base_model: tokenizer.json is missing. "
                 "Write one with `AutoTokenizer.from_pretrained(…).save_pretrained(…)` of transformers."
             )
-        try:
-            tokenizer = Tokenizer.from_file(str(file))
-        except Exception as error:  # noqa: BLE001  (tokenizers raises plain Exception for every kind of damage)
-            raise UserError(f"The base model's tokenizer.json cannot be read: {error}") from None
+        text = read_text(file)
+        with _plain_errors("cannot be read"):
+            tokenizer = Tokenizer.from_str(text)
         return cls(tokenizer, _find_template(path, config), _special_tokens(path, config))
 
     def render(self, messages: Sequence[Message], add_generation_prompt: bool = False) -> str:
@@ -80,7 +84,7 @@ class ChatTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of rendered `text`: control tokens are recognised, none is added (the template writes BOS)."""
-        return self._tokenizer.encode(text, add_special_tokens=False).ids
+        return self._encode(text).ids
 
     def encode_conversation(self, messages: Sequence[Message]) -> EncodedConversation:
         """Render and encode `messages`, and mark the tokens that the assistant writes.
@@ -93,7 +97,7 @@ class ChatTokenizer:
         else:
             text = self.render(messages)
             spans = self._answer_spans(messages, text)
-        encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        encoding = self._encode(text)
         return EncodedConversation(encoding.ids, _mask(encoding.offsets, spans))
 
     def neutralise(self, text: str) -> str:
@@ -102,10 +106,16 @@ class ChatTokenizer:
         White space at the ends goes too: templates trim it, but each program knows another set of it.
         """
         text = text.strip()
-        # One insertion can complete no token, but it can free one that overlapped: repeat until none is left.
-        while self._control_pattern.search(text):
-            text = self._control_pattern.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text)
-        return text
+        # An insertion can free a token that overlapped, or complete one with spaces in it: repeat until none is left.
+        for _ in range(MOST_PASSES):
+            spans = [found.span() for found in self._control_pattern.finditer(text)] or self._normalised_spans(text)
+            if not spans:
+                return text
+            for start, end in reversed(spans):
+                text = f"{text[:start]}{self._broken(text[start:end])}{text[end:]}"
+        raise UserError(
+            "base_model: tokenizer.json: its special tokens cannot be told from text. Choose another model."
+        )
 
     def split_at_control_tokens(self, text: str) -> list[str]:
         """Cut rendered `text` before each control token. The ids of the parts, joined, are the ids of the text."""
@@ -136,6 +146,34 @@ class ChatTokenizer:
         # Only tokens that are cut out of the raw text first, and take no white space with them, are exact boundaries.
         exact = [t for t in self._control if t.special and not (t.normalized or t.lstrip or t.single_word)]
         return _any_of(token.content for token in exact)
+
+    @cached_property
+    def _normalised_pattern(self) -> re.Pattern[str] | None:
+        """The control tokens that are looked for in normalised text, as it is written there; None without them."""
+        normaliser = self._tokenizer.normalizer
+        found = [t.content for t in self._control if t.normalized] if normaliser else []
+        return _any_of(map(normaliser.normalize_str, found)) if normaliser and found else None
+
+    def _normalised_spans(self, text: str) -> list[tuple[int, int]]:
+        """Return where `text` spells a control token only once it is normalised, like `＜end＞` or `<END>`."""
+        normaliser, pattern = self._tokenizer.normalizer, self._normalised_pattern
+        if not normaliser or not pattern or not pattern.search(normaliser.normalize_str(text)):
+            return []
+        control = {self._tokenizer.token_to_id(token.content) for token in self._control}
+        encoding = self._encode(text)
+        return [span for token, span in zip(encoding.ids, encoding.offsets, strict=True) if token in control]
+
+    def _broken(self, spelling: str) -> str:
+        """Return the spelling of a control token with a space behind its first visible character."""
+        cut = len(spelling) - len(spelling.lstrip()) + 1
+        if cut >= len(spelling) and self._tokenizer.normalizer:  # one character that stands for several
+            spelling = self._tokenizer.normalizer.normalize_str(spelling)
+            cut = len(spelling) - len(spelling.lstrip()) + 1
+        return f"{spelling[:cut]} {spelling[cut:]}"
+
+    def _encode(self, text: str) -> Encoding:
+        with _plain_errors("cannot encode a text"):
+            return self._tokenizer.encode(text, add_special_tokens=False)
 
     def _answer_spans(self, messages: Sequence[Message], text: str) -> list[tuple[int, int]]:
         spans = []
@@ -201,34 +239,30 @@ def _control_tokens(tokenizer: Tokenizer, template: str) -> list[AddedToken]:
     return [t for t in added if len(t.content.strip()) > 1 and (t.special or t.content in template)]
 
 
-def _read_json(path: Path) -> dict[str, object]:
-    if not path.exists():
-        return {}
-    try:
-        content = json.loads(_read_text(path))
-    except json.JSONDecodeError as error:
-        raise UserError(f"The base model's {path.name} is not JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise UserError(f"The base model's {path.name} is not a JSON object.")
-    return content
+def _read_if_there(path: Path) -> dict[str, object]:
+    return read_object(path) if path.exists() else {}
 
 
-def _read_text(path: Path) -> str:
+@contextmanager
+def _plain_errors(problem: str) -> Iterator[None]:
+    """Say that it is the tokenizer's fault. Its own words may quote the text that it was given."""
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"The base model's {path.name} cannot be read: {error}") from None
+        yield
+    except BaseException as error:  # every damage is a plain Exception of tokenizers, or a panic, which is none
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            raise
+        raise UserError(f"base_model: tokenizer.json {problem}: copy it again, or choose another base model") from None
 
 
 def _find_template(path: Path, config: Mapping[str, object]) -> str:
     file = path / "chat_template.jinja"
-    template: object = _read_text(file) if file.is_file() else config.get("chat_template")
+    template: object = read_text(file) if file.is_file() else config.get("chat_template")
     if isinstance(template, list):  # several named templates, in the form {name, template}
-        named = {entry["name"]: entry["template"] for entry in template if isinstance(entry, dict)}
-        template = named.get("default")
+        named = [entry for entry in template if isinstance(entry, dict) and entry.get("name") == "default"]
+        template = named[0].get("template") if named else None
     if not isinstance(template, str):
         raise UserError(
-            "The base model has no chat template (chat_template.jinja, or chat_template in tokenizer_config.json). "
+            "base_model: it has no chat template (chat_template.jinja, or chat_template in tokenizer_config.json). "
             "Use an instruction-tuned model, or add its template to the folder."
         )
     return template
@@ -236,7 +270,7 @@ def _find_template(path: Path, config: Mapping[str, object]) -> str:
 
 def _special_tokens(path: Path, config: Mapping[str, object]) -> dict[str, str]:
     # Files of older models keep the special tokens apart; there they win, as they do in transformers.
-    older = {} if "added_tokens_decoder" in config else _read_json(path / "special_tokens_map.json")
+    older = {} if "added_tokens_decoder" in config else _read_if_there(path / "special_tokens_map.json")
     found = {}
     for name in SPECIAL_TOKENS:
         token = older.get(name) or config.get(name)

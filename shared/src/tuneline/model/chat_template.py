@@ -1,33 +1,27 @@
-"""A chat template: Jinja source from the model's author, run in a sandbox, with what transformers offers to it."""
+"""A chat template: Jinja source from the model's author, which runs in a process of its own."""
 
 from __future__ import annotations
 
+import atexit
 import json
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from threading import Lock
 
-from jinja2 import TemplateError, TemplateSyntaxError, nodes
-from jinja2.ext import Extension, loopcontrols
-from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-from tuneline.errors import UserError
-
-MARKS = [chr(code) for code in range(0xE000, 0xF900)]
-"""Code points for private use: two that no message contains mark the generated spans while a text is rendered."""
+from tuneline.errors import Temporary, UserError
+from tuneline.model.children import ending, environment
+from tuneline.model.template_worker import SECONDS, Answer, Request
+from tuneline.parsing.problems import printable
 
 
 class ChatTemplate:
-    """Compiled template. Rendering is a pure function, apart from templates that ask for today's date."""
+    """A template that compiles. Rendering is a pure function, apart from templates that ask for today's date."""
 
     def __init__(self, source: str):
         self.source = source
-        try:
-            self._template = _environment().from_string(source)
-            tree = _environment().parse(source)
-        except TemplateSyntaxError as error:
-            raise UserError(f"The chat template has an error in line {error.lineno}: {error.message}") from None
-        self.marks_generation = any(node.name == _MARKS for node in tree.find_all(nodes.Name))
+        self.marks_generation = _WORKER.ask({"source": source})["marks_generation"]
         """Whether the template has `{% generation %}` blocks around what the assistant writes."""
 
     def render(
@@ -35,82 +29,92 @@ class ChatTemplate:
         messages: Sequence[Mapping[str, str]],
         special_tokens: Mapping[str, str],
         add_generation_prompt: bool = False,
-        marks: tuple[str, str] = ("", ""),
     ) -> str:
-        """Return the text of `messages`, with `marks` around each generated span. Raises UserError when refused."""
-        variables = {"tools": None, "documents": None, "add_generation_prompt": add_generation_prompt, _MARKS: marks}
-        try:
-            return self._template.render(
-                messages=[dict(message) for message in messages], **special_tokens, **variables
-            )
-        except (TemplateError, TypeError, ValueError, ArithmeticError) as error:
-            raise UserError(f"The chat template refuses a conversation: {self._reason(error)}") from None
+        """Return the text of `messages`. Raises UserError when refused, or when it takes far too long."""
+        return self._ask(messages, special_tokens, add_generation_prompt, spans=False)["text"]
 
     def render_spans(
         self, messages: Sequence[Mapping[str, str]], special_tokens: Mapping[str, str]
     ) -> tuple[str, list[tuple[int, int]]]:
-        """Return the text and the character ranges of its generated spans. Raises UserError when refused."""
-        used = set().union(*(message["content"] for message in messages))
-        free = (mark for mark in MARKS if mark not in used)
-        opening, closing = next(free), next(free)
-        head, *rest = self.render(messages, special_tokens, marks=(opening, closing)).split(opening)
-        text, spans = head, []
-        for part in rest:
-            generated, _, after = part.partition(closing)
-            spans.append((len(text), len(text) + len(generated)))
-            text += generated + after
-        return text, spans
+        """Return the text and the character ranges of its generated spans. Raises UserError as `render` does."""
+        answer = self._ask(messages, special_tokens, add_generation_prompt=False, spans=True)
+        return answer["text"], [(start, end) for start, end in answer["spans"]]
 
-    def _reason(self, error: Exception) -> str:
-        # The template's own words may be shown, but not words that it took from a message.
-        message = str(error)
-        return message if message and message in self.source else type(error).__name__
-
-
-_MARKS = "generation_marks"
-
-
-class _Generation(Extension):
-    """The block `{% generation %}`, known from transformers: its body is what the assistant writes."""
-
-    tags = {"generation"}  # noqa: RUF012  (the base class declares it as a set)
-
-    def parse(self, parser: Parser) -> nodes.Node:
-        line = next(parser.stream).lineno
-        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-        call = self.call_method("_wrap", [nodes.Name(_MARKS, "load")])
-        return nodes.CallBlock(call, [], [], body).set_lineno(line)
-
-    def _wrap(self, marks: tuple[str, str], caller: Callable[[], str]) -> str:
-        opening, closing = marks
-        return f"{opening}{caller()}{closing}"
+    def _ask(
+        self,
+        messages: Sequence[Mapping[str, str]],
+        special_tokens: Mapping[str, str],
+        add_generation_prompt: bool,
+        spans: bool,
+    ) -> Answer:
+        return _WORKER.ask(
+            {
+                "source": self.source,
+                "messages": [dict(message) for message in messages],
+                "special_tokens": dict(special_tokens),
+                "add_generation_prompt": add_generation_prompt,
+                "spans": spans,
+            }
+        )
 
 
-def _environment() -> ImmutableSandboxedEnvironment:
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
-    )
-    environment.filters["tojson"] = _tojson
-    environment.globals["raise_exception"] = _raise_exception
-    environment.globals["strftime_now"] = _strftime_now
-    return environment
+class _Worker:
+    """The process that renders for all threads, started when it is first needed, and again after it was ended."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock = Lock()
+
+    def ask(self, request: Request) -> Answer:
+        """Return the answer. Raises UserError for a problem, and for a template that exhausts or breaks the process."""
+        with self._lock:
+            process = self._process = self._process or self._start()
+            assert process.stdin and process.stdout
+            try:
+                process.stdin.write(json.dumps(request).encode() + b"\n")
+                process.stdin.flush()
+                line = process.stdout.readline()
+            except BrokenPipeError:
+                line = b""
+            if not line:
+                raise self._ended(process)
+        answer: Answer = json.loads(line)
+        if "problem" in answer:
+            raise UserError(printable(answer["problem"]))
+        return answer
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        atexit.unregister(self.close)
+        atexit.register(self.close)
+        command = [sys.executable, "-I", "-m", "tuneline.model.template_worker"]
+        # A session of its own: Ctrl-C in a terminal reaches the stage, which then closes the worker.
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment(),
+            start_new_session=True,
+        )
+
+    def _ended(self, process: subprocess.Popen[bytes]) -> Exception:
+        self.close()
+        if process.returncode in (-signal.SIGKILL, -signal.SIGTERM):
+            return Temporary(f"the process that renders the chat template was ended by {ending(process.returncode)}.")
+        if process.returncode < 0:
+            return UserError(
+                f"The chat template takes more than {SECONDS} s for one conversation, or breaks its process "
+                f"({ending(process.returncode)}). Choose another base model, or mend its template."
+            )
+        return RuntimeError(f"the process that renders the chat template ended with {ending(process.returncode)}")
+
+    def close(self) -> None:
+        """End the process, which ends with its input."""
+        process, self._process = self._process, None
+        if process:
+            with process:
+                assert process.stdin
+                process.stdin.close()
 
 
-def _tojson(
-    value: object,
-    ensure_ascii: bool = False,
-    indent: int | None = None,
-    separators: tuple[str, str] | None = None,
-    sort_keys: bool = False,
-) -> str:
-    """Write `value` as JSON; jinja's own filter would escape HTML."""
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
-
-
-def _raise_exception(message: str) -> None:
-    raise TemplateError(message)
-
-
-def _strftime_now(form: str) -> str:
-    # Templates that print a date expect today's, here as in transformers and llama-server.
-    return datetime.now().strftime(form)
+_WORKER = _Worker()

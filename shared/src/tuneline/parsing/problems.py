@@ -53,7 +53,7 @@ def _problem(error: dict[str, Any], model: type[BaseModel]) -> str:
         return "unknown key" + did_you_mean(name, _fields_at(model, above, name))
     if error["type"] == "missing":
         return "is required"
-    value = error.get("input")
+    value = error.get("input") if error["type"] != "secret" else None
     got = f" (got {value!r})" if isinstance(value, int | float | str | bool) and len(str(value)) < 60 else ""
     message: str = error["msg"]
     return printable(message[0].lower() + message[1:]) + got

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +10,7 @@ from tuneline.data.conversations import Arm
 from tuneline.data.io import Closed, read_record
 from tuneline.data.model_facts import ModelFacts
 from tuneline.errors import UserError
+from tuneline.model.base_model import context_tokens
 from tuneline.model.chat import ChatTokenizer
 
 LARGEST_DEFAULT_CONTEXT = 8192
@@ -105,11 +105,8 @@ def refuse_other_template(base: ArmFacts, tokenizer: ChatTokenizer, allow_unequa
 
 def model_context(base_model: Path) -> int:
     """Return the context that conversations get by default: the model's own, at most LARGEST_DEFAULT_CONTEXT tokens."""
-    try:
-        config = json.loads((base_model / "config.json").read_bytes())
-        size = {**config, **config.get("text_config", {})}["max_position_embeddings"]
-        return min(int(size), LARGEST_DEFAULT_CONTEXT)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    if (size := context_tokens(base_model)) is None:
         raise UserError(
             "The base model's config.json does not say its context (max_position_embeddings). Set `context_tokens`."
-        ) from None
+        )
+    return min(size, LARGEST_DEFAULT_CONTEXT)

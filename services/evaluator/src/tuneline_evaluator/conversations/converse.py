@@ -21,7 +21,7 @@ from typing import NamedTuple
 from tuneline.data.conversations import Conversation
 from tuneline.data.personas import Persona
 from tuneline.errors import Temporary
-from tuneline.model.llama_cpp import Server, serve
+from tuneline.model.llama_server import Server, serve
 from tuneline.stage import Context
 from tuneline_evaluator.conversations.arms import Model
 from tuneline_evaluator.conversations.prepare import Prepared

@@ -15,8 +15,8 @@ from tuneline.llm.client import LlmClient
 from tuneline.stage import Context, Cost
 from tuneline_evaluator.conversations.simulate import NothingSaid
 
-PROMPT_VERSION = "1"
-"""Part of the journal's scope: raise it with every change of the words below."""
+PROMPT_VERSION = "2"
+"""Part of the journal's scope: raise it when what a model is sent changes."""
 
 _CARD = """\
 You play a person who talks to an assistant, so that the assistant can be evaluated. Stay in the role whatever it says.
@@ -41,8 +41,8 @@ class PlayedSimulator:
     reacts = True
 
     def __init__(self, client: LlmClient, context: Context) -> None:
-        self.label = f"openai: {client.config.model}"
-        self.scope = f"openai {PROMPT_VERSION} {json.dumps(client.config.identity, sort_keys=True)}"
+        self.label = f"{client.config.provider}: {client.config.model}"
+        self.scope = f"{client.config.provider} {PROMPT_VERSION} {json.dumps(client.config.identity, sort_keys=True)}"
         self._spent_usd = 0.0
         self._client, self._journal = client, context.journal("simulator", self.scope)
         self._lock = Lock()

@@ -7,19 +7,16 @@ turn; a script says the same to both arms whatever they answer, a model reacts t
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from tuneline.data.conversations import Said
 from tuneline.data.personas import Persona, TopicSeed
-from tuneline.errors import UserError
-from tuneline.llm.config import LlmConfig
-from tuneline.parsing.problems import did_you_mean, problems_of
-from tuneline.parsing.yaml import read_yaml
+from tuneline.llm.config import MODELS, ModelConfig, read_provider
 from tuneline.stage import Context, Cost
 
 
@@ -57,28 +54,13 @@ class ScriptedConfig(BaseModel):
     provider: Literal["scripted"] = "scripted"
 
 
-class PlayedConfig(LlmConfig):
-    """A model behind an OpenAI-compatible server plays the personas."""
-
-    provider: Literal["openai"]
-
-
-SimulatorConfig = ScriptedConfig | PlayedConfig
-_CONFIGS: dict[str, type[ScriptedConfig] | type[PlayedConfig]] = {"scripted": ScriptedConfig, "openai": PlayedConfig}
+SimulatorConfig: TypeAlias = ScriptedConfig | ModelConfig
+CONFIGS: Mapping[str, type[SimulatorConfig]] = {"scripted": ScriptedConfig, **MODELS}
 
 
 def load_simulator(path: Path | None) -> SimulatorConfig:
     """Read who speaks for the personas; without a file their scripts do. Raises UserError that names file and field."""
-    if path is None:
-        return ScriptedConfig()
-    source = read_yaml(path)
-    provider = source.content.get("provider") if isinstance(source.content, dict) else None
-    if not isinstance(provider, str) or provider not in _CONFIGS:
-        raise UserError(f"{source.where(('provider',))}: no such simulator{did_you_mean(str(provider), _CONFIGS)}")
-    try:
-        return _CONFIGS[provider].model_validate(source.content)
-    except ValidationError as error:
-        raise UserError("\n".join(problems_of(error, _CONFIGS[provider], source))) from None
+    return ScriptedConfig() if path is None else read_provider(path, CONFIGS)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from tuneline.data.io import Closed
 from tuneline.data.personas import Persona
 from tuneline.errors import Temporary, UserError
 from tuneline.model.chat import ChatTokenizer, fold_system
-from tuneline.model.llama_cpp import Server
+from tuneline.model.llama_server import Server
 from tuneline.stage import Json
 from tuneline_evaluator.conversations.simulate import NothingSaid, Simulator
 from tuneline_evaluator.stage import SamplerParams

@@ -1,17 +1,16 @@
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
-from safetensors import safe_open
 
 from kit.gguf_parts import with_config
 from tuneline.errors import UserError
+from tuneline.model.base_model import read_checkpoint
 from tuneline.stage import InputRecord
-from tuneline_gguf_converter.checkpoint import read_adapter, read_checkpoint
+from tuneline_gguf_converter.adapter import read_adapter
 
 pytestmark = pytest.mark.slow
 
@@ -106,22 +105,3 @@ def test_missing_and_damaged_files_are_named(adapter: Path, tiny_base: Path, tmp
     (folder / "adapter_config.json").unlink()
     with pytest.raises(UserError, match=r"adapter: adapter_config\.json is missing"):
         read(folder, tiny_base)
-
-
-def test_a_base_model_without_safetensors_is_refused(tiny_base: Path, tmp_path: Path) -> None:
-    (tmp_path / "pytorch_model.bin").touch()
-    shutil.copy(tiny_base / "config.json", tmp_path)
-    with pytest.raises(
-        UserError, match=r"model\.safetensors is missing: give a folder with the weights in safetensors"
-    ):
-        read_checkpoint(tmp_path)
-    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "1.safetensors"}}))
-    with pytest.raises(UserError, match=r"base_model: 1\.safetensors is missing"):
-        read_checkpoint(tmp_path)
-
-
-def test_shapes_come_from_the_headers(tiny_base: Path) -> None:
-    base = read_checkpoint(tiny_base)
-    with safe_open(tiny_base / "model.safetensors", framework="pt") as weights:
-        assert base.parameters == sum(weights.get_tensor(name).numel() for name in weights.keys())  # noqa: SIM118
-    assert base.model_type == "gemma2"

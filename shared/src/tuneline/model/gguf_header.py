@@ -13,9 +13,8 @@ import struct
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from gguf import GGML_QUANT_SIZES
-
 from tuneline.errors import UserError
+from tuneline.parsing.problems import printable
 from tuneline.stage import Json
 
 Scalar = str | int | float | bool
@@ -26,8 +25,44 @@ MAX_HEADER_BYTES = 1 << 28
 
 _MAGIC, _VERSIONS, _ALIGNMENT = b"GGUF", (2, 3), 32
 _FORMATS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
-_STRING, _ARRAY = 8, 9
-_BLOCKS = {int(kind): sizes for kind, sizes in GGML_QUANT_SIZES.items()}
+_STRING, _ARRAY, _MOST = 8, 9, (1 << 31) - 1
+# Elements and bytes of a block, by the number of the tensor type: not every stage has the package `gguf`.
+_BLOCKS = {
+    0: (1, 4),
+    1: (1, 2),
+    24: (1, 1),
+    25: (1, 2),
+    26: (1, 4),
+    27: (1, 8),
+    28: (1, 8),
+    30: (1, 2),
+    2: (32, 18),
+    3: (32, 20),
+    6: (32, 22),
+    7: (32, 24),
+    8: (32, 34),
+    9: (32, 40),
+    20: (32, 18),
+    39: (32, 17),
+    10: (256, 84),
+    11: (256, 110),
+    12: (256, 144),
+    13: (256, 176),
+    14: (256, 210),
+    15: (256, 292),
+    16: (256, 66),
+    17: (256, 74),
+    18: (256, 98),
+    19: (256, 50),
+    21: (256, 110),
+    22: (256, 82),
+    23: (256, 136),
+    29: (256, 56),
+    34: (256, 54),
+    35: (256, 66),
+    40: (64, 36),
+    41: (128, 18),
+}
 
 
 class Header(NamedTuple):
@@ -84,6 +119,19 @@ def read_header(path: Path) -> Header:
     except (_Damaged, UnicodeDecodeError) as error:
         problem = error if isinstance(error, _Damaged) else "a text is not UTF-8"
         raise UserError(f"{path.name} is not a sound GGUF file: {problem}. Make it again.") from None
+
+
+def refuse_unservable(path: Path) -> None:
+    """Raise UserError for a file on which llama-server would abort: damaged, or with sizes that no model has."""
+    header = read_header(path)
+    architecture = header.text("general.architecture")
+    # Every block has tensors of its own.
+    most = {"block_count": header.tensors, "context_length": _MOST, "embedding_length": _MOST}
+    for field, limit in most.items():
+        value = header.number(f"{architecture}.{field}")
+        if value is None or not 0 < value <= limit:
+            key = printable(f"{architecture}.{field}")
+            raise UserError(f"{path.name} is not a sound GGUF file: {key} is missing or impossible. Make it again.")
 
 
 class _Reader:

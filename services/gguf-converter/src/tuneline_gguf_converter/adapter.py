@@ -1,16 +1,14 @@
-"""The base model and the adapter as they lie in their folders, read from their headers; no weight is loaded."""
+"""The adapter as it lies in its folder, read from its headers and compared with the base model's; nothing is loaded."""
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from pathlib import Path
 from typing import NamedTuple
 
-from safetensors import SafetensorError, safe_open
-
 from tuneline.errors import UserError
+from tuneline.model.base_model import Checkpoint, hub_name, read_object, read_shapes
 from tuneline.stage import InputRecord
 
 # Settings of PEFT's LoraConfig under which the merge is W + scaling · B·A. Any other one that is switched on is
@@ -32,20 +30,6 @@ _PLAIN: dict[str, tuple[object, ...]] = {"bias": ("none",), "init_lora_weights":
 _LORA_KEY = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
 
 
-class Checkpoint(NamedTuple):
-    """A model in the Hugging Face layout: its weight files, and the shape of every weight by name."""
-
-    folder: Path
-    files: tuple[Path, ...]
-    shapes: dict[str, tuple[int, ...]]
-    model_type: str
-
-    @property
-    def parameters(self) -> int:
-        """Number of weights."""
-        return sum(math.prod(shape) for shape in self.shapes.values())
-
-
 class Adapter(NamedTuple):
     """A LoRA adapter: the layers that it changes are `targets`; W becomes W + scaling · B·A."""
 
@@ -58,33 +42,18 @@ class Adapter(NamedTuple):
         return f"base_model.model.{target.removesuffix('.weight')}.lora_{half}.weight"
 
 
-def read_checkpoint(folder: Path) -> Checkpoint:
-    """Read the facts of the base model. Raises UserError when it has no readable config or safetensors weights."""
-    index = folder / "model.safetensors.index.json"
-    weight_map = _object(index).get("weight_map") if index.is_file() else None
-    names = sorted(set(weight_map.values())) if isinstance(weight_map, dict) else ["model.safetensors"]
-    missing = [name for name in names if not (folder / name).is_file()]
-    if missing:
-        raise UserError(f"base_model: {', '.join(missing)} is missing: give a folder with the weights in safetensors")
-    shapes: dict[str, tuple[int, ...]] = {}
-    for name in names:
-        shapes |= _shapes(folder / name, "base_model")
-    model_type = str(_object(folder / "config.json").get("model_type", "model"))
-    return Checkpoint(folder, tuple(folder / name for name in names), shapes, model_type)
-
-
 def read_adapter(folder: Path, base: Checkpoint, record: InputRecord) -> Adapter:
     """Read the facts of the adapter. Raises UserError when it was not made for `base`, or is no plain LoRA adapter.
 
     `record` says where the base model came from and what it contains.
     """
-    config = _object(folder / "adapter_config.json", "adapter")
+    config = read_object(folder / "adapter_config.json", "adapter")
     _check_formula(config)
     _check_base_name(str(config.get("base_model_name_or_path") or ""), record)
     file = folder / "adapter_model.safetensors"
     if not file.is_file():
         raise UserError("adapter: adapter_model.safetensors is missing: give the folder that PEFT saved")
-    shapes = _shapes(file, "adapter")
+    shapes = read_shapes(file, "adapter")
     found = [_LORA_KEY.fullmatch(key) for key in shapes]
     unknown = [key for key, match in zip(shapes, found, strict=True) if match is None]
     if unknown or not found:
@@ -138,29 +107,3 @@ def _scaling(config: dict[str, object]) -> float:
     except (KeyError, ValueError):
         raise UserError("adapter: adapter_config.json has no numbers `r` and `lora_alpha`") from None
     return alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
-
-
-def hub_name(uri: str | None) -> str | None:
-    """Return `org/name` of a model on the Hugging Face hub, None for any other address."""
-    found = re.fullmatch(r"hf://([\w.-]+/[\w.-]+)(@.*)?", uri or "")
-    return found[1] if found else None
-
-
-def _object(path: Path, port: str = "base_model") -> dict[str, object]:
-    try:
-        content = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise UserError(f"{port}: {path.name} is missing: give a folder in the Hugging Face layout") from None
-    except ValueError:
-        raise UserError(f"{port}: {path.name} is not JSON: copy it again") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{port}: {path.name} is not a JSON object: copy it again")
-    return content
-
-
-def _shapes(file: Path, port: str) -> dict[str, tuple[int, ...]]:
-    try:
-        with safe_open(file, framework="pt") as weights:
-            return {name: tuple(weights.get_slice(name).get_shape()) for name in weights.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise UserError(f"{port}: {file.name} is damaged ({error}): copy it again") from None

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tuneline.errors import UserError
-from tuneline_gguf_converter.gguf_header import read_header
+from tuneline.model import gguf_header
+from tuneline.model.gguf_header import read_header
 
 KEY_COUNT, TENSOR_COUNT = 16, 8
 
@@ -62,6 +63,10 @@ def test_hashes_depend_on_template_and_tokenizer_alone(sound: bytes, tmp_path: P
     assert hashes(sound.replace(b"{{ messages }}", b"{{ Messages }}")) != (template, tokenizer)
     assert hashes(sound.replace(b"{{ messages }}", b"{{ Messages }}"))[1] == tokenizer
     assert hashes(sound.replace("ü".encode(), "ä".encode()))[1] != tokenizer
+
+
+def test_the_size_of_every_type_of_tensor_is_that_of_the_package_gguf() -> None:
+    assert {int(kind): sizes for kind, sizes in gguf.GGML_QUANT_SIZES.items()} == gguf_header._BLOCKS
 
 
 def put(offset: int, form: str, value: int) -> Callable[[bytes], bytes]:

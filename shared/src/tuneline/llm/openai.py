@@ -1,0 +1,242 @@
+"""The provider `openai`: chat completions of OpenAI or of any server that speaks them, read without trust.
+
+A server's message may quote the request, so only its status and the codes that are known here are ever repeated.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Mapping, Sequence
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, cast
+
+from openai import (
+    APIConnectionError,
+    APIError,
+    APIStatusError,
+    APITimeoutError,
+    AsyncOpenAI,
+    DefaultAsyncHttpxClient,
+    Timeout,
+)
+from openai.types.chat import ChatCompletionMessageParam
+from pydantic import BaseModel, Field, ValidationError
+
+from tuneline.errors import Fault, LlmRejected, UserError
+from tuneline.llm.config import OpenAiConfig, Secret
+from tuneline.llm.provider import Reply, Request
+from tuneline.stage import Json
+
+if TYPE_CHECKING:
+    import httpx2
+
+MAX_BODY = 8 * 2**20
+"""Bytes of an answer, unpacked; the longest that anybody reads is a tenth of it."""
+
+PUSHBACK = (429, 503, 529)
+"""Too many requests, unavailable, overloaded: the server wants fewer calls."""
+
+GATEWAY_TIMEOUTS = (408, 504, 524)
+"""Somebody in between grew tired of waiting; the model may have done its work."""
+
+_HEADERS = {
+    "accept", "accept-encoding", "connection", "content-length", "content-type", "host", "user-agent"
+}  # fmt: skip
+_OPENAI_HEADERS = {"openai-organization", "openai-project"}
+"""Sent to OpenAI alone, from the SDK's variables; its other variables and what it says of this machine go nowhere."""
+
+_TOO_LONG = re.compile(r"context.{0,10}(length|size|window)|maximum context|too many tokens|prompt is too long", re.I)
+_TOO_LONG_CODES = {"context_length_exceeded", "exceed_context_size_error", "string_above_max_length"}
+_BLOCKED_CODES = {"content_filter", "content_policy_violation", "invalid_prompt"}
+_CONFIG_CODES = {"model_not_found", "unsupported_parameter", "unsupported_value", "invalid_api_key"}
+_QUOTA_CODES = {"insufficient_quota", "billing_hard_limit_reached"}
+_SHOWN = _TOO_LONG_CODES | _BLOCKED_CODES | _CONFIG_CODES | _QUOTA_CODES | {
+    "invalid_request_error", "authentication_error", "permission_error", "permission_denied", "not_found_error",
+    "rate_limit_error", "rate_limit_exceeded", "requests", "tokens", "server_error", "internal_server_error",
+    "api_error", "overloaded_error", "timeout_error", "unavailable_error", "not_supported_error", "billing_not_active",
+    "invalid_value", "invalid_type", "unknown_parameter", "missing_required_parameter", "json_validate_failed",
+    "BadRequestError", "NotFoundError", "InternalServerError", "model", "messages", "temperature", "seed", "max_tokens",
+    "max_completion_tokens", "response_format",
+}  # fmt: skip
+"""Codes, types and fields that may be repeated; what a server says beside them could be words of a transcript."""
+
+
+class OpenAiProvider:
+    """Calls one model; an attempt may take `timeout_s` seconds and a little more, and is not repeated."""
+
+    def __init__(self, config: OpenAiConfig, secret: Secret, timeout_s: float) -> None:
+        self._config = config
+        logging.getLogger("openai").setLevel(logging.WARNING)  # at the levels of OPENAI_LOG it writes whole requests
+        # A proxy from the environment must not swallow calls to this machine.
+        http = _Http(timeout=Timeout(timeout_s + 5, connect=10), trust_env=not config.is_local)
+        http.key, http.sent = config.key(secret), _HEADERS | (set() if config.base_url else _OPENAI_HEADERS)
+        self._sdk = AsyncOpenAI(base_url=config.address, api_key="unused", max_retries=0, http_client=http)
+
+    async def send(self, messages: Sequence[Mapping[str, str]], request: Request) -> Reply:
+        """Make one attempt. Raises Fault, LlmRejected or UserError."""
+        said = cast("list[ChatCompletionMessageParam]", [dict(message) for message in messages])
+        create = self._sdk.chat.completions.with_raw_response.create
+        try:
+            answer = await create(model=self._config.model, messages=said, extra_body=_body(self._config, request))
+        except APIError as e:
+            raise fault_of(e, self._config.model) from None
+        return read_reply(answer.http_response.content, self._config)
+
+    async def close(self) -> None:
+        """Hang up."""
+        await self._sdk.close()
+
+
+class _Http(DefaultAsyncHttpxClient):
+    """Sends our own headers only, follows nobody elsewhere, and reads a bounded part of an answer, however packed."""
+
+    key: str | None = None
+    sent: set[str] = _HEADERS
+
+    async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
+        ours = {name: value for name, value in request.headers.items() if name in self.sent}
+        if self.key is not None:
+            ours["authorization"] = f"Bearer {self.key}"
+        bare = type(request)(
+            request.method, request.url, headers=ours, content=request.content, extensions=request.extensions
+        )
+        response = await super().send(bare, **{**options, "stream": True, "follow_redirects": False})
+        body = bytearray()
+        try:
+            async for part in response.aiter_bytes():
+                body += part
+                if len(body) > MAX_BODY:
+                    raise Fault(f"an answer of more than {MAX_BODY // 2**20} MiB", paid=True)
+        finally:
+            await response.aclose()
+        headers = {k: v for k, v in response.headers.items() if k not in ("content-encoding", "content-length")}
+        return type(response)(response.status_code, headers=headers, content=bytes(body), request=request)
+
+
+def _body(config: OpenAiConfig, request: Request) -> dict[str, Json]:
+    # OpenAI's newer models refuse max_tokens, and many compatible servers know nothing else.
+    body: dict[str, Json] = {"max_tokens" if config.base_url else "max_completion_tokens": config.max_tokens}
+    if config.temperature is not None:
+        body["temperature"] = config.temperature
+    if request.seed is not None:
+        body["seed"] = request.seed
+    if request.schema is not None:
+        named: dict[str, Json] = {"name": "answer", "strict": True, "schema": dict(request.schema)}
+        body["response_format"] = {"type": "json_schema", "json_schema": named}
+    return body
+
+
+class _Said(BaseModel):
+    content: str | None = None
+    refusal: str | None = None
+
+
+class _Choice(BaseModel):
+    message: _Said
+    finish_reason: str | None = None
+
+
+class _Cached(BaseModel):
+    cached_tokens: int | None = Field(default=None, ge=0, le=10**9)
+
+
+class _Tokens(BaseModel):
+    prompt_tokens: int = Field(default=0, ge=0, le=10**9)
+    completion_tokens: int = Field(default=0, ge=0, le=10**9)
+    prompt_tokens_details: _Cached | None = None
+
+
+class _ChatCompletion(BaseModel):
+    choices: list[_Choice]
+    usage: _Tokens | None = None
+
+
+def read_reply(body: bytes, config: OpenAiConfig) -> Reply:
+    """Read the body of a chat completion; no choice at all is an empty text. Raises Fault when it is something else."""
+    try:
+        answer = _ChatCompletion.model_validate_json(body)
+    except ValidationError:
+        raise Fault("the answer is not a chat completion", paid=True) from None
+    choice = answer.choices[0] if answer.choices else _Choice(message=_Said())
+    tokens = answer.usage or _Tokens()
+    cached = min((tokens.prompt_tokens_details or _Cached()).cached_tokens or 0, tokens.prompt_tokens)
+    return Reply(
+        text=choice.message.content or "",
+        finish_reason=choice.finish_reason or "",
+        refused=bool(choice.message.refusal),
+        input_tokens=tokens.prompt_tokens,
+        output_tokens=tokens.completion_tokens,
+        cached_tokens=cached,
+        cost_usd=config.cost_usd(tokens.prompt_tokens, cached, tokens.completion_tokens),
+    )
+
+
+def fault_of(error: APIError, model: str) -> Exception:
+    """Return what an error of the SDK means: Fault, LlmRejected or UserError."""
+    if isinstance(error, APITimeoutError):
+        return Fault("no answer in time", paid=True)
+    if isinstance(error.__cause__, Fault):
+        return error.__cause__
+    if isinstance(error, APIConnectionError):
+        return Fault(f"no connection ({type(error.__cause__).__name__})")
+    if not isinstance(error, APIStatusError):
+        return Fault("the answer is not a chat completion", paid=True)
+    return _fault_of_status(error, model, {str(error.code), str(error.type)})
+
+
+def _fault_of_status(error: APIStatusError, model: str, codes: set[str]) -> Exception:
+    detail = _detail(error)
+    if error.status_code < 400 or error.status_code in (401, 403, 404) or codes & (_CONFIG_CODES | _QUOTA_CODES):
+        return UserError(f"model {model}: {_server(error)} answers {detail}: {_way_out(error.status_code, codes)}")
+    if error.status_code in PUSHBACK:
+        return Fault(detail, pushback=True, wait_s=_retry_after(error.response.headers))
+    if error.status_code >= 500 or error.status_code in (408, 409):
+        paid = error.status_code in GATEWAY_TIMEOUTS
+        return Fault(detail, paid=paid, wait_s=_retry_after(error.response.headers))
+    if error.status_code == 413 or codes & _TOO_LONG_CODES or _TOO_LONG.search(error.message):
+        return LlmRejected("too_long", detail)
+    return LlmRejected("blocked" if codes & _BLOCKED_CODES else "failed", detail)
+
+
+def _detail(error: APIStatusError) -> str:
+    said = [part for part in (error.type, error.code, error.param) if isinstance(part, str) and part in _SHOWN]
+    return " ".join([f"HTTP {error.status_code}", *dict.fromkeys(said)])
+
+
+def _server(error: APIStatusError) -> str:
+    url = error.request.url
+    return f"{url.scheme}://{url.host}{f':{url.port}' if url.port else ''}"
+
+
+def _way_out(status: int, codes: set[str]) -> str:
+    if codes & _QUOTA_CODES:
+        return "the account has no quota left; top it up, then run the same command again"
+    if status == 401 or "invalid_api_key" in codes:
+        return "the key is missing or wrong; set the variable that `api_key_env` names"
+    if status == 403:
+        return "this key may not use the model; choose another `model` or key"
+    if status == 404 or "model_not_found" in codes:
+        return "check `model`, and that `base_url` ends like …/v1"
+    if status < 400:
+        return "the address leads elsewhere; give the one it leads to as `base_url`"
+    return "the model refuses a setting; change it or leave it out (for `temperature`: null)"
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds of `retry-after-ms` or `retry-after` (seconds or a date), None when neither can be read."""
+    try:
+        if "retry-after-ms" in headers:
+            return max(0.0, float(headers["retry-after-ms"]) / 1000)
+        if "retry-after" not in headers:
+            return None
+        value = headers["retry-after"].strip()
+        seconds = float(value) if re.fullmatch(r"[0-9.]+", value) else _until(value)
+        return max(0.0, seconds)
+    except ValueError:
+        return None
+
+
+def _until(date: str) -> float:
+    return parsedate_to_datetime(date).timestamp() - time.time()

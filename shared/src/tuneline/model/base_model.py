@@ -1,0 +1,207 @@
+"""The base model as it lies in its folder: a few files with known names, read as data. Nothing of it is ever run.
+
+Whoever publishes a model decides what stands in its files. So only files on a list are fetched, read and copied, what
+names code or a place elsewhere is left out of the copies, and a folder with code in it is refused. Weights are read as
+safetensors alone: pickles can run code, and where they lie beside safetensors they are passed over.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from tuneline.errors import UserError
+from tuneline.parsing.problems import printable
+
+CONFIGS = ("config.json", "generation_config.json", "tokenizer_config.json", "special_tokens_map.json")
+TEXT_FILES = (
+    *CONFIGS,
+    *("tokenizer.json", "tokenizer.model", "added_tokens.json", "vocab.json", "merges.txt", "vocab.txt"),
+    "chat_template.jinja",
+)
+"""All that transformers and llama.cpp's converter need beside the weights."""
+
+INDEX = "model.safetensors.index.json"
+MODEL_FILES = (*TEXT_FILES, "README.md", INDEX, "*.safetensors")
+"""What stages read that need the weights, as patterns for `given`."""
+
+TOKENIZER_FILES = (
+    *("config.json", "tokenizer_config.json", "special_tokens_map.json"),
+    *("tokenizer.json", "chat_template.jinja"),
+)
+"""What stages read that need no weights."""
+
+MAX_JSON_BYTES = 1 << 28
+"""256 MiB: a tokenizer.json of 256,000 tokens takes 35."""
+
+_CODE = (".py", ".pyc")
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+# Keys by which a model asks for code (its own, or a kernel of the Hub), or names a place of the machine it was made on.
+_LEFT_OUT = {
+    *("auto_map", "custom_pipelines", "name_or_path", "_name_or_path", "vocab_file", "tokenizer_file"),
+    *("attn_implementation", "_attn_implementation", "experts_implementation", "_experts_implementation"),
+}
+
+
+class Checkpoint(NamedTuple):
+    """A model in the Hugging Face layout: its weight files, and the shape of every weight by name."""
+
+    folder: Path
+    files: tuple[Path, ...]
+    shapes: dict[str, tuple[int, ...]]
+    model_type: str
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights."""
+        return sum(map(math.prod, self.shapes.values()))
+
+
+def read_checkpoint(folder: Path) -> Checkpoint:
+    """Read the facts of a model from its config and the headers of its weights; no weight is loaded.
+
+    Raises UserError, with file and field, for a model that is damaged, incomplete or cannot be read safely.
+    """
+    refuse_code(folder)
+    config = read_object(folder / "config.json")
+    model_type = config.get("model_type")
+    if not isinstance(model_type, str) or not re.fullmatch(r"[\w.-]{1,60}", model_type):
+        raise UserError("base_model: config.json: model_type is missing or no name: take a whole model")
+    if config.get("quantization_config"):
+        raise UserError(
+            "base_model: config.json: quantization_config: these weights are quantised already, and can neither be "
+            "trained nor merged exactly. Take the model that they were made from"
+        )
+    files = _weight_files(folder)
+    shapes = {name: shape for file in files for name, shape in read_shapes(file).items()}
+    return Checkpoint(folder, files, shapes, model_type)
+
+
+def refuse_code(folder: Path) -> None:
+    """Raise UserError when the folder of a base model holds code, or a link that leads out of it.
+
+    In the Hub's cache links lead to the folder `blobs`, and what other programs have fetched lies beside our files.
+    """
+    root = folder.resolve()
+    cached = root.parent.name == "snapshots"
+    homes = (root, root.parent.parent / "blobs") if cached else (root,)
+    for path in sorted(root.iterdir()):
+        if path.suffix in _CODE and not cached:
+            raise UserError(
+                f"base_model: {printable(path.name)}: code that comes with a model is never run, so it must not lie in "
+                "its folder. Remove it if transformers knows the model without it; else choose another base model"
+            )
+        if path.is_symlink() and not any(path.resolve().is_relative_to(home) for home in homes):
+            raise UserError(
+                f"base_model: {printable(path.name)} is a link that leads out of the folder. Put the file in its place"
+            )
+
+
+def context_tokens(folder: Path) -> int | None:
+    """Return the model's context; None when its config.json is missing or does not say."""
+    path = folder / "config.json"
+    config = read_object(path) if path.exists() else {}
+    text = config.get("text_config")  # a model that also sees
+    context = {**config, **(text if isinstance(text, dict) else {})}.get("max_position_embeddings")
+    if context is not None and (type(context) is not int or not 0 < context < 1 << 31):
+        raise UserError("base_model: config.json: max_position_embeddings: not a whole number above 0")
+    return context
+
+
+def hub_name(uri: str | None) -> str | None:
+    """Return `org/name` of a model on the Hugging Face hub, None for any other address."""
+    found = re.fullmatch(r"hf://([\w.-]+/[\w.-]+)(@.*)?", uri or "")
+    return found[1] if found else None
+
+
+def copy_text_files(folder: Path, destination: Path) -> None:
+    """Copy the files beside the weights, without what names code or another machine's places.
+
+    They are the ORIGINAL ones: a tokenizer that transformers has saved again converts to another tokenizer.
+    """
+    for path in (folder / name for name in TEXT_FILES if (folder / name).is_file()):
+        if path.name in CONFIGS:
+            write_object(destination / path.name, read_object(path))
+        else:
+            shutil.copyfile(path, destination / path.name)
+
+
+def write_object(path: Path, content: Mapping[str, object]) -> None:
+    """Write a configuration without what names code or another machine's places, at any depth."""
+    path.write_text(json.dumps(_cleaned(content), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_object(path: Path, port: str = "base_model") -> dict[str, object]:
+    """Read a JSON object. Raises UserError with port and file."""
+    text = read_text(path, port)
+    try:
+        content = json.loads(text)
+        json.dumps(content, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):  # also for a number of too many digits, and for half a character
+        raise UserError(f"{port}: {path.name} is not JSON: copy it again") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{port}: {path.name} is not a JSON object: copy it again")
+    return content
+
+
+def read_text(path: Path, port: str = "base_model") -> str:
+    """Read a text file of a model. Raises UserError when it is missing, not text or far too large."""
+    try:
+        if path.stat().st_size > MAX_JSON_BYTES:
+            raise UserError(f"{port}: {path.name} is larger than {MAX_JSON_BYTES >> 20} MiB: copy it again")
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"{port}: {path.name} is missing: give a folder in the Hugging Face layout") from None
+    except OSError as error:
+        raise UserError(f"{port}: {path.name} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{port}: {path.name} is not UTF-8 text: copy it again") from None
+
+
+def read_shapes(file: Path, port: str = "base_model") -> dict[str, tuple[int, ...]]:
+    """Return the shape of every tensor of a safetensors file, by name. Raises UserError when it is damaged."""
+    from safetensors import SafetensorError, safe_open  # stages that read no weights have no such package
+
+    try:
+        with safe_open(file, framework="pt") as weights:
+            return {name: tuple(weights.get_slice(name).get_shape()) for name in weights.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{port}: {file.name} is damaged ({type(error).__name__}): copy it again") from None
+
+
+def _weight_files(folder: Path) -> tuple[Path, ...]:
+    """Return the shards that the index names, or the single file."""
+    if not (folder / INDEX).exists() and not (folder / "model.safetensors").is_file():
+        raise UserError(_no_weights(folder))
+    names = ["model.safetensors"]
+    if (folder / INDEX).exists():
+        weight_map = read_object(folder / INDEX).get("weight_map")
+        found = weight_map.values() if isinstance(weight_map, dict) else ()
+        names = sorted({name if isinstance(name, str) else "" for name in found}) or [""]
+    if not all(re.fullmatch(r"[\w-][\w.-]*\.safetensors", name) for name in names):
+        raise UserError(f"base_model: {INDEX}: weight_map names no safetensors files of this folder: copy it again")
+    if missing := [name for name in names if not (folder / name).is_file()]:
+        raise UserError(f"base_model: {INDEX} names {', '.join(missing[:5])}, which is missing: copy the whole model")
+    return tuple(folder / name for name in names)
+
+
+def _no_weights(folder: Path) -> str:
+    pickled = sorted(path.name for path in folder.iterdir() if path.suffix in _PICKLES)
+    if not pickled:
+        return f"base_model: no model.safetensors or {INDEX}: give a folder that holds the weights"
+    names = printable(", ".join(pickled[:5]))
+    return (
+        f"base_model: weights are only there as {names}, a format that can run code when it is read. "
+        "Take a revision with safetensors, or load the model once where you trust it and save it with save_pretrained"
+    )
+
+
+def _cleaned(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {key: _cleaned(item) for key, item in value.items() if key not in _LEFT_OUT}
+    return [_cleaned(item) for item in value] if isinstance(value, list) else value

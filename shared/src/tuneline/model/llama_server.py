@@ -1,0 +1,228 @@
+"""llama-server as Tuneline uses it: on loopback, with flags that are said out loud, never left behind.
+
+The converter checks a GGUF file with the same server, flags and build that the evaluator uses later. `serve` is the way
+in::
+
+    with serve(model, context_tokens=8192, slots=4, threads=None, log=scratch / "server.log") as server:
+        server.post("/completion", {"prompt": ids, "n_predict": 1})
+        ...
+        server.ensure()  # between requests: starts it again if it has died
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import secrets
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Lock
+
+from tuneline.errors import Temporary, UserError
+from tuneline.model.children import ending, environment, tied_to_us
+from tuneline.model.gguf_header import refuse_unservable
+from tuneline.model.llama_cpp import program
+from tuneline.parsing.problems import printable
+from tuneline.stage import Json
+
+RESTARTS = 3
+"""How often one server may die before the work is given back as `Temporary`."""
+
+_START_TRIES = 2
+_ENDING_S = 5.0  # a killed process still shows as running until its last thread is gone
+_CRASHES = (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
+"""How a program ends by its own doing; other signals come from outside."""
+
+
+class Server:
+    """One llama-server process. Its address stays the same when `ensure` has to start it again. Safe for threads."""
+
+    def __init__(self, command: Sequence[str], model: Path, log: Path, start_timeout_s: float) -> None:
+        self.model = model
+        """The GGUF file being served."""
+        self._command, self._log, self._start_timeout_s = list(command), log, start_timeout_s
+        # An address that nobody else can have: a stranger on the same port cannot be taken for our server.
+        self._prefix = f"/{secrets.token_hex(8)}"
+        self._port = 0
+        self._process: subprocess.Popen[bytes] | None = None
+        self._restarts, self._lock = 0, Lock()
+        # The kernel ends the child with the *thread* that started it: one that lives as long as this object does so.
+        self._starter = ThreadPoolExecutor(1, thread_name_prefix="llama-server")
+
+    @property
+    def url(self) -> str:
+        """Base address without a slash at its end; the OpenAI-compatible API is at `url + "/v1"`."""
+        return f"http://127.0.0.1:{self._port}{self._prefix}"
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the running server."""
+        return self._process.pid if self._process else None
+
+    def post(self, path: str, body: Mapping[str, object], *, timeout_s: float = 600.0) -> dict[str, Json]:
+        """Return the server's JSON answer to a JSON request.
+
+        Raises Temporary when it is gone, silent or still loading, UserError when it refuses; neither quotes any text.
+        """
+        status, answer = self._request("POST", path, json.dumps(body).encode(), timeout_s)
+        if status == http.HTTPStatus.SERVICE_UNAVAILABLE:
+            raise Temporary("llama-server is not ready.")
+        if status != http.HTTPStatus.OK:
+            raise UserError(f"llama-server refused POST {path} for {self.model.name} with HTTP status {status}.")
+        return answer
+
+    def ensure(self) -> None:
+        """Start the server again if it has died. Raises Temporary when it has died more than `RESTARTS` times."""
+        with self._lock:
+            status = self._ending() if self._process else None
+            while status is not None:
+                if self._restarts == RESTARTS:
+                    raise Temporary(f"llama-server ended {RESTARTS + 1} times, at last with {ending(status)}.")
+                self._restarts += 1
+                status = self._spawn()
+
+    def _ending(self) -> int | None:
+        """Return the exit status, None while the server runs. One that has stopped answering may be about to end."""
+        assert self._process is not None
+        if self._process.poll() is None and not self._healthy():
+            with suppress(subprocess.TimeoutExpired):  # it is busy then, or stuck: that is for the caller to find out
+                return self._process.wait(_ENDING_S)
+        return self._process.poll()
+
+    def start(self) -> None:
+        """Start the server and wait until it is healthy; a second try on another port if the first one is lost.
+
+        Raises UserError when it refuses to serve the model or crashes on it twice, Temporary when it is killed or not
+        healthy in time.
+        """
+        for _ in range(_START_TRIES):
+            self._port = _free_port()
+            offset = self._log.stat().st_size if self._log.exists() else 0
+            status = self._spawn()
+            if status is None:
+                return
+        problem = f"llama-server ended with {ending(status or 0)} while it loaded {self.model.name}"
+        if status and status < 0 and -status not in _CRASHES:
+            raise Temporary(f"{problem}.")
+        # No request has been served yet, so what the log says can only be about the model file.
+        said = self._log.read_bytes()[offset:].decode(errors="replace").splitlines()
+        reasons = [line for line in said if "error" in line.lower()] or said
+        raise UserError(f"{problem}: {printable(' | '.join(reasons[-3:])) or 'it gave no reason.'}")
+
+    def stop(self) -> None:
+        """End the process, first politely; safe to call twice."""
+        with self._lock:
+            self._kill()
+            self._starter.shutdown()
+
+    def _spawn(self) -> int | None:
+        """Return None once a new process is healthy, or its exit status if it ended."""
+        self._process = process = self._starter.submit(self._popen).result()
+        deadline = time.monotonic() + self._start_timeout_s
+        while time.monotonic() < deadline:
+            if (status := process.poll()) is not None:
+                return status
+            if self._healthy():
+                return None
+            time.sleep(0.05)
+        self._kill()
+        raise Temporary(f"llama-server was not healthy within {self._start_timeout_s:g} s of starting.")
+
+    def _popen(self) -> subprocess.Popen[bytes]:
+        flags = ["--host", "127.0.0.1", "--port", str(self._port), "--api-prefix", self._prefix]
+        with self._log.open("ab") as log:
+            # A session of its own: Ctrl-C in a terminal reaches the stage, which then stops the server.
+            return subprocess.Popen(
+                tied_to_us([*self._command, *flags]),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment(),
+                start_new_session=True,
+            )
+
+    def _healthy(self) -> bool:
+        try:
+            return self._request("GET", "/health", None, 5.0)[0] == http.HTTPStatus.OK
+        except Temporary:
+            return False
+
+    def _request(self, method: str, path: str, body: bytes | None, timeout_s: float) -> tuple[int, dict[str, Json]]:
+        # http.client and not urllib: a proxy from the environment must never see these requests.
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=timeout_s)
+        try:
+            connection.request(method, self._prefix + path, body, {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            answer = json.loads(response.read() or b"{}")
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise Temporary(f"llama-server did not answer {method} {path}: {type(error).__name__}.") from None
+        finally:
+            connection.close()
+        return response.status, answer if isinstance(answer, dict) else {}
+
+    def _kill(self) -> None:
+        if self._process is None or self._process.poll() is not None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+@contextmanager
+def serve(
+    model: Path,
+    *,
+    context_tokens: int,
+    slots: int,
+    threads: int | None,
+    log: Path,
+    extra: Sequence[str] = (),
+    start_timeout_s: float = 600.0,
+) -> Iterator[Server]:
+    """Serve `model` on 127.0.0.1 until the block ends, or this process does, however it ends.
+
+    Each of the `slots` conversations at once has `context_tokens` tokens of its own. `threads` None takes what
+    llama-server finds. `log` gets errors only, and no text of a request. `extra` flags are added at the end and win.
+    Raises UserError when the file is damaged, or the program is missing or refuses it; Temporary when it does not get
+    healthy.
+    """
+    refuse_unservable(model)
+    flags = ["--model", str(model), "--ctx-size", str(context_tokens * slots), "--parallel", str(slots)]
+    flags += ["--threads", str(threads)] if threads else []
+    server = Server([str(program("llama-server")), *flags, *_FIXED_FLAGS, *extra], model, log, start_timeout_s)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+# Said out loud although some are today's defaults: they decide what is measured, stored or shown.
+_FIXED_FLAGS = (
+    "--jinja",  # the model's own chat template, not a built-in one that looks like it
+    "--no-prefill-assistant",  # a conversation that ends with an answer is complete, not a beginning
+    "--no-kv-unified",  # a slot's context is its own
+    "--swa-full",  # a sliding window must not make a slot forget the start of its conversation
+    *("--cache-ram", "0"),  # memory is the slots' and no more: a conversation stays on its slot
+    "--no-context-shift",  # too long is an error, not a conversation with a hole
+    "--offline",
+    "--no-ui",
+    "--no-slots",  # that endpoint shows prompts
+    *("--log-verbosity", "1"),  # warnings quote requests and answers; errors do not
+    *("--log-colors", "off", "--no-log-timestamps", "--no-log-prefix"),
+)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tuneline.errors import UserError
+from tuneline.llm.config import MODELS, OpenAiConfig, read_provider
+
+
+def read(folder: Path, **settings: Any) -> OpenAiConfig:
+    path = folder / "judge.yaml"
+    path.write_text(json.dumps({"provider": "openai", "model": "m", **settings}, indent=1))
+    return read_provider(path, MODELS)
+
+
+def refused(folder: Path, **settings: Any) -> str:
+    with pytest.raises(UserError) as error:
+        read(folder, **settings)
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "AZURE_OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "OPENROUTER_API_KEY", "OPENAI_API_KEY",
+        "JUDGE_API_KEY", "MY_JUDGE_KEY", "SIMULATOR_TOKEN", "LLM_API_TOKEN", "TEAM_2_API_KEY", "JUDGE_KEY",
+    ],
+)  # fmt: skip
+def test_a_run_file_may_name_the_key_of_a_model(tmp_path: Path, name: str) -> None:
+    assert read(tmp_path, base_url="http://127.0.0.1:1/v1", api_key_env=name).key(lambda n: f"of {n}") == f"of {name}"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID", "AWS_API_KEY", "S3_API_KEY", "MINIO_API_KEY",
+        "HF_TOKEN", "HF_API_KEY", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_API_KEY", "GITHUB_TOKEN", "GH_API_TOKEN",
+        "GITLAB_API_TOKEN", "CI_JOB_TOKEN", "KUBERNETES_API_TOKEN", "KUBE_API_KEY", "ARGO_API_TOKEN", "DOCKER_API_KEY",
+        "TUNELINE_API_KEY", "MY_AWS_MODEL_KEY", "TUNELINE_MODEL_KEY", "PATH", "HOME", "RUN_FILE", "DATABASE_PASSWORD",
+        "SSH_PRIVATE_KEY", "JUDGE_API_KEY_FILE", "JUDGE_SECRET", "judge_api_key", "API_KEY\n", "É_API_KEY", "", 7,
+        ["A"], "sk-proj-0123456789", "AKIAIOSFODNN7EXAMPLE",
+    ],
+)  # fmt: skip
+def test_a_run_file_may_name_no_other_secret_and_what_it_names_is_not_repeated(tmp_path: Path, name: object) -> None:
+    problem = refused(tmp_path, base_url="http://127.0.0.1:1/v1", api_key_env=name)
+    assert "judge.yaml:5: api_key_env: the NAME of a variable with the key of a model, like" in problem
+    assert name in ("", 7) or str(name) not in problem
+
+
+@pytest.mark.parametrize(
+    ("name", "host", "fine"),
+    [
+        ("OPENAI_API_KEY", "api.openai.com", True),
+        ("OPENAI_API_KEY", "eu.api.openai.com", True),
+        ("OPENAI_API_KEY", "evil.example", False),
+        ("OPENAI_API_KEY", "openai.com.evil.example", False),
+        ("OPENAI_API_KEY", "evilopenai.com", False),
+        ("AZURE_OPENAI_API_KEY", "team.openai.azure.com", True),
+        ("ANTHROPIC_API_KEY", "evil.example", False),
+        ("GEMINI_API_KEY", "generativelanguage.googleapis.com", True),
+        ("JUDGE_API_KEY", "judge.example", True),
+    ],
+)
+def test_a_vendors_key_goes_to_the_vendor_alone(tmp_path: Path, name: str, host: str, fine: bool) -> None:
+    settings = {"base_url": f"https://{host}/v1", "api_key_env": name}
+    if fine:
+        assert read(tmp_path, **settings).key_name == name
+    else:
+        assert f"api_key_env: {name} is sent to " in refused(tmp_path, **settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "fine"),
+    [
+        ({"base_url": "http://judge.internal:8000/v1"}, True),
+        ({"base_url": "http://judge.internal:8000/v1", "api_key_env": "JUDGE_API_KEY"}, False),
+        ({"base_url": "http://127.evil.example/v1", "api_key_env": "JUDGE_API_KEY"}, False),
+        ({"base_url": "http://localhost.evil.example/v1", "api_key_env": "JUDGE_API_KEY"}, False),
+        ({"base_url": "http://judge.internal/v1", "api_key_env": "JUDGE_API_KEY", "insecure_http": True}, True),
+        ({"base_url": "https://judge.internal/v1", "api_key_env": "JUDGE_API_KEY"}, True),
+        ({"base_url": "http://localhost:8000/v1", "api_key_env": "JUDGE_API_KEY"}, True),
+        ({"base_url": "http://127.0.0.9:8000/v1", "api_key_env": "JUDGE_API_KEY"}, True),
+        ({"base_url": "http://[::1]:8000/v1", "api_key_env": "JUDGE_API_KEY"}, True),
+    ],
+)
+def test_a_key_goes_over_plain_http_to_another_machine_only_when_told_so(
+    tmp_path: Path, settings: dict[str, Any], fine: bool
+) -> None:
+    if fine:
+        read(tmp_path, **settings)
+    else:
+        assert "over http:// others can read the key" in refused(tmp_path, **settings)
+
+
+SECRET = "sk-0123456789"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"http://user:{SECRET}@a/v1", f"http://{SECRET}@a/v1", f"https://a/v1?key={SECRET}", f"https://a/v1?api_key={SECRET}",
+        f"https://a/v1#{SECRET}", f"https://a\\@{SECRET}", f"ftp://a/{SECRET}", f"https://a/\n{SECRET}", f"http://[{SECRET}",
+        f"http://a:{'9' * 20}/{SECRET}", f"http:///{SECRET}", f"http://a b/{SECRET}", f"https://a/\u202e{SECRET}",
+    ],
+)  # fmt: skip
+def test_an_address_with_a_key_in_it_is_refused_and_not_repeated(tmp_path: Path, url: str) -> None:
+    problem = refused(tmp_path, base_url=url)
+    assert problem.endswith("judge.yaml:4: base_url: an address like http://host:port/v1, without key or query")
+    assert SECRET not in problem

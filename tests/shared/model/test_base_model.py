@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tuneline.errors import UserError
+from tuneline.model import base_model
+from tuneline.model.base_model import copy_text_files, hub_name, read_checkpoint, refuse_code
+
+CONFIG = {"model_type": "gemma2", "max_position_embeddings": 512}
+
+
+def tensors(file: Path, **shapes: tuple[int, ...]) -> Path:
+    """Write a safetensors file of zeros in 16 bits."""
+    header, end = {}, 0
+    for name, shape in shapes.items():
+        size = 2 * math.prod(shape)
+        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [end, end + size]}
+        end += size
+    text = json.dumps(header).encode()
+    file.write_bytes(struct.pack("<Q", len(text)) + text + bytes(end))
+    return file
+
+
+def put(path: Path, content: object) -> Path:
+    path.write_text(json.dumps(content))
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "base"
+    folder.mkdir()
+    put(folder / "config.json", CONFIG)
+    tensors(folder / "model.safetensors", a=(2, 3), b=(4,))
+    return folder
+
+
+def in_two_files(folder: Path, **weight_map: object) -> None:
+    tensors(folder / "one.safetensors", a=(2, 3))
+    put(folder / "model.safetensors.index.json", {"weight_map": {"a": "one.safetensors", **weight_map}})
+
+
+def test_shapes_come_from_the_headers(folder: Path) -> None:
+    found = read_checkpoint(folder)
+    assert found.shapes == {"a": (2, 3), "b": (4,)}
+    assert (found.parameters, found.model_type) == (10, "gemma2")
+    in_two_files(folder, b="model.safetensors")
+    assert [file.name for file in read_checkpoint(folder).files] == ["model.safetensors", "one.safetensors"]
+
+
+@pytest.mark.parametrize("name", ["tokenizer_extra.py", "modeling.py", "modeling.pyc"])
+def test_code_in_the_folder_is_refused_with_the_way_out(folder: Path, name: str) -> None:
+    (folder / name).write_text("raise SystemExit")
+    with pytest.raises(UserError, match=rf"^base_model: {name}: code that comes with a model is never run.* Remove it"):
+        read_checkpoint(folder)
+
+
+def test_pickles_beside_safetensors_are_passed_over_and_refused_where_they_are_all_there_is(folder: Path) -> None:
+    (folder / "pytorch_model.bin").touch()
+    assert read_checkpoint(folder).files == (folder / "model.safetensors",)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(UserError, match=r"only there as pytorch_model\.bin.*save it with save_pretrained"):
+        read_checkpoint(folder)
+    (folder / "pytorch_model.bin").unlink()
+    with pytest.raises(UserError, match=r"no model\.safetensors or model\.safetensors\.index\.json: give a folder"):
+        read_checkpoint(folder)
+
+
+def test_a_link_that_leads_out_of_the_folder_is_refused_and_one_within_it_is_not(folder: Path) -> None:
+    (folder / "vocab.txt").symlink_to("config.json")
+    refuse_code(folder)
+    put(folder.parent / "secret", "canary")
+    (folder / "merges.txt").symlink_to("../secret")
+    with pytest.raises(UserError, match=r"^base_model: merges\.txt is a link that leads out of the folder"):
+        refuse_code(folder)
+
+
+def test_the_cache_of_the_hub_is_read_with_its_links_and_what_others_fetched(tmp_path: Path, folder: Path) -> None:
+    blobs, snapshot = tmp_path / "models--a--b" / "blobs", tmp_path / "models--a--b" / "snapshots" / "c0ffee"
+    blobs.mkdir(parents=True)
+    snapshot.mkdir(parents=True)
+    for path in folder.iterdir():
+        path.rename(blobs / path.name)
+        (snapshot / path.name).symlink_to(f"../../blobs/{path.name}")
+    (snapshot / "modeling.py").touch()
+    assert read_checkpoint(snapshot).parameters == 10
+    (snapshot / "vocab.txt").symlink_to("/etc/hostname")
+    with pytest.raises(UserError, match=r"vocab\.txt is a link"):
+        read_checkpoint(snapshot)
+
+
+def test_what_names_code_or_another_machine_is_not_copied_at_any_depth(folder: Path, tmp_path: Path) -> None:
+    code = {"auto_map": {"AutoTokenizer": ["x.Y", None]}, "custom_pipelines": {"p": {"impl": "x.Y"}}}
+    places = {"_name_or_path": "/home/me", "vocab_file": "/home/me/vocab", "_attn_implementation": "them/kernel"}
+    for name in base_model.CONFIGS:
+        put(folder / name, CONFIG | code | places | {"text_config": {**code, "kept": 1}})
+    put(folder / "vocab.json", {"auto_map": 7})
+    for name in ("tokenizer_extra.py", "tokenizer.bin", "other.json", "adapter_config.json"):
+        (folder / name).write_text("{}")
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    copy_text_files(folder, copies)
+    assert {path.name for path in copies.iterdir()} == {*base_model.CONFIGS, "vocab.json"}
+    for name in base_model.CONFIGS:
+        assert json.loads((copies / name).read_text()) == CONFIG | {"text_config": {"kept": 1}}
+    assert json.loads((copies / "vocab.json").read_text()) == {"auto_map": 7}  # a word of the vocabulary
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda f: (f / "config.json").unlink(), r"config\.json is missing: give a folder in the Hugging Face layout"),
+        (lambda f: (f / "config.json").write_text("[]"), r"config\.json is not a JSON object"),
+        (lambda f: (f / "config.json").write_bytes(b"\xff"), r"config\.json is not UTF-8 text"),
+        (lambda f: (f / "config.json").write_text("[" * 100_000), r"config\.json is not JSON"),
+        (lambda f: (f / "config.json").write_text("9" * 10_000), r"config\.json is not JSON"),
+        (lambda f: (f / "config.json").write_text('{"a": "\\ud800"}'), r"config\.json is not JSON"),
+        (lambda f: put(f / "config.json", {}), r"config\.json: model_type is missing"),
+        (lambda f: put(f / "config.json", {"model_type": "a\nb"}), r"config\.json: model_type is missing or no name"),
+        (
+            lambda f: put(f / "config.json", CONFIG | {"quantization_config": {"load_in_4bit": True}}),
+            r"config\.json: quantization_config: .* Take the model that they were made from",
+        ),
+        (lambda f: in_two_files(f, b="../out.safetensors"), r"index\.json: weight_map names no safetensors files of"),
+        (lambda f: in_two_files(f, b="/etc/x.safetensors"), r"index\.json: weight_map names no safetensors files of"),
+        (lambda f: in_two_files(f, b="pytorch_model.bin"), r"index\.json: weight_map names no safetensors files of"),
+        (lambda f: in_two_files(f, b=["one.safetensors"]), r"index\.json: weight_map names no safetensors files of"),
+        (lambda f: in_two_files(f, b="two.safetensors"), r"index\.json names two\.safetensors, which is missing"),
+        (lambda f: put(f / base_model.INDEX, {"weight_map": {}}), r"index\.json: weight_map names no"),
+        (lambda f: put(f / base_model.INDEX, {"weight_map": 7}), r"index\.json: weight_map names no"),
+        (lambda f: (f / "model.safetensors").write_bytes(b""), r"model\.safetensors is damaged"),
+        (lambda f: (f / "model.safetensors").write_bytes(b"\xff" * 8 + b"{}"), r"model\.safetensors is damaged"),
+        (
+            lambda f: (f / "model.safetensors").write_bytes((f / "model.safetensors").read_bytes()[:-2]),
+            r"model\.safetensors is damaged",
+        ),
+    ],
+)
+def test_what_is_wrong_is_named_by_file_and_field(folder: Path, damage: Callable[[Path], Any], message: str) -> None:
+    damage(folder)
+    with pytest.raises(UserError, match=rf"^base_model: .*{message}"):
+        read_checkpoint(folder)
+
+
+@pytest.mark.parametrize("value", [0, -1, 1 << 31, True, "512", 5.5, [512], {}])
+def test_a_context_that_is_no_number_is_named(tmp_path: Path, value: object) -> None:
+    put(tmp_path / "config.json", {"max_position_embeddings": value})
+    with pytest.raises(UserError, match=r"config\.json: max_position_embeddings: not a whole number above 0"):
+        base_model.context_tokens(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("config", "context"), [({}, None), ({"text_config": 7}, None), ({"text_config": CONFIG}, 512), (CONFIG, 512)]
+)
+def test_the_context_may_stand_in_the_part_on_text(tmp_path: Path, config: object, context: int | None) -> None:
+    assert base_model.context_tokens(tmp_path) is None
+    put(tmp_path / "config.json", config)
+    assert base_model.context_tokens(tmp_path) == context
+
+
+def test_only_an_address_of_the_hub_has_a_name() -> None:
+    assert hub_name("hf://google/gemma-2-9b-it@1") == "google/gemma-2-9b-it"
+    assert [hub_name(uri) for uri in (None, "s3://a/b", "hf://a", "/a/b")] == [None] * 4
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+KEYS = st.sampled_from(["model_type", "max_position_embeddings", "text_config", "weight_map", "quantization_config"])
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    name=st.sampled_from(["config.json", base_model.INDEX, "model.safetensors"]),
+    content=st.binary(max_size=60)
+    | st.dictionaries(KEYS, VALUES, max_size=4).map(lambda value: json.dumps(value).encode())
+    | VALUES.map(lambda value: struct.pack("<Q", len(json.dumps(value))) + json.dumps(value).encode()),
+)
+def test_any_bytes_are_a_model_or_refused_by_file(folder: Path, name: str, content: bytes) -> None:
+    kept = (folder / name).read_bytes() if (folder / name).exists() else None
+    (folder / name).write_bytes(content)
+    try:
+        base_model.context_tokens(folder)
+        read_checkpoint(folder)
+    except UserError as refused:
+        assert str(refused).startswith(f"base_model: {name}")
+    finally:
+        (folder / name).unlink() if kept is None else (folder / name).write_bytes(kept)
