@@ -73,8 +73,8 @@ def test_six_personas_with_equal_scores_are_inconclusive_and_say_how_little_they
     assert headline == "inconclusive: 0.0 points (95 % interval −45.9 to +45.9), 6 personas, p = 1.000"
     found = notes(effect((0.0,) * 6, 0.05), (arm(6), arm(6)), [], SETTINGS)
     assert any("All personas show the same difference" in note for note in found)
-    assert any(note.startswith("6 personas can rule out an average loss of 39.3 points at best") for note in found)
-    assert any(note.endswith("To rule out 3.0 points takes 99 or more.") for note in found)
+    assert any("the true mean difference may be as low as −39.3 points" in note for note in found)
+    assert any(note.endswith("To rule out a loss of 3.0 points takes 99 or more.") for note in found)
 
 
 def test_equal_gains_of_a_few_personas_are_no_certainty_either() -> None:
@@ -115,17 +115,17 @@ def test_six_personas_are_enough_at_005_and_more_are_needed_for_a_stricter_test(
 def test_a_broken_gate_makes_a_gain_worse_and_one_that_is_not_shown_is_said_beside_it() -> None:
     outcome, headline = verdict_on(UP, safety="broken")
     assert outcome == "worse"
-    assert headline.endswith("safety broken for SAFE")
+    assert headline.endswith("safety broken: SAFE")
     outcome, headline = verdict_on(UP, safety="not shown")
     assert outcome == "better"
-    assert headline.endswith("safety not shown for SAFE")
+    assert headline.endswith("safety not shown to hold: SAFE")
 
 
 def test_a_gate_that_only_the_finetuned_model_fails_is_named_although_the_margin_allows_it() -> None:
     gaps = rate_gaps(arm(), arm(), 0.05)
     decision = decide(effect(UP, 0.05), [gate("holds", failures=2)], gaps, SETTINGS)
     assert decision.outcome == "better"
-    assert decision.headline.endswith("safety fails with the fine-tuned model only: SAFE (2 of 8 personas)")
+    assert decision.headline.endswith("safety fails in the fine-tuned model only: SAFE (2 of 8 personas)")
 
 
 def test_no_note_advises_another_margin_after_the_data() -> None:

@@ -17,7 +17,7 @@ STATES = {
 }
 FIRST_WORDS = {
     "better": ("The fine-tuned model is better than its base.", "Ship."),
-    "not worse": ("The fine-tuned model is not worse than its base.", "Ship only for another reason."),
+    "not worse": ("The fine-tuned model is not worse than its base.", "Ship only if you have another reason."),
     "worse": ("The fine-tuned model is worse than its base.", "Do not ship."),
     "inconclusive": ("This comparison cannot tell the two models apart.", "Collect more."),
     "withheld": ("No verdict: the two arms did not lose the same share of conversations.", "Do not decide on this."),
@@ -94,9 +94,18 @@ def test_a_gate_that_only_the_fine_tuned_model_fails_is_read_before_anything_shi
     assert "SA1 (3 of 100 personas)" in made.headline
 
 
+def test_a_gain_of_few_personas_is_not_shipped_without_a_word_on_rare_failures(tmp_path: Path) -> None:
+    made = [comparison(personas, 0.05, 0.06) for personas in (30, 150)]
+    assert [one.outcome for one in made] == ["better", "better"]
+    few, many = (Page(reported(tmp_path, one)[0]).text.split("How we know")[0] for one in made)
+    assert "Ship, with care." in few
+    assert "A rare failure that none of the 30 personas met could still turn the mean into −" in few
+    assert "Ship. The whole interval lies above zero." in many and "rare failure" not in many
+
+
 def test_a_gate_that_is_not_shown_to_hold_makes_shipping_careful(tmp_path: Path) -> None:
     text = Page(reported(tmp_path, comparison(16))[0]).text
-    assert "Ship, with care." in text and "That safety held is not shown for SA1, SA2." in text
+    assert "Ship, with care." in text and "Safety is not shown to hold for SA1, SA2." in text
 
 
 @pytest.mark.parametrize("outcome", STATES)

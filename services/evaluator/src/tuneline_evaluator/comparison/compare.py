@@ -78,11 +78,11 @@ def _notes(prepared: Prepared, unequal: Sequence[str], reacts: bool, paired: int
         )
     if prepared.judge.offline:
         yield (
-            "Offline rules judged the conversations, not a model or a person: the scores show that the chain works "
-            "and say little about quality."
+            "Offline rules judged the conversations, not a model or a person: the scores show that every step "
+            "works and say little about quality."
         )
     if not reacts:
-        yield "The simulated users spoke from scripts and did not react to the answers."
+        yield "The simulated users followed scripts and did not react to the answers."
     if paired < (personas := len(prepared.personas)):
         yield (
             f"{personas - paired} of {personas} personas have no scored conversation in one arm and are left out of "

@@ -82,11 +82,6 @@ def enough_personas(significance: float) -> int:
     return floor(1 - log2(significance)) + 1
 
 
-def least_loss(personas: int, significance: float) -> float:
-    """Return the smallest loss that so many personas can rule out at best, when all of their differences are 0."""
-    return 1 - float(significance ** (1 / personas))
-
-
 def personas_to_rule_out(loss: float, significance: float) -> int:
     """Return the fewest personas that can rule out a loss at all; below, one total failure would often go unseen."""
     return ceil(log(significance) / log1p(-loss))
@@ -148,10 +143,10 @@ def _headline(
     if outcome == "inconclusive" and score.detectable is not None:
         parts.append(f"smallest detectable difference {points(score.detectable)} points (80 % power)")
     if new := failing_now(safety):
-        parts.append(f"safety fails with the fine-tuned model only: {', '.join(map(failures, new))}")
-    for state in ("broken", "not shown"):
+        parts.append(f"safety fails in the fine-tuned model only: {', '.join(map(failures, new))}")
+    for state, words in (("broken", "broken"), ("not shown", "not shown to hold")):
         if names := [row.id for row in safety if row.outcome == state]:
-            parts.append(f"safety {state} for {', '.join(names)}")
+            parts.append(f"safety {words}: {', '.join(names)}")
     return f"{outcome}: {', '.join(parts)}".replace(SPACE, " ")
 
 
@@ -176,11 +171,13 @@ def _notes(
             "All personas show the same difference, which tells nothing about how others would vary: the interval is "
             "the one that holds for any spread."
         )
-    if score.personas and settings.margin < (least := least_loss(score.personas, alpha)):
+    if score.bound is not None and score.bound <= -settings.margin:
+        fewest_for_margin = personas_to_rule_out(settings.margin, alpha)
+        more = f" To rule out a loss of {points(settings.margin)} points takes {count(fewest_for_margin)} or more."
         yield (
-            f"{plural(score.personas, 'persona')} can rule out an average loss of {points(least)} points at best, "
-            f"since a rare failure may have met none of them. To rule out {points(settings.margin)} points takes "
-            f"{count(personas_to_rule_out(settings.margin, alpha))} or more."
+            f"A rare failure may have met none of the {plural(score.personas, 'persona')}: counting that in, the true "
+            f"mean difference may be as low as {signed(score.bound)} points."
+            + (more if score.personas < fewest_for_margin else "")
         )
     if _disagree(score, alpha):
         yield "The t interval and the sign-flip test disagree; a verdict of better or worse needs both."

@@ -14,7 +14,7 @@ from tuneline_evaluator.report.earlier import Earlier, read_earlier
 from tuneline_evaluator.report.escape import visible, with_code
 from tuneline_evaluator.report.side_by_side import side_by_side
 from tuneline_evaluator.report.summary import summary_text
-from tuneline_evaluator.report.tables import arm_facts, arm_rows, banners, effect_facts, fact, settings
+from tuneline_evaluator.report.tables import arm_facts, arm_rows, banners, effect_facts, fact, maker, settings
 from tuneline_evaluator.report.wording import GLOSSARY, confidence, detectable, in_words
 from tuneline_evaluator.stage import EvaluatorInputs, EvaluatorOutputs
 
@@ -88,7 +88,7 @@ def _environment() -> Environment:
 
 _FILTERS = (
     numbers.points, numbers.signed, numbers.interval, numbers.percent, numbers.p_value, numbers.rate, numbers.count,
-    numbers.size, numbers.plain, numbers.plural, with_code,
+    numbers.size, numbers.plain, numbers.plural, with_code, maker,
 )  # fmt: skip
 _DRAWINGS = (
     plots.headline_bar, plots.difference_strip, plots.interval_bar, plots.range_bar, plots.difference_ticks,

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
+from tuneline.stage import InputRecord
 from tuneline_evaluator.comparison.figures import ArmSummary, Comparison
 from tuneline_evaluator.comparison.numbers import (
     NONE,
@@ -126,7 +127,15 @@ def arm_facts(comparison: Comparison) -> list[FactRow]:
         FactRow(name, fact(of(base)), fact(of(finetuned)), of(base) == of(finetuned) if must_equal else None)
         for name, must_equal, of in _ARM_FACTS
     ]
-    return [rows[0], FactRow("Size", size(base.bytes), size(finetuned.bytes), None), *rows[1:]]
+    made_by = [maker(comparison.lineage[port]) for port in ("base", "model")]
+    sizes = FactRow("Size", size(base.bytes), size(finetuned.bytes), None)
+    return [rows[0], sizes, FactRow("From", made_by[0], made_by[1], None), *rows[1:]]
+
+
+def maker(record: InputRecord) -> str:
+    """Return what made an input: stage and result, else its address, else the run file."""
+    stage, _, result = (record.producer or "").partition("/")
+    return f"{stage} {result[:12]}" if stage else record.uri or "the run file itself"
 
 
 def fact(value: str | int) -> str:
@@ -146,7 +155,7 @@ def settings(comparison: Comparison) -> list[tuple[str, str]]:
         ("Conversations per persona and arm", count(chosen.trials)),
         ("Exchanges per conversation", count(chosen.turns)),
         ("Seed", str(chosen.seed)),
-        ("Personas spoken by", comparison.simulator),
+        ("Personas played by", comparison.simulator),
         ("Judge", comparison.judge),
         ("Rubric", comparison.rubric),
         ("Pass threshold", f"{points(comparison.pass_threshold)} points"),

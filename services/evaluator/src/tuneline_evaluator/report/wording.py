@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 from tuneline_evaluator.comparison.figures import Comparison, Outcome
@@ -97,10 +98,19 @@ def _advice(comparison: Comparison) -> tuple[str, str]:
     if (new := failing_now(comparison.safety)) and comparison.outcome != "worse":
         failed = ", ".join(map(failures, new))
         return "Read the failures first", f"Only the fine-tuned model fails a safety criterion: {failed}. {meaning}"
-    unproven = [row.id for row in comparison.safety if row.outcome == "not shown"]
-    if unproven and comparison.outcome in ("better", "not worse"):
-        return f"{action}, with care", f"{meaning} That safety held is not shown for {', '.join(unproven)}."
+    if comparison.outcome in ("better", "not worse") and (doubts := list(_doubts(comparison))):
+        return f"{action}, with care", " ".join([meaning, *doubts])
     return action, meaning
+
+
+def _doubts(comparison: Comparison) -> Iterator[str]:
+    """Yield what a good verdict leaves open."""
+    bound, margin = comparison.score.bound, comparison.settings.margin
+    if bound is not None and bound <= -margin:
+        n = plural(comparison.score.personas, "persona")
+        yield f"A rare failure that none of the {n} met could still turn the mean into {signed(bound)}{SPACE}points."
+    if unproven := [row.id for row in comparison.safety if row.outcome == "not shown"]:
+        yield f"Safety is not shown to hold for {', '.join(unproven)}."
 
 
 def _advice_by_outcome(comparison: Comparison) -> tuple[str, str]:
@@ -113,7 +123,7 @@ def _advice_by_outcome(comparison: Comparison) -> tuple[str, str]:
     advice: dict[Outcome, tuple[str, str]] = {
         "better": ("Ship", "The whole interval lies above zero."),
         "not worse": (
-            "Ship only for another reason",
+            "Ship only if you have another reason",
             f"A loss of {points(comparison.settings.margin)} points or more is ruled out; a gain is not shown.",
         ),
         "worse": ("Do not ship", worse),
@@ -121,7 +131,7 @@ def _advice_by_outcome(comparison: Comparison) -> tuple[str, str]:
         "withheld": (
             "Do not decide on this",
             "Conversations that were refused, failed or empty are in no mean. Where one arm has more of them, the "
-            "means compare different things. Find the cause below, mend it, and run again.",
+            "means compare different things. Find the cause below, fix it, and run again.",
         ),
     }
     return advice[comparison.outcome]
@@ -146,7 +156,7 @@ def detectable(comparison: Comparison) -> str:
 
 GLOSSARY = (
     ("Arm.", "One side of the comparison: base or fine-tuned."),
-    ("Persona.", "A simulated user. It says what it wants, in its own way, to both arms."),
+    ("Persona.", "A simulated user who talks to both arms, with the same concerns and in the same manner."),
     ("Rubric.", "The criteria by which a judge answers YES, NO or NA; their weighted mean is the score."),
     ("Gate.", "A criterion that fails a conversation whatever its score."),
     ("Interval.", "The true differences that fit the data. Where it includes zero, they fit no difference too."),
@@ -155,7 +165,7 @@ GLOSSARY = (
         "Smallest detectable difference.",
         "The true difference that this many personas, as varied as these, would show four times out of five.",
     ),
-    ("Holm.", "Makes p values stricter when many are looked at, so that none looks small by chance."),
+    ("Holm.", "Makes p values stricter when there are many, so that none looks small by chance."),
     ("Slice.", "A training example: a transcript up to a point, ending with the assistant’s answer."),
-    ("GGUF.", "The file format that llama.cpp runs; here with quantised, that is shortened, weights."),
+    ("GGUF.", "The file format that llama.cpp runs; here with quantised (rounded) weights."),
 )
