@@ -13,6 +13,7 @@ from typing import Any
 import helm_python
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from chart import CHART, render
 from kit.manifests import (
@@ -27,6 +28,7 @@ from kit.manifests import (
     rendered,
 )
 from kit.places import ROOT
+from tuneline.llm.config import OpenAiConfig
 from tuneline.stage import installed_stages
 
 STAGES = installed_stages()
@@ -422,6 +424,24 @@ WRONG = [
 def test_a_value_of_the_wrong_kind_is_refused_with_its_place(path: str, value: Any) -> None:
     with pytest.raises(helm_python.HelmError, match=re.escape("/" + path.replace(".", "/"))):
         render(with_value(path, value))
+
+
+OTHERS = ["OUR_MODEL_KEY", "LLM_TOKEN", "AWS_API_KEY", "MY_HF_API_KEY", "DB_PASSWORD", "KUBERNETES_API_TOKEN", "MODEL"]
+
+
+@pytest.mark.parametrize("name", [*VALUES["judge"]["keys"], *OTHERS])
+def test_a_key_is_handed_on_if_and_only_if_a_run_file_may_name_it(name: str) -> None:
+    try:
+        OpenAiConfig(provider="openai", model="m", api_key_env=name, base_url="http://127.0.0.1:1/v1")
+        named = True
+    except ValidationError:
+        named = False
+    try:
+        render(with_value("judge.keys", [name]))
+        handed_on = True
+    except helm_python.HelmError:
+        handed_on = False
+    assert named == handed_on
 
 
 @pytest.mark.parametrize("path", ["networkPolicy.egress.hub", "image.pullPolicy", "stageDefaults.tmpSize"])
