@@ -58,10 +58,11 @@ def nodes_before(node: str) -> set[str]:
 
 def starts(goal: str, given: dict[str, str]) -> set[str]:
     """Return the tasks that Argo starts: those before the target whose `when` is true."""
-    inputs = SimpleNamespace(**dict.fromkeys(MADE), **{k: v for k, v in given.items() if k not in MADE})
-    vars(inputs).update(given)
-    parameters = SimpleNamespace(goal=goal, inputs=inputs)
-    scope = {"workflow": SimpleNamespace(parameters=parameters), "fromJSON": lambda content: content}
+    scope = {
+        "workflow": SimpleNamespace(parameters=SimpleNamespace(goal=goal, inputs=given)),
+        "fromJSON": lambda content: content,
+        "fromPairs": lambda pairs: SimpleNamespace(**dict.fromkeys(MADE) | dict(pairs)),
+    }
     reached = {task_of(goal), *before(task_of(goal))}
     conditions = {name: TASKS[name].get("when", "{{=True}}").strip() for name in reached}
     return {name for name, when in conditions.items() if evaluate(when[len("{{=") : -len("}}")], scope)}
@@ -169,6 +170,19 @@ def test_a_stage_starts_if_and_only_if_it_is_part_of_the_run(goal: str) -> None:
             given = dict.fromkeys(names, "s3://bucket/key")
             expected = {task_of(s.name) for s in plan(STAGES, {n: Address(uri) for n, uri in given.items()}, goal)}
             assert starts(goal, {"transcripts": "s3://bucket/t", **given}) == expected, (goal, names)
+
+
+def test_an_input_that_names_the_output_of_a_stage_leaves_that_stage_in_the_run() -> None:
+    named = {
+        p.name: f"output:{p.stage}/{p.port}"
+        for s in plan(STAGES, {})
+        for p in s.stage.input_ports(s.variant)
+        if p.stage
+    }
+    assert set(MADE) <= set(named)
+    assert starts("evaluator", {"transcripts": "s3://bucket/t", **named}) == set(TASKS)
+    given = {"transcripts": "s3://bucket/t", "slices": "s3://bucket/s", "adapter": named["adapter"]}
+    assert starts("evaluator", given) == set(TASKS) - {"assessor", "slicer"}
 
 
 def test_the_inputs_in_question_are_those_that_a_stage_needs_of_another() -> None:
