@@ -60,11 +60,9 @@ def stage_template(stage: AnyStage, nodes: Sequence[Step]) -> str:
 
 
 def graph(name: str, title: str, text: str, nodes: Sequence[Step]) -> str:
-    """Return the graph of all `nodes`, which come in dependency order; its goal is the last one."""
-    before = {node.name: set(node.needs) for node in nodes}
-    for node in nodes:
-        before[node.name].update(*(before[need] for need in node.needs))
-    tasks = []
+    """Return the graph of all `nodes`, which come in dependency order, for the pipeline `name`."""
+    nodes = _fed(PIPELINES[name], nodes)
+    before, tasks = _before(nodes), []
     for node in nodes:
         last = [need for need in node.needs if not any(need in before[other] for other in node.needs)]
         tasks.append(_task(node)._replace(depends=[_name(n) for n in last], needed=list(_needed(node, nodes))))
@@ -72,6 +70,23 @@ def graph(name: str, title: str, text: str, nodes: Sequence[Step]) -> str:
         "pipeline.yaml", name=name, title=title, text=text, tasks=tasks, goal=PIPELINES[name][0],
         goals=[node.name for node in nodes], stages=list(dict.fromkeys(node.stage.name for node in nodes)),
     )  # fmt: skip
+
+
+def _before(nodes: Sequence[Step]) -> dict[str, set[str]]:
+    before: dict[str, set[str]] = {}
+    for node in nodes:
+        before[node.name] = {*node.needs}.union(*(before[need] for need in node.needs))
+    return before
+
+
+def _fed(goals: Sequence[str], nodes: Sequence[Step]) -> list[Step]:
+    """Let a pipeline wait for those outside of it, too, that need nothing of it: an input may name their outputs."""
+    before = _before(nodes)
+    core = {*goals}.union(*(before[goal] for goal in goals))
+    feeders = [node for node in nodes if node.name not in core and not before[node.name] & core]
+    names = tuple(node.name for node in feeders)
+    others = [node for node in nodes if node not in feeders]
+    return feeders + [node._replace(needs=node.needs + names) if node.name in core else node for node in others]
 
 
 def _task(node: Step) -> Task:
@@ -86,21 +101,22 @@ def _needed(node: Step, nodes: Sequence[Step]) -> Iterator[str]:
     """Say when `node` is part of a run, from the last stage backwards: `plan` in Argo's language."""
     wanted = [node]
     for other in nodes:  # in dependency order: a reader comes behind what it reads
-        if any(_ports(other, maker.name) for maker in wanted):
+        if any(_reads(other, maker.name) for maker in wanted):
             wanted.append(other)
     for one in reversed(wanted):
-        terms = [f'goal == "{one.name}"']
-        for reader in wanted:
-            if ports := _ports(reader, one.name):
-                missing = " || ".join(f"given.{port} == nil" for port in ports)
-                terms.append(f"{_variable(reader.name)} && {f'({missing})' if len(ports) > 1 else missing}")
-        expression = " || ".join(terms)
+        terms = [f"{_variable(reader.name)} && {reads}" for reader in wanted if (reads := _reads(reader, one.name))]
+        expression = " || ".join([f'goal == "{one.name}"', *terms])
         yield f"{expression}}}}}" if one is node else f"let {_variable(one.name)} = {expression};"
 
 
-def _ports(reader: Step, maker: str) -> list[str]:
-    """The inputs of `reader` that it cannot do without and that `maker` makes."""
-    return [p.name for p in reader.stage.input_ports(reader.variant) if p.stage == maker and not p.optional]
+def _reads(reader: Step, maker: str) -> str:
+    """Say when `reader` cannot do without what `maker` makes; empty: never."""
+    ports = reader.stage.input_ports(reader.variant)
+    made = [port for port in ports if port.stage == maker]
+    if not made and maker in reader.needs:
+        return f'any([{", ".join(f"inputs.{port.name}" for port in ports)}], string(#) startsWith "output:{maker}/")'
+    missing = " || ".join(f"given.{port.name} == nil" for port in made if not port.optional)
+    return f"({missing})" if " || " in missing else missing
 
 
 def _variable(node: str) -> str:

@@ -21,9 +21,10 @@ from kit.manifests import TEMPLATES, evaluate
 from kit.places import ROOT
 from kit.workflow_parameters import as_parameters, encode
 from tuneline.engine.parameters import TEXT
-from tuneline.engine.pipelines import Address, plan
+from tuneline.engine.pipelines import Address, OutputOf, plan
 from tuneline.engine.runfile import read_run_parameters
-from tuneline.stage import Inputs, Metrics, Outputs, Params, Stage, installed_stages, output_of
+from tuneline.stage import Inputs, Metrics, Outputs, Params, Stage, folder_name, installed_stages, output_of
+from tuneline.stage import given as declared_given
 from tuneline.stage import page as declared_page
 
 STAGES = installed_stages()
@@ -45,10 +46,10 @@ def task_of(node: str) -> str:
     return node.replace("@", "-")
 
 
-def before(task: str) -> set[str]:
+def before(task: str, tasks: dict[str, Any] = TASKS) -> set[str]:
     """Return the tasks that end before `task` starts."""
-    needs = set(filter(None, TASKS[task].get("depends", "").split(" && ")))
-    return needs.union(*map(before, needs))
+    needs = set(filter(None, tasks[task].get("depends", "").split(" && ")))
+    return needs.union(*(before(need, tasks) for need in needs))
 
 
 def nodes_before(node: str) -> set[str]:
@@ -56,15 +57,23 @@ def nodes_before(node: str) -> set[str]:
     return set(needs).union(*map(nodes_before, needs))
 
 
-def starts(goal: str, given: dict[str, str]) -> set[str]:
+class Mapped(dict[str, Any]):
+    """A map as Argo's expressions see it: what is not there is nil."""
+
+    def __getattr__(self, name: str) -> Any:
+        return self.get(name)
+
+
+def starts(goal: str, given: dict[str, str], tasks: dict[str, Any] = TASKS) -> set[str]:
     """Return the tasks that Argo starts: those before the target whose `when` is true."""
+    parameters = SimpleNamespace(goal=goal, inputs=Mapped(given))
     scope = {
-        "workflow": SimpleNamespace(parameters=SimpleNamespace(goal=goal, inputs=given)),
+        "workflow": SimpleNamespace(parameters=parameters),
         "fromJSON": lambda content: content,
-        "fromPairs": lambda pairs: SimpleNamespace(**dict.fromkeys(MADE) | dict(pairs)),
+        "fromPairs": Mapped,
     }
-    reached = {task_of(goal), *before(task_of(goal))}
-    conditions = {name: TASKS[name].get("when", "{{=True}}").strip() for name in reached}
+    reached = {task_of(goal), *before(task_of(goal), tasks)}
+    conditions = {name: tasks[name].get("when", "{{=True}}").strip() for name in reached}
     return {name for name, when in conditions.items() if evaluate(when[len("{{=") : -len("}}")], scope)}
 
 
@@ -146,6 +155,36 @@ def test_a_stage_that_is_added_gets_its_template_and_its_place_from_its_ports() 
         "name": "copied", "depends": "slicer", "templateRef": {"name": "copied", "template": "copied"}
     }  # fmt: skip
     assert "copied && given.slices == nil" in tasks["slicer"]["when"]
+
+
+class MakerInputs(Inputs):
+    """What the maker reads."""
+
+    personas: Path = declared_given()
+    """Who talks."""
+
+
+class MakerOutputs(Outputs):
+    """What the maker makes."""
+
+    talks: Path = folder_name("talks")
+    """Transcripts."""
+
+
+def test_a_stage_outside_of_the_pipeline_joins_a_run_if_and_only_if_an_input_names_its_output() -> None:
+    maker = Stage("maker", 1, Params, MakerInputs, MakerOutputs, lambda *_: Metrics(headline="done"))
+    stages = STAGES | {"maker": maker}
+    dag = yaml.safe_load(argo.workflows(stages)["finetune.yaml"])["spec"]["templates"][0]["dag"]
+    tasks = {task["name"]: task for task in dag["tasks"]}
+    assert set(tasks) == {*TASKS, "maker"}
+    talks = {"transcripts": OutputOf("maker", "talks")}
+    for goal in NODES:
+        for given in ({}, talks, talks | {"slices": Address("s3://bucket/slices")}):
+            texts = {
+                name: f"output:{v.node}/{v.port}" if isinstance(v, OutputOf) else v.uri for name, v in given.items()
+            }
+            assert starts(goal, texts, tasks) == {task_of(s.name) for s in plan(stages, given, goal)}, (goal, texts)
+    assert "maker" in before("assessor", tasks), "the assessor would not wait for its transcripts"
 
 
 def test_titles_and_descriptions_are_there_for_people() -> None:
