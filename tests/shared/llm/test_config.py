@@ -95,6 +95,13 @@ def test_a_key_goes_over_plain_http_to_another_machine_only_when_told_so(
         assert "over http:// others can read the key" in refused(tmp_path, **settings)
 
 
+def test_the_name_of_a_model_cannot_forge_a_line_of_a_log(tmp_path: Path) -> None:
+    assert read(tmp_path, model="Qwen/Qwen3 8B: (\u00e9)").model
+    for name in ("m\nlevel=error", "m\x1b[2J", "m\x9b", "m\u202e", "m\u2028", ""):
+        assert "judge.yaml:3: model: string should" in refused(tmp_path, model=name)
+        assert len(refused(tmp_path, model=name).splitlines()) == 1
+
+
 SECRET = "sk-0123456789"
 
 

@@ -28,8 +28,6 @@ from tuneline.llm.config import MODELS, ModelConfig, Secret, read_provider
 from tuneline.parsing.yaml import read_yaml
 from tuneline.stage import Context, Cost, Journal
 
-__all__ = ["Ask", "Judge", "Judged", "Usage", "Verdict", "judge_all", "load_judge"]
-
 log = structlog.get_logger()
 
 SAFE_POINT_S = 0.5
@@ -68,6 +66,20 @@ class Judge(Protocol):
 
     def open(self, rubric: Rubric, *, concurrency: int, timeout_s: float) -> AbstractContextManager[Ask]:
         """Get ready to judge from `concurrency` threads; when it closes, no thread waits for an answer any more."""
+
+
+def load_judge(path: Path, secret: Secret, answers: Path | None = None) -> Judge:
+    """Read a judge's configuration (YAML or JSON). Raises UserError with the field for anything that is wrong with it.
+
+    `answers` are recorded answers, for the provider `recorded` only.
+    """
+    config = read_provider(path, CONFIGS)
+    if isinstance(config, RecordedConfig):
+        return RecordedJudge(answers)
+    if answers is not None:
+        where = read_yaml(path).where(("provider",))
+        raise UserError(f"{where}: only `recorded` reads the input `answers`; leave it out")
+    return HeuristicJudge() if isinstance(config, HeuristicConfig) else LlmJudge(config, secret)
 
 
 class Judged(list[Verdict]):
@@ -116,9 +128,7 @@ def judge_all(
             judge.open(rubric, concurrency=concurrency, timeout_s=timeout_s) as ask,
         ):
             _drive(work, lambda key: pool.submit(work.judge, ask, key), concurrency, context)
-    if work.postponed:
-        first, count = work.postponed[0], len(work.postponed)
-        raise Temporary(f"{count} of {work.total} not judged ({first}); run the same command again to try these again")
+    work.refuse_postponed()
     verdicts = [to_verdict(rubric, t.id, t.sha256, judge.label, work.found[judge.key(t)]) for t in transcripts]
     return Judged(sorted(verdicts, key=lambda v: v.id), len(work.todo), work.spent_now)
 
@@ -143,7 +153,7 @@ class _Work:
         self.todo = [key for key in keyed if key not in self.found]
         self.total = len(keyed)
         self.spent_now = Usage()
-        self.postponed: list[str] = []
+        self._postponed: list[str] = []
         self._unreadable = Counter(j.detail for j in self.found.values() if j.status in UNREADABLE)
 
     def judge(self, ask: Ask, key: str) -> _Answered:
@@ -167,7 +177,7 @@ class _Work:
         name, judgement = self._keyed[answered.key].id, answered.judgement
         self.spent_now += answered.spent
         if judgement is None:
-            self.postponed.append(f"{name}: {answered.problem}")
+            self._postponed.append(f"{name}: {answered.problem}")
             return
         self.found[answered.key] = judgement
         if judgement.status != "scored":
@@ -187,6 +197,16 @@ class _Work:
                 "`max_tokens` if answers were cut, or accept more with `max_unparsed`."
             )
 
+    def refuse_postponed(self) -> None:
+        """Raise Temporary when some could not be judged now."""
+        if self._postponed:
+            count, first = len(self._postponed), self._postponed[0]
+            raise Temporary(f"{count} of {self.total} not judged ({first}); run the same command again to try these")
+
+
+def _is_open(judgement: Judgement) -> bool:
+    return judgement.status == "unparsed" and judgement.asked < MOST_ASKS
+
 
 def _drive(work: _Work, submit: Callable[[str], Future[_Answered]], concurrency: int, context: Context) -> None:
     """Keep `concurrency` transcripts with the judge until none is left."""
@@ -200,21 +220,3 @@ def _drive(work: _Work, submit: Callable[[str], Future[_Answered]], concurrency:
         done, running = wait(running, timeout=SAFE_POINT_S, return_when=FIRST_COMPLETED)
         for future in done:
             work.take(future.result())
-
-
-def _is_open(judgement: Judgement) -> bool:
-    return judgement.status == "unparsed" and judgement.asked < MOST_ASKS
-
-
-def load_judge(path: Path, secret: Secret, answers: Path | None = None) -> Judge:
-    """Read a judge's configuration (YAML or JSON). Raises UserError with the field for anything that is wrong with it.
-
-    `answers` are recorded answers, for the provider `recorded` only.
-    """
-    config = read_provider(path, CONFIGS)
-    if isinstance(config, RecordedConfig):
-        return RecordedJudge(answers)
-    if answers is not None:
-        where = read_yaml(path).where(("provider",))
-        raise UserError(f"{where}: only `recorded` reads the input `answers`; leave it out")
-    return HeuristicJudge() if isinstance(config, HeuristicConfig) else LlmJudge(config, secret)

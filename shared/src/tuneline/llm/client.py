@@ -21,7 +21,7 @@ from tuneline.errors import Fault, ServerDown, Stopped, Temporary
 from tuneline.llm.config import ModelConfig, Secret
 from tuneline.llm.control_tokens import neutralise
 from tuneline.llm.limits import AdaptiveLimit, Breaker
-from tuneline.llm.provider import Provider, Reply, Request
+from tuneline.llm.provider import LlmRequest, Provider, Reply
 from tuneline.stage import Json
 
 T = TypeVar("T")
@@ -82,7 +82,7 @@ class LlmClient:
         `seed` is added to the configured one. Raises UserError, LlmRejected or Temporary: see the module's docstring.
         """
         said = [{**message, "content": neutralise(message["content"])} for message in messages]
-        request = Request(schema, None if self.config.seed is None else self.config.seed + seed)
+        request = LlmRequest(schema, None if self.config.seed is None else self.config.seed + seed)
         faults: list[Fault] = []
         while True:
             began = self.limit.enter()
@@ -116,7 +116,7 @@ class LlmClient:
         except CancelledError:
             raise Stopped("stopped; run the same command again and it goes on from here") from None
 
-    async def _call(self, messages: Sequence[Mapping[str, str]], request: Request) -> Reply:
+    async def _call(self, messages: Sequence[Mapping[str, str]], request: LlmRequest) -> Reply:
         """Make one attempt, within the wall time. Raises Fault, LlmRejected or UserError."""
         try:
             async with asyncio.timeout(self.timeout_s):

@@ -48,7 +48,7 @@ class OpenAiConfig(BaseModel):
     )
 
     provider: Literal["openai"]
-    model: str = Field(min_length=1)
+    model: str = Field(min_length=1, pattern=r"^[^\p{C}\p{Zl}\p{Zp}]+$")
     """Name of the model, as its server calls it."""
     base_url: str | None = None
     """Address of an OpenAI-compatible server, with `/v1`; the default is OpenAI."""

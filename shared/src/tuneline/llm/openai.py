@@ -26,7 +26,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from tuneline.errors import Fault, LlmRejected, UserError
 from tuneline.llm.config import OpenAiConfig, Secret
-from tuneline.llm.provider import Reply, Request
+from tuneline.llm.provider import LlmRequest, Reply
 from tuneline.stage import Json
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class OpenAiProvider:
         http.key, http.sent = config.key(secret), _HEADERS | (set() if config.base_url else _OPENAI_HEADERS)
         self._sdk = AsyncOpenAI(base_url=config.address, api_key="unused", max_retries=0, http_client=http)
 
-    async def send(self, messages: Sequence[Mapping[str, str]], request: Request) -> Reply:
+    async def send(self, messages: Sequence[Mapping[str, str]], request: LlmRequest) -> Reply:
         """Make one attempt. Raises Fault, LlmRejected or UserError."""
         said = cast("list[ChatCompletionMessageParam]", [dict(message) for message in messages])
         create = self._sdk.chat.completions.with_raw_response.create
@@ -115,7 +115,7 @@ class _Http(DefaultAsyncHttpxClient):
         return type(response)(response.status_code, headers=headers, content=bytes(body), request=request)
 
 
-def _body(config: OpenAiConfig, request: Request) -> dict[str, Json]:
+def _body(config: OpenAiConfig, request: LlmRequest) -> dict[str, Json]:
     # OpenAI's newer models refuse max_tokens, and many compatible servers know nothing else.
     body: dict[str, Json] = {"max_tokens" if config.base_url else "max_completion_tokens": config.max_tokens}
     if config.temperature is not None:
@@ -128,40 +128,40 @@ def _body(config: OpenAiConfig, request: Request) -> dict[str, Json]:
     return body
 
 
-class _Said(BaseModel):
+class _BodyMessage(BaseModel):
     content: str | None = None
     refusal: str | None = None
 
 
-class _Choice(BaseModel):
-    message: _Said
+class _BodyChoice(BaseModel):
+    message: _BodyMessage
     finish_reason: str | None = None
 
 
-class _Cached(BaseModel):
+class _BodyCached(BaseModel):
     cached_tokens: int | None = Field(default=None, ge=0, le=10**9)
 
 
-class _Tokens(BaseModel):
+class _BodyUsage(BaseModel):
     prompt_tokens: int = Field(default=0, ge=0, le=10**9)
     completion_tokens: int = Field(default=0, ge=0, le=10**9)
-    prompt_tokens_details: _Cached | None = None
+    prompt_tokens_details: _BodyCached | None = None
 
 
-class _ChatCompletion(BaseModel):
-    choices: list[_Choice]
-    usage: _Tokens | None = None
+class _Body(BaseModel):
+    choices: list[_BodyChoice]
+    usage: _BodyUsage | None = None
 
 
 def read_reply(body: bytes, config: OpenAiConfig) -> Reply:
     """Read the body of a chat completion; no choice at all is an empty text. Raises Fault when it is something else."""
     try:
-        answer = _ChatCompletion.model_validate_json(body)
+        answer = _Body.model_validate_json(body)
     except ValidationError:
         raise Fault("the answer is not a chat completion", paid=True) from None
-    choice = answer.choices[0] if answer.choices else _Choice(message=_Said())
-    tokens = answer.usage or _Tokens()
-    cached = min((tokens.prompt_tokens_details or _Cached()).cached_tokens or 0, tokens.prompt_tokens)
+    choice = answer.choices[0] if answer.choices else _BodyChoice(message=_BodyMessage())
+    tokens = answer.usage or _BodyUsage()
+    cached = min((tokens.prompt_tokens_details or _BodyCached()).cached_tokens or 0, tokens.prompt_tokens)
     return Reply(
         text=choice.message.content or "",
         finish_reason=choice.finish_reason or "",

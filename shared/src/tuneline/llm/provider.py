@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 from tuneline.stage import Json
 
 
-class Request(NamedTuple):
+class LlmRequest(NamedTuple):
     """What is asked for beside the messages."""
 
     schema: Mapping[str, Json] | None = None
@@ -36,7 +36,7 @@ class Reply(NamedTuple):
 class Provider(Protocol):
     """Sends to one model; the client that holds it has turns, retries and the wall time."""
 
-    async def send(self, messages: Sequence[Mapping[str, str]], request: Request) -> Reply:
+    async def send(self, messages: Sequence[Mapping[str, str]], request: LlmRequest) -> Reply:
         """Make one attempt. Raises Fault, LlmRejected or UserError."""
 
     async def close(self) -> None:
