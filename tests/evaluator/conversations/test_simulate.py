@@ -110,6 +110,11 @@ def test_a_played_persona_hears_the_answers_as_its_own_partner_and_never_the_sys
     assert call.body["seed"] == 3
 
 
+def test_what_a_played_persona_thinks_is_not_said_to_the_arms(tmp_path: Path) -> None:
+    with serve_openai(lambda call: completion("<think>I am to be shy.</think>\n\nHello there.")) as server:
+        assert played(tmp_path, server, [(3, HEARD)]) == ["Hello there."]
+
+
 def test_both_arms_open_with_one_paid_message_and_a_later_attempt_pays_nothing(tmp_path: Path) -> None:
     with serve_openai(lambda call: completion(f"Said {call.number}.", latency_s=0.2)) as server:
         opening: tuple[int, list[Said]] = (0, [])

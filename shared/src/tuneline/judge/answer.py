@@ -15,6 +15,7 @@ from tuneline.data.rubric import Criterion, Rubric
 from tuneline.data.rules import Answer
 from tuneline.errors import BadJson, Unreadable
 from tuneline.judge.prompt import allowed_answers
+from tuneline.llm.thoughts import without_thoughts
 from tuneline.parsing.json import parse_json
 
 MAX_CHARS = 1_000_000
@@ -22,19 +23,6 @@ MAX_CHARS = 1_000_000
 
 MOST_OBJECTS = 100
 """Braces that are looked at: each costs a look at what follows, up to the end."""
-
-_THOUGHT = r"(?:\w{1,20}:)?(?:think|thinking|thoughts?|reason|reasoning)"
-_OPENED = re.compile(
-    rf"<{_THOUGHT}>|◁{_THOUGHT}▷|\[think\]|<\|(?:start|begin_of)_{_THOUGHT}\|>"
-    r"|<\|channel\|?>(?:analysis|commentary|thought)|<\|open\|>think",
-    re.IGNORECASE,
-)
-_CLOSED = re.compile(
-    rf"</{_THOUGHT}>|◁/{_THOUGHT}▷|\[/think\]|<\|(?:end|end_of)_{_THOUGHT}\|>"
-    r"|<\|channel\|>final(?:<\|message\|>)?|<channel\|>|<\|close\|>think<\|sep\|>|\[begin final response\]",
-    re.IGNORECASE,
-)
-"""How the templates of reasoning models write where a thought begins and ends; servers without a parser leave it in."""
 
 
 class Answers(NamedTuple):
@@ -67,17 +55,11 @@ def _candidates(text: str, rubric: Rubric) -> list[dict[str, object]]:
             return [whole]
         problem = "JSON, but not an object"
     ids = {criterion.id for criterion in rubric.criteria}
-    found = [_parse(piece) for piece in _objects(_said(text), ids)]
+    found = [_parse(piece) for piece in _objects(without_thoughts(text), ids)]
     objects = [value for value in found if isinstance(value, dict)]
     if not objects:
         raise Unreadable(problem)
     return [value for value in objects if value.keys() & ids] or objects
-
-
-def _said(text: str) -> str:
-    """Return `text` without thoughts: what follows the last that ended, up to the next that begins."""
-    closed = list(_CLOSED.finditer(text))
-    return _OPENED.split(text[closed[-1].end() if closed else 0 :], maxsplit=1)[0]
 
 
 def _objects(text: str, ids: set[str]) -> Iterator[str]:

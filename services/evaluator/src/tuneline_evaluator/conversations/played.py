@@ -12,6 +12,7 @@ from tuneline.data.conversations import Said
 from tuneline.data.personas import Persona
 from tuneline.errors import LlmRejected
 from tuneline.llm.client import LlmClient
+from tuneline.llm.thoughts import without_thoughts
 from tuneline.stage import Context, Cost
 from tuneline_evaluator.conversations.simulate import NothingSaid
 
@@ -81,7 +82,9 @@ class PlayedSimulator:
             return "", 0.0
         with self._lock:
             self._spent_usd += reply.cost_usd
-        said = reply.text.encode("utf-8", "replace").decode()  # half a surrogate pair cannot be stored
+        said = (
+            without_thoughts(reply.text).encode("utf-8", "replace").decode()
+        )  # half a surrogate pair cannot be stored
         return "" if reply.refused else said.strip(), reply.cost_usd
 
 
