@@ -66,6 +66,17 @@ def test_a_base_model_of_the_hub_is_named_with_its_address(tmp_path: Path) -> No
     assert identity(HUB).base_model == HUB
 
 
+def test_the_size_is_written_once_in_a_files_name() -> None:
+    names = {"SmolLM2-135M": "135M", "smollm2-135m": "135M", "SmolLM2": "135M", "X-1135M": "135M"}
+    made = [replaced(base_name=name).file_name(size, "Q8_0") for name, size in names.items()]
+    expected = ["SmolLM2-135M", "smollm2-135M", "SmolLM2-135M", "X-1135M-135M"]
+    assert made == [f"{name}-v1-Q8_0.gguf" for name in expected]
+
+
+def replaced(base_name: str) -> Identity:
+    return Identity(base_name, None, "v1", "sha256:0", {})
+
+
 def test_a_private_address_is_not_told(tmp_path: Path) -> None:
     private = identity(LOCAL)
     values, _ = metadata(private, tmp_path)
@@ -80,7 +91,16 @@ def test_the_licence_and_nothing_else_comes_from_the_base_models_readme(tmp_path
 
 
 @pytest.mark.parametrize(
-    "readme", [None, "", "# Text", "---\nlicense: [\n---\n", "---\nnever closed", "---\n- a\n---\n"]
+    "readme",
+    [
+        None,
+        "",
+        "# Text",
+        "---\nlicense: [\n---\n",
+        "---\nnever closed",
+        "---\n- a\n---\n",
+        "---\n" + "[" * 9999 + "\n---\n",
+    ],
 )
 def test_a_readme_without_a_licence_is_no_obstacle(readme: str | None, tmp_path: Path) -> None:
     assert metadata(identity(HUB), tmp_path, readme)[1] == ""

@@ -56,7 +56,7 @@ def memory_of_gemma_2_9b() -> None:
         shapes |= {f"{at}.self_attn.o_proj.weight": (3584, 4096), f"{at}.mlp.down_proj.weight": (3584, 14336)}
     architecture = Architecture(
         model_type="gemma2", hidden_size=3584, intermediate_size=14336, num_hidden_layers=42,
-        num_attention_heads=16, max_position_embeddings=8192, attn_logit_softcapping=50.0,
+        num_attention_heads=16, max_position_embeddings=8192, vocab_size=256_000, attn_logit_softcapping=50.0,
     )  # fmt: skip
     setup = TrainingSetup(
         device="cuda", dtype="bf16", quantization="nf4", attention="eager", max_length=8192, threads=1, libraries={}

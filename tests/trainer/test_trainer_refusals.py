@@ -41,6 +41,31 @@ def _with_its_own_code(base: Path) -> None:
     (base / "config.json").write_text(json.dumps(config))
 
 
+def _change(base: Path, file: str, **values: object) -> None:
+    content = json.loads((base / file).read_text())
+    (base / file).write_text(json.dumps(content | values))
+
+
+def _with_code_beside_it(base: Path) -> None:
+    (base / "modeling.py").touch()
+
+
+def _with_an_odd_tokenizer(base: Path) -> None:
+    _change(base, "tokenizer_config.json", added_tokens_decoder=7)
+
+
+def _with_a_token_too_many(base: Path) -> None:
+    _change(base, "config.json", vocab_size=300)
+
+
+def _without_a_size(base: Path) -> None:
+    _change(base, "config.json", hidden_size=-64)
+
+
+def _quantised(base: Path) -> None:
+    _change(base, "config.json", quantization_config={"quant_method": "gptq"})
+
+
 def _without_template(base: Path) -> None:
     (base / "chat_template.jinja").unlink()
 
@@ -53,6 +78,11 @@ def _without_template(base: Path) -> None:
         (_without_a_shard, r"names model-2-of-2\.safetensors, which is missing"),
         (_cut_off, r"model\.safetensors is damaged"),
         (_with_its_own_code, r"model_type 'special' is no text model that transformers knows"),
+        (_with_code_beside_it, r"modeling\.py: code that comes with a model is never run"),
+        (_with_an_odd_tokenizer, r"tokenizer_config\.json: transformers cannot read it"),
+        (_with_a_token_too_many, r"its tokenizer makes token \d+ and config\.json has a vocab_size of 300: resize"),
+        (_without_a_size, r"config\.json: hidden_size is missing or no number that makes sense"),
+        (_quantised, r"config\.json: quantization_config: .* Take the model that they were made from"),
         (_without_template, r"no chat template"),
     ],
 )
@@ -100,6 +130,14 @@ def test_weights_that_are_not_there_are_not_made_up(tmp_path: Path, base: Path, 
     outcome = runs.train(tmp_path, tmp_path / "base", slices)
     assert outcome.exit_code == 2
     assert "1 weights are missing, first model.layers.1.mlp.up_proj.weight" in outcome.error
+
+
+def test_weights_that_do_not_fit_the_config_are_the_requests_fault(tmp_path: Path, base: Path, slices: Path) -> None:
+    shutil.copytree(base, tmp_path / "base")
+    _change(tmp_path / "base", "config.json", intermediate_size=256)
+    outcome = runs.train(tmp_path, tmp_path / "base", slices)
+    assert outcome.exit_code == 2
+    assert "base_model: transformers cannot load its weights" in outcome.error
 
 
 def test_a_gpu_that_is_clearly_too_small_is_refused() -> None:

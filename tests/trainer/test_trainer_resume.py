@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import pickle
 import random
 import signal
 from pathlib import Path
@@ -68,6 +70,33 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(
         file.unlink()
     assert runs.train(tmp_path, base, slices).metrics["resumed_from_step"] == 6
     assert runs.results(tmp_path) == runs.results(undisturbed)
+
+
+@pytest.mark.parametrize("name", ["optimizer.pt", "rng_state.pth", "trainer_state.json", "adapter_model.safetensors"])
+def test_a_checkpoint_that_torch_refuses_falls_back_to_the_one_before_and_runs_no_code(
+    tmp_path: Path, base: Path, slices: Path, undisturbed: Path, name: str
+) -> None:
+    runs.train(tmp_path, base, slices, stop_at=7)
+    (tmp_path / "state" / "checkpoint-oddly-named").mkdir()
+    checkpoint = tmp_path / "state" / "checkpoint-7"
+    (checkpoint / name).write_bytes(pickle.dumps(Planted(tmp_path / "planted")))
+    whole = json.loads((checkpoint / "whole.json").read_text())
+    whole["files"][name] = hashlib.sha256((checkpoint / name).read_bytes()).hexdigest()
+    (checkpoint / "whole.json").write_text(json.dumps(whole))
+    outcome = runs.train(tmp_path, base, slices)
+    assert outcome.metrics["resumed_from_step"] == 6, outcome
+    assert runs.results(tmp_path) == runs.results(undisturbed)
+    assert not (tmp_path / "planted").exists()
+
+
+class Planted:
+    """Touches a file when it is unpickled."""
+
+    def __init__(self, place: Path) -> None:
+        self._place = place
+
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
+        return Path.touch, (self._place,)
 
 
 def test_checkpoints_of_another_setup_are_not_gone_on_from(tmp_path: Path, base: Path, slices: Path) -> None:

@@ -28,8 +28,10 @@ class Identity(NamedTuple):
     sources: dict[str, Json]
 
     def file_name(self, size_label: str, encoding: str) -> str:
-        """Return `<BaseName>-<SizeLabel>-<FineTune>-<Version>-<Encoding>.gguf`."""
-        name = gguf.naming_convention(None, self.base_name, self.finetune, self.release, size_label, encoding)
+        """Return `<BaseName>-<SizeLabel>-<FineTune>-<Version>-<Encoding>.gguf`; the size is written once."""
+        own_size = self.base_name.lower().endswith(f"-{size_label.lower()}")
+        base_name = self.base_name[: -len(size_label) - 1] if own_size else self.base_name
+        name = gguf.naming_convention(None, base_name, self.finetune, self.release, size_label, encoding)
         return f"{name}.gguf"
 
 
@@ -102,6 +104,6 @@ def _front_matter(folder: Path) -> dict[str, object]:
         return {}
     try:
         content = yaml.safe_load(head.removeprefix("---\n"))
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):
         return {}  # a README is written for people: an unreadable one costs the licence line, not the conversion
     return content if isinstance(content, dict) else {}

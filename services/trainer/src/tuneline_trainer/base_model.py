@@ -30,6 +30,7 @@ class Architecture(BaseModel):
     num_hidden_layers: Size
     num_attention_heads: Size
     max_position_embeddings: Size
+    vocab_size: Size
     attn_logit_softcapping: float | None = None
 
 

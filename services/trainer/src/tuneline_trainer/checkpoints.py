@@ -18,13 +18,21 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+import structlog
+import torch
+from pydantic import BaseModel, ConfigDict
+from transformers import TrainerState
+from transformers.trainer_pt_utils import safe_globals
 
 from tuneline.data.training import TrainingSetup
+from tuneline.model.base_model import read_shapes
 
 SAVING = "saving.part"
 LIST = "whole.json"
 KEPT = 2
+PICKLES = ("optimizer.pt", "scheduler.pt", "rng_state.pth")
+
+log = structlog.get_logger()
 
 
 class Whole(BaseModel):
@@ -54,10 +62,12 @@ def publish(written: Path, state: Path, setup: TrainingSetup) -> None:
 
 
 def newest(state: Path, setup: TrainingSetup) -> Path | None:
-    """Return the newest checkpoint that is undamaged and was made with this setup; those after it are dropped."""
+    """Return the newest checkpoint that can be gone on from; those after it are named in the log and dropped."""
     for checkpoint in reversed(_by_age(state)):
-        if _is_whole(checkpoint, setup):
+        problem = _problem(checkpoint, setup)
+        if problem is None:
             return checkpoint
+        log.warning("a checkpoint is left out", entry=checkpoint.name, cause=problem)
         _drop(checkpoint)
     return None
 
@@ -79,12 +89,22 @@ def tokens_seen(checkpoint: Path) -> int:
     return int(state["num_input_tokens_seen"])
 
 
-def _is_whole(checkpoint: Path, setup: TrainingSetup) -> bool:
+def _problem(checkpoint: Path, setup: TrainingSetup) -> str | None:
+    """Return why training cannot go on from a checkpoint; its files are opened as they will be."""
     try:
         whole = Whole.model_validate_json((checkpoint / LIST).read_bytes())
-    except (FileNotFoundError, ValidationError):
-        return False
-    return whole.setup == setup and whole.files == _hashes(checkpoint)
+        if whole.files != _hashes(checkpoint):
+            return "a file is missing or damaged"
+        if whole.setup != setup:
+            return "made with other settings or libraries"
+        TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+        read_shapes(checkpoint / "adapter_model.safetensors", "checkpoint")
+        with safe_globals():  # type: ignore[no-untyped-call]
+            for name in PICKLES:
+                torch.load(checkpoint / name, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # noqa: BLE001  (a damaged or planted file can make torch raise anything)
+        return f"it cannot be loaded ({type(error).__name__})"
+    return None
 
 
 def _hashes(checkpoint: Path) -> dict[str, str]:
@@ -101,7 +121,9 @@ def _sha256(path: Path) -> str:
 
 
 def _by_age(state: Path) -> list[Path]:
-    return sorted((p for p in state.glob("checkpoint-*") if p.suffix != ".part"), key=step_of)
+    return sorted(
+        (p for p in state.glob("checkpoint-*") if p.name.removeprefix("checkpoint-").isdecimal()), key=step_of
+    )
 
 
 def _drop(checkpoint: Path) -> None:

@@ -31,6 +31,7 @@ from trl.trainer.sft_trainer import SFTTrainer
 
 from tuneline.data.training import TrainingSetup
 from tuneline.errors import Temporary, UserError
+from tuneline.parsing.problems import printable
 from tuneline.stage import Context
 from tuneline_trainer import checkpoints
 from tuneline_trainer.base_model import BaseModelFacts
@@ -176,24 +177,32 @@ def _trainer(prepared: Prepared, arguments: SFTConfig, guard: Guard) -> LoraTrai
 
 
 def load_model(setup: TrainingSetup, base: BaseModelFacts) -> PreTrainedModel:
-    """Load the base model. Raises UserError if its files lack a weight: it would be filled with random numbers."""
+    """Load the base model. Raises UserError if its files do not fit its config, or lack a weight.
+
+    A weight that is missing would be filled with random numbers.
+    """
     nf4 = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch_dtype(setup),
     )
-    loaded = AutoModelForCausalLM.from_pretrained(
-        str(base.folder),
-        dtype=torch_dtype(setup),
-        attn_implementation=setup.attention,
-        quantization_config=nf4 if setup.quantization == "nf4" else None,
-        device_map={"": 0} if setup.device == "cuda" else None,
-        use_safetensors=True,
-        trust_remote_code=False,
-        local_files_only=True,
-        output_loading_info=True,
-    )
+    try:
+        loaded = AutoModelForCausalLM.from_pretrained(
+            str(base.folder),
+            dtype=torch_dtype(setup),
+            attn_implementation=setup.attention,
+            quantization_config=nf4 if setup.quantization == "nf4" else None,
+            device_map={"": 0} if setup.device == "cuda" else None,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, OSError) as error:  # no transcript is near
+        raise UserError(f"base_model: transformers cannot load its weights: {printable(str(error))}") from None
     model, report = cast(tuple[PreTrainedModel, Mapping[str, set[str]]], loaded)
     if missing := sorted(report["missing_keys"]):
         raise UserError(f"base_model: {len(missing)} weights are missing, first {missing[0]}: copy the whole model")
