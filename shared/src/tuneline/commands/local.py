@@ -21,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from tuneline.commands.show import essence
 from tuneline.engine.inputs import check_given
 from tuneline.engine.layout import run_key
-from tuneline.engine.pins import refuse_other_params, remember
+from tuneline.engine.pins import note_inputs, refuse_other_params
 from tuneline.engine.pipelines import Step
 from tuneline.engine.records import Manifest, pinned_manifest
 from tuneline.engine.runfile import RunFile
@@ -99,7 +99,7 @@ class LocalRun:
             found = find(job)
             if reuse(job, found) is not None:
                 return True
-            remember(job, found)  # so that the stage, in its own process, reads nothing twice to know it
+            note_inputs(job, found)
             return False
 
     def _start(self, step: Step, folder: Path, progress: Progress) -> _Child:

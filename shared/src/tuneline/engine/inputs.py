@@ -197,7 +197,8 @@ def _given(job: Job, port: InputPort, value: Address | Inline) -> GivenInput:
         return GivenInput(port, InlineFile(canonical_json(_plain(value.content)), folder))
     try:
         listed = list_given(value.uri, port.patterns, value.within)
-        known = known_from(job.store.get(known_key(port.name, listed.uri, port.patterns)))
+        key = known_key(port.name, listed.uri, port.patterns)
+        known = known_from(job.cache.noted(key) or job.store.get(key))
         return GivenInput(port, identify(listed, folder, known, job.cache))
     except UserError as e:
         raise UserError(f"{job.run_file.source.where(('inputs', port.name))}: {e}") from None

@@ -45,17 +45,22 @@ def pin_inputs(job: Job, found: Found) -> None:
     """Pin the given inputs with a conditional put. Raises UserError when another stage has pinned others meanwhile."""
     for given in found.given:
         job.store.put(given.pin_key(job.run), given.pin.to_bytes(), if_absent=not job.replace)
-    remember(job, found)
+    for key, known in _known(found):
+        if known != job.store.get(key):
+            job.store.put(key, known)
     refuse_differences(job, found)
 
 
-def remember(job: Job, found: Found) -> None:
-    """Note what the addresses hold, so that nobody reads it again to know it."""
+def note_inputs(job: Job, found: Found) -> None:
+    """Tell the stage, which runs in a process of its own, what the addresses hold: it need not read them to know."""
+    for key, known in _known(found):
+        job.cache.note(key, known)
+
+
+def _known(found: Found) -> Iterator[tuple[str, bytes]]:
     for given in found.given:
         if isinstance(given.source, Identified):
-            key = known_key(given.port.name, given.source.uri, given.port.patterns)
-            if (known := known_to(given.source)) != job.store.get(key):
-                job.store.put(key, known)
+            yield known_key(given.port.name, given.source.uri, given.port.patterns), known_to(given.source)
 
 
 def pin_result(job: Job, found: Found) -> None:

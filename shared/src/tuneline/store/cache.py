@@ -19,8 +19,19 @@ class FileCache(NamedTuple):
     def keep(self, sha256: str, place: Path) -> None:
         """Remember the file at `place`."""
         if self.folder is not None:
-            self.folder.mkdir(exist_ok=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
             _linked(place, self.folder / sha256)
+
+    def note(self, key: str, data: bytes) -> None:
+        """Keep what one process has found out for those it starts."""
+        if self.folder is not None:
+            (self.folder / "notes" / key).parent.mkdir(parents=True, exist_ok=True)
+            (self.folder / "notes" / key).write_bytes(data)
+
+    def noted(self, key: str) -> bytes | None:
+        """Return what was noted under `key`, or None."""
+        place = self.folder / "notes" / key if self.folder is not None else None
+        return place.read_bytes() if place is not None and place.exists() else None
 
 
 def _linked(source: Path, place: Path) -> bool:
