@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from kit.chat_models import write_chat_model
 from kit.slicing import talk
 from tuneline.model.chat import ChatTokenizer
-from tuneline_slicer.conversation import Conversation, TokenCounts
 from tuneline_slicer.cut import exchanges_to_drop, slice_points
 from tuneline_slicer.ruler import Ruler, load_planning_encoding
 from tuneline_slicer.split import near_duplicates, signature_of, split_groups
 from tuneline_slicer.stage import SlicerParams
+from tuneline_slicer.token_counts import CleanTranscript, TokenCounts
 
 SEEDS = st.text(min_size=1, max_size=20)
 
@@ -49,7 +49,7 @@ def ruler(tmp_path_factory: pytest.TempPathFactory) -> Ruler:
 def test_no_fewer_exchanges_could_be_dropped_and_what_is_left_fits(
     ruler: Ruler, name: str, point: int, min_context: int, limit: int, system: str | None
 ) -> None:
-    conversation = Conversation(talk(name, 25), system, ruler.chat)
+    conversation = CleanTranscript(talk(name, 25), system, ruler.chat)
     counts = TokenCounts(conversation, ruler, by_parts=True)
 
     def whole(dropped: int) -> int:

@@ -13,10 +13,10 @@ from datasketch import MinHash
 
 from tuneline.data.transcripts import Rejection, Transcript
 from tuneline.stage import Context
-from tuneline_slicer.conversation import Conversation, TokenCounts, can_count_by_parts
 from tuneline_slicer.ruler import Ruler
 from tuneline_slicer.split import signature_of
 from tuneline_slicer.stage import SlicerParams
+from tuneline_slicer.token_counts import CleanTranscript, TokenCounts, can_count_by_parts
 
 TOO_FEW = "fewer exchanges than min_context"
 TOO_LONG = "longer than the token limit"
@@ -35,7 +35,7 @@ class Cut(NamedTuple):
     """What became of one transcript; `tokens` and `planning_tokens` are those of the whole of it."""
 
     transcript: Transcript
-    conversation: Conversation
+    conversation: CleanTranscript
     spans: list[Span]
     rejected: list[Rejection]
     signature: MinHash
@@ -47,7 +47,7 @@ class Cut(NamedTuple):
 
 def cut_all(transcripts: Sequence[Transcript], ruler: Ruler, params: SlicerParams, context: Context) -> list[Cut]:
     """Cut every transcript, `params.workers` at once; the tokenizers leave Python's lock to the others meanwhile."""
-    by_parts = can_count_by_parts(Conversation(transcripts[0], ruler.system, ruler.chat), ruler.chat)
+    by_parts = can_count_by_parts(CleanTranscript(transcripts[0], ruler.system, ruler.chat), ruler.chat)
     cuts: list[Cut] = []
     with ThreadPoolExecutor(params.workers) as threads:
         try:
@@ -62,7 +62,7 @@ def cut_all(transcripts: Sequence[Transcript], ruler: Ruler, params: SlicerParam
 
 def cut_one(transcript: Transcript, ruler: Ruler, params: SlicerParams, by_parts: bool) -> Cut:
     """Cut one transcript at its slice points and shorten each slice to the limit."""
-    conversation = Conversation(transcript, ruler.system, ruler.chat)
+    conversation = CleanTranscript(transcript, ruler.system, ruler.chat)
     counts = TokenCounts(conversation, ruler, by_parts)
     spans: list[Span] = []
     rejected: list[Rejection] = []

@@ -29,7 +29,7 @@ MAX_NAMED = 5
 log = structlog.get_logger()
 
 
-class Record(NamedTuple):
+class RawRecord(NamedTuple):
     """One JSON text: a whole file, or line `line` of one. With `problem` there is nothing to parse.
 
     `path`, fit to be shown, is relative to the input, with `/` between folders; `is_line`: a line, not a whole file.
@@ -42,7 +42,7 @@ class Record(NamedTuple):
     problem: str | None = None
 
 
-def read_records(root: Path) -> Iterator[Record]:
+def read_records(root: Path) -> Iterator[RawRecord]:
     """Yield the records of a file, or of all `.json` and `.jsonl` files below a folder in order of their names.
 
     Names that begin with a dot are left out, and other files too, which is logged; gzip is recognised by content,
@@ -60,7 +60,7 @@ def read_records(root: Path) -> Iterator[Record]:
         raise UserError(f"{root.name}: neither a file nor a folder")
 
 
-def _read_folder(folder: Path, prefix: str, above: list[Path], passed_over: list[str]) -> Iterator[Record]:
+def _read_folder(folder: Path, prefix: str, above: list[Path], passed_over: list[str]) -> Iterator[RawRecord]:
     try:
         paths = sorted(folder.iterdir())
     except OSError as error:
@@ -86,7 +86,7 @@ def _read_folder(folder: Path, prefix: str, above: list[Path], passed_over: list
             passed_over.append(name)
 
 
-def _read_file(path: Path, name: str) -> Iterator[Record]:
+def _read_file(path: Path, name: str) -> Iterator[RawRecord]:
     cut = _read_document if name.endswith(DOCUMENTS) else _read_lines
     line = 0
     try:
@@ -111,15 +111,15 @@ def _read_file(path: Path, name: str) -> Iterator[Record]:
         yield _bad(name, 1, "an empty file")
 
 
-def _read_document(stream: BinaryIO, name: str) -> Iterator[Record]:
+def _read_document(stream: BinaryIO, name: str) -> Iterator[RawRecord]:
     data = stream.read(MAX_RECORD_BYTES + 1)
     if len(data) > MAX_RECORD_BYTES:
         yield _too_long(name, 1)
     elif data.strip():
-        yield Record(name, 1, data, is_line=False)
+        yield RawRecord(name, 1, data, is_line=False)
 
 
-def _read_lines(stream: BinaryIO, name: str) -> Iterator[Record]:
+def _read_lines(stream: BinaryIO, name: str) -> Iterator[RawRecord]:
     line = 0
     while data := stream.readline(MAX_RECORD_BYTES + 1):
         line += 1
@@ -131,15 +131,15 @@ def _read_lines(stream: BinaryIO, name: str) -> Iterator[Record]:
             yield _bad(name, line, "one value over many lines; a .jsonl file has one whole object in each line")
             return
         elif data.startswith((b"\xff\xfe", b"\xfe\xff")):  # its line ends are cut in two
-            yield Record(name, line, data, is_line=True)
+            yield RawRecord(name, line, data, is_line=True)
             return
         elif data.strip():
-            yield Record(name, line, data.rstrip(b"\r\n"), is_line=True)
+            yield RawRecord(name, line, data.rstrip(b"\r\n"), is_line=True)
 
 
-def _too_long(name: str, line: int) -> Record:
+def _too_long(name: str, line: int) -> RawRecord:
     return _bad(name, line, f"longer than {MAX_RECORD_BYTES // 2**20} MiB")
 
 
-def _bad(name: str, line: int, problem: str) -> Record:
-    return Record(name, line, b"", is_line=False, problem=problem)
+def _bad(name: str, line: int, problem: str) -> RawRecord:
+    return RawRecord(name, line, b"", is_line=False, problem=problem)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tuneline.data.io import Closed, Id
-from tuneline.data.transcript_files import Record, read_records
+from tuneline.data.transcript_files import RawRecord, read_records
 from tuneline.data.transcript_shapes import Exchange, Problem, Transcript, normalise
 from tuneline.errors import BadJson, UserError
 from tuneline.parsing.json import lines_of, parse_json
@@ -76,7 +76,7 @@ class _Reader:
         self.shown: list[str] = []
         self.count = self.bad = self.problems = 0
 
-    def add(self, record: Record) -> None:
+    def add(self, record: RawRecord) -> None:
         """Check one record, and keep it or what is wrong with it."""
         name, problems = self._check(record)
         self.count += 1
@@ -87,7 +87,7 @@ class _Reader:
             more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
             self.rejected.append(Rejection(id=name, kind=UNREADABLE, reason=problems[0] + more))
 
-    def _check(self, record: Record) -> tuple[str | None, list[str]]:
+    def _check(self, record: RawRecord) -> tuple[str | None, list[str]]:
         """Return the record's id, as far as it has one, and its problems as `path:line: field: problem`."""
         if record.problem:
             return None, [f"{record.path}:{record.line}: {record.problem}"]
@@ -100,7 +100,7 @@ class _Reader:
         lines = _lines(record, [problem.loc for problem in problems])
         return read.id, [_place(record.path, line, problem) for line, problem in zip(lines, problems, strict=True)]
 
-    def _keep(self, transcript: Transcript, record: Record) -> list[Problem]:
+    def _keep(self, transcript: Transcript, record: RawRecord) -> list[Problem]:
         """Keep a good transcript, unless its id is taken."""
         key, place = unicodedata.normalize("NFC", transcript.id), f"{record.path}:{record.line}"
         other, taken = self.found.setdefault(key, (transcript, place))
@@ -110,7 +110,7 @@ class _Reader:
         return [Problem(("id",), f"is taken by {taken} (got {same})")]
 
 
-def _lines(record: Record, locs: list[Loc]) -> list[int]:
+def _lines(record: RawRecord, locs: list[Loc]) -> list[int]:
     return [record.line] * len(locs) if record.is_line or not locs else lines_of(record.data, locs)
 
 

@@ -9,7 +9,7 @@ from tuneline.model.chat import ChatTokenizer, fold_system
 from tuneline_slicer.ruler import Ruler
 
 
-class Conversation:
+class CleanTranscript:
     """The text of one transcript as the model will see it: control tokens neutralised, with a system prompt."""
 
     def __init__(self, transcript: Transcript, system: str | None, chat: ChatTokenizer):
@@ -34,7 +34,7 @@ class TokenCounts:
     reach across, and the counts of the parts are kept. `by_parts` False is for tokenizers that have no such borders.
     """
 
-    def __init__(self, conversation: Conversation, ruler: Ruler, by_parts: bool):
+    def __init__(self, conversation: CleanTranscript, ruler: Ruler, by_parts: bool):
         self._conversation = conversation
         self._chat, self._planning = ruler.chat, ruler.planning
         self._by_parts = by_parts
@@ -66,7 +66,7 @@ class TokenCounts:
         return len(self._planning.encode(text, disallowed_special=()))
 
 
-def can_count_by_parts(conversation: Conversation, chat: ChatTokenizer) -> bool:
+def can_count_by_parts(conversation: CleanTranscript, chat: ChatTokenizer) -> bool:
     """Return whether the ids of a rendering are those of its parts, tried on the first exchanges of `conversation`."""
     text = chat.render(conversation.messages(0, 2))
     return [token for part in chat.split_at_control_tokens(text) for token in chat.encode(part)] == chat.encode(text)
