@@ -59,8 +59,8 @@ Written by `make bench`. Every figure is a ratio within one run on one machine (
 {rows}
 
 S3 is SeaweedFS on the same cores, and the network to it is simulated. A result is a file of {LARGE_MIB} MiB and
-{SMALL_FILES} files of 1 to 8 kB. boto3 takes one file after the other, with the defaults of `upload_file` and
-`download_file` (10 connections for a large one); ours is the store as the runner uses it, which also verifies SHA-256.
+{SMALL_FILES} files of 1 to 8 kB. Both copy 16 files at once, with 16 connections for the parts of a large one and
+SHA-256 on each part; ours is the store as the runner uses it, which also hashes whole files and verifies them.
 Medians of {ROUNDS}, in turns.
 """
     page.write_text(text)
@@ -112,13 +112,14 @@ def s3(folder: Path) -> Iterator[Ratio]:
         os.environ["AWS_ENDPOINT_URL"] = server.endpoint
         near = compare(folder, server.bucket)
     where = f"at {1000 * ROUND_TRIP:.0f} ms and {RATE / 1e6:.0f} MB/s per connection"
-    yield from _s3_ratios(distant, where, "≥ 2")
+    yield from _s3_ratios(distant, where, "≥ 0.9")
     yield from _s3_ratios(near, "over loopback, where the cores are the limit", "–")
 
 
 def _s3_ratios(found: Mapping[str, Ratios], where: str, target: str) -> Iterator[Ratio]:
     for direction, ratios in found.items():
-        what = f"S3 {direction} {where}, boto3's time / ours: a result; its file of {LARGE_MIB} MiB; its small files"
+        parts = f"a result; its file of {LARGE_MIB} MiB; its small files"
+        what = f"S3 {direction} {where}, boto3's time / ours, run alike: {parts}"
         yield Ratio(what, target, f"{ratios.all:.1f}; {ratios.large:.1f}; {ratios.small:.1f}")
 
 

@@ -90,7 +90,7 @@ def test_a_checkpoint_that_the_stage_drops_while_a_slow_store_takes_it_can_be_re
 ) -> None:
     walking = walk(place, steps=200, pause=0.02)
     network.plan(Fault("stall", "PUT", "/optimizer"))  # for a second, in which dozens of checkpoints come and go
-    child = place.start(*walking.command, pace={**PACE, "live.BEAT_SECONDS": 1.0})
+    child = place.start(*walking.command, pace={**PACE, "engine.context.BEAT_SECONDS": 1.0})
     wait_for_checkpoint(place, walking, child)
     child.process.kill()
     child.end()
@@ -124,7 +124,7 @@ def test_a_killed_judge_is_paid_again_only_for_what_was_in_flight_or_young(place
         server.script, paid_before = perfect, len(server.calls)
         network.storm(0.3, *STORM, seed=7)
         for _ in range(4):
-            child, asked = place.start(*command, pace={**PACE, "live.BEAT_SECONDS": 1.0}), len(server.calls)
+            child, asked = place.start(*command, pace={**PACE, "engine.context.BEAT_SECONDS": 1.0}), len(server.calls)
             while len(server.calls) < asked + 4 and child.process.is_alive():
                 time.sleep(0.02)
             child.process.join(dice.uniform(0.5, 2.5))
@@ -196,7 +196,8 @@ def test_a_stop_in_a_storm_keeps_everything_and_what_is_read_damaged_is_read_aga
 @pytest.mark.slow
 def test_a_stop_that_finds_neither_a_safe_point_nor_a_store_ends_in_time(place: Place, network: Proxy) -> None:
     walking = walk(place, steps=2, pause=4)
-    child = place.start(*walking.command, pace={**PACE, "live.GRACE_SECONDS": 0.5, "live.BEAT_SECONDS": 60})
+    pace = {**PACE, "engine.context.GRACE_SECONDS": 0.5, "engine.context.BEAT_SECONDS": 60}
+    child = place.start(*walking.command, pace=pace)
     while "event=paid step=0" not in child.log.read_text() and child.process.is_alive():
         time.sleep(0.02)
     network.storm(1, "400 ExpiredToken")

@@ -23,7 +23,7 @@ from botocore.exceptions import ClientError
 from kit.judge_parts import CANARY
 from kit.s3_server import KEY, SECRET
 from tuneline.engine.records import Manifest, read_manifest
-from tuneline.store import s3_parts
+from tuneline.store import s3_transfers
 from tuneline.store.base import Store, open_store
 
 PACE = {"store.s3_client.LONGEST_PAUSE": 0.01, "store.s3_client.READ_TIMEOUT": 1.0, "engine.context.BEAT_SECONDS": 0.2}
@@ -78,7 +78,7 @@ def obey(words: tuple[str, ...], log: Path, environ: dict[str, str], pace: Mappi
     for name, seconds in pace.items():
         module, _, constant = name.rpartition(".")
         setattr(import_module(f"tuneline.{module}"), constant, seconds)
-    s3_parts.PART_SIZE = 5 << 20
+    s3_transfers.PART_SIZE = 5 << 20
     sys.argv = list(words)
     match words[0]:
         case "tuneline":

@@ -39,6 +39,7 @@ Kind = (
         "flip answer",  # one bit of the answer's body changes
         "stall",  # nothing happens: no answer, and the connection stays
         "stall answer",  # the server does it, half of the body arrives, and nothing more
+        "ignore range",  # the answer is no range and too long, as of a server that knows none
         "lead out",  # a listing names a key outside of the folder
     ]
 )
@@ -181,6 +182,9 @@ class Handler(BaseHTTPRequestHandler):
                 return
             case "flip answer":
                 reply = reply._replace(body=flipped(reply.body))
+            case "ignore range":
+                headers = {name: value for name, value in reply.headers.items() if name.lower() != "content-range"}
+                reply = Reply(200, headers, reply.body * 2)
             case "lead out":
                 reply = reply._replace(body=reply.body.replace(b"/inside/", b"/../../"))
         if fault and fault != "flip request":

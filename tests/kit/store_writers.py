@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import uuid4
 
-from tuneline.store import s3_parts
+from tuneline.store import s3_transfers
 from tuneline.store.base import Store, open_store
 
 DISK = ("open", "os.rename", "os.link", "os.remove", "os.mkdir")
@@ -64,7 +64,7 @@ def race(store: Store, me: str, start: float, keys: int) -> list[str]:
 
 
 def main(command: str, uri: str) -> None:
-    s3_parts.PART_SIZE = 5 << 20  # the smallest that servers take: two parts with few bytes
+    s3_transfers.PART_SIZE = 5 << 20  # the smallest that servers take: two parts with few bytes
     if command == "race":
         start = time.time() + 0.5
         for me in "abcdef":

@@ -19,7 +19,7 @@ from structlog.testing import capture_logs
 from kit.places import KIT
 from kit.store_writers import files, publish
 from tuneline.errors import Changed, Temporary, UserError
-from tuneline.store import s3_parts
+from tuneline.store import s3_transfers
 from tuneline.store.base import FileRecord, Store, open_store
 from tuneline.store.file import FileStore
 from tuneline.store.verify import plain_errors
@@ -138,7 +138,7 @@ def test_deleting_is_complete_and_repeatable(store: Store) -> None:
 def test_a_file_of_any_size_comes_back(
     store: Store, size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(s3_parts, "PART_SIZE", PART)
+    monkeypatch.setattr(s3_transfers, "PART_SIZE", PART)
     data = (b"0123456789abcdef" * (size // 16 + 1))[:size]
     record = store.upload(write(tmp_path / "source", data), "folder/höhe.bin")
     assert record == FileRecord(key="folder/höhe.bin", sha256=hashlib.sha256(data).hexdigest(), size=size)
@@ -186,7 +186,7 @@ def test_a_listed_file_that_is_gone_is_named(store: Store, tmp_path: Path) -> No
 def test_a_file_that_changes_while_it_is_uploaded_is_refused(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(s3_parts, "PART_SIZE", PART)
+    monkeypatch.setattr(s3_transfers, "PART_SIZE", PART)
     source = write(tmp_path / "source", b"x" * (PART + 1))
     stop = threading.Event()
 

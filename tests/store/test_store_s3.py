@@ -9,7 +9,7 @@ import pytest
 
 from kit.s3_proxy import Fault, Kind, Proxy
 from tuneline.errors import Temporary, UserError
-from tuneline.store import s3_client, s3_parts
+from tuneline.store import s3_client, s3_transfers
 from tuneline.store.base import open_store
 from tuneline.store.s3 import S3Store
 
@@ -31,7 +31,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def large_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(s3_parts, "PART_SIZE", PART)
+    monkeypatch.setattr(s3_transfers, "PART_SIZE", PART)
     path = folder / "large"
     path.write_bytes(bytes(range(256)) * (2 * PART // 256 + 1))
     return path

@@ -7,19 +7,19 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from itertools import count, cycle
 from pathlib import Path
 
 import pytest
-from botocore.exceptions import IncompleteReadError
+from botocore.awsrequest import AWSPreparedRequest
 
 from kit import store_memory
 from kit.s3_proxy import Fault, Kind, Proxy
 from tuneline.errors import Changed, UserError
-from tuneline.store import s3_parts, s3_ranges
+from tuneline.store import s3_transfers
 from tuneline.store.base import FileRecord, in_parallel, open_store
 from tuneline.store.s3 import S3Store
-from tuneline.store.s3_client import connect
 
 PART = 5 << 20
 MEMORY = 200 << 20
@@ -28,7 +28,7 @@ MEMORY = 200 << 20
 
 @pytest.fixture
 def store(s3: str, network: Proxy, monkeypatch: pytest.MonkeyPatch) -> S3Store:
-    monkeypatch.setattr(s3_parts, "PART_SIZE", PART)
+    monkeypatch.setattr(s3_transfers, "PART_SIZE", PART)
     return S3Store(*s3.removeprefix("s3://").split("/"))
 
 
@@ -131,11 +131,31 @@ def test_ranges_are_never_of_two_objects(store: S3Store, large: FileRecord, tmp_
     assert names(tmp_path) == ["source"]
 
 
-def test_a_server_that_does_not_know_ranges_is_noticed(store: S3Store, s3: str) -> None:
-    store.put("key", b"the whole object")
-    key = f"{s3.rpartition('/')[2]}/key"
-    with pytest.raises(IncompleteReadError):
-        list(s3_ranges.stream(connect(s3), {"Bucket": store.bucket, "Key": key}, size=5))
+def test_a_server_that_does_not_know_ranges_is_noticed(
+    store: S3Store, large: FileRecord, network: Proxy, tmp_path: Path
+) -> None:
+    network.plan(Fault("ignore range", "GET"))
+    store.download(large, tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == (tmp_path / "source").read_bytes()
+    network.plan(Fault("ignore range", "GET", times=9))
+    with pytest.raises(UserError, match="large: the object is damaged"):
+        store.download(large, tmp_path / "other")
+    assert names(tmp_path) == ["copy", "source"]
+
+
+@pytest.mark.parametrize("size", [3 << 20, 2 * PART + 1])
+def test_bodies_leave_in_blocks_so_that_a_slow_line_has_time(store: S3Store, size: int, tmp_path: Path) -> None:
+    bodies: list[tuple[str, object]] = []
+
+    def note(request: AWSPreparedRequest, **_: object) -> None:
+        bodies.append((request.method, request.body))
+
+    store._client.meta.events.register("before-send.s3", note)
+    (tmp_path / "file").write_bytes(bytes(size))
+    store.upload(tmp_path / "file", "file")
+    puts = [body for method, body in bodies if method == "PUT"]
+    assert len(puts) == -(-size // PART)
+    assert all(isinstance(body, BytesIO) for body in puts)
 
 
 @contextmanager

@@ -8,24 +8,28 @@ some servers would store it otherwise. Each write carries a mark of its writer: 
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError
+from contextlib import suppress
+from functools import cached_property
+from io import BytesIO
 from pathlib import Path
-from threading import Semaphore
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar
 from uuid import uuid4
 
 from botocore.exceptions import ClientError
+from s3transfer.exceptions import RetriesExceededError, S3DownloadFailedError
 
 from tuneline.errors import Changed, Temporary, UserError
-from tuneline.store import s3_parts, s3_ranges
-from tuneline.store.base import TRANSFERS, Entry, FileRecord, check_key, in_parallel, key_problem
-from tuneline.store.s3_client import connect, reraise_unless, retry, status_of
-from tuneline.store.s3_parts import Part
+from tuneline.store import s3_transfers
+from tuneline.store.base import Entry, FileRecord, check_key, in_parallel, key_problem
+from tuneline.store.s3_client import TRIES, connect, reraise_unless, retry
 from tuneline.store.verify import (
+    BLOCK,
     COPIES,
     Written,
+    hash_file,
     lost,
     part_for,
     plain_errors,
@@ -42,8 +46,11 @@ if TYPE_CHECKING:
         ListObjectsV2RequestTypeDef,
         PutObjectRequestTypeDef,
     )
+    from s3transfer.futures import TransferFuture
+    from s3transfer.manager import TransferManager
 
 T = TypeVar("T")
+_UPLOAD_ERRORS = (CancelledError, ClientError, OSError, Temporary, UserError)
 
 
 class S3Store:
@@ -54,14 +61,18 @@ class S3Store:
         self.uri = f"s3://{bucket}/{prefix}".rstrip("/")
         self._root = f"{prefix}/" if prefix else ""
         self._client = connect(self.uri)
-        self._slots = Semaphore(TRANSFERS)
+        self._requests = s3_transfers.Requests(self._client)
         self._keeps_apart = False
+
+    @cached_property
+    def _manager(self) -> TransferManager:
+        return s3_transfers.manager(self._requests)
 
     def get(self, key: str) -> bytes | None:
         """See `Store`."""
         try:
             request: GetObjectRequestTypeDef = {**self._request(key), "ChecksumMode": "ENABLED"}
-            return self._do("read", key, lambda: b"".join(s3_ranges.stream(self._client, request)))
+            return self._do("read", key, lambda: b"".join(s3_transfers.stream(self._client, request)))
         except ClientError as error:
             reraise_unless(error, 404)
             return None
@@ -76,21 +87,19 @@ class S3Store:
             self._keeps_apart = True
         return done
 
-    def _put(self, key: str, data: bytes | Part, if_absent: bool = False) -> bool:
+    def _put(self, key: str, data: bytes, if_absent: bool = False) -> bool:
         writer = uuid4().hex
         request: PutObjectRequestTypeDef = {
             "Bucket": self.bucket,
             "Key": self._name(key),
-            "Body": cast("bytes", data),  # boto3 takes all that can be read and rewound
-            "ChecksumSHA256": s3_parts.checksum(data),
+            "ChecksumSHA256": s3_transfers.checksum(data),
             "Metadata": {"writer": writer},
         }
         if if_absent:
             request["IfNoneMatch"] = "*"
 
         def write() -> None:
-            if isinstance(data, Part):
-                data.seek(0)
+            request["Body"] = BytesIO(data)  # leaves in blocks; all of the bytes would have to within one time-out
             self._client.put_object(**request)
 
         try:
@@ -120,23 +129,13 @@ class S3Store:
 
     def upload(self, path: Path, key: str) -> FileRecord:
         """See `Store`."""
-        digest = hashlib.sha256()
-        with plain_errors(path), path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            part_size = s3_parts.part_size(size)
-
-            def parts() -> Iterator[Part]:
-                for part in unchanging_blocks(file, path, lambda: s3_parts.read_part(file, part_size)):
-                    digest.update(part)
-                    yield part
-
-            if size > part_size:
-                self._put_parts(key, parts(), -(-size // part_size))
-            else:
-                with self._slots:
-                    whole = [*parts()]  # one part, or none of an empty file
-                    self._put(key, whole[0] if whole else b"")
-        return FileRecord(key=key, sha256=digest.hexdigest(), size=size)
+        with plain_errors(path):
+            if path.stat().st_size > s3_transfers.PART_SIZE:
+                return self._upload_parts(path, key)
+            with path.open("rb") as file:
+                data = b"".join(unchanging_blocks(file, path, lambda: file.read(BLOCK)))
+        self._put(key, data)
+        return FileRecord(key=key, sha256=hashlib.sha256(data).hexdigest(), size=len(data))
 
     def download(self, record: FileRecord, dest: Path) -> None:
         """See `Store`."""
@@ -144,7 +143,7 @@ class S3Store:
 
         def copy(part: Path) -> Written:
             entry: Entry | None = Entry(record.key, record.size, 0, "")
-            if record.size > s3_parts.PART_SIZE:
+            if record.size > s3_transfers.PART_SIZE:
                 entry = self.head(record.key)  # the ETag, so that all ranges are of one object
             if entry is None:
                 raise lost(source, "is gone")
@@ -153,8 +152,10 @@ class S3Store:
         try:
             save_verified(record, dest, copy, source)
         except ClientError as error:
-            reraise_unless(error, 404, 412)
-            raise lost(source, "is gone" if status_of(error) == 404 else "was replaced while it was read") from None
+            reraise_unless(error, 404)
+            raise lost(source, "is gone") from None
+        except Changed:
+            raise lost(source, "was replaced while it was read") from None
 
     def delete(self, keys: Iterable[str]) -> None:
         """See `Store`."""
@@ -173,7 +174,8 @@ class S3Store:
         uploads = self._do("list", "", lambda: [one for page in pages for one in page.get("Uploads", ())])
         stale = [one for one in uploads if time.time() - one["Initiated"].timestamp() >= older_than]
         for one in stale:
-            s3_parts.abort(s3_parts.Upload(self._client, self.bucket, one["Key"], one["UploadId"], self.uri))
+            with suppress(self._client.exceptions.NoSuchUpload):
+                self._requests.abort_multipart_upload(Bucket=self.bucket, Key=one["Key"], UploadId=one["UploadId"])
         return len(stale)
 
     def head(self, key: str) -> Entry | None:
@@ -188,7 +190,8 @@ class S3Store:
             for _ in range(COPIES):
                 with part_for(dest) as part:
                     written = self._copy(entry, part)
-                    if entry.size <= s3_parts.PART_SIZE or s3_ranges.is_as_sent(part, written, self._checksum(entry)):
+                    small = entry.size <= s3_transfers.PART_SIZE  # then boto3 has compared it
+                    if small or s3_transfers.is_as_sent(part, written, self._checksum(entry)):
                         part.replace(dest)
                         return written.sha256
         except ClientError as error:
@@ -209,20 +212,24 @@ class S3Store:
 
     def _copy(self, entry: Entry, part: Path) -> Written:
         """Write an object, as it was listed, to a new file; one that was not listed (no stamp) as it is."""
+        if entry.size > s3_transfers.PART_SIZE:
+            known = s3_transfers.Known(entry.size, entry.stamp)
+            try:
+                self._manager.download(self.bucket, self._name(entry.key), str(part), subscribers=[known]).result()
+            except S3DownloadFailedError:
+                raise Changed(f"{self.uri}/{entry.key}: the object changed while it was read.") from None
+            except RetriesExceededError as error:
+                problem = f"{type(error.last_exception).__name__}, {TRIES} times. Run the same command again."
+                raise Temporary(f"cannot read {self.uri}/{entry.key}: {problem}") from error
+            return hash_file(part)
         request = self._request(entry.key)
         if entry.stamp:
-            request["IfMatch"] = entry.stamp
-        if entry.size > s3_parts.PART_SIZE:
-            what = f"cannot read {self.uri}/{entry.key}"
-            return s3_ranges.copy(self._client, request, entry.size, part, self._slots, what)
-        if entry.stamp:
-            request["ChecksumMode"] = "ENABLED"  # boto3 compares at the end; who knows the hash need not
+            request |= {"IfMatch": entry.stamp, "ChecksumMode": "ENABLED"}  # who knows the hash need not compare
 
         def get() -> Written:
-            return write_new(part, s3_ranges.stream(self._client, request), limit=entry.size)
+            return write_new(part, s3_transfers.stream(self._client, request), limit=entry.size)
 
-        with self._slots:
-            return self._do("read", entry.key, get)
+        return self._do("read", entry.key, get)
 
     def _checksum(self, entry: Entry) -> str | None:
         """Return the checksum that the server keeps of an object, as S3 writes it; ranges come without one."""
@@ -245,19 +252,37 @@ class S3Store:
         found = self._head(key)
         return found is not None and found["Metadata"].get("writer") == writer
 
-    def _put_parts(self, key: str, parts: Iterator[Part], count: int) -> None:
-        """Write a large object; if that fails, leave no parts behind."""
-        writer, done = uuid4().hex, False
-        what = f"cannot write {self.uri}/{key}"
-        upload = s3_parts.start(self._client, self.bucket, self._name(key), writer, what)
+    def _upload_parts(self, path: Path, key: str) -> FileRecord:
+        """Write a large object; if that fails, the manager leaves no parts behind."""
+        writer, digest = uuid4().hex, hashlib.sha256()
+        extra = {"Metadata": {"writer": writer}, "ChecksumAlgorithm": "SHA256"}
+        with path.open("rb") as file:
+            sent = self._manager.upload(str(path), self.bucket, self._name(key), extra)
+
+            def read() -> bytes:
+                block = file.read(BLOCK)
+                if not block:  # what changes until the last part has left counts, and explains most errors
+                    with suppress(*_UPLOAD_ERRORS):
+                        sent.result()
+                return block
+
+            try:
+                for block in unchanging_blocks(file, path, read):
+                    digest.update(block)
+            except Changed:
+                sent.cancel()
+                with suppress(*_UPLOAD_ERRORS):
+                    sent.result()
+                self.delete([key])
+                raise
+            self._wait(sent, writer, key)
+            return FileRecord(key=key, sha256=digest.hexdigest(), size=file.tell())
+
+    def _wait(self, sent: TransferFuture, writer: str, key: str) -> None:
         try:
-            s3_parts.send(upload, parts, count, self._slots)
-            done = True
+            sent.result()
         except ClientError as error:
             reraise_unless(error, 404)  # no such upload: it is complete and the answer was lost, or somebody removed it
-            done = self._was_written_by(writer, key)
-            if not done:
-                raise Temporary(f"{what}: the upload was aborted. Run the same command again.") from error
-        finally:
-            if not done:
-                s3_parts.abort(upload)
+            if not self._was_written_by(writer, key):
+                problem = "the upload was aborted. Run the same command again."
+                raise Temporary(f"cannot write {self.uri}/{key}: {problem}") from error

@@ -1,0 +1,119 @@
+"""Large files to S3 and back: boto3's transfer manager, each of its requests repeated as ours are, each part hashed."""
+
+from __future__ import annotations
+
+import hashlib
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from io import BytesIO
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+from botocore.config import Config
+from s3transfer.manager import TransferConfig, TransferManager
+from s3transfer.subscribers import BaseSubscriber
+from s3transfer.utils import ChunksizeAdjuster
+
+from tuneline.store.base import TRANSFERS
+from tuneline.store.s3_client import TRIES, retry
+from tuneline.store.verify import BLOCK, Written
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import GetObjectRequestTypeDef
+    from s3transfer.futures import TransferFuture
+
+PART_SIZE = 8 << 20
+"""Bytes of a part; a file up to this size is copied whole. With TRANSFERS it bounds the memory of uploads: 128 MiB."""
+
+
+def manager(requests: Requests) -> TransferManager:
+    """Return the manager of all transfers of a store: together they have TRANSFERS connections."""
+    config = TransferConfig(
+        multipart_threshold=PART_SIZE, multipart_chunksize=PART_SIZE, max_request_concurrency=TRANSFERS,
+        max_submission_concurrency=TRANSFERS, io_chunksize=BLOCK // 4, max_io_queue_size=64,
+        num_download_attempts=TRIES,
+    )  # fmt: skip
+    return TransferManager(cast("S3Client", requests), config)
+
+
+class Requests:
+    """What the manager asks of a client, each request repeated until the server answers."""
+
+    def __init__(self, client: S3Client) -> None:
+        self._client = client
+        # Otherwise it would wait for a first range, to learn what `Known` tells it.
+        config = client.meta.config.merge(Config(response_checksum_validation="when_supported"))
+        self.meta = SimpleNamespace(events=client.meta.events, config=config)
+
+    def create_multipart_upload(self, **request: Any) -> Any:
+        """Do as boto3 does."""
+        return self._again("write", self._client.create_multipart_upload, request)
+
+    def upload_part(self, Body: Any, **request: Any) -> Any:  # noqa: N803  (the name is boto3's)
+        """Do as boto3 does, with the hash in a header: over https it would follow the body, which few servers know."""
+        data = Body.read()
+        request["ChecksumSHA256"] = checksum(data)
+        answer = self._again("write", lambda **r: self._client.upload_part(Body=BytesIO(data), **r), request)
+        return {**answer, "ChecksumSHA256": request["ChecksumSHA256"]}
+
+    def complete_multipart_upload(self, **request: Any) -> Any:
+        """Do as boto3 does."""
+        return self._again("write", self._client.complete_multipart_upload, request)
+
+    def abort_multipart_upload(self, **request: Any) -> Any:
+        """Do as boto3 does."""
+        return self._again("write", self._client.abort_multipart_upload, request)
+
+    def get_object(self, **request: Any) -> Any:
+        """Do as boto3 does."""
+        return self._again("read", self._client.get_object, request)
+
+    def _again(self, verb: str, call: Callable[..., Any], request: dict[str, Any]) -> Any:
+        return retry(f"cannot {verb} s3://{request['Bucket']}/{request['Key']}", lambda: call(**request))
+
+
+class Known(BaseSubscriber):
+    """Tells the manager what an object is like, so that all ranges are of this one and nothing has to be asked."""
+
+    def __init__(self, size: int, stamp: str) -> None:
+        self._size, self._stamp = size, stamp
+
+    def on_queued(self, future: TransferFuture, **_: object) -> None:
+        """Be called by the manager."""
+        future.meta.provide_transfer_size(self._size)
+        future.meta.provide_object_etag(self._stamp)
+
+
+def checksum(data: bytes) -> str:
+    """Return the SHA-256 of `data` as S3 wants it: base64."""
+    return b64encode(hashlib.sha256(data).digest()).decode()
+
+
+def stream(client: S3Client, request: GetObjectRequestTypeDef) -> Iterator[bytes]:
+    """Yield the answer to `request`."""
+    with closing(client.get_object(**request)["Body"]) as body:
+        yield from body.iter_chunks(BLOCK)
+
+
+def is_as_sent(part: Path, written: Written, kept: str | None) -> bool:
+    """Tell whether a file has the checksum `kept` (base64 SHA-256) by the server; True if it keeps none.
+
+    Servers keep it of the whole object, or of the digests of its parts with their number behind: `…-9`. Of parts in
+    another size than ours nothing can be told.
+    """
+    if kept is None:
+        return True
+    digest, _, count = kept.partition("-")
+    if not count:
+        return b64decode(digest) == bytes.fromhex(written.sha256)
+    step = ChunksizeAdjuster().adjust_chunksize(PART_SIZE, written.size)
+    if int(count) != -(-written.size // step):
+        return True
+    parts = hashlib.sha256()
+    with part.open("rb") as file:
+        while one := file.read(step):
+            parts.update(hashlib.sha256(one).digest())
+    return b64decode(digest) == parts.digest()
