@@ -65,10 +65,10 @@ def graph(name: str, title: str, text: str, nodes: Sequence[Step]) -> str:
     before, tasks = _before(nodes), []
     for node in nodes:
         last = [need for need in node.needs if not any(need in before[other] for other in node.needs)]
-        tasks.append(_task(node)._replace(depends=[_name(n) for n in last], needed=list(_needed(node, nodes))))
+        tasks.append(_task(node)._replace(depends=[_name(n) for n in last], needed=list(_needed(node, nodes, name))))
     return _filled(
-        "pipeline.yaml", name=name, title=title, text=text, tasks=tasks, goal=PIPELINES[name][0],
-        goals=[node.name for node in nodes], stages=list(dict.fromkeys(node.stage.name for node in nodes)),
+        "pipeline.yaml", name=name, title=title, text=text, tasks=tasks, ends=" ".join(map(_name, PIPELINES[name])),
+        goals=[name, *(node.name for node in nodes)], stages=list(dict.fromkeys(node.stage.name for node in nodes)),
     )  # fmt: skip
 
 
@@ -97,7 +97,7 @@ def _name(node: str) -> str:
     return node.replace("@", "-")
 
 
-def _needed(node: Step, nodes: Sequence[Step]) -> Iterator[str]:
+def _needed(node: Step, nodes: Sequence[Step], pipeline: str) -> Iterator[str]:
     """Say when `node` is part of a run, from the last stage backwards: `plan` in Argo's language."""
     wanted = [node]
     for other in nodes:  # in dependency order: a reader comes behind what it reads
@@ -105,7 +105,9 @@ def _needed(node: Step, nodes: Sequence[Step]) -> Iterator[str]:
             wanted.append(other)
     for one in reversed(wanted):
         terms = [f"{_variable(reader.name)} && {reads}" for reader in wanted if (reads := _reads(reader, one.name))]
-        expression = " || ".join([f'goal == "{one.name}"', *terms])
+        ends = one.name in PIPELINES[pipeline]
+        asked = f'goal in ["{pipeline}", "{one.name}"]' if ends else f'goal == "{one.name}"'
+        expression = " || ".join([asked, *terms])
         yield f"{expression}}}}}" if one is node else f"let {_variable(one.name)} = {expression};"
 
 

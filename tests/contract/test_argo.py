@@ -57,6 +57,10 @@ def nodes_before(node: str) -> set[str]:
     return set(needs).union(*map(nodes_before, needs))
 
 
+WHOLE, ENDS, ANOTHER = re.split(r" [?:] ", DAG["target"])
+"""Whether the goal is the whole pipeline, the tasks that it ends in, and the task of another goal."""
+
+
 class Mapped(dict[str, Any]):
     """A map as Argo's expressions see it: what is not there is nil."""
 
@@ -72,7 +76,8 @@ def starts(goal: str, given: dict[str, str], tasks: dict[str, Any] = TASKS) -> s
         "fromJSON": lambda content: content,
         "fromPairs": Mapped,
     }
-    reached = {task_of(goal), *before(task_of(goal), tasks)}
+    targets = ENDS.strip('"').split() if goal == "finetune" else [task_of(goal)]
+    reached = set(targets).union(*(before(target, tasks) for target in targets))
     conditions = {name: tasks[name].get("when", "{{=True}}").strip() for name in reached}
     return {name for name, when in conditions.items() if evaluate(when[len("{{=") : -len("}}")], scope)}
 
@@ -178,7 +183,7 @@ def test_a_stage_outside_of_the_pipeline_joins_a_run_if_and_only_if_an_input_nam
     tasks = {task["name"]: task for task in dag["tasks"]}
     assert set(tasks) == {*TASKS, "maker"}
     talks = {"transcripts": OutputOf("maker", "talks")}
-    for goal in NODES:
+    for goal in ["finetune", *NODES]:
         for given in ({}, talks, talks | {"slices": Address("s3://bucket/slices")}):
             texts = {
                 name: f"output:{v.node}/{v.port}" if isinstance(v, OutputOf) else v.uri for name, v in given.items()
@@ -193,6 +198,12 @@ def test_titles_and_descriptions_are_there_for_people() -> None:
         assert one["metadata"]["annotations"]["workflows.argoproj.io/description"].strip().endswith(".")
 
 
+def test_the_target_is_the_goals_task_and_for_the_whole_pipeline_its_last_ones() -> None:
+    assert WHOLE == '{{=workflow.parameters.goal == "finetune"'
+    assert ENDS == '"evaluator"'
+    assert ANOTHER == 'sprig.replace("@", "-", workflow.parameters.goal)}}'
+
+
 def test_the_graph_has_the_nodes_of_a_run_in_the_order_that_their_ports_give() -> None:
     assert set(TASKS) == {task_of(node) for node in NODES}
     for node in NODES:
@@ -202,7 +213,7 @@ def test_the_graph_has_the_nodes_of_a_run_in_the_order_that_their_ports_give() -
         assert "arguments" not in TASKS[task_of(node)]
 
 
-@pytest.mark.parametrize("goal", NODES)
+@pytest.mark.parametrize("goal", ["finetune", *NODES])
 def test_a_stage_starts_if_and_only_if_it_is_part_of_the_run(goal: str) -> None:
     for count in range(len(MADE) + 1):
         for names in combinations(MADE, count):
@@ -219,9 +230,9 @@ def test_an_input_that_names_the_output_of_a_stage_leaves_that_stage_in_the_run(
         if p.stage
     }
     assert set(MADE) <= set(named)
-    assert starts("evaluator", {"transcripts": "s3://bucket/t", **named}) == set(TASKS)
+    assert starts("finetune", {"transcripts": "s3://bucket/t", **named}) == set(TASKS)
     given = {"transcripts": "s3://bucket/t", "slices": "s3://bucket/s", "adapter": named["adapter"]}
-    assert starts("evaluator", given) == set(TASKS) - {"assessor", "slicer"}
+    assert starts("finetune", given) == set(TASKS) - {"assessor", "slicer"}
 
 
 def test_the_inputs_in_question_are_those_that_a_stage_needs_of_another() -> None:
@@ -231,7 +242,7 @@ def test_the_inputs_in_question_are_those_that_a_stage_needs_of_another() -> Non
 
 def test_the_parameters_are_the_keys_of_a_run_file() -> None:
     assert set(PARAMETERS) == {"run", "goal", "inputs", *STAGES}
-    assert set(PARAMETERS["goal"]["enum"]) == set(NODES)
+    assert set(PARAMETERS["goal"]["enum"]) == {"finetune", *NODES}
     assert [name for name, row in PARAMETERS.items() if "value" not in row] == ["inputs"]
     for name, row in PARAMETERS.items():
         assert row["description"].endswith(".")
