@@ -77,6 +77,7 @@ def test_a_vendors_key_goes_to_the_vendor_alone(tmp_path: Path, name: str, host:
     [
         ({"base_url": "http://judge.internal:8000/v1"}, True),
         ({"base_url": "http://judge.internal:8000/v1", "api_key_env": "JUDGE_API_KEY"}, False),
+        ({"base_url": "HTTP://judge.internal/v1", "api_key_env": "JUDGE_API_KEY"}, False),
         ({"base_url": "http://127.evil.example/v1", "api_key_env": "JUDGE_API_KEY"}, False),
         ({"base_url": "http://localhost.evil.example/v1", "api_key_env": "JUDGE_API_KEY"}, False),
         ({"base_url": "http://judge.internal/v1", "api_key_env": "JUDGE_API_KEY", "insecure_http": True}, True),
@@ -111,6 +112,9 @@ SECRET = "sk-0123456789"
         f"http://user:{SECRET}@a/v1", f"http://{SECRET}@a/v1", f"https://a/v1?key={SECRET}", f"https://a/v1?api_key={SECRET}",
         f"https://a/v1#{SECRET}", f"https://a\\@{SECRET}", f"ftp://a/{SECRET}", f"https://a/\n{SECRET}", f"http://[{SECRET}",
         f"http://a:{'9' * 20}/{SECRET}", f"http:///{SECRET}", f"http://a b/{SECRET}", f"https://a/\u202e{SECRET}",
+        f"http://[::1].evil.example/{SECRET}", f"http://[:::]/{SECRET}", f"http://a:70000/{SECRET}",
+        f"http://a..b/{SECRET}", f"https://\u24d0/{SECRET}", f"https://a%2f/{SECRET}", f"https://a:/{SECRET}", f"https://a..b:x/{SECRET}",
+        f"https:a/{SECRET}", f"//a/{SECRET}",
     ],
 )  # fmt: skip
 def test_an_address_with_a_key_in_it_is_refused_and_not_repeated(tmp_path: Path, url: str) -> None:

@@ -33,16 +33,13 @@ class LlmJudge:
 
     @property
     def label(self) -> str:
-        """Return the model, and the server when it is not OpenAI's."""
         where = f" at {urlsplit(self._config.address).netloc}" if self._config.base_url else ""
         return f"{self._config.model}{where}"
 
     def key(self, transcript: Transcript) -> str:
-        """Return the hash of the content."""
         return transcript.sha256
 
     def scope(self, rubric: Rubric) -> tuple[str, ...]:
-        """Return model, sampler, prompt and questions."""
         settings = json.dumps(self._config.identity, sort_keys=True)
         identity = hashlib.sha256(settings.encode()).hexdigest()
         return (self._config.provider, identity, str(PROMPT_VERSION), questions_sha256(rubric))

@@ -18,7 +18,7 @@ from tuneline.errors import UserError
 
 
 class HeuristicConfig(BaseModel):
-    """Configuration of the judge `heuristic`: there is nothing to configure."""
+    """There is nothing to configure."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -32,16 +32,13 @@ class HeuristicJudge:
     offline = True
 
     def key(self, transcript: Transcript) -> str:
-        """Return the hash of the content."""
         return transcript.sha256
 
     def scope(self, rubric: Rubric) -> tuple[str, ...]:
-        """Return the rules an answer depends on."""
         rules = [[c.id, c.heuristic.model_dump(mode="json") if c.heuristic else None] for c in rubric.criteria]
         return ("heuristic", str(HEURISTIC_VERSION), hashlib.sha256(json.dumps(rules).encode()).hexdigest())
 
     def check(self, rubric: Rubric, transcripts: Sequence[Transcript]) -> None:
-        """Raise UserError when a criterion has no rule."""
         if without := [c.id for c in rubric.criteria if c.heuristic is None]:
             raise UserError(
                 f"The provider `heuristic` needs a rule for each criterion; without `heuristic:` in the rubric are "
@@ -50,7 +47,6 @@ class HeuristicJudge:
 
     @contextmanager
     def open(self, rubric: Rubric, *, concurrency: int, timeout_s: float) -> Iterator[Ask]:
-        """Return the judge of one transcript; calls take milliseconds, so there is nothing to limit."""
         rules = {c.id: c.heuristic for c in rubric.criteria if c.heuristic}
 
         def ask(transcript: Transcript, again: bool) -> Judgement:

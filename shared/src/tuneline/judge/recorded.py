@@ -65,11 +65,9 @@ class RecordedJudge:
         return transcript.id
 
     def scope(self, rubric: Rubric) -> tuple[str, ...]:
-        """Return the identity of the file of answers."""
         return ("recorded", self._sha256)
 
     def check(self, rubric: Rubric, transcripts: Sequence[Transcript]) -> None:
-        """Raise UserError when a transcript or one of its criteria has no recorded answer."""
         if missing := [t.id for t in transcripts if t.id not in self._rows]:
             raise UserError(
                 f"{len(missing)} of {len(transcripts)} transcripts have no recorded answers: {_some(missing)}"
@@ -82,8 +80,6 @@ class RecordedJudge:
 
     @contextmanager
     def open(self, rubric: Rubric, *, concurrency: int, timeout_s: float) -> Iterator[Ask]:
-        """Return the look-up."""
-
         def ask(transcript: Transcript, again: bool) -> Judgement:
             row = self._rows[transcript.id]
             if row.status != "scored":

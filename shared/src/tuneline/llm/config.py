@@ -13,7 +13,16 @@ from pathlib import Path
 from typing import Literal, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AnyHttpUrl,
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from tuneline.errors import UserError
@@ -25,6 +34,12 @@ Secret = Callable[[str], str]
 """Returns the secret of a name, like `Context.secret`."""
 
 C = TypeVar("C", bound=BaseModel)
+
+_ADDRESS = re.compile(
+    r"https?://(\[[0-9a-f:.]+\]|[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*)(:[0-9]+)?(/[^\s@?#\\\x7f-\U0010ffff]*)?",
+    re.IGNORECASE,
+)
+"""So plain that everybody reads the same host in it."""
 
 OPENAI_URL = "https://api.openai.com/v1"
 
@@ -99,7 +114,7 @@ class OpenAiConfig(BaseModel):
                 "api_key_env: {name} is sent to {vendor} only; for another server set a variable like JUDGE_API_KEY",
                 {"name": name, "vendor": vendor},
             )
-        if self.address.startswith("http:") and not self.insecure_http:
+        if urlsplit(self.address).scheme == "http" and not self.insecure_http:
             raise PydanticCustomError(
                 "secret", "base_url: over http:// others can read the key; use https, or allow it with `insecure_http`"
             )
@@ -112,7 +127,6 @@ class OpenAiConfig(BaseModel):
 
     @property
     def is_local(self) -> bool:
-        """Return whether the server is on this machine."""
         host = urlsplit(self.address).hostname or ""
         try:
             return ip_address(host).is_loopback
@@ -121,7 +135,6 @@ class OpenAiConfig(BaseModel):
 
     @property
     def key_name(self) -> str | None:
-        """Return the name of the variable with the key, None where none is sent."""
         return self.api_key_env or (None if self.base_url else "OPENAI_API_KEY")
 
     def key(self, secret: Secret) -> str | None:
@@ -162,10 +175,8 @@ def read_provider(path: Path, choices: Mapping[str, type[C]]) -> C:
 
 
 def _is_plain_address(value: str) -> bool:
-    if not value.isprintable() or re.search(r"[\s@?#\\]", value):
-        return False
     try:
-        parts = urlsplit(value)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port of six digits, half an IPv6 address
+        TypeAdapter(AnyHttpUrl).validate_python(value)
+    except ValidationError:
         return False
+    return _ADDRESS.fullmatch(value) is not None

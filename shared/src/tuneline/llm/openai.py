@@ -75,7 +75,6 @@ class OpenAiProvider:
         self._sdk = AsyncOpenAI(base_url=config.address, api_key="unused", max_retries=0, http_client=http)
 
     async def send(self, messages: Sequence[Mapping[str, str]], request: LlmRequest) -> Reply:
-        """Make one attempt. Raises Fault, LlmRejected or UserError."""
         said = cast("list[ChatCompletionMessageParam]", [dict(message) for message in messages])
         create = self._sdk.chat.completions.with_raw_response.create
         try:

@@ -86,7 +86,6 @@ class ScriptedSimulator:
     reacts = False
 
     def cost(self, asked: Iterable[tuple[Persona, int, Sequence[Said]]]) -> Cost:
-        """Return nothing spent."""
         return Cost()
 
     def speak(self, persona: Persona, seed: int, said: Sequence[Said]) -> str:
