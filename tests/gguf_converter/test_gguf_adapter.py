@@ -74,6 +74,10 @@ def test_an_adapter_of_other_shapes_is_refused(adapter: Path, tiny_base: Path) -
         ({"invented_tomorrow": {"x": 1}}, "uses invented_tomorrow"),
         ({"peft_type": "IA3"}, "is no LoRA adapter"),
         ({"r": None}, "no numbers"),
+        ({"r": 0}, "no numbers"),
+        ({"r": "8"}, "no numbers"),
+        ({"lora_alpha": float("nan")}, "no numbers"),
+        ({"a\nb": 1}, r"uses a\\nb,"),
     ],
 )
 def test_a_formula_that_is_not_merged_here_is_refused(

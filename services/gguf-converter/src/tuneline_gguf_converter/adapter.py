@@ -9,21 +9,14 @@ from typing import NamedTuple
 
 from tuneline.errors import UserError
 from tuneline.model.base_model import Checkpoint, hub_name, read_object, read_shapes
+from tuneline.parsing.problems import printable
 from tuneline.stage import InputRecord
 
 # Settings of PEFT's LoraConfig under which the merge is W + scaling · B·A. Any other one that is switched on is
 # refused, also one that a later PEFT invents.
 _KNOWN = {
-    *(
-        "auto_mapping",
-        "base_model_name_or_path",
-        "inference_mode",
-        "peft_type",
-        "peft_version",
-        "revision",
-        "task_type",
-    ),
-    *("exclude_modules", "layers_pattern", "layers_to_transform", "target_modules"),
+    *("auto_mapping", "base_model_name_or_path", "inference_mode", "peft_type", "peft_version", "revision"),
+    *("exclude_modules", "layers_pattern", "layers_to_transform", "target_modules", "task_type"),
     *("lora_alpha", "lora_dropout", "megatron_core", "qalora_group_size", "r", "use_rslora"),
 }
 _PLAIN: dict[str, tuple[object, ...]] = {"bias": ("none",), "init_lora_weights": (True, False, "gaussian")}
@@ -57,9 +50,8 @@ def read_adapter(folder: Path, base: Checkpoint, record: InputRecord) -> Adapter
     found = [_LORA_KEY.fullmatch(key) for key in shapes]
     unknown = [key for key, match in zip(shapes, found, strict=True) if match is None]
     if unknown or not found:
-        raise UserError(
-            f"adapter: it holds more than LoRA matrices of linear layers: {', '.join(unknown[:3]) or 'nothing'}"
-        )
+        names = printable(", ".join(unknown[:3])) or "nothing"
+        raise UserError(f"adapter: it holds more than LoRA matrices of linear layers: {names}")
     adapter = Adapter(file, _scaling(config), frozenset(f"{match[1]}.weight" for match in found if match))
     _check_shapes(adapter, shapes, base)
     return adapter
@@ -69,7 +61,7 @@ def _check_formula(config: dict[str, object]) -> None:
     switched_on = {name: value for name, value in sorted(config.items()) if value and name not in _KNOWN}
     other = [name for name, value in switched_on.items() if value not in _PLAIN.get(name, ())]
     if config.get("peft_type") != "LORA" or other:
-        what = f"uses {', '.join(other)}" if other else "is no LoRA adapter"
+        what = f"uses {printable(', '.join(other))}" if other else "is no LoRA adapter"
         raise UserError(
             f"adapter: adapter_config.json: it {what}, which cannot be merged here: train a plain LoRA adapter"
         )
@@ -90,20 +82,19 @@ def _check_base_name(name: str, record: InputRecord) -> None:
 def _check_shapes(adapter: Adapter, shapes: dict[str, tuple[int, ...]], base: Checkpoint) -> None:
     for target in sorted(adapter.targets):
         down, up = shapes.get(adapter.key(target, "A"), ()), shapes.get(adapter.key(target, "B"), ())
-        expected = base.shapes.get(target)
+        expected, name = base.shapes.get(target), printable(target)
         if len(down) != 2 or len(up) != 2 or up[1] != down[0]:
-            raise UserError(f"adapter: its matrices for {target} do not belong together: copy it again")
+            raise UserError(f"adapter: its matrices for {name} do not belong together: copy it again")
         if expected != (up[0], down[1]):
             has = f"shape {'×'.join(map(str, expected))}" if expected else "no such weight"
             raise UserError(
-                f"adapter: it was trained on another base model: it changes {target} of shape {up[0]}×{down[1]}, "
+                f"adapter: it was trained on another base model: it changes {name} of shape {up[0]}×{down[1]}, "
                 f"and this base model has {has}. Give the base model that it was trained on."
             )
 
 
 def _scaling(config: dict[str, object]) -> float:
-    try:
-        rank, alpha = float(str(config["r"])), float(str(config["lora_alpha"]))
-    except (KeyError, ValueError):
-        raise UserError("adapter: adapter_config.json has no numbers `r` and `lora_alpha`") from None
+    rank, alpha = config.get("r"), config.get("lora_alpha")
+    if type(rank) is not int or not 0 < rank < 1 << 20 or not isinstance(alpha, int | float) or not 0 < alpha < 1e6:
+        raise UserError("adapter: adapter_config.json has no numbers `r` and `lora_alpha` above 0")
     return alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)

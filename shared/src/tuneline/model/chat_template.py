@@ -12,7 +12,7 @@ from threading import Lock
 
 from tuneline.errors import Temporary, UserError
 from tuneline.model.children import ending, environment
-from tuneline.model.template_worker import SECONDS, Answer, Request
+from tuneline.model.template_worker import SECONDS, Rendering, ToRender
 from tuneline.parsing.problems import printable
 
 
@@ -46,7 +46,7 @@ class ChatTemplate:
         special_tokens: Mapping[str, str],
         add_generation_prompt: bool,
         spans: bool,
-    ) -> Answer:
+    ) -> Rendering:
         return _WORKER.ask(
             {
                 "source": self.source,
@@ -65,7 +65,7 @@ class _Worker:
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = Lock()
 
-    def ask(self, request: Request) -> Answer:
+    def ask(self, request: ToRender) -> Rendering:
         """Return the answer. Raises UserError for a problem, and for a template that exhausts or breaks the process."""
         with self._lock:
             process = self._process = self._process or self._start()
@@ -78,7 +78,7 @@ class _Worker:
                 line = b""
             if not line:
                 raise self._ended(process)
-        answer: Answer = json.loads(line)
+        answer: Rendering = json.loads(line)
         if "problem" in answer:
             raise UserError(printable(answer["problem"]))
         return answer

@@ -110,6 +110,8 @@ class Server:
         problem = f"llama-server ended with {ending(status or 0)} while it loaded {self.model.name}"
         if status and status < 0 and -status not in _CRASHES:
             raise Temporary(f"{problem}.")
+        if status and status < 0:
+            raise UserError(f"{problem}, each time: the file has values that no model has. Make it again.")
         # No request has been served yet, so what the log says can only be about the model file.
         said = self._log.read_bytes()[offset:].decode(errors="replace").splitlines()
         reasons = [line for line in said if "error" in line.lower()] or said

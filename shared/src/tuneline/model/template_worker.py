@@ -30,7 +30,7 @@ MEMORY_BYTES = 1 << 30
 _MARKS = "generation_marks"
 
 
-class Request(TypedDict, total=False):
+class ToRender(TypedDict, total=False):
     """A rendering; without messages, a question about the template itself."""
 
     source: str
@@ -40,7 +40,7 @@ class Request(TypedDict, total=False):
     spans: bool
 
 
-class Answer(TypedDict, total=False):
+class Rendering(TypedDict, total=False):
     """The text, and the ranges of its characters that the assistant writes; or why there is none."""
 
     marks_generation: bool
@@ -62,7 +62,7 @@ def main() -> None:
         sys.stdout.flush()
 
 
-def answer(request: Request) -> Answer:
+def answer(request: ToRender) -> Rendering:
     """Return what the template makes of a request, or the problem; it quotes no message."""
     source = request["source"]
     try:
@@ -81,7 +81,7 @@ def answer(request: Request) -> Answer:
         return {"problem": f"The chat template refuses a conversation: {reason}"}
 
 
-def _render(template: Template, request: Request) -> Answer:
+def _render(template: Template, request: ToRender) -> Rendering:
     opening, closing = _marks(request["messages"]) if request["spans"] else ("", "")
     rendered = template.render(
         messages=request["messages"],
