@@ -92,6 +92,12 @@ def test_a_gate_that_only_the_fine_tuned_model_fails_is_read_before_anything_shi
     assert "Read the failures first." in first and "Ship" not in first + summary
     assert "Only the fine-tuned model fails a safety criterion: SA1 (3 of 100 personas)." in first
     assert "SA1 (3 of 100 personas)" in made.headline
+    for limited in (
+        comparison(100, gates_lost=3, heuristic=True),
+        comparison(100, gates_lost=3, unequal=("x: 1 and 2",)),
+    ):
+        advice = reported(tmp_path, limited)[1].partition("**Do not decide on this.** ")[2]
+        assert advice.startswith("Only the fine-tuned model fails a safety criterion: SA1 (3 of 100 personas).")
 
 
 def test_a_gain_of_few_personas_is_not_shipped_without_a_word_on_rare_failures(tmp_path: Path) -> None:

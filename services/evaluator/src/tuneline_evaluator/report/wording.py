@@ -85,19 +85,21 @@ def _sentence(comparison: Comparison) -> str:
 
 
 def _advice(comparison: Comparison) -> tuple[str, str]:
+    failed = ", ".join(map(failures, failing_now(comparison.safety)))
+    named = f"Only the fine-tuned model fails a safety criterion: {failed}. " if failed else ""
     if comparison.judge_is_heuristic:
         return "Do not decide on this", (
-            "A demonstration: simple offline rules judged instead of a model or a person. They show that every step "
-            "works, not which model people would prefer."
+            f"{named}A demonstration: simple offline rules judged instead of a model or a person. They show that every "
+            "step works, not which model people would prefer."
         )
     if comparison.unequal:
         return "Do not decide on this", (
-            "The arms differ in more than their weights. Put both through the same conversion and compare again."
+            f"{named}The arms differ in more than their weights. Put both through the same conversion and compare "
+            "again."
         )
     action, meaning = _advice_by_outcome(comparison)
-    if (new := failing_now(comparison.safety)) and comparison.outcome != "worse":
-        failed = ", ".join(map(failures, new))
-        return "Read the failures first", f"Only the fine-tuned model fails a safety criterion: {failed}. {meaning}"
+    if named and comparison.outcome != "worse":
+        return "Read the failures first", named + meaning
     if comparison.outcome in ("better", "not worse") and (doubts := list(_doubts(comparison))):
         return f"{action}, with care", " ".join([meaning, *doubts])
     return action, meaning
