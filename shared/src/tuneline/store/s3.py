@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import suppress
-from functools import cached_property
+from functools import cached_property, partial
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
         ListObjectsV2RequestTypeDef,
         PutObjectRequestTypeDef,
     )
-    from s3transfer.futures import TransferFuture
     from s3transfer.manager import TransferManager
 
 T = TypeVar("T")
@@ -61,12 +60,11 @@ class S3Store:
         self.uri = f"s3://{bucket}/{prefix}".rstrip("/")
         self._root = f"{prefix}/" if prefix else ""
         self._client = connect(self.uri)
-        self._requests = s3_transfers.Requests(self._client)
         self._keeps_apart = False
 
     @cached_property
     def _manager(self) -> TransferManager:
-        return s3_transfers.manager(self._requests)
+        return s3_transfers.manager(self._client)
 
     def get(self, key: str) -> bytes | None:
         """See `Store`."""
@@ -174,8 +172,10 @@ class S3Store:
         uploads = self._do("list", "", lambda: [one for page in pages for one in page.get("Uploads", ())])
         stale = [one for one in uploads if time.time() - one["Initiated"].timestamp() >= older_than]
         for one in stale:
+            name, number = one["Key"], one["UploadId"]
+            abort = partial(self._client.abort_multipart_upload, Bucket=self.bucket, Key=name, UploadId=number)
             with suppress(self._client.exceptions.NoSuchUpload):
-                self._requests.abort_multipart_upload(Bucket=self.bucket, Key=one["Key"], UploadId=one["UploadId"])
+                retry(f"cannot remove parts of s3://{self.bucket}/{name}", abort)
         return len(stale)
 
     def head(self, key: str) -> Entry | None:
@@ -275,14 +275,11 @@ class S3Store:
                     sent.result()
                 self.delete([key])
                 raise
-            self._wait(sent, writer, key)
+            try:
+                sent.result()
+            except ClientError as error:
+                reraise_unless(error, 404)  # it is complete and the answer was lost, or somebody removed the upload
+                if not self._was_written_by(writer, key):
+                    problem = "the upload was aborted. Run the same command again."
+                    raise Temporary(f"cannot write {self.uri}/{key}: {problem}") from error
             return FileRecord(key=key, sha256=digest.hexdigest(), size=file.tell())
-
-    def _wait(self, sent: TransferFuture, writer: str, key: str) -> None:
-        try:
-            sent.result()
-        except ClientError as error:
-            reraise_unless(error, 404)  # no such upload: it is complete and the answer was lost, or somebody removed it
-            if not self._was_written_by(writer, key):
-                problem = "the upload was aborted. Run the same command again."
-                raise Temporary(f"cannot write {self.uri}/{key}: {problem}") from error

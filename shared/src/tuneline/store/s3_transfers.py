@@ -29,17 +29,17 @@ PART_SIZE = 8 << 20
 """Bytes of a part; a file up to this size is copied whole. With TRANSFERS it bounds the memory of uploads: 128 MiB."""
 
 
-def manager(requests: Requests) -> TransferManager:
+def manager(client: S3Client) -> TransferManager:
     """Return the manager of all transfers of a store: together they have TRANSFERS connections."""
     config = TransferConfig(
         multipart_threshold=PART_SIZE, multipart_chunksize=PART_SIZE, max_request_concurrency=TRANSFERS,
         max_submission_concurrency=TRANSFERS, io_chunksize=BLOCK // 4, max_io_queue_size=64,
         num_download_attempts=TRIES,
     )  # fmt: skip
-    return TransferManager(cast("S3Client", requests), config)
+    return TransferManager(cast("S3Client", _Requests(client)), config)
 
 
-class Requests:
+class _Requests:
     """What the manager asks of a client, each request repeated until the server answers."""
 
     def __init__(self, client: S3Client) -> None:
@@ -49,26 +49,21 @@ class Requests:
         self.meta = SimpleNamespace(events=client.meta.events, config=config)
 
     def create_multipart_upload(self, **request: Any) -> Any:
-        """Do as boto3 does."""
         return self._again("write", self._client.create_multipart_upload, request)
 
     def upload_part(self, Body: Any, **request: Any) -> Any:  # noqa: N803  (the name is boto3's)
-        """Do as boto3 does, with the hash in a header: over https it would follow the body, which few servers know."""
-        data = Body.read()
+        data = Body.read()  # its hash goes in a header: over https boto3 has it follow the body, which few servers know
         request["ChecksumSHA256"] = checksum(data)
         answer = self._again("write", lambda **r: self._client.upload_part(Body=BytesIO(data), **r), request)
         return {**answer, "ChecksumSHA256": request["ChecksumSHA256"]}
 
     def complete_multipart_upload(self, **request: Any) -> Any:
-        """Do as boto3 does."""
         return self._again("write", self._client.complete_multipart_upload, request)
 
     def abort_multipart_upload(self, **request: Any) -> Any:
-        """Do as boto3 does."""
         return self._again("write", self._client.abort_multipart_upload, request)
 
     def get_object(self, **request: Any) -> Any:
-        """Do as boto3 does."""
         return self._again("read", self._client.get_object, request)
 
     def _again(self, verb: str, call: Callable[..., Any], request: dict[str, Any]) -> Any:
