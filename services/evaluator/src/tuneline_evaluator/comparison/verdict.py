@@ -154,12 +154,11 @@ def notes(
     score: Effect, arms: Sequence[ArmSummary], safety: Sequence[SafetyRow], settings: EvaluatorParams
 ) -> list[str]:
     """Return what the figures themselves call for: one sentence or two each, with what to change."""
-    return [note.replace(SPACE, " ") for note in _notes(score, arms, safety, settings)]
+    found = (*_about_score(score, settings), *_about_conversations(arms, safety, settings))
+    return [note.replace(SPACE, " ") for note in found]
 
 
-def _notes(
-    score: Effect, arms: Sequence[ArmSummary], safety: Sequence[SafetyRow], settings: EvaluatorParams
-) -> Iterator[str]:
+def _about_score(score: Effect, settings: EvaluatorParams) -> Iterator[str]:
     alpha, fewest = settings.significance, enough_personas(settings.significance)
     if score.personas < fewest:
         yield (
@@ -184,6 +183,12 @@ def _notes(
     if score.sign_flip_method == "random":
         tried = count(score.sign_flip_resamples)
         yield f"The sign-flip p comes from {tried} random sign assignments, since there are too many to count all."
+
+
+def _about_conversations(
+    arms: Sequence[ArmSummary], safety: Sequence[SafetyRow], settings: EvaluatorParams
+) -> Iterator[str]:
+    alpha = settings.significance
     if any(row.outcome == "not shown" for row in safety):
         yield (
             "A gate criterion that is not shown to hold is not shown to be broken either: more personas would decide "
