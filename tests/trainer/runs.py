@@ -106,6 +106,8 @@ def write_base(folder: Path, kind: Literal["gemma2", "llama"] = "gemma2") -> Pat
 class LocalContext:
     """A Context whose state is a plain folder; it stops, or dies, when step `stop_at` or `kill_at` is done."""
 
+    part = None
+
     def __init__(self, folder: Path, stop_at: int | None = None, kill_at: int | None = None) -> None:
         self.fingerprint = "f" * 64
         self.lineage = {"base_model": InputRecord(uri=None, sha256=BASE_SHA256, size=1, count=1)}

@@ -13,6 +13,7 @@ It raises UserError or Temporary (`tuneline.errors`); anything else is a bug.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -78,15 +79,21 @@ def pace(default: Any, **constraints: Any) -> Any:
     return Field(default=default, json_schema_extra={"pace": True}, **constraints)
 
 
-def given(*patterns: str, optional: bool = False) -> Any:
-    """Declare an input that the run file names. Only files that match `patterns` (all, if none) are read and hashed."""
-    return _input(None, None, patterns, optional)
+def given(*patterns: str, optional: bool = False, split: bool = False) -> Any:
+    """Declare an input that the run file names. Only files that match `patterns` (all, if none) are read and hashed.
+
+    With `split` it is a folder with a file per item, and the stage is sharded: its parameter `shards` says into how
+    many results its work is split. A shard sees, and is identified by, the files whose names hash to it, so that a new
+    item changes one shard.
+    """
+    return _input(None, None, patterns, optional, split)
 
 
 def output_of(stage: str, port: str | None = None, *, optional: bool = False) -> Any:
     """Declare an input that `stage` (or `stage@variant`) makes in the same run; `port` defaults to this name.
 
-    If `optional`, it is read only when that stage is part of the run anyway.
+    If `optional`, it is read only when that stage is part of the run anyway. Of a sharded stage it is a folder with one
+    folder per shard, as in `3-of-10/<name of the port's file>`.
     """
     return _input(stage, port, (), optional)
 
@@ -111,8 +118,9 @@ def without(*inputs: str) -> frozenset[str]:
     return frozenset(inputs)
 
 
-def _input(stage: str | None, port: str | None, patterns: tuple[str, ...], optional: bool) -> Any:
+def _input(stage: str | None, port: str | None, patterns: tuple[str, ...], optional: bool, split: bool = False) -> Any:
     source: dict[str, Any] = {"stage": stage, "port": port, "patterns": list(patterns), "optional": optional}
+    source["split"] = split
     return Field(default=None, json_schema_extra=source) if optional else Field(json_schema_extra=source)
 
 
@@ -125,6 +133,7 @@ class InputPort(NamedTuple):
     patterns: tuple[str, ...]
     optional: bool
     description: str
+    split: bool = False
 
 
 OutputKind = Literal["file", "folder", "page"]
@@ -167,6 +176,14 @@ class Part(NamedTuple):
         part = cls(int(found[1]), int(found[2])) if found else None
         return part if part and 1 <= part.number <= part.of else None
 
+    def has(self, item: str) -> bool:
+        """Tell whether an item belongs to this part; it does to exactly one, whatever other items there are."""
+        return int.from_bytes(hashlib.sha256(item.encode()).digest()[:8], "big") % self.of == self.number - 1
+
+    def share(self, count: int) -> range:
+        """Return the places, of `count` items in order, that belong to this part."""
+        return range((self.number - 1) * count // self.of, self.number * count // self.of)
+
 
 class Journal(Protocol):
     """Items that cost money or time, kept one by one and shared by all runs of the store. Safe for threads."""
@@ -192,6 +209,10 @@ class Context(Protocol):
     @property
     def lineage(self) -> Mapping[str, InputRecord]:
         """Where each input came from, by port."""
+
+    @property
+    def part(self) -> Part | None:
+        """Of a stage with `parts`: the part to do. It fills journals and writes no outputs; None is the whole stage."""
 
     def journal(self, *scope: str) -> Journal:
         """Open the journal of `scope`: everything that a paid item depends on apart from its key."""
@@ -219,6 +240,13 @@ class Stage(Generic[P, I, O]):
     outputs: type[O]
     run: Callable[[P, I, O, Context], Metrics]
     variants: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    parts: bool = False
+    """Whether several processes may share the work by `--part`: a part only fills journals, the stage is the merge."""
+
+    @property
+    def sharded(self) -> bool:
+        """Whether its work is split into several results, as its parameter `shards` says."""
+        return any(port.split for port in self.input_ports())
 
     def input_ports(self, variant: str | None = None) -> tuple[InputPort, ...]:
         """Return the inputs in declared order, without those that `variant` does not have."""
@@ -246,7 +274,8 @@ def _extra(info: FieldInfo) -> dict[str, Any]:
 def _input_port(name: str, info: FieldInfo) -> InputPort:
     extra = _extra(info)
     port = extra["port"] or name
-    return InputPort(name, extra["stage"], port, tuple(extra["patterns"]), extra["optional"], info.description or "")
+    patterns, text = tuple(extra["patterns"]), info.description or ""
+    return InputPort(name, extra["stage"], port, patterns, extra["optional"], text, extra["split"])
 
 
 def _output_port(name: str, info: FieldInfo) -> OutputPort:

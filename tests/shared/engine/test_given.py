@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import threading
+import time
 from pathlib import Path
 
 import boto3
@@ -91,13 +92,21 @@ def test_a_folder_that_changes_after_it_was_listed_is_refused(
 
 
 def test_a_folder_that_keeps_changing_is_refused(tmp_path: Path) -> None:
-    folder = make_folder(tmp_path / "given")
+    folder, over = make_folder(tmp_path / "given"), threading.Event()
     (folder / "big").write_bytes(b"x" * 20_000_000)
-    writer = threading.Timer(0.004, lambda: (folder / "late.jsonl").write_bytes(b"late"))
+
+    def keep_writing() -> None:
+        while not over.wait(0.001):
+            (folder / "late.jsonl").write_bytes(b"late" * int(time.monotonic() * 1000 % 1000))
+
+    writer = threading.Thread(target=keep_writing)
     writer.start()
-    with pytest.raises(Changed, match=r"given: the folder changed while it was read: late\.jsonl\. Run again"):
-        identify(list_given(str(folder)), tmp_path / "dest")
-    writer.join()
+    try:
+        with pytest.raises(Changed, match=r"given: the folder changed while it was read: late\.jsonl\. Run again"):
+            identify(list_given(str(folder)), tmp_path / "dest")
+    finally:
+        over.set()
+        writer.join()
 
 
 def test_a_local_input_that_changes_after_it_was_read_is_noticed(tmp_path: Path) -> None:

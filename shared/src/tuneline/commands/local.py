@@ -106,8 +106,9 @@ class LocalRun:
         program = Path(sys.executable).parent / f"tuneline-{step.stage.name}"
         words = ["run", "--file", self.run_file.source.name, "--store", self.store.uri, "--run", self.run_file.run]
         words += ["--variant", step.variant] if step.variant else []
+        words += ["--shard", str(step.shard)] if step.shard else []
         words += ["--replace"] if self.replace else []
-        log, told = folder / f"{step.name}.log", folder / f"{step.name}.progress"
+        log, told = (folder / f"{step.name.replace('/', '.')}.{kind}" for kind in ("log", "progress"))
         environ = os.environ | {"ARGO_PROGRESS_FILE": str(told), "TUNELINE_PARENT": str(os.getpid())}
         environ["TUNELINE_CACHE"] = str(folder / CACHE)
         environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # stages share the cores: no thread may wait in a busy loop
@@ -156,7 +157,7 @@ class LocalRun:
         folder = local_path(self.store.uri) / run_key(self.run_file.run)
         if folder.is_dir():  # a request that was refused leaves nothing behind, not even a log
             (folder / "logs").mkdir(exist_ok=True)
-            (folder / "logs" / f"{child.step.name}.log").write_bytes(child.log.read_bytes())
+            (folder / "logs" / child.log.name).write_bytes(child.log.read_bytes())
 
     def _end(self, children: list[_Child]) -> None:
         for child in children:

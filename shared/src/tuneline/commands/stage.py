@@ -15,9 +15,10 @@ import typer
 
 from tuneline.errors import Temporary, UserError
 from tuneline.parsing.problems import printable
-from tuneline.stage import AnyStage, installed_stages
+from tuneline.stage import AnyStage, Part, installed_stages
 
 if TYPE_CHECKING:
+    from tuneline.engine.layout import Node
     from tuneline.engine.runfile import RunFile
 
 EXIT_USER_ERROR, EXIT_TEMPORARY, EXIT_BUG = 2, 75, 1
@@ -33,6 +34,10 @@ RunOption = Annotated[
 ]
 ReplaceOption = Annotated[bool, typer.Option("--replace", help="Move the run to new results where settings changed.")]
 VariantOption = Annotated[str | None, typer.Option(help="Variant of the stage; `schema` lists them.")]
+ShardOption = Annotated[str, typer.Option(help="Of a sharded stage, the shard to make, as 3/10.")]
+PartOption = Annotated[
+    str, typer.Option(help="Do one part of the work, as 3/10; the whole stage finds what it paid for.")
+]
 ScratchOption = Annotated[Path | None, typer.Option(envvar="TUNELINE_SCRATCH", help="Folder for work files.")]
 OutputsOption = Annotated[
     Path | None, typer.Option(envvar="TUNELINE_OUTPUTS", help="Folder for the headline and pages' addresses as files.")
@@ -53,14 +58,20 @@ def stage_main(stage: AnyStage) -> None:
         file: FileOption = None,
         run: RunOption = None,
         variant: VariantOption = None,
+        shard: ShardOption = "",
+        part: PartOption = "",
         scratch: ScratchOption = None,
         outputs: OutputsOption = None,
         replace: ReplaceOption = False,
     ) -> None:
         """Make this stage's result for a run, or find it made. The same command again goes on where it stopped."""
         with exit_codes():
-            node = f"{stage.name}@{variant}" if variant else stage.name
-            _run(_read(file, run, store), node, store, scratch, outputs, replace=replace)
+            from tuneline.engine.layout import Node
+
+            node = Node(stage.name, variant or None, _share(shard))
+            if part and not stage.parts:
+                raise UserError(f"--part {part}: {stage.name} cannot be done in parts")
+            _run(_read(file, run, store), node, _share(part), store, scratch, outputs, replace=replace)
 
     @app.command()
     def schema() -> None:
@@ -86,17 +97,29 @@ def _read(file: Path | None, run: str | None, store: str) -> RunFile:
     raise UserError(f"name a run file with --file; {VARIABLE}, where a workflow puts it, is not set either")
 
 
+def _share(text: str) -> Part | None:
+    part = Part.parse(text)
+    if text and part is None:
+        raise UserError(f"{text!r} is no part: 3/10 is the third of ten")
+    return part
+
+
 def _run(
-    run_file: RunFile, name: str, store: str, scratch: Path | None, outputs: Path | None, *, replace: bool
-) -> None:
+    run_file: RunFile, node: Node, part: Part | None, store: str, scratch: Path | None, outputs: Path | None,
+    *, replace: bool,
+) -> None:  # fmt: skip
     from tuneline.commands.show import essence
-    from tuneline.engine.runner import new_job, run_job
+    from tuneline.engine.runner import do_part, new_job, run_job
     from tuneline.store.base import open_store
 
-    step, opened, cache = run_file.step(name), open_store(store), os.environ.get("TUNELINE_CACHE")
-    with new_job(run_file, step, opened, scratch, replace=replace, cache=Path(cache) if cache else None) as job:
+    step, opened, cache = run_file.step(str(node)), open_store(store), os.environ.get("TUNELINE_CACHE")
+    files = Path(cache) if cache else None
+    with new_job(run_file, step, opened, scratch, replace=replace, cache=files, part=part) as job:
+        if part:
+            typer.echo(do_part(job))
+            return
         outcome = run_job(job)
-    told = essence(opened, run_file.run, name, outcome.manifest)
+    told = essence(opened, run_file.run, step.name, outcome.manifest)
     if outputs is not None:
         _write_each(outputs, told)
     done = "found" if outcome.reused else "made"

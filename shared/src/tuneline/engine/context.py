@@ -17,7 +17,7 @@ from tuneline.engine.checkpoints import State
 from tuneline.engine.journal import StoreJournal
 from tuneline.engine.layout import journal_prefix, result_key
 from tuneline.errors import Temporary, UserError
-from tuneline.stage import InputRecord
+from tuneline.stage import InputRecord, Part
 from tuneline.store.base import Store
 from tuneline.store.verify import plain_errors
 
@@ -39,12 +39,14 @@ class Live:
 
     def __init__(
         self, store: Store, stage: str, fingerprint: str, attempt: str, folder: Path,
-        lineage: Mapping[str, InputRecord], on_begin: Callable[[], None],
+        lineage: Mapping[str, InputRecord], on_begin: Callable[[], None], part: Part | None = None,
     ) -> None:  # fmt: skip
-        self.fingerprint, self.lineage = fingerprint, lineage
+        self.fingerprint, self.lineage, self.part = fingerprint, lineage, part
         self.begun = False
         self._store, self._stage, self._attempt = store, stage, attempt
-        self._state = State(store, result_key(stage, fingerprint, "state"), attempt, folder)
+        # Parts run at the same time, so each has checkpoints of its own.
+        prefix = result_key(stage, fingerprint, "state", *([f"part-{part}"] if part else []))
+        self._state = State(store, prefix, attempt, folder)
         self._on_begin = on_begin
         self._journals: dict[str, StoreJournal] = {}
         self._progress = ""

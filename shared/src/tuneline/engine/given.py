@@ -12,7 +12,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import NamedTuple
 from pydantic import TypeAdapter, ValidationError
 
 from tuneline.errors import Changed, UserError
+from tuneline.stage import Part
 from tuneline.store.base import Entry, in_parallel, key_problem, local_path, split_s3
 from tuneline.store.cache import FileCache
 from tuneline.store.file import stamp_of
@@ -51,6 +52,8 @@ class GivenFiles:
     is_folder: bool
     files: Mapping[str, Listed]
     within: tuple[Path, ...] = ()
+    shard: Part | None = None
+    """Only the files of this shard are listed."""
 
     @property
     def is_hub(self) -> bool:
@@ -90,9 +93,11 @@ class Identified:
         Raises Changed if they are not those that the hash was taken from.
         """
         if self.given.is_hub:
-            return _fetch_hub(self.given, self.files)
+            from tuneline.engine.hub import fetch_hub
+
+            return fetch_hub(self.uri, self.given.patterns, {name: file.size for name, file in self.files.items()})
         if not self.uri.startswith("s3://"):
-            return local_path(self.uri)
+            return self._some_links() if self.given.shard else local_path(self.uri)
         fetch = _s3_reader(self.given, self.dest, self.cache)
 
         def bring(name: str, known: KnownFile) -> None:
@@ -105,28 +110,47 @@ class Identified:
         in_parallel(bring, self.files, self.files.values())
         return self.dest if self.given.is_folder else self.dest / next(iter(self.files))
 
+    def _some_links(self) -> Path:
+        """Make a folder with the files of one shard, which are read in place."""
+        self.dest.mkdir(parents=True, exist_ok=True)
+        for name in self.files:
+            (self.dest / name).parent.mkdir(parents=True, exist_ok=True)
+            (self.dest / name).symlink_to(local_path(self.uri) / name)
+        return self.dest
+
 
 _NO_CACHE = FileCache()
 _KNOWN = TypeAdapter(dict[str, KnownFile])
 
 
-def list_given(uri: str, patterns: Sequence[str] = (), within: tuple[Path, ...] = ()) -> GivenFiles:
+def list_given(
+    uri: str, patterns: Sequence[str] = (), within: tuple[Path, ...] = (), shard: Part | None = None
+) -> GivenFiles:
     """List the file or folder at `uri`; of a folder the files that match one of `patterns` (all, if none are named).
+
+    Of these only those of `shard`, if it is given.
 
     Raises UserError if nothing is there, for what cannot be read as a file, and for a local file that lies, once
     symbolic links are followed, below none of the folders `within`, if there are any.
     """
-    if uri.startswith("hf://"):
+    if uri.startswith("hf://") and shard is None:
         from tuneline.engine.hub import resolve
 
         return GivenFiles(resolve(uri), tuple(patterns), True, {})
+    if uri.startswith("hf://"):
+        raise UserError(f"{uri}: what lies in the Hub cannot be split into shards.")
     listed = _list_s3(uri, patterns) if uri.startswith("s3://") else _list_local(uri, patterns, within)
     if not listed.files:
         matching = f" that match {', '.join(patterns)}" if patterns else ""
         raise UserError(f"{listed.uri}: the folder has no files{matching}.")
     if problem := next(filter(None, map(key_problem, listed.files)), None):
         raise UserError(f"{listed.uri}: cannot use a file name: {problem}.")
-    return listed
+    if shard is None:
+        return listed
+    if not listed.is_folder:
+        raise UserError(f"{listed.uri}: is to be split into shards, so it must be a folder with a file per item.")
+    mine = {name: file for name, file in listed.files.items() if shard.has(name)}
+    return replace(listed, files=mine, shard=shard)
 
 
 def identify(
@@ -138,7 +162,9 @@ def identify(
     Raises Changed if files changed, came or went since they were listed.
     """
     if given.is_hub:
-        files = known or _list_hub(given)
+        from tuneline.engine.hub import list_hub
+
+        files = known or {n: KnownFile(size, "", hashed) for n, (size, hashed) in list_hub(given.uri, given.patterns)}
         return Identified(given, files, hashlib.sha256(given.uri.encode()).hexdigest(), dest, cache)
 
     read_new = _s3_reader(given, dest, cache) if given.uri.startswith("s3://") else _local_reader(given)
@@ -207,7 +233,7 @@ def _walk(
                 if (found.st_dev, found.st_ino) in above:
                     raise UserError(f"{path}: the symbolic link leads back to a folder that it lies in.")
                 yield from _walk(path, f"{name}/", above | {(found.st_dev, found.st_ino)}, patterns, within)
-            elif _is_wanted(name, patterns):
+            elif is_wanted(name, patterns):
                 yield name, _listed(path.stat(), path, within)
 
 
@@ -219,9 +245,9 @@ def _listed(found: os.stat_result, path: Path, within: tuple[Path, ...]) -> List
     return Listed(found.st_size, stamp_of(found))
 
 
-def _is_wanted(name: str, patterns: Sequence[str]) -> bool:
-    """Tell whether `name` matches; as in the Hub's downloads, `*` matches `/` too."""
-    return not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)
+def is_wanted(name: str, patterns: Sequence[str]) -> bool:
+    """Tell whether `name` is to be read; as in the Hub's downloads, `*` matches `/` too."""
+    return "/." not in f"/{name}" and (not patterns or any(fnmatchcase(name, pattern) for pattern in patterns))
 
 
 def _list_s3(uri: str, patterns: Sequence[str]) -> GivenFiles:
@@ -236,7 +262,7 @@ def _list_s3(uri: str, patterns: Sequence[str]) -> GivenFiles:
     found = {entry.key.removeprefix(base): Listed(entry.size, entry.stamp) for entry in store.list(base)}
     if not found:
         raise UserError(f"{uri}: there is no such object, and no folder with files.")
-    wanted = {n: f for n, f in found.items() if "/." not in f"/{n}" and _is_wanted(n, patterns)}
+    wanted = {n: f for n, f in found.items() if is_wanted(n, patterns)}
     return GivenFiles(canonical, tuple(patterns), True, wanted)
 
 
@@ -264,31 +290,8 @@ def _s3_reader(given: GivenFiles, dest: Path, cache: FileCache) -> Callable[[str
     return read
 
 
-def _list_hub(given: GivenFiles) -> Mapping[str, KnownFile]:
-    from tuneline.engine.hub import download, files_of
-
-    found = files_of(given.uri)
-    if found is None:  # the Hub cannot be asked, but what this machine has may be enough
-        local = _list_local(str(download(given.uri, given.patterns)), given.patterns).files
-        found = {name: (listed.size, "") for name, listed in local.items()}
-    wanted = [name for name in found if "/." not in f"/{name}" and _is_wanted(name, given.patterns)]
-    if not wanted:
-        raise UserError(f"{given.uri}: has no files that match {', '.join(given.patterns) or 'anything'}.")
-    return {name: KnownFile(found[name][0], "", found[name][1]) for name in wanted}
-
-
-def _fetch_hub(given: GivenFiles, files: Mapping[str, KnownFile]) -> Path:
-    from tuneline.engine.hub import download
-
-    path = download(given.uri, given.patterns)
-    present = _list_local(str(path), given.patterns).files
-    if wrong := [name for name, file in files.items() if name not in present or present[name].size != file.size]:
-        raise Changed(f"{path}: {', '.join(wrong[:5])} is not what the Hub has. Delete this folder and run again.")
-    return path
-
-
 def _refuse_changes(given: GivenFiles) -> None:
-    now = list_given(given.uri, given.patterns, given.within).files
+    now = list_given(given.uri, given.patterns, given.within, given.shard).files
     if different := sorted(name for name, _ in now.items() ^ given.files.items()):
         names = ", ".join(dict.fromkeys(different[:6]))
         kind = "folder" if given.is_folder else "file"

@@ -7,11 +7,12 @@ network when its files are there. Access to gated repositories comes from HF_TOK
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tuneline.errors import Temporary, UserError
+from tuneline.engine.given import is_wanted
+from tuneline.errors import Changed, Temporary, UserError
 
 _ADDRESS = re.compile(r"hf://(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -28,8 +29,8 @@ def resolve(uri: str) -> str:
         return f"hf://{repository}@{resolve_revision(repository, revision=revision).resolved}"
 
 
-def files_of(uri: str) -> dict[str, tuple[int, str]] | None:
-    """Return size and hash of every file of a commit, by name; None when the Hub cannot be asked."""
+def list_hub(uri: str, patterns: Sequence[str]) -> list[tuple[str, tuple[int, str]]]:
+    """Return name, size and hash of the files of a commit that match one of `patterns` (all, if there are none)."""
     from httpx2 import TransportError
     from huggingface_hub import HfApi
     from huggingface_hub.errors import OfflineModeIsEnabled
@@ -37,19 +38,36 @@ def files_of(uri: str) -> dict[str, tuple[int, str]] | None:
     repository, commit = _split(uri)
     with _plain_errors(uri):
         try:
-            found = HfApi().model_info(repository, revision=commit, files_metadata=True).siblings or []
-        except (OfflineModeIsEnabled, TransportError):
-            return None
-    return {f.rfilename: (f.size or 0, f.lfs.sha256 if f.lfs else f.blob_id or "") for f in found}
+            listed = HfApi().model_info(repository, revision=commit, files_metadata=True).siblings or []
+            found = {f.rfilename: (f.size or 0, f.lfs.sha256 if f.lfs else f.blob_id or "") for f in listed}
+        except (OfflineModeIsEnabled, TransportError):  # what this machine has may be enough
+            path = _download(uri, patterns)
+            found = {name: (size, "") for name, size in _present(path).items()}
+    wanted = [(name, found[name]) for name in sorted(found) if is_wanted(name, patterns)]
+    if not wanted:
+        raise UserError(f"{uri}: has no files that match {', '.join(patterns) or 'anything'}.")
+    return wanted
 
 
-def download(uri: str, patterns: Sequence[str]) -> Path:
-    """Return the local folder with the files of a commit that match one of `patterns` (all, if there are none)."""
+def fetch_hub(uri: str, patterns: Sequence[str], sizes: Mapping[str, int]) -> Path:
+    """Return the local folder with these files. Raises Changed if one is not as large as the Hub says."""
+    path = _download(uri, patterns)
+    present = _present(path)
+    if wrong := [name for name, size in sizes.items() if present.get(name) != size]:
+        raise Changed(f"{path}: {', '.join(wrong[:5])} is not what the Hub has. Delete this folder and run again.")
+    return path
+
+
+def _download(uri: str, patterns: Sequence[str]) -> Path:
     from huggingface_hub import snapshot_download
 
     repository, commit = _split(uri)
     with _plain_errors(uri):
         return Path(snapshot_download(repository, revision=commit, allow_patterns=list(patterns) or None))
+
+
+def _present(folder: Path) -> dict[str, int]:
+    return {p.relative_to(folder).as_posix(): p.stat().st_size for p in folder.rglob("*") if p.is_file()}
 
 
 def _split(uri: str) -> tuple[str, str]:

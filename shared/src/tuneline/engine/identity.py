@@ -10,16 +10,18 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from tuneline.stage import Params
+from tuneline.stage import Params, Part
 
 
-def fingerprint(stage: str, version: int, params: Params, inputs: Mapping[str, str]) -> str:
+def fingerprint(stage: str, version: int, params: Params, inputs: Mapping[str, str], shard: Part | None = None) -> str:
     """Return the identity of a result, 64 hex digits.
 
     It is the sha256 of the stage's name and version, the parameters that differ from their defaults (without those of
-    pace) and the sha256 of every input, as canonical JSON.
+    pace), the sha256 of every input and the shard, if it is one, as canonical JSON.
     """
     identity = {"stage": stage, "version": version, "params": identity_params(params), "inputs": dict(inputs)}
+    if shard is not None:
+        identity["shard"] = str(shard)
     return sha256_json(identity)
 
 

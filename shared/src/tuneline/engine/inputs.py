@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from tuneline.engine.given import Identified, identify, known_from, list_given
+from tuneline.engine.given import Identified, folder_sha256, identify, known_from, list_given
 from tuneline.engine.identity import canonical_json
 from tuneline.engine.layout import input_pin_key, known_key, result_key
-from tuneline.engine.pipelines import Address, Inline, OutputOf, Step
-from tuneline.engine.records import InputPin, OutputRecord, pinned_manifest
+from tuneline.engine.pipelines import Address, Inline, Step
+from tuneline.engine.records import InputPin, pinned_manifest
 from tuneline.engine.runfile import RunFile
 from tuneline.errors import UserError
-from tuneline.stage import InputPort, InputRecord, Json, Params
+from tuneline.stage import InputPort, InputRecord, Json, Params, Part
 from tuneline.store.base import FileRecord, Store, in_parallel
 from tuneline.store.cache import FileCache
 from tuneline.store.verify import plain_errors
@@ -34,6 +34,8 @@ class Job(NamedTuple):
     attempt: str
     replace: bool = False
     cache: FileCache = FileCache()
+    part: Part | None = None
+    """The part of the stage to do, of one with `parts`."""
 
     @property
     def run(self) -> str:
@@ -108,35 +110,45 @@ class GivenInput:
 
     def pin_key(self, run: str) -> str:
         """Key of the pin."""
-        return input_pin_key(run, self.port.name, self.port.patterns)
+        return input_pin_key(run, self.port.name, self.selection)
+
+    @property
+    def selection(self) -> tuple[str, ...]:
+        """What tells the files that are read from others of the same folder."""
+        shard = self.source.given.shard if isinstance(self.source, Identified) else None
+        return (*self.port.patterns, str(shard)) if shard else self.port.patterns
 
 
 @dataclass(frozen=True)
 class MadeInput:
-    """An input that another step of the run made."""
+    """An input that another step of the run made, or all shards of one; `files` is by name inside it."""
 
     port: InputPort
     record: InputRecord
-    output: OutputRecord
+    files: Mapping[str, FileRecord]
+    is_folder: bool
+    in_place: bool
     job: Job
 
     @cached_property
     def path(self) -> Path:
         """The local path: in place on a file store, else downloaded on first use."""
+        folder, store, cache = self.job.scratch / "inputs" / self.port.name, self.job.store, self.job.cache
 
         def fetch(name: str, record: FileRecord) -> Path:
-            store, cache = self.job.store, self.job.cache
-            place = store.local(record)
-            if place is None:
-                place = self.job.scratch / "inputs" / self.port.name / name
-                if not cache.take(record.sha256, place):
-                    store.download(record, place)
-                    cache.keep(record.sha256, place)
+            here, place = store.local(record), folder / name
+            if here is not None and self.in_place:
+                return here
+            if here is not None:
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.symlink_to(here)
+            elif not cache.take(record.sha256, place):
+                store.download(record, place)
+                cache.keep(record.sha256, place)
             return place
 
-        files = self.output.files
-        name, place = next(zip(files, in_parallel(fetch, files, files.values()), strict=True))
-        return place.parents[len(Path(name).parts) - 1] if self.output.kind == "folder" else place
+        name, place = next(zip(self.files, in_parallel(fetch, self.files, self.files.values()), strict=True))
+        return place.parents[len(Path(name).parts) - 1] if self.is_folder else place
 
 
 Resolved = GivenInput | MadeInput
@@ -165,8 +177,8 @@ def resolve_inputs(job: Job) -> dict[str, Resolved]:
         value, source = run_file.inputs.get(port.name), made.get(port.name)
         if isinstance(value, Address | Inline):
             resolved[port.name] = _given(job, port, value)
-        elif source and source.node in job.step.needs:
-            resolved[port.name] = _made(job, port, source)
+        elif source and (nodes := [n for n in job.step.needs if n.partition("/")[0] == source.node]):
+            resolved[port.name] = _made(job, port, nodes, source.port)
         elif not port.optional:
             raise UserError(_missing(run_file, job.step, port))
     return resolved
@@ -196,8 +208,9 @@ def _given(job: Job, port: InputPort, value: Address | Inline) -> GivenInput:
     if isinstance(value, Inline):
         return GivenInput(port, InlineFile(canonical_json(_plain(value.content)), folder))
     try:
-        listed = list_given(value.uri, port.patterns, value.within)
-        key = known_key(port.name, listed.uri, port.patterns)
+        shard = job.step.shard if port.split else None
+        listed = list_given(value.uri, port.patterns, value.within, shard)
+        key = known_key(port.name, listed.uri, (*port.patterns, str(shard)) if shard else port.patterns)
         known = known_from(job.cache.noted(key) or job.store.get(key))
         return GivenInput(port, identify(listed, folder, known, job.cache))
     except UserError as e:
@@ -213,19 +226,26 @@ def _plain(content: Json) -> Json:
     return int(content) if isinstance(content, float) and content.is_integer() else content
 
 
-def _made(job: Job, port: InputPort, source: OutputOf) -> MadeInput:
-    manifest = pinned_manifest(job.store, job.run, source.node)
-    if manifest is None:
+def _made(job: Job, port: InputPort, nodes: list[str], made: str) -> MadeInput:
+    """Find the output `made` of a node, or of all shards of one: then each has a folder of its own."""
+    manifests = {node: pinned_manifest(job.store, job.run, node) for node in nodes}
+    if missing := [node for node, manifest in manifests.items() if manifest is None]:
         raise UserError(
-            f"{job.step.name} reads `{source.port}` of {source.node}, which has no result in run {job.run} yet"
+            f"{job.step.name} reads `{made}` of {', '.join(missing)}, which has no result in run {job.run} yet"
         )
-    output = manifest.outputs[source.port]
+    found = {node: manifest for node, manifest in manifests.items() if manifest is not None}
+    first = found[nodes[0]].outputs[made]
+    files, sha256, sharded = dict(first.files), first.sha256, "/" in nodes[0]
+    if sharded:
+        shards = {node.partition("/")[2]: manifest.outputs[made].files for node, manifest in found.items()}
+        files = {f"{shard}/{name}": record for shard, some in shards.items() for name, record in some.items()}
+        sha256 = folder_sha256({name: record.sha256 for name, record in files.items()})
+    producer = f"{found[nodes[0]].stage}/{'+'.join(manifest.fingerprint for manifest in found.values())}"
     record = InputRecord(
-        uri=f"{job.store.uri}/{result_key(manifest.stage, manifest.fingerprint)}#{source.port}",
-        sha256=output.sha256, size=output.size, count=len(output.files),
-        producer=f"{manifest.stage}/{manifest.fingerprint}",
+        uri=f"{job.store.uri}/{result_key(*producer.split('/'))}#{made}",
+        sha256=sha256, size=sum(file.size for file in files.values()), count=len(files), producer=producer,
     )  # fmt: skip
-    return MadeInput(port, record, output, job)
+    return MadeInput(port, record, files, sharded or first.kind == "folder", not sharded, job)
 
 
 @contextmanager

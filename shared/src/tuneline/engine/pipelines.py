@@ -5,14 +5,14 @@ A run has the steps that its goal needs and no others: a stage that is installed
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from tuneline.engine.layout import Node
 from tuneline.errors import UserError
-from tuneline.stage import AnyStage, InputPort, Json
+from tuneline.stage import AnyStage, InputPort, Json, Part
 
 PIPELINES = {"finetune": ("evaluator",)}
 """The steps that a pipeline ends in. A run without a goal is the first one."""
@@ -58,6 +58,11 @@ class Step(NamedTuple):
         """The variant of the stage."""
         return self.node.variant
 
+    @property
+    def shard(self) -> Part | None:
+        """The shard, of a sharded stage."""
+        return self.node.shard
+
     def reads(self, given: Mapping[str, Given]) -> Iterator[tuple[InputPort, OutputOf]]:
         """Yield the inputs that other steps make: what is given takes the place of what a stage declares."""
         for port in self.stage.input_ports(self.variant):
@@ -101,6 +106,20 @@ def in_order(steps: Mapping[str, Step], given: Mapping[str, Given]) -> tuple[Ste
     except CycleError as e:
         raise UserError(f"inputs: these stages wait for each other: {' ← '.join(e.args[1])}") from None
     return tuple(steps[name]._replace(needs=tuple(graph[name])) for name in order)
+
+
+def with_shards(steps: Iterable[Step], count: Callable[[str], int]) -> tuple[Step, ...]:
+    """Put the shards of each sharded stage in its place; `count` says how many a stage has."""
+    found: list[Step] = []
+    names: dict[str, list[str]] = {}
+    for step in steps:
+        of = count(step.stage.name) if step.stage.sharded else 0
+        nodes = [step.node._replace(shard=Part(number, of)) for number in range(1, of + 1)] or [step.node]
+        made = [step._replace(node=node) for node in nodes]
+        names[step.name] = [one.name for one in made]
+        needs = tuple(name for need in step.needs for name in names[need])
+        found += [one._replace(needs=needs) for one in made]
+    return tuple(found)
 
 
 def _default_goals(steps: Mapping[str, Step]) -> list[str]:

@@ -24,8 +24,9 @@ def publish(job: Job, found: Found, metrics: Metrics, seconds: float, started: s
     """Upload what the stage made and return the manifest of the result."""
     stage = job.step.stage
     outputs = {port.name: _upload(job, found.fingerprint, port) for port in stage.output_ports()}
+    shard = str(job.step.shard) if job.step.shard else None
     manifest = Manifest(
-        stage=stage.name, variant=job.step.variant, version=stage.version, fingerprint=found.fingerprint,
+        stage=stage.name, variant=job.step.variant, shard=shard, version=stage.version, fingerprint=found.fingerprint,
         params=job.params.model_dump(mode="json"), inputs={n: i.record for n, i in found.inputs.items()},
         outputs=outputs, metrics=metrics, seconds=seconds, provenance=_provenance(), started_at=started,
         finished_at=now(),

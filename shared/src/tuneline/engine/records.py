@@ -86,6 +86,8 @@ class Manifest(_Record):
     record: int = 2
     stage: str
     variant: str | None
+    shard: str | None = None
+    """Which shard of a sharded stage, as `3-of-10`."""
     version: int
     fingerprint: str
     params: dict[str, Any]

@@ -17,7 +17,7 @@ import structlog
 from pydantic import ValidationError
 
 from tuneline.engine.parameters import Parameters, read_parameters
-from tuneline.engine.pipelines import PIPELINES, Address, Given, Inline, OutputOf, Step, plan, steps_of
+from tuneline.engine.pipelines import PIPELINES, Address, Given, Inline, OutputOf, Step, plan, steps_of, with_shards
 from tuneline.errors import UserError
 from tuneline.parsing.problems import Source, did_you_mean, problems_of
 from tuneline.parsing.yaml import read_yaml
@@ -93,7 +93,8 @@ def _checked(source: Source, stages: Mapping[str, AnyStage], run: str, default_r
         raise UserError("\n".join(problems))
     for key in sorted(stages.keys() & content.keys() - planned.keys()):
         log.info("not read, because this run has no such stage", key=key)
-    return RunFile(source, name, inputs, params, steps)
+    shards = {name: found.model_dump().get("shards", 1) for name, found in params.items()}
+    return RunFile(source, name, inputs, params, with_shards(steps, shards.__getitem__))
 
 
 def _known(stages: Mapping[str, AnyStage]) -> list[str]:

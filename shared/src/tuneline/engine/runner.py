@@ -26,7 +26,7 @@ from tuneline.engine.publish import link_outputs, output_path, publish
 from tuneline.engine.records import Failure, Manifest, now, read_manifest
 from tuneline.engine.runfile import RunFile
 from tuneline.errors import Temporary, UserError
-from tuneline.stage import Metrics
+from tuneline.stage import Metrics, Part
 from tuneline.store.base import Store, local_path
 from tuneline.store.cache import FileCache
 from tuneline.store.verify import plain_disk_errors
@@ -42,7 +42,7 @@ class Outcome(NamedTuple):
 @contextmanager
 def new_job(
     run_file: RunFile, step: Step, store: Store, scratch: Path | None = None, *, replace: bool = False,
-    cache: Path | None = None,
+    cache: Path | None = None, part: Part | None = None,
 ) -> Iterator[Job]:  # fmt: skip
     """Make a job with a scratch folder that is removed at the end; by default inside a file store, else in $TMPDIR."""
     attempt = new_attempt()
@@ -50,7 +50,7 @@ def new_job(
         scratch = local_path(store.uri) / "scratch" if store.uri.startswith("file://") else Path(tempfile.gettempdir())
     folder = scratch / f"tuneline-{attempt}"
     try:
-        yield Job(run_file, step, store, folder, attempt, replace, FileCache(cache))
+        yield Job(run_file, step, store, folder, attempt, replace, FileCache(cache), part)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -65,7 +65,8 @@ def run_job(job: Job) -> Outcome:
 def find(job: Job) -> Found:
     """Resolve the inputs, compute the fingerprint, and refuse what contradicts the run's pins. Writes nothing."""
     inputs, stage = resolve_inputs(job), job.step.stage
-    digest = fingerprint(stage.name, stage.version, job.params, {n: i.record.sha256 for n, i in inputs.items()})
+    hashes = {name: found.record.sha256 for name, found in inputs.items()}
+    digest = fingerprint(stage.name, stage.version, job.params, hashes, job.step.shard)
     found = Found(inputs, digest)
     refuse_differences(job, found)
     return found
@@ -80,13 +81,35 @@ def reuse(job: Job, found: Found) -> Manifest | None:
     return manifest
 
 
+def do_part(job: Job) -> str:
+    """Do a part of a stage, which fills journals and publishes nothing; if the whole result exists, do nothing."""
+    found = find(job)
+    if reuse(job, found):
+        return f"{job.step.name} {found.fingerprint[:12]} found"
+    return f"{job.step.name}, part {job.part}: {_run(job, found)[0].headline}"
+
+
 def work(job: Job, found: Found) -> Manifest:
     """Run the stage, publish what it made, pin it."""
-    stage, started = job.step.stage, now()
+    started = now()
+    metrics, seconds, live = _run(job, found)
+    try:
+        manifest = publish(job, found, metrics, seconds, started)
+    except Exception as e:
+        _record_failure(job, e)
+        raise
+    _pin(job, found, manifest)
+    live.discard_state()
+    return manifest
+
+
+def _run(job: Job, found: Found) -> tuple[Metrics, float, Live]:
+    """Run the stage; return what it reports and how long it took."""
+    stage = job.step.stage
     lineage = {name: i.record for name, i in found.inputs.items()}
     live = Live(
         job.store, stage.name, found.fingerprint, job.attempt, job.scratch / "state", lineage,
-        lambda: pin_inputs(job, found),
+        lambda: pin_inputs(job, found), job.part,
     )  # fmt: skip
     try:
         with live:
@@ -100,14 +123,11 @@ def work(job: Job, found: Found) -> Manifest:
                 check_unchanged(given.source)
         if not live.begun:  # a stage that needed no safe point
             pin_inputs(job, found)
-        manifest = publish(job, found, metrics, seconds, started)
     except Exception as e:
-        if live.begun and not isinstance(e, Temporary):
+        if live.begun:
             _record_failure(job, e)
         raise
-    _pin(job, found, manifest)
-    live.discard_state()
-    return manifest
+    return metrics, seconds, live
 
 
 def _call(job: Job, paths: dict[str, Path | None], live: Live) -> Metrics:
@@ -127,12 +147,15 @@ def _pin(job: Job, found: Found, manifest: Manifest) -> None:
 
 
 def _record_failure(job: Job, error: Exception) -> None:
+    if isinstance(error, Temporary):
+        return
     wrong = isinstance(error, UserError)
     failure = Failure(
         stage=job.step.name, attempt=job.attempt, exit_code=2 if wrong else 1, type=type(error).__name__,
         message=str(error) if wrong else None, frames=frames_of(error), failed_at=now(),
     )  # fmt: skip
-    job.store.put(failure_key(job.run, job.step.node, job.attempt), failure.to_bytes())
+    part = f"{job.part}-" if job.part else ""
+    job.store.put(failure_key(job.run, job.step.node, f"{part}{job.attempt}"), failure.to_bytes())
 
 
 def frames_of(error: BaseException) -> list[str]:
