@@ -51,6 +51,17 @@ class Reader(NamedTuple):
     valid: bytes
 
 
+class Grown(NamedTuple):
+    """A file with a piece repeated in its middle: short to show, however long it is."""
+
+    before: bytes
+    piece: bytes
+    after: bytes
+
+    def data(self) -> bytes:
+        return self.before + self.piece * (GROWN // len(self.piece)) + self.after
+
+
 def fuzz(reader: Reader) -> None:
     """Try `reader` with any bytes, with changed files and with files that repeat one piece.
 
@@ -93,14 +104,16 @@ def _check_message(message: str, path: Path) -> None:
     assert len(message) < 100_000
 
 
-def _try(reader: Reader, files: st.SearchStrategy[bytes], few: int, *, measure: bool = False) -> None:
+def _try(
+    reader: Reader, files: st.SearchStrategy[bytes] | st.SearchStrategy[Grown], few: int, *, measure: bool = False
+) -> None:
     @settings(
         max_examples=EXAMPLES or few, derandomize=not EXAMPLES, database=None, deadline=None,
         suppress_health_check=list(HealthCheck),
     )  # fmt: skip
     @given(files)
-    def each(data: bytes) -> None:
-        check(reader, data, measure=measure)
+    def each(file: bytes | Grown) -> None:
+        check(reader, file if isinstance(file, bytes) else file.data(), measure=measure)
 
     each()
 
@@ -118,12 +131,11 @@ def _changed(draw: st.DrawFn, valid: bytes) -> bytes:
 
 
 @st.composite
-def _grown(draw: st.DrawFn, valid: bytes) -> bytes:
+def _grown(draw: st.DrawFn, valid: bytes) -> Grown:
     """Repeat a piece many times, alone or somewhere in a valid file."""
     start = draw(st.integers(0, len(valid)))
-    piece = draw(_piece(valid)) or b" "
-    repeated = piece * (GROWN // len(piece))
-    return draw(st.sampled_from([repeated, valid[:start] + repeated + valid[start:], valid[:start] + repeated]))
+    before, after = draw(st.sampled_from([(b"", b""), (valid[:start], valid[start:]), (valid[:start], b"")]))
+    return Grown(before, draw(_piece(valid)) or b" ", after)
 
 
 def _piece(valid: bytes) -> st.SearchStrategy[bytes]:

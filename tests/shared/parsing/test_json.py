@@ -53,6 +53,7 @@ def test_a_value_that_is_missing_has_the_line_of_what_should_hold_it() -> None:
         (b'["NaN",\n1e5,' + b"9" * 5000 + b"]", 2, "a number has too many digits"),
         (b'{"a": {"b": 1},\n"c": {"b": 1,\n"b": 2}}', 3, "a key stands twice in one object"),
         (b'{"a": "\\"b\\": NaN",\n"\\u0061": 1}', 2, "a key stands twice in one object"),
+        (b"\n1e4001e4001e400", 2, "a number is too large"),
         (b'\n["a]', 2, "not JSON: it ends too early; is the file cut off?"),
     ],
 )

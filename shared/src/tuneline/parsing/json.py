@@ -105,7 +105,7 @@ def _line_of_refused(text: str) -> int:
     return 1
 
 
-_NUMBER = re.compile(r"-?(?:Infinity|NaN|[0-9][0-9.eE+-]*+)")
+_NUMBER = re.compile(r"-?(?:Infinity|NaN|[0-9]++(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?)")
 _TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{},:]|[^ \t\n\r,:\]}]++')
 
 
