@@ -15,6 +15,8 @@ from tuneline.model.children import ending, environment
 from tuneline.model.template_worker import SECONDS, Rendering, ToRender
 from tuneline.parsing.problems import printable
 
+Messages = Sequence[Mapping[str, str]]
+
 
 class ChatTemplate:
     """A template that compiles. Rendering is a pure function, apart from templates that ask for today's date."""
@@ -24,38 +26,19 @@ class ChatTemplate:
         self.marks_generation = _WORKER.ask({"source": source})["marks_generation"]
         """Whether the template has `{% generation %}` blocks around what the assistant writes."""
 
-    def render(
-        self,
-        messages: Sequence[Mapping[str, str]],
-        special_tokens: Mapping[str, str],
-        add_generation_prompt: bool = False,
-    ) -> str:
+    def render(self, messages: Messages, special_tokens: Mapping[str, str], add_generation_prompt: bool = False) -> str:
         """Return the text of `messages`. Raises UserError when refused, or when it takes far too long."""
-        return self._ask(messages, special_tokens, add_generation_prompt, spans=False)["text"]
+        return self._ask(messages, special_tokens, add_generation_prompt, False)["text"]
 
-    def render_spans(
-        self, messages: Sequence[Mapping[str, str]], special_tokens: Mapping[str, str]
-    ) -> tuple[str, list[tuple[int, int]]]:
+    def render_spans(self, messages: Messages, special_tokens: Mapping[str, str]) -> tuple[str, list[tuple[int, int]]]:
         """Return the text and the character ranges of its generated spans. Raises UserError as `render` does."""
-        answer = self._ask(messages, special_tokens, add_generation_prompt=False, spans=True)
-        return answer["text"], [(start, end) for start, end in answer["spans"]]
+        rendering = self._ask(messages, special_tokens, False, True)
+        return rendering["text"], [(start, end) for start, end in rendering["spans"]]
 
-    def _ask(
-        self,
-        messages: Sequence[Mapping[str, str]],
-        special_tokens: Mapping[str, str],
-        add_generation_prompt: bool,
-        spans: bool,
-    ) -> Rendering:
-        return _WORKER.ask(
-            {
-                "source": self.source,
-                "messages": [dict(message) for message in messages],
-                "special_tokens": dict(special_tokens),
-                "add_generation_prompt": add_generation_prompt,
-                "spans": spans,
-            }
-        )
+    def _ask(self, messages: Messages, special_tokens: Mapping[str, str], prompt: bool, spans: bool) -> Rendering:
+        plain = [dict(message) for message in messages]
+        request: ToRender = {"source": self.source, "messages": plain, "special_tokens": dict(special_tokens)}
+        return _WORKER.ask({**request, "add_generation_prompt": prompt, "spans": spans})
 
 
 class _Worker:

@@ -27,8 +27,8 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 def environment() -> dict[str, str]:
     """Return the variables that a program gets: what is on the list, and to stay off the network."""
-    kept = {name: value for name, value in os.environ.items() if name in _INHERITED or _is_kept(name)}
-    return kept | _OFFLINE
+    kept = (name for name in os.environ if name in _INHERITED or name.startswith(_INHERITED_PREFIXES))
+    return {name: os.environ[name] for name in kept} | _OFFLINE
 
 
 def tied_to_us(command: Sequence[str]) -> list[str]:
@@ -39,7 +39,3 @@ def tied_to_us(command: Sequence[str]) -> list[str]:
 def ending(status: int) -> str:
     """Return how a program ended, by its return code: the name of the signal, else the status."""
     return signal.Signals(-status).name if status < 0 else f"status {status}"
-
-
-def _is_kept(name: str) -> bool:
-    return name.startswith(_INHERITED_PREFIXES)
