@@ -148,6 +148,21 @@ def test_what_a_disk_refuses_anywhere_in_a_stage_is_named(
     assert ("/scratch/merged.gguf: " + os.strerror(number) in capsys.readouterr().err) == (code != 1)
 
 
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["--part=1/3"], "--part 1/3: assessor cannot be done in parts"),
+        (["--shard=x"], "'x' is no part: 3/10 is the third of ten"),
+        (["--shard=1/3"], "assessor/1-of-3 is not part of this run"),
+        (["--variant=other"], "assessor@other is not part of this run"),
+    ],
+)
+def test_a_part_or_shard_that_a_stage_does_not_have_is_refused(pod: Pod, words: list[str], problem: str) -> None:
+    done = pod.run(*words, RUN_FILE=as_parameters(yaml.safe_dump({"inputs": INPUTS})))
+    assert done.returncode == 2
+    assert problem in done.stderr
+
+
 class PageOutputs(Outputs):
     """A page."""
 

@@ -72,8 +72,8 @@ def _patterns(run_file: RunFile, name: str) -> set[tuple[str, ...]]:
 def _read(run_file: RunFile, name: str, uri: str, wanted: set[tuple[str, ...]]) -> Identified:
     try:
         root = local_path(uri).resolve()
-        # What the Hub's tools have cached is a folder of links to a folder beside it; any other link may lead anywhere.
-        within = (root.parents[1] if root.parent.name == "snapshots" else root,)
+        # What the Hub's tools have cached is a folder of links to `blobs` nearby; any other link may lead anywhere.
+        within = (root, root.parent.parent / "blobs") if root.parent.name == "snapshots" else (root,)
         for patterns in wanted:
             list_given(uri, patterns, within)  # each stage must find something
         union = sorted({pattern for patterns in wanted for pattern in patterns}) if () not in wanted else []
