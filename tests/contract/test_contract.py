@@ -11,6 +11,7 @@ import pytest
 
 from contract.golden import PLACE, golden
 from kit.places import ROOT
+from tuneline.engine.layout import Node
 from tuneline.engine.pipelines import plan
 from tuneline.stage import installed_stages
 
@@ -32,6 +33,7 @@ def test_a_stage_has_one_name() -> None:
     for name, stage in STAGES.items():
         project = tomllib.loads((ROOT / "services" / name / "pyproject.toml").read_text())["project"]
         assert stage.name == name
+        assert Node.parse(name) == Node(name), f"{name}: means something else in a run's folder, or cannot be a name"
         assert project["name"] == f"tuneline-{name}"
         assert list(project["scripts"]) == [f"tuneline-{name}"]
         assert (ROOT / "requirements" / f"{name}.txt").exists()

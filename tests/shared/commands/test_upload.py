@@ -226,3 +226,8 @@ def test_the_links_of_the_hubs_cache_are_followed(file: Path, store: Store) -> N
     file.write_text("run: r\ninputs: {words: words.txt, table: models--toys--tiny/snapshots/0123}\n")
     upload(file, store)
     assert [key for key in keys(store) if key.endswith("/a.txt")]
+
+
+def test_what_another_stage_makes_is_named_in_the_printed_file_as_it_was(file: Path, store: Store) -> None:
+    file.write_text("run: r\ninputs: {words: words.txt, counts: 'output:counter/counts'}\n")
+    assert yaml.safe_load(upload(file, store).printed)["inputs"]["counts"] == "output:counter/counts"
