@@ -38,7 +38,6 @@ class Cost(BaseModel):
     """The calls of the attempt that made the result."""
 
     def __add__(self, other: Cost) -> Cost:
-        """Add up, to a millionth of a dollar."""
         total, now = self.total_usd + other.total_usd, self.now_usd + other.now_usd
         return Cost(total_usd=round(total, 6), now_usd=round(now, 6))
 
@@ -254,7 +253,6 @@ class Stage(Generic[P, I, O]):
         return tuple(_input_port(n, f) for n, f in self.inputs.model_fields.items() if n not in absent)
 
     def output_ports(self) -> tuple[OutputPort, ...]:
-        """Return the outputs in declared order."""
         return tuple(_output_port(n, f) for n, f in self.outputs.model_fields.items())
 
 

@@ -88,7 +88,6 @@ class Ticks:
         self._done, self._context = 0, context
 
     def __call__(self) -> None:
-        """Report one more step."""
         self._done += 1
         self._context.progress(self._done, self._total)
 

@@ -47,7 +47,6 @@ class TokenCounts:
         self.unique_bytes = 2 * sum(len(text.encode()) for text in {*texts, conversation.system or ""})
 
     def tokens(self, dropped: int, point: int, with_system: bool = True) -> int:
-        """Return the tokens of the rendered slice, as the model's tokenizer counts."""
         text = self._chat.render(self._conversation.messages(dropped, point, with_system))
         return sum(map(self._count, self._chat.split_at_control_tokens(text) if self._by_parts else [text]))
 

@@ -40,7 +40,6 @@ class Estimate(NamedTuple):
 
     @property
     def total(self) -> int:
-        """All of it, in bytes."""
         return sum(self)
 
 

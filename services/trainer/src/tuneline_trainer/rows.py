@@ -39,7 +39,6 @@ class Examples(NamedTuple):
 
     @property
     def longest(self) -> int:
-        """Tokens of the longest one."""
         return max(len(e.input_ids) for e in (*self.train, *self.validation))
 
 

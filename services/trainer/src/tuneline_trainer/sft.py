@@ -87,7 +87,6 @@ class Guard(TrainerCallback):
                 raise UserError(_not_finite(name, value, state.global_step, self._setup))
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
-        """Publish what was just written."""
         written = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
         checkpoints.publish(written, self._context.state, self._setup)
 

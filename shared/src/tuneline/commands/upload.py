@@ -126,7 +126,6 @@ class _Dumper(yaml.SafeDumper):
     """Writes YAML that every parser reads alike, also where they differ about what is text and what a number."""
 
     def ignore_aliases(self, data: object) -> bool:
-        """Write out what stands in two places."""
         return True
 
 

@@ -58,6 +58,5 @@ class Conversation(Closed):
 
     @property
     def exchanges(self) -> tuple[Exchange, ...]:
-        """Return the user messages with their answers, in order."""
         said = [message.content for message in self.messages if message.role != "system"]
         return tuple(Exchange(user, answer) for user, answer in zip(said[::2], said[1::2], strict=True))

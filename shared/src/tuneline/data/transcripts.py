@@ -101,7 +101,6 @@ class _Reader:
         return read.id, [_place(record.path, line, problem) for line, problem in zip(lines, problems, strict=True)]
 
     def _keep(self, transcript: Transcript, record: RawRecord) -> list[Problem]:
-        """Keep a good transcript, unless its id is taken."""
         key, place = unicodedata.normalize("NFC", transcript.id), f"{record.path}:{record.line}"
         other, taken = self.found.setdefault(key, (transcript, place))
         if other is transcript:

@@ -29,7 +29,6 @@ class Usage(Closed):
     """From the token counts and the prices in the judge's configuration."""
 
     def __add__(self, other: Usage) -> Usage:
-        """Add up what two calls took."""
         return Usage(
             input_tokens=self.input_tokens + other.input_tokens,
             output_tokens=self.output_tokens + other.output_tokens,

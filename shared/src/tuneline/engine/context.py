@@ -58,12 +58,10 @@ class Live:
 
     @property
     def state(self) -> Path:
-        """Folder for checkpoints."""
         self._begin()
         return self._state.folder
 
     def journal(self, *scope: str) -> StoreJournal:
-        """Open the journal of `scope`."""
         self._begin()
         prefix = journal_prefix(self._stage, scope)
         if prefix not in self._journals:
@@ -95,7 +93,6 @@ class Live:
         return value
 
     def __enter__(self) -> Live:
-        """Listen to signals."""
         self._handlers = [(n, signal.signal(n, self._on_signal)) for n in (signal.SIGTERM, signal.SIGINT)]
         return self
 
@@ -119,7 +116,6 @@ class Live:
                 Path(file).write_text(self._progress)
 
     def discard_state(self) -> None:
-        """Delete the checkpoints of a result that is complete."""
         self._state.discard()
         shutil.rmtree(self._state.folder, ignore_errors=True)
 

@@ -57,7 +57,6 @@ class GivenFiles:
 
     @property
     def is_hub(self) -> bool:
-        """Whether it lies in the Hub."""
         return self.uri.startswith("hf://")
 
 
@@ -78,12 +77,10 @@ class Identified:
 
     @property
     def size(self) -> int:
-        """Bytes of all files."""
         return sum(file.size for file in self.files.values())
 
     @property
     def digests(self) -> dict[str, str]:
-        """SHA-256 by name; none for hf://."""
         return {} if self.given.is_hub else {name: file.sha256 for name, file in self.files.items()}
 
     @cached_property

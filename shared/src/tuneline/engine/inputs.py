@@ -39,12 +39,10 @@ class Job(NamedTuple):
 
     @property
     def run(self) -> str:
-        """Name of the run."""
         return self.run_file.run
 
     @property
     def params(self) -> Params:
-        """The stage's checked parameters."""
         return self.run_file.params[self.step.stage.name]
 
 
@@ -64,21 +62,17 @@ class InlineFile:
 
     @property
     def size(self) -> int:
-        """Bytes."""
         return len(self.data)
 
     @property
     def digests(self) -> dict[str, str]:
-        """SHA-256 by name."""
         return {self.path.name: self.sha256}
 
     @property
     def path(self) -> Path:
-        """Where `write` puts it."""
         return self.dest / "inline.json"
 
     def write(self) -> Path:
-        """Make it a file."""
         with plain_errors(self.path):
             self.dest.mkdir(parents=True, exist_ok=True)
             self.path.write_bytes(self.data)
@@ -94,7 +88,6 @@ class GivenInput:
 
     @property
     def path(self) -> Path:
-        """The local path."""
         return self.source.write() if isinstance(self.source, InlineFile) else self.source.path
 
     @property
@@ -109,7 +102,6 @@ class GivenInput:
         return InputPin(uri=self.source.uri, sha256=self.source.sha256, files=self.source.digests)
 
     def pin_key(self, run: str) -> str:
-        """Key of the pin."""
         return input_pin_key(run, self.port.name, self.selection)
 
     @property
@@ -132,7 +124,7 @@ class MadeInput:
 
     @cached_property
     def path(self) -> Path:
-        """The local path: in place on a file store, else downloaded on first use."""
+        """In place on a file store, else downloaded on first use."""
         folder, store, cache = self.job.scratch / "inputs" / self.port.name, self.job.store, self.job.cache
 
         def fetch(name: str, record: FileRecord) -> Path:

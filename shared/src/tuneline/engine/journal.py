@@ -56,7 +56,6 @@ class StoreJournal:
         self._merge(self._read())
 
     def get(self, key: str) -> dict[str, Any] | None:
-        """Return the row kept under `key`, or None."""
         with self._lock:
             line = self._line(key)
         row: dict[str, Any] | None = json.loads(line)["row"] if line else None

@@ -50,17 +50,14 @@ class Step(NamedTuple):
 
     @property
     def name(self) -> str:
-        """`stage` or `stage@variant`."""
         return str(self.node)
 
     @property
     def variant(self) -> str | None:
-        """The variant of the stage."""
         return self.node.variant
 
     @property
     def shard(self) -> Part | None:
-        """The shard, of a sharded stage."""
         return self.node.shard
 
     def reads(self, given: Mapping[str, Given]) -> Iterator[tuple[InputPort, OutputOf]]:

@@ -66,7 +66,6 @@ class OutputRecord(_Model):
 
     @property
     def size(self) -> int:
-        """Bytes of all its files."""
         return sum(record.size for record in self.files.values())
 
 

@@ -98,7 +98,6 @@ class Judged(list[Verdict]):
 
     @property
     def cost(self) -> Cost:
-        """The same in money."""
         return Cost(total_usd=self.spent.cost_usd, now_usd=self.spent_now.cost_usd)
 
 

@@ -82,7 +82,6 @@ class Breaker:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def success(self) -> None:
-        """Forget the failures so far."""
         with self._lock:
             self._count = 0
 

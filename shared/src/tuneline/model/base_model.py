@@ -58,7 +58,6 @@ class Checkpoint(NamedTuple):
 
     @property
     def parameters(self) -> int:
-        """Number of weights."""
         return sum(map(math.prod, self.shapes.values()))
 
 

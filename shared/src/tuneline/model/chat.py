@@ -134,7 +134,6 @@ class ChatTokenizer:
 
     @cached_property
     def template_sha256(self) -> str:
-        """Hash of the template's source, 64 hex digits."""
         return hashlib.sha256(self._template.source.encode()).hexdigest()
 
     @cached_property

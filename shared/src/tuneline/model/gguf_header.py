@@ -96,7 +96,6 @@ class Header(NamedTuple):
 
     @property
     def template_sha256(self) -> str:
-        """Hash of the chat template's source."""
         return hashlib.sha256(self.text("tokenizer.chat_template").encode()).hexdigest()
 
     @property

@@ -62,7 +62,6 @@ class Server:
 
     @property
     def pid(self) -> int | None:
-        """Process id of the running server."""
         return self._process.pid if self._process else None
 
     def post(self, path: str, body: Mapping[str, object], *, timeout_s: float = 600.0) -> dict[str, Json]:

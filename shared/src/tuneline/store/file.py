@@ -50,7 +50,6 @@ class FileStore:
         self._parts = self.root / f"{PART}files"
 
     def get(self, key: str) -> bytes | None:
-        """See `Store`."""
         path = self._path(key)
         with plain_errors(path):
             try:
@@ -59,11 +58,9 @@ class FileStore:
                 return None
 
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> bool:
-        """See `Store`."""
         return self._write(self._path(key), [data], if_absent) is not None
 
     def list(self, prefix: str) -> Iterator[Entry]:
-        """See `Store`."""
         folder = prefix.rpartition("/")[0]
         base = self._path(folder) if folder else self.root
         for key, found in _walk(base, f"{folder}/" if folder else ""):
@@ -84,7 +81,6 @@ class FileStore:
         return FileRecord(key=key, sha256=written.sha256, size=written.size)
 
     def download(self, record: FileRecord, dest: Path) -> None:
-        """See `Store`."""
         path = self._path(record.key)
 
         def blocks() -> Iterator[bytes]:
@@ -103,7 +99,6 @@ class FileStore:
             _remove_empty(path.parent, self.root)
 
     def local(self, record: FileRecord) -> Path:
-        """See `Store`."""
         path = self._path(record.key)
         with _present(path):
             found = hash_file(path)

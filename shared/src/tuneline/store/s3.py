@@ -67,7 +67,6 @@ class S3Store:
         return s3_transfers.manager(self._client)
 
     def get(self, key: str) -> bytes | None:
-        """See `Store`."""
         try:
             request: GetObjectRequestTypeDef = {**self._request(key), "ChecksumMode": "ENABLED"}
             return self._do("read", key, lambda: b"".join(s3_transfers.stream(self._client, request)))
@@ -126,7 +125,6 @@ class S3Store:
         yield from sorted(found)
 
     def upload(self, path: Path, key: str) -> FileRecord:
-        """See `Store`."""
         with plain_errors(path):
             if path.stat().st_size > s3_transfers.PART_SIZE:
                 return self._upload_parts(path, key)
@@ -136,7 +134,6 @@ class S3Store:
         return FileRecord(key=key, sha256=hashlib.sha256(data).hexdigest(), size=len(data))
 
     def download(self, record: FileRecord, dest: Path) -> None:
-        """See `Store`."""
         source = f"{self.uri}/{record.key}"
 
         def copy(part: Path) -> Written:
@@ -156,7 +153,6 @@ class S3Store:
             raise lost(source, "was replaced while it was read") from None
 
     def delete(self, keys: Iterable[str]) -> None:
-        """See `Store`."""
 
         def delete(key: str) -> None:
             self._do("delete", key, lambda: self._client.delete_object(Bucket=self.bucket, Key=self._name(key)))
@@ -167,7 +163,6 @@ class S3Store:
         """See `Store`."""
 
     def sweep(self, older_than: float) -> int:
-        """See `Store`."""
         pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self.bucket, Prefix=self._root)
         uploads = self._do("list", "", lambda: [one for page in pages for one in page.get("Uploads", ())])
         stale = [one for one in uploads if time.time() - one["Initiated"].timestamp() >= older_than]

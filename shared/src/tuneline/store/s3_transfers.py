@@ -77,7 +77,6 @@ class Known(BaseSubscriber):
         self._size, self._stamp = size, stamp
 
     def on_queued(self, future: TransferFuture, **_: object) -> None:
-        """Be called by the manager."""
         future.meta.provide_transfer_size(self._size)
         future.meta.provide_object_etag(self._stamp)
 

@@ -49,7 +49,6 @@ class Pair(NamedTuple):
 
     @property
     def difference(self) -> float:
-        """Finetuned − base."""
         return self.finetuned - self.base
 
 

@@ -27,7 +27,6 @@ class Turn(NamedTuple):
 
     @property
     def same_user(self) -> bool:
-        """Whether the persona said the same to both, so that once is enough."""
         return self.base is not None and self.finetuned is not None and self.base.user == self.finetuned.user
 
 
