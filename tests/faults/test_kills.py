@@ -170,9 +170,7 @@ def test_a_stop_in_a_storm_keeps_everything_and_what_is_read_damaged_is_read_aga
     child.process.terminate()
     stopped = child.end()
     assert stopped.code == 75, stopped.said
-    assert re.fullmatch(
-        r"stopped at \d+ of 60; run the same command again and it goes on from here", stopped.message[0]
-    )
+    assert re.fullmatch(r"stopped at \d+ of 60; run the same command again to resume from here", stopped.message[0])
     before = published(place, walking)
     network.calm()
     reads = (

@@ -64,8 +64,8 @@ def test_a_server_that_lets_nobody_in(place: Place, network: Proxy, name: str, k
 @pytest.mark.parametrize(
     ("name", "kind", "code", "message"),
     [
-        ("stage", "404 web page", 2, r"this is no S3 server \(404\)\. Check AWS_ENDPOINT_URL\."),
-        ("gc", "404 web page", 2, r"this is no S3 server \(404\)\. Check AWS_ENDPOINT_URL\."),
+        ("stage", "404 web page", 2, r"this is not an S3 server \(404\)\. Check AWS_ENDPOINT_URL\."),
+        ("gc", "404 web page", 2, r"this is not an S3 server \(404\)\. Check AWS_ENDPOINT_URL\."),
         ("gc", "200 web page", 75, f"the answer is not one of an S3 server{SERVER}"),
     ],
 )

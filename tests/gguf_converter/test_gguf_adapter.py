@@ -72,7 +72,7 @@ def test_an_adapter_of_other_shapes_is_refused(adapter: Path, tiny_base: Path) -
         ({"bias": "all"}, "uses bias"),
         ({"init_lora_weights": "pissa"}, "uses init_lora_weights"),
         ({"invented_tomorrow": {"x": 1}}, "uses invented_tomorrow"),
-        ({"peft_type": "IA3"}, "is no LoRA adapter"),
+        ({"peft_type": "IA3"}, "is not a LoRA adapter"),
         ({"r": None}, "no numbers"),
         ({"r": 0}, "no numbers"),
         ({"r": "8"}, "no numbers"),

@@ -77,7 +77,7 @@ def replaced(base_name: str) -> Identity:
     return Identity(base_name, None, "v1", "sha256:0", {})
 
 
-def test_a_private_address_is_not_told(tmp_path: Path) -> None:
+def test_a_private_address_is_not_written(tmp_path: Path) -> None:
     private = identity(LOCAL)
     values, _ = metadata(private, tmp_path)
     assert private.base_model == f"sha256:{'ab' * 32}"

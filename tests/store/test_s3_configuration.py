@@ -41,7 +41,7 @@ def works(uri: str) -> bool:
 
 
 def test_without_credentials_the_error_names_the_ways_to_give_them(nobody: str) -> None:
-    with pytest.raises(UserError, match=r"there are no credentials.*AWS_ACCESS_KEY_ID"):
+    with pytest.raises(UserError, match=r"no credentials were found.*AWS_ACCESS_KEY_ID"):
         works(nobody)
 
 

@@ -143,7 +143,7 @@ def test_a_server_that_keeps_dying_ends_the_run_as_temporary(tmp_path: Path, tok
         talk_to(tmp_path, tokenizer, "die", "good", "die", "die", "die")
 
 
-def test_a_conversation_that_is_told_to_stop_does_not_wait_for_its_server(
+def test_a_conversation_that_is_asked_to_stop_does_not_wait_for_its_server(
     tmp_path: Path, tokenizer: ChatTokenizer
 ) -> None:
     stop = Event()

@@ -135,7 +135,7 @@ def test_every_figure_of_the_comparison_is_on_the_page(outcome: str, tmp_path: P
         assert figure.replace(numbers.SPACE, " ").replace("-", numbers.MINUS).rstrip("0") in text
 
 
-def test_the_way_of_the_data_the_training_and_the_conversion_are_told(tmp_path: Path) -> None:
+def test_the_way_of_the_data_the_training_and_the_conversion_are_shown(tmp_path: Path) -> None:
     text = Page(reported(tmp_path, comparison())[0]).text
     for words in (
         "Judged 41", "Scored 40", "refused: 1", "Passed the rubric 35", "below the threshold: 3",

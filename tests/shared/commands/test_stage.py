@@ -152,7 +152,7 @@ def test_what_a_disk_refuses_anywhere_in_a_stage_is_named(
     ("words", "problem"),
     [
         (["--part=1/3"], "--part 1/3: assessor cannot be done in parts"),
-        (["--shard=x"], "'x' is no part: 3/10 is the third of ten"),
+        (["--shard=x"], "'x' is not a part; 3/10 is the third of ten"),
         (["--shard=1/3"], "assessor/1-of-3 is not part of this run"),
         (["--variant=other"], "assessor@other is not part of this run"),
     ],
@@ -176,7 +176,7 @@ def write_page(params: CounterParams, inputs: CounterInputs, outputs: PageOutput
 
 
 @pytest.mark.parametrize("kind", ["file", "s3"])
-def test_a_page_is_told_by_its_address(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_a_page_is_named_by_its_address(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     store = open_store(request.getfixturevalue("s3") if kind == "s3" else str(tmp_path / "store"))
     stage = Stage("writer", 1, CounterParams, CounterInputs, PageOutputs, write_page)
     run_file = alone(stage, tmp_path, {"words": ["one"]}, {}, "r")

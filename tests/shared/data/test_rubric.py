@@ -104,12 +104,12 @@ def test_a_criterion_id_used_twice_is_refused_with_both_lines(tmp_path: Path) ->
     path = changed(tmp_path / "r.yaml", "gates", 0, "id", value="POLITE")
     lines = path.read_text().splitlines()
     first, second = (n for n, line in enumerate(lines, 1) if line.endswith("id: POLITE"))
-    message = f"rubric.yaml:{second}: gates.0.id: `POLITE` is used already in line {first}; ids are unique"
+    message = f"rubric.yaml:{second}: gates.0.id: `POLITE` is already used in line {first}; ids must be unique"
     assert refusal(path) == message
 
 
 def test_a_category_id_used_twice_is_refused(tmp_path: Path) -> None:
-    assert "`manner` is used already" in refusal(changed(tmp_path / "r.yaml", "categories", 1, "id", value="manner"))
+    assert "`manner` is already used" in refusal(changed(tmp_path / "r.yaml", "categories", 1, "id", value="manner"))
 
 
 def test_every_problem_is_named_with_line_and_field_at_once(tmp_path: Path) -> None:

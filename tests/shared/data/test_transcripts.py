@@ -175,7 +175,7 @@ BAD_DATA = {
     ),
     "pretty array": (
         f"[\n{WHOLE}\n]".encode(),
-        "a.jsonl:1: one value over many lines; a .jsonl file has one whole object in each line",
+        "a.jsonl:1: one value over several lines; a .jsonl file has one whole object per line",
     ),
     "a word": (b'"hello"', "a.jsonl:1: must be an object (got a string): one transcript per .json file or per line of"),
     "YAML": (b"id: a\n", "a.jsonl:1: not JSON: Expecting value at column 1"),
@@ -189,7 +189,7 @@ def test_bad_data_is_refused_with_its_line(tmp_path: Path, data: bytes, expected
     assert problems(tmp_path)[0].startswith(expected)
 
 
-def test_lines_in_a_json_file_are_told_to_be_named_jsonl(tmp_path: Path) -> None:
+def test_lines_in_a_json_file_must_be_named_jsonl(tmp_path: Path) -> None:
     path = write(tmp_path / "a.json", GOOD, GOOD)
     [problem] = problems(path)
     assert problem == (
@@ -227,7 +227,7 @@ def test_pipes_and_links_that_lead_nowhere_are_refused(tmp_path: Path) -> None:
         "gone.json:1: a link that leads nowhere, or back to itself",
         "loop.json:1: a link that leads nowhere, or back to itself",
         "pipe.json:1: not a regular file",
-        "sub/up:1: a link to a folder that it stands in",
+        "sub/up:1: a link to a folder that contains it",
     ]
 
 
@@ -240,7 +240,7 @@ def test_files_that_are_passed_over_are_counted_and_named_once(
     read_transcripts(tmp_path)
     said = capsys.readouterr().out
     assert said.count("\n") == 1
-    assert "left out" in said and "count=6" in said and "deep/d.parquet" in said and ".hidden" not in said
+    assert "ignored because" in said and "count=6" in said and "deep/d.parquet" in said and ".hidden" not in said
 
 
 def test_links_to_files_and_folders_elsewhere_are_followed(tmp_path: Path) -> None:
@@ -278,8 +278,8 @@ BAD_RECORDS: dict[str, tuple[object, str]] = {
     "id slash": (GOOD | {"id": "a/b"}, "id: must not contain /, \\ or .., because it is used to name things"),
     "id parent": (GOOD | {"id": ".."}, "id: must not contain /, \\ or .., because it is used to name things"),
     "id 5 KB": (GOOD | {"id": SECRET * 300}, "id: is too long (got 5100 characters, at most 200)"),
-    "id newline": (GOOD | {"id": "a\nb"}, "id: has characters that cannot be seen, or spaces around it"),
-    "id bidi": (GOOD | {"id": "a\u202eb"}, "id: has characters that cannot be seen, or spaces around it"),
+    "id newline": (GOOD | {"id": "a\nb"}, "id: has invisible characters, or spaces around it"),
+    "id bidi": (GOOD | {"id": "a\u202eb"}, "id: has invisible characters, or spaces around it"),
     "two ids": (GOOD | {"transcript_id": "b"}, "transcript_id: differs from id; keep one of them"),
     "no shape": ({"id": "a"}, "must have one of exchanges, messages or conversations (got none of them)"),
     "two shapes": (
@@ -301,7 +301,7 @@ BAD_RECORDS: dict[str, tuple[object, str]] = {
     "content NUL": (exchange(user="a\0b"), "exchanges[1].user: contains a NUL character"),
     "lone surrogate": (
         exchange(user="\ud83d"),
-        "exchanges[1].user: contains half of a surrogate pair, which is no character",
+        "exchanges[1].user: contains half of a surrogate pair, which is not a character",
     ),
     "one message": (chat("user"), "messages[0]: the last message has no answer"),
     "ends with user": (chat("user", "assistant", "user"), "messages[2]: the last message has no answer"),
@@ -385,8 +385,8 @@ def test_an_id_that_is_taken_names_the_first_place_and_whether_the_content_diffe
     write(tmp_path / "a.jsonl", GOOD, GOOD)
     (tmp_path / "b.json").write_text(json.dumps(exchange(), indent=1).replace("{", '{\n "n": 1,', 1))
     assert problems(tmp_path) == [
-        "a.jsonl:2: id: is taken by a.jsonl:1 (got the same content)",
-        "b.json:3: id: is taken by a.jsonl:1 (got different content)",
+        "a.jsonl:2: id: is already used by a.jsonl:1 (got the same content)",
+        "b.json:3: id: is already used by a.jsonl:1 (got different content)",
     ]
 
 
@@ -442,9 +442,9 @@ def test_a_compressed_file_cannot_grow_without_end(tmp_path: Path) -> None:
     lines = (json.dumps(GOOD | {"id": f"t{n}", "system": "x" * 2**20}).encode() + b"\n" for n in range(200))
     with gzip.open(tmp_path / "a.jsonl.gz", "wb") as file:
         file.writelines(lines)
-    assert problems(tmp_path)[0].endswith("more than 100 times as large as its file; is it made to fill the memory?")
+    assert problems(tmp_path)[0].endswith("more than 100 times as large as its file; was it made to fill the memory?")
 
 
 def test_ids_that_look_the_same_are_the_same(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", GOOD | {"id": "caf\u00e9"}, GOOD | {"id": "cafe\u0301"})
-    assert problems(path) == ["a.jsonl:2: id: is taken by a.jsonl:1 (got the same content)"]
+    assert problems(path) == ["a.jsonl:2: id: is already used by a.jsonl:1 (got the same content)"]

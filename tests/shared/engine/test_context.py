@@ -36,7 +36,7 @@ def test_rows_are_durable_within_about_a_second(store: Store, tmp_path: Path) ->
         assert list(store.list("journals/"))
 
 
-def test_progress_is_told_in_the_file_that_the_environment_names(
+def test_progress_is_written_to_the_file_that_the_environment_names(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ARGO_PROGRESS_FILE", str(tmp_path / "told"))

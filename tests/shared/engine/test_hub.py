@@ -60,8 +60,8 @@ def test_a_cached_repository_needs_no_network(tmp_path: Path) -> None:
     assert by_commit == [uri, str(snapshot), identity, 9, 3, 0]
     assert by_branch == [uri, str(snapshot), identity, 4, 2, 0]
     assert "gguf" in unmatched
-    assert branch.startswith("UserError hf://toys/tiny@other: is not whole in the cache of this machine")
-    assert absent.startswith(f"UserError hf://toys/absent@{COMMIT}: is not whole in the cache of this machine")
+    assert branch.startswith("UserError hf://toys/tiny@other: is incomplete in this machine's cache")
+    assert absent.startswith(f"UserError hf://toys/absent@{COMMIT}: is incomplete in this machine's cache")
 
 
 def fetch_offline(cache: Path, asked: list[list[str]]) -> list[Any]:
@@ -115,9 +115,9 @@ def answering(status: int, kind: str, body: bytes) -> Iterator[tuple[str, list[s
     [
         (401, {"error": "Invalid credentials in Authorization header"}, "UserError .*the token.*HF_TOKEN"),
         (403, {"error": "no"}, "UserError .*the token.*HF_TOKEN"),
-        (200, {"welcome": True}, "UserError .*what answers is not the Hub.*HF_ENDPOINT"),
-        (200, [1], "UserError .*what answers is not the Hub.*HF_ENDPOINT"),
-        (200, None, "UserError .*what answers is not the Hub.*HF_ENDPOINT"),
+        (200, {"welcome": True}, "UserError .*the server that answers is not the Hub.*HF_ENDPOINT"),
+        (200, [1], "UserError .*the server that answers is not the Hub.*HF_ENDPOINT"),
+        (200, None, "UserError .*the server that answers is not the Hub.*HF_ENDPOINT"),
         (418, {}, "UserError .*the Hub answers 418.*HF_ENDPOINT"),
         (501, {}, "Temporary .*the Hub answers 501"),
     ],

@@ -88,7 +88,7 @@ def test_a_run_is_named_by_option_then_parameter_then_workflow() -> None:
     assert read(("run", "given"), run="option").run == "option"
     assert read(("run", "given")).run == "given"
     assert read().run == "finetune-x7k2p"
-    with pytest.raises(UserError, match="parameter run: a run is named in a-z"):
+    with pytest.raises(UserError, match="parameter run: a run's name has a-z"):
         read_run_parameters(encode([]), STAGES)
 
 
@@ -120,9 +120,9 @@ def test_addresses_pass_and_a_relative_path_is_refused_with_the_way_out() -> Non
         ("inputs", '{"wrods": "s3://b"}', "parameter inputs: wrods: no stage reads this input; did you mean `words`?"),
         ("inputs", '{"words": 7}', "parameter inputs: words: an address (text) or the content itself"),
         ("inputs", '["a"]', "parameter inputs: a mapping from input to address or content"),
-        ("inputs", '{"words": ["\\ud83d"]}', "parameter inputs: words: holds what JSON has no form for"),
-        ("goal", "addre", "parameter goal: no stage of this name; did you mean `adder`?"),
-        ("run", "Big Name", "parameter run: a run is named in a-z"),
+        ("inputs", '{"words": ["\\ud83d"]}', "parameter inputs: words: contains what JSON cannot express"),
+        ("goal", "addre", "parameter goal: no stage with this name; did you mean `adder`?"),
+        ("run", "Big Name", "parameter run: a run's name has a-z"),
     ],
 )
 def test_a_mistake_is_named_with_parameter_and_field(name: str, value: str, message: str) -> None:

@@ -98,7 +98,9 @@ def test_a_changed_parameter_is_refused_in_the_same_run_and_says_what_differs(be
 def test_changed_words_are_refused_in_the_same_run_and_only_they_are_counted_in_another(bench: Bench) -> None:
     bench.run()
     bench.words("one", "two", "three", "four")
-    with pytest.raises(UserError, match=r"run r was made with something else: inputs\.words changed \(words\.txt\)\."):
+    with pytest.raises(
+        UserError, match=r"run r was made with other inputs or settings: inputs\.words changed \(words\.txt\)\."
+    ):
         bench.run()
     assert bench.run(run="next").manifest.metrics.counts["fresh"] == 1
 
@@ -106,18 +108,20 @@ def test_changed_words_are_refused_in_the_same_run_and_only_they_are_counted_in_
 def test_a_later_stage_must_see_the_input_that_an_earlier_one_saw(bench: Bench) -> None:
     bench.run()
     bench.words("other")
-    with pytest.raises(UserError, match=r"run r was made with something else: inputs\.words changed \(words\.txt\)\."):
+    with pytest.raises(
+        UserError, match=r"run r was made with other inputs or settings: inputs\.words changed \(words\.txt\)\."
+    ):
         bench.run("counter@short")
 
 
-def test_who_loses_a_race_for_the_pin_is_told_what_differs_and_nothing_else(bench: Bench) -> None:
+def test_who_loses_a_race_for_the_pin_reads_what_differs_and_nothing_else(bench: Bench) -> None:
     run_file = read_run_file(bench.write(counter={"unit": "mine"}), STAGES)
     with new_job(run_file, run_file.step("counter"), bench.store) as job:
         found = find(job)
         bench.run(counter={"unit": "theirs"})
         with pytest.raises(UserError) as e:
             work(job, found)
-    assert "run r was made with something else: counter.unit: theirs → mine. Use another" in str(e.value)
+    assert "run r was made with other inputs or settings: counter.unit: theirs → mine. Use another" in str(e.value)
 
 
 def test_the_name_of_an_inline_input_is_its_place_in_the_run_file(bench: Bench) -> None:

@@ -63,7 +63,7 @@ def changed(**rows: Any) -> str:
         (changed(ASKS={"reason": "r", "answer": "MAYBE"}), "ASKS: the answer is not YES or NO or NA"),
         (changed(SAFE={"reason": "r", "answer": True}), "SAFE: the answer is not"),
         (changed(SAFE={"reason": ["r"], "answer": "YES"}), "SAFE: the reason is not text"),
-        (changed(TOTAL={"reason": "r", "answer": "YES"}), "1 keys are no criteria"),
+        (changed(TOTAL={"reason": "r", "answer": "YES"}), "1 keys are not criteria"),
         (changed(SAFE={"reason": "r", "answer": float("nan")}), "NaN is not a number"),
         (TEXT[:-2] + ', "SAFE": {"reason": "r", "answer": "YES"}}', "stands twice"),
         ('{"a":' * 20_000, "nested|not JSON"),

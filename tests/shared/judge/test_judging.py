@@ -100,7 +100,7 @@ def test_the_heuristic_judge_says_what_it_is_and_scores_every_transcript(tmp_pat
 def test_the_heuristic_judge_needs_a_rule_for_each_criterion(tmp_path: Path) -> None:
     gates = [{k: v for k, v in RUBRIC["gates"][0].items() if k != "heuristic"}]
     rubric = Rubric.model_validate({**RUBRIC, "gates": gates})
-    with pytest.raises(UserError, match="without `heuristic:` in the rubric are SAFE"):
+    with pytest.raises(UserError, match="these have no `heuristic:` in the rubric: SAFE"):
         judge_in(tmp_path, configured(tmp_path, {"provider": "heuristic"}), some_transcripts(tmp_path, 1), rubric)
 
 

@@ -87,7 +87,7 @@ def test_a_vendors_key_goes_to_the_vendor_alone(tmp_path: Path, name: str, host:
         ({"base_url": "http://[::1]:8000/v1", "api_key_env": "JUDGE_API_KEY"}, True),
     ],
 )
-def test_a_key_goes_over_plain_http_to_another_machine_only_when_told_so(
+def test_a_key_goes_over_plain_http_to_another_machine_only_when_allowed(
     tmp_path: Path, settings: dict[str, Any], fine: bool
 ) -> None:
     if fine:

@@ -125,7 +125,10 @@ def test_what_names_code_or_another_machine_is_not_copied_at_any_depth(folder: P
         (lambda f: (f / "config.json").write_text("9" * 10_000), r"config\.json is not JSON"),
         (lambda f: (f / "config.json").write_text('{"a": "\\ud800"}'), r"config\.json is not JSON"),
         (lambda f: put(f / "config.json", {}), r"config\.json: model_type is missing"),
-        (lambda f: put(f / "config.json", {"model_type": "a\nb"}), r"config\.json: model_type is missing or no name"),
+        (
+            lambda f: put(f / "config.json", {"model_type": "a\nb"}),
+            r"config\.json: model_type is missing or not a name",
+        ),
         (
             lambda f: put(f / "config.json", CONFIG | {"quantization_config": {"load_in_4bit": True}}),
             r"config\.json: quantization_config: .* Take the model that they were made from",

@@ -215,7 +215,7 @@ def test_a_template_that_drops_the_system_prompt_does_not_accept_it(tmp_path: Pa
     assert not chat.accepts_system
 
 
-def test_a_refusal_is_told_in_the_templates_words_and_never_in_the_users(tmp_path: Path) -> None:
+def test_a_refusal_is_given_in_the_templates_words_and_never_in_the_users(tmp_path: Path) -> None:
     chat = ChatTokenizer.from_folder(write_chat_model(tmp_path / "a"))
     with pytest.raises(UserError, match="Conversation roles must alternate"):
         chat.render([HELLO[0], HELLO[0]])

@@ -16,7 +16,7 @@ REAL = llama_cpp.program("llama-server")
 def test_a_missing_program_is_named_with_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(UserError, match=r"`llama-quantize` is neither beside .* nor on PATH.*make setup"):
+    with pytest.raises(UserError, match=r"`llama-quantize` is neither next to .* nor on PATH.*make setup"):
         llama_cpp.program("llama-quantize")
 
 

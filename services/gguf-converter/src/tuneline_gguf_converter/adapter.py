@@ -61,7 +61,7 @@ def _check_formula(config: dict[str, object]) -> None:
     switched_on = {name: value for name, value in sorted(config.items()) if value and name not in _KNOWN}
     other = [name for name, value in switched_on.items() if value not in _PLAIN.get(name, ())]
     if config.get("peft_type") != "LORA" or other:
-        what = f"uses {printable(', '.join(other))}" if other else "is no LoRA adapter"
+        what = f"uses {printable(', '.join(other))}" if other else "is not a LoRA adapter"
         raise UserError(
             f"adapter: adapter_config.json: it {what}, which cannot be merged here: train a plain LoRA adapter"
         )

@@ -133,7 +133,7 @@ def _top1_agreement(subject: Subject, server: Server) -> Check:
     detail = f"on {len(pairs)} tokens of {len(subject.samples.predicted)} {subject.samples.kind} conversations"
     if not enough:
         detail += (
-            f" the likeliest token is the merged model's in {agreement:.3f}, less than {subject.min_top1_agreement:g}: "
+            f": top-1 agreement with the merged model is {agreement:.3f}, below {subject.min_top1_agreement:g}; "
             "choose a quantisation with more bits, or lower `min_top1_agreement` if that is good enough"
         )
     return Check(

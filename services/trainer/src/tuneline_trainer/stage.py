@@ -51,7 +51,7 @@ class TrainerParams(Params):
     """How the adapter is trained."""
 
     epochs: float = Field(default=3.0, gt=0, le=1000)
-    """Passes over the training slices; more fit closer, and the validation loss tells when it is too close."""
+    """Passes over the training slices; more fit closer, and the validation loss shows when it is too close."""
     learning_rate: float = Field(default=2e-4, gt=0, le=1)
     """Peak step size of AdamW; higher learns faster and diverges sooner."""
     batch_size: int = Field(default=1, ge=1)

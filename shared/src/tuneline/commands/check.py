@@ -21,7 +21,7 @@ def check_store(store: Store) -> None:
     try:
         store.put(key, b"first", if_absent=True)  # an S3 store makes sure that a second one is refused
         if store.get(key) != b"first" or [entry.key for entry in store.list(key)] != [key]:
-            raise UserError(f"{store.uri}: what was written is not what is read or listed.")
+            raise UserError(f"{store.uri}: what is read or listed differs from what was written.")
     finally:
         store.delete([key])
     if store.get(key) is not None:

@@ -84,7 +84,7 @@ def _results(store: Store) -> list[_Result]:
         if found := result_of(entry.key):
             results[found].append(entry)
         else:
-            log.warning("a foreign file stays", file=repr(f"{store.uri}/{entry.key}"))
+            log.warning("foreign file kept", file=repr(f"{store.uri}/{entry.key}"))
     return [_Result(*name, entries) for name, entries in results.items()]
 
 
@@ -110,7 +110,7 @@ def _read(store: Store, key: str, data: bytes, model: type[R]) -> R | None:
     try:
         return parse(model, data, key)
     except UserError as e:
-        log.warning("what a record may name stays", file=repr(f"{store.uri}/{key}"), cause=str(e))
+        log.warning("unreadable record: all that it may name is kept", file=repr(f"{store.uri}/{key}"), cause=str(e))
         return None
 
 

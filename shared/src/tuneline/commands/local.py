@@ -44,7 +44,7 @@ class _Child:
     log: Path
     progress: Path
     task: TaskID
-    told: str = ""
+    shown: str = ""
 
 
 @dataclass
@@ -88,7 +88,7 @@ class LocalRun:
     def _next(self, children: list[_Child]) -> Step | None:
         """Return what may start now. While a stage still checks its inputs nothing else does: it may refuse them."""
         busy = {child.step.name for child in children}
-        if len(busy) < self.at_once and all(child.told for child in children):
+        if len(busy) < self.at_once and all(child.shown for child in children):
             for step in self.run_file.steps:
                 if step.name not in self._done | busy and self._done.issuperset(step.needs):
                     return step
@@ -108,8 +108,8 @@ class LocalRun:
         words += ["--variant", step.variant] if step.variant else []
         words += ["--shard", str(step.shard)] if step.shard else []
         words += ["--replace"] if self.replace else []
-        log, told = (folder / f"{step.name.replace('/', '.')}.{kind}" for kind in ("log", "progress"))
-        environ = os.environ | {"ARGO_PROGRESS_FILE": str(told), "TUNELINE_PARENT": str(os.getpid())}
+        log, written = (folder / f"{step.name.replace('/', '.')}.{kind}" for kind in ("log", "progress"))
+        environ = os.environ | {"ARGO_PROGRESS_FILE": str(written), "TUNELINE_PARENT": str(os.getpid())}
         environ["TUNELINE_CACHE"] = str(folder / CACHE)
         environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # stages share the cores: no thread may wait in a busy loop
         with log.open("wb") as out:
@@ -117,12 +117,12 @@ class LocalRun:
             process = subprocess.Popen([program, *words], stdout=out, stderr=out, env=environ, start_new_session=True)
         if not self.console.is_terminal:
             self.console.print(f"{step.name}: started")
-        return _Child(step, process, log, told, progress.add_task(step.name, total=None))
+        return _Child(step, process, log, written, progress.add_task(step.name, total=None))
 
     def _poll(self, children: list[_Child], progress: Progress) -> None:
         time.sleep(0.1)
         if self._stop:
-            raise Temporary("stopped; run the same command again and it goes on from here")
+            raise Temporary("stopped; run the same command again to resume from here")
         for child in list(children):
             self._show(child, progress)
             code = child.process.poll()
@@ -131,10 +131,10 @@ class LocalRun:
                 self._finish(child, code, progress)
 
     def _show(self, child: _Child, progress: Progress) -> None:
-        told = child.progress.read_text() if child.progress.exists() else ""
-        if told and told != child.told:
-            child.told = told
-            done, _, total = told.partition("/")
+        written = child.progress.read_text() if child.progress.exists() else ""
+        if written and written != child.shown:
+            child.shown = written
+            done, _, total = written.partition("/")
             progress.update(child.task, completed=int(done), total=int(total))
 
     def _finish(self, child: _Child, code: int, progress: Progress) -> None:
@@ -149,7 +149,7 @@ class LocalRun:
         progress.update(child.task, total=task.total or 1, completed=task.total or 1)
         manifest = pinned_manifest(self.store, self.run_file.run, child.step.node)
         if manifest is not None:
-            self.console.print(f"[green]{child.step.name}[/]: {_told(manifest)}")
+            self.console.print(f"[green]{child.step.name}[/]: {_headline(manifest)}")
 
     def _keep_log(self, child: _Child) -> None:
         if not self.store.uri.startswith("file://"):
@@ -190,7 +190,7 @@ class LocalRun:
         return Progress(*columns, console=self.console, disable=not self.console.is_terminal)
 
 
-def _told(manifest: Manifest) -> str:
+def _headline(manifest: Manifest) -> str:
     return f"{escape(printable(manifest.metrics.headline or 'made'))} [dim]({manifest.seconds} s)[/]"
 
 

@@ -50,13 +50,13 @@ def _line(verb: str, name: str, sha256: str, count: int) -> str:
 
 def essence(store: Store, run: str, node: str, manifest: Manifest) -> dict[str, str]:
     """Return what a result came to: its `headline`, and by port where its pages for people lie."""
-    told = {"headline": printable(" ".join(manifest.metrics.headline.split()))}
+    shown = {"headline": printable(" ".join(manifest.metrics.headline.split()))}
     for name, output in manifest.outputs.items():
         if output.kind == "page":
             key = next(iter(output.files.values())).key
             link = run_key(run, node, output.path)
-            told[name] = str(local_path(store.uri) / link) if store.uri.startswith("file://") else f"{store.uri}/{key}"
-    return told
+            shown[name] = str(local_path(store.uri) / link) if store.uri.startswith("file://") else f"{store.uri}/{key}"
+    return shown
 
 
 def fetch_output(store: Store, run: str, name: str, dest: Path) -> Path:

@@ -64,7 +64,7 @@ def stage_main(stage: AnyStage) -> None:
         outputs: OutputsOption = None,
         replace: ReplaceOption = False,
     ) -> None:
-        """Make this stage's result for a run, or find it made. The same command again goes on where it stopped."""
+        """Make this stage's result for a run, or find it made. The same command resumes where it stopped."""
         with exit_codes():
             from tuneline.engine.layout import Node
 
@@ -100,7 +100,7 @@ def _read(file: Path | None, run: str | None, store: str) -> RunFile:
 def _share(text: str) -> Part | None:
     part = Part.parse(text)
     if text and part is None:
-        raise UserError(f"{text!r} is no part: 3/10 is the third of ten")
+        raise UserError(f"{text!r} is not a part; 3/10 is the third of ten")
     return part
 
 
@@ -119,11 +119,11 @@ def _run(
             typer.echo(do_part(job))
             return
         outcome = run_job(job)
-    told = essence(opened, run_file.run, step.name, outcome.manifest)
+    found = essence(opened, run_file.run, step.name, outcome.manifest)
     if outputs is not None:
-        _write_each(outputs, told)
+        _write_each(outputs, found)
     done = "found" if outcome.reused else "made"
-    typer.echo("\n  ".join([f"{step.name} {outcome.manifest.fingerprint[:12]} {done}", *told.values()]))
+    typer.echo("\n  ".join([f"{step.name} {outcome.manifest.fingerprint[:12]} {done}", *found.values()]))
 
 
 def _write_each(folder: Path, texts: Mapping[str, str]) -> None:
@@ -167,11 +167,13 @@ def exit_codes() -> Iterator[None]:
     except BrokenPipeError:  # whoever read our output (`head`, `less`) has seen enough
         raise typer.Exit(EXIT_BUG) from None
     except Exception as e:  # noqa: BLE001  (the one place where any error becomes an exit code)
-        # The message may quote a transcript, and so may the values in a traceback: only type and places are told.
+        # The message may quote a transcript, and so may the values in a traceback: only type and places are shown.
         from tuneline.engine.runner import frames_of
 
         typer.echo("\n".join(["  " + frame for frame in frames_of(e)]), err=True)
-        _last_words(f"{type(e).__name__} (a bug in this stage; its places are listed above, its message is withheld)")
+        _last_words(
+            f"{type(e).__name__} (a bug in this stage; where it happened is listed above, its message is withheld)"
+        )
         raise typer.Exit(EXIT_BUG) from None
 
 

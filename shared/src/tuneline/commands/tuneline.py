@@ -33,7 +33,7 @@ def run(
     replace: ReplaceOption = False,
     at_once: Annotated[int, typer.Option(min=1, help="Stages that run at the same time, where the order allows.")] = 2,
 ) -> None:
-    """Run every stage that is not up to date. The same command again goes on where it stopped."""
+    """Run every stage that is not up to date. The same command resumes where it stopped."""
     from rich.console import Console
 
     from tuneline.commands.local import LocalRun, conclusion
@@ -73,7 +73,7 @@ def upload(file: FileArgument, store: StoreOption) -> None:
 
 @app.command()
 def show(run: RunArgument, store: StoreOption = DEFAULT_STORE) -> None:
-    """Tell what each stage of a run read, wrote and took."""
+    """Show what each stage of a run read, wrote, took and cost."""
     from tuneline.commands.show import run_lines
     from tuneline.store.base import open_store
 
@@ -110,5 +110,5 @@ def gc(
 
     with exit_codes():
         swept = collect(open_store(store), days, dry_run=dry_run)
-        told = "would remove" if dry_run else "removed"
-        typer.echo(f"{told} {swept.results} results, {swept.files} files, {size(swept.size)}")
+        verb = "would remove" if dry_run else "removed"
+        typer.echo(f"{verb} {swept.results} results, {swept.files} files, {size(swept.size)}")

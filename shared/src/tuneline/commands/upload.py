@@ -94,15 +94,17 @@ def _send(store: Store, name: str, fetched: Identified, console: Console) -> str
         def send(file: _File) -> None:
             if store.upload(file.path, file.key).sha256 != file.sha256:
                 store.delete([file.key])
-                raise Changed(f"{file.path}: the file changed while it was uploaded. Run again when nothing writes.")
+                raise Changed(
+                    f"{file.path}: the file changed while it was uploaded. Run again when nothing is writing."
+                )
             progress.advance(task, file.size)
 
         in_parallel(send, missing)
     check_unchanged(fetched)
     address = _address(store, key if fetched.given.is_folder else f"{key}/{fetched.path.name}")
     store.put(f"{key}.json", InputPin(uri=address, sha256=fetched.sha256, files=fetched.digests).to_bytes())
-    told = f"{len(missing)} sent" if missing else "there already"
-    console.print(f"{name}: {len(fetched.files)} file{'s' * (len(fetched.files) > 1)}, {size(fetched.size)}, {told}")
+    done = f"{len(missing)} sent" if missing else "there already"
+    console.print(f"{name}: {len(fetched.files)} file{'s' * (len(fetched.files) > 1)}, {size(fetched.size)}, {done}")
     return address
 
 

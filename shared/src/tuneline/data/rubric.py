@@ -122,7 +122,7 @@ def _repeated(ids: list[tuple[Loc, str]], source: YamlFile) -> Iterator[str]:
     for loc, name in ids:
         if name in first:
             line = source.lines.get(first[name], 1)
-            yield f"{source.where(loc)}: `{name}` is used already in line {line}; ids are unique"
+            yield f"{source.where(loc)}: `{name}` is already used in line {line}; ids must be unique"
         first.setdefault(name, loc)
 
 

@@ -55,7 +55,7 @@ def read_records(root: Path) -> Iterator[RawRecord]:
         passed_over: list[str] = []
         yield from _read_folder(root, "", [root.resolve()], passed_over)
         if passed_over:
-            log.warning("files left out by their names", count=len(passed_over), names=passed_over[:MAX_NAMED])
+            log.warning("files ignored because of their names", count=len(passed_over), names=passed_over[:MAX_NAMED])
     else:
         raise UserError(f"{root.name}: neither a file nor a folder")
 
@@ -77,7 +77,7 @@ def _read_folder(folder: Path, prefix: str, above: list[Path], passed_over: list
             yield _bad(name, 1, "a link that leads nowhere, or back to itself")
             continue
         if is_folder and resolved in above:
-            yield _bad(name, 1, "a link to a folder that it stands in")
+            yield _bad(name, 1, "a link to a folder that contains it")
         elif is_folder:
             yield from _read_folder(path, f"{name}/", [*above, resolved], passed_over)
         elif path.name.endswith((*DOCUMENTS, *LINES)):
@@ -97,7 +97,7 @@ def _read_file(path: Path, name: str) -> Iterator[RawRecord]:
             for record in cut(stream, name):
                 line = record.line
                 if stream.tell() > max(MAX_RECORD_BYTES, MAX_GROWTH * path.stat().st_size):
-                    problem = f"more than {MAX_GROWTH} times as large as its file; is it made to fill the memory?"
+                    problem = f"more than {MAX_GROWTH} times as large as its file; was it made to fill the memory?"
                     yield _bad(name, line, problem)
                     return
                 yield record
@@ -128,7 +128,7 @@ def _read_lines(stream: BinaryIO, name: str) -> Iterator[RawRecord]:
             while data and not data.endswith(b"\n"):
                 data = stream.readline(2**20)
         elif data.strip() in (b"[", b"{"):
-            yield _bad(name, line, "one value over many lines; a .jsonl file has one whole object in each line")
+            yield _bad(name, line, "one value over several lines; a .jsonl file has one whole object per line")
             return
         elif data.startswith((b"\xff\xfe", b"\xfe\xff")):  # its line ends are cut in two
             yield RawRecord(name, line, data, is_line=True)

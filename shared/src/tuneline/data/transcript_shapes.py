@@ -137,7 +137,7 @@ def _id_problem(value: str) -> str | None:
     if len(value) > MAX_ID_CHARACTERS:
         return f"is too long (got {len(value)} characters, at most {MAX_ID_CHARACTERS})"
     if not value.isprintable() or value != value.strip():
-        return "has characters that cannot be seen, or spaces around it"
+        return "has invisible characters, or spaces around it"
     if "/" in value or "\\" in value or ".." in value:
         return "must not contain /, \\ or .., because it is used to name things"
     return None
@@ -208,7 +208,7 @@ def _text(value: object, loc: Loc, problems: list[Problem]) -> str | None:
     elif "\0" in value:
         problems.append(Problem(loc, "contains a NUL character"))
     elif SURROGATE.search(value):
-        problems.append(Problem(loc, "contains half of a surrogate pair, which is no character"))
+        problems.append(Problem(loc, "contains half of a surrogate pair, which is not a character"))
     else:
         return value
     return None

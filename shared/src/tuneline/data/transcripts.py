@@ -106,7 +106,7 @@ class _Reader:
         if other is transcript:
             return []
         same = "the same content" if other.sha256 == transcript.sha256 else "different content"
-        return [Problem(("id",), f"is taken by {taken} (got {same})")]
+        return [Problem(("id",), f"is already used by {taken} (got {same})")]
 
 
 def _lines(record: RawRecord, locs: list[Loc]) -> list[int]:

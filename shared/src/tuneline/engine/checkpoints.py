@@ -59,7 +59,7 @@ class State:
         names = [r.key.removeprefix(f"{self._prefix}/").partition("/")[2] for r in files]
         for record, inside in zip(files, names, strict=True):
             if not (record.key.startswith(f"{self._prefix}/") and name and f"{inside}/".startswith(f"{name}/")):
-                raise Damaged(f"{record.key}: is no file of this checkpoint")
+                raise Damaged(f"{record.key}: is not a file of this checkpoint")
         try:
             in_parallel(self._store.download, files, [self.folder / inside for inside in names])
         except Damaged:

@@ -1,4 +1,4 @@
-"""What goes on while a stage runs: checkpoints and journals reach the store, progress is told, signals are heard."""
+"""What goes on while a stage runs: checkpoints and journals reach the store, progress is shown, signals are heard."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Live:
         if self._beats is not None and self._beats.done():
             self._beats.result()
         if self._signalled.is_set():
-            raise Temporary(f"stopped at {done} of {total}; run the same command again and it goes on from here")
+            raise Temporary(f"stopped at {done} of {total}; run the same command again to resume from here")
 
     def secret(self, name: str) -> str:
         """Return a secret from the environment, or from the file that `name`_FILE names."""
@@ -89,7 +89,7 @@ class Live:
         if not value:
             raise UserError(f"{name} is not set: set it in the environment, or set {name}_FILE to a file that holds it")
         if not (value.isascii() and value.isprintable()):
-            raise UserError(f"{name} holds a line break or another character that no key has; is it the right file?")
+            raise UserError(f"{name} contains a line break or another character that no key has; is it the right file?")
         return value
 
     def __enter__(self) -> Live:
@@ -107,7 +107,7 @@ class Live:
             signal.signal(number, handler)
 
     def flush(self) -> None:
-        """Make every journal row and whole checkpoint durable, and tell progress."""
+        """Make every journal row and whole checkpoint durable, and report progress."""
         for journal in list(self._journals.values()):
             journal.flush()
         self._state.sync()

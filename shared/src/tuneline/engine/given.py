@@ -102,7 +102,7 @@ class Identified:
             if place.exists() or self.cache.take(known.sha256, place):
                 return
             if fetch(name, Listed(known.size, known.stamp)).sha256 != known.sha256:
-                raise Changed(f"{self.uri}: {name} is not what it was, though its ETag is the same. Write it anew.")
+                raise Changed(f"{self.uri}: {name} has changed although its ETag is the same. Upload it again.")
 
         in_parallel(bring, self.files, self.files.values())
         return self.dest if self.given.is_folder else self.dest / next(iter(self.files))
@@ -228,7 +228,7 @@ def _walk(
             if path.is_dir():
                 found = path.stat()
                 if (found.st_dev, found.st_ino) in above:
-                    raise UserError(f"{path}: the symbolic link leads back to a folder that it lies in.")
+                    raise UserError(f"{path}: the symbolic link leads back to a folder that contains it.")
                 yield from _walk(path, f"{name}/", above | {(found.st_dev, found.st_ino)}, patterns, within)
             elif is_wanted(name, patterns):
                 yield name, _listed(path.stat(), path, within)
@@ -292,4 +292,4 @@ def _refuse_changes(given: GivenFiles) -> None:
     if different := sorted(name for name, _ in now.items() ^ given.files.items()):
         names = ", ".join(dict.fromkeys(different[:6]))
         kind = "folder" if given.is_folder else "file"
-        raise Changed(f"{given.uri}: the {kind} changed while it was read: {names}. Run again when nothing writes.")
+        raise Changed(f"{given.uri}: the {kind} changed while it was read: {names}. Run again when nothing is writing.")

@@ -95,9 +95,9 @@ def _plain_errors(uri: str) -> Iterator[None]:
     try:
         yield
     except GatedRepoError as error:
-        raise UserError(f"{uri}: access must be asked for on its page, then HF_TOKEN set to your token.") from error
+        raise UserError(f"{uri}: request access on its page, then set HF_TOKEN to your token.") from error
     except (RepositoryNotFoundError, HFValidationError) as error:
-        raise UserError(f"{uri}: there is no such repository, or HF_TOKEN does not open it.") from error
+        raise UserError(f"{uri}: there is no such repository, or HF_TOKEN gives no access to it.") from error
     except RevisionNotFoundError as error:
         raise UserError(f"{uri}: there is no such revision.") from error
     except (LocalEntryNotFoundError, RevisionResolutionError) as error:  # both hide what the Hub answered
@@ -110,7 +110,9 @@ def _plain_errors(uri: str) -> Iterator[None]:
         raise Temporary(f"{uri}: the Hub cannot be reached ({type(error).__name__}). Run it again.") from error
     except (FileMetadataError, ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
         # It answers 200, but with something else: a portal's page, or a proxy's own JSON.
-        raise UserError(f"{uri}: what answers is not the Hub. Check the network, its proxy and HF_ENDPOINT.") from error
+        raise UserError(
+            f"{uri}: the server that answers is not the Hub. Check the network, its proxy and HF_ENDPOINT."
+        ) from error
 
 
 def _refusal(uri: str, status: int) -> Exception:
@@ -125,7 +127,7 @@ def _refusal(uri: str, status: int) -> Exception:
 def _not_reached(uri: str, cause: BaseException | None) -> Exception:
     from huggingface_hub.errors import OfflineModeIsEnabled
 
-    problem = f"{uri}: is not whole in the cache of this machine (HF_HOME)"
+    problem = f"{uri}: is incomplete in this machine's cache (HF_HOME)"
     if isinstance(cause, OfflineModeIsEnabled):
         return UserError(f"{problem}. Run once with a network and without HF_HUB_OFFLINE.")
     return Temporary(f"{problem}, and the Hub cannot be reached. Run the same command again.")

@@ -102,7 +102,7 @@ class StoreJournal:
             if _SEGMENT.fullmatch(name):
                 yield entry
             elif name != _MARK:
-                log.warning("no part of the journal: passed over", file=repr(f"{self._store.uri}/{entry.key}"))
+                log.warning("not part of the journal: ignored", file=repr(f"{self._store.uri}/{entry.key}"))
             elif time.time() - entry.modified > MERGE_SECONDS:
                 self._store.delete([entry.key])
 
@@ -112,7 +112,7 @@ class StoreJournal:
         damaged = [n for n, (key, _) in found.items() if key is None]
         if damaged:
             place = f"{self._store.uri}/{name}"
-            log.warning("damaged lines in a journal: passed over", file=place, lines=len(damaged), first=damaged[0])
+            log.warning("damaged lines in a journal: ignored", file=place, lines=len(damaged), first=damaged[0])
         keys = []
         for key, line in found.values():
             if key is not None:

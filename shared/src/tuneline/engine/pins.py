@@ -23,22 +23,22 @@ def refuse_differences(job: Job, found: Found) -> None:
     """Refuse inputs, parameters or a stage other than those that the run has used, unless it is to be replaced."""
     if job.replace:
         return
-    pin, told = read(Pin, job.store, pin_key(job.run, job.step.node)), dict[str, str]()
+    pin, differs = read(Pin, job.store, pin_key(job.run, job.step.node)), dict[str, str]()
     if pin is not None and pin.fingerprint != found.fingerprint:
-        told |= _of_result(job, found, read_manifest(job.store, pin.stage, pin.fingerprint))
+        differs |= _of_result(job, found, read_manifest(job.store, pin.stage, pin.fingerprint))
     for given in found.given:
-        told |= _of_pins(job, given)
-    _refuse(job.run, told)
+        differs |= _of_pins(job, given)
+    _refuse(job.run, differs)
 
 
 def refuse_other_params(run_file: RunFile, store: Store) -> None:
     """Refuse, before any stage starts, parameters that contradict what the run's stages were made with."""
-    told: dict[str, str] = {}
+    differs: dict[str, str] = {}
     for step in run_file.steps:
         old = pinned_manifest(store, run_file.run, step.node)
         if old is not None:
-            told |= _of_params(step.stage.name, old, run_file.params[step.stage.name])
-    _refuse(run_file.run, told)
+            differs |= _of_params(step.stage.name, old, run_file.params[step.stage.name])
+    _refuse(run_file.run, differs)
 
 
 def pin_inputs(job: Job, found: Found) -> None:
@@ -70,10 +70,11 @@ def pin_result(job: Job, found: Found) -> None:
         refuse_differences(job, found)
 
 
-def _refuse(run: str, told: Mapping[str, str]) -> None:
-    if told:
+def _refuse(run: str, differs: Mapping[str, str]) -> None:
+    if differs:
+        listed = "; ".join(f"{what} {how}" for what, how in differs.items())
         raise UserError(
-            f"run {run} was made with something else: {'; '.join(f'{what} {how}' for what, how in told.items())}. "
+            f"run {run} was made with other inputs or settings: {listed}. "
             "Use another run name, or --replace to move this run to the new result"
         )
 
@@ -81,14 +82,14 @@ def _refuse(run: str, told: Mapping[str, str]) -> None:
 def _of_result(job: Job, found: Found, old: Manifest | None) -> dict[str, str]:
     if old is None:
         return {f"the result of {job.step.name}": "was removed from the store"}
-    told = _of_params(job.step.stage.name, old, job.params)
+    differs = _of_params(job.step.stage.name, old, job.params)
     if old.version != job.step.stage.version:
-        told[f"stage {job.step.stage.name}"] = f"version {old.version} → {job.step.stage.version}"
+        differs[f"stage {job.step.stage.name}"] = f"version {old.version} → {job.step.stage.version}"
     for name in sorted(old.inputs.keys() | found.inputs.keys()):
         was, now = old.inputs.get(name), found.inputs.get(name)
         if (was and was.sha256) != (now and now.record.sha256):
-            told[f"inputs.{name}"] = "changed"
-    return told
+            differs[f"inputs.{name}"] = "changed"
+    return differs
 
 
 def _of_params(stage: str, old: Manifest, params: Params) -> dict[str, str]:
@@ -110,14 +111,14 @@ def _flat(params: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 def _of_pins(job: Job, given: GivenInput) -> dict[str, str]:
     """Compare with every pin of the input: one for each set of files that a stage reads."""
-    prefix, told = run_key(job.run, "inputs", given.port.name), dict[str, str]()
+    prefix, differs = run_key(job.run, "inputs", given.port.name), dict[str, str]()
     for entry in job.store.list(prefix):
         old = read(InputPin, job.store, entry.key) if entry.key.removeprefix(prefix)[0] in ".@" else None
         changed = _changed(entry.key == given.pin_key(job.run), old, given.pin) if old else []
         if changed:
             shown = ", ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")
-            told[f"inputs.{given.port.name}"] = f"changed ({shown})"
-    return told
+            differs[f"inputs.{given.port.name}"] = f"changed ({shown})"
+    return differs
 
 
 def _changed(same_files: bool, old: InputPin, new: InputPin) -> list[str]:

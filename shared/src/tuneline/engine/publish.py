@@ -36,7 +36,7 @@ def publish(job: Job, found: Found, metrics: Metrics, seconds: float, started: s
         return manifest
     winner = read_manifest(job.store, stage.name, found.fingerprint)
     if winner is None:
-        raise Temporary(f"{key} was there and is gone; run the same command again")
+        raise Temporary(f"{key} has disappeared; run the same command again")
     if winner.outputs != manifest.outputs:
         job.store.delete(r.key for output in outputs.values() for r in output.files.values())
     return winner

@@ -70,7 +70,7 @@ class OutputRecord(_Model):
 
 
 class Provenance(_Model):
-    """Where a result came from, as far as it may be told: nothing of the host."""
+    """Where a result came from, as far as it may be recorded: nothing of the host."""
 
     image: str | None
     commit: str | None

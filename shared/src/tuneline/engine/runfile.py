@@ -87,12 +87,12 @@ def _checked(source: Source, stages: Mapping[str, AnyStage], run: str, default_r
     name = str(run or content.get("run") or default_run)
     if not RUN_NAME.fullmatch(name):
         problems.append(
-            f"{source.where(('run',))}: a run is named in a-z, 0-9, `.`, `_`, `-`, at most 63 (got {name!r})"
+            f"{source.where(('run',))}: a run's name has a-z, 0-9, `.`, `_`, `-`, at most 63 characters (got {name!r})"
         )
     if problems:
         raise UserError("\n".join(problems))
     for key in sorted(stages.keys() & content.keys() - planned.keys()):
-        log.info("not read, because this run has no such stage", key=key)
+        log.info("ignored: this run has no such stage", key=key)
     shards = {name: found.model_dump().get("shards", 1) for name, found in params.items()}
     return RunFile(source, name, inputs, params, with_shards(steps, shards.__getitem__))
 
@@ -126,7 +126,7 @@ def _plan(
     """Return the steps up to `goal`, or to the default one if there is no such goal."""
     goals = [*PIPELINES, *steps_of(stages)]
     if goal is not None and str(goal) not in goals:
-        problems.append(f"{source.where(('goal',))}: no stage of this name{did_you_mean(str(goal), goals)}")
+        problems.append(f"{source.where(('goal',))}: no stage with this name{did_you_mean(str(goal), goals)}")
         goal = None
     try:
         return plan(stages, inputs, None if goal is None else str(goal))
@@ -162,7 +162,7 @@ def _given(value: object, source: Source, stages: Mapping[str, AnyStage]) -> Giv
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError):
         raise ValueError(
-            "holds what JSON has no form for: a date without quotes, an infinite number, binary data"
+            "contains what JSON cannot express: a date without quotes, an infinite number, binary data"
         ) from None
     if not isinstance(value, str):
         return Inline(value)

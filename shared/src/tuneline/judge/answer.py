@@ -92,7 +92,7 @@ def _parse(text: str) -> object:
 def _strict(found: dict[str, object], rubric: Rubric) -> Answers:
     unknown = len(found.keys() - {criterion.id for criterion in rubric.criteria})
     if unknown:
-        raise Unreadable(f"{unknown} keys are no criteria of the rubric")
+        raise Unreadable(f"{unknown} keys are not criteria of the rubric")
     read = {criterion.id: _read(criterion, found) for criterion in rubric.criteria}
     return Answers({name: answer for name, (answer, _) in read.items()}, {name: why for name, (_, why) in read.items()})
 

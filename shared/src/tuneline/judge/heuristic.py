@@ -41,7 +41,7 @@ class HeuristicJudge:
     def check(self, rubric: Rubric, transcripts: Sequence[Transcript]) -> None:
         if without := [c.id for c in rubric.criteria if c.heuristic is None]:
             raise UserError(
-                f"The provider `heuristic` needs a rule for each criterion; without `heuristic:` in the rubric are "
+                f"The provider `heuristic` needs a rule for each criterion; these have no `heuristic:` in the rubric: "
                 f"{', '.join(without)}. Add rules, or use another provider."
             )
 

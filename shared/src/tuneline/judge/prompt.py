@@ -1,4 +1,4 @@
-"""What a model that judges is told: instruction, the transcript as data, the criteria, the instruction again.
+"""What a model that judges is sent: instruction, the transcript as data, the criteria, the instruction again.
 
 The transcript stands before the criteria, so that a server's prompt cache still holds it when the judge is asked again
 or the rubric has changed. Its delimiter follows from the content, so that a prompt can be reproduced; nobody can write

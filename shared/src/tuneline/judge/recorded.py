@@ -107,7 +107,7 @@ def _rows(name: str, data: bytes) -> dict[str, RecordedAnswers]:
             first = e.errors(include_input=False)[0]
             problems.append(f"{place}: {printable('.'.join(map(str, first['loc'])))}: {first['msg']}")
         except PydanticSerializationError:
-            problems.append(f"{place}: half of a surrogate pair, which is no character")
+            problems.append(f"{place}: half of a surrogate pair, which is not a character")
         else:
             if row.id in rows:
                 problems.append(f"{place}: id: `{printable(row.id)}` has answers already")

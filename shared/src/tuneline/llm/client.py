@@ -114,7 +114,7 @@ class LlmClient:
         try:
             return asyncio.run_coroutine_threadsafe(work, self._loop).result()
         except CancelledError:
-            raise Stopped("stopped; run the same command again and it goes on from here") from None
+            raise Stopped("stopped; run the same command again to resume from here") from None
 
     async def _call(self, messages: Sequence[Mapping[str, str]], request: LlmRequest) -> Reply:
         """Make one attempt, within the wall time. Raises Fault, LlmRejected or UserError."""

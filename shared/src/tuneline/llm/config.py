@@ -154,7 +154,7 @@ class OpenAiConfig(BaseModel):
 
 
 ModelConfig: TypeAlias = OpenAiConfig
-"""A model of any provider; `provider` tells which."""
+"""A model of any provider; `provider` says which."""
 
 MODELS: Mapping[str, type[ModelConfig]] = {"openai": OpenAiConfig}
 

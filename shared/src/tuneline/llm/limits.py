@@ -33,7 +33,7 @@ class AdaptiveLimit:
                 pause = self._not_before - time.monotonic()
                 self._changed.wait(timeout=pause if pause > 0 else None)
             if self._closed:
-                raise Stopped("stopped; run the same command again and it goes on from here")
+                raise Stopped("stopped; run the same command again to resume from here")
             self.running += 1
             return self._round
 

@@ -70,7 +70,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     config = read_object(folder / "config.json")
     model_type = config.get("model_type")
     if not isinstance(model_type, str) or not re.fullmatch(r"[\w.-]{1,60}", model_type):
-        raise UserError("base_model: config.json: model_type is missing or no name: take a whole model")
+        raise UserError("base_model: config.json: model_type is missing or not a name: take a complete model")
     if config.get("quantization_config"):
         raise UserError(
             "base_model: config.json: quantization_config: these weights are quantised already, and can neither be "

@@ -114,7 +114,7 @@ class ChatTokenizer:
             for start, end in reversed(spans):
                 text = f"{text[:start]}{self._broken(text[start:end])}{text[end:]}"
         raise UserError(
-            "base_model: tokenizer.json: its special tokens cannot be told from text. Choose another model."
+            "base_model: tokenizer.json: its special tokens cannot be distinguished from text. Choose another model."
         )
 
     def split_at_control_tokens(self, text: str) -> list[str]:

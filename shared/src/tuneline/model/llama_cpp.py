@@ -21,7 +21,7 @@ def program(name: Literal["llama-server", "llama-quantize"]) -> Path:
     beside = Path(sys.executable).parent / name
     found = str(beside) if os.access(beside, os.X_OK) else shutil.which(name)
     if found is None:
-        raise UserError(f"`{name}` is neither beside {sys.executable} nor on PATH. Install it with `make setup`.")
+        raise UserError(f"`{name}` is neither next to {sys.executable} nor on PATH. Install it with `make setup`.")
     return Path(found)
 
 

@@ -67,7 +67,7 @@ class FileStore:
             if not key.startswith(prefix):
                 continue
             if problem := key_problem(key):
-                log.warning("a foreign file is passed over", store=self.uri, problem=problem)
+                log.warning("foreign file ignored", store=self.uri, problem=problem)
             else:
                 yield Entry(key, found.st_size, found.st_mtime, stamp_of(found))
 

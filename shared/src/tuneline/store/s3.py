@@ -79,7 +79,7 @@ class S3Store:
         done = self._put(key, data, if_absent)
         if if_absent and not self._keeps_apart:
             if done and self._put(key, data, if_absent):
-                problem = "the server overwrites a file that must not be (it ignores If-None-Match)"
+                problem = "the server overwrites a file that must stay (it ignores If-None-Match)"
                 raise UserError(f"{self.uri}: {problem}. Use another server, or a newer version of it.")
             self._keeps_apart = True
         return done
@@ -193,7 +193,7 @@ class S3Store:
             reraise_unless(error, 404, 412)
             raise Changed(f"{source}: the object changed while it was read.") from None
         raise UserError(
-            f"{source}: the object is damaged (it has not the checksum it was written with). Write it again."
+            f"{source}: the object is damaged (its checksum is not the one it was written with). Write it again."
         )
 
     def _do(self, verb: str, key: str, action: Callable[[], T]) -> T:

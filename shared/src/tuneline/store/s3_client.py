@@ -44,7 +44,7 @@ time; what ends with Temporary nevertheless goes on from there when the same com
 FIRST_TRIES = 3
 """Tries to reach a server that has not answered this process yet: most likely its address is wrong."""
 WARN_TRIES = 10
-"""Tries after which somebody who watches is told; about twenty seconds have passed then."""
+"""Tries after which the log says so; about twenty seconds have passed then."""
 LONGEST_PAUSE = 5.0
 """Seconds between two tries at most."""
 CONNECT_TIMEOUT, READ_TIMEOUT = 6.0, 60.0
@@ -166,7 +166,7 @@ def _lasting_problem(error: Problem) -> str | None:
     elif isinstance(error, _ON_THE_WAY) or code in _DAMAGED or status in (408, 409, 429, 500, *range(502, 600)):
         problem = None
     elif isinstance(error, NoCredentialsError | PartialCredentialsError):
-        problem = f"there are no credentials. {_WAY_OUT}"
+        problem = f"no credentials were found. {_WAY_OUT}"
     elif code == "NoSuchBucket":
         problem = "there is no such bucket. Create it, or correct the address."
     elif code in _EXPIRED:
@@ -179,7 +179,7 @@ def _lasting_problem(error: Problem) -> str | None:
             "checksums. Use another server, or a newer version of it."
         )
     elif status in (404, 405):
-        problem = f"this is no S3 server ({code}). Check AWS_ENDPOINT_URL."
+        problem = f"this is not an S3 server ({code}). Check AWS_ENDPOINT_URL."
     return problem
 
 

@@ -69,7 +69,7 @@ def unchanging_blocks(file: BinaryIO, path: Path, read: Callable[[], Block | Non
         yield block
     after = os.fstat(file.fileno())
     if (size, after.st_size, after.st_mtime_ns) != (before.st_size, before.st_size, before.st_mtime_ns):
-        raise Changed(f"{path}: the file changed while it was read. Run again when nothing writes to it.")
+        raise Changed(f"{path}: the file changed while it was read. Run again when nothing is writing to it.")
 
 
 def hash_file(path: Path) -> Written:

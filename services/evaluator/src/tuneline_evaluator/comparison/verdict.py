@@ -167,7 +167,7 @@ def _about_score(score: Effect, settings: EvaluatorParams) -> Iterator[str]:
         )
     if score.interval is not None and score.t is None:
         yield (
-            "All personas show the same difference, which tells nothing about how others would vary: the interval is "
+            "All personas show the same difference, which says nothing about how others would vary: the interval is "
             "the one that holds for any spread."
         )
     if score.bound is not None and score.bound <= -settings.margin:

@@ -93,7 +93,7 @@ def _key(messages: Sequence[dict[str, str]], seed: int) -> str:
 
 
 def as_played(persona: Persona, said: Sequence[Said]) -> list[dict[str, str]]:
-    """Return the conversation from the persona's side: what the assistant answered is what the player is told."""
+    """Return the conversation from the persona's side: what the assistant answered is what the player hears."""
     topics = [
         ": ".join(filter(None, (f"- {t.category}, {t.subtopic} ({t.complexity})", t.description)))
         for t in persona.topic_seeds

@@ -1,4 +1,4 @@
-"""What earlier stages of the run did, as the report tells it: the way of the data, the training, the conversion."""
+"""What earlier stages of the run did, as the report shows it: the way of the data, the training, the conversion."""
 
 from __future__ import annotations
 
