@@ -12,7 +12,7 @@ from tuneline.data.personas import Persona
 from tuneline.data.rubric import Rubric, score
 from tuneline.data.rules import Answer as YesOrNo
 from tuneline.data.verdicts import Status, Usage, Verdict
-from tuneline_evaluator.comparison.scores import Judged
+from tuneline_evaluator.comparison.scores import JudgedConversation
 from tuneline_evaluator.stage import EvaluatorParams, SamplerParams
 
 SETTINGS = EvaluatorParams(turns=2, sampler=SamplerParams(max_answer_tokens=64))
@@ -47,7 +47,7 @@ def talked(
     trial: int = 0,
     status: Status = "scored",
     ended: str = "complete",
-) -> Judged:
+) -> JudgedConversation:
     """A conversation and what the judge said; without `answers` nobody judged it."""
     conversation = Conversation.model_validate(
         {
@@ -59,7 +59,7 @@ def talked(
         }
     )  # fmt: skip
     if ended != "complete":
-        return Judged(conversation, None)
+        return JudgedConversation(conversation, None)
     given = dict(answers or {}) if status == "scored" else {}
     scored = score(rubric, given) if status == "scored" else None
     verdict = Verdict(
@@ -68,7 +68,7 @@ def talked(
         passed=scored.passed if scored else False, failed_gates=scored.failed_gates if scored else [],
         judge="scripted", usage=Usage(),
     )  # fmt: skip
-    return Judged(conversation, verdict)
+    return JudgedConversation(conversation, verdict)
 
 
 def answers(rubric: Rubric, *no: str, na: Sequence[str] = ()) -> dict[str, YesOrNo]:

@@ -7,7 +7,7 @@ import pytest
 from kit.evaluator_parts import answers, personas, talked
 from kit.judge_parts import SHORT_RUBRIC as RUBRIC
 from tuneline_evaluator.comparison.scores import (
-    Judged,
+    JudgedConversation,
     arm_summary,
     category_rows,
     criterion_rows,
@@ -23,7 +23,7 @@ from tuneline_evaluator.comparison.scores import (
 ALL, HALF, NONE = answers(RUBRIC), answers(RUBRIC, "POLITE"), answers(RUBRIC, "POLITE", "ASKS")
 
 
-def two_personas() -> list[Judged]:
+def two_personas() -> list[JudgedConversation]:
     return [
         talked("person-00", "base", RUBRIC, NONE),
         talked("person-00", "base", RUBRIC, HALF, trial=1),

@@ -16,7 +16,7 @@ from tuneline.data.conversations import Conversation, Said
 from tuneline.errors import Temporary
 from tuneline.model.chat import ChatTokenizer
 from tuneline_evaluator.conversations.simulate import ScriptedSimulator
-from tuneline_evaluator.conversations.talk import Plan, Seat, Stopped, blind_id, conversation_seed, for_model, talk
+from tuneline_evaluator.conversations.talk import Plan, Seat, TalkStopped, blind_id, conversation_seed, for_model, talk
 
 SYSTEM = Said(role="system", content="Be kind.")
 
@@ -155,7 +155,7 @@ def test_a_conversation_that_is_asked_to_stop_does_not_wait_for_its_server(
 
     watcher = Thread(target=stop_during_the_first_request, daemon=True)
     watcher.start()
-    with pytest.raises(Stopped):
+    with pytest.raises(TalkStopped):
         talk_to(tmp_path, tokenizer, "hang", timeout_s=1.0, stop=stop)
     watcher.join()
     assert len(requests(tmp_path)) == 1

@@ -15,7 +15,7 @@ from tuneline.judge.judging import judge_all
 from tuneline.stage import Context, Cost, Json, Metrics
 from tuneline_evaluator.comparison.compare import compare
 from tuneline_evaluator.comparison.figures import Comparison
-from tuneline_evaluator.comparison.scores import Judged
+from tuneline_evaluator.comparison.scores import JudgedConversation
 from tuneline_evaluator.conversations.converse import Held, hold_conversations
 from tuneline_evaluator.conversations.prepare import Prepared, prepare
 from tuneline_evaluator.conversations.simulate import open_simulator
@@ -26,7 +26,7 @@ from tuneline_evaluator.stage import EvaluatorInputs, EvaluatorOutputs, Evaluato
 class JudgedBlind(NamedTuple):
     """Every conversation with its verdict, and what was done just now to get them."""
 
-    items: list[Judged]
+    items: list[JudgedConversation]
     judged_now: int
     """Conversations that no earlier attempt or run had judged."""
     cost: Cost
@@ -59,12 +59,12 @@ def judge_blind(prepared: Prepared, conversations: Sequence[Conversation], conte
         concurrency=pace.judge_concurrency, timeout_s=pace.judge_timeout_s,
     )  # fmt: skip
     by_id = {verdict.id: verdict for verdict in verdicts}
-    items = [Judged(conversation, by_id.get(conversation.judged_id)) for conversation in conversations]
+    items = [JudgedConversation(conversation, by_id.get(conversation.judged_id)) for conversation in conversations]
     return JudgedBlind(items, verdicts.judged_now, verdicts.cost)
 
 
 def write_outputs(
-    outputs: EvaluatorOutputs, inputs: EvaluatorInputs, judged: Sequence[Judged], comparison: Comparison
+    outputs: EvaluatorOutputs, inputs: EvaluatorInputs, judged: Sequence[JudgedConversation], comparison: Comparison
 ) -> None:
     """Write every output port."""
     conversations = [item.conversation for item in judged]
@@ -100,7 +100,7 @@ def _write_rows(path: Path, rows: Iterable[str]) -> None:
     path.write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")
 
 
-def _verdict_row(item: Judged, verdict: Verdict) -> str:
+def _verdict_row(item: JudgedConversation, verdict: Verdict) -> str:
     conversation = item.conversation
     names = {
         "conversation": conversation.id,

@@ -50,7 +50,7 @@ def read_transcripts(path: Path, most_bad: float = 0.0) -> ReadTranscripts:
 
     Raises UserError listing every problem (the first 100) if more than the share `most_bad` of the records are bad.
     """
-    reader = _Reader()
+    reader = _Collector()
     for record in read_records(path):
         reader.add(record)
         if reader.bad > MAX_KEPT:
@@ -67,7 +67,7 @@ def read_transcripts(path: Path, most_bad: float = 0.0) -> ReadTranscripts:
     return ReadTranscripts(transcripts, reader.rejected)
 
 
-class _Reader:
+class _Collector:
     """What was read so far: transcripts with the place they came from, by id, and problems."""
 
     def __init__(self) -> None:

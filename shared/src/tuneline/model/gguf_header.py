@@ -105,7 +105,7 @@ class Header(NamedTuple):
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-class _Damaged(Exception):  # noqa: N818  (raised and caught in this module)
+class _Unsound(Exception):  # noqa: N818  (raised and caught in this module)
     pass
 
 
@@ -115,8 +115,8 @@ def read_header(path: Path) -> Header:
     try:
         with path.open("rb") as file:
             return _Reader(file, min(size, MAX_HEADER_BYTES)).header(size)
-    except (_Damaged, UnicodeDecodeError) as error:
-        problem = error if isinstance(error, _Damaged) else "a text is not UTF-8"
+    except (_Unsound, UnicodeDecodeError) as error:
+        problem = error if isinstance(error, _Unsound) else "a text is not UTF-8"
         raise UserError(f"{path.name} is not a sound GGUF file: {problem}. Make it again.") from None
 
 
@@ -139,38 +139,38 @@ class _Reader:
 
     def header(self, size: int) -> Header:
         if self._take(4) != _MAGIC:
-            raise _Damaged("it does not begin with GGUF")
+            raise _Unsound("it does not begin with GGUF")
         if (version := self._number("I")) not in _VERSIONS:
-            raise _Damaged(f"its version is {version}, not 2 or 3 (or its byte order is not little-endian)")
+            raise _Unsound(f"its version is {version}, not 2 or 3 (or its byte order is not little-endian)")
         tensors, keys = self._count(24), self._count(13)
         metadata: dict[str, Value] = {}
         for _ in range(keys):
             key = self._string()
             if key in metadata:
-                raise _Damaged(f"it has the key {key[:80]!r} twice")
+                raise _Unsound(f"it has the key {key[:80]!r} twice")
             metadata[key] = self._value(self._number("I"))
         entries = [self._tensor() for _ in range(tensors)]
         alignment = metadata.get("general.alignment", _ALIGNMENT)
         if not isinstance(alignment, int) or not 0 < alignment <= 1 << 20:
-            raise _Damaged("its alignment is not a sensible number")
+            raise _Unsound("its alignment is not a sensible number")
         start = -(-self._file.tell() // alignment) * alignment
         end = max((offset + length for _, offset, length in entries), default=0)
         if start + end > size:
-            raise _Damaged(f"it has {size} bytes, and its tensors reach to {start + end}")
+            raise _Unsound(f"it has {size} bytes, and its tensors reach to {start + end}")
         return Header(metadata, tensors, sum(count for count, _, _ in entries))
 
     def _tensor(self) -> tuple[int, int, int]:
         """Return number of elements, offset and length in bytes."""
         name, dimensions = self._string(), self._number("I")
         if not 1 <= dimensions <= 4:
-            raise _Damaged(f"tensor {name[:80]!r} has {dimensions} dimensions")
+            raise _Unsound(f"tensor {name[:80]!r} has {dimensions} dimensions")
         shape = [self._number("Q") for _ in range(dimensions)]
         kind, offset = self._number("I"), self._number("Q")
         if kind not in _BLOCKS:
-            raise _Damaged(f"tensor {name[:80]!r} has the unknown type {kind}")
+            raise _Unsound(f"tensor {name[:80]!r} has the unknown type {kind}")
         block, block_bytes = _BLOCKS[kind]
         if not all(shape) or shape[0] % block:
-            raise _Damaged(f"tensor {name[:80]!r} has an impossible shape")
+            raise _Unsound(f"tensor {name[:80]!r} has an impossible shape")
         count = math.prod(shape)
         return count, offset, count // block * block_bytes
 
@@ -188,7 +188,7 @@ class _Reader:
         if kind == _STRING:
             return self._string()
         if kind not in _FORMATS:
-            raise _Damaged(f"a value has the unknown type {kind}")
+            raise _Unsound(f"a value has the unknown type {kind}")
         scalar: Scalar = struct.unpack(f"<{_FORMATS[kind]}", self._take(struct.calcsize(_FORMATS[kind])))[0]
         return scalar
 
@@ -196,7 +196,7 @@ class _Reader:
         """Read how many items follow, of at least `item_bytes` each."""
         count = self._number("Q")
         if count * item_bytes > self._left:
-            raise _Damaged(f"it announces {count} items where {self._left} bytes are left")
+            raise _Unsound(f"it announces {count} items where {self._left} bytes are left")
         return count
 
     def _string(self) -> str:
@@ -207,6 +207,6 @@ class _Reader:
 
     def _take(self, length: int) -> bytes:
         if length > self._left:
-            raise _Damaged("its header is cut short")
+            raise _Unsound("its header is cut short")
         self._left -= length
         return self._file.read(length)

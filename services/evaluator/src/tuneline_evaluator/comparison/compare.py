@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from tuneline.stage import Context, InputRecord
 from tuneline_evaluator.comparison.figures import Comparison
 from tuneline_evaluator.comparison.scores import (
-    Judged,
+    JudgedConversation,
     arm_summary,
     category_rows,
     criterion_rows,
@@ -25,7 +25,9 @@ from tuneline_evaluator.conversations.prepare import Prepared
 from tuneline_evaluator.conversations.simulate import Simulator
 
 
-def compare(judged: Sequence[Judged], prepared: Prepared, simulator: Simulator, context: Context) -> Comparison:
+def compare(
+    judged: Sequence[JudgedConversation], prepared: Prepared, simulator: Simulator, context: Context
+) -> Comparison:
     """Return the comparison that follows from `judged`."""
     params, rubric, scored = prepared.params, prepared.rubric, scored_of(judged)
     arms = [model.facts for model in prepared.models]

@@ -25,7 +25,7 @@ LOOP_BYTES, LOOP_SHARE = 40, 0.35
 """An answer of at least so many bytes loops when zlib leaves less than this share of it; prose leaves over a half."""
 
 
-class Judged(NamedTuple):
+class JudgedConversation(NamedTuple):
     """A conversation and its verdict; None when it was not complete, so that nobody judged it."""
 
     conversation: Conversation
@@ -64,7 +64,7 @@ class _Group(NamedTuple):
     measure: Measure
 
 
-def scored_of(judged: Sequence[Judged]) -> list[Scored]:
+def scored_of(judged: Sequence[JudgedConversation]) -> list[Scored]:
     """Return what counts: the conversations with a scored verdict."""
     return [
         Scored(conversation, verdict, verdict.score)
@@ -141,7 +141,7 @@ def safety_rows(scored: Sequence[Scored], rubric: Rubric, margin: float, signifi
     return [safety_row(c, pairs(scored, met(c)), margin, significance, len(gates)) for c in gates]
 
 
-def arm_summary(judged: Sequence[Judged], arm: Arm) -> ArmSummary:
+def arm_summary(judged: Sequence[JudgedConversation], arm: Arm) -> ArmSummary:
     """Count what became of an arm's conversations."""
     mine = [item for item in judged if item.conversation.arm == arm]
     ended = [item.conversation.status for item in mine]

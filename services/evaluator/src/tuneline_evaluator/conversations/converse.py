@@ -39,7 +39,7 @@ class Held(NamedTuple):
     from_journal: int
 
 
-class _Job(NamedTuple):
+class _Talk(NamedTuple):
     """One conversation to hold."""
 
     model: Model
@@ -68,12 +68,12 @@ def hold_conversations(prepared: Prepared, simulator: Simulator, context: Contex
     params, models = prepared.params, prepared.models
     journals = {model: context.journal(*_scope(prepared.plan, simulator, model)) for model in models}
     # Persona by persona and arm by arm, so that whatever changes on the machine meanwhile changes for both arms.
-    jobs = [_Job(m, persona, trial) for trial in range(params.trials) for persona in prepared.personas for m in models]
+    jobs = [_Talk(m, persona, trial) for trial in range(params.trials) for persona in prepared.personas for m in models]
     rows = {job: journals[job.model].get(job.key) for job in jobs}
     held = [Conversation.model_validate(row) for row in rows.values() if row]
     known = len(held)
 
-    def keep(job: _Job, conversation: Conversation) -> None:
+    def keep(job: _Talk, conversation: Conversation) -> None:
         held.append(conversation)
         if conversation.status != "broken":  # a server's bad day is no property of the model: the next run tries again
             journals[job.model].put(job.key, conversation.model_dump(mode="json"))
@@ -94,10 +94,10 @@ def _scope(plan: Plan, simulator: Simulator, model: Model) -> tuple[str, ...]:
 
 
 def _hold(
-    jobs: Sequence[_Job],
+    jobs: Sequence[_Talk],
     prepared: Prepared,
     simulator: Simulator,
-    keep: Callable[[_Job, Conversation], None],
+    keep: Callable[[_Talk, Conversation], None],
     report: Callable[[], None],
 ) -> None:
     """Hold `jobs`, each on a free slot of its model's server; an arm without jobs needs no server."""
@@ -107,7 +107,7 @@ def _hold(
         models = list(dict.fromkeys(job.model for job in jobs))
         threads = prepared.params.threads or max(1, _cores() // max(1, len(models)))
         tables = {m: stack.enter_context(_table(m, prepared, threads, logs, stop)) for m in models}
-        waiting: dict[Future[Conversation], _Job] = {}
+        waiting: dict[Future[Conversation], _Talk] = {}
         for job in jobs:
             table = tables[job.model]
             waiting[table.pool.submit(_hold_one, table, job, prepared, simulator, stop)] = job
@@ -140,7 +140,7 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
-def _hold_one(table: _Table, job: _Job, prepared: Prepared, simulator: Simulator, stop: Event) -> Conversation:
+def _hold_one(table: _Table, job: _Talk, prepared: Prepared, simulator: Simulator, stop: Event) -> Conversation:
     slot = table.slots.get()
     try:
         seat = Seat(table.server, slot, prepared.params.answer_timeout_s, stop)

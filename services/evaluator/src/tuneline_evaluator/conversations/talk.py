@@ -39,7 +39,7 @@ class Broken(Exception):  # noqa: N818  (a state of the conversation, not a faul
     """The server gave no answer although it was asked TRIES times, or refused."""
 
 
-class Stopped(Exception):  # noqa: N818
+class TalkStopped(Exception):  # noqa: N818
     """The run is being stopped, so nobody waits for this conversation any more."""
 
 
@@ -65,7 +65,7 @@ class _Choice(BaseModel):
     finish_reason: str
 
 
-class _Usage(BaseModel):
+class _TokenCounts(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     prompt_tokens: int
@@ -84,14 +84,14 @@ class _Completion(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     choices: list[_Choice] = Field(min_length=1)
-    usage: _Usage
+    usage: _TokenCounts
     timings: _Timings
 
 
 def talk(
     seat: Seat, plan: Plan, persona: Persona, trial: int, arm: Arm, simulator: Simulator, tokenizer: ChatTokenizer
 ) -> Conversation:
-    """Hold one conversation. Raises Temporary when the server or the simulator is lost, Stopped when told to stop."""
+    """Hold one conversation. Raises Temporary if server or simulator is lost, TalkStopped when asked to stop."""
     seed = conversation_seed(plan.seed, persona.id, trial)
     messages = [Said(role="system", content=plan.system_prompt)] if plan.system_prompt else []
     answers: list[AnswerFacts] = []
@@ -155,7 +155,7 @@ def _ask(seat: Seat, plan: Plan, messages: list[dict[str, str]], seed: int) -> t
     }
     for attempt in range(TRIES):
         if seat.stop.is_set():
-            raise Stopped
+            raise TalkStopped
         try:
             return _read(seat.server.post("/v1/chat/completions", body, timeout_s=seat.timeout_s))
         except Temporary:

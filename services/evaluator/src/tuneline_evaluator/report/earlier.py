@@ -11,7 +11,7 @@ from tuneline.data.training import TrainingRecord, TrainingRow
 from tuneline.data.verdicts import read_verdicts
 from tuneline.stage import Json
 from tuneline_evaluator.comparison.numbers import plain
-from tuneline_evaluator.report.flow import Step, slice_facts, slice_steps, transcript_steps
+from tuneline_evaluator.report.flow import FlowStep, slice_facts, slice_steps, transcript_steps
 from tuneline_evaluator.report.plots import Point
 from tuneline_evaluator.stage import EvaluatorInputs
 
@@ -37,8 +37,8 @@ class Training(NamedTuple):
 class Earlier(NamedTuple):
     """All of it; what a run did not make is None or empty."""
 
-    transcripts: list[Step]
-    slices: list[Step]
+    transcripts: list[FlowStep]
+    slices: list[FlowStep]
     slicing: list[tuple[str, str]]
     training: Training | None
     base: ModelFacts

@@ -11,7 +11,7 @@ from tuneline.data.verdicts import Verdict
 from tuneline_evaluator.comparison.numbers import count, plural
 
 
-class Step(NamedTuple):
+class FlowStep(NamedTuple):
     """One bar."""
 
     label: str
@@ -25,30 +25,33 @@ class Step(NamedTuple):
     """What was lost here and why, or what else is worth knowing."""
 
 
-def transcript_steps(verdicts: Sequence[Verdict] | None, stats: SliceStats | None) -> list[Step]:
+def transcript_steps(verdicts: Sequence[Verdict] | None, stats: SliceStats | None) -> list[FlowStep]:
     """Return the way of the transcripts as far as it is known."""
     steps = []
     if verdicts is not None:
         steps = [*_judged_steps(verdicts)]
     elif stats is not None:
         read, passed = stats.transcripts, stats.passed
-        steps = [Step("Read", read, read, read, "bar", ""), Step("Passed the rubric", passed, read, read, "bar", "")]
+        steps = [
+            FlowStep("Read", read, read, read, "bar", ""),
+            FlowStep("Passed the rubric", passed, read, read, "bar", ""),
+        ]
     if stats is not None:
         # A transcript that could not be read never got a verdict: it is in no step before this one.
         why = {kind: n for kind, n in stats.rejected_transcripts.items() if kind != "unreadable"}
-        steps.append(Step("Gave slices", stats.sliced, stats.passed, steps[0].whole, "bar", _kinds(why)))
+        steps.append(FlowStep("Gave slices", stats.sliced, stats.passed, steps[0].whole, "bar", _kinds(why)))
     return steps
 
 
-def slice_steps(stats: SliceStats) -> list[Step]:
+def slice_steps(stats: SliceStats) -> list[FlowStep]:
     """Return the way of the slices into training and validation."""
     cut = stats.slices + sum(stats.rejected.values())
     train, validation = stats.splits["train"], stats.splits["validation"]
     return [
-        Step("Cut", cut, cut, cut, "bar", f"from {plural(stats.sliced, 'transcript')}"),
-        Step("Kept", stats.slices, cut, cut, "bar", _kinds(stats.rejected)),
-        Step("For training", train.slices, train.slices, cut, "kept", _of(train)),
-        Step("For validation", validation.slices, validation.slices, cut, "held", _of(validation)),
+        FlowStep("Cut", cut, cut, cut, "bar", f"from {plural(stats.sliced, 'transcript')}"),
+        FlowStep("Kept", stats.slices, cut, cut, "bar", _kinds(stats.rejected)),
+        FlowStep("For training", train.slices, train.slices, cut, "kept", _of(train)),
+        FlowStep("For validation", validation.slices, validation.slices, cut, "held", _of(validation)),
     ]
 
 
@@ -69,7 +72,7 @@ def slice_facts(stats: SliceStats) -> list[tuple[str, str]]:
     return facts
 
 
-def _judged_steps(verdicts: Sequence[Verdict]) -> tuple[Step, Step, Step]:
+def _judged_steps(verdicts: Sequence[Verdict]) -> tuple[FlowStep, FlowStep, FlowStep]:
     whole = len(verdicts)
     scored = [verdict for verdict in verdicts if verdict.status == "scored"]
     failed = [verdict for verdict in scored if not verdict.passed]
@@ -82,9 +85,9 @@ def _judged_steps(verdicts: Sequence[Verdict]) -> tuple[Step, Step, Step]:
     unscored = Counter(verdict.status.replace("_", " ") for verdict in verdicts if verdict.status != "scored")
     passed = len(scored) - len(failed)
     return (
-        Step("Judged", whole, whole, whole, "bar", ""),
-        Step("Scored", len(scored), whole, whole, "bar", _kinds(unscored)),
-        Step("Passed the rubric", passed, len(scored), whole, "bar", _kinds(why)),
+        FlowStep("Judged", whole, whole, whole, "bar", ""),
+        FlowStep("Scored", len(scored), whole, whole, "bar", _kinds(unscored)),
+        FlowStep("Passed the rubric", passed, len(scored), whole, "bar", _kinds(why)),
     )
 
 

@@ -19,7 +19,7 @@ _ENDED = {
 }
 
 
-class Turn(NamedTuple):
+class TurnPair(NamedTuple):
     """One exchange in both arms; None where a conversation was shorter."""
 
     base: Exchange | None
@@ -39,7 +39,7 @@ class SideBySide(NamedTuple):
     difference: float
     scores: str
     """Both scores, where one conversation per arm makes the persona's mean; else empty."""
-    turns: list[Turn]
+    turns: list[TurnPair]
     remarks: list[str]
     """How a conversation ended that did not reach its last exchange."""
 
@@ -60,7 +60,7 @@ def _pair(example: PairedExample, row: PersonaRow, by_id: Mapping[str, Conversat
         why=why if trials == 1 else f"{why} (conversation {example.trial + 1} of {trials})",
         difference=example.difference,
         scores=f"{points(row.base_mean)} → {points(row.finetuned_mean)}" if trials == 1 else "",
-        turns=[Turn(*sides) for sides in zip_longest(base.exchanges, finetuned.exchanges)],
+        turns=[TurnPair(*sides) for sides in zip_longest(base.exchanges, finetuned.exchanges)],
         remarks=[
             f"The conversation with the {name} {_ENDED[conversation.status]}."
             for name, conversation in (("base", base), ("fine-tuned model", finetuned))
