@@ -99,7 +99,7 @@ def test_bytes_that_are_not_those_of_the_recorded_hash_are_an_error(s3: str, tmp
     record = json.loads(store.get(known) or b"")
     record["words.txt"][2] = "f" * 64
     store.put(known, json.dumps(record).encode())
-    with pytest.raises(Changed, match=r"words\.txt is not what it was, though its ETag is the same"):
+    with pytest.raises(Changed, match=r"words\.txt has changed although its ETag is the same"):
         run(tmp_path, "next", inputs, store, "counter@short")
 
 

@@ -148,7 +148,7 @@ def test_missing_credentials_are_refused_at_once(
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
-    _refused_at_once(network, s3, "get", tmp_path, r"there are no credentials\. Check AWS_ACCESS_KEY_ID")
+    _refused_at_once(network, s3, "get", tmp_path, r"no credentials were found\. Check AWS_ACCESS_KEY_ID")
 
 
 def _refused_at_once(network: Proxy, uri: str, method: str, tmp_path: Path, message: str) -> None:

@@ -59,7 +59,7 @@ def run(params: AssessorParams, inputs: AssessorInputs, outputs: AssessorOutputs
     return assess(params, inputs, outputs, context)
 
 
-STAGE = Stage("assessor", 2, AssessorParams, AssessorInputs, AssessorOutputs, run)
+STAGE = Stage("assessor", 3, AssessorParams, AssessorInputs, AssessorOutputs, run)
 
 
 def main() -> None:

@@ -122,7 +122,7 @@ def run(params: EvaluatorParams, inputs: EvaluatorInputs, outputs: EvaluatorOutp
     return evaluate(params, inputs, outputs, context)
 
 
-STAGE = Stage("evaluator", 3, EvaluatorParams, EvaluatorInputs, EvaluatorOutputs, run)
+STAGE = Stage("evaluator", 4, EvaluatorParams, EvaluatorInputs, EvaluatorOutputs, run)
 
 
 def main() -> None:

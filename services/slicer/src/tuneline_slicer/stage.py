@@ -73,7 +73,7 @@ def run(params: SlicerParams, inputs: SlicerInputs, outputs: SlicerOutputs, cont
     return slice_transcripts(params, inputs, outputs, context)
 
 
-STAGE = Stage("slicer", 2, SlicerParams, SlicerInputs, SlicerOutputs, run)
+STAGE = Stage("slicer", 3, SlicerParams, SlicerInputs, SlicerOutputs, run)
 
 
 def main() -> None:
