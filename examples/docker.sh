@@ -4,7 +4,7 @@
 #   make run-docker                                   builds the images first, and uses an S3 server that this script starts
 #   STORE=s3://my-bucket/tuneline examples/docker.sh  uses your bucket, with the AWS_… variables of your shell
 #
-# The same command again goes on where it stopped, or finds everything done.
+# The same command again resumes where it stopped, or finds everything done.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 version=${VERSION:-$(sed -n 's/^version = "\(.*\)"/\1/p' shared/pyproject.toml)}

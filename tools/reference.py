@@ -35,7 +35,7 @@ parameters. An address is a path (relative to the run file), `file:///…`, `s3:
 |---|---|
 | 0 | done |
 | 2 | the request or the data is wrong: the message names file, line or field; nothing is retried |
-| 75 | stopped or unlucky for now: run the same command again and it goes on where it stopped |
+| 75 | stopped or unlucky for now: run the same command again to resume where it stopped |
 | 1 | a bug: where it happened is recorded, its message is withheld because it may quote a transcript |
 """
 

@@ -6,7 +6,7 @@
     ├── UserError           exit 2    the request or the data is wrong: one clear message, never retried
     │   ├── Changed                   a file changed while it was read
     │   └── Damaged                   a stored file is gone, or not what its record says
-    ├── Temporary           exit 75   stopped or unlucky: run the same command again and it goes on
+    ├── Temporary           exit 75   stopped or unlucky: run the same command again to resume
     │   ├── Stopped                   the client was closed while a call waited for its turn
     │   └── ServerDown                too many calls have failed in a row
     ├── StageFailed                   a stage of a local run ended with an exit code other than 0
@@ -35,7 +35,7 @@ class Damaged(UserError):  # noqa: N818
 
 
 class Temporary(Exception):  # noqa: N818  (it is a state to come back from, and reads so where it is raised)
-    """The work could not be finished now; running the same command again goes on where it stopped."""
+    """The work could not be finished now; running the same command again resumes where it stopped."""
 
 
 class Stopped(Temporary):

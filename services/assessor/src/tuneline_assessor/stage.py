@@ -1,7 +1,7 @@
 """assessor: which transcripts are good enough to learn from?
 
 Every transcript is judged by the rubric; those that pass are the ones the slicer cuts training examples from. A killed
-run goes on where it was, and a later run judges only what is new.
+run resumes where it was, and a later run judges only what is new.
 """
 
 from __future__ import annotations
