@@ -142,3 +142,17 @@ def test_weights_that_do_not_fit_the_config_are_the_requests_fault(tmp_path: Pat
 
 def test_a_gpu_that_is_clearly_too_small_is_refused() -> None:
     runs.check("memory_of_gemma_2_9b")
+
+
+def test_an_adapter_that_lies_beside_the_base_model_is_not_loaded(tiny_base: Path, tmp_path: Path) -> None:
+    from tuneline_trainer.base_model import read_base_model
+    from tuneline_trainer.setup import settle
+    from tuneline_trainer.sft import load_model
+    from tuneline_trainer.stage import TrainerParams
+
+    base = shutil.copytree(tiny_base, tmp_path / "base")
+    (base / "adapter_config.json").write_text('{"peft_type": "LORA", "base_model_name_or_path": "them/other"}')
+    facts = read_base_model(base)
+    model = load_model(settle(TrainerParams(), facts.architecture), facts)
+    assert not [name for name, _ in model.named_parameters() if "lora" in name]
+    assert model.name_or_path == str(base)

@@ -154,7 +154,7 @@ class InputRecord(BaseModel):
 
     uri: str | None
     sha256: str
-    size: int
+    size: int = Field(ge=0, lt=1 << 63)
     count: int
     producer: str | None = None
 

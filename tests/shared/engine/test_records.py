@@ -131,3 +131,20 @@ def test_a_key_that_is_not_that_of_its_file_is_refused(old: Path, tmp_path: Path
     path.write_text(json.dumps(manifest))
     with pytest.raises(UserError, match="not a record that Tuneline wrote"):
         fetch_output(open_store(str(old)), "r", "counter/pages", tmp_path / "dest")
+
+
+def test_a_failure_without_places_is_shown_and_no_record_speaks_to_the_terminal(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    failure = Failure(
+        stage="counter", attempt="a", exit_code=1, type="Odd", message=None, frames=[], failed_at="\x1b[2J\nlevel=error"
+    )  # fmt: skip
+    store.put("runs/r/failed/counter-a.json", failure.to_bytes())
+    assert list(run_lines(store, "r")) == ["counter  failed \\x1b[2J", "level=error: Odd"]
+
+
+@pytest.mark.parametrize("change", [{"fingerprint": "\x1b[2J"}, {"stage": "../x"}, {"metrics": "ab", "record": 1}])
+def test_a_manifest_that_cannot_be_one_is_named(old: Path, change: dict[str, str]) -> None:
+    [path, *_] = (old / "results" / "counter").glob("*/manifest.json")
+    changed = json.dumps(json.loads(path.read_bytes()) | change).encode()
+    with pytest.raises(UserError, match=r"^m: not a record that Tuneline wrote"):
+        parse(Manifest, changed, "m")

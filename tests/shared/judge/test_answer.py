@@ -168,3 +168,14 @@ def test_a_problem_never_quotes_the_answer() -> None:
 def test_half_a_surrogate_pair_in_a_reason_can_be_stored() -> None:
     text = changed(SAFE={"reason": "\ud83d", "answer": "YES"})
     assert read_answers(text, SHORT_RUBRIC).reasons["SAFE"].encode() == b"?"
+
+
+@pytest.mark.parametrize(
+    "own", ["POLITE: NO", "| SAFE | NO |", "NO to all.", '[{"id": "SAFE", "answer": "NO"}]', "{", ""]
+)
+def test_what_stands_in_the_transcript_is_nobodys_judgement(own: str) -> None:
+    transcript = f"hello <think>\n{FORGED}\nbye"
+    for quoted in (FORGED, f"```json\n{json.dumps(json.loads(FORGED), indent=2)}\n```"):
+        with pytest.raises(Unreadable, match=r"only quotes the transcript|not criteria"):
+            read_answers(f"{own}\nThey wrote {quoted}", SHORT_RUBRIC, transcript)
+        assert read_answers(f"They wrote {quoted}\n{TEXT}", SHORT_RUBRIC, transcript).answers["SAFE"] == "NO"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tuneline.errors import UserError
 from tuneline.model import base_model
-from tuneline.model.base_model import copy_text_files, hub_name, read_checkpoint, refuse_code
+from tuneline.model.base_model import as_listed, copy_text_files, hub_name, read_checkpoint, refuse_code
 
 CONFIG = {"model_type": "gemma2", "max_position_embeddings": 512}
 
@@ -200,3 +200,13 @@ def test_any_bytes_are_a_model_or_refused_by_file(folder: Path, name: str, conte
         assert str(refused).startswith(f"base_model: {name}")
     finally:
         (folder / name).unlink() if kept is None else (folder / name).write_bytes(kept)
+
+
+def test_only_listed_files_and_weights_are_offered_to_other_libraries(folder: Path) -> None:
+    put(folder / "adapter_config.json", {"base_model_name_or_path": "them/other"})
+    put(folder / "config.json", CONFIG | {"transformers_weights": "other.safetensors"})
+    with as_listed(folder) as listed:
+        assert {path.name for path in listed.iterdir()} == {"config.json", "model.safetensors"}
+        assert json.loads((listed / "config.json").read_text()) == CONFIG
+        assert (listed / "model.safetensors").resolve() == (folder / "model.safetensors").resolve()
+    assert not listed.exists() and (folder / "model.safetensors").is_file()

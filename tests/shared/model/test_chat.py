@@ -242,6 +242,8 @@ def test_a_template_that_breaks_out_or_breaks_down_is_a_users_error(tmp_path: Pa
     [
         ("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "more than 5 s"),
         ("{{ 'a' * 10**12 }}", "memory"),
+        ("{{ '{:>1000000000}'.format(1) }}", "memory"),  # which leaves none to answer with
+        ("{{ 'a' * 40000000 }}", "32 Mi characters"),
         ("{{ 10 ** (10 ** 10) }}", "more than 5 s|memory"),
         (
             "{% set n = namespace(x=[1]) %}{% for a in range(99) %}{% set n.x = [n.x, n.x] %}{% endfor %}{{ n.x }}",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +17,8 @@ from tuneline.model.gguf_header import Header
 from tuneline.stage import InputRecord, Json
 from tuneline_gguf_converter.stage import GgufConverterParams
 
-LICENCE_KEYS = ("license", "license_name", "license_link")
+MOST_OF_README = 1 << 16
+_LICENCE = re.compile(r"""^(license(?:_name|_link)?): *(["']?)(\w[^\n"'{}[\]]*?)\2 *$""", re.MULTILINE)
 
 
 class Identity(NamedTuple):
@@ -58,7 +61,7 @@ def write_metadata(folder: Path, base_folder: Path, identity: Identity, destinat
 
     The licence is taken from the front matter of the base model's README.md; the rest of that text is not copied.
     """
-    card = {key: value for key, value in _front_matter(base_folder).items() if key in LICENCE_KEYS}
+    card = licence_of(base_folder)
     (folder / "README.md").write_text(f"---\n{yaml.safe_dump(card)}---\n" if card else "", encoding="utf-8")
     names: dict[str, Json] = {
         "general.name": " ".join([identity.base_name, *([identity.finetune] if identity.finetune else [])]),
@@ -96,14 +99,12 @@ def _sources(record: InputRecord, name: str | None, slices: InputRecord | None) 
     return sources
 
 
-def _front_matter(folder: Path) -> dict[str, object]:
+def licence_of(folder: Path) -> dict[str, str]:
+    """Return the licence lines in the front matter of a model's README.md. It is a text for people: only they are read.
+
+    Their values are words: what else YAML can say there is left out.
+    """
     readme = folder / "README.md"
-    text = readme.read_text(encoding="utf-8", errors="replace") if readme.is_file() else ""
-    head, *rest = text.split("\n---", 1)
-    if not head.startswith("---\n") or not rest:
-        return {}
-    try:
-        content = yaml.safe_load(head.removeprefix("---\n"))
-    except (yaml.YAMLError, ValueError, RecursionError):
-        return {}  # a README is written for people: an unreadable one costs the licence line, not the conversion
-    return content if isinstance(content, dict) else {}
+    with readme.open("rb") if readme.is_file() else BytesIO() as file:
+        head, ended, _ = file.read(MOST_OF_README).decode(errors="replace").partition("\n---")
+    return {name: value for name, _, value in _LICENCE.findall(head)} if head.startswith("---\n") and ended else {}

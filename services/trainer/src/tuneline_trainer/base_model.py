@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from tuneline.errors import UserError
-from tuneline.model.base_model import Checkpoint, read_checkpoint
+from tuneline.model.base_model import Checkpoint, as_listed, read_checkpoint
 
 NO_LAYERS = ("embed_tokens", "lm_head")
 
@@ -58,7 +58,8 @@ def read_base_model(folder: Path) -> BaseModelFacts:
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """Load the tokenizer as TRL wants it. Raises UserError when transformers cannot read what `tokenizers` can."""
     try:
-        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        with as_listed(folder) as listed:
+            return AutoTokenizer.from_pretrained(listed, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # noqa: BLE001  (each tokenizer class raises what it happens to)
         raise UserError(_unreadable("tokenizer_config.json", error)) from None
 
@@ -70,7 +71,8 @@ def _architecture(checkpoint: Checkpoint) -> Architecture:
             "and code that comes with a model is never run: choose another base model"
         )
     try:
-        config = AutoConfig.from_pretrained(checkpoint.folder, trust_remote_code=False, local_files_only=True)
+        with as_listed(checkpoint.folder) as listed:
+            config = AutoConfig.from_pretrained(listed, trust_remote_code=False, local_files_only=True)
         return Architecture.model_validate(config.get_text_config().to_dict())
     except ValidationError as error:
         field = ".".join(map(str, error.errors()[0]["loc"]))

@@ -31,6 +31,7 @@ from trl.trainer.sft_trainer import SFTTrainer
 
 from tuneline.data.training import TrainingSetup
 from tuneline.errors import Temporary, UserError
+from tuneline.model.base_model import as_listed
 from tuneline.parsing.problems import printable
 from tuneline.stage import Context
 from tuneline_trainer import checkpoints
@@ -187,17 +188,18 @@ def load_model(setup: TrainingSetup, base: BaseModelFacts) -> PreTrainedModel:
         bnb_4bit_compute_dtype=torch_dtype(setup),
     )
     try:
-        loaded = AutoModelForCausalLM.from_pretrained(
-            str(base.folder),
-            dtype=torch_dtype(setup),
-            attn_implementation=setup.attention,
-            quantization_config=nf4 if setup.quantization == "nf4" else None,
-            device_map={"": 0} if setup.device == "cuda" else None,
-            use_safetensors=True,
-            trust_remote_code=False,
-            local_files_only=True,
-            output_loading_info=True,
-        )
+        with as_listed(base.folder) as listed:
+            loaded = AutoModelForCausalLM.from_pretrained(
+                str(listed),
+                dtype=torch_dtype(setup),
+                attn_implementation=setup.attention,
+                quantization_config=nf4 if setup.quantization == "nf4" else None,
+                device_map={"": 0} if setup.device == "cuda" else None,
+                use_safetensors=True,
+                trust_remote_code=False,
+                local_files_only=True,
+                output_loading_info=True,
+            )
     except torch.OutOfMemoryError:
         raise
     except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, OSError) as error:  # no transcript is near
@@ -205,6 +207,7 @@ def load_model(setup: TrainingSetup, base: BaseModelFacts) -> PreTrainedModel:
     model, report = cast(tuple[PreTrainedModel, Mapping[str, set[str]]], loaded)
     if missing := sorted(report["missing_keys"]):
         raise UserError(f"base_model: {len(missing)} weights are missing, first {missing[0]}: copy the whole model")
+    model.name_or_path = model.config._name_or_path = str(base.folder)
     if setup.quantization == "nf4":
         _keep_trainable(model)
     return model

@@ -26,17 +26,21 @@ def results_of(store: Store, run: str) -> dict[str, Manifest]:
 
 def run_lines(store: Store, run: str) -> Iterator[str]:
     """Yield a page about a run: for each stage what it read, wrote and took, and how it failed last."""
+    return map(printable, _lines(store, run))
+
+
+def _lines(store: Store, run: str) -> Iterator[str]:
     for node, manifest in results_of(store, run).items():
         yield f"{node}  {manifest.fingerprint[:12]}  {manifest.seconds} s{_spent(manifest.metrics.cost)}"
-        yield printable(f"  {manifest.metrics.headline}")
+        yield f"  {manifest.metrics.headline}"
         for name, record in manifest.inputs.items():
-            yield _line("read", name, record.sha256, record.size) + printable(f"  {_origin(record)}")
+            yield _line("read", name, record.sha256, record.size) + f"  {_origin(record)}"
         for name, output in manifest.outputs.items():
             yield _line("wrote", name, output.sha256, output.size)
         yield ""
     for failure in _failures(store, run):
-        why = failure.message or f"{failure.type} at {failure.frames[-1]}"
-        yield from map(printable, f"{failure.stage}  failed {failure.failed_at}: {why}".split("\n"))
+        why = failure.message or " at ".join([failure.type, *failure.frames[-1:]])
+        yield from f"{failure.stage}  failed {failure.failed_at}: {why}".split("\n")
 
 
 def _spent(cost: Cost) -> str:
@@ -45,7 +49,7 @@ def _spent(cost: Cost) -> str:
 
 
 def _line(verb: str, name: str, sha256: str, count: int) -> str:
-    return f"  {verb:5}  {printable(name):16}  {sha256[:8]}  {size(count):>8}"
+    return f"  {verb:5}  {name:16}  {sha256[:8]}  {size(count):>8}"
 
 
 def essence(store: Store, run: str, node: str, manifest: Manifest) -> dict[str, str]:

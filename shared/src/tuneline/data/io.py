@@ -6,12 +6,16 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, TypeVar
 
+import structlog
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from tuneline.errors import UserError
 from tuneline.parsing.problems import printable
+from tuneline.stage import Journal
 
 R = TypeVar("R", bound=BaseModel)
+
+log = structlog.get_logger()
 
 Id = Annotated[str, StringConstraints(pattern=r"^[^\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+$")]
 """What a transcript or a slice is called, in messages too: one line, all of it to be seen."""
@@ -33,6 +37,16 @@ def read_lines(path: Path, kind: type[R]) -> Iterator[R]:
     with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             yield _record(line, kind, f"{path.name}:{number}")
+
+
+def read_row(journal: Journal, key: str, kind: type[R]) -> R | None:
+    """Return what a journal keeps under `key`; None if there is nothing, or something else, which the log then says."""
+    row = journal.get(key)
+    try:
+        return None if row is None else kind.model_validate(row)
+    except ValidationError:
+        log.warning("a row of the journal is not what was written: passed over", key=key)
+        return None
 
 
 def write_record(path: Path, record: BaseModel) -> None:

@@ -6,9 +6,10 @@ import os
 import shutil
 import threading
 from pathlib import Path
+from typing import Annotated
 
 import structlog
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from tuneline.errors import Damaged
 from tuneline.store.base import FileRecord, Store, in_parallel
@@ -20,7 +21,7 @@ log = structlog.get_logger()
 class _StateIndex(BaseModel):
     """Which checkpoints exist: entry of the state folder → its files."""
 
-    entries: dict[str, list[FileRecord]]
+    entries: dict[str, Annotated[list[FileRecord], Field(min_length=1)]]
 
 
 class State:

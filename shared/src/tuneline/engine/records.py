@@ -45,6 +45,9 @@ class _Form(BaseModel):
 _CONTENT = TypeAdapter(dict[str, Any])
 
 
+_Name = Annotated[str, AfterValidator(safe_name)]
+
+
 class OutputRecord(_Model):
     """The files of one output port by their names inside it; a file port has one name, its own.
 
@@ -52,9 +55,9 @@ class OutputRecord(_Model):
     """
 
     kind: OutputKind
-    path: Annotated[str, AfterValidator(safe_name), Field(pattern="^[^/]+$")]
+    path: Annotated[_Name, Field(pattern="^[^/]+$")]
     sha256: str
-    files: dict[Annotated[str, AfterValidator(safe_name)], FileRecord] = Field(min_length=1)
+    files: dict[_Name, FileRecord] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _keys_end_in_names(self) -> Self:
@@ -83,12 +86,12 @@ class Manifest(_Record):
     newest: ClassVar[int] = 2
 
     record: int = 2
-    stage: str
+    stage: _Name
     variant: str | None
     shard: str | None = None
     """Which shard of a sharded stage, as `3-of-10`."""
     version: int
-    fingerprint: str
+    fingerprint: _Name
     params: dict[str, Any]
     """Resolved parameters: defaults filled in, so that a reader needs no code to know them."""
     inputs: dict[str, InputRecord]
@@ -118,8 +121,8 @@ class Manifest(_Record):
 class Pin(_Record):
     """Which result a stage has in a run."""
 
-    stage: str
-    fingerprint: str
+    stage: _Name
+    fingerprint: _Name
 
 
 class InputPin(_Record):
@@ -133,7 +136,7 @@ class InputPin(_Record):
 class Failure(_Record):
     """Why an attempt failed. `message` is set for a UserError only: other messages may quote a transcript."""
 
-    stage: str
+    stage: _Name
     attempt: str
     exit_code: int
     type: str
@@ -176,6 +179,6 @@ def parse(model: type[R], data: bytes, key: str) -> R:
         return model.model_validate(content)
     except ValidationError as e:
         problem = ", ".join(".".join(map(str, error["loc"])) or "JSON" for error in e.errors()[:3])
-    except (AttributeError, KeyError, TypeError) as e:  # an old record that lacks what it must have
+    except (AttributeError, KeyError, TypeError, ValueError) as e:  # an old record that lacks what it must have
         problem = type(e).__name__
     raise UserError(f"{key}: not a record that Tuneline wrote ({problem}). Remove it, and run the same command again.")

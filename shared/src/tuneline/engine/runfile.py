@@ -182,8 +182,10 @@ def _output_of(value: str, stages: Mapping[str, AnyStage]) -> OutputOf:
 
 def _address(value: str, source: Source) -> Address:
     """Make a relative path count from the run file's folder. What comes from elsewhere may name data folders only."""
-    if "://" in value and not value.startswith("file://"):
+    if value.startswith(("s3://", "hf://")):
         return Address(value)
+    if "://" in value and not value.startswith("file://"):
+        raise ValueError(f"{value.partition('://')[0]!r} is no kind of address; known: file, hf, s3")
     if not isinstance(source, Parameters):
         folder = Path(source.name).parent
         return Address(value if "://" in value else str((folder / Path(value).expanduser()).absolute()))

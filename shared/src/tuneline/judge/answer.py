@@ -15,6 +15,7 @@ from tuneline.data.rubric import Criterion, Rubric
 from tuneline.data.rules import Answer
 from tuneline.errors import BadJson, Unreadable
 from tuneline.judge.prompt import allowed_answers
+from tuneline.llm.control_tokens import neutralise
 from tuneline.llm.thoughts import without_thoughts
 from tuneline.parsing.json import parse_json
 
@@ -32,33 +33,34 @@ class Answers(NamedTuple):
     reasons: dict[str, str]
 
 
-def read_answers(text: str, rubric: Rubric) -> Answers:
-    """Read the answers of a judge. Raises Unreadable unless there is exactly one valid answer to each criterion."""
-    found = [_strict(candidate, rubric) for candidate in _candidates(text, rubric)]
+def read_answers(text: str, rubric: Rubric, said: str = "") -> Answers:
+    """Read the answers of a judge, but none that stands in `said`, the transcript.
+
+    Raises Unreadable unless there is exactly one valid answer to each criterion.
+    """
+    found = [_strict(candidate, rubric) for candidate in _candidates(text, rubric, _solid(neutralise(said)))]
     if any(other.answers != found[-1].answers for other in found):
         raise Unreadable(f"{len(found)} judgements that differ")
     return found[-1]
 
 
-def _candidates(text: str, rubric: Rubric) -> list[dict[str, object]]:
+def _candidates(text: str, rubric: Rubric, said: str) -> list[dict[str, object]]:
     """Return the objects that may be the answer, at least one; those that name no criterion only if all are so."""
     if not text.strip():
         raise Unreadable("empty")
     if len(text) > MAX_CHARS:
         raise Unreadable(f"longer than {MAX_CHARS:,} characters")
+    ids, whole = {criterion.id for criterion in rubric.criteria}, None
+    problem = "JSON, but not an object"
     try:
         whole = _parse(text)
     except Unreadable as unreadable:
         problem = str(unreadable)
-    else:
-        if isinstance(whole, dict):
-            return [whole]
-        problem = "JSON, but not an object"
-    ids = {criterion.id for criterion in rubric.criteria}
-    found = [_parse(piece) for piece in _objects(without_thoughts(text), ids)]
-    objects = [value for value in found if isinstance(value, dict)]
+    pieces = [text] if isinstance(whole, dict) else list(_objects(without_thoughts(text), ids))
+    own = [piece for piece in pieces if _solid(piece) not in said]
+    objects = [value for value in map(_parse, own) if isinstance(value, dict)]
     if not objects:
-        raise Unreadable(problem)
+        raise Unreadable("it only quotes the transcript" if pieces else problem)
     return [value for value in objects if value.keys() & ids] or objects
 
 
@@ -80,6 +82,10 @@ def _objects(text: str, ids: set[str]) -> Iterator[str]:
                 raise Unreadable("not JSON: an object in it is broken") from None
             end = at + 1
     raise Unreadable(f"not JSON, with more than {MOST_OBJECTS} braces")
+
+
+def _solid(text: str) -> str:
+    return "".join(text.split())
 
 
 def _parse(text: str) -> object:

@@ -64,12 +64,12 @@ class LlmJudge:
                     reply = client.complete(messages, schema=schema, seed=int(again))
                 except LlmRejected as e:
                     return Judgement(status=e.kind, detail=str(e))
-                return read_judgement(reply, rubric)
+                return read_judgement(reply, rubric, messages[-1]["content"])
 
             yield ask
 
 
-def read_judgement(reply: Reply, rubric: Rubric) -> Judgement:
+def read_judgement(reply: Reply, rubric: Rubric, said: str) -> Judgement:
     """Read a reply: an answer, a refusal, a block, or something unreadable."""
     usage = Usage(input_tokens=reply.input_tokens, output_tokens=reply.output_tokens, cost_usd=reply.cost_usd)
     if reply.refused:
@@ -80,7 +80,7 @@ def read_judgement(reply: Reply, rubric: Rubric) -> Judgement:
     try:
         if cut and not reply.text.rstrip("` \t\r\n").endswith("}"):  # the object in it is a quotation, not the answer
             raise Unreadable("cut before its end")
-        answers, reasons = read_answers(reply.text, rubric)
+        answers, reasons = read_answers(reply.text, rubric, said)
     except Unreadable as e:
         detail = "cut at max_tokens or the end of the context" if cut else str(e)
         return Judgement(status="unparsed", usage=usage, detail=detail)

@@ -17,6 +17,7 @@ from typing import NamedTuple, Protocol
 
 import structlog
 
+from tuneline.data.io import read_row
 from tuneline.data.rubric import Rubric
 from tuneline.data.transcripts import Transcript
 from tuneline.data.verdicts import Ask, Judgement, Usage, Verdict, to_verdict
@@ -146,8 +147,8 @@ class _Work:
 
     def __init__(self, journal: Journal, keyed: Mapping[str, Transcript], max_unreadable: float) -> None:
         self._journal, self._keyed, self._max_unreadable = journal, keyed, max_unreadable
-        rows = ((key, journal.get(key)) for key in keyed)
-        self._begun = {key: Judgement.model_validate(row) for key, row in rows if row is not None}
+        rows = ((key, read_row(journal, key, Judgement)) for key in keyed)
+        self._begun = {key: judgement for key, judgement in rows if judgement}
         self.found = {key: judgement for key, judgement in self._begun.items() if not _is_open(judgement)}
         self.todo = [key for key in keyed if key not in self.found]
         self.total = len(keyed)

@@ -11,8 +11,10 @@ import json
 import math
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from tuneline.errors import UserError
@@ -45,6 +47,7 @@ _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _LEFT_OUT = {
     *("auto_map", "custom_pipelines", "name_or_path", "_name_or_path", "vocab_file", "tokenizer_file"),
     *("attn_implementation", "_attn_implementation", "experts_implementation", "_experts_implementation"),
+    "transformers_weights",
 }
 
 
@@ -128,6 +131,20 @@ def copy_text_files(folder: Path, destination: Path) -> None:
             write_object(destination / path.name, read_object(path))
         else:
             shutil.copyfile(path, destination / path.name)
+
+
+@contextmanager
+def as_listed(folder: Path) -> Iterator[Path]:
+    """Offer a folder that holds nothing but the files on the list, as `copy_text_files` does, and links to the weights.
+
+    transformers takes what else it finds beside them: an `adapter_config.json` there decides which model it loads.
+    """
+    with TemporaryDirectory(prefix="tuneline-model-") as copy:
+        copy_text_files(folder, Path(copy))
+        for file in (folder / INDEX, *folder.glob("*.safetensors")):
+            if file.is_file():
+                Path(copy, file.name).symlink_to(file.absolute())
+        yield Path(copy)
 
 
 def write_object(path: Path, content: Mapping[str, object]) -> None:

@@ -26,6 +26,8 @@ SECONDS = 5
 """Processor time for one answer."""
 MEMORY_BYTES = 1 << 30
 """Address space of the whole process."""
+MOST_CHARACTERS = 1 << 25
+"""Of a rendered conversation."""
 
 _MARKS = "generation_marks"
 
@@ -73,7 +75,7 @@ def answer(request: ToRender) -> Rendering:
     except TemplateSyntaxError as error:
         return {"problem": f"The chat template has an error in line {error.lineno}: {error.message}"}
     except MemoryError:
-        return {"problem": "The chat template takes more than 1 GiB of memory for one conversation."}
+        return {"problem": "The chat template takes more than 1 GiB of memory or 32 Mi characters for a conversation."}
     except Exception as error:  # noqa: BLE001  (a template may raise whatever Python can)
         # The template's own words may be shown, but not words that it took from a message.
         said = str(error)
@@ -91,6 +93,8 @@ def _render(template: Template, request: ToRender) -> Rendering:
         add_generation_prompt=request["add_generation_prompt"],
         **{_MARKS: (opening, closing)},
     )
+    if len(rendered) > MOST_CHARACTERS:
+        raise MemoryError
     text, *rest = rendered.split(opening) if opening else [rendered]
     spans = []
     for part in rest:

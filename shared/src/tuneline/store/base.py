@@ -37,7 +37,7 @@ class FileRecord(BaseModel):
     """Name in the store, parts separated by `/`."""
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
     """SHA-256 of the bytes, 64 hex digits."""
-    size: int = Field(ge=0)
+    size: int = Field(ge=0, lt=1 << 63)
     """Bytes."""
 
     @field_validator("key")

@@ -19,6 +19,7 @@ from threading import Event
 from typing import NamedTuple
 
 from tuneline.data.conversations import Conversation
+from tuneline.data.io import read_row
 from tuneline.data.personas import Persona
 from tuneline.errors import Temporary
 from tuneline.model.llama_server import Server, serve
@@ -69,8 +70,8 @@ def hold_conversations(prepared: Prepared, simulator: Simulator, context: Contex
     journals = {model: context.journal(*_scope(prepared.plan, simulator, model)) for model in models}
     # Persona by persona and arm by arm, so that whatever changes on the machine meanwhile changes for both arms.
     jobs = [_Talk(m, persona, trial) for trial in range(params.trials) for persona in prepared.personas for m in models]
-    rows = {job: journals[job.model].get(job.key) for job in jobs}
-    held = [Conversation.model_validate(row) for row in rows.values() if row]
+    rows = {job: read_row(journals[job.model], job.key, Conversation) for job in jobs}
+    held = [conversation for conversation in rows.values() if conversation]
     known = len(held)
 
     def keep(job: _Talk, conversation: Conversation) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from threading import Lock
 
 from tuneline.data.conversations import Said
+from tuneline.data.io import Closed, read_row
 from tuneline.data.personas import Persona
 from tuneline.errors import LlmRejected
 from tuneline.llm.client import LlmClient
@@ -36,6 +37,11 @@ _BEGIN = "(The assistant is ready. Write your first message to it.)"
 _ANOTHER_SEED = 1_000_003
 
 
+class _Message(Closed):
+    text: str
+    cost_usd: float = 0.0
+
+
 class PlayedSimulator:
     """Lets a language model play the personas. Each message is kept in a journal, so none is paid for twice."""
 
@@ -56,23 +62,22 @@ class PlayedSimulator:
         with self._lock:
             asking = self._asking[key]
         with asking:  # both arms open with the same question: one of them asks, the other waits for the same answer
-            row = self._journal.get(key)
-            if row is not None:
-                return str(row["text"])
+            if row := read_row(self._journal, key, _Message):
+                return row.text
             cost_usd = 0.0
             for drawn in (seed, seed + _ANOTHER_SEED):
                 text, paid = self._ask(messages, drawn)
                 cost_usd += paid
                 if text:
-                    self._journal.put(key, {"text": text, "cost_usd": cost_usd})
+                    self._journal.put(key, _Message(text=text, cost_usd=cost_usd).model_dump())
                     return text
             raise NothingSaid
 
     def cost(self, asked: Iterable[tuple[Persona, int, Sequence[Said]]]) -> Cost:
         """See `Simulator`. A message that both arms were opened with was paid for once."""
         keys = {_key(as_played(persona, said), seed) for persona, seed, said in asked}
-        rows = filter(None, map(self._journal.get, keys))
-        return Cost(total_usd=sum(row.get("cost_usd", 0.0) for row in rows), now_usd=self._spent_usd)
+        rows = filter(None, (read_row(self._journal, key, _Message) for key in keys))
+        return Cost(total_usd=sum(row.cost_usd for row in rows), now_usd=self._spent_usd)
 
     def _ask(self, messages: Sequence[dict[str, str]], seed: int) -> tuple[str, float]:
         """Return the text, empty if there is none, and what it cost."""

@@ -1,0 +1,140 @@
+"""What lies in a store, is given as parameters or answered by a server is read, or refused with its name."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from kit.fuzz import Reader, fuzz
+from kit.judge_parts import RUBRIC
+from tuneline.commands.gc import collect
+from tuneline.commands.show import run_lines
+from tuneline.data.rubric import Rubric
+from tuneline.engine.checkpoints import State
+from tuneline.engine.given import known_from
+from tuneline.engine.journal import StoreJournal
+from tuneline.engine.records import Failure, InputPin, Manifest, OutputRecord, Pin, Provenance, pinned_manifest, read
+from tuneline.engine.runfile import read_run_parameters
+from tuneline.errors import Fault, Unreadable, UserError
+from tuneline.judge.answer import read_answers
+from tuneline.llm.config import OpenAiConfig
+from tuneline.llm.openai import read_reply
+from tuneline.stage import Cost, InputRecord, Metrics, installed_stages
+from tuneline.store.base import FileRecord
+from tuneline.store.file import FileStore
+
+HASH = "ab" * 32
+RESULT = f"results/slicer/{HASH}"
+STORED = FileRecord(key=f"{RESULT}/one/slices.jsonl", sha256=HASH, size=3)
+OUTPUT = OutputRecord(kind="file", path="slices.jsonl", sha256=HASH, files={"slices.jsonl": STORED})
+MANIFEST = Manifest(
+    stage="slicer", variant=None, version=1, fingerprint=HASH, params={"a": {"b": 1}},
+    inputs={"transcripts": InputRecord(uri="file:///t", sha256=HASH, size=3, count=1)}, outputs={"slices": OUTPUT},
+    metrics=Metrics(headline="3 slices", counts={"a": 1}, cost=Cost(total_usd=1.5, now_usd=0.5)), seconds=1.5,
+    provenance=Provenance(image=None, commit=None, packages={"a": "1"}), started_at="2026", finished_at="2027",
+)  # fmt: skip
+FIRST_FORM = {
+    **json.loads(MANIFEST.model_dump_json()), "record": 1, "metrics": {"headline": "3", "seconds": 1, "cost_usd": 2}
+}  # fmt: skip
+del FIRST_FORM["seconds"]
+PIN = Pin(stage="slicer", fingerprint=HASH)
+FAILURE = Failure(
+    stage="slicer", attempt="one", exit_code=1, type="KeyError", message=None, frames=["a.py:1 f"], failed_at="2028"
+)  # fmt: skip
+ROWS = [{"name": "run", "value": "r"}, {"name": "inputs", "value": '{"transcripts": "s3://b/t"}'}]
+ANSWER = json.dumps({c: {"reason": "so", "answer": "YES"} for c in ("POLITE", "ASKS", "SAFE")})
+REPLY = {
+    "choices": [{"message": {"content": "é", "refusal": None}, "finish_reason": "stop"}],
+    "usage": {"prompt_tokens": 3, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 1}},
+}  # fmt: skip
+
+
+def stored(key: str, read_store: Callable[[FileStore], object]) -> Callable[[Path], object]:
+    """Return what reads a store in which the file stands under `key`."""
+
+    def read_from(path: Path) -> object:
+        store = FileStore(path.parents[key.count("/")])
+        if not key.startswith("runs/"):
+            store.put("runs/r/slicer.json", PIN.to_bytes())
+        return read_store(store)
+
+    return read_from
+
+
+def shown(store: FileStore) -> None:
+    for line in run_lines(store, "r"):
+        assert line.isprintable(), repr(line)
+
+
+def everything(store: FileStore) -> None:
+    shown(store)
+    pinned_manifest(store, "r", "slicer")
+
+
+def restored(store: FileStore) -> None:
+    State(store, f"{RESULT}/state", "one", store.root / "scratch" / "state").restore()
+
+
+def journal(store: FileStore) -> None:
+    StoreJournal(store, "journals/a/b", "one").get("k")
+
+
+def parameters(path: Path) -> object:
+    return read_run_parameters(b64encode(path.read_bytes()).decode(), installed_stages(), data=(Path("/data"),))
+
+
+def said(path: Path) -> None:
+    try:
+        read_answers(path.read_bytes().decode(errors="replace"), Rubric.model_validate(RUBRIC))
+    except Unreadable:
+        return
+
+
+def replied(path: Path) -> None:
+    try:
+        read_reply(path.read_bytes(), OpenAiConfig(provider="openai", model="m", base_url="http://localhost/v1"))
+    except Fault:
+        return
+
+
+def line(content: object) -> bytes:
+    return f"{json.dumps(content)}\n".encode()
+
+
+MANIFEST_KEY, PIN_KEY, FAILURE_KEY = f"{RESULT}/manifest.json", "runs/r/slicer.json", "runs/r/failed/slicer-one.json"
+INPUT_KEY, STATE_KEY, JOURNAL_KEY = "runs/r/inputs/rubric.json", f"{RESULT}/state/index.json", "journals/a/b/x-0.jsonl"
+STATE = {"entries": {"checkpoint-1": [{"key": f"{RESULT}/state/x/checkpoint-1/a", "sha256": HASH, "size": 3}]}}
+READERS = [
+    Reader("manifest", MANIFEST_KEY, stored(MANIFEST_KEY, everything), MANIFEST.to_bytes()),
+    Reader("old manifest", MANIFEST_KEY, stored(MANIFEST_KEY, everything), line(FIRST_FORM)),
+    Reader("manifest for gc", MANIFEST_KEY, stored(MANIFEST_KEY, lambda s: collect(s, 0)), MANIFEST.to_bytes()),
+    Reader("pin for gc", PIN_KEY, stored(PIN_KEY, lambda s: collect(s, 0)), PIN.to_bytes()),
+    Reader("failure", FAILURE_KEY, stored(FAILURE_KEY, shown), FAILURE.to_bytes()),
+    Reader(
+        "input pin", INPUT_KEY, stored(INPUT_KEY, lambda s: read(InputPin, s, INPUT_KEY)),
+        InputPin(uri="file:///t", sha256=HASH, files={"a": HASH}).to_bytes(),
+    ),
+    Reader("checkpoints", STATE_KEY, stored(STATE_KEY, restored), line(STATE)),
+    Reader("journal", JOURNAL_KEY, stored(JOURNAL_KEY, journal), line({"key": "k", "row": {"a": "é"}})),
+    Reader("known", "known.json", lambda p: known_from(p.read_bytes()), line({"a": [3, "stamp", HASH]})),
+    Reader("parameters", "parameter", parameters, line(ROWS)),
+    Reader("answer", "answer.txt", said, ANSWER.encode()),
+    Reader("reply", "reply.json", replied, line(REPLY)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("reader", READERS, ids=[reader.name for reader in READERS])
+def test_anything_in_a_store_is_read_or_refused_with_its_name(reader: Reader) -> None:
+    fuzz(reader)
+
+
+def test_a_pin_that_names_anything_is_refused_by_its_name(tmp_path: Path) -> None:
+    store = FileStore(tmp_path)
+    for stage, fingerprint in (("../..", HASH), ("slicer", "../../x"), ("a\x1b", ""), ("slicer", "x" * 5000)):
+        store.put(PIN_KEY, line({"stage": stage, "fingerprint": fingerprint}))
+        with pytest.raises(UserError, match=r"^runs/r/slicer\.json: not a record that Tuneline wrote"):
+            shown(store)
