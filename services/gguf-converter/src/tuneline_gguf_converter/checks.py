@@ -112,7 +112,7 @@ def _end_of_turn(subject: Subject, server: Server) -> Check:
     token = end_of_turn(subject.tokenizer, subject.samples)
     prompt = subject.samples.texts[0].ids[:2]
     answer = server.post("/completion", {"prompt": prompt, "n_predict": 2, "logit_bias": [[token, 1000.0]]})
-    stops = _Completion.model_validate(answer).stop_type == "eos"
+    stops = _Generated.model_validate(answer).stop_type == "eos"
     detail = (
         f"generation stops at token {token}"
         if stops
@@ -151,7 +151,7 @@ def _next_token(server: Server, ids: list[int]) -> int:
     # leaves it out for a token that is part of a character.
     greedy = {"samplers": ["temperature"], "temperature": 0.0}
     body = {"prompt": ids, "n_predict": 1, "return_tokens": True, "id_slot": 0, "cache_prompt": True} | greedy
-    return _Completion.model_validate(server.post("/completion", body)).tokens[0]
+    return _Generated.model_validate(server.post("/completion", body)).tokens[0]
 
 
 def _rendered(server: Server, messages: Messages, prompt: bool) -> str:
@@ -159,7 +159,7 @@ def _rendered(server: Server, messages: Messages, prompt: bool) -> str:
         answer = server.post("/apply-template", {"messages": [*messages], "add_generation_prompt": prompt})
     except UserError:
         return ""  # llama.cpp refuses what the template takes in Hugging Face: as different as can be
-    return _Prompt.model_validate(answer).prompt
+    return _RenderedText.model_validate(answer).prompt
 
 
 def _without_special_ends(subject: Subject, messages: Messages, prompt: bool) -> str:
@@ -172,7 +172,7 @@ def _without_special_ends(subject: Subject, messages: Messages, prompt: bool) ->
     return text
 
 
-class _Prompt(BaseModel):
+class _RenderedText(BaseModel):
     prompt: str
 
 
@@ -180,6 +180,6 @@ class _Tokens(BaseModel):
     tokens: list[int]
 
 
-class _Completion(BaseModel):
+class _Generated(BaseModel):
     stop_type: str
     tokens: list[int]

@@ -30,7 +30,7 @@ _BARE = re.compile(r"[A-Za-z][A-Za-z0-9_-]+")
 """Text that needs no quotes in YAML. PyYAML knows words such as `yes`, but not that a single `y` is one to others."""
 
 
-class _File(NamedTuple):
+class _FileToSend(NamedTuple):
     """One file to send: where it lies, its key and the hash that it had when it was listed."""
 
     path: Path
@@ -91,7 +91,7 @@ def _send(store: Store, name: str, fetched: Identified, console: Console) -> str
     with _progress(console) as progress:
         task = progress.add_task(name, total=sum(file.size for file in missing))
 
-        def send(file: _File) -> None:
+        def send(file: _FileToSend) -> None:
             if store.upload(file.path, file.key).sha256 != file.sha256:
                 store.delete([file.key])
                 raise Changed(
@@ -108,9 +108,11 @@ def _send(store: Store, name: str, fetched: Identified, console: Console) -> str
     return address
 
 
-def _files(fetched: Identified, key: str) -> list[_File]:
+def _files(fetched: Identified, key: str) -> list[_FileToSend]:
     folder = fetched.path if fetched.given.is_folder else fetched.path.parent
-    return [_File(folder / name, f"{key}/{name}", found.size, found.sha256) for name, found in fetched.files.items()]
+    return [
+        _FileToSend(folder / name, f"{key}/{name}", found.size, found.sha256) for name, found in fetched.files.items()
+    ]
 
 
 def _address(store: Store, key: str) -> str:

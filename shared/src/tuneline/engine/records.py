@@ -13,11 +13,11 @@ from tuneline.stage import InputRecord, Metrics, OutputKind
 from tuneline.store.base import FileRecord, Store, safe_name
 
 
-class _Model(BaseModel):
+class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
-class _Record(_Model):
+class _Record(_Frozen):
     """A file of the store. A change of form raises `newest`; `upgraded` reads what earlier versions wrote."""
 
     newest: ClassVar[int] = 1
@@ -48,7 +48,7 @@ _CONTENT = TypeAdapter(dict[str, Any])
 _Name = Annotated[str, AfterValidator(safe_name)]
 
 
-class OutputRecord(_Model):
+class OutputRecord(_Frozen):
     """The files of one output port by their names inside it; a file port has one name, its own.
 
     Names become paths on the machine of whoever reads them, so none may lead out of the folder they are put in.
@@ -72,7 +72,7 @@ class OutputRecord(_Model):
         return sum(record.size for record in self.files.values())
 
 
-class Provenance(_Model):
+class Provenance(_Frozen):
     """Where a result came from, as far as it may be recorded: nothing of the host."""
 
     image: str | None
