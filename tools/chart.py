@@ -66,10 +66,10 @@ VARIABLES = (
 )
 """Variables that carry no secret, load no code and change neither store nor identity."""
 
-MODEL_KEY = (
-    "^([A-Z0-9_]+_API_(KEY|TOKEN)|([A-Z0-9_]+_)?(JUDGE|SIMULATOR|GENERATOR|MODEL|LLM)(_[A-Z0-9_]+)?_(KEY|TOKEN))$"
+MODEL_KEY = "^([A-Z0-9_]+_API_KEY|([A-Z0-9_]+_)?(JUDGE|SIMULATOR|GENERATOR|MODEL|LLM)(_[A-Z0-9_]+)?_(KEY|TOKEN))$"
+OTHER_KEY = (
+    "(^|_)(AWS|S3|MINIO|HF|HUGGING_?FACE(HUB)?|GITHUB|GH|GITLAB|CI|KUBE[A-Z0-9]*|K8S|ARGO[A-Z0-9]*|DOCKER|TUNELINE)_"
 )
-OTHER_KEY = "(^|_)(AWS|S3|MINIO|HF|HUGGING_?FACE|GITHUB|GH|GITLAB|CI|KUBE[A-Z0-9]*|K8S|ARGO[A-Z0-9]*|DOCKER|TUNELINE)_"
 """Names that `api_key_env` of a run file takes, as tuneline.llm.config says them; a test compares the two."""
 
 RESERVED = r"^([^/]*\.)?(kubernetes|k8s)\.io/|^helm\.sh/|^workflows\.argoproj\.io/|^kueue\.x-k8s\.io/"

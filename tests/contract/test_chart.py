@@ -426,7 +426,16 @@ def test_a_value_of_the_wrong_kind_is_refused_with_its_place(path: str, value: A
         render(with_value(path, value))
 
 
-OTHERS = ["OUR_MODEL_KEY", "LLM_TOKEN", "AWS_API_KEY", "MY_HF_API_KEY", "DB_PASSWORD", "KUBERNETES_API_TOKEN", "MODEL"]
+OTHERS = [
+    "OUR_MODEL_KEY",
+    "NPM_API_TOKEN",
+    "LLM_TOKEN",
+    "AWS_API_KEY",
+    "MY_HF_API_KEY",
+    "DB_PASSWORD",
+    "KUBERNETES_API_TOKEN",
+    "MODEL",
+]
 
 
 @pytest.mark.parametrize("name", [*VALUES["judge"]["keys"], *OTHERS])

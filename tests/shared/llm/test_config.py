@@ -37,6 +37,7 @@ def test_a_run_file_may_name_the_key_of_a_model(tmp_path: Path, name: str) -> No
     "name",
     [
         "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID", "AWS_API_KEY", "S3_API_KEY", "MINIO_API_KEY",
+        "CLOUDFLARE_API_TOKEN", "HUGGINGFACEHUB_API_KEY",
         "HF_TOKEN", "HF_API_KEY", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_API_KEY", "GITHUB_TOKEN", "GH_API_TOKEN",
         "GITLAB_API_TOKEN", "CI_JOB_TOKEN", "KUBERNETES_API_TOKEN", "KUBE_API_KEY", "ARGO_API_TOKEN", "DOCKER_API_KEY",
         "TUNELINE_API_KEY", "MY_AWS_MODEL_KEY", "TUNELINE_MODEL_KEY", "PATH", "HOME", "RUN_FILE", "DATABASE_PASSWORD",
@@ -60,6 +61,9 @@ def test_a_run_file_may_name_no_other_secret_and_what_it_names_is_not_repeated(t
         ("OPENAI_API_KEY", "evilopenai.com", False),
         ("AZURE_OPENAI_API_KEY", "team.openai.azure.com", True),
         ("ANTHROPIC_API_KEY", "evil.example", False),
+        ("OPENAI_TEAM_API_KEY", "evil.example", False),
+        ("OPENAI_MODEL_KEY", "evil.example", False),
+        ("TEAM_AZURE_OPENAI_API_KEY", "team.openai.azure.com", True),
         ("GEMINI_API_KEY", "generativelanguage.googleapis.com", True),
         ("JUDGE_API_KEY", "judge.example", True),
     ],

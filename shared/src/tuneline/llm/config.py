@@ -44,15 +44,15 @@ _ADDRESS = re.compile(
 OPENAI_URL = "https://api.openai.com/v1"
 
 _KEY = re.compile(
-    r"(?=[A-Z0-9_]{1,64}$)(?!(?:\w+_)?(?:AWS|S3|MINIO|HF|HUGGING_?FACE|GITHUB|GH|GITLAB|CI|KUBE\w*|K8S|ARGO\w*|DOCKER"
-    r"|TUNELINE)_)(?:\w+_API_(?:KEY|TOKEN)|(?:\w+_)?(?:JUDGE|SIMULATOR|GENERATOR|MODEL|LLM)(?:_\w+)?_(?:KEY|TOKEN))"
+    r"(?=[A-Z0-9_]{1,64}$)(?!(?:\w+_)?(?:AWS|S3|MINIO|HF|HUGGING_?FACE(?:HUB)?|GITHUB|GH|GITLAB|CI|KUBE\w*|K8S|ARGO\w*|DOCKER"
+    r"|TUNELINE)_)(?:\w+_API_KEY|(?:\w+_)?(?:JUDGE|SIMULATOR|GENERATOR|MODEL|LLM)(?:_\w+)?_(?:KEY|TOKEN))"
 )
 _VENDORS = {
-    "OPENAI": "openai.com", "AZURE_OPENAI": "azure.com", "ANTHROPIC": "anthropic.com", "GEMINI": "googleapis.com",
+    "AZURE_OPENAI": "azure.com", "OPENAI": "openai.com", "ANTHROPIC": "anthropic.com", "GEMINI": "googleapis.com",
     "GOOGLE": "googleapis.com", "OPENROUTER": "openrouter.ai", "MISTRAL": "mistral.ai", "GROQ": "groq.com",
     "DEEPSEEK": "deepseek.com", "TOGETHER": "together.xyz", "XAI": "x.ai",
 }  # fmt: skip
-"""Where the key goes whose variable begins so and ends in _API_KEY."""
+"""Where a key goes whose variable has this word in its name."""
 
 
 class OpenAiConfig(BaseModel):
@@ -107,7 +107,7 @@ class OpenAiConfig(BaseModel):
         name, host = self.key_name, urlsplit(self.address).hostname or ""
         if name is None or self.is_local:
             return self
-        vendor = _VENDORS.get(name.removesuffix("_API_KEY"), host)
+        vendor = next((theirs for word, theirs in _VENDORS.items() if f"_{word}_" in f"_{name}"), host)
         if host != vendor and not host.endswith(f".{vendor}"):
             raise PydanticCustomError(
                 "secret",
