@@ -37,7 +37,7 @@ _BEGIN = "(The assistant is ready. Write your first message to it.)"
 _ANOTHER_SEED = 1_000_003
 
 
-class _Message(Closed):
+class _PlayedLine(Closed):
     text: str
     cost_usd: float = 0.0
 
@@ -62,21 +62,21 @@ class PlayedSimulator:
         with self._lock:
             asking = self._asking[key]
         with asking:  # both arms open with the same question: one of them asks, the other waits for the same answer
-            if row := read_row(self._journal, key, _Message):
+            if row := read_row(self._journal, key, _PlayedLine):
                 return row.text
             cost_usd = 0.0
             for drawn in (seed, seed + _ANOTHER_SEED):
                 text, paid = self._ask(messages, drawn)
                 cost_usd += paid
                 if text:
-                    self._journal.put(key, _Message(text=text, cost_usd=cost_usd).model_dump())
+                    self._journal.put(key, _PlayedLine(text=text, cost_usd=cost_usd).model_dump())
                     return text
             raise NothingSaid
 
     def cost(self, asked: Iterable[tuple[Persona, int, Sequence[Said]]]) -> Cost:
         """See `Simulator`. A message that both arms were opened with was paid for once."""
         keys = {_key(as_played(persona, said), seed) for persona, seed, said in asked}
-        rows = filter(None, (read_row(self._journal, key, _Message) for key in keys))
+        rows = filter(None, (read_row(self._journal, key, _PlayedLine) for key in keys))
         return Cost(total_usd=sum(row.cost_usd for row in rows), now_usd=self._spent_usd)
 
     def _ask(self, messages: Sequence[dict[str, str]], seed: int) -> tuple[str, float]:

@@ -65,7 +65,7 @@ class _Choice(BaseModel):
     finish_reason: str
 
 
-class _TokenCounts(BaseModel):
+class _AnswerTokens(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     prompt_tokens: int
@@ -84,7 +84,7 @@ class _Completion(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     choices: list[_Choice] = Field(min_length=1)
-    usage: _TokenCounts
+    usage: _AnswerTokens
     timings: _Timings
 
 
