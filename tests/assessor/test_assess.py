@@ -15,7 +15,8 @@ from kit.judge_parts import CANARY, RUBRIC, write_transcripts
 from kit.places import REAL_DATA
 from kit.scripted_openai import Answer, Call, ScriptedOpenAI, completion, error, judged, serve_openai
 from kit.support import Done, run_stage
-from tuneline.data.verdicts import read_verdicts
+from tuneline.data.io import read_lines
+from tuneline.data.verdicts import Verdict
 from tuneline.errors import UserError
 from tuneline_assessor.stage import STAGE
 
@@ -41,7 +42,7 @@ def perfect(call: Call) -> Answer:
 
 def test_every_transcript_gets_a_verdict_and_those_that_pass_are_listed(tmp_path: Path) -> None:
     done = assess(tmp_path, {"provider": "heuristic"})
-    verdicts = read_verdicts(done.paths["verdicts"])
+    verdicts = list(read_lines(done.paths["verdicts"], Verdict))
     assert [v.id for v in verdicts] == [f"talk-{n:03}" for n in range(6)]
     assert json.loads(done.paths["passing"].read_text()) == {
         "threshold": 0.75,
@@ -162,7 +163,9 @@ def test_the_recorded_judgements_of_real_sessions_give_the_recorded_scores(tmp_p
         "answers": REAL_DATA / "judge_results_30_sessions.jsonl",
     }  # fmt: skip
     done = run_stage(STAGE, tmp_path, inputs=inputs)
-    found = {v.id: (round(v.score or 0, 3), v.passed, v.reasons) for v in read_verdicts(done.paths["verdicts"])}
+    found = {
+        v.id: (round(v.score or 0, 3), v.passed, v.reasons) for v in list(read_lines(done.paths["verdicts"], Verdict))
+    }
     assert found == {r["conversation_id"]: (r["score"], r["pass"], r["reasonings"]) for r in rows}
     assert done.manifest.metrics.counts["passed"] == 5
 

@@ -11,7 +11,8 @@ import pytest
 from kit.gguf_models import convert_tiny
 from kit.judge_parts import CANARY, RUBRIC, SHORT_RUBRIC, write_transcripts
 from kit.support import run_stage
-from tuneline.data.verdicts import read_verdicts
+from tuneline.data.io import read_lines
+from tuneline.data.verdicts import Verdict
 from tuneline.errors import LlmRejected
 from tuneline.judge.prompt import answer_schema
 from tuneline.llm.client import LlmClient
@@ -40,7 +41,7 @@ def test_a_local_server_judges_by_the_rubrics_schema_and_keeps_to_the_protocol(s
     path = write_transcripts(tmp_path / "t.jsonl", 1)
     inputs = {"transcripts": path, "rubric": RUBRIC, "judge": judge}
     done = run_stage(STAGE, tmp_path, inputs=inputs, params={"max_unparsed": 1, "concurrency": 2})
-    verdicts = read_verdicts(done.paths["verdicts"])
+    verdicts = list(read_lines(done.paths["verdicts"], Verdict))
     assert {v.status for v in verdicts} <= {"scored", "unparsed"}
     assert all(v.usage.input_tokens > 300 and v.usage.output_tokens > 0 for v in verdicts)
     metrics = done.manifest.metrics.counts
@@ -65,7 +66,7 @@ def test_a_transcript_over_the_servers_context_is_too_long(server: Server, tmp_p
     path.write_text(json.dumps(row) + "\n")
     judge = {"provider": "openai", "model": "tiny", "base_url": f"{server.url}/v1", "max_tokens": 50}
     done = run_stage(STAGE, tmp_path, inputs={"transcripts": path, "rubric": RUBRIC, "judge": judge})
-    [verdict] = read_verdicts(done.paths["verdicts"])
+    [verdict] = list(read_lines(done.paths["verdicts"], Verdict))
     assert (verdict.status, verdict.score) == ("too_long", None)
     with (
         LlmClient(OpenAiConfig(provider="openai", model="tiny", base_url=f"{server.url}/v1"), no_secret, 60) as client,

@@ -17,7 +17,7 @@ from tuneline.data.personas import load_personas
 from tuneline.data.rubric import load_rubric
 from tuneline.data.slices import Slice
 from tuneline.data.transcripts import read_transcripts
-from tuneline.data.verdicts import read_verdicts
+from tuneline.data.verdicts import Verdict
 from tuneline.engine.runfile import read_run_file
 from tuneline.errors import UserError
 from tuneline.judge.judging import load_judge
@@ -55,7 +55,12 @@ READERS = [
     Reader("transcripts", "a.jsonl", read_transcripts, LINES),
     Reader("gzip", "a.jsonl.gz", read_transcripts, gzip.compress(LINES, mtime=0)),
     Reader("folder", "t/a.jsonl", lambda path: read_transcripts(path.parent), LINES),
-    Reader("verdicts", "verdicts.jsonl", read_verdicts, f"{verdict(talk('a', 3)).model_dump_json()}\n".encode()),
+    Reader(
+        "verdicts",
+        "verdicts.jsonl",
+        lambda path: list(read_lines(path, Verdict)),
+        f"{verdict(talk('a', 3)).model_dump_json()}\n".encode(),
+    ),
     Reader("slices", "slices.jsonl", lambda path: list(read_lines(path, Slice)), f"{json.dumps(SLICE)}\n".encode()),
 ]
 

@@ -11,7 +11,7 @@ from tuneline.data.model_facts import ModelFacts
 from tuneline.data.rubric import Criterion
 from tuneline.data.slices import SliceStats
 from tuneline.data.training import TrainingRecord, TrainingRow
-from tuneline.data.verdicts import Usage, Verdict, write_verdicts
+from tuneline.data.verdicts import Usage, Verdict
 from tuneline.stage import InputRecord
 from tuneline_evaluator.comparison.figures import (
     ArmSummary,
@@ -77,7 +77,7 @@ def material(folder: Path, *, earlier: bool = True, steps: int = 102) -> Evaluat
     made = EvaluatorInputs(**unread, model_info=folder / "gguf.json", base_info=folder / "base.json")
     if not earlier:
         return made
-    write_verdicts(folder / "verdicts.jsonl", _verdicts())
+    write_lines(folder / "verdicts.jsonl", _verdicts())
     write_record(folder / "slices.stats.json", SLICES)
     write_record(folder / "training.json", TRAINING)
     write_lines(folder / "metrics.jsonl", _metrics(steps))

@@ -10,9 +10,11 @@ from typing import Any, Literal, NamedTuple
 
 from kit.chat_models import PARAGRAPH, Family, write_chat_model
 from kit.support import Done, run_stage
-from tuneline.data.slices import Message, Slice, Split
+from tuneline.data.conversations import Said
+from tuneline.data.io import write_lines
+from tuneline.data.slices import Slice, Split
 from tuneline.data.transcripts import Exchange, Transcript, read_transcripts
-from tuneline.data.verdicts import Usage, Verdict, write_verdicts
+from tuneline.data.verdicts import Usage, Verdict
 from tuneline_slicer.stage import STAGE
 
 WORDS = PARAGRAPH.split()
@@ -56,7 +58,7 @@ class Bench:
 
     def judge(self, transcripts: Sequence[Transcript], failed: Sequence[str] = ()) -> None:
         """Write verdicts alone."""
-        write_verdicts(self.inputs["verdicts"], [verdict(t, passed=t.id not in failed) for t in transcripts])
+        write_lines(self.inputs["verdicts"], [verdict(t, passed=t.id not in failed) for t in transcripts])
 
     def slice(self, **params: Any) -> Sliced:
         """Run the stage, as a new run."""
@@ -81,7 +83,7 @@ def verdict(transcript: Transcript, *, passed: bool = True) -> Verdict:
 def slice_of(transcript: str, turns: Sequence[str], split: Split = "train") -> Slice:
     """A slice with these turns, user first."""
     roles: tuple[Literal["user", "assistant"], ...] = ("user", "assistant")
-    messages = [Message(role=roles[i % 2], content=turn) for i, turn in enumerate(turns)]
+    messages = [Said(role=roles[i % 2], content=turn) for i, turn in enumerate(turns)]
     point = len(turns) // 2
     return Slice(
         id=f"{transcript}#{point}", transcript=transcript, point=point, dropped=0, split=split, tokens=0,

@@ -11,8 +11,8 @@ from kit.chat_models import CHATML, Family
 from kit.judge_parts import RUBRIC
 from kit.slicing import Bench, talk, verdict
 from kit.support import run_stage
+from tuneline.data.io import write_lines
 from tuneline.data.transcripts import Exchange, Transcript
-from tuneline.data.verdicts import write_verdicts
 from tuneline.errors import UserError
 from tuneline.model.chat import ChatTokenizer
 from tuneline_assessor.stage import STAGE as ASSESSOR
@@ -238,7 +238,7 @@ def test_a_transcript_that_was_judged_cannot_be_left_out(tmp_path: Path) -> None
 def test_verdicts_on_other_content_are_refused(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     bench.write(*(talk(name, 4) for name in "abcdefgh"))
-    write_verdicts(bench.inputs["verdicts"], [verdict(talk(name, 4)) for name in "h"])
+    write_lines(bench.inputs["verdicts"], [verdict(talk(name, 4)) for name in "h"])
     with pytest.raises(UserError, match=r"7 transcripts \(a, b, c, d, e and 2 more\) without a verdict"):
         bench.slice()
     bench.judge([talk(name, 4 + (name == "c")) for name in "abcdefgh"])

@@ -11,9 +11,10 @@ import pytest
 
 from kit.judge_parts import CANARY, RUBRIC, SHORT_RUBRIC, live, some_transcripts, write_transcripts
 from kit.scripted_openai import Answer, Call, completion, error, judged, serve_openai
+from tuneline.data.io import read_lines, write_lines
 from tuneline.data.rubric import Rubric
 from tuneline.data.transcripts import Transcript, read_transcripts
-from tuneline.data.verdicts import read_verdicts, write_verdicts
+from tuneline.data.verdicts import Verdict
 from tuneline.errors import Temporary, UserError
 from tuneline.judge.by_model import LlmJudge
 from tuneline.judge.judging import Judge, Judged, judge_all, load_judge
@@ -123,8 +124,8 @@ def test_verdicts_of_an_earlier_judge_are_recorded_answers_with_their_status(tmp
     transcripts = some_transcripts(tmp_path, 3)
     with serve_openai(lambda c: completion(None, refusal="no") if "Number 1" in c.prompt else perfect(c)) as server:
         earlier = judge_in(tmp_path, openai_judge(server.url), transcripts)
-    write_verdicts(tmp_path / "verdicts.jsonl", earlier)
-    assert read_verdicts(tmp_path / "verdicts.jsonl") == earlier
+    write_lines(tmp_path / "verdicts.jsonl", earlier)
+    assert list(read_lines(tmp_path / "verdicts.jsonl", Verdict)) == earlier
     judge = configured(tmp_path, {"provider": "recorded"}, tmp_path / "verdicts.jsonl")
     again = judge_in(tmp_path, judge, transcripts)
     assert [(v.status, v.score, v.answers) for v in again] == [(v.status, v.score, v.answers) for v in earlier]

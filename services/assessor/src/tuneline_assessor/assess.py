@@ -8,7 +8,7 @@ from typing import NamedTuple, get_args
 from tuneline.data.io import write_lines, write_record
 from tuneline.data.rubric import Rubric, load_rubric
 from tuneline.data.transcripts import Rejection, Transcript, read_transcripts
-from tuneline.data.verdicts import Pass, Passing, Status, write_verdicts
+from tuneline.data.verdicts import Pass, Passing, Status
 from tuneline.judge.judging import Judge, Judged, judge_all, load_judge
 from tuneline.stage import Context, Json, Metrics
 from tuneline_assessor.stage import AssessorInputs, AssessorOutputs, AssessorParams
@@ -38,7 +38,7 @@ def assess(params: AssessorParams, inputs: AssessorInputs, outputs: AssessorOutp
         timeout_s=params.timeout_s,
         max_unreadable=params.max_unparsed,
     )
-    write_verdicts(outputs.verdicts, judged)
+    write_lines(outputs.verdicts, judged)
     passing = [Pass(id=v.id, score=v.score) for v in judged if v.passed and v.score is not None]
     passed = Passing(threshold=rubric.pass_threshold, count=len(passing), transcripts=passing)
     write_record(outputs.passing, passed)

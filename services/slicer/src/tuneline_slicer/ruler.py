@@ -52,11 +52,5 @@ def load_planning_encoding(folder: Path = Path(sys.prefix, "share", "tiktoken"))
             f"The encoding file of cl100k_base is missing or damaged: {path}. "
             "Run `tools/tiktoken.sh` with the environment's folder."
         )
-    before = os.environ.get("TIKTOKEN_CACHE_DIR")
     os.environ["TIKTOKEN_CACHE_DIR"] = str(folder)
-    try:
-        return tiktoken.get_encoding("cl100k_base")
-    finally:
-        del os.environ["TIKTOKEN_CACHE_DIR"]
-        if before is not None:
-            os.environ["TIKTOKEN_CACHE_DIR"] = before
+    return tiktoken.get_encoding("cl100k_base")

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tuneline.data.io import write_lines, write_record
-from tuneline.data.slices import Message, Slice, Split
+from tuneline.data.conversations import Said
+from tuneline.data.io import read_lines, write_lines, write_record
+from tuneline.data.slices import Slice, Split
 from tuneline.data.transcripts import Rejection, Transcript, read_transcripts
-from tuneline.data.verdicts import read_verdicts
+from tuneline.data.verdicts import Verdict
 from tuneline.errors import UserError
 from tuneline.stage import Context, Metrics
 from tuneline_slicer.cut import Cut, cut_all
@@ -58,7 +59,7 @@ def select_passing(transcripts: Sequence[Transcript], verdicts: Path) -> list[Tr
 
     So the assessor alone decides how many may be left out: what it did not judge may only be what cannot be read.
     """
-    found, there = {v.id: v for v in read_verdicts(verdicts)}, {t.id: t for t in transcripts}
+    found, there = {v.id: v for v in read_lines(verdicts, Verdict)}, {t.id: t for t in transcripts}
     _refuse([name for name in found if name not in there], "judged, and now missing or unreadable")
     _refuse([name for name in there if name not in found], "without a verdict")
     _refuse([t.id for t in transcripts if found[t.id].sha256 != t.sha256], "changed since the verdict was given")
@@ -107,5 +108,5 @@ def slice_rows(cuts: Iterable[Cut], splits: Mapping[str, Split]) -> Iterator[Sli
                 split=splits[cut.transcript.id],
                 tokens=span.tokens,
                 planning_tokens=span.planning_tokens,
-                messages=[Message.model_validate(message) for message in messages],
+                messages=[Said.model_validate(message) for message in messages],
             )

@@ -6,11 +6,10 @@ import hashlib
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, StringConstraints, ValidationError
+from pydantic import Field, StringConstraints
 
 from tuneline.data.io import Closed
 from tuneline.errors import UserError
-from tuneline.parsing.problems import problems_of
 from tuneline.parsing.yaml import read_yaml
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=10_000)]
@@ -47,23 +46,17 @@ class Persona(Closed):
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
 
+class Personas(Closed):
+    """A persona file."""
+
+    personas: list[Persona] = Field(min_length=1)
+
+
 def load_personas(path: Path) -> list[Persona]:
     """Read a persona file (YAML or JSON). Raises UserError that names line and field of every problem."""
     source = read_yaml(path)
-    rows = source.content.get("personas") if isinstance(source.content, dict) and len(source.content) == 1 else None
-    if not isinstance(rows, list) or not rows:
-        raise UserError(f"{source.where(())}: expected the key `personas` and under it a list of at least one")
-    personas: list[Persona] = []
-    problems: list[str] = []
-    for index, row in enumerate(rows):
-        try:
-            persona = Persona.model_validate(row)
-        except ValidationError as error:
-            problems += problems_of(error, Persona, source, ("personas", index))
-            continue
-        if persona.id in {other.id for other in personas}:
-            problems.append(f"{source.where(('personas', index, 'id'))}: another persona has the id `{persona.id}`")
-        personas.append(persona)
-    if problems:
-        raise UserError("\n".join(problems))
+    personas = source.as_model(Personas, "a persona file").personas
+    if repeated := [i for i, persona in enumerate(personas) if persona.id in {p.id for p in personas[:i]}]:
+        places = [(source.where(("personas", i, "id")), personas[i].id) for i in repeated]
+        raise UserError("\n".join(f"{place}: another persona has the id `{name}`" for place, name in places))
     return personas

@@ -12,12 +12,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from tuneline.data.io import Closed
 from tuneline.data.rules import Answer, Heuristic
 from tuneline.errors import UserError
-from tuneline.parsing.problems import Loc, problems_of
+from tuneline.parsing.problems import Loc
 from tuneline.parsing.yaml import YamlFile, read_yaml
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,39}$")]
@@ -91,12 +91,7 @@ class Rubric(Closed):
 def load_rubric(path: Path) -> Rubric:
     """Read a rubric from YAML or JSON. Raises UserError that lists every problem as `file:line: field: problem`."""
     source = read_yaml(path)
-    if not isinstance(source.content, dict):
-        raise UserError(f"{source.name}:1: a rubric is a mapping with the keys {', '.join(Rubric.model_fields)}")
-    try:
-        rubric = Rubric.model_validate(source.content)
-    except ValidationError as e:
-        raise UserError("\n".join(problems_of(e, Rubric, source))) from None
+    rubric = source.as_model(Rubric, "a rubric")
     if problems := list(_disagreements(rubric, source)):
         raise UserError("\n".join(problems))
     return rubric

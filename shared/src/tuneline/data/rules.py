@@ -81,7 +81,7 @@ class EndsWithQuestion(Closed):
     max_share: Share = 1.0
 
     def answer(self, exchanges: Sequence[Exchange]) -> Answer:
-        asking = _share("?" in _last_sentence(e.assistant) for e in exchanges)
+        asking = _share("?" in _SENTENCE_END.split(e.assistant.strip())[-1] for e in exchanges)
         return _yes(self.share <= asking <= self.max_share)
 
 
@@ -98,24 +98,15 @@ class Length(Closed):
         return _yes(_share(fits) >= self.share)
 
 
-class FirstAnswerContains(Closed):
-    """YES when the first answer contains one of the phrases."""
+class OneAnswerContains(Closed):
+    """YES when the first or the last answer contains one of the phrases."""
 
-    rule: Literal["first_answer_contains"]
+    rule: Literal["first_answer_contains", "last_answer_contains"]
     any: Phrases
 
     def answer(self, exchanges: Sequence[Exchange]) -> Answer:
-        return _yes(bool(exchanges) and contains(exchanges[0].assistant, self.any))
-
-
-class LastAnswerContains(Closed):
-    """YES when the last answer contains one of the phrases."""
-
-    rule: Literal["last_answer_contains"]
-    any: Phrases
-
-    def answer(self, exchanges: Sequence[Exchange]) -> Answer:
-        return _yes(bool(exchanges) and contains(exchanges[-1].assistant, self.any))
+        place = 0 if self.rule == "first_answer_contains" else -1
+        return _yes(bool(exchanges) and contains(exchanges[place].assistant, self.any))
 
 
 class NoRepetition(Closed):
@@ -129,7 +120,7 @@ class NoRepetition(Closed):
             return "NO"
         triples = [_triples(words(e.assistant)) for e in exchanges]
         pairs = ((a, b) for i, a in enumerate(triples) for b in triples[max(0, i - COMPARED) : i])
-        return _yes(_share(_near_identical(a, b) for a, b in pairs) <= self.max_share)
+        return _yes(_share(len(a & b) >= NEAR_IDENTICAL * len(a | b) for a, b in pairs) <= self.max_share)
 
 
 class EchoesUser(Closed):
@@ -170,18 +161,10 @@ class WhenUserContains(Closed):
 
 
 Heuristic = Annotated[
-    AnswersContain
-    | AnswersAvoid
-    | EndsWithQuestion
-    | Length
-    | FirstAnswerContains
-    | LastAnswerContains
-    | NoRepetition
-    | EchoesUser
-    | WellFormed
-    | WhenUserContains,
+    AnswersContain | AnswersAvoid | EndsWithQuestion | Length | OneAnswerContains | NoRepetition
+    | EchoesUser | WellFormed | WhenUserContains,
     Field(discriminator="rule"),
-]
+]  # fmt: skip
 
 
 def contains(text: str, phrases: Iterable[str]) -> bool:
@@ -210,15 +193,9 @@ def _plain(text: str) -> str:
 
 def _stands_in(text: str, phrase: str) -> bool:
     at = text.find(phrase)
-    while at >= 0:
-        if at == 0 or not (text[at - 1].isalnum() and phrase[0].isalnum()):
-            return True
+    while at > 0 and text[at - 1].isalnum() and phrase[0].isalnum():
         at = text.find(phrase, at + 1)
-    return False
-
-
-def _last_sentence(text: str) -> str:
-    return _SENTENCE_END.split(text.strip())[-1]
+    return at >= 0
 
 
 def _content_words(text: str) -> set[str]:
@@ -234,10 +211,6 @@ def _is_well_formed(text: str) -> bool:
 
 def _triples(said: list[str]) -> set[tuple[str, ...]]:
     return {tuple(said[i : i + 3]) for i in range(max(1, len(said) - 2))}
-
-
-def _near_identical(a: set[tuple[str, ...]], b: set[tuple[str, ...]]) -> bool:
-    return len(a & b) >= NEAR_IDENTICAL * len(a | b)
 
 
 def _is_stuck(text: str) -> bool:

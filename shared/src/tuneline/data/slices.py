@@ -6,16 +6,10 @@ from typing import Literal
 
 from pydantic import Field
 
+from tuneline.data.conversations import Said
 from tuneline.data.io import Closed, Id
 
 Split = Literal["train", "validation"]
-
-
-class Message(Closed):
-    """One turn of a slice."""
-
-    role: Literal["system", "user", "assistant"]
-    content: str
 
 
 class Slice(Closed):
@@ -32,7 +26,7 @@ class Slice(Closed):
     """As the trained model counts them, chat template included."""
     planning_tokens: int
     """Those of the texts alone, as cl100k_base counts."""
-    messages: list[Message] = Field(min_length=1)
+    messages: list[Said] = Field(min_length=1)
 
 
 class Side(Closed):

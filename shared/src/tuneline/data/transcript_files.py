@@ -15,7 +15,6 @@ from tuneline.parsing.problems import printable
 
 MAX_RECORD_BYTES = 64 * 1024 * 1024
 """A longer record is refused unread: the largest conversations people have are a hundred times shorter."""
-
 MAX_GROWTH = 100
 """Text shrinks to a tenth or so when it is compressed."""
 
@@ -37,8 +36,8 @@ class RawRecord(NamedTuple):
 
     path: str
     line: int
-    data: bytes
-    is_line: bool
+    data: bytes = b""
+    is_line: bool = False
     problem: str | None = None
 
 
@@ -64,7 +63,7 @@ def _read_folder(folder: Path, prefix: str, above: list[Path], passed_over: list
     try:
         paths = sorted(folder.iterdir())
     except OSError as error:
-        yield _bad(prefix, 1, f"cannot be read: {error.strerror}")
+        yield RawRecord(prefix, 1, problem=f"cannot be read: {error.strerror}")
         return
     for path in paths:
         name = f"{prefix}{printable(path.name)}"
@@ -74,14 +73,14 @@ def _read_folder(folder: Path, prefix: str, above: list[Path], passed_over: list
             is_folder, is_file = path.is_dir(), path.is_file()
             resolved = path.resolve(strict=True)
         except (OSError, RuntimeError):  # RuntimeError: how pathlib reports a link that leads to itself
-            yield _bad(name, 1, "a link that leads nowhere, or back to itself")
+            yield RawRecord(name, 1, problem="a link that leads nowhere, or back to itself")
             continue
         if is_folder and resolved in above:
-            yield _bad(name, 1, "a link to a folder that contains it")
+            yield RawRecord(name, 1, problem="a link to a folder that contains it")
         elif is_folder:
             yield from _read_folder(path, f"{name}/", [*above, resolved], passed_over)
         elif path.name.endswith((*DOCUMENTS, *LINES)):
-            yield from _read_file(path, name) if is_file else [_bad(name, 1, "not a regular file")]
+            yield from _read_file(path, name) if is_file else [RawRecord(name, 1, problem="not a regular file")]
         else:
             passed_over.append(name)
 
@@ -98,25 +97,25 @@ def _read_file(path: Path, name: str) -> Iterator[RawRecord]:
                 line = record.line
                 if stream.tell() > max(MAX_RECORD_BYTES, MAX_GROWTH * path.stat().st_size):
                     problem = f"more than {MAX_GROWTH} times as large as its file; was it made to fill the memory?"
-                    yield _bad(name, line, problem)
+                    yield RawRecord(name, line, problem=problem)
                     return
                 yield record
     except EOFError:
-        yield _bad(name, line + 1, "the compressed file is cut off")
+        yield RawRecord(name, line + 1, problem="the compressed file is cut off")
     except (gzip.BadGzipFile, zlib.error):
-        yield _bad(name, line + 1, "the compressed file is damaged")
+        yield RawRecord(name, line + 1, problem="the compressed file is damaged")
     except OSError as error:
-        yield _bad(name, line + 1, f"cannot be read: {error.strerror}")
+        yield RawRecord(name, line + 1, problem=f"cannot be read: {error.strerror}")
     if line == 0:
-        yield _bad(name, 1, "an empty file")
+        yield RawRecord(name, 1, problem="an empty file")
 
 
 def _read_document(stream: BinaryIO, name: str) -> Iterator[RawRecord]:
     data = stream.read(MAX_RECORD_BYTES + 1)
     if len(data) > MAX_RECORD_BYTES:
-        yield _too_long(name, 1)
+        yield RawRecord(name, 1, problem=f"longer than {MAX_RECORD_BYTES // 2**20} MiB")
     elif data.strip():
-        yield RawRecord(name, 1, data, is_line=False)
+        yield RawRecord(name, 1, data)
 
 
 def _read_lines(stream: BinaryIO, name: str) -> Iterator[RawRecord]:
@@ -124,22 +123,15 @@ def _read_lines(stream: BinaryIO, name: str) -> Iterator[RawRecord]:
     while data := stream.readline(MAX_RECORD_BYTES + 1):
         line += 1
         if len(data) > MAX_RECORD_BYTES:
-            yield _too_long(name, line)
+            yield RawRecord(name, line, problem=f"longer than {MAX_RECORD_BYTES // 2**20} MiB")
             while data and not data.endswith(b"\n"):
                 data = stream.readline(2**20)
         elif data.strip() in (b"[", b"{"):
-            yield _bad(name, line, "one value over several lines; a .jsonl file has one whole object per line")
+            problem = "one value over several lines; a .jsonl file has one whole object per line"
+            yield RawRecord(name, line, problem=problem)
             return
         elif data.startswith((b"\xff\xfe", b"\xfe\xff")):  # its line ends are cut in two
             yield RawRecord(name, line, data, is_line=True)
             return
         elif data.strip():
             yield RawRecord(name, line, data.rstrip(b"\r\n"), is_line=True)
-
-
-def _too_long(name: str, line: int) -> RawRecord:
-    return _bad(name, line, f"longer than {MAX_RECORD_BYTES // 2**20} MiB")
-
-
-def _bad(name: str, line: int, problem: str) -> RawRecord:
-    return RawRecord(name, line, b"", is_line=False, problem=problem)

@@ -92,9 +92,9 @@ def normalise(record: object) -> Normalised:
     name = _id(record, problems)
     shape = _find_shape(record, problems)
     turns = _read_turns(record, shape, problems) if shape else []
-    system = _text(record["system"], ("system",), problems) if record.get("system") is not None else None
+    system = _text(record, "system", (), problems) if record.get("system") is not None else None
     if turns and turns[0].role == "system":
-        if system is not None:
+        if system:
             problems.append(Problem(("system",), "there is a system message too; keep one of them"))
         system, turns = turns[0].content, turns[1:]
     persona = _persona(record.get("persona"), problems)
@@ -116,30 +116,25 @@ def kind(value: object) -> str:
 
 
 def _id(record: Mapping[str, object], problems: list[Problem]) -> str | None:
-    key = "id" if "id" in record else "transcript_id"
+    key = "id" if "id" in record or "transcript_id" not in record else "transcript_id"
     value = record.get(key)
     if key not in record:
-        problems.append(Problem(("id",), "is missing"))
+        problem = "is missing"
     elif not isinstance(value, str):
-        problems.append(Problem((key,), f"must be a string (got {kind(value)})"))
+        problem = f"must be a string (got {kind(value)})"
     elif record.get("transcript_id", value) != value:
-        problems.append(Problem(("transcript_id",), "differs from id; keep one of them"))
-    elif problem := _id_problem(value):
-        problems.append(Problem((key,), problem))
+        key, problem = "transcript_id", "differs from id; keep one of them"
+    elif not value.strip():
+        problem = "is empty"
+    elif len(value) > MAX_ID_CHARACTERS:
+        problem = f"is too long (got {len(value)} characters, at most {MAX_ID_CHARACTERS})"
+    elif not value.isprintable() or value != value.strip():
+        problem = "has invisible characters, or spaces around it"
+    elif "/" in value or "\\" in value or ".." in value:
+        problem = "must not contain /, \\ or .., because it is used to name things"
     else:
         return value
-    return None
-
-
-def _id_problem(value: str) -> str | None:
-    if not value.strip():
-        return "is empty"
-    if len(value) > MAX_ID_CHARACTERS:
-        return f"is too long (got {len(value)} characters, at most {MAX_ID_CHARACTERS})"
-    if not value.isprintable() or value != value.strip():
-        return "has invisible characters, or spaces around it"
-    if "/" in value or "\\" in value or ".." in value:
-        return "must not contain /, \\ or .., because it is used to name things"
+    problems.append(Problem((key,), problem))
     return None
 
 
@@ -174,51 +169,43 @@ def _read_item(item: Mapping[str, object], shape: str, loc: Loc, problems: list[
     keys = SHAPES[shape]
     if keys is None:
         for key in ("user", "assistant"):
-            yield _Turn(ROLES[key], _required_text(item, key, loc, problems), (*loc, key))
+            yield _Turn(ROLES[key], _text(item, key, loc, problems), (*loc, key))
         return
     by, said = keys
     role = ROLES.get(item.get(by)) if isinstance(item.get(by), str) else None
-    content = _required_text(item, said, loc, problems)
+    content = _text(item, said, loc, problems)
     if role:
         yield _Turn(role, content, loc)
+    elif by not in item:
+        problems.append(Problem((*loc, by), "is missing"))
     else:
-        problems.append(Problem((*loc, by), _role_problem(item, by)))
+        got = item[by] if item[by] in OTHER_ROLES else "another word" if isinstance(item[by], str) else kind(item[by])
+        problems.append(Problem((*loc, by), f"must be one of {', '.join(map(str, ROLES))} (got {got})"))
 
 
-def _role_problem(item: Mapping[str, object], key: str) -> str:
+def _text(item: Mapping[str, object], key: str, loc: Loc, problems: list[Problem]) -> str:
+    value = item.get(key)
     if key not in item:
-        return "is missing"
-    role = item[key]
-    got = role if role in OTHER_ROLES else "another word" if isinstance(role, str) else kind(role)
-    return f"must be one of {', '.join(map(str, ROLES))} (got {got})"
-
-
-def _required_text(item: Mapping[str, object], key: str, loc: Loc, problems: list[Problem]) -> str:
-    if key in item:
-        return _text(item[key], (*loc, key), problems) or ""
-    problems.append(Problem((*loc, key), "is missing"))
-    return ""
-
-
-def _text(value: object, loc: Loc, problems: list[Problem]) -> str | None:
-    if not isinstance(value, str):
-        problems.append(Problem(loc, f"must be a string (got {kind(value)})"))
+        problem = "is missing"
+    elif not isinstance(value, str):
+        problem = f"must be a string (got {kind(value)})"
     elif not value.strip():
-        problems.append(Problem(loc, "is empty"))
+        problem = "is empty"
     elif "\0" in value:
-        problems.append(Problem(loc, "contains a NUL character"))
+        problem = "contains a NUL character"
     elif SURROGATE.search(value):
-        problems.append(Problem(loc, "contains half of a surrogate pair, which is not a character"))
+        problem = "contains half of a surrogate pair, which is not a character"
     else:
         return value
-    return None
+    problems.append(Problem((*loc, key), problem))
+    return ""
 
 
 def _persona(value: object, problems: list[Problem]) -> str | None:
     if isinstance(value, dict):
         value = value.get("id", value.get("name", value))
     if value is None or isinstance(value, str):
-        return value and _text(value, ("persona",), problems)
+        return value and _text({"persona": value}, "persona", (), problems)
     problems.append(Problem(("persona",), f"must be a string, or an object with id or name (got {kind(value)})"))
     return None
 

@@ -6,13 +6,12 @@ score, and only they may enter a mean.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from pathlib import Path
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 from pydantic import Field
 
-from tuneline.data.io import Closed, Id, read_lines, write_lines
+from tuneline.data.io import Closed, Id
 from tuneline.data.rubric import Rubric, score
 from tuneline.data.rules import Answer
 from tuneline.data.transcripts import Transcript
@@ -102,29 +101,19 @@ class Verdict(Closed):
     """What the judgement cost, whenever it was made."""
 
 
+NO_SCORE: dict[str, Any] = {"score": None, "passed": False, "category_scores": {}, "failed_gates": []}
+
+
 def to_verdict(rubric: Rubric, name: str, sha256: str, judge: str, judgement: Judgement) -> Verdict:
     """Score a judgement of the transcript called `name`."""
-    scored = score(rubric, judgement.answers) if judgement.status == "scored" else None
+    names = [criterion.id for criterion in rubric.criteria] if judgement.status == "scored" else []
     return Verdict(
         id=name,
         sha256=sha256,
         status=judgement.status,
-        answers={c.id: judgement.answers[c.id] for c in rubric.criteria} if scored else {},
-        reasons={c.id: judgement.reasons[c.id] for c in rubric.criteria if c.id in judgement.reasons} if scored else {},
-        category_scores=scored.category_scores if scored else {},
-        score=scored.score if scored else None,
-        passed=scored.passed if scored else False,
-        failed_gates=scored.failed_gates if scored else [],
+        answers={name: judgement.answers[name] for name in names},
+        reasons={name: judgement.reasons[name] for name in names if name in judgement.reasons},
+        **(score(rubric, judgement.answers)._asdict() if names else NO_SCORE),
         judge=judge,
         usage=judgement.usage,
     )
-
-
-def write_verdicts(path: Path, verdicts: Iterable[Verdict]) -> None:
-    """Write verdicts.jsonl."""
-    write_lines(path, verdicts)
-
-
-def read_verdicts(path: Path) -> list[Verdict]:
-    """Read verdicts.jsonl."""
-    return list(read_lines(path, Verdict))

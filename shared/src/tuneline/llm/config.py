@@ -26,7 +26,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from tuneline.errors import UserError
-from tuneline.parsing.problems import did_you_mean, problems_of
+from tuneline.parsing.problems import did_you_mean
 from tuneline.parsing.yaml import read_yaml
 from tuneline.stage import Json
 
@@ -168,10 +168,7 @@ def read_provider(path: Path, choices: Mapping[str, type[C]]) -> C:
     model = choices.get(str(provider))
     if model is None:
         raise UserError(f"{source.where(('provider',))}: unknown{did_you_mean(str(provider), choices)}")
-    try:
-        return model.model_validate(source.content)
-    except ValidationError as error:
-        raise UserError("\n".join(problems_of(error, model, source))) from None
+    return source.as_model(model, "a model's file")
 
 
 def _is_plain_address(value: str) -> bool:

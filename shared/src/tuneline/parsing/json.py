@@ -25,12 +25,11 @@ def parse_json(data: bytes) -> object:
         )
     except json.JSONDecodeError as error:
         raise BadJson(f"not JSON: {_explain(error)}", error.lineno) from None
-    except _Refused as refused:
-        raise BadJson(refused.problem, _line_of_refused(text)) from None
     except RecursionError:
         raise BadJson("nested too deeply", 1) from None
-    except ValueError:  # the one that is left: Python limits the digits of a whole number
-        raise BadJson("a number has too many digits", _line_of_refused(text)) from None
+    except ValueError as error:  # ours, or the one that is left: Python limits the digits of a whole number
+        problem = str(error) if isinstance(error, _Refused) else "a number has too many digits"
+        raise BadJson(problem, _line_of_refused(text)) from None
     return value
 
 
@@ -53,9 +52,8 @@ class _Value(NamedTuple):
     repeated: bool
 
 
-class _Refused(Exception):  # noqa: N818
-    def __init__(self, problem: str):
-        self.problem = problem
+class _Refused(ValueError):  # noqa: N818
+    pass
 
 
 def _decode(data: bytes) -> str:

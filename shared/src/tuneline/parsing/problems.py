@@ -25,15 +25,12 @@ class Source(Protocol):
     """What a person wrote, and how an error names a place in it."""
 
     @property
-    def name(self) -> str:
-        """Name of the whole."""
+    def name(self) -> str: ...
 
     @property
-    def content(self) -> Any:
-        """What stands in it."""
+    def content(self) -> Any: ...
 
-    def where(self, loc: Sequence[int | str]) -> str:
-        """Return the name of a place, given as the keys and indices that lead to it."""
+    def where(self, loc: Sequence[int | str]) -> str: ...
 
 
 def problems_of(error: ValidationError, model: type[BaseModel], source: Source, under: Loc = ()) -> list[str]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import yaml
+from pydantic import BaseModel, ValidationError
 
 from tuneline.errors import UserError
-from tuneline.parsing.problems import Loc, printable
+from tuneline.parsing.problems import Loc, printable, problems_of
+
+M = TypeVar("M", bound=BaseModel)
 
 MAX_DEPTH = 50
 """Levels of a file that a person writes; an alias that contains itself has no end."""
@@ -37,6 +40,15 @@ class YamlFile(NamedTuple):
         field = printable(".".join(map(str, loc)))
         line = next((self.lines[tuple(loc[:n])] for n in range(len(loc), -1, -1) if tuple(loc[:n]) in self.lines), 1)
         return f"{self.name}:{line}: {field}" if field else f"{self.name}:{line}"
+
+    def as_model(self, kind: type[M], what: str) -> M:
+        """Return the content as `kind`. Raises UserError that lists every problem as `file:line: field: problem`."""
+        if not isinstance(self.content, dict):
+            raise UserError(f"{self.name}:1: {what} is a mapping with the keys {', '.join(kind.model_fields)}")
+        try:
+            return kind.model_validate(self.content)
+        except ValidationError as error:
+            raise UserError("\n".join(problems_of(error, kind, self))) from None
 
 
 def read_yaml(path: Path) -> YamlFile:

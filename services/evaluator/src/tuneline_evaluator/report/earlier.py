@@ -8,7 +8,7 @@ from tuneline.data.io import read_lines, read_record
 from tuneline.data.model_facts import Check, ModelFacts
 from tuneline.data.slices import SliceStats
 from tuneline.data.training import TrainingRecord, TrainingRow
-from tuneline.data.verdicts import read_verdicts
+from tuneline.data.verdicts import Verdict
 from tuneline.stage import Json
 from tuneline_evaluator.comparison.numbers import plain
 from tuneline_evaluator.report.flow import FlowStep, slice_facts, slice_steps, transcript_steps
@@ -51,7 +51,7 @@ def read_earlier(inputs: EvaluatorInputs) -> Earlier:
     base, finetuned = (read_record(path, ModelFacts) for path in (inputs.base_info, inputs.model_info))
     stats = read_record(inputs.slices_stats, SliceStats) if inputs.slices_stats else None
     return Earlier(
-        transcripts=transcript_steps(read_verdicts(inputs.assessed) if inputs.assessed else None, stats),
+        transcripts=transcript_steps(list(read_lines(inputs.assessed, Verdict)) if inputs.assessed else None, stats),
         slices=slice_steps(stats) if stats else [],
         slicing=slice_facts(stats) if stats else [],
         training=_training(inputs),
