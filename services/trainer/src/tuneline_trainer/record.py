@@ -11,14 +11,7 @@ from pathlib import Path
 import torch
 
 from tuneline.data.io import write_lines, write_record
-from tuneline.data.training import (
-    ExampleCounts,
-    ExamplesBySplit,
-    Losses,
-    ParameterCounts,
-    TrainingRecord,
-    TrainingRow,
-)
+from tuneline.data.training import ExampleCounts, ExamplesBySplit, Losses, ParameterCounts, TrainingRecord, TrainingRow
 from tuneline.model.base_model import read_shapes
 from tuneline_trainer import checkpoints
 from tuneline_trainer.lora import WEIGHTS

@@ -106,8 +106,7 @@ def refuse_code(folder: Path) -> None:
 
 def context_tokens(folder: Path) -> int | None:
     """Return the model's context; None when its config.json is missing or does not say."""
-    path = folder / "config.json"
-    config = read_object(path) if path.exists() else {}
+    config = read_if_there(folder / "config.json")
     text = config.get("text_config")  # a model that also sees
     context = {**config, **(text if isinstance(text, dict) else {})}.get("max_position_embeddings")
     if context is not None and (type(context) is not int or not 0 < context < 1 << 31):
@@ -163,6 +162,11 @@ def read_object(path: Path, port: str = "base_model") -> dict[str, object]:
     if not isinstance(content, dict):
         raise UserError(f"{port}: {path.name} is not a JSON object: copy it again")
     return content
+
+
+def read_if_there(path: Path) -> dict[str, object]:
+    """Read a JSON object of the base model; empty without the file."""
+    return read_object(path) if path.exists() else {}
 
 
 def read_text(path: Path, port: str = "base_model") -> str:

@@ -25,10 +25,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from tokenizers import AddedToken, Encoding, Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from tuneline.errors import UserError
-from tuneline.model.base_model import read_object, read_text, refuse_code
+from tuneline.model.base_model import read_if_there, read_text, refuse_code
 from tuneline.model.chat_template import ChatTemplate
 
 Message = Mapping[str, str]
@@ -57,7 +57,14 @@ class ChatTokenizer:
         self._tokenizer = tokenizer
         self._template = ChatTemplate(template)
         self._special_tokens = dict(special_tokens)
-        self._control = _control_tokens(tokenizer, template)
+        self.template_sha256 = hashlib.sha256(template.encode()).hexdigest()
+        # Special tokens, and the other added tokens that the template writes (Gemma's "\n" is no marker).
+        added = tokenizer.get_added_tokens_decoder().values()
+        self._control = [t for t in added if len(t.content.strip()) > 1 and (t.special or t.content in template)]
+        self._control_pattern = _any_of(token.content for token in self._control)
+        # Only tokens that are cut out of the raw text first, and take no white space with them, are exact boundaries.
+        exact = [t for t in self._control if t.special and not (t.normalized or t.lstrip or t.single_word)]
+        self._boundary_pattern = _any_of(token.content for token in exact)
 
     @classmethod
     def from_folder(cls, path: Path) -> ChatTokenizer:
@@ -66,7 +73,7 @@ class ChatTokenizer:
         Raises UserError when a file is missing or unreadable, or when the model has no chat template.
         """
         refuse_code(path)
-        config = _read_if_there(path / "tokenizer_config.json")
+        config = read_if_there(path / "tokenizer_config.json")
         file = path / "tokenizer.json"
         if not file.is_file():
             raise UserError(
@@ -79,7 +86,6 @@ class ChatTokenizer:
         return cls(tokenizer, _find_template(path, config), _special_tokens(path, config))
 
     def render(self, messages: Sequence[Message], add_generation_prompt: bool = False) -> str:
-        """Return the text that the template makes of `messages`. Raises UserError when the template refuses them."""
         return self._template.render(messages, self._special_tokens, add_generation_prompt)
 
     def encode(self, text: str) -> list[int]:
@@ -133,20 +139,6 @@ class ChatTokenizer:
             return False
 
     @cached_property
-    def template_sha256(self) -> str:
-        return hashlib.sha256(self._template.source.encode()).hexdigest()
-
-    @cached_property
-    def _control_pattern(self) -> re.Pattern[str]:
-        return _any_of(token.content for token in self._control)
-
-    @cached_property
-    def _boundary_pattern(self) -> re.Pattern[str]:
-        # Only tokens that are cut out of the raw text first, and take no white space with them, are exact boundaries.
-        exact = [t for t in self._control if t.special and not (t.normalized or t.lstrip or t.single_word)]
-        return _any_of(token.content for token in exact)
-
-    @cached_property
     def _normalised_pattern(self) -> re.Pattern[str] | None:
         """The control tokens that are looked for in normalised text, as it is written there; None without them."""
         normaliser = self._tokenizer.normalizer
@@ -163,7 +155,6 @@ class ChatTokenizer:
         return [span for token, span in zip(encoding.ids, encoding.offsets, strict=True) if token in control]
 
     def _broken(self, spelling: str) -> str:
-        """Return the spelling of a control token with a space behind its first visible character."""
         cut = len(spelling) - len(spelling.lstrip()) + 1
         if cut >= len(spelling) and self._tokenizer.normalizer:  # one character that stands for several
             spelling = self._tokenizer.normalizer.normalize_str(spelling)
@@ -209,13 +200,12 @@ def fold_system(messages: Sequence[Message], tokenizer: ChatTokenizer) -> list[d
     copies = [dict(message) for message in messages]
     if len(copies) < 2 or copies[0]["role"] != "system" or tokenizer.accepts_system:
         return copies
-    system, first = copies[0], copies[1]
-    return [{**first, "content": f"{system['content']}\n\n{first['content']}"}, *copies[2:]]
+    system, first, *rest = copies
+    return [{**first, "content": f"{system['content']}\n\n{first['content']}"}, *rest]
 
 
 def _any_of(words: Iterable[str]) -> re.Pattern[str]:
-    longest_first = sorted(words, key=len, reverse=True)
-    return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+    return re.compile("|".join(map(re.escape, sorted(words, key=len, reverse=True))) or r"(?!)")  # longest first
 
 
 def _mask(offsets: Sequence[tuple[int, int]], spans: Sequence[tuple[int, int]]) -> list[int]:
@@ -230,16 +220,6 @@ def _mask(offsets: Sequence[tuple[int, int]], spans: Sequence[tuple[int, int]]) 
         first, last = bisect_right(ends, start), bisect_left(starts, end)
         mask[first:last] = [1] * (last - first)
     return mask
-
-
-def _control_tokens(tokenizer: Tokenizer, template: str) -> list[AddedToken]:
-    """Return the special tokens, and the other added tokens that the template writes (Gemma's "\\n" is no marker)."""
-    added = tokenizer.get_added_tokens_decoder().values()
-    return [t for t in added if len(t.content.strip()) > 1 and (t.special or t.content in template)]
-
-
-def _read_if_there(path: Path) -> dict[str, object]:
-    return read_object(path) if path.exists() else {}
 
 
 @contextmanager
@@ -269,7 +249,7 @@ def _find_template(path: Path, config: Mapping[str, object]) -> str:
 
 def _special_tokens(path: Path, config: Mapping[str, object]) -> dict[str, str]:
     # Files of older models keep the special tokens apart; there they win, as they do in transformers.
-    older = {} if "added_tokens_decoder" in config else _read_if_there(path / "special_tokens_map.json")
+    older = {} if "added_tokens_decoder" in config else read_if_there(path / "special_tokens_map.json")
     found = {}
     for name in SPECIAL_TOKENS:
         token = older.get(name) or config.get(name)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import atexit
 import json
 import signal
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from subprocess import DEVNULL, PIPE, Popen
 from threading import Lock
 
 from tuneline.errors import Temporary, UserError
@@ -45,11 +45,10 @@ class _Worker:
     """The process that renders for all threads, started when it is first needed, and again after it was ended."""
 
     def __init__(self) -> None:
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Popen[bytes] | None = None
         self._lock = Lock()
 
     def ask(self, request: ToRender) -> Rendering:
-        """Return the answer. Raises UserError for a problem, and for a template that exhausts or breaks the process."""
         with self._lock:
             process = self._process = self._process or self._start()
             assert process.stdin and process.stdout
@@ -66,30 +65,24 @@ class _Worker:
             raise UserError(printable(answer["problem"]))
         return answer
 
-    def _start(self) -> subprocess.Popen[bytes]:
+    def _start(self) -> Popen[bytes]:
         atexit.unregister(self.close)
         atexit.register(self.close)
         command = [sys.executable, "-I", "-m", "tuneline.model.template_worker"]
         # A session of its own: Ctrl-C in a terminal reaches the stage, which then closes the worker.
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=environment(),
-            start_new_session=True,
-        )
+        return Popen(command, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env=environment(), start_new_session=True)
 
-    def _ended(self, process: subprocess.Popen[bytes]) -> Exception:
+    def _ended(self, process: Popen[bytes]) -> Exception:
         self.close()
+        how = ending(process.returncode)
         if process.returncode in (-signal.SIGKILL, -signal.SIGTERM):
-            return Temporary(f"the process that renders the chat template was ended by {ending(process.returncode)}.")
+            return Temporary(f"the process that renders the chat template was ended by {how}.")
         if process.returncode < 0:
             return UserError(
-                f"The chat template takes more than {SECONDS} s for one conversation, or breaks its process "
-                f"({ending(process.returncode)}). Choose another base model, or mend its template."
+                f"The chat template takes more than {SECONDS} s for one conversation, or breaks its process ({how}). "
+                "Choose another base model, or mend its template."
             )
-        return RuntimeError(f"the process that renders the chat template ended with {ending(process.returncode)}")
+        return RuntimeError(f"the process that renders the chat template ended with {how}")
 
     def close(self) -> None:
         """End the process, which ends with its input."""

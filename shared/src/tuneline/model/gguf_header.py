@@ -28,41 +28,12 @@ _FORMATS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: 
 _STRING, _ARRAY, _MOST = 8, 9, (1 << 31) - 1
 # Elements and bytes of a block, by the number of the tensor type: not every stage has the package `gguf`.
 _BLOCKS = {
-    0: (1, 4),
-    1: (1, 2),
-    24: (1, 1),
-    25: (1, 2),
-    26: (1, 4),
-    27: (1, 8),
-    28: (1, 8),
-    30: (1, 2),
-    2: (32, 18),
-    3: (32, 20),
-    6: (32, 22),
-    7: (32, 24),
-    8: (32, 34),
-    9: (32, 40),
-    20: (32, 18),
-    39: (32, 17),
-    10: (256, 84),
-    11: (256, 110),
-    12: (256, 144),
-    13: (256, 176),
-    14: (256, 210),
-    15: (256, 292),
-    16: (256, 66),
-    17: (256, 74),
-    18: (256, 98),
-    19: (256, 50),
-    21: (256, 110),
-    22: (256, 82),
-    23: (256, 136),
-    29: (256, 56),
-    34: (256, 54),
-    35: (256, 66),
-    40: (64, 36),
-    41: (128, 18),
-}
+    0: (1, 4), 1: (1, 2), 24: (1, 1), 25: (1, 2), 26: (1, 4), 27: (1, 8), 28: (1, 8), 30: (1, 2),
+    2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34), 9: (32, 40), 20: (32, 18), 39: (32, 17),
+    10: (256, 84), 11: (256, 110), 12: (256, 144), 13: (256, 176), 14: (256, 210), 15: (256, 292), 16: (256, 66),
+    17: (256, 74), 18: (256, 98), 19: (256, 50), 21: (256, 110), 22: (256, 82), 23: (256, 136), 29: (256, 56),
+    34: (256, 54), 35: (256, 66), 40: (64, 36), 41: (128, 18),
+}  # fmt: skip
 
 
 class Header(NamedTuple):
@@ -73,17 +44,14 @@ class Header(NamedTuple):
     parameters: int
 
     def text(self, key: str) -> str:
-        """Return the text under `key`, empty when there is none."""
         value = self.metadata.get(key, "")
         return value if isinstance(value, str) else ""
 
     def number(self, key: str) -> int | None:
-        """Return the whole number under `key`, or None."""
         value = self.metadata.get(key)
         return value if isinstance(value, int) else None
 
     def token(self, number: int | None) -> str:
-        """Return the text of the token with this id; empty when there is none."""
         tokens = self.metadata.get("tokenizer.ggml.tokens")
         if not isinstance(tokens, list) or number is None or not 0 <= number < len(tokens):
             return ""
@@ -125,12 +93,11 @@ def refuse_unservable(path: Path) -> None:
     header = read_header(path)
     architecture = header.text("general.architecture")
     # Every block has tensors of its own.
-    most = {"block_count": header.tensors, "context_length": _MOST, "embedding_length": _MOST}
-    for field, limit in most.items():
-        value = header.number(f"{architecture}.{field}")
-        if value is None or not 0 < value <= limit:
-            key = printable(f"{architecture}.{field}")
-            raise UserError(f"{path.name} is not a sound GGUF file: {key} is missing or impossible. Make it again.")
+    for field, most in (("block_count", header.tensors), ("context_length", _MOST), ("embedding_length", _MOST)):
+        key = f"{architecture}.{field}"
+        if not 0 < (header.number(key) or 0) <= most:
+            problem = f"{printable(key)} is missing or impossible"
+            raise UserError(f"{path.name} is not a sound GGUF file: {problem}. Make it again.")
 
 
 class _Reader:
@@ -179,9 +146,7 @@ class _Reader:
             return self._scalar(kind)
         inner = self._number("I")
         if inner in _FORMATS:
-            width = struct.calcsize(_FORMATS[inner])
-            count = self._count(width)
-            return list(struct.unpack(f"<{count}{_FORMATS[inner]}", self._take(count * width)))
+            return list(self._unpack(f"{self._count(struct.calcsize(_FORMATS[inner]))}{_FORMATS[inner]}"))
         return [self._scalar(inner) for _ in range(self._count(8))]
 
     def _scalar(self, kind: int) -> Scalar:
@@ -189,8 +154,7 @@ class _Reader:
             return self._string()
         if kind not in _FORMATS:
             raise _Unsound(f"a value has the unknown type {kind}")
-        scalar: Scalar = struct.unpack(f"<{_FORMATS[kind]}", self._take(struct.calcsize(_FORMATS[kind])))[0]
-        return scalar
+        return self._unpack(_FORMATS[kind])[0]
 
     def _count(self, item_bytes: int) -> int:
         """Read how many items follow, of at least `item_bytes` each."""
@@ -203,7 +167,10 @@ class _Reader:
         return self._take(self._count(1)).decode()
 
     def _number(self, form: str) -> int:
-        return int(struct.unpack(f"<{form}", self._take(struct.calcsize(form)))[0])
+        return int(self._unpack(form)[0])
+
+    def _unpack(self, form: str) -> tuple[int | float | bool, ...]:
+        return struct.unpack(f"<{form}", self._take(struct.calcsize(f"<{form}")))
 
     def _take(self, length: int) -> bytes:
         if length > self._left:

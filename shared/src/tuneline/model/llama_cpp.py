@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from subprocess import DEVNULL, PIPE, STDOUT
 from typing import Literal
 
 from tuneline.errors import Temporary, UserError
@@ -35,9 +36,8 @@ def converter() -> Path:
 
 def version(server: Path) -> str:
     """Return what `llama-server --version` says about its build, for example `0.5.0 (build 1, commit abc)`."""
-    answer = subprocess.run(
-        [server, "--version"], capture_output=True, text=True, timeout=60, check=False, env=environment()
-    )
+    command = [str(server), "--version"]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment())
     found = re.search(r"^version: (.+)$", answer.stdout + answer.stderr, re.MULTILINE)
     if found is None:
         raise UserError(f"`{server} --version` names no version (status {answer.returncode}): is it llama.cpp's?")
@@ -50,21 +50,13 @@ def run_program(command: Sequence[str | Path]) -> None:
     Raises UserError with the program's last words when it fails (they are about a model file, never about a request),
     Temporary when it was killed.
     """
+    plain = tied_to_us([str(part) for part in command])
     done = subprocess.run(
-        tied_to_us([str(part) for part in command]),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        env=environment(),
-        start_new_session=True,
-        check=False,
+        plain, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, env=environment(), start_new_session=True, check=False
     )
-    if done.returncode == 0:
-        return
     name = next(Path(part).name for part in command if Path(part).name != Path(sys.executable).name)
     if done.returncode < 0:
         raise Temporary(f"{name} was ended by {ending(done.returncode)}; it may need more memory.")
-    said = done.stdout.decode(errors="replace").strip().splitlines()[-3:]
-    raise UserError(
-        f"{name} ended with {ending(done.returncode)}: {printable(' | '.join(said)) or 'it gave no reason.'}"
-    )
+    if done.returncode > 0:
+        said = printable(" | ".join(done.stdout.decode(errors="replace").strip().splitlines()[-3:]))
+        raise UserError(f"{name} ended with {ending(done.returncode)}: {said or 'it gave no reason.'}")

@@ -15,13 +15,13 @@ import http.client
 import json
 import secrets
 import signal
-import socket
-import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from socket import create_server
+from subprocess import DEVNULL, Popen, TimeoutExpired
 from threading import Lock
 
 from tuneline.errors import Temporary, UserError
@@ -34,24 +34,19 @@ from tuneline.stage import Json
 RESTARTS = 3
 """How often one server may die before the work is given back as `Temporary`."""
 
-_START_TRIES = 2
-_ENDING_S = 5.0  # a killed process still shows as running until its last thread is gone
+# How a program ends by its own doing; other signals come from outside.
 _CRASHES = (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
-"""How a program ends by its own doing; other signals come from outside."""
 
 
 class Server:
     """One llama-server process. Its address stays the same when `ensure` has to start it again. Safe for threads."""
 
     def __init__(self, command: Sequence[str], model: Path, log: Path, start_timeout_s: float) -> None:
-        self.model = model
-        """The GGUF file being served."""
-        self._command, self._log, self._start_timeout_s = list(command), log, start_timeout_s
+        self.model, self._command, self._log, self._start_timeout_s = model, command, log, start_timeout_s
         # An address that nobody else can have: a stranger on the same port cannot be taken for our server.
         self._prefix = f"/{secrets.token_hex(8)}"
-        self._port = 0
-        self._process: subprocess.Popen[bytes] | None = None
-        self._restarts, self._lock = 0, Lock()
+        self._process: Popen[bytes] | None = None
+        self._port, self._restarts, self._lock = 0, 0, Lock()
         # The kernel ends the child with the *thread* that started it: one that lives as long as this object does so.
         self._starter = ThreadPoolExecutor(1, thread_name_prefix="llama-server")
 
@@ -90,8 +85,8 @@ class Server:
         """Return the exit status, None while the server runs. One that has stopped answering may be about to end."""
         assert self._process is not None
         if self._process.poll() is None and not self._healthy():
-            with suppress(subprocess.TimeoutExpired):  # it is busy then, or stuck: that is for the caller to find out
-                return self._process.wait(_ENDING_S)
+            with suppress(TimeoutExpired):  # it is busy then, or stuck: that is for the caller to find out
+                return self._process.wait(5)  # a killed process still shows as running until its last thread is gone
         return self._process.poll()
 
     def start(self) -> None:
@@ -100,16 +95,17 @@ class Server:
         Raises UserError when it refuses to serve the model or crashes on it twice, Temporary when it is killed or not
         healthy in time.
         """
-        for _ in range(_START_TRIES):
-            self._port = _free_port()
+        for _ in range(2):
+            with create_server(("127.0.0.1", 0)) as probe:
+                self._port = probe.getsockname()[1]
             offset = self._log.stat().st_size if self._log.exists() else 0
-            status = self._spawn()
-            if status is None:
+            if (status := self._spawn()) is None:
                 return
-        problem = f"llama-server ended with {ending(status or 0)} while it loaded {self.model.name}"
-        if status and status < 0 and -status not in _CRASHES:
+        assert status is not None
+        problem = f"llama-server ended with {ending(status)} while it loaded {self.model.name}"
+        if status < 0 and -status not in _CRASHES:
             raise Temporary(f"{problem}.")
-        if status and status < 0:
+        if status < 0:
             raise UserError(f"{problem}, each time: the file has values that no model has. Make it again.")
         # No request has been served yet, so what the log says can only be about the model file.
         said = self._log.read_bytes()[offset:].decode(errors="replace").splitlines()
@@ -135,18 +131,12 @@ class Server:
         self._kill()
         raise Temporary(f"llama-server was not healthy within {self._start_timeout_s:g} s of starting.")
 
-    def _popen(self) -> subprocess.Popen[bytes]:
+    def _popen(self) -> Popen[bytes]:
         flags = ["--host", "127.0.0.1", "--port", str(self._port), "--api-prefix", self._prefix]
+        command = tied_to_us([*self._command, *flags])
         with self._log.open("ab") as log:
             # A session of its own: Ctrl-C in a terminal reaches the stage, which then stops the server.
-            return subprocess.Popen(
-                tied_to_us([*self._command, *flags]),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=environment(),
-                start_new_session=True,
-            )
+            return Popen(command, stdin=DEVNULL, stdout=log, stderr=log, env=environment(), start_new_session=True)
 
     def _healthy(self) -> bool:
         try:
@@ -173,7 +163,7 @@ class Server:
         self._process.terminate()
         try:
             self._process.wait(5)
-        except subprocess.TimeoutExpired:
+        except TimeoutExpired:
             self._process.kill()
             self._process.wait()
 
@@ -186,20 +176,18 @@ def serve(
     slots: int,
     threads: int | None,
     log: Path,
-    extra: Sequence[str] = (),
     start_timeout_s: float = 600.0,
 ) -> Iterator[Server]:
     """Serve `model` on 127.0.0.1 until the block ends, or this process does, however it ends.
 
     Each of the `slots` conversations at once has `context_tokens` tokens of its own. `threads` None takes what
-    llama-server finds. `log` gets errors only, and no text of a request. `extra` flags are added at the end and win.
-    Raises UserError when the file is damaged, or the program is missing or refuses it; Temporary when it does not get
-    healthy.
+    llama-server finds. `log` gets errors only, and no text of a request. Raises UserError when the file is damaged, or
+    the program is missing or refuses it; Temporary when it does not get healthy.
     """
     refuse_unservable(model)
     flags = ["--model", str(model), "--ctx-size", str(context_tokens * slots), "--parallel", str(slots)]
     flags += ["--threads", str(threads)] if threads else []
-    server = Server([str(program("llama-server")), *flags, *_FIXED_FLAGS, *extra], model, log, start_timeout_s)
+    server = Server([str(program("llama-server")), *flags, *_FIXED_FLAGS], model, log, start_timeout_s)
     try:
         server.start()
         yield server
@@ -221,9 +209,3 @@ _FIXED_FLAGS = (
     *("--log-verbosity", "1"),  # warnings quote requests and answers; errors do not
     *("--log-colors", "off", "--no-log-timestamps", "--no-log-prefix"),
 )
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -117,7 +117,8 @@ def _compiled(source: str) -> tuple[Template, bool]:
     )
     environment.filters["tojson"] = _tojson
     environment.globals["raise_exception"] = _raise_exception
-    environment.globals["strftime_now"] = _strftime_now
+    # Templates that print a date expect today's, here as in transformers and llama-server.
+    environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
     tree = environment.parse(source)
     return environment.from_string(source), any(node.name == _MARKS for node in tree.find_all(nodes.Name))
 
@@ -134,8 +135,7 @@ class _Generation(Extension):
         return nodes.CallBlock(call, [], [], body).set_lineno(line)
 
     def _wrap(self, marks: tuple[str, str], caller: Callable[[], str]) -> str:
-        opening, closing = marks
-        return f"{opening}{caller()}{closing}"
+        return f"{marks[0]}{caller()}{marks[1]}"
 
 
 def _tojson(
@@ -151,11 +151,6 @@ def _tojson(
 
 def _raise_exception(message: str) -> None:
     raise TemplateError(message)
-
-
-def _strftime_now(form: str) -> str:
-    # Templates that print a date expect today's, here as in transformers and llama-server.
-    return datetime.now().strftime(form)
 
 
 if __name__ == "__main__":
