@@ -119,7 +119,7 @@ def test_an_answer_that_never_ends_fails(subject: Subject, tiny_base: Path, tmp_
 
 
 def test_a_file_that_disagrees_too_often_fails_with_the_figure(subject: Subject) -> None:
-    message = r"Check `top1_agreement` failed for .*: on 20 tokens of 5 probe .* in 0\.\d{3}, less than 0\.9"
+    message = r"Check `top1_agreement` failed for .*: on 20 tokens of 5 probe .* is 0\.\d{3}, below 0\.9"
     with pytest.raises(UserError, match=message):
         check_file(subject._replace(min_top1_agreement=0.9), lambda: None)
 

@@ -10,8 +10,7 @@ from tuneline.data.io import write_lines
 from tuneline.data.slices import Slice, Split
 from tuneline.errors import UserError
 from tuneline.model.chat import ChatTokenizer
-from tuneline_gguf_converter.probes import PROBES
-from tuneline_gguf_converter.samples import choose_samples, evenly
+from tuneline_gguf_converter.samples import PROBES, choose_samples, evenly
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,8 @@ from tuneline.errors import UserError
 from tuneline.model.chat import ChatTokenizer
 from tuneline_trainer.base_model import Architecture, BaseModelFacts, read_base_model
 from tuneline_trainer.memory import estimate, require_memory
+from tuneline_trainer.prepare import settle
 from tuneline_trainer.rows import encode, read_examples
-from tuneline_trainer.setup import settle
 from tuneline_trainer.sft import load_model
 from tuneline_trainer.stage import TrainerParams
 

@@ -146,7 +146,7 @@ def test_a_gpu_that_is_clearly_too_small_is_refused() -> None:
 
 def test_an_adapter_that_lies_beside_the_base_model_is_not_loaded(tiny_base: Path, tmp_path: Path) -> None:
     from tuneline_trainer.base_model import read_base_model
-    from tuneline_trainer.setup import settle
+    from tuneline_trainer.prepare import settle
     from tuneline_trainer.sft import load_model
     from tuneline_trainer.stage import TrainerParams
 

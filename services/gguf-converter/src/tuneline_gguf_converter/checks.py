@@ -59,17 +59,13 @@ def _checks(subject: Subject) -> Iterator[Check]:
         log = Path(scratch, "llama-server.log")
         with serve(subject.file, context_tokens=longest + 8, slots=1, threads=subject.threads, log=log) as server:
             yield Check(name="loads", file=name, passed=True, detail="llama-server serves it")
-            yield _rendering(subject, server)
-            yield _token_ids(subject, server)
-            yield _end_of_turn(subject, server)
-            yield _top1_agreement(subject, server)
+            for check in (_rendering, _token_ids, _end_of_turn, _top1_agreement):
+                yield check(subject, server)
 
 
 def _template(subject: Subject) -> Check:
     same = subject.header.template_sha256 == subject.tokenizer.template_sha256
-    detail = (
-        "the file has the base model's chat template" if same else "the file has another template than the base model"
-    )
+    detail = "the file has " + ("the base model's chat template" if same else "another template than the base model")
     return Check(name="template", file=subject.file.name, passed=same, detail=detail)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -54,12 +54,21 @@ def convert(
     and back. So it lies in a `.part` folder, which the runner does not keep.
     """
     prepared = prepare(params, inputs, context)
-    tick = Ticks(prepared, context)
+    base, samples = prepared.base, prepared.samples
+    total = len(base.files) + len(samples.predicted) + 1 + (1 + len(CHECKS)) * len(params.quantizations)
+    done = count(1)
+
+    def tick() -> None:
+        context.progress(next(done), total)
+
     likeliest, unquantised = make_unquantised(prepared, context.state / "merging.part", tick)
-    files = [
-        quantise(prepared, unquantised, name, outputs.model, context.fingerprint, tick) for name in params.quantizations
-    ]
-    checks = [check for file in files for check in check_file(_subject(prepared, file, likeliest), tick)]
+    files, checks = [], []
+    for encoding in params.quantizations:
+        files.append(quantise(prepared, unquantised, encoding, outputs.model, context.fingerprint))
+        tick()
+    for path, _, header in files:
+        of_all = (prepared.tokenizer, samples, likeliest, params.min_top1_agreement, params.threads)
+        checks += check_file(Subject(path, header, *of_all), tick)
     write_results(prepared, files, checks, outputs)
     return _metrics(files, checks)
 
@@ -79,41 +88,30 @@ def prepare(params: GgufConverterParams, inputs: GgufConverterInputs, context: C
     return Prepared(params, base, adapter, tokenizer, samples, identity)
 
 
-class Ticks:
-    """Counts finished steps. Each call is a safe point."""
-
-    def __init__(self, prepared: Prepared, context: Context) -> None:
-        files = (1 + len(CHECKS)) * len(prepared.params.quantizations)
-        self._total = len(prepared.base.files) + len(prepared.samples.predicted) + 1 + files
-        self._done, self._context = 0, context
-
-    def __call__(self) -> None:
-        self._done += 1
-        self._context.progress(self._done, self._total)
-
-
-def make_unquantised(prepared: Prepared, folder: Path, tick: Ticks) -> tuple[list[list[int]], Path]:
+def make_unquantised(prepared: Prepared, folder: Path, tick: Callable[[], None]) -> tuple[list[list[int]], Path]:
     """Return the merged model's likeliest tokens, and the merged model as a GGUF file of 16 bits per weight."""
     merged, unquantised = folder / "merged", folder / "unquantised.gguf"
     folder.mkdir()
-    merge(prepared.base, prepared.adapter, merged, prepared.params.merge_dtype, tick)
+    dtype, metadata = prepared.params.merge_dtype, merged / "tuneline-metadata.json"
+    merge(prepared.base, prepared.adapter, merged, dtype, tick)
     likeliest = likeliest_tokens(merged, prepared.samples.predicted, prepared.params.threads, tick)
-    _run_converter(prepared, merged, unquantised)
+    write_metadata(merged, prepared.base.folder, prepared.identity, metadata)
+    options: list[str | Path] = ["--outtype", dtype, "--outfile", unquantised, "--metadata", metadata]
+    llama_cpp.run_program([sys.executable, llama_cpp.converter(), merged, *options])
     tick()
     shutil.rmtree(merged)  # as large as the file that was made of it
     return likeliest, unquantised
 
 
-def quantise(prepared: Prepared, unquantised: Path, encoding: str, folder: Path, fingerprint: str, tick: Ticks) -> File:
+def quantise(prepared: Prepared, unquantised: Path, encoding: str, folder: Path, fingerprint: str) -> File:
     """Make one file of type `encoding`, named after the model and marked with the result that it belongs to."""
-    name = prepared.identity.file_name(read_header(unquantised).text("general.size_label"), encoding)
-    mark = f"tuneline.fingerprint=str:{fingerprint}"
+    path = folder / prepared.identity.file_name(read_header(unquantised).text("general.size_label"), encoding)
+    part = path.with_name(f"{path.name}.part")
+    mark = ["--override-kv", f"tuneline.fingerprint=str:{fingerprint}"]
     threads = [str(prepared.params.threads)] if prepared.params.threads else []
-    with _whole(folder / name) as part:
-        quantiser = llama_cpp.program("llama-quantize")
-        llama_cpp.run_program([quantiser, "--override-kv", mark, unquantised, part, encoding, *threads])
-    tick()
-    return File(folder / name, encoding, read_header(folder / name))
+    llama_cpp.run_program([llama_cpp.program("llama-quantize"), *mark, unquantised, part, encoding, *threads])
+    part.rename(path)
+    return File(path, encoding, read_header(path))
 
 
 def write_results(prepared: Prepared, files: list[File], checks: list[Check], outputs: GgufConverterOutputs) -> None:
@@ -139,19 +137,6 @@ def write_results(prepared: Prepared, files: list[File], checks: list[Check], ou
     outputs.modelfile.write_text(modelfile(first.path.name, first.header, stop), encoding="utf-8")
 
 
-def _run_converter(prepared: Prepared, merged: Path, destination: Path) -> None:
-    metadata = merged / "tuneline-metadata.json"
-    write_metadata(merged, prepared.base.folder, prepared.identity, metadata)
-    dtype = prepared.params.merge_dtype
-    options: list[str | Path] = ["--outtype", dtype, "--outfile", destination, "--metadata", metadata]
-    llama_cpp.run_program([sys.executable, llama_cpp.converter(), merged, *options])
-
-
-def _subject(prepared: Prepared, file: File, likeliest: list[list[int]]) -> Subject:
-    threshold, threads = prepared.params.min_top1_agreement, prepared.params.threads
-    return Subject(file.path, file.header, prepared.tokenizer, prepared.samples, likeliest, threshold, threads)
-
-
 def _converter_sha256() -> str:
     script = llama_cpp.converter()
     parts = [script, *sorted((script.parent / "conversion").glob("*.py"))]
@@ -161,19 +146,7 @@ def _converter_sha256() -> str:
 def _metrics(files: list[File], checks: list[Check]) -> Metrics:
     agreement = next(check.value for check in checks if check.name == "top1_agreement") or 0.0
     name, size = files[0].path.name, files[0].path.stat().st_size
-    counts: dict[str, Json] = {
-        "files": len(files),
-        "bytes": sum(file.path.stat().st_size for file in files),
-        "top1_agreement": agreement,
-        "checks": len(checks),
-    }
+    total = sum(file.path.stat().st_size for file in files)
+    counts: dict[str, Json] = {"files": len(files), "bytes": total, "top1_agreement": agreement, "checks": len(checks)}
     agreed = f"top-1 agreement with the merged model: {agreement:.0%}"
     return Metrics(headline=f"{name}: {size / 1e6:,.1f} MB, {agreed}", counts=counts)
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """Give a temporary name to write to; `path` appears when the block ends well."""
-    part = path.with_name(f"{path.name}.part")
-    yield part
-    part.rename(path)

@@ -7,8 +7,7 @@ an adapter every weight takes the same way, so that a base model and a fine-tune
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -20,8 +19,6 @@ from tuneline.model.base_model import Checkpoint, copy_text_files, read_object, 
 from tuneline_gguf_converter.adapter import Adapter
 
 DTYPES = {"bf16": torch.bfloat16, "f16": torch.float16}
-
-Delta = Callable[[str], torch.Tensor | None]
 
 
 def merge(
@@ -37,36 +34,24 @@ def merge(
     config = read_object(destination / "config.json")
     config.pop("torch_dtype", None)
     write_object(destination / "config.json", config | {"dtype": str(DTYPES[dtype]).removeprefix("torch.")})
-    with _deltas(adapter) as delta:
-        for file in base.files:
-            _merge_file(file, delta, destination / file.name, DTYPES[dtype])
-            tick()
+    for file in base.files:
+        _merge_file(file, adapter, destination / file.name, DTYPES[dtype])
+        tick()
 
 
-def _merge_file(file: Path, delta: Delta, destination: Path, dtype: torch.dtype) -> None:
+def _merge_file(file: Path, adapter: Adapter | None, destination: Path, dtype: torch.dtype) -> None:
+    merged = {}
     with safe_open(file, framework="pt") as weights:
-        merged = {name: _merged(weights.get_tensor(name), delta(name), dtype) for name in weights.keys()}  # noqa: SIM118
+        for name in weights.keys():  # noqa: SIM118
+            weight = weights.get_tensor(name)
+            if adapter and name in adapter.targets:
+                weight = weight.float() + _delta(adapter, name)
+            merged[name] = weight.to(dtype) if weight.is_floating_point() else weight
     save_file(merged, destination, metadata={"format": "pt"})
 
 
-def _merged(weight: torch.Tensor, delta: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor:
-    if delta is not None:
-        return (weight.float() + delta).to(dtype)
-    return weight.to(dtype) if weight.is_floating_point() else weight
-
-
-@contextmanager
-def _deltas(adapter: Adapter | None) -> Iterator[Delta]:
-    """Give a function from a weight's name to what is added to it: scaling · B·A in fp32 (arXiv:2106.09685)."""
-    if adapter is None:
-        yield lambda name: None
-        return
+def _delta(adapter: Adapter, target: str) -> torch.Tensor:
+    """Return what is added to a weight: scaling · B·A in fp32 (arXiv:2106.09685)."""
     with safe_open(adapter.file, framework="pt") as matrices:
-
-        def delta(name: str) -> torch.Tensor | None:
-            if name not in adapter.targets:
-                return None
-            down, up = (matrices.get_tensor(adapter.key(name, half)).float() for half in "AB")
-            return torch.mul(up @ down, adapter.scaling)
-
-        yield delta
+        down, up = (matrices.get_tensor(adapter.key(target, half)).float() for half in "AB")
+    return torch.mul(up @ down, adapter.scaling)

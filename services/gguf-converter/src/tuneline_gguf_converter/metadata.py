@@ -44,11 +44,10 @@ def identify(
     """Return the identity of the model that is being made; a fine-tune that the base model has already stays in it."""
     record, name = lineage["base_model"], hub_name(lineage["base_model"].uri)
     known = gguf.Metadata.get_model_id_components(name, base.parameters) if name else (None,) * 6
-    _, _, base_name, base_finetune, _, _ = known
-    parts = [base_finetune, params.finetune if tuned else None]
+    base_name, base_finetune = known[2:4]
     return Identity(
         base_name=params.name or base_name or (name or base.model_type).rpartition("/")[2],
-        finetune="-".join(part for part in parts if part) or None,
+        finetune="-".join(filter(None, (base_finetune, params.finetune if tuned else None))) or None,
         release=f"v{params.release}",
         # An address that is not public says nothing to others and may say too much: the content's hash stands for it.
         base_model=str(record.uri) if name else f"sha256:{record.sha256}",
@@ -64,7 +63,7 @@ def write_metadata(folder: Path, base_folder: Path, identity: Identity, destinat
     card = licence_of(base_folder)
     (folder / "README.md").write_text(f"---\n{yaml.safe_dump(card)}---\n" if card else "", encoding="utf-8")
     names: dict[str, Json] = {
-        "general.name": " ".join([identity.base_name, *([identity.finetune] if identity.finetune else [])]),
+        "general.name": " ".join(filter(None, (identity.base_name, identity.finetune))),
         "general.basename": identity.base_name,
         "general.finetune": identity.finetune,
         "general.version": identity.release,
@@ -75,23 +74,19 @@ def write_metadata(folder: Path, base_folder: Path, identity: Identity, destinat
 def modelfile(file: str, header: Header, end_of_turn: str) -> str:
     """Return the Modelfile for Ollama, which takes the chat template from the file itself."""
     context = header.number(f"{header.text('general.architecture')}.context_length") or 4096
-    return "\n".join(
-        [
-            "# ollama create my-model -f Modelfile     (beside the folder `model`)",
-            f"FROM ./model/{file}",
-            f"PARAMETER num_ctx {min(context, 8192)}",
-            f"PARAMETER stop {json.dumps(end_of_turn, ensure_ascii=False)}",
-            "",
-        ]
+    return (
+        "# ollama create my-model -f Modelfile     (beside the folder `model`)\n"
+        f"FROM ./model/{file}\n"
+        f"PARAMETER num_ctx {min(context, 8192)}\n"
+        f"PARAMETER stop {json.dumps(end_of_turn, ensure_ascii=False)}\n"
     )
 
 
 def _sources(record: InputRecord, name: str | None, slices: InputRecord | None) -> dict[str, Json]:
     base: dict[str, Json] = {"name": "base model", "description": f"sha256:{record.sha256}"}
     if name:
-        organization, _, model = name.partition("/")
-        url = f"https://huggingface.co/{name}"
-        base |= {"name": model, "organization": organization, "repo_url": url}
+        organization, model = name.split("/")
+        base |= {"name": model, "organization": organization, "repo_url": f"https://huggingface.co/{name}"}
     sources: dict[str, Json] = {"general.base_models": [base]}
     if slices:
         made_by = slices.producer or f"sha256:{slices.sha256}"

@@ -30,20 +30,15 @@ def likeliest_tokens(
         trust_remote_code=False,
         use_safetensors=True,
     )
-    torch.nn.Module.to(model, "cuda" if torch.cuda.is_available() else "cpu")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.nn.Module.to(model, device)
     found = []
     with torch.inference_mode():
         for sample in samples:
-            found.append(_likeliest(model, sample))
+            # Logits at a token predict the next one. Only those of the positions are computed: the head is large.
+            before = torch.tensor(sample.positions, device=device) - 1
+            ids = torch.tensor([sample.ids], device=device)
+            logits = model(input_ids=ids, use_cache=False, logits_to_keep=before).logits
+            found.append(logits[0].argmax(-1).tolist())
             tick()
     return found
-
-
-def _likeliest(model: torch.nn.Module, sample: Sample) -> list[int]:
-    # The logits at a token predict the one after it. Only those of the positions are computed: the head is large.
-    device = next(model.parameters()).device
-    before = torch.tensor(sample.positions, device=device) - 1
-    ids = torch.tensor([sample.ids], device=device)
-    logits = model(input_ids=ids, use_cache=False, logits_to_keep=before).logits
-    choices: list[int] = logits[0].argmax(-1).tolist()
-    return choices

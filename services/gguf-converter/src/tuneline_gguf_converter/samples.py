@@ -8,9 +8,42 @@ from typing import Literal, NamedTuple
 from tuneline.data.io import read_lines
 from tuneline.data.slices import Slice, Split
 from tuneline.model.chat import ChatTokenizer
-from tuneline_gguf_converter.probes import PROBES
 
 Messages = list[dict[str, str]]
+
+# What chat templates and tokenizers trip over; user and assistant take turns.
+PROBES = {
+    "probe: plain": (
+        "Good morning! Can you help me to plan my week?",
+        "Of course. Which days are already taken, and what matters most to you this week?",
+        "Monday and Thursday are full. I want to run three times.",
+        "Then Tuesday, Wednesday and Saturday would work well. Shall we start with twenty minutes each time?",
+    ),
+    "probe: white space": (
+        "  two spaces first\n\n\n\tthen a tab,   three spaces and a line end \n",
+        "A list:\n\n  1. one\n  2. two\n\n\n     deep\n",
+        "trailing   ",
+        "\n\nleading line ends, and   gaps\tinside",
+    ),
+    "probe: unicode": (
+        "Grüße aus Zürich: naïve café, e\u0301 and é, ½ ﬁ ™ “quotes” … — ‑ \u200b \u00a0 end",
+        "日本語とEnglishの混在、한국어도. Русский текст, العربية والعبرية עברית, हिन्दी.",
+        "👩🏽\u200d💻🏳️\u200d🌈 🙂🙂 𝒳 \U0001f9d1\u200d🚀 ok?",
+        "Ναι! ¿Qué tal? Ça va — très bien ✅",
+    ),
+    "probe: code": (
+        'Why does this fail?\n```python\ndef f(x):\n    return {"a": [1, 2.50, 1e-9], \'b\': x["c"]}  # 100%\n```',
+        "`x` has no key `c`:\n\n```python\nf({'c': None})  # {'a': [1, 2.5, 1e-09], 'b': None}\n```\nUse `.get`.",
+        "<b>HTML</b> &amp; {{ jinja }} {% raw %} ${shell} \\n \\u0041 C:\\temp\\new",
+        "SELECT * FROM t WHERE a <> 'it''s' AND b >= 10000000;",
+    ),
+    "probe: odd words": (
+        "aaaaaaaaaaaaaaaaaaaaaaaa 1234567890 00000 3.14159265358979 I'm you're THEY'LL",
+        "Don't—can't!?!? ... (((nested))) #hashtag @name a_b_c camelCaseWord https://example.org/?q=a%20b&c=d",
+        "Y",
+        "N",
+    ),
+}
 
 
 class Sample(NamedTuple):
@@ -37,7 +70,12 @@ def choose_samples(
 
     At most `positions` tokens of each are predicted, spread over the answers in its first `tokens` tokens.
     """
-    probes = [_sample(tokenizer, name, _conversation(turns), positions, tokens) for name, turns in PROBES.items()]
+    probes = []
+    for name, turns in PROBES.items():
+        messages = [
+            {"role": role, "content": turn} for role, turn in zip(("user", "assistant") * 2, turns, strict=True)
+        ]
+        probes.append(_sample(tokenizer, name, messages, positions, tokens))
     chosen, kind = _choose(slices, conversations) if slices else ([], "probe")
     real = [_sample(tokenizer, row.id, [m.model_dump() for m in row.messages], positions, tokens) for row in chosen]
     return Samples(probes + real, real or probes, kind if real else "probe")
@@ -55,10 +93,6 @@ def _choose(path: Path, conversations: int) -> tuple[list[Slice], Literal["held-
     chosen = [places[index] for index in evenly(len(places), conversations)]
     rows = {place: row for place, row in enumerate(read_lines(path, Slice)) if place in chosen}
     return [rows[place] for place in chosen], "held-out" if longest["validation"] else "training"
-
-
-def _conversation(turns: tuple[str, ...]) -> Messages:
-    return [{"role": "assistant" if index % 2 else "user", "content": turn} for index, turn in enumerate(turns)]
 
 
 def _sample(tokenizer: ChatTokenizer, name: str, messages: Messages, positions: int, tokens: int) -> Sample:

@@ -91,14 +91,9 @@ def run(
     return convert(params, inputs, outputs, context)
 
 
+VARIANTS = {"base": without("adapter", "slices")}
 STAGE = Stage(
-    "gguf-converter",
-    2,
-    GgufConverterParams,
-    GgufConverterInputs,
-    GgufConverterOutputs,
-    run,
-    variants={"base": without("adapter", "slices")},
+    "gguf-converter", 2, GgufConverterParams, GgufConverterInputs, GgufConverterOutputs, run, variants=VARIANTS
 )
 
 

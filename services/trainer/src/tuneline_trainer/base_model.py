@@ -12,10 +12,9 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from tuneline.errors import UserError
-from tuneline.model.base_model import Checkpoint, as_listed, read_checkpoint
+from tuneline.model.base_model import as_listed, read_checkpoint
 
 NO_LAYERS = ("embed_tokens", "lm_head")
-
 Size = Annotated[int, Field(gt=0, lt=1 << 31)]
 
 
@@ -52,7 +51,21 @@ class BaseModelFacts:
 def read_base_model(folder: Path) -> BaseModelFacts:
     """Read the facts. Raises UserError for anything but an architecture that transformers knows, in safetensors."""
     checkpoint = read_checkpoint(folder)
-    return BaseModelFacts(folder, _architecture(checkpoint), checkpoint.shapes)
+    if checkpoint.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        raise UserError(
+            f"base_model: config.json: model_type {checkpoint.model_type!r} is no text model that transformers knows, "
+            "and code that comes with a model is never run: choose another base model"
+        )
+    try:
+        with as_listed(folder) as listed:
+            config = AutoConfig.from_pretrained(listed, trust_remote_code=False, local_files_only=True)
+        architecture = Architecture.model_validate(config.get_text_config().to_dict())
+    except ValidationError as error:
+        field = ".".join(map(str, error.errors()[0]["loc"]))
+        raise UserError(f"base_model: config.json: {field} is missing or no number that makes sense") from None
+    except Exception as error:  # noqa: BLE001  (each configuration class raises what it happens to)
+        raise UserError(_unreadable("config.json", error)) from None
+    return BaseModelFacts(folder, architecture, checkpoint.shapes)
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
@@ -62,23 +75,6 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
             return AutoTokenizer.from_pretrained(listed, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # noqa: BLE001  (each tokenizer class raises what it happens to)
         raise UserError(_unreadable("tokenizer_config.json", error)) from None
-
-
-def _architecture(checkpoint: Checkpoint) -> Architecture:
-    if checkpoint.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-        raise UserError(
-            f"base_model: config.json: model_type {checkpoint.model_type!r} is no text model that transformers knows, "
-            "and code that comes with a model is never run: choose another base model"
-        )
-    try:
-        with as_listed(checkpoint.folder) as listed:
-            config = AutoConfig.from_pretrained(listed, trust_remote_code=False, local_files_only=True)
-        return Architecture.model_validate(config.get_text_config().to_dict())
-    except ValidationError as error:
-        field = ".".join(map(str, error.errors()[0]["loc"]))
-        raise UserError(f"base_model: config.json: {field} is missing or no number that makes sense") from None
-    except Exception as error:  # noqa: BLE001  (each configuration class raises what it happens to)
-        raise UserError(_unreadable("config.json", error)) from None
 
 
 def _unreadable(file: str, error: Exception) -> str:

@@ -15,30 +15,28 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import structlog
 import torch
-from pydantic import BaseModel, ConfigDict
 from transformers import TrainerState
 from transformers.trainer_pt_utils import safe_globals
 
+from tuneline.data.io import Closed
 from tuneline.data.training import TrainingSetup
 from tuneline.model.base_model import read_shapes
 
 SAVING = "saving.part"
 LIST = "whole.json"
+WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 KEPT = 2
 PICKLES = ("optimizer.pt", "scheduler.pt", "rng_state.pth")
 
 log = structlog.get_logger()
 
 
-class Whole(BaseModel):
+class Whole(Closed):
     """What `whole.json` says: the sha256 of every file of the checkpoint, by name, and the setup it was made with."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     setup: TrainingSetup
     files: dict[str, str]
@@ -77,16 +75,24 @@ def step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.rpartition("-")[2])
 
 
-def read_log(checkpoint: Path) -> list[dict[str, float]]:
-    """Return the rows that the trainer logged up to this checkpoint, in order."""
-    state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-    return list(state["log_history"])
+def state_of(checkpoint: Path) -> TrainerState:
+    """Return what the trainer had logged and counted when it wrote this checkpoint."""
+    state: TrainerState = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+    return state
 
 
-def tokens_seen(checkpoint: Path) -> int:
-    """Return the tokens that went through the model in training up to this checkpoint, without padding."""
-    state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-    return int(state["num_input_tokens_seen"])
+def write_adapter(checkpoint: Path, destination: Path, base_sha256: str) -> None:
+    """Copy the adapter of a checkpoint in a form whose bytes depend on the result alone.
+
+    PEFT writes the targets in the order of a set, which is another one in every process, and the base model's local
+    path. The targets are sorted, and the base is named by its content: its address may differ for equal results.
+    """
+    shutil.copyfile(checkpoint / WEIGHTS, destination / WEIGHTS)
+    config = json.loads((checkpoint / CONFIG).read_text(encoding="utf-8"))
+    if isinstance(config["target_modules"], list):
+        config["target_modules"].sort()
+    config["base_model_name_or_path"] = f"base_model@sha256:{base_sha256[:12]}"
+    (destination / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _problem(checkpoint: Path, setup: TrainingSetup) -> str | None:
@@ -97,8 +103,8 @@ def _problem(checkpoint: Path, setup: TrainingSetup) -> str | None:
             return "a file is missing or damaged"
         if whole.setup != setup:
             return "made with other settings or libraries"
-        TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
-        read_shapes(checkpoint / "adapter_model.safetensors", "checkpoint")
+        state_of(checkpoint)
+        read_shapes(checkpoint / WEIGHTS, "checkpoint")
         with safe_globals():  # type: ignore[no-untyped-call]
             for name in PICKLES:
                 torch.load(checkpoint / name, map_location="cpu", weights_only=True, mmap=True)
@@ -108,22 +114,17 @@ def _problem(checkpoint: Path, setup: TrainingSetup) -> str | None:
 
 
 def _hashes(checkpoint: Path) -> dict[str, str]:
-    return {path.name: _sha256(path) for path in _files(checkpoint)}
-
-
-def _files(checkpoint: Path) -> Iterator[Path]:
-    return (path for path in sorted(checkpoint.iterdir()) if path.name != LIST)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
+    hashes = {}
+    for path in checkpoint.iterdir():
+        if path.name != LIST:
+            with path.open("rb") as file:
+                hashes[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return hashes
 
 
 def _by_age(state: Path) -> list[Path]:
-    return sorted(
-        (p for p in state.glob("checkpoint-*") if p.name.removeprefix("checkpoint-").isdecimal()), key=step_of
-    )
+    found = state.glob("checkpoint-*")
+    return sorted((path for path in found if path.name.removeprefix("checkpoint-").isdecimal()), key=step_of)
 
 
 def _drop(checkpoint: Path) -> None:

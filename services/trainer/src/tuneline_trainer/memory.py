@@ -16,8 +16,7 @@ import torch
 from tuneline.data.training import TrainingSetup
 from tuneline.errors import UserError
 from tuneline_trainer.base_model import BaseModelFacts
-from tuneline_trainer.lora import adapter_parameters
-from tuneline_trainer.stage import TrainerParams
+from tuneline_trainer.stage import LoraParams, TrainerParams
 
 NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
 """Per weight: four bits, one byte of scale per 64 weights, four bytes per 256 scales (arXiv:2305.14314, section 3)."""
@@ -28,6 +27,7 @@ ADAM_COPIES = 4
 EAGER_SCORE_BYTES = 8
 """Per pair of tokens and head: what eager attention keeps of the scores for its backward pass, at least."""
 
+# A container's limit, in either version of the kernel's interface.
 CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
@@ -48,7 +48,7 @@ def estimate(params: TrainerParams, setup: TrainingSetup, base: BaseModelFacts, 
     return Estimate(
         weights=_weights(setup, base),
         # TRL keeps the adapter of a 4-bit base in bf16; every other adapter is in fp32.
-        adapter=adapter_parameters(params.lora, base) * ADAM_COPIES * (2 if setup.quantization == "nf4" else 4),
+        adapter=_adapter_parameters(params.lora, base) * ADAM_COPIES * (2 if setup.quantization == "nf4" else 4),
         activations=_activations(params, setup, base, tokens, batch),
     )
 
@@ -58,7 +58,8 @@ def capacity(setup: TrainingSetup) -> int:
     if setup.device == "cuda":
         return torch.cuda.mem_get_info()[0]
     physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return min([physical, *_cgroup_limits()])
+    limits = [path.read_text().strip() for path in CGROUP_LIMITS if path.is_file()]
+    return min([physical, *(int(limit) for limit in limits if limit.isdigit())])  # `max` means none
 
 
 def require_memory(needed: Estimate, available: int, setup: TrainingSetup, tokens: int) -> None:
@@ -85,6 +86,19 @@ def _weights(setup: TrainingSetup, base: BaseModelFacts) -> int:
     return int(linear * (NF4_BYTES if setup.quantization == "nf4" else width) + rest * width)
 
 
+def _adapter_parameters(lora: LoraParams, base: BaseModelFacts) -> int:
+    """Return rank × (inputs + outputs) of the targeted layers. Raises UserError for a target that names none."""
+    layers = base.linear_layers()
+    names = {name.rpartition(".")[2] for name in layers}
+    targets = names if lora.targets == "all-linear" else set(lora.targets)
+    if unknown := sorted(targets - names):
+        raise UserError(
+            f"`lora.targets`: {', '.join(unknown)} is no linear layer of this model. "
+            f"It has: {', '.join(sorted(names))}; or use all-linear"
+        )
+    return sum(lora.rank * sum(shape) for name, shape in layers.items() if name.rpartition(".")[2] in targets)
+
+
 def _activations(params: TrainerParams, setup: TrainingSetup, base: BaseModelFacts, tokens: int, batch: int) -> int:
     """Inputs of every layer, and the inside of one of them (of all, without gradient checkpointing)."""
     arch = base.architecture
@@ -96,12 +110,6 @@ def _activations(params: TrainerParams, setup: TrainingSetup, base: BaseModelFac
         inside += batch * arch.num_attention_heads * tokens**2 * EAGER_SCORE_BYTES
     kept = 1 if params.gradient_checkpointing else arch.num_hidden_layers
     return arch.num_hidden_layers * layer_input + kept * inside
-
-
-def _cgroup_limits() -> list[int]:
-    """A container's limit, in either version of the kernel's interface; `max` means none."""
-    texts = [path.read_text().strip() for path in CGROUP_LIMITS if path.is_file()]
-    return [int(text) for text in texts if text.isdigit()]
 
 
 def _gib(size: int) -> str:

@@ -1,19 +1,24 @@
-"""Everything that is read and found good before the model is loaded."""
+"""Everything that is read, settled and found good before the model is loaded."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import math
+from importlib.metadata import version
+from importlib.util import find_spec
+from typing import Literal, NamedTuple
 
+import torch
 from transformers import PreTrainedTokenizerBase
 
 from tuneline.data.training import TrainingSetup
 from tuneline.errors import UserError
 from tuneline.stage import Context
-from tuneline_trainer.base_model import BaseModelFacts, load_tokenizer, read_base_model
+from tuneline_trainer.base_model import Architecture, BaseModelFacts, load_tokenizer, read_base_model
 from tuneline_trainer.memory import Estimate, capacity, estimate, require_memory
 from tuneline_trainer.rows import Examples, read_examples
-from tuneline_trainer.setup import settle
 from tuneline_trainer.stage import TrainerInputs, TrainerParams
+
+LIBRARIES = ("accelerate", "bitsandbytes", "peft", "torch", "transformers", "trl")
 
 
 class Prepared(NamedTuple):
@@ -27,24 +32,95 @@ class Prepared(NamedTuple):
     examples: Examples
     memory: Estimate
 
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps; the last one of an epoch takes the batches that are left, however few."""
+        return math.ceil(math.ceil(len(self.examples.train) / self.params.batch_size) / self.params.accumulation)
+
+    @property
+    def steps(self) -> int:
+        return math.ceil(self.params.epochs * self.steps_per_epoch)
+
 
 def prepare(params: TrainerParams, inputs: TrainerInputs, context: Context) -> Prepared:
     """Read and check every input. Raises UserError for what cannot work, too little memory included."""
     base = read_base_model(inputs.base_model)
     setup = settle(params, base.architecture)
     examples = read_examples(inputs.slices, inputs.base_model, params.supervise, setup.max_length)
-    refuse_other_vocabulary(examples, base)
+    _refuse_other_vocabulary(examples, base.architecture.vocab_size)
     memory = estimate(params, setup, base, examples.longest, min(params.batch_size, len(examples.train)))
     require_memory(memory, capacity(setup), setup, examples.longest)
     sha256, tokenizer = context.lineage["base_model"].sha256, load_tokenizer(inputs.base_model)
     return Prepared(params, setup, base, sha256, tokenizer, examples, memory)
 
 
-def refuse_other_vocabulary(examples: Examples, base: BaseModelFacts) -> None:
+def settle(params: TrainerParams, architecture: Architecture) -> TrainingSetup:
+    """Resolve every `auto`. Raises UserError for a choice that this machine or this model cannot do."""
+    device = _device()
+    dtype = _dtype(params, device)
+    return TrainingSetup(
+        device=device,
+        dtype=dtype,
+        quantization=_quantization(params, device),
+        attention=_attention(params, device, dtype, architecture),
+        max_length=min(params.max_length, architecture.max_position_embeddings),
+        threads=params.threads,
+        libraries={name: version(name) for name in LIBRARIES if find_spec(name)},
+    )
+
+
+def _refuse_other_vocabulary(examples: Examples, rows: int) -> None:
     """Raise UserError if the tokenizer makes a token that the model has no row for, as when one was added later."""
-    highest, rows = max(max(e.input_ids) for e in (*examples.train, *examples.validation)), base.architecture.vocab_size
+    highest = max(max(e.input_ids) for e in (*examples.train, *examples.validation))
     if highest >= rows:
         raise UserError(
             f"base_model: its tokenizer makes token {highest} and config.json has a vocab_size of {rows}: resize the "
             "model's embeddings (resize_token_embeddings in transformers), or take the added token out"
         )
+
+
+def _device() -> Literal["cpu", "cuda"]:
+    if not torch.cuda.is_available():
+        return "cpu"
+    if torch.cuda.device_count() > 1:
+        raise UserError(
+            f"{torch.cuda.device_count()} GPUs are visible and the trainer uses one: "
+            "request one GPU for the pod, or set CUDA_VISIBLE_DEVICES=0"
+        )
+    return "cuda"
+
+
+def _dtype(params: TrainerParams, device: str) -> Literal["bf16", "fp32"]:
+    able = device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    if params.dtype == "auto":
+        return "bf16" if able else "fp32"
+    if params.dtype == "bf16" and device == "cuda" and not able:
+        raise UserError("`dtype`=bf16: this GPU has no bf16 arithmetic. Use fp32, or a GPU of 2020 or later")
+    return params.dtype
+
+
+def _quantization(params: TrainerParams, device: str) -> Literal["none", "nf4"]:
+    wanted = params.quantization
+    if wanted == "auto":
+        wanted = "nf4" if device == "cuda" else "none"
+    if wanted == "nf4" and not find_spec("bitsandbytes"):
+        raise UserError("`quantization`=nf4 needs the package bitsandbytes (Linux). Install it, or use none")
+    return wanted
+
+
+def _attention(
+    params: TrainerParams, device: str, dtype: str, architecture: Architecture
+) -> Literal["eager", "sdpa", "flash_attention_2", "flex_attention"]:
+    capped = architecture.attn_logit_softcapping is not None
+    wanted = params.attention
+    if wanted == "auto":
+        return "eager" if capped else "sdpa"
+    if wanted == "sdpa" and capped:
+        raise UserError(
+            f"`attention`=sdpa: it cannot compute the soft-capped scores of {architecture.model_type}. Use auto"
+        )
+    if wanted in ("flash_attention_2", "flex_attention") and device == "cpu":
+        raise UserError(f"`attention`={wanted}: it has no backward pass on a CPU. Use auto, or a GPU")
+    if wanted == "flash_attention_2" and (dtype != "bf16" or not find_spec("flash_attn")):
+        raise UserError("`attention`=flash_attention_2 needs the package flash-attn and `dtype`=bf16. Use auto")
+    return wanted

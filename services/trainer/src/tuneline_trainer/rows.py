@@ -14,9 +14,6 @@ from tuneline.model.chat import ChatTokenizer
 IGNORED = -100
 """Label of a token that is not learnt (the convention of torch's cross-entropy)."""
 
-MOST_LISTED = 10
-"""Slices that an error names; the rest is a number."""
-
 
 class Example(NamedTuple):
     """One slice as the model sees it: `labels` are the ids where an answer is learnt, else IGNORED."""
@@ -48,10 +45,9 @@ def read_examples(path: Path, base_model: Path, supervise: Literal["all", "last"
     slices = list(read_lines(path, Slice))
     examples = [encode(tokenizer, s, supervise) for s in slices]
     refuse_unusable(examples, max_length)
-    by_split = Examples(
-        [e for e, s in zip(examples, slices, strict=True) if s.split == "train"],
-        [e for e, s in zip(examples, slices, strict=True) if s.split == "validation"],
-    )
+    by_split = Examples([], [])
+    for example, source in zip(examples, slices, strict=True):
+        (by_split.train if source.split == "train" else by_split.validation).append(example)
     if not by_split.train:
         raise UserError(f"slices: none of {len(slices)} has the split `train`: give more transcripts to the slicer")
     return by_split
@@ -62,32 +58,25 @@ def encode(tokenizer: ChatTokenizer, source: Slice, supervise: Literal["all", "l
     encoded = tokenizer.encode_conversation([m.model_dump() for m in source.messages])
     mask = encoded.assistant_mask if supervise == "all" else _last_run(encoded.assistant_mask)
     labels = [token if learnt else IGNORED for token, learnt in zip(encoded.input_ids, mask, strict=True)]
-    return Example(source.id, list(encoded.input_ids), labels)
+    return Example(source.id, encoded.input_ids, labels)
 
 
 def _last_run(mask: Sequence[int]) -> list[int]:
     """Keep the last run of ones: answers never touch, because a user's turn stands between them."""
-    kept = [0] * len(mask)
-    position = len(mask) - 1
-    while position >= 0 and not mask[position]:
-        position -= 1
-    while position >= 0 and mask[position]:
-        kept[position] = 1
-        position -= 1
-    return kept
+    until_end = "".join(map(str, mask)).rstrip("0")
+    start, end = len(until_end.rstrip("1")), len(until_end)
+    return [int(start <= position < end) for position in range(len(mask))]
 
 
 def refuse_unusable(examples: Sequence[Example], max_length: int) -> None:
     """Raise UserError if an example is longer than `max_length` tokens or has no token to learn."""
-    long = [f"{e.slice_id} ({len(e.input_ids):,} tokens)" for e in examples if len(e.input_ids) > max_length]
-    if long:
+    if long := [f"{e.slice_id} ({len(e.input_ids):,} tokens)" for e in examples if len(e.input_ids) > max_length]:
         raise UserError(
             f"slices: {len(long)} of {len(examples)} are longer than {max_length:,} tokens "
             f"(the smaller of `max_length` and the model's context): {_listed(long)}. "
             "Raise trainer `max_length` if the model allows it, or lower slicer `max_tokens`"
         )
-    empty = [e.slice_id for e in examples if not e.supervised]
-    if empty:
+    if empty := [e.slice_id for e in examples if not e.supervised]:
         raise UserError(
             f"slices: {len(empty)} of {len(examples)} have no assistant token to learn: {_listed(empty)}. "
             "Check that every slice has an answer, and that the chat template writes it"
@@ -95,5 +84,4 @@ def refuse_unusable(examples: Sequence[Example], max_length: int) -> None:
 
 
 def _listed(names: Sequence[str]) -> str:
-    more = len(names) - MOST_LISTED
-    return ", ".join(names[:MOST_LISTED]) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")

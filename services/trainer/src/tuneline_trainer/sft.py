@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import cast
 
 import torch
 from datasets import Dataset
-from peft import PeftModel, load_peft_weights, set_peft_model_state_dict
+from peft import LoraConfig, PeftModel, load_peft_weights, set_peft_model_state_dict
 from transformers import (
     AutoModelForCausalLM,
     BitsAndBytesConfig,
@@ -36,43 +35,24 @@ from tuneline.parsing.problems import printable
 from tuneline.stage import Context
 from tuneline_trainer import checkpoints
 from tuneline_trainer.base_model import BaseModelFacts
-from tuneline_trainer.lora import lora_config
 from tuneline_trainer.prepare import Prepared
 from tuneline_trainer.rows import Example
-from tuneline_trainer.setup import torch_dtype
-from tuneline_trainer.stage import TrainerParams
-
-
-class Schedule(NamedTuple):
-    """Optimiser steps of a training run."""
-
-    per_epoch: int
-    total: int
-
-
-def schedule_of(prepared: Prepared) -> Schedule:
-    """Return the steps; the last step of an epoch takes the batches that are left, however few."""
-    params = prepared.params
-    per_epoch = math.ceil(math.ceil(len(prepared.examples.train) / params.batch_size) / params.accumulation)
-    return Schedule(per_epoch, math.ceil(params.epochs * per_epoch))
 
 
 class Guard(TrainerCallback):
     """Makes checkpoints whole, validates at the end of each epoch, stops on SIGTERM and on numbers that are none."""
 
-    def __init__(self, context: Context, setup: TrainingSetup, schedule: Schedule, validate: bool) -> None:
+    def __init__(self, context: Context, prepared: Prepared) -> None:
         self.stopped: Temporary | None = None
-        self._context, self._setup, self._schedule, self._validate = context, setup, schedule, validate
+        self._context, self._prepared = context, prepared
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
-    ) -> None:  # fmt: skip
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
         """Validate here and not after the epoch: the row must be in the checkpoint that this step may save."""
-        step = state.global_step
-        if self._validate and (step % self._schedule.per_epoch == 0 or step == self._schedule.total):
+        step, last, prepared = state.global_step, self._prepared.steps, self._prepared
+        if prepared.examples.validation and (step % prepared.steps_per_epoch == 0 or step == last):
             control.should_evaluate = True
         try:
-            self._context.progress(step, self._schedule.total)
+            self._context.progress(step, last)
         except Temporary as stopped:
             self.stopped = stopped
             control.should_save = control.should_training_stop = True
@@ -85,11 +65,11 @@ class Guard(TrainerCallback):
         for name in ("loss", "grad_norm", "eval_loss"):
             value = (logs or {}).get(name, 0.0)
             if not math.isfinite(value):
-                raise UserError(_not_finite(name, value, state.global_step, self._setup))
+                raise UserError(_not_finite(name, value, state.global_step, self._prepared.setup))
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
         written = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
-        checkpoints.publish(written, self._context.state, self._setup)
+        checkpoints.publish(written, self._context.state, self._prepared.setup)
 
 
 def _not_finite(name: str, value: float, step: int, setup: TrainingSetup) -> str:
@@ -132,14 +112,15 @@ def run_training(prepared: Prepared, context: Context, checkpoint: Path | None) 
 
     Raises Temporary after SIGTERM, when the step it came in is saved, and UserError when the numbers go wrong.
     """
-    params, setup, examples = prepared.params, prepared.setup, prepared.examples
-    torch.set_num_threads(setup.threads)
-    schedule = schedule_of(prepared)
-    guard = Guard(context, setup, schedule, validate=bool(examples.validation))
-    arguments = _arguments(params, setup, schedule, checkpoints.saving_folder(context.state))
+    params, examples = prepared.params, prepared.examples
+    torch.set_num_threads(prepared.setup.threads)
+    disable_progress_bar()  # type: ignore[no-untyped-call]
+    guard = Guard(context, prepared)
+    arguments = _arguments(prepared, checkpoints.saving_folder(context.state))
     arguments.eval_on_start = bool(examples.validation) and checkpoint is None
     try:
-        with _quiet():
+        with warnings.catch_warnings():  # of a name that PEFT uses and transformers has deprecated
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
             trainer = _trainer(prepared, arguments, guard)
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except torch.OutOfMemoryError:
@@ -151,25 +132,23 @@ def run_training(prepared: Prepared, context: Context, checkpoint: Path | None) 
         raise guard.stopped
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No bars in a log, and no warning about a name that PEFT uses and transformers has deprecated."""
-    disable_progress_bar()  # type: ignore[no-untyped-call]
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
-        yield
-
-
 def _trainer(prepared: Prepared, arguments: SFTConfig, guard: Guard) -> LoraTrainer:
-    base, examples = prepared.base, prepared.examples
+    examples, lora = prepared.examples, prepared.params.lora
     trainer = LoraTrainer(
-        model=load_model(prepared.setup, base),
+        model=load_model(prepared.setup, prepared.base),
         args=arguments,
         train_dataset=_dataset(examples.train),
         eval_dataset=_dataset(examples.validation) if examples.validation else None,
         processing_class=prepared.tokenizer,
         # Not wrapped by us: TRL seeds before the adapter gets its first numbers.
-        peft_config=lora_config(prepared.params.lora),
+        peft_config=LoraConfig(
+            r=lora.rank,
+            lora_alpha=lora.alpha,
+            lora_dropout=lora.dropout,
+            target_modules=lora.targets if lora.targets == "all-linear" else list(lora.targets),
+            bias="none",
+            task_type="CAUSAL_LM",
+        ),
         callbacks=[guard],
     )
     trainer.remove_callback(PrinterCallback)
@@ -181,17 +160,15 @@ def load_model(setup: TrainingSetup, base: BaseModelFacts) -> PreTrainedModel:
 
     A weight that is missing would be filled with random numbers.
     """
+    dtype = torch.bfloat16 if setup.dtype == "bf16" else torch.float32
     nf4 = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch_dtype(setup),
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
     )
     try:
         with as_listed(base.folder) as listed:
             loaded = AutoModelForCausalLM.from_pretrained(
                 str(listed),
-                dtype=torch_dtype(setup),
+                dtype=dtype,
                 attn_implementation=setup.attention,
                 quantization_config=nf4 if setup.quantization == "nf4" else None,
                 device_map={"": 0} if setup.device == "cuda" else None,
@@ -226,10 +203,11 @@ def _keep_trainable(model: PreTrainedModel) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
-def _arguments(params: TrainerParams, setup: TrainingSetup, schedule: Schedule, folder: Path) -> SFTConfig:
+def _arguments(prepared: Prepared, folder: Path) -> SFTConfig:
+    params, setup = prepared.params, prepared.setup
     return SFTConfig(
         output_dir=str(folder),
-        max_steps=schedule.total,
+        max_steps=prepared.steps,
         per_device_train_batch_size=params.batch_size,
         gradient_accumulation_steps=params.accumulation,
         learning_rate=params.learning_rate,

@@ -2,72 +2,112 @@
 
 from __future__ import annotations
 
+import math
+import resource
+import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-from tuneline.data.training import TrainingRecord
+import torch
+
+from tuneline.data.io import write_lines, write_record
+from tuneline.data.training import ExampleCounts, ExamplesBySplit, Losses, ParameterCounts, TrainingRecord, TrainingRow
+from tuneline.model.base_model import read_shapes
 from tuneline.stage import Context, Json, Metrics
 from tuneline_trainer import checkpoints
-from tuneline_trainer.lora import write_adapter
 from tuneline_trainer.prepare import Prepared, prepare
-from tuneline_trainer.record import peak_memory_bytes, record_training
-from tuneline_trainer.sft import run_training, schedule_of
+from tuneline_trainer.rows import Example
+from tuneline_trainer.sft import run_training
 from tuneline_trainer.stage import TrainerInputs, TrainerOutputs, TrainerParams
 
 
 def train_adapter(params: TrainerParams, inputs: TrainerInputs, outputs: TrainerOutputs, context: Context) -> Metrics:
     """Fine-tune `inputs.base_model` on `inputs.slices` and write the adapter and its record.
 
-    All that can be refused is refused before the model is loaded. Raises UserError, and Temporary after SIGTERM.
+    All that can be refused is refused before the model is loaded. Goes on from the newest whole checkpoint; if the last
+    one is there already, nothing is loaded. Raises UserError, and Temporary after SIGTERM.
     """
     prepared = prepare(params, inputs, context)
-    trained = train_to_the_end(prepared, context)
-    write_adapter(trained.checkpoint, outputs.adapter, prepared.base_sha256)
-    record = record_training(outputs, prepared, trained.checkpoint)
-    return summarise(prepared, trained, record)
-
-
-class Trained(NamedTuple):
-    """The end of the training, and what this attempt did for it: from which step, how many tokens, in which time."""
-
-    checkpoint: Path
-    from_step: int
-    tokens: int
-    seconds: float
-
-
-def train_to_the_end(prepared: Prepared, context: Context) -> Trained:
-    """Go on from the newest whole checkpoint until the last one is there; if it is there already, load nothing."""
     started = time.monotonic()
-    total = schedule_of(prepared).total
     checkpoint = checkpoints.newest(context.state, prepared.setup)
     from_step = checkpoints.step_of(checkpoint) if checkpoint else 0
-    from_tokens = checkpoints.tokens_seen(checkpoint) if checkpoint else 0
-    context.progress(from_step, total)
-    if from_step < total:
+    from_tokens = checkpoints.state_of(checkpoint).num_input_tokens_seen if checkpoint else 0
+    context.progress(from_step, prepared.steps)
+    if from_step < prepared.steps:
         run_training(prepared, context, checkpoint)
         checkpoint = checkpoints.newest(context.state, prepared.setup)
-    if checkpoint is None or checkpoints.step_of(checkpoint) != total:
+    if checkpoint is None or checkpoints.step_of(checkpoint) != prepared.steps:
         raise RuntimeError("training ended without its last checkpoint")
-    tokens = checkpoints.tokens_seen(checkpoint) - from_tokens
-    return Trained(checkpoint, from_step, tokens, time.monotonic() - started)
-
-
-def summarise(prepared: Prepared, trained: Trained, record: TrainingRecord) -> Metrics:
-    """Return what belongs to this attempt and this machine, and one line for people."""
-    losses = record.losses
-    if losses.validation_before is not None and losses.validation_after is not None:
-        went = f"validation loss {losses.validation_before:.3f} → {losses.validation_after:.3f}"
-    else:
-        went = f"training loss {losses.train_first:.3f} → {losses.train_last:.3f}"
+    seconds = time.monotonic() - started
+    checkpoints.write_adapter(checkpoint, outputs.adapter, prepared.base_sha256)
+    record = _record(outputs, prepared, checkpoint)
     counts: dict[str, Json] = {
-        **losses.model_dump(),
+        **record.losses.model_dump(),
         "steps": record.steps,
-        "resumed_from_step": trained.from_step,
-        "tokens_per_second": round(trained.tokens / trained.seconds, 1),
-        "peak_memory_bytes": peak_memory_bytes(),
+        "resumed_from_step": from_step,
+        "tokens_per_second": round((record.tokens_seen - from_tokens) / seconds, 1),
+        "peak_memory_bytes": _peak_memory_bytes(),
         "estimated_memory_bytes": prepared.memory.total,
     }
-    headline = f"{went} in {record.steps} steps over {record.examples.train.slices} slices"
-    return Metrics(headline=headline, counts=counts)
+    return Metrics(headline=_headline(record), counts=counts)
+
+
+def _record(outputs: TrainerOutputs, prepared: Prepared, checkpoint: Path) -> TrainingRecord:
+    """Write metrics.jsonl and training.json, without times, so that equal results have equal files."""
+    state, examples = checkpoints.state_of(checkpoint), prepared.examples
+    rows = [row for entry in state.log_history for row in _rows(entry)]
+    write_lines(outputs.metrics, rows)
+    record = TrainingRecord(
+        # save_steps is a pace: it may differ for equal results
+        params=prepared.params.model_dump(mode="json", exclude={"save_steps"}),
+        setup=prepared.setup,
+        examples=ExamplesBySplit(train=_counts(examples.train), validation=_counts(examples.validation)),
+        steps=prepared.steps,
+        tokens_seen=state.num_input_tokens_seen,
+        parameters=ParameterCounts(
+            trained=sum(map(math.prod, read_shapes(outputs.adapter / checkpoints.WEIGHTS, "adapter").values())),
+            base=sum(map(math.prod, prepared.base.shapes.values())),
+        ),
+        losses=_losses(rows),
+    )
+    write_record(outputs.training, record)
+    return record
+
+
+def _rows(entry: dict[str, float]) -> list[TrainingRow]:
+    """Return the row of an entry of the log of transformers; none for the summary at its end."""
+    step = int(entry["step"])
+    if "loss" in entry:
+        values = {name: entry[name] for name in ("epoch", "loss", "learning_rate", "grad_norm")}
+        return [TrainingRow(step=step, **values)]
+    return [TrainingRow(step=step, validation_loss=entry["eval_loss"])] if "eval_loss" in entry else []
+
+
+def _counts(examples: Sequence[Example]) -> ExampleCounts:
+    tokens, supervised = sum(len(e.input_ids) for e in examples), sum(e.supervised for e in examples)
+    return ExampleCounts(slices=len(examples), tokens=tokens, supervised_tokens=supervised)
+
+
+def _losses(rows: Sequence[TrainingRow]) -> Losses:
+    train = [row.loss for row in rows if row.loss is not None]
+    validation: list[float | None] = [row.validation_loss for row in rows if row.validation_loss is not None] or [None]
+    first, last = validation[0], validation[-1]
+    return Losses(train_first=train[0], train_last=train[-1], validation_before=first, validation_after=last)
+
+
+def _peak_memory_bytes() -> int:
+    """Return the most memory that was in use: on the GPU if there is one, else by the process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, Linux KiB
+
+
+def _headline(record: TrainingRecord) -> str:
+    losses = record.losses
+    kind, first, last = "training", losses.train_first, losses.train_last
+    if losses.validation_before is not None and losses.validation_after is not None:
+        kind, first, last = "validation", losses.validation_before, losses.validation_after
+    slices = record.examples.train.slices
+    return f"{kind} loss {first:.3f} → {last:.3f} in {record.steps} steps over {slices} slices"
