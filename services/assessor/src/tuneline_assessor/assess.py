@@ -30,18 +30,13 @@ def assess(params: AssessorParams, inputs: AssessorInputs, outputs: AssessorOutp
     """Judge `inputs.transcripts` and write verdicts, the passing ids and what was left out."""
     rubric, judge, transcripts, rejected = prepare(params, inputs, context)
     judged = judge_all(
-        judge,
-        rubric,
-        transcripts,
-        context,
-        concurrency=params.concurrency,
-        timeout_s=params.timeout_s,
-        max_unreadable=params.max_unparsed,
-    )
+        judge, rubric, transcripts, context,
+        concurrency=params.concurrency, timeout_s=params.timeout_s, max_unreadable=params.max_unparsed,
+    )  # fmt: skip
     write_lines(outputs.verdicts, judged)
     passing = [Pass(id=v.id, score=v.score) for v in judged if v.passed and v.score is not None]
-    passed = Passing(threshold=rubric.pass_threshold, count=len(passing), transcripts=passing)
-    write_record(outputs.passing, passed)
+    threshold = rubric.pass_threshold
+    write_record(outputs.passing, Passing(threshold=threshold, count=len(passing), transcripts=passing))
     write_lines(outputs.rejected, rejected)
     return _metrics(judged, rejected=len(rejected), judge=judge.label)
 

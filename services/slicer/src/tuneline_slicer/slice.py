@@ -75,8 +75,7 @@ def select_passing(transcripts: Sequence[Transcript], verdicts: Path) -> list[Tr
 def _refuse(ids: Sequence[str], problem: str) -> None:
     if ids:
         more = f" and {len(ids) - MAX_NAMED} more" if len(ids) > MAX_NAMED else ""
-        some = ", ".join(ids[:MAX_NAMED]) + more
-        head = f"{len(ids)} transcript{'s' if len(ids) > 1 else ''} ({some}) {problem}"
+        head = f"{len(ids)} transcript{'s' * (len(ids) > 1)} ({', '.join(ids[:MAX_NAMED])}{more}) {problem}"
         raise UserError(f"{head}. Let the assessor judge the same transcripts.")
 
 
@@ -103,10 +102,7 @@ def slice_rows(cuts: Iterable[Cut], splits: Mapping[str, Split]) -> Iterator[Sli
             yield Slice(
                 id=f"{cut.transcript.id}#{span.point}",
                 transcript=cut.transcript.id,
-                point=span.point,
-                dropped=span.dropped,
+                **span._asdict(),
                 split=splits[cut.transcript.id],
-                tokens=span.tokens,
-                planning_tokens=span.planning_tokens,
                 messages=[Said.model_validate(message) for message in messages],
             )

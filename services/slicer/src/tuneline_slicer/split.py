@@ -65,7 +65,7 @@ def split_groups(groups: Sequence[Sequence[str]], fraction: float) -> dict[str, 
             f"Use at least {math.ceil(1000 / count) / 1000:.3f}, or more data, or 0 for no validation."
         )
     held: set[str] = set()
-    for group in sorted(groups, key=_rank):
+    for group in sorted(groups, key=lambda group: hashlib.sha256(f"validation {group[0]}".encode()).digest()):
         if len(held) + len(group) <= wanted:
             held.update(group)
     if wanted and not held:
@@ -74,10 +74,6 @@ def split_groups(groups: Sequence[Sequence[str]], fraction: float) -> dict[str, 
             f"smallest group has {min(map(len, groups))}. Use more data, a higher fraction, or 0 for no validation."
         )
     return {name: "validation" if name in held else "train" for group in groups for name in group}
-
-
-def _rank(group: Sequence[str]) -> str:
-    return hashlib.sha256(f"validation {group[0]}".encode()).hexdigest()
 
 
 def _first(leader: Mapping[str, str], name: str) -> str:

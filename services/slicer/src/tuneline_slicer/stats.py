@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from tuneline.data.slices import PersonaCount, Side, SliceStats, Split, Spread, TokenSpread, Truncated
 from tuneline.data.transcripts import Rejection, Transcript
 from tuneline.stage import Metrics
-from tuneline_slicer.cut import Cut, Span
+from tuneline_slicer.cut import Cut
 
 
 def describe(
@@ -24,6 +24,9 @@ def describe(
     spans = [span for cut in sliced for span in cut.spans]
     train, validation = _side(sliced, splits, "train"), _side(sliced, splits, "validation")
     tokens, planned = _spread([span.tokens for span in spans]), _spread([span.planning_tokens for span in spans])
+    dropped = [span.dropped for span in spans if span.dropped]
+    before = {transcript.persona for transcript in read if transcript.persona}
+    after = {cut.transcript.persona for cut in sliced if cut.transcript.persona}
     return SliceStats(
         transcripts=len(read),
         passed=len(cuts),
@@ -39,9 +42,9 @@ def describe(
         tokens=TokenSpread(**dict(tokens), unique=sum(cut.tokens for cut in sliced)),
         planning_tokens=TokenSpread(**dict(planned), unique=sum(cut.planning_tokens for cut in sliced)),
         planning_tokens_per_transcript=_spread([cut.planning_tokens for cut in sliced]),
-        truncated=_truncated(spans),
+        truncated=Truncated(slices=len(dropped), exchanges=sum(dropped), most=max(dropped, default=0)),
         near_duplicates=[list(group) for group in groups if len(group) > 1],
-        personas=_personas(read, sliced),
+        personas=PersonaCount(read=len(before), kept=len(after), lost=sorted(before - after)),
     )
 
 
@@ -67,14 +70,3 @@ def _kinds(rejected: Iterable[Rejection]) -> dict[str, int]:
 def _spread(values: Sequence[int]) -> Spread:
     total = sum(values)
     return Spread(total=total, min=min(values), mean=round(total / len(values), 1), max=max(values))
-
-
-def _truncated(spans: Sequence[Span]) -> Truncated:
-    dropped = [span.dropped for span in spans if span.dropped]
-    return Truncated(slices=len(dropped), exchanges=sum(dropped), most=max(dropped, default=0))
-
-
-def _personas(read: Sequence[Transcript], sliced: Sequence[Cut]) -> PersonaCount:
-    before = {transcript.persona for transcript in read if transcript.persona}
-    after = {cut.transcript.persona for cut in sliced if cut.transcript.persona}
-    return PersonaCount(read=len(before), kept=len(after), lost=sorted(before - after))

@@ -35,9 +35,8 @@ class TokenCounts:
     """
 
     def __init__(self, conversation: CleanTranscript, ruler: Ruler, by_parts: bool):
-        self._conversation = conversation
+        self._conversation, self._by_parts = conversation, by_parts
         self._chat, self._planning = ruler.chat, ruler.planning
-        self._by_parts = by_parts
         self._counted: dict[str, int] = {}
         self.bytes_encoded = 0
         texts = [text for exchange in conversation.exchanges for text in exchange]

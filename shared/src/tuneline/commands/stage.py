@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -111,6 +111,7 @@ def _run(
     from tuneline.commands.show import essence
     from tuneline.engine.runner import do_part, new_job, run_job
     from tuneline.store.base import open_store
+    from tuneline.store.verify import plain_errors
 
     step, opened, cache = run_file.step(str(node)), open_store(store), os.environ.get("TUNELINE_CACHE")
     files = Path(cache) if cache else None
@@ -120,20 +121,13 @@ def _run(
             return
         outcome = run_job(job)
     found = essence(opened, run_file.run, step.name, outcome.manifest)
-    if outputs is not None:
-        _write_each(outputs, found)
+    if outputs is not None:  # a workflow shows each text as one of its outputs
+        with plain_errors(outputs):
+            outputs.mkdir(parents=True, exist_ok=True)
+            for name, text in found.items():
+                (outputs / name).write_text(text)
     done = "found" if outcome.reused else "made"
     typer.echo("\n  ".join([f"{step.name} {outcome.manifest.fingerprint[:12]} {done}", *found.values()]))
-
-
-def _write_each(folder: Path, texts: Mapping[str, str]) -> None:
-    """Write each text to a file of its own, which a workflow shows as one of its outputs."""
-    from tuneline.store.verify import plain_errors
-
-    with plain_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
-            (folder / name).write_text(text)
 
 
 def schema_of(stage: AnyStage) -> dict[str, object]:

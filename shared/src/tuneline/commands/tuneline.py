@@ -7,7 +7,11 @@ from typing import Annotated
 
 import typer
 
+from tuneline.commands.show import fetch_output, run_lines, size
 from tuneline.commands.stage import ReplaceOption, RunOption, StoreOption, configure_logging, exit_codes
+from tuneline.errors import StageFailed
+from tuneline.stage import installed_stages
+from tuneline.store.base import open_store
 
 FileArgument = Annotated[Path, typer.Argument(help="The run file (YAML).")]
 RunArgument = Annotated[str, typer.Argument(help="Name of the run.")]
@@ -38,9 +42,6 @@ def run(
 
     from tuneline.commands.local import LocalRun, conclusion
     from tuneline.engine.runfile import read_run_file
-    from tuneline.errors import StageFailed
-    from tuneline.stage import installed_stages
-    from tuneline.store.base import open_store
 
     with exit_codes():
         run_file = read_run_file(file, installed_stages(), run)
@@ -62,8 +63,6 @@ def upload(file: FileArgument, store: StoreOption) -> None:
 
     from tuneline.commands.upload import to_yaml, upload_inputs
     from tuneline.engine.runfile import read_run_file
-    from tuneline.stage import installed_stages
-    from tuneline.store.base import open_store
 
     with exit_codes():
         console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -74,9 +73,6 @@ def upload(file: FileArgument, store: StoreOption) -> None:
 @app.command()
 def show(run: RunArgument, store: StoreOption = DEFAULT_STORE) -> None:
     """Show what each stage of a run read, wrote, took and cost."""
-    from tuneline.commands.show import run_lines
-    from tuneline.store.base import open_store
-
     with exit_codes():
         for line in run_lines(open_store(store), run):
             typer.echo(line)
@@ -90,9 +86,6 @@ def get(
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
     """Fetch an output of a run, verified."""
-    from tuneline.commands.show import fetch_output
-    from tuneline.store.base import open_store
-
     with exit_codes():
         typer.echo(fetch_output(open_store(store), run, output, dest))
 
@@ -105,8 +98,6 @@ def gc(
 ) -> None:
     """Remove results and uploads that no run pins, and what killed attempts left behind."""
     from tuneline.commands.gc import collect
-    from tuneline.commands.show import size
-    from tuneline.store.base import open_store
 
     with exit_codes():
         swept = collect(open_store(store), days, dry_run=dry_run)

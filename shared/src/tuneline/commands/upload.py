@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 from rich.console import Console
@@ -28,15 +28,6 @@ from tuneline.store.base import Store, in_parallel, local_path
 
 _BARE = re.compile(r"[A-Za-z][A-Za-z0-9_-]+")
 """Text that needs no quotes in YAML. PyYAML knows words such as `yes`, but not that a single `y` is one to others."""
-
-
-class _FileToSend(NamedTuple):
-    """One file to send: where it lies, its key and the hash that it had when it was listed."""
-
-    path: Path
-    key: str
-    size: int
-    sha256: str
 
 
 def upload_inputs(run_file: RunFile, store: Store, console: Console) -> dict[str, Any]:
@@ -86,44 +77,29 @@ def _send(store: Store, name: str, fetched: Identified, console: Console) -> str
     """Send the files that the store does not have; return the address of the input there."""
     key = upload_key(name, fetched.sha256)
     there = {entry.key: entry.size for entry in store.list(f"{key}/")}
-    missing = [file for file in _files(fetched, key) if there.get(file.key) != file.size]
+    folder = fetched.path if fetched.given.is_folder else fetched.path.parent
+    missing = [name for name, file in fetched.files.items() if there.get(f"{key}/{name}") != file.size]
+    columns = (TextColumn("{task.description:20}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+        task = progress.add_task(name, total=sum(fetched.files[file].size for file in missing))
 
-    with _progress(console) as progress:
-        task = progress.add_task(name, total=sum(file.size for file in missing))
-
-        def send(file: _FileToSend) -> None:
-            if store.upload(file.path, file.key).sha256 != file.sha256:
-                store.delete([file.key])
+        def send(file: str) -> None:
+            if store.upload(folder / file, f"{key}/{file}").sha256 != fetched.files[file].sha256:
+                store.delete([f"{key}/{file}"])
                 raise Changed(
-                    f"{file.path}: the file changed while it was uploaded. Run again when nothing is writing."
+                    f"{folder / file}: the file changed while it was uploaded. Run again when nothing is writing."
                 )
-            progress.advance(task, file.size)
+            progress.advance(task, fetched.files[file].size)
 
         in_parallel(send, missing)
     check_unchanged(fetched)
-    address = _address(store, key if fetched.given.is_folder else f"{key}/{fetched.path.name}")
+    place = key if fetched.given.is_folder else f"{key}/{fetched.path.name}"
+    is_local = store.uri.startswith("file://")
+    address = (local_path(store.uri) / place).as_uri() if is_local else f"{store.uri}/{place}"
     store.put(f"{key}.json", InputPin(uri=address, sha256=fetched.sha256, files=fetched.digests).to_bytes())
     done = f"{len(missing)} sent" if missing else "there already"
     console.print(f"{name}: {len(fetched.files)} file{'s' * (len(fetched.files) > 1)}, {size(fetched.size)}, {done}")
     return address
-
-
-def _files(fetched: Identified, key: str) -> list[_FileToSend]:
-    folder = fetched.path if fetched.given.is_folder else fetched.path.parent
-    return [
-        _FileToSend(folder / name, f"{key}/{name}", found.size, found.sha256) for name, found in fetched.files.items()
-    ]
-
-
-def _address(store: Store, key: str) -> str:
-    if store.uri.startswith("file://"):
-        return (local_path(store.uri) / key).as_uri()
-    return f"{store.uri}/{key}"
-
-
-def _progress(console: Console) -> Progress:
-    columns = (TextColumn("{task.description:20}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -134,8 +110,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    style = None if _BARE.fullmatch(text) else '"'
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, None if _BARE.fullmatch(text) else '"')
 
 
 _Dumper.add_representer(str, _text)

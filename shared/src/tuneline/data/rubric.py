@@ -34,15 +34,13 @@ class Criterion(Closed):
     """One question to the judge."""
 
     id: Name
-    """Short name, unique in the rubric."""
     question: Text
     """What the judge is asked about the whole conversation."""
     yes: Text
-    """What YES means; YES is always the good answer."""
+    """YES is always the good answer."""
     no: Text
-    """What NO means."""
     na: Text | None = None
-    """What NA means; without it a model that judges may not answer NA."""
+    """Without it a model that judges may not answer NA."""
     heuristic: Heuristic | None = None
     """Rule for the provider `heuristic`; other judges never see it."""
 
@@ -51,11 +49,10 @@ class Category(Closed):
     """Criteria that together make one part of the score."""
 
     id: Name
-    """Short name, unique among the categories."""
     weight: float = Field(gt=0, le=1)
     """Share of the score, from 0 to 1; the weights of all categories sum to 1."""
     criteria: list[Criterion] = Field(min_length=1)
-    """What is asked; each criterion counts the same within its category."""
+    """Each counts the same within its category."""
 
 
 class Score(NamedTuple):
@@ -67,18 +64,15 @@ class Score(NamedTuple):
     category_scores: dict[str, float]
     """Share of met criteria by category, rounded to six decimals."""
     failed_gates: list[str]
-    """Ids of the gates that were answered NO, in the rubric's order."""
 
 
 class Rubric(Closed):
     """A whole rubric; `gates` are criteria outside the score that fail a conversation when answered NO."""
 
     name: Text
-    """Title for people."""
     pass_threshold: float = Field(default=0.8, ge=0, le=1)
     """Least score of a conversation that passes; higher means fewer and better training examples."""
     categories: list[Category] = Field(min_length=1)
-    """Parts of the score."""
     gates: list[Criterion] = Field(default_factory=list)
     """Criteria that must not be answered NO, whatever the score."""
 

@@ -15,7 +15,7 @@ from tuneline.data.transcript_files import RawRecord, read_records
 from tuneline.data.transcript_shapes import Exchange, Problem, Transcript, normalise
 from tuneline.errors import BadJson, UserError
 from tuneline.parsing.json import lines_of, parse_json
-from tuneline.parsing.problems import Loc, printable
+from tuneline.parsing.problems import printable
 
 __all__ = ["Exchange", "ReadTranscripts", "Rejection", "Transcript", "read_transcripts"]
 
@@ -97,7 +97,8 @@ class _Collector:
             return None, [f"{record.path}:{record.line + bad.line - 1}: {bad.problem}"]
         read = normalise(value)
         problems = read.problems or (self._keep(read.transcript, record) if read.transcript else [])
-        lines = _lines(record, [problem.loc for problem in problems])
+        locs = [problem.loc for problem in problems]
+        lines = [record.line] * len(locs) if record.is_line or not locs else lines_of(record.data, locs)
         return read.id, [_place(record.path, line, problem) for line, problem in zip(lines, problems, strict=True)]
 
     def _keep(self, transcript: Transcript, record: RawRecord) -> list[Problem]:
@@ -107,10 +108,6 @@ class _Collector:
             return []
         same = "the same content" if other.sha256 == transcript.sha256 else "different content"
         return [Problem(("id",), f"is already used by {taken} (got {same})")]
-
-
-def _lines(record: RawRecord, locs: list[Loc]) -> list[int]:
-    return [record.line] * len(locs) if record.is_line or not locs else lines_of(record.data, locs)
 
 
 def _place(path: str, line: int, problem: Problem) -> str:

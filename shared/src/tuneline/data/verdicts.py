@@ -78,7 +78,6 @@ class Verdict(Closed):
     """One transcript as judged: a row of verdicts.jsonl."""
 
     id: Id
-    """The transcript's id."""
     sha256: str
     """Hash of the transcript's content."""
     status: Status
@@ -88,15 +87,12 @@ class Verdict(Closed):
     reasons: dict[str, str]
     """The judge's reason by criterion; empty for judges that give none."""
     category_scores: dict[str, float]
-    """Share of met criteria by category."""
     score: float | None
     """From 0 to 1; None unless scored."""
     passed: bool
     """Scored, at or above the threshold, and no gate failed."""
     failed_gates: list[str]
-    """Gates answered NO."""
     judge: str
-    """Who judged."""
     usage: Usage
     """What the judgement cost, whenever it was made."""
 
