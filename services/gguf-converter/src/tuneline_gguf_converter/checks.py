@@ -125,21 +125,16 @@ def _top1_agreement(subject: Subject, server: Server) -> Check:
         for position, choice in zip(sample.positions, choices, strict=True)
     ]
     agreement = sum(ours == theirs for ours, theirs in pairs) / len(pairs)
-    enough = agreement >= subject.min_top1_agreement
+    threshold = subject.min_top1_agreement
+    enough = agreement >= threshold
     detail = f"on {len(pairs)} tokens of {len(subject.samples.predicted)} {subject.samples.kind} conversations"
     if not enough:
         detail += (
             f": top-1 agreement with the merged model is {agreement:.3f}, below {subject.min_top1_agreement:g}; "
             "choose a quantisation with more bits, or lower `min_top1_agreement` if that is good enough"
         )
-    return Check(
-        name="top1_agreement",
-        file=subject.file.name,
-        passed=enough,
-        detail=detail,
-        value=round(agreement, 4),
-        threshold=subject.min_top1_agreement,
-    )
+    name, value = subject.file.name, round(agreement, 4)
+    return Check(name="top1_agreement", file=name, passed=enough, detail=detail, value=value, threshold=threshold)
 
 
 def _next_token(server: Server, ids: list[int]) -> int:

@@ -14,16 +14,8 @@ from typing import cast
 import torch
 from datasets import Dataset
 from peft import LoraConfig, PeftModel, load_peft_weights, set_peft_model_state_dict
-from transformers import (
-    AutoModelForCausalLM,
-    BitsAndBytesConfig,
-    PreTrainedModel,
-    PrinterCallback,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
-    TrainingArguments,
-)
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel, TrainingArguments
+from transformers.trainer_callback import PrinterCallback, TrainerCallback, TrainerControl, TrainerState
 from transformers.utils.logging import disable_progress_bar
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
@@ -63,8 +55,7 @@ class Guard(TrainerCallback):
     ) -> None:  # fmt: skip
         """Comes after each step and validation, before anything is saved: no checkpoint ever holds such numbers."""
         for name in ("loss", "grad_norm", "eval_loss"):
-            value = (logs or {}).get(name, 0.0)
-            if not math.isfinite(value):
+            if not math.isfinite(value := (logs or {}).get(name, 0.0)):
                 raise UserError(_not_finite(name, value, state.global_step, self._prepared.setup))
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:

@@ -28,6 +28,8 @@ from tuneline.stage import (
     pace,
 )
 
+Names = Annotated[tuple[str, ...], Field(min_length=1)]
+
 
 class LoraParams(Params):
     """The size of the adapter and what it is attached to (see arXiv:2106.09685)."""
@@ -38,12 +40,7 @@ class LoraParams(Params):
     """The adapter's output is scaled by alpha / rank; twice the rank is proven, more acts like a higher rate."""
     dropout: float = Field(default=0.05, ge=0, lt=1)
     """Share of the adapter's inputs that is zeroed while training; higher fights overfitting on few transcripts."""
-    targets: Annotated[tuple[str, ...], Field(min_length=1)] | Literal["all-linear"] = (
-        "q_proj",
-        "k_proj",
-        "v_proj",
-        "o_proj",
-    )
+    targets: Names | Literal["all-linear"] = ("q_proj", "k_proj", "v_proj", "o_proj")
     """Names of the linear layers that get an adapter; `all-linear` takes every one, for about 3 times the memory."""
 
 

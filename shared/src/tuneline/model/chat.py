@@ -86,7 +86,7 @@ class ChatTokenizer:
         return cls(tokenizer, _find_template(path, config), _special_tokens(path, config))
 
     def render(self, messages: Sequence[Message], add_generation_prompt: bool = False) -> str:
-        return self._template.render(messages, self._special_tokens, add_generation_prompt)
+        return self._template.render(messages, self._special_tokens, add_generation_prompt)["text"]
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of rendered `text`: control tokens are recognised, none is added (the template writes BOS)."""
@@ -98,12 +98,10 @@ class ChatTokenizer:
         The spans come from the template's `{% generation %}` blocks. Without them, an answer is what its message adds
         to the rendering so far with the generation prompt, up to the last control token (the end of turn).
         """
-        if self._template.marks_generation:
-            text, spans = self._template.render_spans(messages, self._special_tokens)
-        else:
-            text = self.render(messages)
-            spans = self._answer_spans(messages, text)
-        encoding = self._encode(text)
+        marked = self._template.marks_generation
+        rendered = self._template.render(messages, self._special_tokens, spans=marked)
+        encoding = self._encode(rendered["text"])
+        spans = rendered["spans"] if marked else self._answer_spans(messages, rendered["text"])
         return EncodedConversation(encoding.ids, _mask(encoding.offsets, spans))
 
     def neutralise(self, text: str) -> str:

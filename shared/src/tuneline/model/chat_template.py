@@ -26,19 +26,17 @@ class ChatTemplate:
         self.marks_generation = _WORKER.ask({"source": source})["marks_generation"]
         """Whether the template has `{% generation %}` blocks around what the assistant writes."""
 
-    def render(self, messages: Messages, special_tokens: Mapping[str, str], add_generation_prompt: bool = False) -> str:
-        """Return the text of `messages`. Raises UserError when refused, or when it takes far too long."""
-        return self._ask(messages, special_tokens, add_generation_prompt, False)["text"]
-
-    def render_spans(self, messages: Messages, special_tokens: Mapping[str, str]) -> tuple[str, list[tuple[int, int]]]:
-        """Return the text and the character ranges of its generated spans. Raises UserError as `render` does."""
-        rendering = self._ask(messages, special_tokens, False, True)
-        return rendering["text"], [(start, end) for start, end in rendering["spans"]]
-
-    def _ask(self, messages: Messages, special_tokens: Mapping[str, str], prompt: bool, spans: bool) -> Rendering:
+    def render(
+        self,
+        messages: Messages,
+        special_tokens: Mapping[str, str],
+        add_generation_prompt: bool = False,
+        spans: bool = False,
+    ) -> Rendering:
+        """Return the text, and its generated spans if asked. Raises UserError when refused, or after far too long."""
         plain = [dict(message) for message in messages]
         request: ToRender = {"source": self.source, "messages": plain, "special_tokens": dict(special_tokens)}
-        return _WORKER.ask({**request, "add_generation_prompt": prompt, "spans": spans})
+        return _WORKER.ask({**request, "add_generation_prompt": add_generation_prompt, "spans": spans})
 
 
 class _Worker:

@@ -74,7 +74,7 @@ class Server:
     def ensure(self) -> None:
         """Start the server again if it has died. Raises Temporary when it has died more than `RESTARTS` times."""
         with self._lock:
-            status = self._ending() if self._process else None
+            status = self._ending()
             while status is not None:
                 if self._restarts == RESTARTS:
                     raise Temporary(f"llama-server ended {RESTARTS + 1} times, at last with {ending(status)}.")
@@ -83,11 +83,10 @@ class Server:
 
     def _ending(self) -> int | None:
         """Return the exit status, None while the server runs. One that has stopped answering may be about to end."""
-        assert self._process is not None
-        if self._process.poll() is None and not self._healthy():
+        if self._process and self._process.poll() is None and not self._healthy():
             with suppress(TimeoutExpired):  # it is busy then, or stuck: that is for the caller to find out
                 return self._process.wait(5)  # a killed process still shows as running until its last thread is gone
-        return self._process.poll()
+        return self._process.poll() if self._process else None
 
     def start(self) -> None:
         """Start the server and wait until it is healthy; a second try on another port if the first one is lost.
@@ -158,14 +157,13 @@ class Server:
         return response.status, answer if isinstance(answer, dict) else {}
 
     def _kill(self) -> None:
-        if self._process is None or self._process.poll() is not None:
-            return
-        self._process.terminate()
-        try:
-            self._process.wait(5)
-        except TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        if self._process and self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(5)
+            except TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
 
 
 @contextmanager

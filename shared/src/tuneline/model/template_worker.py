@@ -84,7 +84,10 @@ def answer(request: ToRender) -> Rendering:
 
 
 def _render(template: Template, request: ToRender) -> Rendering:
-    opening, closing = _marks(request["messages"]) if request["spans"] else ("", "")
+    opening, closing = "", ""
+    if request["spans"]:  # marks that stand in no message: no text can hold its own hash
+        number = int(hashlib.sha256(json.dumps(request["messages"]).encode()).hexdigest(), 16)
+        opening, closing = f"\ue000{number}\ue001", f"\ue001{number}\ue000"
     rendered = template.render(
         messages=request["messages"],
         **request["special_tokens"],
@@ -102,12 +105,6 @@ def _render(template: Template, request: ToRender) -> Rendering:
         spans.append((len(text), len(text) + len(generated)))
         text += generated + after
     return {"text": text, "spans": spans}
-
-
-def _marks(messages: list[dict[str, str]]) -> tuple[str, str]:
-    """Return two marks that stand in no message: no text can hold its own hash."""
-    number = int(hashlib.sha256(json.dumps(messages).encode()).hexdigest(), 16)
-    return f"\ue000{number}\ue001", f"\ue001{number}\ue000"
 
 
 @lru_cache(8)
