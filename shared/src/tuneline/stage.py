@@ -27,10 +27,14 @@ from pydantic.fields import FieldInfo
 Json: TypeAlias = JsonValue
 
 
-class Cost(BaseModel):
-    """Money that a result took, in US dollars; the same in every stage."""
+class Closed(BaseModel):
+    """Part of a record: frozen, without unknown keys and infinite numbers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+class Cost(Closed):
+    """Money that a result took, in US dollars; the same in every stage."""
 
     total_usd: float = 0.0
     """Every call whose answer is part of the result, whichever run or attempt paid for it."""
@@ -42,10 +46,8 @@ class Cost(BaseModel):
         return Cost(total_usd=round(total, 6), now_usd=round(now, 6))
 
 
-class Metrics(BaseModel):
+class Metrics(Closed):
     """What a stage reports about its work. How long it took is the runner's to say."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
     headline: str
     """What came out, in one line for people."""
@@ -55,22 +57,16 @@ class Metrics(BaseModel):
     """What calls to models cost."""
 
 
-class Params(BaseModel):
+class Params(Closed):
     """Parameters of a stage: frozen and closed. Each has a constraint and one sentence with unit and trade-off."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
-
-class Inputs(BaseModel):
+class Inputs(Closed):
     """Input ports of a stage as read-only local paths; an absent optional input is None."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-
-class Outputs(BaseModel):
+class Outputs(Closed):
     """Output ports of a stage as local paths to write; a folder port exists already and is empty."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 def pace(default: Any, **constraints: Any) -> Any:
@@ -94,7 +90,7 @@ def output_of(stage: str, port: str | None = None, *, optional: bool = False) ->
     If `optional`, it is read only when that stage is part of the run anyway. Of a sharded stage it is a folder with one
     folder per shard, as in `3-of-10/<name of the port's file>`.
     """
-    return _input(stage, port, (), optional)
+    return _input(stage, port, (), optional, False)
 
 
 def file_name(name: str) -> Any:
@@ -117,10 +113,9 @@ def without(*inputs: str) -> frozenset[str]:
     return frozenset(inputs)
 
 
-def _input(stage: str | None, port: str | None, patterns: tuple[str, ...], optional: bool, split: bool = False) -> Any:
-    source: dict[str, Any] = {"stage": stage, "port": port, "patterns": list(patterns), "optional": optional}
-    source["split"] = split
-    return Field(default=None, json_schema_extra=source) if optional else Field(json_schema_extra=source)
+def _input(stage: str | None, port: str | None, patterns: tuple[str, ...], optional: bool, split: bool) -> Any:
+    source: dict[str, Any] = {"stage": stage, "port": port, "patterns": list(patterns)}
+    return Field(default=None if optional else ..., json_schema_extra=source | {"optional": optional, "split": split})
 
 
 class InputPort(NamedTuple):
@@ -147,10 +142,8 @@ class OutputPort(NamedTuple):
     description: str
 
 
-class InputRecord(BaseModel):
+class InputRecord(Closed):
     """One input as a run used it. `uri` is None for inline content; `producer` is `stage/fingerprint` of its maker."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     uri: str | None
     sha256: str

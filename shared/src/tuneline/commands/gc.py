@@ -28,8 +28,6 @@ class Swept(NamedTuple):
 
 
 class _Result(NamedTuple):
-    """What lies under one fingerprint."""
-
     stage: str
     digest: str
     entries: list[Entry]

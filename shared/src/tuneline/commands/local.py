@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +23,7 @@ from tuneline.engine.inputs import check_given
 from tuneline.engine.layout import run_key
 from tuneline.engine.pins import note_inputs, refuse_other_params
 from tuneline.engine.pipelines import Step
-from tuneline.engine.records import Manifest, pinned_manifest
+from tuneline.engine.records import pinned_manifest
 from tuneline.engine.runfile import RunFile
 from tuneline.engine.runner import find, new_job, reuse
 from tuneline.errors import StageFailed, Temporary, UserError
@@ -149,7 +149,8 @@ class LocalRun:
         progress.update(child.task, total=task.total or 1, completed=task.total or 1)
         manifest = pinned_manifest(self.store, self.run_file.run, child.step.node)
         if manifest is not None:
-            self.console.print(f"[green]{child.step.name}[/]: {_headline(manifest)}")
+            told = escape(printable(manifest.metrics.headline or "made"))
+            self.console.print(f"[green]{child.step.name}[/]: {told} [dim]({manifest.seconds} s)[/]")
 
     def _keep_log(self, child: _Child) -> None:
         if not self.store.uri.startswith("file://"):
@@ -176,9 +177,7 @@ class LocalRun:
         def stop(_number: int, _frame: FrameType | None) -> None:
             self._stop = True
 
-        before: list[tuple[int, Callable[[int, FrameType | None], object] | int | None]] = [
-            (number, signal.signal(number, stop)) for number in (signal.SIGINT, signal.SIGTERM)
-        ]
+        before = [(number, signal.signal(number, stop)) for number in (signal.SIGINT, signal.SIGTERM)]
         try:
             yield
         finally:
@@ -188,10 +187,6 @@ class LocalRun:
     def _progress(self) -> Progress:
         columns = (TextColumn("{task.description:20}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         return Progress(*columns, console=self.console, disable=not self.console.is_terminal)
-
-
-def _headline(manifest: Manifest) -> str:
-    return f"{escape(printable(manifest.metrics.headline or 'made'))} [dim]({manifest.seconds} s)[/]"
 
 
 def conclusion(run_file: RunFile, store: Store) -> Iterator[str]:

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Annotated, TypeVar
 
 import structlog
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import BaseModel, StringConstraints, ValidationError
 
 from tuneline.errors import UserError
 from tuneline.parsing.problems import printable
+from tuneline.stage import Closed as Closed  # noqa: PLC0414  (of the parts of such files)
 from tuneline.stage import Journal
 
 R = TypeVar("R", bound=BaseModel)
@@ -19,12 +20,6 @@ log = structlog.get_logger()
 
 Id = Annotated[str, StringConstraints(pattern=r"^[^\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+$")]
 """What a transcript or a slice is called, in messages too: one line, all of it to be seen."""
-
-
-class Closed(BaseModel):
-    """A part of such a file: frozen, without unknown keys and infinite numbers."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 def read_record(path: Path, kind: type[R]) -> R:

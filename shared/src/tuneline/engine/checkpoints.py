@@ -111,7 +111,6 @@ class State:
 
 
 def _link(entry: Path, held: Path) -> None:
-    """Make `held` a copy of the file or folder `entry`, of hard links."""
     held.parent.mkdir()
     if entry.is_file():
         held.hardlink_to(entry)

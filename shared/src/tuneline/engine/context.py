@@ -78,7 +78,6 @@ class Live:
             raise Temporary(f"stopped at {done} of {total}; run the same command again to resume from here")
 
     def secret(self, name: str) -> str:
-        """Return a secret from the environment, or from the file that `name`_FILE names."""
         value = os.environ.get(name, "")
         if not value and (file := os.environ.get(f"{name}_FILE")):
             try:
@@ -97,7 +96,6 @@ class Live:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop the heartbeat and bring what there is into the store."""
         self._stop.set()
         self._last_resort.cancel()
         self._pool.shutdown(wait=True)
@@ -107,7 +105,6 @@ class Live:
             signal.signal(number, handler)
 
     def flush(self) -> None:
-        """Make every journal row and whole checkpoint durable, and report progress."""
         for journal in list(self._journals.values()):
             journal.flush()
         self._state.sync()

@@ -23,9 +23,8 @@ from pydantic import TypeAdapter, ValidationError
 from tuneline.errors import Changed, UserError
 from tuneline.stage import Part
 from tuneline.store.base import Entry, in_parallel, key_problem, local_path, split_s3
-from tuneline.store.cache import FileCache
 from tuneline.store.file import stamp_of
-from tuneline.store.verify import hash_file, plain_errors
+from tuneline.store.verify import FileCache, hash_file, plain_errors
 
 
 class Listed(NamedTuple):
@@ -53,7 +52,6 @@ class GivenFiles:
     files: Mapping[str, Listed]
     within: tuple[Path, ...] = ()
     shard: Part | None = None
-    """Only the files of this shard are listed."""
 
     @property
     def is_hub(self) -> bool:
@@ -72,7 +70,6 @@ class Identified:
 
     @property
     def uri(self) -> str:
-        """Canonical address; for hf:// with the commit."""
         return self.given.uri
 
     @property

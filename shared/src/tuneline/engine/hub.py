@@ -81,34 +81,25 @@ def _split(uri: str) -> tuple[str, str]:
 def _plain_errors(uri: str) -> Iterator[None]:
     """Turn the Hub's errors into one sentence: UserError for what it refuses, Temporary when it cannot be reached."""
     from httpx2 import TransportError
-    from huggingface_hub.errors import (
-        FileMetadataError,
-        GatedRepoError,
-        HfHubHTTPError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-        RevisionResolutionError,
-    )
+    from huggingface_hub import errors as hub
 
     try:
         yield
-    except GatedRepoError as error:
+    except hub.GatedRepoError as error:
         raise UserError(f"{uri}: request access on its page, then set HF_TOKEN to your token.") from error
-    except (RepositoryNotFoundError, HFValidationError) as error:
+    except (hub.RepositoryNotFoundError, hub.HFValidationError) as error:
         raise UserError(f"{uri}: there is no such repository, or HF_TOKEN gives no access to it.") from error
-    except RevisionNotFoundError as error:
+    except hub.RevisionNotFoundError as error:
         raise UserError(f"{uri}: there is no such revision.") from error
-    except (LocalEntryNotFoundError, RevisionResolutionError) as error:  # both hide what the Hub answered
-        if isinstance(error.__cause__, HfHubHTTPError):
+    except (hub.LocalEntryNotFoundError, hub.RevisionResolutionError) as error:  # both hide what the Hub answered
+        if isinstance(error.__cause__, hub.HfHubHTTPError):
             raise _refusal(uri, error.__cause__.response.status_code) from error
         raise _not_reached(uri, error.__cause__) from error
-    except HfHubHTTPError as error:
+    except hub.HfHubHTTPError as error:
         raise _refusal(uri, error.response.status_code) from error
     except TransportError as error:
         raise Temporary(f"{uri}: the Hub cannot be reached ({type(error).__name__}). Run it again.") from error
-    except (FileMetadataError, ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
+    except (hub.FileMetadataError, ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
         # It answers 200, but with something else: a portal's page, or a proxy's own JSON.
         raise UserError(
             f"{uri}: the server that answers is not the Hub. Check the network, its proxy and HF_ENDPOINT."

@@ -20,8 +20,7 @@ from tuneline.engine.runfile import RunFile
 from tuneline.errors import UserError
 from tuneline.stage import InputPort, InputRecord, Json, Params, Part
 from tuneline.store.base import FileRecord, Store, in_parallel
-from tuneline.store.cache import FileCache
-from tuneline.store.verify import plain_errors
+from tuneline.store.verify import FileCache, plain_errors
 
 
 class Job(NamedTuple):
@@ -57,7 +56,6 @@ class InlineFile:
 
     @property
     def sha256(self) -> str:
-        """SHA-256 of the content in canonical form."""
         return hashlib.sha256(self.data).hexdigest()
 
     @property
@@ -92,13 +90,11 @@ class GivenInput:
 
     @property
     def record(self) -> InputRecord:
-        """What a manifest says of it."""
         found, count = self.source, len(self.source.files) if isinstance(self.source, Identified) else 1
         return InputRecord(uri=found.uri, sha256=found.sha256, size=found.size, count=count)
 
     @property
     def pin(self) -> InputPin:
-        """What later stages must see."""
         return InputPin(uri=self.source.uri, sha256=self.source.sha256, files=self.source.digests)
 
     def pin_key(self, run: str) -> str:
@@ -154,7 +150,6 @@ class Found(NamedTuple):
 
     @property
     def given(self) -> list[GivenInput]:
-        """Those that the run file names."""
         return [found for found in self.inputs.values() if isinstance(found, GivenInput)]
 
 

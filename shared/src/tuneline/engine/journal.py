@@ -62,7 +62,6 @@ class StoreJournal:
         return row
 
     def put(self, key: str, row: Mapping[str, Any]) -> None:
-        """Keep `row` under `key`; the next flush makes it durable."""
         line = json.dumps({"key": key, "row": row}, ensure_ascii=False, allow_nan=False).encode() + b"\n"
         with self._lock:
             self._pending.append(line)  # first of all: it is paid, also if this disk is full

@@ -37,7 +37,6 @@ class Parameters(NamedTuple):
     """Folders whose files an input may name: what arrives so was written on another machine, perhaps by a stranger."""
 
     def where(self, loc: Sequence[int | str]) -> str:
-        """Return `parameter NAME: field` of a path."""
         if not loc:
             return self.name
         name, field = printable(str(loc[0])), printable(".".join(map(str, loc[1:])))

@@ -5,19 +5,15 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, Field, TypeAdapter, ValidationError, model_validator
 
 from tuneline.engine.layout import Node, manifest_key, pin_key
 from tuneline.errors import UserError
-from tuneline.stage import InputRecord, Metrics, OutputKind
+from tuneline.stage import Closed, InputRecord, Metrics, OutputKind
 from tuneline.store.base import FileRecord, Store, safe_name
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class _Record(_Frozen):
+class _Record(Closed):
     """A file of the store. A change of form raises `newest`; `upgraded` reads what earlier versions wrote."""
 
     newest: ClassVar[int] = 1
@@ -31,7 +27,6 @@ class _Record(_Frozen):
         return content
 
     def to_bytes(self) -> bytes:
-        """Return the record as it is stored: indented JSON with a final newline."""
         return (self.model_dump_json(indent=1) + "\n").encode()
 
 
@@ -48,7 +43,7 @@ _CONTENT = TypeAdapter(dict[str, Any])
 _Name = Annotated[str, AfterValidator(safe_name)]
 
 
-class OutputRecord(_Frozen):
+class OutputRecord(Closed):
     """The files of one output port by their names inside it; a file port has one name, its own.
 
     Names become paths on the machine of whoever reads them, so none may lead out of the folder they are put in.
@@ -72,7 +67,7 @@ class OutputRecord(_Frozen):
         return sum(record.size for record in self.files.values())
 
 
-class Provenance(_Frozen):
+class Provenance(Closed):
     """Where a result came from, as far as it may be recorded: nothing of the host."""
 
     image: str | None

@@ -60,12 +60,9 @@ def read_run_file(path: Path, stages: Mapping[str, AnyStage], run: str | None = 
 
 
 def read_run_parameters(
-    encoded: str,
-    stages: Mapping[str, AnyStage],
-    run: str | None = None,
-    workflow: str | None = None,
+    encoded: str, stages: Mapping[str, AnyStage], run: str | None = None, workflow: str | None = None,
     data: tuple[Path, ...] = (),
-) -> RunFile:
+) -> RunFile:  # fmt: skip
     """Read and check a run file that a workflow hands on as its parameters. A run without a name has the workflow's.
 
     Of the files of this machine its inputs may name those below the folders `data`.

@@ -18,18 +18,9 @@ from uuid import uuid4
 
 import structlog
 
+from tuneline.store import verify
 from tuneline.store.base import PART, Entry, FileRecord, check_key, key_problem
-from tuneline.store.verify import (
-    BLOCK,
-    Written,
-    damaged,
-    hash_file,
-    lost,
-    plain_errors,
-    save_verified,
-    unchanging_blocks,
-    write_new,
-)
+from tuneline.store.verify import Written, plain_errors
 
 log = structlog.get_logger()
 
@@ -72,10 +63,10 @@ class FileStore:
                 yield Entry(key, found.st_size, found.st_mtime, stamp_of(found))
 
     def upload(self, path: Path, key: str) -> FileRecord:
-        """See `Store`. The file is copied: a hard link would change when its other name is written to."""
+        """The file is copied: a hard link would change when its other name is written to."""
         with plain_errors(path), path.open("rb") as file:
             written = self._write(
-                self._path(key), unchanging_blocks(file, path, lambda: file.read(BLOCK)), if_absent=False
+                self._path(key), verify.unchanging_blocks(file, path, lambda: file.read(verify.BLOCK)), if_absent=False
             )
         assert written
         return FileRecord(key=key, sha256=written.sha256, size=written.size)
@@ -85,13 +76,13 @@ class FileStore:
 
         def blocks() -> Iterator[bytes]:
             with _present(path) as file:
-                while block := file.read(BLOCK):
+                while block := file.read(verify.BLOCK):
                     yield block
 
-        save_verified(record, dest, lambda part: write_new(part, blocks(), limit=record.size), str(path))
+        verify.save_verified(record, dest, lambda part: verify.write_new(part, blocks(), limit=record.size), str(path))
 
     def delete(self, keys: Iterable[str]) -> None:
-        """See `Store`. Folders that become empty go too."""
+        """Folders that become empty go too."""
         for key in keys:
             path = self._path(key)
             with plain_errors(path):
@@ -101,13 +92,13 @@ class FileStore:
     def local(self, record: FileRecord) -> Path:
         path = self._path(record.key)
         with _present(path):
-            found = hash_file(path)
+            found = verify.hash_file(path)
         if found != (record.size, record.sha256):
-            raise damaged(record, str(path), found)
+            raise verify.damaged(record, str(path), found)
         return path
 
     def sweep(self, older_than: float) -> int:
-        """See `Store`. The work files of killed stages, which lie in `scratch`, go too."""
+        """The work files of killed stages, which lie in `scratch`, go too."""
         removed = 0
         with plain_errors(self.root):
             for left in (*self._parts.glob(f"{PART}*"), *(self.root / "scratch").glob("*")):
@@ -127,7 +118,7 @@ class FileStore:
         with plain_errors(path):
             _make_folder(self._parts)
             try:
-                written = write_new(part, blocks, sync=True)
+                written = verify.write_new(part, blocks, sync=True)
                 named = _give_name(part, path, if_absent)
             finally:
                 part.unlink(missing_ok=True)
@@ -144,7 +135,7 @@ def _present(path: Path) -> Iterator[BinaryIO]:
         try:
             file = path.open("rb")
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            raise lost(str(path), "is gone") from None
+            raise verify.lost(str(path), "is gone") from None
         with file:
             yield file
 

@@ -22,21 +22,10 @@ from botocore.exceptions import ClientError
 from s3transfer.exceptions import RetriesExceededError, S3DownloadFailedError
 
 from tuneline.errors import Changed, Temporary, UserError
-from tuneline.store import s3_transfers
+from tuneline.store import s3_transfers, verify
 from tuneline.store.base import Entry, FileRecord, check_key, in_parallel, key_problem
 from tuneline.store.s3_client import TRIES, connect, reraise_unless, retry
-from tuneline.store.verify import (
-    BLOCK,
-    COPIES,
-    Written,
-    hash_file,
-    lost,
-    part_for,
-    plain_errors,
-    save_verified,
-    unchanging_blocks,
-    write_new,
-)
+from tuneline.store.verify import Written, plain_errors
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import (
@@ -75,7 +64,7 @@ class S3Store:
             return None
 
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> bool:
-        """See `Store`. The first time that a condition holds it is put to the test: some servers take none."""
+        """The first time that a condition holds it is put to the test: some servers take none."""
         done = self._put(key, data, if_absent)
         if if_absent and not self._keeps_apart:
             if done and self._put(key, data, if_absent):
@@ -107,7 +96,7 @@ class S3Store:
         return True
 
     def list(self, prefix: str) -> Iterator[Entry]:
-        """See `Store`. All is listed before the first entry is yielded, because servers differ in their order."""
+        """All is listed before the first entry is yielded, because servers differ in their order."""
         request: ListObjectsV2RequestTypeDef = {"Bucket": self.bucket, "Prefix": self._root + prefix}
         found: list[Entry] = []
         while True:
@@ -129,7 +118,7 @@ class S3Store:
             if path.stat().st_size > s3_transfers.PART_SIZE:
                 return self._upload_parts(path, key)
             with path.open("rb") as file:
-                data = b"".join(unchanging_blocks(file, path, lambda: file.read(BLOCK)))
+                data = b"".join(verify.unchanging_blocks(file, path, lambda: file.read(verify.BLOCK)))
         self._put(key, data)
         return FileRecord(key=key, sha256=hashlib.sha256(data).hexdigest(), size=len(data))
 
@@ -141,26 +130,25 @@ class S3Store:
             if record.size > s3_transfers.PART_SIZE:
                 entry = self.head(record.key)  # the ETag, so that all ranges are of one object
             if entry is None:
-                raise lost(source, "is gone")
+                raise verify.lost(source, "is gone")
             return self._copy(entry, part) if entry.size == record.size else Written(entry.size, "")
 
         try:
-            save_verified(record, dest, copy, source)
+            verify.save_verified(record, dest, copy, source)
         except ClientError as error:
             reraise_unless(error, 404)
-            raise lost(source, "is gone") from None
+            raise verify.lost(source, "is gone") from None
         except Changed:
-            raise lost(source, "was replaced while it was read") from None
+            raise verify.lost(source, "was replaced while it was read") from None
 
     def delete(self, keys: Iterable[str]) -> None:
-
         def delete(key: str) -> None:
             self._do("delete", key, lambda: self._client.delete_object(Bucket=self.bucket, Key=self._name(key)))
 
         in_parallel(delete, keys)
 
     def local(self, record: FileRecord) -> None:
-        """See `Store`."""
+        return None
 
     def sweep(self, older_than: float) -> int:
         pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self.bucket, Prefix=self._root)
@@ -182,8 +170,8 @@ class S3Store:
         """Copy an object to `dest` as it was listed; return its SHA-256. Raises Changed if it is another one by now."""
         source = f"{self.uri}/{entry.key}"
         try:
-            for _ in range(COPIES):
-                with part_for(dest) as part:
+            for _ in range(verify.COPIES):
+                with verify.part_for(dest) as part:
                     written = self._copy(entry, part)
                     small = entry.size <= s3_transfers.PART_SIZE  # then boto3 has compared it
                     if small or s3_transfers.is_as_sent(part, written, self._checksum(entry)):
@@ -216,23 +204,20 @@ class S3Store:
             except RetriesExceededError as error:
                 problem = f"{type(error.last_exception).__name__}, {TRIES} times. Run the same command again."
                 raise Temporary(f"cannot read {self.uri}/{entry.key}: {problem}") from error
-            return hash_file(part)
+            return verify.hash_file(part)
         request = self._request(entry.key)
         if entry.stamp:
             request |= {"IfMatch": entry.stamp, "ChecksumMode": "ENABLED"}  # who knows the hash need not compare
 
         def get() -> Written:
-            return write_new(part, s3_transfers.stream(self._client, request), limit=entry.size)
+            return verify.write_new(part, s3_transfers.stream(self._client, request), limit=entry.size)
 
         return self._do("read", entry.key, get)
 
     def _checksum(self, entry: Entry) -> str | None:
         """Return the checksum that the server keeps of an object, as S3 writes it; ranges come without one."""
-        request: HeadObjectRequestTypeDef = {
-            **self._request(entry.key),
-            "IfMatch": entry.stamp,
-            "ChecksumMode": "ENABLED",
-        }
+        request: HeadObjectRequestTypeDef = {**self._request(entry.key), "IfMatch": entry.stamp}
+        request["ChecksumMode"] = "ENABLED"
         return self._do("read", entry.key, lambda: self._client.head_object(**request)).get("ChecksumSHA256")
 
     def _head(self, key: str) -> HeadObjectOutputTypeDef | None:
@@ -255,14 +240,14 @@ class S3Store:
             sent = self._manager.upload(str(path), self.bucket, self._name(key), extra)
 
             def read() -> bytes:
-                block = file.read(BLOCK)
+                block = file.read(verify.BLOCK)
                 if not block:  # what changes until the last part has left counts, and explains most errors
                     with suppress(*_UPLOAD_ERRORS):
                         sent.result()
                 return block
 
             try:
-                for block in unchanging_blocks(file, path, read):
+                for block in verify.unchanging_blocks(file, path, read):
                     digest.update(block)
             except Changed:
                 sent.cancel()

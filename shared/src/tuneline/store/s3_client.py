@@ -10,21 +10,9 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import boto3
 import structlog
+from botocore import exceptions as boto
 from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ChecksumError,
-    ClientError,
-    ConnectionError,
-    ConnectTimeoutError,
-    FlexibleChecksumError,
-    HTTPClientError,
-    IncompleteReadError,
-    NoCredentialsError,
-    PartialCredentialsError,
-    ReadTimeoutError,
-    SSLError,
-)
+from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError
 from botocore.parsers import ResponseParserError
 
 from tuneline.errors import Temporary, UserError
@@ -66,7 +54,8 @@ _CONFIG = Config(
 )
 
 _ON_THE_WAY = (
-    ConnectionError, HTTPClientError, IncompleteReadError, ChecksumError, FlexibleChecksumError, ResponseParserError,
+    boto.ConnectionError, boto.HTTPClientError, boto.IncompleteReadError, boto.ChecksumError,
+    boto.FlexibleChecksumError, ResponseParserError,
 )  # fmt: skip
 _MAY_BE_ABSENT = {"GetObject", "HeadObject", "UploadPart", "CompleteMultipartUpload", "AbortMultipartUpload"}
 _DAMAGED = {"BadDigest", "IncompleteBody", "InvalidPart", "MalformedXML", "RequestTimeout", "XAmzContentSHA256Mismatch"}
@@ -154,18 +143,18 @@ def _is_nobody(error: Problem) -> bool:
     """Tell whether no server answers, or something that is no S3 server: its errors (5xx) have no code of S3's."""
     if isinstance(error, ClientError):  # botocore makes a 500 of an answer that it cannot read; HEAD never has a code
         return status_of(error) >= 500 and _code(error).isdigit() and error.operation_name != "HeadObject"
-    return isinstance(error, ConnectionError | ReadTimeoutError | ResponseParserError)
+    return isinstance(error, boto.ConnectionError | boto.ReadTimeoutError | ResponseParserError)
 
 
 def _lasting_problem(error: Problem) -> str | None:
     """Say what is wrong and the way out, or None if it may pass by itself."""
     code, status = _code(error), status_of(error)
     problem: str | None = f"the server refuses the request ({code})." if status else f"{_one_line(error)}."
-    if isinstance(error, SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
+    if isinstance(error, boto.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
         problem = f"{_one_line(error)}. Name a file with the certificate of its authority in AWS_CA_BUNDLE."
     elif isinstance(error, _ON_THE_WAY) or code in _DAMAGED or status in (408, 409, 429, 500, *range(502, 600)):
         problem = None
-    elif isinstance(error, NoCredentialsError | PartialCredentialsError):
+    elif isinstance(error, boto.NoCredentialsError | boto.PartialCredentialsError):
         problem = f"no credentials were found. {_WAY_OUT}"
     elif code == "NoSuchBucket":
         problem = "there is no such bucket. Create it, or correct the address."

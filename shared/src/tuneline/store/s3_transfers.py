@@ -6,6 +6,7 @@ import hashlib
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -47,27 +48,20 @@ class _Requests:
         # Otherwise it would wait for a first range, to learn what `Known` tells it.
         config = client.meta.config.merge(Config(response_checksum_validation="when_supported"))
         self.meta = SimpleNamespace(events=client.meta.events, config=config)
-
-    def create_multipart_upload(self, **request: Any) -> Any:
-        return self._again("write", self._client.create_multipart_upload, request)
+        self.create_multipart_upload = partial(_again, "write", client.create_multipart_upload)
+        self.complete_multipart_upload = partial(_again, "write", client.complete_multipart_upload)
+        self.abort_multipart_upload = partial(_again, "write", client.abort_multipart_upload)
+        self.get_object = partial(_again, "read", client.get_object)
 
     def upload_part(self, Body: Any, **request: Any) -> Any:  # noqa: N803  (the name is boto3's)
         data = Body.read()  # its hash goes in a header: over https boto3 has it follow the body, which few servers know
         request["ChecksumSHA256"] = checksum(data)
-        answer = self._again("write", lambda **r: self._client.upload_part(Body=BytesIO(data), **r), request)
+        answer = _again("write", lambda **r: self._client.upload_part(Body=BytesIO(data), **r), **request)
         return {**answer, "ChecksumSHA256": request["ChecksumSHA256"]}
 
-    def complete_multipart_upload(self, **request: Any) -> Any:
-        return self._again("write", self._client.complete_multipart_upload, request)
 
-    def abort_multipart_upload(self, **request: Any) -> Any:
-        return self._again("write", self._client.abort_multipart_upload, request)
-
-    def get_object(self, **request: Any) -> Any:
-        return self._again("read", self._client.get_object, request)
-
-    def _again(self, verb: str, call: Callable[..., Any], request: dict[str, Any]) -> Any:
-        return retry(f"cannot {verb} s3://{request['Bucket']}/{request['Key']}", lambda: call(**request))
+def _again(verb: str, call: Callable[..., Any], **request: Any) -> Any:
+    return retry(f"cannot {verb} s3://{request['Bucket']}/{request['Key']}", lambda: call(**request))
 
 
 class Known(BaseSubscriber):

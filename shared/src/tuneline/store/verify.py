@@ -136,3 +136,36 @@ def damaged(record: FileRecord, source: str, found: Written) -> Damaged:
 def lost(source: str, problem: str) -> Damaged:
     """Return the error for a stored file that cannot be had any more."""
     return Damaged(f"{source}: {problem}. Delete the result it belongs to and make it again.")
+
+
+class FileCache(NamedTuple):
+    """A folder of files named by their SHA-256; without a folder nothing is kept. It never copies, it links."""
+
+    folder: Path | None = None
+
+    def take(self, sha256: str, place: Path) -> bool:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        return self.folder is not None and _linked(self.folder / sha256, place)
+
+    def keep(self, sha256: str, place: Path) -> None:
+        if self.folder is not None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            _linked(place, self.folder / sha256)
+
+    def note(self, key: str, data: bytes) -> None:
+        """Keep what one process has found out for those it starts."""
+        if self.folder is not None:
+            (self.folder / "notes" / key).parent.mkdir(parents=True, exist_ok=True)
+            (self.folder / "notes" / key).write_bytes(data)
+
+    def noted(self, key: str) -> bytes | None:
+        place = self.folder / "notes" / key if self.folder is not None else None
+        return place.read_bytes() if place is not None and place.exists() else None
+
+
+def _linked(source: Path, place: Path) -> bool:
+    try:
+        place.hardlink_to(source)
+    except OSError:  # it is not there, or on another disk: then it is fetched; or it is here already, which is as good
+        return False
+    return True
