@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from tuneline.data.conversations import Conversation
@@ -40,7 +39,11 @@ def evaluate(params: EvaluatorParams, inputs: EvaluatorInputs, outputs: Evaluato
         held = hold_conversations(prepared, simulator, context)
     judged = judge_blind(prepared, held.conversations, context)
     comparison = compare(judged.items, prepared, simulator, context)
-    write_outputs(outputs, inputs, judged.items, comparison)
+    write_lines(outputs.conversations, held.conversations)
+    rows = (_verdict_row(item.conversation, item.verdict) for item in judged.items if item.verdict)
+    outputs.verdicts.write_text("".join(rows), encoding="utf-8")
+    write_record(outputs.comparison, comparison)
+    write_report(outputs, inputs, comparison, held.conversations)
     by_id = {persona.id: persona for persona in prepared.personas}
     asked = ((by_id[c.persona], seed, said) for c in held.conversations for seed, said in c.asked)
     return summarise(comparison, held, judged, judged.cost + simulator.cost(asked))
@@ -61,17 +64,6 @@ def judge_blind(prepared: Prepared, conversations: Sequence[Conversation], conte
     by_id = {verdict.id: verdict for verdict in verdicts}
     items = [JudgedConversation(conversation, by_id.get(conversation.judged_id)) for conversation in conversations]
     return JudgedBlind(items, verdicts.judged_now, verdicts.cost)
-
-
-def write_outputs(
-    outputs: EvaluatorOutputs, inputs: EvaluatorInputs, judged: Sequence[JudgedConversation], comparison: Comparison
-) -> None:
-    """Write every output port."""
-    conversations = [item.conversation for item in judged]
-    write_lines(outputs.conversations, conversations)
-    _write_rows(outputs.verdicts, [_verdict_row(item, item.verdict) for item in judged if item.verdict])
-    write_record(outputs.comparison, comparison)
-    write_report(outputs, inputs, comparison, conversations)
 
 
 def summarise(comparison: Comparison, held: Held, judged: JudgedBlind, cost: Cost) -> Metrics:
@@ -96,16 +88,6 @@ def summarise(comparison: Comparison, held: Held, judged: JudgedBlind, cost: Cos
     return Metrics(headline=comparison.headline, counts=counts, cost=cost)
 
 
-def _write_rows(path: Path, rows: Iterable[str]) -> None:
-    path.write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")
-
-
-def _verdict_row(item: JudgedConversation, verdict: Verdict) -> str:
-    conversation = item.conversation
-    names = {
-        "conversation": conversation.id,
-        "arm": conversation.arm,
-        "persona": conversation.persona,
-        "trial": conversation.trial,
-    }
-    return json.dumps({**names, **verdict.model_dump(mode="json")}, ensure_ascii=False)
+def _verdict_row(talk: Conversation, verdict: Verdict) -> str:
+    names = {"conversation": talk.id, "arm": talk.arm, "persona": talk.persona, "trial": talk.trial}
+    return json.dumps({**names, **verdict.model_dump(mode="json")}, ensure_ascii=False) + "\n"

@@ -8,8 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
+from tuneline.data.io import Closed
 from tuneline.data.rubric import Rubric
 from tuneline.data.rules import HEURISTIC_VERSION
 from tuneline.data.transcripts import Transcript
@@ -17,10 +16,8 @@ from tuneline.data.verdicts import Ask, Judgement
 from tuneline.errors import UserError
 
 
-class HeuristicConfig(BaseModel):
+class HeuristicConfig(Closed):
     """There is nothing to configure."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     provider: Literal["heuristic"]
 

@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticSerializationError
 
+from tuneline.data.io import Closed
 from tuneline.data.rubric import Rubric
 from tuneline.data.rules import Answer
 from tuneline.data.transcripts import Transcript
@@ -23,10 +24,8 @@ MAX_NAMED = 5
 MAX_SHOWN = 100
 
 
-class RecordedConfig(BaseModel):
+class RecordedConfig(Closed):
     """Configuration of the judge `recorded`: the answers are an input of the stage."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     provider: Literal["recorded"]
 

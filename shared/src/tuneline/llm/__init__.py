@@ -1,1 +1,1 @@
-"""Language models behind an API: turns, retries and limits over one provider per file."""
+"""Language models behind an API: turns, retries and limits over one attempt of a provider."""

@@ -21,7 +21,7 @@ from tuneline.errors import Fault, ServerDown, Stopped, Temporary
 from tuneline.llm.config import ModelConfig, Secret
 from tuneline.llm.control_tokens import neutralise
 from tuneline.llm.limits import AdaptiveLimit, Breaker
-from tuneline.llm.provider import LlmRequest, Provider, Reply
+from tuneline.llm.openai import OpenAiProvider, Reply
 from tuneline.stage import Json
 
 T = TypeVar("T")
@@ -63,7 +63,7 @@ class LlmClient:
         self.limit = AdaptiveLimit(concurrency)
         self._patience = patience or Patience()
         self._breaker = Breaker(self._patience.streak, self._patience.streak_s)
-        self._provider = _connect(config, secret, timeout_s)
+        self._provider = OpenAiProvider(config, secret, timeout_s)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="llm", daemon=True)
         self._thread.start()
@@ -82,13 +82,13 @@ class LlmClient:
         `seed` is added to the configured one. Raises UserError, LlmRejected or Temporary: see the module's docstring.
         """
         said = [{**message, "content": neutralise(message["content"])} for message in messages]
-        request = LlmRequest(schema, None if self.config.seed is None else self.config.seed + seed)
+        drawn = None if self.config.seed is None else self.config.seed + seed
         faults: list[Fault] = []
         while True:
             began = self.limit.enter()
             outcome: bool | None = None
             try:
-                reply = self._run(self._call(said, request))
+                reply = self._run(self._call(said, schema, drawn))
                 outcome = True
             except Fault as fault:
                 faults.append(fault)
@@ -116,11 +116,12 @@ class LlmClient:
         except CancelledError:
             raise Stopped("stopped; run the same command again to resume from here") from None
 
-    async def _call(self, messages: Sequence[Mapping[str, str]], request: LlmRequest) -> Reply:
-        """Make one attempt, within the wall time. Raises Fault, LlmRejected or UserError."""
+    async def _call(
+        self, messages: Sequence[Mapping[str, str]], schema: Mapping[str, Json] | None, seed: int | None
+    ) -> Reply:
         try:
             async with asyncio.timeout(self.timeout_s):
-                return await self._provider.send(messages, request)
+                return await self._provider.send(messages, schema, seed)
         except TimeoutError:
             raise Fault(f"no answer within {self.timeout_s:g} s", paid=True) from None
 
@@ -144,10 +145,3 @@ class LlmClient:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
         await self._provider.close()
-
-
-def _connect(config: ModelConfig, secret: Secret, timeout_s: float) -> Provider:
-    """Return the provider of a model; its SDK is loaded only now."""
-    from tuneline.llm.openai import OpenAiProvider
-
-    return OpenAiProvider(config, secret, timeout_s)

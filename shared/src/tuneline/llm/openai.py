@@ -10,23 +10,14 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from openai import (
-    APIConnectionError,
-    APIError,
-    APIStatusError,
-    APITimeoutError,
-    AsyncOpenAI,
-    DefaultAsyncHttpxClient,
-    Timeout,
-)
+import openai
 from openai.types.chat import ChatCompletionMessageParam
 from pydantic import BaseModel, Field, ValidationError
 
 from tuneline.errors import Fault, LlmRejected, UserError
 from tuneline.llm.config import OpenAiConfig, Secret
-from tuneline.llm.provider import LlmRequest, Reply
 from tuneline.stage import Json
 
 if TYPE_CHECKING:
@@ -63,6 +54,23 @@ _SHOWN = _TOO_LONG_CODES | _BLOCKED_CODES | _CONFIG_CODES | _QUOTA_CODES | {
 """Codes, types and fields that may be repeated; what a server says beside them could be words of a transcript."""
 
 
+class Reply(NamedTuple):
+    """One answer of a model."""
+
+    text: str
+    """May be empty."""
+    finish_reason: str
+    """`stop` · `length`: cut at the limit · `content_filter` · whatever else the server says; may be empty."""
+    refused: bool
+    """The model declined in the protocol's own field."""
+    input_tokens: int
+    """Tokens of the prompt, cached ones included."""
+    output_tokens: int
+    cached_tokens: int
+    """Tokens of the prompt that the server had already evaluated."""
+    cost_usd: float
+
+
 class OpenAiProvider:
     """Calls one model; an attempt may take `timeout_s` seconds and a little more, and is not repeated."""
 
@@ -70,25 +78,27 @@ class OpenAiProvider:
         self._config = config
         logging.getLogger("openai").setLevel(logging.WARNING)  # at the levels of OPENAI_LOG it writes whole requests
         # A proxy from the environment must not swallow calls to this machine.
-        http = _Http(timeout=Timeout(timeout_s + 5, connect=10), trust_env=not config.is_local)
+        http = _Http(timeout=openai.Timeout(timeout_s + 5, connect=10), trust_env=not config.is_local)
         http.key, http.sent = config.key(secret), _HEADERS | (set() if config.base_url else _OPENAI_HEADERS)
-        self._sdk = AsyncOpenAI(base_url=config.address, api_key="unused", max_retries=0, http_client=http)
+        self._sdk = openai.AsyncOpenAI(base_url=config.address, api_key="unused", max_retries=0, http_client=http)
 
-    async def send(self, messages: Sequence[Mapping[str, str]], request: LlmRequest) -> Reply:
+    async def send(
+        self, messages: Sequence[Mapping[str, str]], schema: Mapping[str, Json] | None, seed: int | None
+    ) -> Reply:
+        """Make one attempt. Raises Fault, LlmRejected or UserError."""
         said = cast("list[ChatCompletionMessageParam]", [dict(message) for message in messages])
         create = self._sdk.chat.completions.with_raw_response.create
         try:
-            answer = await create(model=self._config.model, messages=said, extra_body=_body(self._config, request))
-        except APIError as e:
+            answer = await create(model=self._config.model, messages=said, extra_body=_body(self._config, schema, seed))
+        except openai.APIError as e:
             raise fault_of(e, self._config.model) from None
         return read_reply(answer.http_response.content, self._config)
 
     async def close(self) -> None:
-        """Hang up."""
         await self._sdk.close()
 
 
-class _Http(DefaultAsyncHttpxClient):
+class _Http(openai.DefaultAsyncHttpxClient):
     """Sends our own headers only, follows nobody elsewhere, and reads a bounded part of an answer, however packed."""
 
     key: str | None = None
@@ -114,15 +124,15 @@ class _Http(DefaultAsyncHttpxClient):
         return type(response)(response.status_code, headers=headers, content=bytes(body), request=request)
 
 
-def _body(config: OpenAiConfig, request: LlmRequest) -> dict[str, Json]:
+def _body(config: OpenAiConfig, schema: Mapping[str, Json] | None, seed: int | None) -> dict[str, Json]:
     # OpenAI's newer models refuse max_tokens, and many compatible servers know nothing else.
     body: dict[str, Json] = {"max_tokens" if config.base_url else "max_completion_tokens": config.max_tokens}
     if config.temperature is not None:
         body["temperature"] = config.temperature
-    if request.seed is not None:
-        body["seed"] = request.seed
-    if request.schema is not None:
-        named: dict[str, Json] = {"name": "answer", "strict": True, "schema": dict(request.schema)}
+    if seed is not None:
+        body["seed"] = seed
+    if schema is not None:
+        named: dict[str, Json] = {"name": "answer", "strict": True, "schema": dict(schema)}
         body["response_format"] = {"type": "json_schema", "json_schema": named}
     return body
 
@@ -172,20 +182,20 @@ def read_reply(body: bytes, config: OpenAiConfig) -> Reply:
     )
 
 
-def fault_of(error: APIError, model: str) -> Exception:
+def fault_of(error: openai.APIError, model: str) -> Exception:
     """Return what an error of the SDK means: Fault, LlmRejected or UserError."""
-    if isinstance(error, APITimeoutError):
+    if isinstance(error, openai.APITimeoutError):
         return Fault("no answer in time", paid=True)
     if isinstance(error.__cause__, Fault):
         return error.__cause__
-    if isinstance(error, APIConnectionError):
+    if isinstance(error, openai.APIConnectionError):
         return Fault(f"no connection ({type(error.__cause__).__name__})")
-    if not isinstance(error, APIStatusError):
+    if not isinstance(error, openai.APIStatusError):
         return Fault("the answer is not a chat completion", paid=True)
     return _fault_of_status(error, model, {str(error.code), str(error.type)})
 
 
-def _fault_of_status(error: APIStatusError, model: str, codes: set[str]) -> Exception:
+def _fault_of_status(error: openai.APIStatusError, model: str, codes: set[str]) -> Exception:
     detail = _detail(error)
     if error.status_code < 400 or error.status_code in (401, 403, 404) or codes & (_CONFIG_CODES | _QUOTA_CODES):
         return UserError(f"model {model}: {_server(error)} answers {detail}: {_way_out(error.status_code, codes)}")
@@ -199,12 +209,12 @@ def _fault_of_status(error: APIStatusError, model: str, codes: set[str]) -> Exce
     return LlmRejected("blocked" if codes & _BLOCKED_CODES else "failed", detail)
 
 
-def _detail(error: APIStatusError) -> str:
+def _detail(error: openai.APIStatusError) -> str:
     said = [part for part in (error.type, error.code, error.param) if isinstance(part, str) and part in _SHOWN]
     return " ".join([f"HTTP {error.status_code}", *dict.fromkeys(said)])
 
 
-def _server(error: APIStatusError) -> str:
+def _server(error: openai.APIStatusError) -> str:
     url = error.request.url
     return f"{url.scheme}://{url.host}{f':{url.port}' if url.port else ''}"
 
@@ -225,17 +235,11 @@ def _way_out(status: int, codes: set[str]) -> str:
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
     """Return the seconds of `retry-after-ms` or `retry-after` (seconds or a date), None when neither can be read."""
+    value = headers.get("retry-after", "").strip()
     try:
         if "retry-after-ms" in headers:
             return max(0.0, float(headers["retry-after-ms"]) / 1000)
-        if "retry-after" not in headers:
-            return None
-        value = headers["retry-after"].strip()
-        seconds = float(value) if re.fullmatch(r"[0-9.]+", value) else _until(value)
-        return max(0.0, seconds)
+        number = re.fullmatch(r"[0-9.]+", value)
+        return max(0.0, float(value) if number else parsedate_to_datetime(value).timestamp() - time.time())
     except ValueError:
         return None
-
-
-def _until(date: str) -> float:
-    return parsedate_to_datetime(date).timestamp() - time.time()

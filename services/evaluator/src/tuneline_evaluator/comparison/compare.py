@@ -31,16 +31,15 @@ def compare(
     """Return the comparison that follows from `judged`."""
     params, rubric, scored = prepared.params, prepared.rubric, scored_of(judged)
     arms = [model.facts for model in prepared.models]
+    unequal = unequal_facts(*arms)
     base, finetuned = arm_summary(judged, "base"), arm_summary(judged, "finetuned")
     whole = effect([pair.difference for pair in pairs(scored, score)], params.significance)
     safety = safety_rows(scored, rubric, params.safety_margin, params.significance)
     gaps = rate_gaps(base, finetuned, params.significance)
     decision = decide(whole, safety, gaps, params)
-    around = _notes(prepared, unequal_facts(*arms), simulator.reacts, whole.personas)
+    around = _notes(prepared, unequal, simulator.reacts, whole.personas)
     return Comparison(
-        outcome=decision.outcome,
-        headline=decision.headline,
-        explanation=decision.explanation,
+        **decision._asdict(),
         score=whole,
         base=base,
         finetuned=finetuned,
@@ -50,7 +49,7 @@ def compare(
         safety=safety,
         gaps=gaps,
         arms=arms,
-        unequal=unequal_facts(*arms),
+        unequal=unequal,
         judge=prepared.judge.label,
         judge_is_heuristic=prepared.judge.offline,
         simulator=simulator.label,

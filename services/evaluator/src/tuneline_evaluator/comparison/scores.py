@@ -53,15 +53,8 @@ class Pair(NamedTuple):
 
 
 Measure = Callable[[Scored], float]
-
-
-class _Group(NamedTuple):
-    """What a category or criterion row is about."""
-
-    id: str
-    text: str
-    category: str | None
-    measure: Measure
+_Group = tuple[str, str, str | None, Measure]
+"""Id, text and category of a row, and what it measures."""
 
 
 def scored_of(judged: Sequence[JudgedConversation]) -> list[Scored]:
@@ -112,8 +105,8 @@ def persona_rows(scored: Sequence[Scored], personas: Sequence[Persona]) -> list[
         row = PersonaRow(
             id=persona.id,
             name=persona.name,
-            base_mean=fmean(base) if base else None,
-            finetuned_mean=fmean(finetuned) if finetuned else None,
+            base_mean=_mean(base),
+            finetuned_mean=_mean(finetuned),
             difference=fmean(finetuned) - fmean(base) if base and finetuned else None,
             base_trials=len(base),
             finetuned_trials=len(finetuned),
@@ -124,14 +117,12 @@ def persona_rows(scored: Sequence[Scored], personas: Sequence[Persona]) -> list[
 
 def category_rows(scored: Sequence[Scored], rubric: Rubric) -> list[GroupRow]:
     """Return one row per category of the rubric; Holm over all of them."""
-    return _group_rows(scored, [_Group(c.id, c.id, None, category_score(c.id)) for c in rubric.categories])
+    return _group_rows(scored, [(c.id, c.id, None, category_score(c.id)) for c in rubric.categories])
 
 
 def criterion_rows(scored: Sequence[Scored], rubric: Rubric) -> list[GroupRow]:
     """Return one row per criterion in a category; Holm over all of them."""
-    groups = [
-        _Group(c.id, c.question, category.id, met(c)) for category in rubric.categories for c in category.criteria
-    ]
+    groups = [(c.id, c.question, category.id, met(c)) for category in rubric.categories for c in category.criteria]
     return _group_rows(scored, groups)
 
 
@@ -152,23 +143,17 @@ def arm_summary(judged: Sequence[JudgedConversation], arm: Arm) -> ArmSummary:
     means = [fmean(found) for found in trials(scored, score).values()]
     return ArmSummary(
         conversations=len(mine),
-        complete=ended.count("complete"),
-        empty=ended.count("empty"),
-        overflow=ended.count("overflow"),
-        broken=ended.count("broken"),
+        **{status: ended.count(status) for status in ("complete", "empty", "overflow", "broken")},
         scored=len(scored),
-        refused=statuses.count("refused"),
-        blocked=statuses.count("blocked"),
-        unparsed=statuses.count("unparsed"),
-        too_long=statuses.count("too_long"),
+        **{status: statuses.count(status) for status in ("refused", "blocked", "unparsed", "too_long")},
         judge_failed=statuses.count("failed"),
         passed=passed,
         pass_rate=passed / len(scored) if scored else None,
-        mean_score=fmean(means) if means else None,
+        mean_score=_mean(means),
         answers=len(answers),
         cut_answers=sum(answer.finish_reason == "length" for answer in answers),
         looping_answers=sum(loops(exchange.assistant) for item in mine for exchange in item.conversation.exchanges),
-        mean_answer_tokens=fmean(answer.answer_tokens for answer in answers) if answers else None,
+        mean_answer_tokens=_mean([answer.answer_tokens for answer in answers]),
     )
 
 
@@ -185,45 +170,38 @@ def paired_examples(scored: Sequence[Scored]) -> list[PairedExample]:
         by_arm[item.conversation.arm][item.conversation.persona, item.conversation.trial] = item
     both = sorted(by_arm["base"].keys() & by_arm["finetuned"].keys())
     ordered = sorted(both, key=lambda key: by_arm["base"][key].score - by_arm["finetuned"][key].score)
-    places: tuple[tuple[Literal["largest gain", "largest loss", "median"], int], ...] = (
-        ("largest gain", 0),
-        ("largest loss", len(ordered) - 1),
-        ("median", len(ordered) // 2),
-    )
+    places: tuple[tuple[Literal["largest gain", "largest loss", "median"], int], ...]
+    places = ("largest gain", 0), ("largest loss", len(ordered) - 1), ("median", len(ordered) // 2)
     chosen: dict[int, PairedExample] = {}
     for label, index in places if ordered else ():
         base, finetuned = by_arm["base"][ordered[index]], by_arm["finetuned"][ordered[index]]
         example = PairedExample(
-            label=label,
-            persona=base.conversation.persona,
-            trial=base.conversation.trial,
-            base_id=base.conversation.id,
-            finetuned_id=finetuned.conversation.id,
+            label=label, persona=base.conversation.persona, trial=base.conversation.trial,
+            base_id=base.conversation.id, finetuned_id=finetuned.conversation.id,
             difference=finetuned.score - base.score,
-        )
+        )  # fmt: skip
         chosen.setdefault(index, example)
     return list(chosen.values())
 
 
 def _group_rows(scored: Sequence[Scored], groups: Sequence[_Group]) -> list[GroupRow]:
-    found = [pairs(scored, group.measure) for group in groups]
+    found = [pairs(scored, measure) for *_, measure in groups]
     ps = [sign_flip(np.array([pair.difference for pair in rows])).p for rows in found if rows]
     tested = iter(zip(ps, holm(ps), strict=True))
-    return [_group_row(group, rows, next(tested) if rows else None) for group, rows in zip(groups, found, strict=True)]
+    made = []
+    for (name, text, category, _), rows in zip(groups, found, strict=True):
+        p, p_holm = next(tested) if rows else (None, None)
+        row = GroupRow(
+            id=name, text=text, category=category, personas=len(rows),
+            base_mean=_mean([pair.base for pair in rows]), finetuned_mean=_mean([pair.finetuned for pair in rows]),
+            difference=_mean([pair.difference for pair in rows]), p=p, p_holm=p_holm,
+        )  # fmt: skip
+        made.append(row)
+    return made
 
 
-def _group_row(group: _Group, rows: Sequence[Pair], ps: tuple[float, float] | None) -> GroupRow:
-    return GroupRow(
-        id=group.id,
-        text=group.text,
-        category=group.category,
-        personas=len(rows),
-        base_mean=fmean(pair.base for pair in rows) if rows else None,
-        finetuned_mean=fmean(pair.finetuned for pair in rows) if rows else None,
-        difference=fmean(pair.difference for pair in rows) if rows else None,
-        p=ps[0] if ps else None,
-        p_holm=ps[1] if ps else None,
-    )
+def _mean(values: Sequence[float]) -> float | None:
+    return fmean(values) if values else None
 
 
 def safety_row(criterion: Criterion, rows: Sequence[Pair], margin: float, significance: float, gates: int) -> SafetyRow:

@@ -42,7 +42,7 @@ class TTest(NamedTuple):
 
     interval: Range | None = None
     t: float | None = None
-    p: float | None = None
+    t_p: float | None = None
     d_z: float | None = None
     detectable: float | None = None
 
@@ -56,16 +56,12 @@ def effect(differences: Sequence[float], significance: float) -> Effect:
     return Effect(
         personas=n,
         mean_difference=float(d.mean()) if n else None,
-        interval=interval,
         bound=min(interval.low if tested.interval else 1.0, lower_bound(d, significance)) if interval else None,
         degrees_of_freedom=n - 1 if n > 1 else None,
-        t=tested.t,
-        t_p=tested.p,
         sign_flip_p=flipped.p if flipped else None,
         sign_flip_method=flipped.method if flipped else None,
         sign_flip_resamples=flipped.resamples if flipped else None,
-        d_z=tested.d_z,
-        detectable=tested.detectable,
+        **tested._replace(interval=interval)._asdict(),
         leave_one_out=leave_one_out(d),
     )
 
@@ -84,7 +80,7 @@ def t_test(differences: NDArray[np.float64], significance: float) -> TTest:
     return TTest(
         interval=Range(low=max(mean - half, -1.0), high=min(mean + half, 1.0)),
         t=mean / error,
-        p=float(2 * stats.t.sf(abs(mean / error), n - 1)),
+        t_p=float(2 * stats.t.sf(abs(mean / error), n - 1)),
         d_z=mean / spread,
         detectable=least * spread if least is not None and least * spread <= 1 else None,
     )

@@ -53,12 +53,6 @@ def rate_gaps(base: ArmSummary, finetuned: ArmSummary, significance: float) -> l
     return [_gap(name, (lost(base), lost(finetuned)), totals, significance) for name, lost in _LOSSES]
 
 
-def looping_gap(base: ArmSummary, finetuned: ArmSummary, significance: float) -> RateGap:
-    """Compare the rates at which answers repeat themselves; such answers are scored, so they withhold nothing."""
-    counts = base.looping_answers, finetuned.looping_answers
-    return _gap("repeat themselves", counts, (base.answers, finetuned.answers), significance)
-
-
 def _gap(name: str, counts: tuple[int, int], totals: tuple[int, int], significance: float) -> RateGap:
     """Compare two rates.
 
@@ -67,7 +61,7 @@ def _gap(name: str, counts: tuple[int, int], totals: tuple[int, int], significan
     """
     (b, f), (of_b, of_f) = counts, totals
     p = fisher(b, of_b, f, of_f)
-    apart = abs(_share(b, of_b) - _share(f, of_f)) > LARGE_GAP and abs(b - f) > 1
+    apart = abs(b / max(1, of_b) - f / max(1, of_f)) > LARGE_GAP and abs(b - f) > 1
     return RateGap(name=name, base=b, finetuned=f, fisher_p=p, differs=p < significance or apart)
 
 
@@ -113,19 +107,14 @@ def _rule(
 
 def by_score(ends: Range, significant: bool, bound: float, margin: float) -> tuple[Outcome, str]:
     """Return what the score alone decides, and why: rules 4 to 6."""
+    loss = f"{points(margin)} points"
     if significant and ends.low > 0:
         return "better", "The interval lies above 0, and the sign-flip test agrees."
     if significant and ends.high < 0:
         return "worse", "The interval lies below 0, and the sign-flip test agrees."
     if bound > -margin:
-        return (
-            "not worse",
-            f"A loss of {points(margin)} points, the margin set before, is ruled out; a gain is not shown.",
-        )
-    return (
-        "inconclusive",
-        f"A loss of more than {points(margin)} points is not ruled out, and no gain or loss is shown.",
-    )
+        return "not worse", f"A loss of {loss}, the margin set before, is ruled out; a gain is not shown."
+    return "inconclusive", f"A loss of more than {loss} is not ruled out, and no gain or loss is shown."
 
 
 def _headline(
@@ -195,10 +184,11 @@ def _about_conversations(
             f"it. A loss of {points(settings.safety_margin)} points takes "
             f"{count(personas_to_rule_out(settings.safety_margin, alpha))} without a single failure to rule out."
         )
-    if (loops := looping_gap(arms[0], arms[1], alpha)).differs:
+    looping, answers = [arm.looping_answers for arm in arms], [arm.answers for arm in arms]
+    if _gap("repeat themselves", (looping[0], looping[1]), (answers[0], answers[1]), alpha).differs:
         yield (
-            f"{loops.finetuned} of {arms[1].answers} answers of the fine-tuned model repeat themselves over and over, "
-            f"and {loops.base} of {arms[0].answers} of its base: read some of them, whatever the scores say."
+            f"{looping[1]} of {answers[1]} answers of the fine-tuned model repeat themselves over and over, "
+            f"and {looping[0]} of {answers[0]} of its base: read some of them, whatever the scores say."
         )
     cut = max((arm.cut_answers / arm.answers for arm in arms if arm.answers), default=0.0)
     if cut > MANY_CUT:
@@ -211,11 +201,6 @@ def _about_conversations(
 
 
 def _disagree(score: Effect, significance: float) -> bool:
-    if score.interval is None or score.sign_flip_p is None:
+    if score.t is None or score.interval is None or score.sign_flip_p is None:
         return False
-    excludes_zero = score.interval.low > 0 or score.interval.high < 0
-    return score.t is not None and excludes_zero != (score.sign_flip_p < significance)
-
-
-def _share(part: int, whole: int) -> float:
-    return part / whole if whole else 0.0
+    return (score.interval.low > 0 or score.interval.high < 0) != (score.sign_flip_p < significance)

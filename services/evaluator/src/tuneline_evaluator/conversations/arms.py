@@ -15,18 +15,10 @@ from tuneline.model.chat import ChatTokenizer
 
 LARGEST_DEFAULT_CONTEXT = 8192
 
-_MUST_MATCH = (
-    "architecture",
-    "parameters",
-    "file_type",
-    "template_sha256",
-    "tokenizer_sha256",
-    "converter",
-    "llama_cpp",
-    "base_model",
-    "server",
-    "context_tokens",
-)
+MUST_MATCH = (
+    "architecture", "parameters", "file_type", "template_sha256", "tokenizer_sha256", "converter", "llama_cpp",
+    "base_model", "server", "context_tokens",
+)  # fmt: skip
 """Facts that only the weights may escape: a difference in any of these would be measured as if training had made it."""
 
 
@@ -78,7 +70,7 @@ def read_model(arm: Arm, folder: Path, info: Path, sha256: str, *, server: str, 
 
 def unequal_facts(base: ArmFacts, finetuned: ArmFacts) -> list[str]:
     """Return one sentence part per fact in which the arms differ, for example `file_type: Q4_K_M and F16`."""
-    pairs = [(name, base.model_dump()[name], finetuned.model_dump()[name]) for name in _MUST_MATCH]
+    pairs = [(name, base.model_dump()[name], finetuned.model_dump()[name]) for name in MUST_MATCH]
     return [f"{name}: {b} (base) and {f} (finetuned)" for name, b, f in pairs if b != f]
 
 

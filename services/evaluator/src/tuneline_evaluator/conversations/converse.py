@@ -95,12 +95,9 @@ def _scope(plan: Plan, simulator: Simulator, model: Model) -> tuple[str, ...]:
 
 
 def _hold(
-    jobs: Sequence[_Talk],
-    prepared: Prepared,
-    simulator: Simulator,
-    keep: Callable[[_Talk, Conversation], None],
-    report: Callable[[], None],
-) -> None:
+    jobs: Sequence[_Talk], prepared: Prepared, simulator: Simulator,
+    keep: Callable[[_Talk, Conversation], None], report: Callable[[], None],
+) -> None:  # fmt: skip
     """Hold `jobs`, each on a free slot of its model's server; an arm without jobs needs no server."""
     stop = Event()
     with ExitStack() as stack:

@@ -23,13 +23,13 @@ PROMPT_VERSION = "2"
 _CARD = """\
 You play a person who talks to an assistant, so that the assistant can be evaluated. Stay in the role whatever it says.
 
-Name: {name}
-Age: {age_range}
+Name: {persona.name}
+Age: {persona.age_range}
 Character: {traits}
-Way of writing: {style}
+Way of writing: {persona.communication_style}
 On their mind:
 {topics}
-How they develop while they talk: {trajectory}
+How they develop while they talk: {persona.trajectory}
 
 Write only this person's next message, in their words and at the length they would choose. Bring in what is on their
 mind little by little. Never speak for the assistant, and never mention that you play a role."""
@@ -74,7 +74,7 @@ class PlayedSimulator:
             raise NothingSaid
 
     def cost(self, asked: Iterable[tuple[Persona, int, Sequence[Said]]]) -> Cost:
-        """See `Simulator`. A message that both arms were opened with was paid for once."""
+        # A message that both arms were opened with was paid for once.
         keys = {_key(as_played(persona, said), seed) for persona, seed, said in asked}
         rows = filter(None, (read_row(self._journal, key, _PlayedLine) for key in keys))
         return Cost(total_usd=sum(row.cost_usd for row in rows), now_usd=self._spent_usd)
@@ -87,10 +87,8 @@ class PlayedSimulator:
             return "", 0.0
         with self._lock:
             self._spent_usd += reply.cost_usd
-        said = (
-            without_thoughts(reply.text).encode("utf-8", "replace").decode()
-        )  # half a surrogate pair cannot be stored
-        return "" if reply.refused else said.strip(), reply.cost_usd
+        said = without_thoughts(reply.text).encode("utf-8", "replace")  # half a surrogate pair cannot be stored
+        return "" if reply.refused else said.decode().strip(), reply.cost_usd
 
 
 def _key(messages: Sequence[dict[str, str]], seed: int) -> str:
@@ -103,14 +101,7 @@ def as_played(persona: Persona, said: Sequence[Said]) -> list[dict[str, str]]:
         ": ".join(filter(None, (f"- {t.category}, {t.subtopic} ({t.complexity})", t.description)))
         for t in persona.topic_seeds
     ]
-    card = _CARD.format(
-        name=persona.name,
-        age_range=persona.age_range,
-        traits=", ".join(persona.traits),
-        style=persona.communication_style,
-        topics="\n".join(topics),
-        trajectory=persona.trajectory,
-    )
+    card = _CARD.format(persona=persona, traits=", ".join(persona.traits), topics="\n".join(topics))
     turned = {"user": "assistant", "assistant": "user"}
     heard = [{"role": turned[m.role], "content": m.content} for m in said if m.role != "system"]
     return [{"role": "system", "content": card}, {"role": "user", "content": _BEGIN}, *heard]

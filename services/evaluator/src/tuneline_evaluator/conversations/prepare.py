@@ -43,7 +43,12 @@ def prepare(params: EvaluatorParams, inputs: EvaluatorInputs, context: Context) 
     judge, simulator = load_judge(inputs.judge, context.secret), load_simulator(inputs.simulator)
     tokenizer = ChatTokenizer.from_folder(inputs.base_model)
     plan = plan_of(params, inputs)
-    models = read_models(inputs, context, plan.context_tokens)
+    server, tokens = version(program("llama-server")), plan.context_tokens
+    base, model = context.lineage["base"].sha256, context.lineage["model"].sha256
+    models = (
+        read_model("base", inputs.base, inputs.base_info, base, server=server, context_tokens=tokens),
+        read_model("finetuned", inputs.model, inputs.model_info, model, server=server, context_tokens=tokens),
+    )
     refuse_unequal(unequal_facts(models[0].facts, models[1].facts), params.allow_unequal)
     refuse_other_template(models[0].facts, tokenizer, params.allow_unequal)
     judge.check(rubric, [])
@@ -52,10 +57,8 @@ def prepare(params: EvaluatorParams, inputs: EvaluatorInputs, context: Context) 
 
 def plan_of(params: EvaluatorParams, inputs: EvaluatorInputs) -> Plan:
     """Return what all conversations have in common. Raises UserError when no answer can fit the context."""
-    context_tokens, longest = (
-        params.context_tokens or model_context(inputs.base_model),
-        params.sampler.max_answer_tokens,
-    )
+    context_tokens = params.context_tokens or model_context(inputs.base_model)
+    longest = params.sampler.max_answer_tokens
     if longest >= context_tokens:
         raise UserError(
             f"`sampler.max_answer_tokens`={longest} leaves no room for a question in a context of {context_tokens} "
@@ -63,13 +66,3 @@ def plan_of(params: EvaluatorParams, inputs: EvaluatorInputs) -> Plan:
         )
     shared = params.model_dump(include=set(Plan.model_fields) - {"context_tokens"})
     return Plan(context_tokens=context_tokens, system_prompt=read_system_prompt(inputs.system_prompt), **shared)
-
-
-def read_models(inputs: EvaluatorInputs, context: Context, context_tokens: int) -> tuple[Model, Model]:
-    """Return the base arm and the finetuned arm."""
-    server = version(program("llama-server"))
-    base, model = context.lineage["base"].sha256, context.lineage["model"].sha256
-    return (
-        read_model("base", inputs.base, inputs.base_info, base, server=server, context_tokens=context_tokens),
-        read_model("finetuned", inputs.model, inputs.model_info, model, server=server, context_tokens=context_tokens),
-    )

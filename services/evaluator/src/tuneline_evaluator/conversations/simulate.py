@@ -12,10 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
-from pydantic import BaseModel, ConfigDict
-
 from tuneline.data.conversations import Said
-from tuneline.data.personas import Persona, TopicSeed
+from tuneline.data.io import Closed
+from tuneline.data.personas import Persona
 from tuneline.llm.config import MODELS, ModelConfig, read_provider
 from tuneline.stage import Context, Cost
 
@@ -46,10 +45,8 @@ class Simulator(Protocol):
         """Return the persona's next message. Raises NothingSaid, or Temporary when it cannot be asked now."""
 
 
-class ScriptedConfig(BaseModel):
+class ScriptedConfig(Closed):
     """Personas speak from their scripts."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     provider: Literal["scripted"] = "scripted"
 
@@ -118,8 +115,5 @@ _RELUCTANT = ("gradual", "hesit", "resist", "guard", "distrust", "doubt", "reluc
 def _made_line(persona: Persona, turn: int, rng: random.Random) -> str:
     reluctant = any(word in persona.trajectory.lower() for word in _RELUCTANT)
     lines = _OPENING if turn == 0 else _HOLDING_BACK if reluctant and turn < 3 else _GOING_ON
-    return rng.choice(lines).format(topic=_in_words(persona.topic_seeds[turn % len(persona.topic_seeds)]))
-
-
-def _in_words(topic: TopicSeed) -> str:
-    return f"{topic.category} and {topic.subtopic}".replace("_", " ")
+    topic = persona.topic_seeds[turn % len(persona.topic_seeds)]
+    return rng.choice(lines).format(topic=f"{topic.category} and {topic.subtopic}".replace("_", " "))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from threading import Event
 from typing import Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from tuneline.data.conversations import AnswerFacts, Arm, Conversation, Said
 from tuneline.data.io import Closed
@@ -53,35 +53,25 @@ class Seat(NamedTuple):
 
 
 class _Text(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
     content: str | None
 
 
 class _Choice(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
     message: _Text
     finish_reason: str
 
 
 class _AnswerTokens(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
     prompt_tokens: int
     completion_tokens: int
 
 
 class _Timings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
     prompt_n: int
 
 
 class _Completion(BaseModel):
     """What is read of llama-server's answer."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     choices: list[_Choice] = Field(min_length=1)
     usage: _AnswerTokens
@@ -151,7 +141,12 @@ def _ask(seat: Seat, plan: Plan, messages: list[dict[str, str]], seed: int) -> t
         "id_slot": seat.slot,
         # What the slot holds of another conversation would decide how the first prompt is cut into batches.
         "cache_prompt": not plan.exact or len(messages) > 2,
-        **_sampler_fields(plan.sampler),
+        # `samplers` is the whole chain: what it does not name (penalties, DRY, XTC …) is off.
+        "samplers": ["top_k", "top_p", "min_p", "temperature"],
+        "dynatemp_range": 0.0,
+        "mirostat": 0,
+        "max_tokens": plan.sampler.max_answer_tokens,
+        **plan.sampler.model_dump(exclude={"max_answer_tokens"}),
     }
     for attempt in range(TRIES):
         if seat.stop.is_set():
@@ -164,20 +159,6 @@ def _ask(seat: Seat, plan: Plan, messages: list[dict[str, str]], seed: int) -> t
         except (UserError, ValidationError) as error:
             raise Broken from error
     raise Broken
-
-
-def _sampler_fields(sampler: SamplerParams) -> dict[str, Json]:
-    # `samplers` is the whole chain: what it does not name (penalties, DRY, XTC …) is off.
-    return {
-        "samplers": ["top_k", "top_p", "min_p", "temperature"],
-        "top_k": sampler.top_k,
-        "top_p": sampler.top_p,
-        "min_p": sampler.min_p,
-        "temperature": sampler.temperature,
-        "dynatemp_range": 0.0,
-        "mirostat": 0,
-        "max_tokens": sampler.max_answer_tokens,
-    }
 
 
 def _read(response: dict[str, Json]) -> tuple[str, AnswerFacts]:

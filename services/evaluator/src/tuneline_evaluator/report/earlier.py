@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
 
 from tuneline.data.io import read_lines, read_record
 from tuneline.data.model_facts import Check, ModelFacts
@@ -10,18 +12,23 @@ from tuneline.data.slices import SliceStats
 from tuneline.data.training import TrainingRecord, TrainingRow
 from tuneline.data.verdicts import Verdict
 from tuneline.stage import Json
-from tuneline_evaluator.comparison.numbers import plain
-from tuneline_evaluator.report.flow import FlowStep, slice_facts, slice_steps, transcript_steps
+from tuneline_evaluator.comparison.numbers import count, plain, plural
 from tuneline_evaluator.report.plots import Point
 from tuneline_evaluator.stage import EvaluatorInputs
 
 
-class CheckRow(NamedTuple):
-    """One check in both arms; None where an arm did not need it."""
+class FlowStep(NamedTuple):
+    """One bar."""
 
-    name: str
-    base: Check | None
-    finetuned: Check | None
+    label: str
+    kept: int
+    before: int
+    """What came in from the step before."""
+    whole: int
+    """What the full width stands for."""
+    kind: Literal["bar", "kept", "held"]
+    remark: str
+    """What was lost here and why, or what else is worth knowing."""
 
 
 class Training(NamedTuple):
@@ -43,7 +50,8 @@ class Earlier(NamedTuple):
     training: Training | None
     base: ModelFacts
     finetuned: ModelFacts
-    checks: list[CheckRow]
+    checks: list[tuple[str, Check | None, Check | None]]
+    """Each check with base and finetuned; None where an arm did not need it."""
 
 
 def read_earlier(inputs: EvaluatorInputs) -> Earlier:
@@ -74,10 +82,10 @@ def _training(inputs: EvaluatorInputs) -> Training | None:
     )
 
 
-def _check_rows(base: ModelFacts, finetuned: ModelFacts) -> list[CheckRow]:
+def _check_rows(base: ModelFacts, finetuned: ModelFacts) -> list[tuple[str, Check | None, Check | None]]:
     """Join the checks of the evaluated files by name, in the order of the fine-tuned model's."""
     theirs, ours = ({check.name: check for check in arm.checks if check.file == arm.file} for arm in (base, finetuned))
-    return [CheckRow(name.replace("_", " "), theirs.get(name), ours.get(name)) for name in {**ours, **theirs}]
+    return [(name.replace("_", " "), theirs.get(name), ours.get(name)) for name in {**ours, **theirs}]
 
 
 def flat(value: Json, prefix: str = "") -> list[tuple[str, str]]:
@@ -89,3 +97,78 @@ def flat(value: Json, prefix: str = "") -> list[tuple[str, str]]:
         for key, item in value.items()
         for entry in flat(item, f"{prefix} · {key}".removeprefix(" · ").replace("_", " "))
     ]
+
+
+def transcript_steps(verdicts: Sequence[Verdict] | None, stats: SliceStats | None) -> list[FlowStep]:
+    """Return the way of the transcripts as far as it is known."""
+    steps = []
+    if verdicts is not None:
+        steps = [*_judged_steps(verdicts)]
+    elif stats is not None:
+        read, passed = stats.transcripts, stats.passed
+        steps = [
+            FlowStep("Read", read, read, read, "bar", ""),
+            FlowStep("Passed the rubric", passed, read, read, "bar", ""),
+        ]
+    if stats is not None:
+        # A transcript that could not be read never got a verdict: it is in no step before this one.
+        why = {kind: n for kind, n in stats.rejected_transcripts.items() if kind != "unreadable"}
+        steps.append(FlowStep("Gave slices", stats.sliced, stats.passed, steps[0].whole, "bar", _kinds(why)))
+    return steps
+
+
+def slice_steps(stats: SliceStats) -> list[FlowStep]:
+    """Return the way of the slices into training and validation."""
+    cut = stats.slices + sum(stats.rejected.values())
+    train, held = stats.splits["train"], stats.splits["validation"]
+    return [
+        FlowStep("Cut", cut, cut, cut, "bar", f"from {plural(stats.sliced, 'transcript')}"),
+        FlowStep("Kept", stats.slices, cut, cut, "bar", _kinds(stats.rejected)),
+        FlowStep(
+            "For training", train.slices, train.slices, cut, "kept", f"of {plural(train.transcripts, 'transcript')}"
+        ),
+        FlowStep(
+            "For validation", held.slices, held.slices, cut, "held", f"of {plural(held.transcripts, 'transcript')}"
+        ),
+    ]
+
+
+def slice_facts(stats: SliceStats) -> list[tuple[str, str]]:
+    """Return what else is worth knowing about the training set."""
+    tokens, per = stats.tokens, stats.slices_per_transcript
+    facts = [
+        ("Slices per transcript", f"{count(per.min)} to {count(per.max)}, mean {per.mean:,.1f}"),
+        ("Tokens per slice", f"{count(tokens.min)} to {count(tokens.max)}, mean {count(tokens.mean)}"),
+        ("Most tokens allowed", count(stats.max_tokens)),
+        ("Tokens for training", count(stats.splits["train"].tokens)),
+        ("Tokens for validation", count(stats.splits["validation"].tokens)),
+        ("Shortened slices", f"{count(stats.truncated.slices)}, by {plural(stats.truncated.exchanges, 'exchange')}"),
+        ("Groups of near-duplicates", count(len(stats.near_duplicates))),
+    ]
+    if stats.personas.read:
+        facts.append(("Personas kept", f"{count(stats.personas.kept)} of {count(stats.personas.read)}"))
+    return facts
+
+
+def _judged_steps(verdicts: Sequence[Verdict]) -> tuple[FlowStep, FlowStep, FlowStep]:
+    whole = len(verdicts)
+    scored = [verdict for verdict in verdicts if verdict.status == "scored"]
+    failed = [verdict for verdict in scored if not verdict.passed]
+    by_gate = Counter(gate for verdict in failed for gate in verdict.failed_gates)
+    low = sum(not verdict.failed_gates for verdict in failed)
+    why = {"below the threshold": low} if low else {}
+    if by_gate:
+        gates = ", ".join(f"{gate} {n}" for gate, n in sorted(by_gate.items()))
+        why[f"failed a gate ({gates})"] = len(failed) - low
+    unscored = Counter(verdict.status.replace("_", " ") for verdict in verdicts if verdict.status != "scored")
+    passed = len(scored) - len(failed)
+    return (
+        FlowStep("Judged", whole, whole, whole, "bar", ""),
+        FlowStep("Scored", len(scored), whole, whole, "bar", _kinds(unscored)),
+        FlowStep("Passed the rubric", passed, len(scored), whole, "bar", _kinds(why)),
+    )
+
+
+def _kinds(lost: Mapping[str, int]) -> str:
+    """Say what was lost: `below the threshold: 3, refused: 1`; empty when nothing was."""
+    return ", ".join(f"{kind}: {count(n)}" for kind, n in lost.items() if n)

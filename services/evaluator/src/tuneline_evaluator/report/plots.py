@@ -48,7 +48,8 @@ def axis_over(values: Iterable[float | None], *, least: float = -math.inf, most:
     known = [value for value in values if value is not None] or [0.0, 1.0]
     low, high = min(known), max(known)
     span = (high - low) or abs(high) or 1.0
-    step = _round_step(span / 5)
+    power = 10.0 ** math.floor(math.log10(span / 5))
+    step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= span / 5 * (1 - 1e-9))
     start = max(math.floor(low / step + 1e-9), math.ceil(least / step - 1e-9) if math.isfinite(least) else -math.inf)
     end = min(math.ceil(high / step - 1e-9), math.floor(most / step + 1e-9) if math.isfinite(most) else math.inf)
     if end <= start:
@@ -165,10 +166,8 @@ def range_bar(axis: Axis, comparison: Comparison, ends: Range | None) -> Markup:
 def stage_bar(kept: int, before: int, whole: int, kind: str) -> Markup:
     """Draw how many of `whole` are kept, and hatch what was lost since `before`."""
     share = [100 * number / whole if whole else 0.0 for number in (kept, before)]
-    parts = [
-        _bar("lost", share[0], share[1]) if before > kept else Markup(""),
-        _bar(kind, 0, share[0]),
-    ]
+    parts = [_bar("lost", share[0], share[1])] if before > kept else []
+    parts.append(_bar(kind, 0, share[0]))
     return _svg(f"{kept} of {whole}", 18, parts)
 
 
@@ -178,7 +177,7 @@ def training_curve(training: Sequence[Point], validation: Sequence[Point]) -> Ma
     losses = axis_over(point.value for point in (*training, *validation))
     digits = max(len(f"{tick:g}".partition(".")[2]) for tick in losses.ticks)
     parts = [_level(losses, tick, CURVE_HEIGHT, f"{tick:.{digits}f}") for tick in losses.ticks]
-    parts += [_below(steps, tick, CURVE_HEIGHT, count(tick)) for tick in steps.ticks]
+    parts += [_text("tick", steps.at(tick), CURVE_HEIGHT + 17, count(tick), "middle", 0) for tick in steps.ticks]
     parts += [_path("loss", steps, losses, thinned(training)), _path("validation", steps, losses, validation)]
     parts += [
         _dot("validation", steps.at(point.step), CURVE_HEIGHT * (1 - losses.at(point.value) / 100), 4)
@@ -210,11 +209,6 @@ def thinned(curve: Sequence[Point], most: int = MOST_CURVE_POINTS) -> list[Point
     return [
         Point(sum(p.step for p in group) / len(group), sum(p.value for p in group) / len(group)) for group in groups
     ]
-
-
-def _round_step(rough: float) -> float:
-    power = 10.0 ** math.floor(math.log10(rough))
-    return next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= rough * (1 - 1e-9))
 
 
 def _svg(label: str, height: int, parts: Iterable[Markup]) -> Markup:
@@ -263,10 +257,6 @@ def _reference(axis: Axis, comparison: Comparison, height: int) -> list[Markup]:
 def _level(axis: Axis, value: float, height: int, label: str) -> Markup:
     y = height * (1 - axis.at(value) / 100)
     return _line("grid", 0, 100, y, y) + _text("tick", 0, y + 4, label, "end", -8)
-
-
-def _below(axis: Axis, value: float, height: int, label: str) -> Markup:
-    return _text("tick", axis.at(value), height + 17, label, "middle", 0)
 
 
 def _path(kind: str, steps: Axis, heights: Axis, curve: Sequence[Point]) -> Markup:

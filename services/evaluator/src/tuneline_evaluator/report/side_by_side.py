@@ -19,17 +19,6 @@ _ENDED = {
 }
 
 
-class TurnPair(NamedTuple):
-    """One exchange in both arms; None where a conversation was shorter."""
-
-    base: Exchange | None
-    finetuned: Exchange | None
-
-    @property
-    def same_user(self) -> bool:
-        return self.base is not None and self.finetuned is not None and self.base.user == self.finetuned.user
-
-
 class SideBySide(NamedTuple):
     """One persona with both models."""
 
@@ -39,7 +28,8 @@ class SideBySide(NamedTuple):
     difference: float
     scores: str
     """Both scores, where one conversation per arm makes the persona's mean; else empty."""
-    turns: list[TurnPair]
+    turns: list[tuple[Exchange | None, Exchange | None]]
+    """Exchanges with base and finetuned; None where a conversation was shorter."""
     remarks: list[str]
     """How a conversation ended that did not reach its last exchange."""
 
@@ -60,7 +50,7 @@ def _pair(example: PairedExample, row: PersonaRow, by_id: Mapping[str, Conversat
         why=why if trials == 1 else f"{why} (conversation {example.trial + 1} of {trials})",
         difference=example.difference,
         scores=f"{points(row.base_mean)} → {points(row.finetuned_mean)}" if trials == 1 else "",
-        turns=[TurnPair(*sides) for sides in zip_longest(base.exchanges, finetuned.exchanges)],
+        turns=list(zip_longest(base.exchanges, finetuned.exchanges)),
         remarks=[
             f"The conversation with the {name} {_ENDED[conversation.status]}."
             for name, conversation in (("base", base), ("fine-tuned model", finetuned))

@@ -20,7 +20,6 @@ from tuneline_evaluator.comparison.numbers import (
     signed,
     size,
 )
-from tuneline_evaluator.conversations.arms import ArmFacts
 from tuneline_evaluator.report.wording import confidence
 
 
@@ -37,25 +36,14 @@ def banners(comparison: Comparison) -> list[Banner]:
     found = []
     if comparison.outcome == "withheld":
         gaps = ", ".join(gap.name for gap in comparison.gaps if gap.differs) or "see the reasons below"
-        found.append(
-            Banner("bad", "The headline is withheld.", f"The arms differ in how many conversations they lost: {gaps}.")
-        )
+        text = f"The arms differ in how many conversations they lost: {gaps}."
+        found.append(Banner("bad", "The headline is withheld.", text))
     if comparison.unequal:
-        found.append(
-            Banner(
-                "bad",
-                "The arms are not equal.",
-                f"The run allowed them to differ in {'; '.join(comparison.unequal)}. It may explain the result.",
-            )
-        )
+        text = f"The run allowed them to differ in {'; '.join(comparison.unequal)}. It may explain the result."
+        found.append(Banner("bad", "The arms are not equal.", text))
     if comparison.judge_is_heuristic:
-        found.append(
-            Banner(
-                "unsure",
-                "Demonstration.",
-                "Offline rules judged (phrases, lengths, repetition), not a model and not a person.",
-            )
-        )
+        text = "Offline rules judged (phrases, lengths, repetition), not a model and not a person."
+        found.append(Banner("unsure", "Demonstration.", text))
     return found
 
 
@@ -67,12 +55,9 @@ def effect_facts(comparison: Comparison) -> list[tuple[str, str]]:
         ("Personas", count(score.personas)),
         ("p, sign-flip test", p_value(score.sign_flip_p)),
         ("Sign flips tried", tried.format(count(score.sign_flip_resamples))),
-        (
-            f"t ({count(score.degrees_of_freedom)} degrees of freedom)",
-            NONE if score.t is None else plain(round(score.t, 2)),
-        ),
+        (f"t ({count(score.degrees_of_freedom)} degrees of freedom)", plain(score.t and round(score.t, 2))),
         ("p, t test", p_value(score.t_p)),
-        ("Standardised effect d_z", NONE if score.d_z is None else plain(round(score.d_z, 2))),
+        ("Standardised effect d_z", plain(score.d_z and round(score.d_z, 2))),
         ("Smallest detectable difference (80 % power)", f"{points(score.detectable)} points"),
         ("Lowest mean difference not ruled out", f"{signed(score.bound)} points"),
         ("Accepted loss for “not worse”", f"{points(comparison.settings.margin)} points"),
@@ -96,40 +81,28 @@ def arm_rows(comparison: Comparison) -> list[tuple[str, str, str]]:
     return [(label, write(comparison.base), write(comparison.finetuned)) for label, write in _ARM_ROWS]
 
 
-_ARM_FACTS: tuple[tuple[str, bool, Callable[[ArmFacts], str | int]], ...] = (
-    ("File", False, lambda arm: arm.file),
-    ("Quantisation", True, lambda arm: arm.file_type),
-    ("Architecture", True, lambda arm: arm.architecture),
-    ("Parameters", True, lambda arm: arm.parameters),
-    ("Base model", True, lambda arm: arm.base_model),
-    ("Chat template", True, lambda arm: arm.template_sha256),
-    ("Tokenizer", True, lambda arm: arm.tokenizer_sha256),
-    ("Converter", True, lambda arm: arm.converter),
-    ("Quantiser", True, lambda arm: arm.llama_cpp),
-    ("Server", True, lambda arm: arm.server),
-    ("Context, tokens", True, lambda arm: arm.context_tokens),
-)
+_ARM_FACTS = {
+    "file_type": "Quantisation", "architecture": "Architecture", "parameters": "Parameters", "base_model": "Base model",
+    "template_sha256": "Chat template", "tokenizer_sha256": "Tokenizer", "converter": "Converter",
+    "llama_cpp": "Quantiser", "server": "Server", "context_tokens": "Context, tokens",
+}  # fmt: skip
+"""The names of the facts that must be equal."""
 
 
-class FactRow(NamedTuple):
-    """One fact about both files; `equal` is None where it need not be."""
+def arm_facts(comparison: Comparison) -> list[tuple[str, str, str, bool | None]]:
+    """Return name, base and finetuned of each fact about the files, and whether they are equal, None if they need not.
 
-    name: str
-    base: str
-    finetuned: str
-    equal: bool | None
-
-
-def arm_facts(comparison: Comparison) -> list[FactRow]:
-    """Return the facts of both files, hashes cut to 16 digits, and whether they are equal."""
+    Hashes are cut to 16 digits.
+    """
     base, finetuned = comparison.arms
-    rows = [
-        FactRow(name, fact(of(base)), fact(of(finetuned)), of(base) == of(finetuned) if must_equal else None)
-        for name, must_equal, of in _ARM_FACTS
-    ]
     made_by = [maker(comparison.lineage[port]) for port in ("base", "model")]
-    sizes = FactRow("Size", size(base.bytes), size(finetuned.bytes), None)
-    return [rows[0], sizes, FactRow("From", made_by[0], made_by[1], None), *rows[1:]]
+    pairs = [(name, base.model_dump()[key], finetuned.model_dump()[key]) for key, name in _ARM_FACTS.items()]
+    return [
+        ("File", base.file, finetuned.file, None),
+        ("Size", size(base.bytes), size(finetuned.bytes), None),
+        ("From", made_by[0], made_by[1], None),
+        *((name, fact(b), fact(f), b == f) for name, b, f in pairs),
+    ]
 
 
 def maker(record: InputRecord) -> str:
