@@ -180,7 +180,7 @@ def test_unequal_arms_are_refused_before_anything_starts_and_stamped_when_allowe
     [
         ({"sampler": {"max_answer_tokens": 2048}}, {}, "leaves no room for a question"),
         ({}, {"judge": {"provider": "recorded"}}, "answers"),
-        ({}, {"personas": {"personas": []}}, "at least one"),
+        ({}, {"personas": {"personas": []}}, "at least 1 item"),
         ({}, {"simulator": {"provider": "openai", "model": "m"}}, "OPENAI_API_KEY"),
     ],
 )
