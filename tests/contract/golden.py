@@ -65,7 +65,7 @@ def pins(stage: str) -> dict[str, str]:
     """Return the pinned versions of a stage's tools."""
     text = (ROOT / "requirements" / f"{stage}.txt").read_text()
     found = dict(re.findall(r"^([a-z0-9-]+)==([^ ]+)", text, re.MULTILINE))
-    pinned = {name: found[name] for name in TOOLS[stage]}
+    pinned = {name: found[name] for name in TOOLS.get(stage, [])}
     if stage in LLAMA_CPP:
         pinned["llama.cpp"] = (ROOT / "requirements" / "llama-cpp.txt").read_text().split()[0]
     return pinned
