@@ -54,8 +54,8 @@ def stage_template(stage: AnyStage, nodes: Sequence[Step]) -> str:
     pages = [port for port in stage.output_ports() if port.kind == "page"]
     version = tomllib.loads((ROOT / "shared" / "pyproject.toml").read_text())["project"]["version"]
     return _filled(
-        "stage.yaml", stage=stage, title=title[:1].upper() + title[1:], text=text, tasks=sorted(tasks), pages=pages,
-        version=version,
+        "stage.yaml", stage=stage, title=title[:1].upper() + title[1:], text=text or head, tasks=sorted(tasks),
+        pages=pages, version=version,
     )  # fmt: skip
 
 

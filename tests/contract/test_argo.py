@@ -21,14 +21,16 @@ from kit.manifests import TEMPLATES, evaluate
 from kit.places import ROOT
 from kit.workflow_parameters import as_parameters, encode
 from tuneline.engine.parameters import TEXT
-from tuneline.engine.pipelines import Address, OutputOf, plan
+from tuneline.engine.pipelines import Address, OutputOf, in_order, plan, steps_of
 from tuneline.engine.runfile import read_run_parameters
 from tuneline.stage import Inputs, Metrics, Outputs, Params, Stage, folder_name, installed_stages, output_of
 from tuneline.stage import given as declared_given
 from tuneline.stage import page as declared_page
 
 STAGES = installed_stages()
-NODES = [node.name for node in plan(STAGES, {})]
+NODES = [node.name for node in in_order(steps_of(STAGES), {})]
+PIPELINE = {step.name for step in plan(STAGES, {})}
+"""The steps of the pipeline; other stages run as goals of their own, or where an input names their output."""
 FINETUNE = TEMPLATES["finetune"]["spec"]
 DAG = FINETUNE["templates"][0]["dag"]
 TASKS: dict[str, dict[str, Any]] = {task["name"]: task for task in DAG["tasks"]}
@@ -53,7 +55,7 @@ def before(task: str, tasks: dict[str, Any] = TASKS) -> set[str]:
 
 
 def nodes_before(node: str) -> set[str]:
-    needs = next(n.needs for n in plan(STAGES, {}) if n.name == node)
+    needs = next(n.needs for n in in_order(steps_of(STAGES), {}) if n.name == node)
     return set(needs).union(*map(nodes_before, needs))
 
 
@@ -230,9 +232,10 @@ def test_an_input_that_names_the_output_of_a_stage_leaves_that_stage_in_the_run(
         if p.stage
     }
     assert set(MADE) <= set(named)
-    assert starts("finetune", {"transcripts": "s3://bucket/t", **named}) == set(TASKS)
+    whole = {task_of(name) for name in PIPELINE}
+    assert starts("finetune", {"transcripts": "s3://bucket/t", **named}) == whole
     given = {"transcripts": "s3://bucket/t", "slices": "s3://bucket/s", "adapter": named["adapter"]}
-    assert starts("finetune", given) == set(TASKS) - {"assessor", "slicer"}
+    assert starts("finetune", given) == whole - {"assessor", "slicer"}
 
 
 def test_the_inputs_in_question_are_those_that_a_stage_needs_of_another() -> None:
@@ -253,8 +256,8 @@ def test_the_default_parameters_are_a_run_file_without_settings() -> None:
     rows = [row for row in PARAMETERS.values() if "value" in row]
     run_file = read_run_parameters(encode(rows), STAGES, workflow="finetune-x7k2p")
     assert run_file.run == "finetune-x7k2p"
-    assert {node.name for node in run_file.steps} == set(NODES)
-    assert run_file.params == {name: stage.params() for name, stage in STAGES.items()}
+    assert {node.name for node in run_file.steps} == PIPELINE
+    assert run_file.params == {step.stage.name: step.stage.params() for step in run_file.steps}
 
 
 @pytest.mark.slow

@@ -51,7 +51,7 @@ def test_every_port_that_is_read_is_written_by_the_stage_it_names() -> None:
 
 def test_the_order_of_a_whole_run() -> None:
     names = [node.name for node in plan(STAGES, {})]
-    assert sorted(names) == sorted([*STAGES, "gguf-converter@base"])
+    assert {"assessor", "slicer", "trainer", "gguf-converter", "gguf-converter@base", "evaluator"} == set(names)
     for earlier, later in [("assessor", "slicer"), ("slicer", "trainer"), ("trainer", "gguf-converter")]:
         assert names.index(earlier) < names.index(later)
     assert names[-1] == "evaluator"

@@ -18,15 +18,14 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from typer.core import TyperGroup
 
-from chart import CHART, render
-from kit.manifests import TEMPLATES, check_schema
+from chart import render
+from kit.manifests import TEMPLATES, VALUES, check_schema, reached_by
 from kit.places import ROOT
 from tuneline.commands.tuneline import app
 from tuneline.data.transcript_shapes import normalise
 from tuneline.stage import installed_stages
 
 PAGES = sorted(p for p in ROOT.rglob("*.md") if not any(part.startswith(".") for part in p.relative_to(ROOT).parts))
-VALUES: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
 STAGES = installed_stages()
 COMMANDS = typer.main.get_command(app)
 assert isinstance(COMMANDS, TyperGroup)
@@ -245,7 +244,7 @@ def test_the_page_on_security_says_what_each_stage_may_reach(column: str) -> Non
         for stage in names.split(", ")
         if stage in STAGES and everywhere == "yes" and {"hub": hub, "judge": judge}[column] == "yes"
     }
-    assert marked == {name for name in STAGES if column in VALUES["stages"][name]["reaches"]}
+    assert marked == {name for name in STAGES if column in reached_by(name)}
 
 
 def test_the_page_on_operating_says_how_often_a_stage_is_tried_again() -> None:

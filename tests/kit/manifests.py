@@ -15,6 +15,7 @@ from kit.places import ROOT
 
 Object = dict[str, Any]
 TEMPLATES: dict[str, Object] = {p.stem: yaml.safe_load(p.read_text()) for p in sorted((ROOT / "argo").glob("*.yaml"))}
+VALUES: Object = yaml.safe_load((CHART / "values.yaml").read_text())
 CI_VALUES = sorted((CHART / "ci").glob("*-values.yaml"))
 KUBERNETES = "1.34"
 
@@ -26,6 +27,12 @@ _MERGED = {
     "env": "name",
     "volumeMounts": "mountPath",
 }
+
+
+def reached_by(stage: str) -> list[str]:
+    """Return what a stage may reach besides the store, by the chart's values: hub, judge."""
+    reaches: list[str] = VALUES["stages"].get(stage, {}).get("reaches", VALUES["stageDefaults"]["reaches"])
+    return reaches
 
 
 def objects(text: str) -> list[Object]:
