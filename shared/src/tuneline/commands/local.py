@@ -28,7 +28,7 @@ from tuneline.engine.runfile import RunFile
 from tuneline.engine.runner import find, new_job, reuse
 from tuneline.errors import StageFailed, Temporary, UserError
 from tuneline.parsing.problems import printable
-from tuneline.store.base import Store, local_path
+from tuneline.store.base import Store, is_local, local_path
 
 CACHE = "files"
 """Folder of the files that the stages of this run share; it goes when the run ends."""
@@ -153,7 +153,7 @@ class LocalRun:
             self.console.print(f"[green]{child.step.name}[/]: {told} [dim]({manifest.seconds} s)[/]")
 
     def _keep_log(self, child: _Child) -> None:
-        if not self.store.uri.startswith("file://"):
+        if not is_local(self.store.uri):
             return
         folder = local_path(self.store.uri) / run_key(self.run_file.run)
         if folder.is_dir():  # a request that was refused leaves nothing behind, not even a log

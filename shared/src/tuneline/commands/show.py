@@ -10,7 +10,7 @@ from tuneline.engine.records import Failure, Manifest, pinned_manifest, read
 from tuneline.errors import UserError
 from tuneline.parsing.problems import printable
 from tuneline.stage import Cost, InputRecord
-from tuneline.store.base import Store, in_parallel, local_path
+from tuneline.store.base import Store, in_parallel, is_local, local_path
 
 
 def results_of(store: Store, run: str) -> dict[str, Manifest]:
@@ -59,7 +59,7 @@ def essence(store: Store, run: str, node: str, manifest: Manifest) -> dict[str, 
         if output.kind == "page":
             key = next(iter(output.files.values())).key
             link = run_key(run, node, output.path)
-            shown[name] = str(local_path(store.uri) / link) if store.uri.startswith("file://") else f"{store.uri}/{key}"
+            shown[name] = str(local_path(store.uri) / link) if is_local(store.uri) else f"{store.uri}/{key}"
     return shown
 
 

@@ -85,13 +85,13 @@ def _read(file: Path | None, run: str | None, store: str) -> RunFile:
     """Read the run file from `file` or, without one, from RUN_FILE; then only mounted data and the store are read."""
     from tuneline.engine.parameters import VARIABLE
     from tuneline.engine.runfile import read_run_file, read_run_parameters
-    from tuneline.store.base import local_path
+    from tuneline.store.base import is_local, local_path
 
     if file is not None:
         return read_run_file(file, installed_stages(), run)
     if encoded := os.environ.get(VARIABLE):
         folders = [f for f in os.environ.get("TUNELINE_DATA", "/data").split(":") if f]
-        folders += [] if "://" in store and not store.startswith("file://") else [store]
+        folders += [store] if is_local(store) else []
         data = tuple(local_path(folder).resolve() for folder in folders)
         return read_run_parameters(encoded, installed_stages(), run, os.environ.get("WORKFLOW"), data)
     raise UserError(f"name a run file with --file; {VARIABLE}, where a workflow puts it, is not set either")

@@ -24,7 +24,7 @@ from tuneline.engine.pipelines import Address
 from tuneline.engine.records import InputPin
 from tuneline.engine.runfile import RunFile
 from tuneline.errors import Changed, UserError
-from tuneline.store.base import Store, in_parallel, local_path
+from tuneline.store.base import Store, in_parallel, is_local, local_path
 
 _BARE = re.compile(r"[A-Za-z][A-Za-z0-9_-]+")
 """Text that needs no quotes in YAML. PyYAML knows words such as `yes`, but not that a single `y` is one to others."""
@@ -40,7 +40,7 @@ def upload_inputs(run_file: RunFile, store: Store, console: Console) -> dict[str
     inputs = {name: value for name, value in (run_file.source.content.get("inputs") or {}).items() if value is not None}
     found = {}
     for name, value in run_file.inputs.items():
-        if not isinstance(value, Address) or ("://" in value.uri and not value.uri.startswith("file://")):
+        if not isinstance(value, Address) or not is_local(value.uri):
             continue
         if wanted := _patterns(run_file, name):
             with console.status(f"{name}: reading"):
@@ -94,8 +94,7 @@ def _send(store: Store, name: str, fetched: Identified, console: Console) -> str
         in_parallel(send, missing)
     check_unchanged(fetched)
     place = key if fetched.given.is_folder else f"{key}/{fetched.path.name}"
-    is_local = store.uri.startswith("file://")
-    address = (local_path(store.uri) / place).as_uri() if is_local else f"{store.uri}/{place}"
+    address = (local_path(store.uri) / place).as_uri() if is_local(store.uri) else f"{store.uri}/{place}"
     store.put(f"{key}.json", InputPin(uri=address, sha256=fetched.sha256, files=fetched.digests).to_bytes())
     done = f"{len(missing)} sent" if missing else "there already"
     console.print(f"{name}: {len(fetched.files)} file{'s' * (len(fetched.files) > 1)}, {size(fetched.size)}, {done}")

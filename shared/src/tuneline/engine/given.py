@@ -22,7 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from tuneline.errors import Changed, UserError
 from tuneline.stage import Part
-from tuneline.store.base import Entry, in_parallel, key_problem, local_path, split_s3
+from tuneline.store.base import Entry, in_parallel, is_local, key_problem, local_path, split_s3
 from tuneline.store.file import stamp_of
 from tuneline.store.verify import FileCache, hash_file, plain_errors
 
@@ -177,7 +177,7 @@ def identify(
 
 def check_unchanged(found: Identified) -> None:
     """Raise Changed if a local input, which is read in place, is not what it was any more."""
-    if found.uri.startswith("file://"):
+    if is_local(found.uri):
         _refuse_changes(found.given)
 
 

@@ -102,9 +102,7 @@ class GivenInput:
 
     @property
     def selection(self) -> tuple[str, ...]:
-        """What tells the files that are read from others of the same folder."""
-        shard = self.source.given.shard if isinstance(self.source, Identified) else None
-        return (*self.port.patterns, str(shard)) if shard else self.port.patterns
+        return _selection(self.port, self.source.given.shard if isinstance(self.source, Identified) else None)
 
 
 @dataclass(frozen=True)
@@ -197,11 +195,16 @@ def _given(job: Job, port: InputPort, value: Address | Inline) -> GivenInput:
     try:
         shard = job.step.shard if port.split else None
         listed = list_given(value.uri, port.patterns, value.within, shard)
-        key = known_key(port.name, listed.uri, (*port.patterns, str(shard)) if shard else port.patterns)
+        key = known_key(port.name, listed.uri, _selection(port, shard))
         known = known_from(job.cache.noted(key) or job.store.get(key))
         return GivenInput(port, identify(listed, folder, known, job.cache))
     except UserError as e:
         raise UserError(f"{job.run_file.source.where(('inputs', port.name))}: {e}") from None
+
+
+def _selection(port: InputPort, shard: Part | None) -> tuple[str, ...]:
+    """Return what tells the files that are read from others of the same folder."""
+    return (*port.patterns, str(shard)) if shard else port.patterns
 
 
 def _plain(content: Json) -> Json:

@@ -22,7 +22,7 @@ from tuneline.errors import UserError
 from tuneline.parsing.problems import Source, did_you_mean, problems_of
 from tuneline.parsing.yaml import read_yaml
 from tuneline.stage import AnyStage, Params
-from tuneline.store.base import local_path
+from tuneline.store.base import is_local, local_path
 
 log = structlog.get_logger()
 
@@ -181,7 +181,7 @@ def _address(value: str, source: Source) -> Address:
     """Make a relative path count from the run file's folder. What comes from elsewhere may name data folders only."""
     if value.startswith(("s3://", "hf://")):
         return Address(value)
-    if "://" in value and not value.startswith("file://"):
+    if not is_local(value):
         raise ValueError(f"{value.partition('://')[0]!r} is no kind of address; known: file, hf, s3")
     if not isinstance(source, Parameters):
         folder = Path(source.name).parent

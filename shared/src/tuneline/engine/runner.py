@@ -28,7 +28,7 @@ from tuneline.engine.records import Failure, Manifest, OutputRecord, Provenance,
 from tuneline.engine.runfile import RunFile
 from tuneline.errors import Temporary, UserError
 from tuneline.stage import Metrics, OutputPort, Part
-from tuneline.store.base import Store, in_parallel, local_path
+from tuneline.store.base import Store, in_parallel, is_local, local_path
 from tuneline.store.verify import FileCache, plain_disk_errors
 
 
@@ -47,7 +47,7 @@ def new_job(
     """Make a job with a scratch folder that is removed at the end; by default inside a file store, else in $TMPDIR."""
     attempt = new_attempt()
     if scratch is None:
-        scratch = local_path(store.uri) / "scratch" if store.uri.startswith("file://") else Path(tempfile.gettempdir())
+        scratch = local_path(store.uri) / "scratch" if is_local(store.uri) else Path(tempfile.gettempdir())
     folder = scratch / f"tuneline-{attempt}"
     try:
         yield Job(run_file, step, store, folder, attempt, replace, FileCache(cache), part)
@@ -197,7 +197,7 @@ def _provenance() -> Provenance:
 
 def _link_outputs(job: Job, manifest: Manifest) -> None:
     """On a file store, give the outputs names that people can find: `runs/<run>/<node>/<port>`."""
-    if not job.store.uri.startswith("file://"):
+    if not is_local(job.store.uri):
         return
     root = local_path(job.store.uri)
     folder = root / run_key(job.run, job.step.name)

@@ -113,6 +113,11 @@ def in_parallel(copy: Callable[..., T], *items: Iterable[Any]) -> list[T]:
         return list(pool.map(copy, *items))
 
 
+def is_local(uri: str) -> bool:
+    """Tell whether an address is one of this machine: a plain path or `file://`."""
+    return "://" not in uri or uri.startswith("file://")
+
+
 def local_path(uri: str) -> Path:
     """Return the absolute path that a plain path or a `file://` address means. Symbolic links are kept."""
     if not uri.startswith("file://"):
