@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from trainer import runs
+from tuneline.errors import UserError
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("trainer")]
 
@@ -156,3 +157,12 @@ def test_an_adapter_that_lies_beside_the_base_model_is_not_loaded(tiny_base: Pat
     model = load_model(settle(TrainerParams(), facts.architecture), facts)
     assert not [name for name, _ in model.named_parameters() if "lora" in name]
     assert model.name_or_path == str(base)
+
+
+def test_a_damaged_file_beside_the_config_is_the_one_that_is_named(tiny_base: Path, tmp_path: Path) -> None:
+    from tuneline_trainer.base_model import read_base_model
+
+    base = shutil.copytree(tiny_base, tmp_path / "base")
+    (base / "generation_config.json").write_text('{"eos_token_id": ')
+    with pytest.raises(UserError, match=r"base_model: generation_config\.json is not JSON"):
+        read_base_model(base)

@@ -56,25 +56,25 @@ def read_base_model(folder: Path) -> BaseModelFacts:
             f"base_model: config.json: model_type {checkpoint.model_type!r} is no text model that transformers knows, "
             "and code that comes with a model is never run: choose another base model"
         )
-    try:
-        with as_listed(folder) as listed:
+    with as_listed(folder) as listed:
+        try:
             config = AutoConfig.from_pretrained(listed, trust_remote_code=False, local_files_only=True)
-        architecture = Architecture.model_validate(config.get_text_config().to_dict())
-    except ValidationError as error:
-        field = ".".join(map(str, error.errors()[0]["loc"]))
-        raise UserError(f"base_model: config.json: {field} is missing or no number that makes sense") from None
-    except Exception as error:  # noqa: BLE001  (each configuration class raises what it happens to)
-        raise UserError(_unreadable("config.json", error)) from None
+            architecture = Architecture.model_validate(config.get_text_config().to_dict())
+        except ValidationError as error:
+            field = ".".join(map(str, error.errors()[0]["loc"]))
+            raise UserError(f"base_model: config.json: {field} is missing or no number that makes sense") from None
+        except Exception as error:  # noqa: BLE001  (each configuration class raises what it happens to)
+            raise UserError(_unreadable("config.json", error)) from None
     return BaseModelFacts(folder, architecture, checkpoint.shapes)
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """Load the tokenizer as TRL wants it. Raises UserError when transformers cannot read what `tokenizers` can."""
-    try:
-        with as_listed(folder) as listed:
+    with as_listed(folder) as listed:
+        try:
             return AutoTokenizer.from_pretrained(listed, trust_remote_code=False, local_files_only=True)
-    except Exception as error:  # noqa: BLE001  (each tokenizer class raises what it happens to)
-        raise UserError(_unreadable("tokenizer_config.json", error)) from None
+        except Exception as error:  # noqa: BLE001  (each tokenizer class raises what it happens to)
+            raise UserError(_unreadable("tokenizer_config.json", error)) from None
 
 
 def _unreadable(file: str, error: Exception) -> str:
