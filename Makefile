@@ -103,8 +103,11 @@ bench: $(READY) $(TINY_BASE) ## Measure the ratios that we claim, and write docs
 	@PYTHONPATH=tests $(BIN)/python tests/bench/bench.py
 
 .PHONY: lock
-lock: $(UV) ## Resolve the dependencies anew and write requirements/ (pinned, with hashes)
-	@$(UV) lock --upgrade
+lock: $(UV) ## Write requirements/ (pinned, with hashes); what is pinned already stays, except with UPGRADE=1
+	@rm -rf .uv/lock && mkdir .uv/lock && cp --parents pyproject.toml shared/pyproject.toml services/*/pyproject.toml .uv/lock
+	@$(if $(UPGRADE),,{ echo 'constraint-dependencies = ['; sed -n 's/^\([a-zA-Z].*==[^\]*[^\ ]\).*/"\1",/p' requirements/dev.txt; echo ']'; } \
+	  | sed -i '/^\[tool.uv\]$$/r /dev/stdin' .uv/lock/pyproject.toml)
+	@cd .uv/lock && $(CURDIR)/$(UV) lock --upgrade && cp uv.lock $(CURDIR)
 	@$(UV) export -q --frozen --no-emit-workspace --all-packages --all-extras --no-header --no-annotate -o requirements/dev.txt
 	@for group in build s3 torch; do $(UV) export -q --frozen --no-emit-workspace --only-group $$group \
 	  --no-header --no-annotate -o requirements/$$group.txt; done
