@@ -380,3 +380,36 @@ def _real_conversations() -> list[list[dict[str, str]]]:
         [{"role": role, "content": each[role]} for each in json.loads(file.read_text())["exchanges"] for role in ROLES]
         for file in files
     ]
+
+
+@pytest.mark.parametrize(
+    ("steps", "refused"),
+    [
+        ([{"type": "Replace", "pattern": {"String": "hello"}, "content": "hello" * 1000}], True),
+        ([{"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 10}] * 9, True),
+        ([{"type": "Replace", "pattern": {"Regex": ""}, "content": "a"}] * 30, True),
+        ([{"type": "Prepend", "prepend": "▁"}, {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}], False),
+        ([{"type": "NFKC"}, {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": "▁"}], False),
+    ],
+)  # fmt: skip
+def test_a_normalizer_that_multiplies_text_is_refused_before_it_sees_one(
+    tmp_path: Path, steps: list[object], refused: bool
+) -> None:
+    folder = write_chat_model(tmp_path)
+    file = folder / "tokenizer.json"
+    tokenizer = json.loads(file.read_text())
+    file.write_text(json.dumps(tokenizer | {"normalizer": {"type": "Sequence", "normalizers": steps}}))
+    if refused:
+        with pytest.raises(UserError, match=r"tokenizer\.json: its normalizer could make a text more than 1,000 times"):
+            ChatTokenizer.from_folder(folder)
+    else:
+        ChatTokenizer.from_folder(folder)
+
+
+def test_an_expression_that_backtracks_for_ever_is_refused_at_the_first_text_it_cannot_read(tmp_path: Path) -> None:
+    folder = write_chat_model(tmp_path)
+    file = folder / "tokenizer.json"
+    splitter = {"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Isolated", "invert": False}
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"pre_tokenizer": splitter}))
+    with pytest.raises(UserError, match=r"tokenizer\.json cannot encode a text"):
+        ChatTokenizer.from_folder(folder).encode("a" * 40 + "!")

@@ -16,6 +16,8 @@ first user message, with an empty line between.
 from __future__ import annotations
 
 import hashlib
+import json
+import math
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,7 +25,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tokenizers import Encoding, Tokenizer
 
@@ -36,6 +38,9 @@ Message = Mapping[str, str]
 
 MOST_PASSES = 100
 """Over a text, to break its control tokens: two do for any tokenizer that is not made to resist."""
+
+MOST_GROWTH = 1000
+"""Characters that a normalizer may make of one; no model that was meant to be used has a tenth of it."""
 
 SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 """The variables that a template may use beside the messages, in the naming of tokenizer_config.json."""
@@ -83,6 +88,11 @@ class ChatTokenizer:
         text = read_text(file)
         with _plain_errors("cannot be read"):
             tokenizer = Tokenizer.from_str(text)
+        if tokenizer.normalizer and _growth(json.loads(tokenizer.normalizer.__getstate__())) > MOST_GROWTH:
+            raise UserError(
+                "base_model: tokenizer.json: its normalizer could make a text more than "
+                f"{MOST_GROWTH:,} times as long. Choose another model."
+            )
         return cls(tokenizer, _find_template(path, config), _special_tokens(path, config))
 
     def render(self, messages: Sequence[Message], add_generation_prompt: bool = False) -> str:
@@ -200,6 +210,18 @@ def fold_system(messages: Sequence[Message], tokenizer: ChatTokenizer) -> list[d
         return copies
     system, first, *rest = copies
     return [{**first, "content": f"{system['content']}\n\n{first['content']}"}, *rest]
+
+
+def _growth(normalizer: Mapping[str, Any]) -> int:
+    """Return how many characters a normalizer of the `tokenizers` library could make of one, at most."""
+    match normalizer:
+        case {"type": "Sequence", "normalizers": list(steps)}:
+            return math.prod(map(_growth, steps))
+        case {"type": "Replace", "content": str(content), "pattern": pattern}:
+            return max(1, len(content) + ("Regex" in pattern))  # an expression may match between two characters
+        case {"type": "Prepend", "prepend": str(content)}:
+            return 1 + len(content)
+    return 18  # what Unicode's forms make of U+FDFA, the longest
 
 
 def _any_of(words: Iterable[str]) -> re.Pattern[str]:
