@@ -19,7 +19,7 @@ from tuneline.llm.config import ModelConfig, Secret
 
 if TYPE_CHECKING:
     from tuneline.llm.client import Patience
-    from tuneline.llm.openai import Reply
+    from tuneline.llm.provider import Reply
 
 
 class LlmJudge:

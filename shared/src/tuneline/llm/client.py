@@ -21,7 +21,7 @@ from tuneline.errors import Fault, ServerDown, Stopped, Temporary
 from tuneline.llm.config import ModelConfig, Secret
 from tuneline.llm.control_tokens import neutralise
 from tuneline.llm.limits import AdaptiveLimit, Breaker
-from tuneline.llm.openai import OpenAiProvider, Reply
+from tuneline.llm.provider import Provider, Reply
 from tuneline.stage import Json
 
 T = TypeVar("T")
@@ -63,7 +63,7 @@ class LlmClient:
         self.limit = AdaptiveLimit(concurrency)
         self._patience = patience or Patience()
         self._breaker = Breaker(self._patience.streak, self._patience.streak_s)
-        self._provider = OpenAiProvider(config, secret, timeout_s)
+        self._provider = _provider_of(config, secret, timeout_s)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="llm", daemon=True)
         self._thread.start()
@@ -145,3 +145,9 @@ class LlmClient:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
         await self._provider.close()
+
+
+def _provider_of(config: ModelConfig, secret: Secret, timeout_s: float) -> Provider:
+    from tuneline.llm.openai import OpenAiProvider
+
+    return OpenAiProvider(config, secret, timeout_s)

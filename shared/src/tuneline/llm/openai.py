@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import logging
 import re
-import time
 from collections.abc import Mapping, Sequence
-from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import cast
 
 import openai
 from openai.types.chat import ChatCompletionMessageParam
@@ -18,24 +16,10 @@ from pydantic import BaseModel, Field, ValidationError
 
 from tuneline.errors import Fault, LlmRejected, UserError
 from tuneline.llm.config import OpenAiConfig, Secret
+from tuneline.llm.provider import GATEWAY_TIMEOUTS, PUSHBACK, BareHttp, Reply, retry_after
 from tuneline.stage import Json
 
-if TYPE_CHECKING:
-    import httpx2
-
-MAX_BODY = 8 * 2**20
-"""Bytes of an answer, unpacked; the longest that anybody reads is a tenth of it."""
-
-PUSHBACK = (429, 503, 529)
-"""Too many requests, unavailable, overloaded: the server wants fewer calls."""
-
-GATEWAY_TIMEOUTS = (408, 504, 524)
-"""Somebody in between grew tired of waiting; the model may have done its work."""
-
-_HEADERS = {
-    "accept", "accept-encoding", "connection", "content-length", "content-type", "host", "user-agent"
-}  # fmt: skip
-_OPENAI_HEADERS = {"openai-organization", "openai-project"}
+_OPENAI_HEADERS = frozenset({"openai-organization", "openai-project"})
 """Sent to OpenAI alone, from the SDK's variables; its other variables and what it says of this machine go nowhere."""
 
 _TOO_LONG = re.compile(r"context.{0,10}(length|size|window)|maximum context|too many tokens|prompt is too long", re.I)
@@ -54,32 +38,15 @@ _SHOWN = _TOO_LONG_CODES | _BLOCKED_CODES | _CONFIG_CODES | _QUOTA_CODES | {
 """Codes, types and fields that may be repeated; what a server says beside them could be words of a transcript."""
 
 
-class Reply(NamedTuple):
-    """One answer of a model."""
-
-    text: str
-    """May be empty."""
-    finish_reason: str
-    """`stop` · `length`: cut at the limit · `content_filter` · whatever else the server says; may be empty."""
-    refused: bool
-    """The model declined in the protocol's own field."""
-    input_tokens: int
-    """Tokens of the prompt, cached ones included."""
-    output_tokens: int
-    cached_tokens: int
-    """Tokens of the prompt that the server had already evaluated."""
-    cost_usd: float
-
-
 class OpenAiProvider:
     """Calls one model; an attempt may take `timeout_s` seconds and a little more, and is not repeated."""
 
     def __init__(self, config: OpenAiConfig, secret: Secret, timeout_s: float) -> None:
         self._config = config
         logging.getLogger("openai").setLevel(logging.WARNING)  # at the levels of OPENAI_LOG it writes whole requests
-        # A proxy from the environment must not swallow calls to this machine.
-        http = _Http(timeout=openai.Timeout(timeout_s + 5, connect=10), trust_env=not config.is_local)
-        http.key, http.sent = config.key(secret), _HEADERS | (set() if config.base_url else _OPENAI_HEADERS)
+        key = config.key(secret)
+        headers = {} if key is None else {"authorization": f"Bearer {key}"}
+        http = BareHttp(config, timeout_s, headers, frozenset() if config.base_url else _OPENAI_HEADERS)
         self._sdk = openai.AsyncOpenAI(base_url=config.address, api_key="unused", max_retries=0, http_client=http)
 
     async def send(
@@ -96,32 +63,6 @@ class OpenAiProvider:
 
     async def close(self) -> None:
         await self._sdk.close()
-
-
-class _Http(openai.DefaultAsyncHttpxClient):
-    """Sends our own headers only, follows nobody elsewhere, and reads a bounded part of an answer, however packed."""
-
-    key: str | None = None
-    sent: set[str] = _HEADERS
-
-    async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
-        ours = {name: value for name, value in request.headers.items() if name in self.sent}
-        if self.key is not None:
-            ours["authorization"] = f"Bearer {self.key}"
-        bare = type(request)(
-            request.method, request.url, headers=ours, content=request.content, extensions=request.extensions
-        )
-        response = await super().send(bare, **{**options, "stream": True, "follow_redirects": False})
-        body = bytearray()
-        try:
-            async for part in response.aiter_bytes():
-                body += part
-                if len(body) > MAX_BODY:
-                    raise Fault(f"an answer of more than {MAX_BODY // 2**20} MiB", paid=True)
-        finally:
-            await response.aclose()
-        headers = {k: v for k, v in response.headers.items() if k not in ("content-encoding", "content-length")}
-        return type(response)(response.status_code, headers=headers, content=bytes(body), request=request)
 
 
 def _body(config: OpenAiConfig, schema: Mapping[str, Json] | None, seed: int | None) -> dict[str, Json]:
@@ -186,7 +127,7 @@ def fault_of(error: openai.APIError, model: str) -> Exception:
     """Return what an error of the SDK means: Fault, LlmRejected or UserError."""
     if isinstance(error, openai.APITimeoutError):
         return Fault("no answer in time", paid=True)
-    if isinstance(error.__cause__, Fault):
+    if isinstance(error.__cause__, Fault | UserError):
         return error.__cause__
     if isinstance(error, openai.APIConnectionError):
         return Fault(f"no connection ({type(error.__cause__).__name__})")
@@ -200,10 +141,10 @@ def _fault_of_status(error: openai.APIStatusError, model: str, codes: set[str]) 
     if error.status_code < 400 or error.status_code in (401, 403, 404) or codes & (_CONFIG_CODES | _QUOTA_CODES):
         return UserError(f"model {model}: {_server(error)} answers {detail}: {_way_out(error.status_code, codes)}")
     if error.status_code in PUSHBACK:
-        return Fault(detail, pushback=True, wait_s=_retry_after(error.response.headers))
+        return Fault(detail, pushback=True, wait_s=retry_after(error.response.headers))
     if error.status_code >= 500 or error.status_code in (408, 409):
         paid = error.status_code in GATEWAY_TIMEOUTS
-        return Fault(detail, paid=paid, wait_s=_retry_after(error.response.headers))
+        return Fault(detail, paid=paid, wait_s=retry_after(error.response.headers))
     if error.status_code == 413 or codes & _TOO_LONG_CODES or _TOO_LONG.search(error.message):
         return LlmRejected("too_long", detail)
     return LlmRejected("blocked" if codes & _BLOCKED_CODES else "failed", detail)
@@ -231,15 +172,3 @@ def _way_out(status: int, codes: set[str]) -> str:
     if status < 400:
         return "the address leads elsewhere; give the one it leads to as `base_url`"
     return "the model refuses a setting; change it or leave it out (for `temperature`: null)"
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds of `retry-after-ms` or `retry-after` (seconds or a date), None when neither can be read."""
-    value = headers.get("retry-after", "").strip()
-    try:
-        if "retry-after-ms" in headers:
-            return max(0.0, float(headers["retry-after-ms"]) / 1000)
-        number = re.fullmatch(r"[0-9.]+", value)
-        return max(0.0, float(value) if number else parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
-        return None
