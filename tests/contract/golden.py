@@ -79,9 +79,9 @@ def toy_outputs(folder: Path) -> dict[str, dict[str, str]]:
     """
     stages, bench = installed_stages(), Bench(folder)
     bench.write(*(talk(f"toy-{n}", n) for n in range(4, 16)))
-    given = {"transcripts": bench.inputs["transcripts"], "rubric": RUBRIC, "judge": {"provider": "heuristic"}}
+    given = {"transcripts": bench.inputs["judged"], "rubric": RUBRIC, "judge": {"provider": "heuristic"}}
     assessed = run_stage(stages["assessor"], folder / "assessor", inputs=given)
-    inputs = bench.inputs | {"verdicts": assessed["verdicts"]}
+    inputs = bench.inputs | {"judged": assessed["transcripts"], "verdicts": assessed["verdicts"]}
     sliced = run_stage(stages["slicer"], folder / "slicer", inputs=inputs, params={"validation_fraction": 0.2})
     return {"assessor": hashes(assessed), "slicer": hashes(sliced)}
 

@@ -35,7 +35,7 @@ FINETUNE = TEMPLATES["finetune"]["spec"]
 DAG = FINETUNE["templates"][0]["dag"]
 TASKS: dict[str, dict[str, Any]] = {task["name"]: task for task in DAG["tasks"]}
 PARAMETERS: dict[str, dict[str, Any]] = {row["name"]: row for row in FINETUNE["arguments"]["parameters"]}
-MADE = ("verdicts", "slices", "adapter", "model", "model_info", "base", "base_info")
+MADE = ("judged", "verdicts", "slices", "adapter", "model", "model_info", "base", "base_info")
 """Inputs that one stage makes and a later one cannot do without."""
 
 

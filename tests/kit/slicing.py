@@ -12,6 +12,7 @@ from kit.chat_models import PARAGRAPH, Family, write_chat_model
 from kit.support import Done, run_stage
 from tuneline.data.conversations import Said
 from tuneline.data.io import write_lines
+from tuneline.data.judged import write_judged
 from tuneline.data.slices import Slice, Split
 from tuneline.data.transcripts import Exchange, Transcript, read_transcripts
 from tuneline.data.verdicts import Usage, Verdict
@@ -42,18 +43,14 @@ class Bench:
     def __init__(self, folder: Path, family: Family = "gemma", *, template: str | None = None, context: int = 8192):
         self.folder, self.runs = folder, 0
         self.inputs: dict[str, Any] = {
-            "transcripts": folder / "transcripts.jsonl",
+            "judged": folder / "transcripts.jsonl",
             "base_model": write_chat_model(folder / "base", family, template=template, context=context),
             "verdicts": folder / "verdicts.jsonl",
         }
 
     def write(self, *transcripts: Transcript, failed: Sequence[str] = ()) -> None:
         """Write transcripts and verdicts."""
-        rows = [
-            {"id": t.id, "system": t.system, "persona": t.persona, "exchanges": [e._asdict() for e in t.exchanges]}
-            for t in transcripts
-        ]
-        self.inputs["transcripts"].write_text("".join(json.dumps(row) + "\n" for row in rows))
+        write_judged(self.inputs["judged"], transcripts)
         self.judge(transcripts, failed)
 
     def judge(self, transcripts: Sequence[Transcript], failed: Sequence[str] = ()) -> None:
@@ -94,8 +91,7 @@ def slice_of(transcript: str, turns: Sequence[str], split: Split = "train") -> S
 def real_bench(folder: Path, data: Path, context: int) -> Bench:
     """A bench on the real transcripts, of which those pass that passed then."""
     bench = Bench(folder, context=context)
-    bench.inputs["transcripts"] = data / "transcripts"
     passed = {row["id"] for row in json.loads((data / "passing_35_of_41.json").read_text())["transcripts"]}
     read = read_transcripts(data / "transcripts").transcripts
-    bench.judge(read, failed=[t.id for t in read if t.id not in passed])
+    bench.write(*read, failed=[t.id for t in read if t.id not in passed])
     return bench

@@ -12,6 +12,7 @@ from kit.judge_parts import RUBRIC
 from kit.slicing import Bench, talk, verdict
 from kit.support import run_stage
 from tuneline.data.io import write_lines
+from tuneline.data.judged import write_judged
 from tuneline.data.transcripts import Exchange, Transcript
 from tuneline.errors import UserError
 from tuneline.model.chat import ChatTokenizer
@@ -210,28 +211,28 @@ def test_the_output_is_the_same_to_the_byte_with_any_number_of_workers_and_no_pa
     assert outputs[0] == outputs[1]
 
 
-def test_what_the_assessor_left_out_is_left_out_and_listed_by_both(tmp_path: Path) -> None:
+def test_the_slicer_takes_what_the_assessor_judged(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     bench.write(*(talk(f"t{n:03}", 3) for n in range(100)))
-    with bench.inputs["transcripts"].open("a") as lines:
+    with bench.inputs["judged"].open("a") as lines:
         lines.write(json.dumps({"id": "bad", "exchanges": [{"user": SECRET, "assistant": 1}]}))
-    inputs = {"transcripts": bench.inputs["transcripts"], "rubric": EASY, "judge": {"provider": "heuristic"}}
+    inputs = {"transcripts": bench.inputs["judged"], "rubric": EASY, "judge": {"provider": "heuristic"}}
     with pytest.raises(UserError, match=r"transcripts.jsonl:101: exchanges\[0\].assistant: must be a string"):
         run_stage(ASSESSOR, tmp_path, inputs=inputs)
     judged = run_stage(ASSESSOR, tmp_path, inputs=inputs, params={"on_bad": "skip"})
-    bench.inputs["verdicts"] = judged.paths["verdicts"]
+    bench.inputs |= {port: judged.paths[name] for port, name in (("judged", "transcripts"), ("verdicts", "verdicts"))}
     sliced = bench.slice()
     reason = "transcripts.jsonl:101: exchanges[0].assistant: must be a string (got a number)"
-    assert sliced.rejected == [{"id": "bad", "kind": "unreadable", "reason": reason}]
-    assert [json.loads(line) for line in judged.paths["rejected"].read_text().splitlines()] == sliced.rejected
-    assert (sliced.stats["passed"], sliced.stats["rejected_transcripts"]) == (100, {"unreadable": 1})
+    [rejected] = [json.loads(line) for line in judged.paths["rejected"].read_text().splitlines()]
+    assert rejected == {"id": "bad", "kind": "unreadable", "reason": reason}
+    assert (sliced.stats["passed"], sliced.rejected) == (100, [])
 
 
 def test_a_transcript_that_was_judged_cannot_be_left_out(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     bench.write(talk("a", 4), talk("b", 4))
-    bench.inputs["transcripts"].write_text(bench.inputs["transcripts"].read_text().replace('"assistant"', '"x"', 1))
-    with pytest.raises(UserError, match=r"1 transcript \(a\) judged, and now missing or unreadable"):
+    write_judged(bench.inputs["judged"], [talk("b", 4)])
+    with pytest.raises(UserError, match=r"1 transcript \(a\) judged, and now missing"):
         bench.slice()
 
 

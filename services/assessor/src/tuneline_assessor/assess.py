@@ -6,6 +6,7 @@ from collections import Counter
 from typing import NamedTuple, get_args
 
 from tuneline.data.io import write_lines, write_record
+from tuneline.data.judged import write_judged
 from tuneline.data.rubric import Rubric, load_rubric
 from tuneline.data.transcripts import Rejection, Transcript, read_transcripts
 from tuneline.data.verdicts import Pass, Passing, Status
@@ -27,12 +28,13 @@ class Prepared(NamedTuple):
 
 
 def assess(params: AssessorParams, inputs: AssessorInputs, outputs: AssessorOutputs, context: Context) -> Metrics:
-    """Judge `inputs.transcripts` and write verdicts, the passing ids and what was left out."""
+    """Judge `inputs.transcripts` and write them, their verdicts, the passing ids and what was left out."""
     rubric, judge, transcripts, rejected = prepare(params, inputs, context)
     judged = judge_all(
         judge, rubric, transcripts, context,
         concurrency=params.concurrency, timeout_s=params.timeout_s, max_unreadable=params.max_unparsed,
     )  # fmt: skip
+    write_judged(outputs.transcripts, transcripts)
     write_lines(outputs.verdicts, judged)
     passing = [Pass(id=v.id, score=v.score) for v in judged if v.passed and v.score is not None]
     threshold = rubric.pass_threshold

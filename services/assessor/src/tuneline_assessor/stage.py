@@ -44,6 +44,8 @@ class AssessorInputs(Inputs):
 class AssessorOutputs(Outputs):
     """What the judge found."""
 
+    transcripts: Path = file_name("transcripts.jsonl")
+    """The transcripts as they were judged, one per line, sorted by id: what later stages take."""
     verdicts: Path = file_name("verdicts.jsonl")
     """One verdict per transcript, sorted by id: status, answers, reasons, score, pass, judge, usage."""
     passing: Path = file_name("passing.json")
@@ -59,7 +61,7 @@ def run(params: AssessorParams, inputs: AssessorInputs, outputs: AssessorOutputs
     return assess(params, inputs, outputs, context)
 
 
-STAGE = Stage("assessor", 3, AssessorParams, AssessorInputs, AssessorOutputs, run)
+STAGE = Stage("assessor", 4, AssessorParams, AssessorInputs, AssessorOutputs, run)
 
 
 def main() -> None:

@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 from tuneline.data.conversations import Said
 from tuneline.data.io import read_lines, write_lines, write_record
+from tuneline.data.judged import read_judged
 from tuneline.data.slices import Slice, Split
-from tuneline.data.transcripts import Rejection, Transcript, read_transcripts
+from tuneline.data.transcripts import Transcript
 from tuneline.data.verdicts import Verdict
 from tuneline.errors import UserError
 from tuneline.stage import Context, Metrics
@@ -24,43 +25,39 @@ MAX_NAMED = 5
 
 
 class Prepared(NamedTuple):
-    """What is measured with, and what there is: all that can be read, and those of it that passed."""
+    """What is measured with, and what there is: all that was judged, and those of it that passed."""
 
     ruler: Ruler
-    read: list[Transcript]
-    rejected: list[Rejection]
+    judged: list[Transcript]
     passing: list[Transcript]
 
 
 def slice_transcripts(params: SlicerParams, inputs: SlicerInputs, outputs: SlicerOutputs, context: Context) -> Metrics:
     """Cut the passing transcripts into slices and write them, the counts and what was rejected."""
-    ruler, read, unreadable, passing = prepare(params, inputs)
+    ruler, judged, passing = prepare(params, inputs)
     cuts = cut_all(passing, ruler, params, context)
     sliced = keep_sliced(cuts)
     groups = near_duplicates({cut.transcript.id: cut.signature for cut in sliced}, params.duplicate_similarity)
     splits = split_groups(groups, params.validation_fraction)
-    rejected = [*unreadable, *(rejection for cut in cuts for rejection in cut.rejected)]
+    rejected = [rejection for cut in cuts for rejection in cut.rejected]
     write_lines(outputs.slices, slice_rows(sliced, splits))
     write_lines(outputs.rejected, rejected)
-    stats = describe(read, cuts, splits, groups, rejected, ruler.limit)
+    stats = describe(judged, cuts, splits, groups, rejected, ruler.limit)
     write_record(outputs.stats, stats)
     return measure(cuts, stats)
 
 
 def prepare(params: SlicerParams, inputs: SlicerInputs) -> Prepared:
-    """Read everything. What cannot be read is left out as it was when the transcripts were judged: see the verdicts."""
+    """Read everything. Raises UserError for whatever is wrong with it."""
     ruler = load_ruler(params, inputs)
-    read, rejected = read_transcripts(inputs.transcripts, most_bad=1)
-    return Prepared(ruler, read, rejected, select_passing(read, inputs.verdicts))
+    judged = list(read_judged(inputs.judged))
+    return Prepared(ruler, judged, select_passing(judged, inputs.verdicts))
 
 
 def select_passing(transcripts: Sequence[Transcript], verdicts: Path) -> list[Transcript]:
-    """Return the transcripts that passed. Raises UserError unless those judged are these, with the content they have.
-
-    So the assessor alone decides how many may be left out: what it did not judge may only be what cannot be read.
-    """
+    """Return the transcripts that passed. Raises UserError unless the verdicts are on these, with this content."""
     found, there = {v.id: v for v in read_lines(verdicts, Verdict)}, {t.id: t for t in transcripts}
-    _refuse([name for name in found if name not in there], "judged, and now missing or unreadable")
+    _refuse([name for name in found if name not in there], "judged, and now missing")
     _refuse([name for name in there if name not in found], "without a verdict")
     _refuse([t.id for t in transcripts if found[t.id].sha256 != t.sha256], "changed since the verdict was given")
     passing = [t for t in transcripts if found[t.id].passed]
@@ -76,7 +73,7 @@ def _refuse(ids: Sequence[str], problem: str) -> None:
     if ids:
         more = f" and {len(ids) - MAX_NAMED} more" if len(ids) > MAX_NAMED else ""
         head = f"{len(ids)} transcript{'s' * (len(ids) > 1)} ({', '.join(ids[:MAX_NAMED])}{more}) {problem}"
-        raise UserError(f"{head}. Let the assessor judge the same transcripts.")
+        raise UserError(f"{head}. Give `judged` and `verdicts` of one assessor, or neither.")
 
 
 def keep_sliced(cuts: Sequence[Cut]) -> list[Cut]:

@@ -12,7 +12,6 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from tuneline.data.transcript_files import PATTERNS
 from tuneline.model.base_model import TOKENIZER_FILES
 from tuneline.stage import Context, Inputs, Metrics, Outputs, Params, Stage, file_name, given, output_of, pace
 
@@ -45,12 +44,12 @@ class SlicerParams(Params):
 class SlicerInputs(Inputs):
     """What is sliced, and for which model."""
 
-    transcripts: Path = given(*PATTERNS)
-    """The transcripts that the assessor judged; what it left out is left out."""
     base_model: Path = given(*TOKENIZER_FILES)
     """Tokenizer, chat template and configuration of the model that will be trained."""
     system_prompt: Path | None = given(optional=True)
     """Text file: the system prompt of every slice, in place of a transcript's own."""
+    judged: Path = output_of("assessor", "transcripts")
+    """The transcripts as they were judged."""
     verdicts: Path = output_of("assessor")
     """Which transcripts passed."""
 
@@ -73,7 +72,7 @@ def run(params: SlicerParams, inputs: SlicerInputs, outputs: SlicerOutputs, cont
     return slice_transcripts(params, inputs, outputs, context)
 
 
-STAGE = Stage("slicer", 3, SlicerParams, SlicerInputs, SlicerOutputs, run)
+STAGE = Stage("slicer", 4, SlicerParams, SlicerInputs, SlicerOutputs, run)
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from tuneline_slicer.cut import Cut
 
 
 def describe(
-    read: Sequence[Transcript],
+    judged: Sequence[Transcript],
     cuts: Sequence[Cut],
     splits: Mapping[str, Split],
     groups: Sequence[Sequence[str]],
@@ -25,10 +25,10 @@ def describe(
     train, validation = _side(sliced, splits, "train"), _side(sliced, splits, "validation")
     tokens, planned = _spread([span.tokens for span in spans]), _spread([span.planning_tokens for span in spans])
     dropped = [span.dropped for span in spans if span.dropped]
-    before = {transcript.persona for transcript in read if transcript.persona}
+    before = {transcript.persona for transcript in judged if transcript.persona}
     after = {cut.transcript.persona for cut in sliced if cut.transcript.persona}
     return SliceStats(
-        transcripts=len(read),
+        transcripts=len(judged),
         passed=len(cuts),
         sliced=len(sliced),
         slices=len(spans),

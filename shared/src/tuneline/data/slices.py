@@ -72,7 +72,7 @@ class SliceStats(Closed):
     """slices.stats.json. It depends on the data and parameters alone, never on time or place."""
 
     transcripts: int
-    """Those that could be read; `passed` of them passed the rubric, and `sliced` of these gave slices."""
+    """Those that were judged; `passed` of them passed the rubric, and `sliced` of these gave slices."""
     passed: int
     sliced: int
     slices: int

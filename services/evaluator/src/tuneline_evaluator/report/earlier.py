@@ -111,9 +111,8 @@ def transcript_steps(verdicts: Sequence[Verdict] | None, stats: SliceStats | Non
             FlowStep("Passed the rubric", passed, read, read, "bar", ""),
         ]
     if stats is not None:
-        # A transcript that could not be read never got a verdict: it is in no step before this one.
-        why = {kind: n for kind, n in stats.rejected_transcripts.items() if kind != "unreadable"}
-        steps.append(FlowStep("Gave slices", stats.sliced, stats.passed, steps[0].whole, "bar", _kinds(why)))
+        why = _kinds(stats.rejected_transcripts)
+        steps.append(FlowStep("Gave slices", stats.sliced, stats.passed, steps[0].whole, "bar", why))
     return steps
 
 
