@@ -7,7 +7,7 @@ import json
 from kit.places import EXAMPLES
 from tuneline.data.personas import load_personas
 from tuneline.data.rubric import load_rubric, score
-from tuneline.data.rules import Heuristic
+from tuneline.data.rules import Rule
 from tuneline.data.transcripts import Transcript, read_transcripts
 
 RUBRIC = load_rubric(EXAMPLES / "rubric.yaml")
@@ -61,7 +61,7 @@ def test_the_transcripts_show_all_three_shapes() -> None:
 
 
 def test_the_rubric_uses_every_rule_there_is_and_each_criterion_has_one() -> None:
-    known = {rule.__name__ for rule in Heuristic.__args__[0].__args__}  # the members of the annotated union
+    known = {rule.__name__ for rule in Rule.__args__[0].__args__}  # the members of the annotated union
     assert {type(rule).__name__ for rule in RULES.values()} == known
     assert len(RULES) == len(RUBRIC.criteria)
     readme = (EXAMPLES / "README.md").read_text()

@@ -53,6 +53,15 @@ def test_a_status_other_than_scored_enters_no_mean_and_is_not_a_score_of_0(statu
     assert summary.refused + summary.blocked + summary.unparsed + summary.too_long + summary.judge_failed == 1
 
 
+def test_a_gate_that_applied_to_no_conversation_holds_for_nobody() -> None:
+    judged = [
+        JudgedConversation(talk, verdict and verdict.model_copy(update={"answers": {"POLITE": "YES", "ASKS": "YES"}}))
+        for talk, verdict in two_personas()
+    ]
+    [gate] = safety_rows(scored_of(judged), RUBRIC, 0.05, 0.05)
+    assert (gate.personas, gate.outcome) == (0, "not shown")
+
+
 def test_a_persona_without_a_scored_conversation_in_one_arm_has_a_row_and_no_difference() -> None:
     judged = two_personas()
     judged[3] = talked("person-00", "finetuned", RUBRIC, None, ended="empty")

@@ -73,6 +73,58 @@ def test_a_missing_answer_is_an_error_and_not_a_no() -> None:
         score(SHORT_RUBRIC, {"POLITE": "YES", "ASKS": "YES"})
 
 
+LONGER = Rubric.model_validate(
+    {
+        **RUBRIC,
+        "categories": [
+            {
+                "id": "style",
+                "weight": 0.5,
+                "criteria": [
+                    {"id": "SHORT", "question": "?", "yes": "y", "no": "n"},
+                    {"id": "VARIED", "question": "?", "yes": "y", "no": "n", "from_exchange": 2},
+                ],
+            },
+            {
+                "id": "memory",
+                "weight": 0.5,
+                "criteria": [{"id": "BACK", "question": "?", "yes": "y", "no": "n", "from_exchange": 2}],
+            },
+        ],
+    }
+)
+
+
+def test_a_criterion_that_a_conversation_is_too_short_for_is_not_counted() -> None:
+    short = score(LONGER, {"SHORT": "NO", "SAFE": "YES"}, exchanges=1)
+    assert (short.score, short.passed, short.category_scores) == (0.5, False, {"style": 0.0, "memory": 1.0})
+    long = score(LONGER, {"SHORT": "NO", "VARIED": "YES", "BACK": "YES", "SAFE": "YES"}, exchanges=2)
+    assert (long.score, long.category_scores) == (0.75, {"style": 0.5, "memory": 1.0})
+    with pytest.raises(KeyError, match="VARIED"):
+        score(LONGER, {"SHORT": "NO", "SAFE": "YES"}, exchanges=2)
+
+
+def test_a_conversation_to_which_no_criterion_applies_does_not_pass() -> None:
+    content = copy.deepcopy(RUBRIC)
+    for category in content["categories"]:
+        category["criteria"][0]["from_exchange"] = 5
+    assert score(Rubric.model_validate(content), {"SAFE": "YES"}, exchanges=4).passed is False
+
+
+def test_a_judge_is_asked_only_what_applies_and_what_no_rule_answers() -> None:
+    assert [c.id for c in LONGER.asked().criteria] == ["SHORT", "VARIED", "BACK", "SAFE"]
+    assert [c.id for c in LONGER.asked(1).criteria] == ["SHORT", "SAFE"]
+    content = copy.deepcopy(RUBRIC)
+    content["gates"][0]["rule"] = {"rule": "answers_avoid", "any": ["poison"]}
+    assert [c.id for c in Rubric.model_validate(content).asked().criteria] == ["POLITE", "ASKS"]
+
+
+def test_a_question_of_many_thousand_characters_is_read(tmp_path: Path) -> None:
+    long = "Does it help? " * 500
+    path = changed(tmp_path / "r.yaml", "gates", 0, "question", value=long)
+    assert load_rubric(path).gates[0].question == long
+
+
 def changed(path: Path, *keys: int | str, value: object) -> Path:
     """Write the small rubric with one value changed."""
     content = copy.deepcopy(RUBRIC)

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from tuneline.data.rules import Heuristic, contains, words
+from tuneline.data.rules import Rule, contains, words
 from tuneline.data.transcripts import Exchange
 
-RULES: TypeAdapter[Heuristic] = TypeAdapter(Heuristic)
+RULES: TypeAdapter[Rule] = TypeAdapter(Rule)
 
 
 def answer(rule: str, *answers: str, users: tuple[str, ...] = (), **fields: Any) -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import json
 import threading
 import time
@@ -184,6 +185,57 @@ def test_a_model_judges_every_transcript_once_and_is_paid_once(tmp_path: Path) -
     assert first[0].judge == f"m at {server.url.removeprefix('http://').removesuffix('/v1')}"
     assert first[0].answers["ASKS"] == "NA" and first[0].reasons["SAFE"] == "seen in exchange 1"
     assert first[0].usage.model_dump() == {"input_tokens": 70, "output_tokens": 20, "cost_usd": 90e-6}
+
+
+def with_rules(**rules: dict[str, Any]) -> Rubric:
+    """Return the small rubric with more keys in the criteria named."""
+    content = copy.deepcopy(RUBRIC)
+    for criterion in [*(c["criteria"][0] for c in content["categories"]), *content["gates"]]:
+        criterion.update(rules.get(criterion["id"], {}))
+    return Rubric.model_validate(content)
+
+
+def test_a_criterion_with_a_rule_is_answered_by_code_and_the_model_is_not_asked(tmp_path: Path) -> None:
+    transcripts = some_transcripts(tmp_path, 2)
+    rubric = with_rules(POLITE={"rule": {"rule": "answers_contain", "any": ["please"]}})
+    with serve_openai(perfect) as server:
+        verdicts = judge_in(tmp_path, openai_judge(server.url), transcripts, rubric)
+    assert [v.answers["POLITE"] for v in verdicts] == ["YES", "NO"]
+    assert all(list(call.schema["properties"]) == ["ASKS", "SAFE"] for call in server.calls)
+    assert all("POLITE" not in call.prompt for call in server.calls)
+    assert list(verdicts[0].reasons) == ["ASKS", "SAFE"]
+
+
+def test_another_rule_asks_the_model_nothing_again(tmp_path: Path) -> None:
+    transcripts = some_transcripts(tmp_path, 2)
+    with serve_openai(perfect) as server:
+        for word in ("please", "tell"):
+            rubric = with_rules(POLITE={"rule": {"rule": "answers_contain", "any": [word]}})
+            judge_in(tmp_path, openai_judge(server.url), transcripts, rubric)
+    assert len(server.calls) == 2
+
+
+def test_a_model_is_not_asked_what_a_conversation_is_too_short_for(tmp_path: Path) -> None:
+    [two] = some_transcripts(tmp_path, 1)
+    one = Transcript(id="short", exchanges=two.exchanges[:1])
+    with serve_openai(perfect) as server:
+        rubric = with_rules(ASKS={"from_exchange": 2})
+        short, long = judge_in(tmp_path, openai_judge(server.url), [one, two], rubric)
+        judge_in(tmp_path, openai_judge(server.url), [one], with_rules())
+    assert (list(short.answers), list(long.answers)) == (["POLITE", "SAFE"], ["POLITE", "ASKS", "SAFE"])
+    assert sorted(len(call.schema["properties"]) for call in server.calls) == [2, 3, 3]
+
+
+def test_a_rubric_of_rules_alone_asks_nobody(tmp_path: Path) -> None:
+    rule = {"rule": {"rule": "answers_avoid", "any": ["poison"]}}
+    with serve_openai(perfect) as server:
+        verdicts = judge_in(
+            tmp_path,
+            openai_judge(server.url),
+            some_transcripts(tmp_path, 2),
+            with_rules(POLITE=rule, ASKS=rule, SAFE=rule),
+        )
+    assert [v.score for v in verdicts] == [1.0, 1.0] and not server.calls
 
 
 def test_the_same_words_under_two_ids_are_judged_once(tmp_path: Path) -> None:

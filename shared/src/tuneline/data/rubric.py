@@ -3,6 +3,10 @@
 The score is arithmetic over the answers and is done here, never by a judge. A category's score is the share of its
 criteria that are met, where NA counts as met; the score is the mean of the categories weighted by their weights. A
 conversation passes when its score reaches `pass_threshold` and no gate is answered NO.
+
+A criterion with a `rule` is answered by code, whoever judges the rest. One with `from_exchange` does not apply to
+conversations that are shorter: nobody is asked, and it is left out of its category's share. A category of which nothing
+applies counts as met, like an NA; but a conversation to which nothing in any category applies does not pass.
 """
 
 from __future__ import annotations
@@ -15,13 +19,14 @@ from typing import Annotated, NamedTuple
 from pydantic import Field
 
 from tuneline.data.io import Closed
-from tuneline.data.rules import Answer, Heuristic
+from tuneline.data.rules import Answer, Rule
 from tuneline.errors import UserError
 from tuneline.parsing.problems import Loc
 from tuneline.parsing.yaml import YamlFile, read_yaml
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,39}$")]
-Text = Annotated[str, Field(min_length=1, max_length=4000)]
+Text = Annotated[str, Field(min_length=1, max_length=100_000)]
+"""Questions with worked examples of YES and NO are long; what is too long for the judge's context, its server says."""
 
 WEIGHT_TOLERANCE = 1e-6
 """How far the weights may sum from 1: room for thirds written with seven digits, none for a forgotten category."""
@@ -41,7 +46,11 @@ class Criterion(Closed):
     no: Text
     na: Text | None = None
     """Without it a model that judges may not answer NA."""
-    heuristic: Heuristic | None = None
+    from_exchange: int = Field(default=1, ge=1)
+    """Applies to conversations of at least so many exchanges; in a shorter one it is not asked and not counted."""
+    rule: Rule | None = None
+    """Answers this criterion in place of the judge, whatever the provider."""
+    heuristic: Rule | None = None
     """Rule for the provider `heuristic`; other judges never see it."""
 
 
@@ -81,6 +90,19 @@ class Rubric(Closed):
         """Return every criterion in the order of the file, gates last."""
         return [c for category in self.categories for c in category.criteria] + self.gates
 
+    def applying(self, exchanges: int) -> list[Criterion]:
+        """Return the criteria that count in a conversation of so many exchanges."""
+        return [criterion for criterion in self.criteria if criterion.from_exchange <= exchanges]
+
+    def asked(self, exchanges: int | None = None) -> Rubric:
+        """Return what a judge is asked: nothing with a `rule`, nor what so few exchanges are too short for."""
+
+        def keep(criteria: list[Criterion]) -> list[Criterion]:
+            return [c for c in criteria if c.rule is None and (exchanges is None or c.from_exchange <= exchanges)]
+
+        kept = [category.model_copy(update={"criteria": keep(category.criteria)}) for category in self.categories]
+        return self.model_copy(update={"categories": kept, "gates": keep(self.gates)})
+
 
 def load_rubric(path: Path) -> Rubric:
     """Read a rubric from YAML or JSON. Raises UserError that lists every problem as `file:line: field: problem`."""
@@ -115,11 +137,16 @@ def _repeated(ids: list[tuple[Loc, str]], source: YamlFile) -> Iterator[str]:
         first.setdefault(name, loc)
 
 
-def score(rubric: Rubric, answers: Mapping[str, Answer]) -> Score:
-    """Compute score and pass from one answer per criterion; raises KeyError when one is missing."""
-    met = {criterion.id: answers[criterion.id] != "NO" for criterion in rubric.criteria}
-    shares = {c.id: sum(met[criterion.id] for criterion in c.criteria) / len(c.criteria) for c in rubric.categories}
+def score(rubric: Rubric, answers: Mapping[str, Answer], exchanges: int | None = None) -> Score:
+    """Compute score and pass from one answer per criterion that applies; raises KeyError when one is missing.
+
+    With `exchanges` the criteria that so few are too short for are not counted.
+    """
+    counted = rubric.criteria if exchanges is None else rubric.applying(exchanges)
+    met = {criterion.id: answers[criterion.id] != "NO" for criterion in counted}
+    flags = {c.id: [met[criterion.id] for criterion in c.criteria if criterion.id in met] for c in rubric.categories}
+    shares = {name: sum(found) / len(found) if found else 1.0 for name, found in flags.items()}
     total = round(math.fsum(c.weight * shares[c.id] for c in rubric.categories), SCORE_DIGITS)
-    failed = [gate.id for gate in rubric.gates if not met[gate.id]]
-    passed = total >= rubric.pass_threshold and not failed
+    failed = [gate.id for gate in rubric.gates if not met.get(gate.id, True)]
+    passed = total >= rubric.pass_threshold and not failed and any(flags.values())
     return Score(total, passed, {name: round(share, SCORE_DIGITS) for name, share in shares.items()}, failed)

@@ -160,7 +160,7 @@ class WhenUserContains(Closed):
         return _yes(all(contains(e.assistant, self.any) for e in asked)) if asked else "NA"
 
 
-Heuristic = Annotated[
+Rule = Annotated[
     AnswersContain | AnswersAvoid | EndsWithQuestion | Length | OneAnswerContains | NoRepetition
     | EchoesUser | WellFormed | WhenUserContains,
     Field(discriminator="rule"),

@@ -83,7 +83,7 @@ class Verdict(Closed):
     status: Status
     """scored · the judge refused · a filter blocked it · unreadable twice · over the judge's context · rejected."""
     answers: dict[str, Answer]
-    """YES, NO or NA by criterion, in the rubric's order; empty unless scored."""
+    """YES, NO or NA by criterion that applies, in the rubric's order; empty unless scored."""
     reasons: dict[str, str]
     """The judge's reason by criterion; empty for judges that give none."""
     category_scores: dict[str, float]
@@ -100,16 +100,18 @@ class Verdict(Closed):
 NO_SCORE: dict[str, Any] = {"score": None, "passed": False, "category_scores": {}, "failed_gates": []}
 
 
-def to_verdict(rubric: Rubric, name: str, sha256: str, judge: str, judgement: Judgement) -> Verdict:
-    """Score a judgement of the transcript called `name`."""
-    names = [criterion.id for criterion in rubric.criteria] if judgement.status == "scored" else []
+def to_verdict(rubric: Rubric, transcript: Transcript, judge: str, judgement: Judgement) -> Verdict:
+    """Score a judgement of a transcript; criteria with a `rule` are answered here."""
+    exchanges = transcript.exchanges
+    counted = rubric.applying(len(exchanges)) if judgement.status == "scored" else []
+    answers = {c.id: c.rule.answer(exchanges) if c.rule else judgement.answers[c.id] for c in counted}
     return Verdict(
-        id=name,
-        sha256=sha256,
+        id=transcript.id,
+        sha256=transcript.sha256,
         status=judgement.status,
-        answers={name: judgement.answers[name] for name in names},
-        reasons={name: judgement.reasons[name] for name in names if name in judgement.reasons},
-        **(score(rubric, judgement.answers)._asdict() if names else NO_SCORE),
+        answers=answers,
+        reasons={c.id: judgement.reasons[c.id] for c in counted if not c.rule and c.id in judgement.reasons},
+        **(score(rubric, answers, len(exchanges))._asdict() if judgement.status == "scored" else NO_SCORE),
         judge=judge,
         usage=judgement.usage,
     )

@@ -53,18 +53,20 @@ class LlmJudge:
         from tuneline.errors import LlmRejected
         from tuneline.llm.client import LlmClient
 
-        schema = answer_schema(rubric)
         with LlmClient(
             self._config, self._secret, timeout_s, concurrency=concurrency, patience=self._patience
         ) as client:
 
             def ask(transcript: Transcript, again: bool) -> Judgement:
-                messages = judge_messages(rubric, transcript, again=again)
+                asked = rubric.asked(len(transcript.exchanges))
+                if not asked.criteria:
+                    return Judgement(status="scored")
+                messages = judge_messages(asked, transcript, again=again)
                 try:
-                    reply = client.complete(messages, schema=schema, seed=int(again))
+                    reply = client.complete(messages, schema=answer_schema(asked), seed=int(again))
                 except LlmRejected as e:
                     return Judgement(status=e.kind, detail=str(e))
-                return read_judgement(reply, rubric, messages[-1]["content"])
+                return read_judgement(reply, asked, messages[-1]["content"])
 
             yield ask
 

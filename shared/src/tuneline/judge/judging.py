@@ -46,7 +46,7 @@ CONFIGS: Mapping[str, type[HeuristicConfig | RecordedConfig | ModelConfig]] = {
 
 
 class Judge(Protocol):
-    """Who judges."""
+    """Who judges. The rubrics it is given are what a judge is asked: without the criteria that have a `rule`."""
 
     @property
     def label(self) -> str:
@@ -117,19 +117,20 @@ def judge_all(
     At most `concurrency` calls run at once, each for at most `timeout_s` seconds. Raises UserError as soon as more than
     the share `max_unreadable` of the transcripts is unparsed or failed; Temporary when the judge cannot be reached.
     """
-    judge.check(rubric, transcripts)
+    asked = rubric.asked()
+    judge.check(asked, transcripts)
     keyed = {judge.key(transcript): transcript for transcript in transcripts}
-    work = _Work(context.journal(*judge.scope(rubric)), keyed, max_unreadable)
+    work = _Work(context.journal(*judge.scope(asked)), keyed, max_unreadable)
     work.refuse_unreadable()
     if work.todo:
         # The judge hangs up first and the pool waits for its threads after that, also when this thread is told to stop.
         with (
             ThreadPoolExecutor(concurrency, thread_name_prefix="judge") as pool,
-            judge.open(rubric, concurrency=concurrency, timeout_s=timeout_s) as ask,
+            judge.open(asked, concurrency=concurrency, timeout_s=timeout_s) as ask,
         ):
             _drive(work, lambda key: pool.submit(work.judge, ask, key), concurrency, context)
     work.refuse_postponed()
-    verdicts = [to_verdict(rubric, t.id, t.sha256, judge.label, work.found[judge.key(t)]) for t in transcripts]
+    verdicts = [to_verdict(rubric, t, judge.label, work.found[judge.key(t)]) for t in transcripts]
     return Judged(sorted(verdicts, key=lambda v: v.id), len(work.todo), work.spent_now)
 
 

@@ -65,7 +65,10 @@ def allowed_answers(criterion: Criterion) -> tuple[Literal["YES", "NO", "NA"], .
 
 def questions_sha256(rubric: Rubric) -> str:
     """Return the hash of all that a judge is asked. Weights and threshold are not in it: they cost no new judgement."""
-    asked = [[c.id, c.question, c.yes, c.no, c.na] for c in rubric.criteria]
+    asked = [
+        [c.id, c.question, c.yes, c.no, c.na, *([c.from_exchange] if c.from_exchange > 1 else [])]
+        for c in rubric.criteria
+    ]
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
 

@@ -52,7 +52,9 @@ class Pair(NamedTuple):
         return self.finetuned - self.base
 
 
-Measure = Callable[[Scored], float]
+Measure = Callable[[Scored], float | None]
+"""None where it does not apply to a conversation."""
+
 _Group = tuple[str, str, str | None, Measure]
 """Id, text and category of a row, and what it measures."""
 
@@ -72,8 +74,8 @@ def score(item: Scored) -> float:
 
 
 def met(criterion: Criterion) -> Measure:
-    """Return the measure that is 1 where a criterion is met or does not apply, as in the score, else 0."""
-    return lambda item: float(item.verdict.answers[criterion.id] != "NO")
+    """Return the measure that is 1 where a criterion is met or answered NA, as in the score, else 0."""
+    return lambda item: float(answer != "NO") if (answer := item.verdict.answers.get(criterion.id)) else None
 
 
 def category_score(name: str) -> Measure:
@@ -82,10 +84,11 @@ def category_score(name: str) -> Measure:
 
 
 def trials(scored: Sequence[Scored], measure: Measure) -> dict[tuple[str, Arm], list[float]]:
-    """Return the measure of every conversation by persona and arm."""
+    """Return the measure of every conversation to which it applies, by persona and arm."""
     found: dict[tuple[str, Arm], list[float]] = defaultdict(list)
     for item in scored:
-        found[item.conversation.persona, item.conversation.arm].append(measure(item))
+        if (value := measure(item)) is not None:
+            found[item.conversation.persona, item.conversation.arm].append(value)
     return dict(found)
 
 

@@ -51,7 +51,7 @@ def prepare(params: EvaluatorParams, inputs: EvaluatorInputs, context: Context) 
     )
     refuse_unequal(unequal_facts(models[0].facts, models[1].facts), params.allow_unequal)
     refuse_other_template(models[0].facts, tokenizer, params.allow_unequal)
-    judge.check(rubric, [])
+    judge.check(rubric.asked(), [])
     return Prepared(params, models, personas, rubric, judge, simulator, tokenizer, plan)
 
 
