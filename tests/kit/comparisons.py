@@ -11,8 +11,8 @@ from tuneline.data.model_facts import ModelFacts
 from tuneline.data.rubric import Criterion
 from tuneline.data.slices import SliceStats
 from tuneline.data.training import TrainingRecord, TrainingRow
-from tuneline.data.verdicts import Usage, Verdict
-from tuneline.stage import InputRecord
+from tuneline.data.verdicts import Verdict
+from tuneline.stage import InputRecord, Usage
 from tuneline_evaluator.comparison.figures import (
     ArmSummary,
     Comparison,

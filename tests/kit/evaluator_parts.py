@@ -11,7 +11,8 @@ from tuneline.data.conversations import AnswerFacts, Arm, Conversation, Said
 from tuneline.data.personas import Persona
 from tuneline.data.rubric import Rubric, score
 from tuneline.data.rules import Answer as YesOrNo
-from tuneline.data.verdicts import Status, Usage, Verdict
+from tuneline.data.verdicts import Status, Verdict
+from tuneline.stage import Usage
 from tuneline_evaluator.comparison.scores import JudgedConversation
 from tuneline_evaluator.stage import EvaluatorParams, SamplerParams
 

@@ -15,7 +15,8 @@ from tuneline.data.io import write_lines
 from tuneline.data.judged import write_judged
 from tuneline.data.slices import Slice, Split
 from tuneline.data.transcripts import Exchange, Transcript, read_transcripts
-from tuneline.data.verdicts import Usage, Verdict
+from tuneline.data.verdicts import Verdict
+from tuneline.stage import Usage
 from tuneline_slicer.stage import STAGE
 
 WORDS = PARAGRAPH.split()

@@ -33,6 +33,25 @@ class Closed(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
+class Usage(Closed):
+    """Calls to a model and what they took; the calls that a sum is made of are counted once each."""
+
+    calls: int = 0
+    """Calls that were answered, whether the answer was of use or not."""
+    input_tokens: int = 0
+    """Tokens of the prompts, cached ones included."""
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: float = 0.0
+    """As far as the price is known."""
+    unpriced: int = 0
+    """Calls whose price is not known."""
+
+    def __add__(self, other: Usage) -> Usage:
+        ours, theirs = self.model_dump(), other.model_dump()
+        return Usage.model_validate({name: round(value + theirs[name], 9) for name, value in ours.items()})
+
+
 class Cost(Closed):
     """Money that a result took, in US dollars; the same in every stage."""
 

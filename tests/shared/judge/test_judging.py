@@ -21,6 +21,7 @@ from tuneline.judge.by_model import LlmJudge
 from tuneline.judge.judging import Judge, Judged, judge_all, load_judge
 from tuneline.llm.client import Patience
 from tuneline.llm.config import OpenAiConfig
+from tuneline.stage import Usage
 
 HASTY = Patience(first_wait_s=0.01, longest_wait_s=0.05, streak_s=0.2)
 
@@ -184,7 +185,7 @@ def test_a_model_judges_every_transcript_once_and_is_paid_once(tmp_path: Path) -
     assert first.spent_now.cost_usd == pytest.approx(6 * 90e-6) and again.spent_now.cost_usd == 0
     assert first[0].judge == f"m at {server.url.removeprefix('http://').removesuffix('/v1')}"
     assert first[0].answers["ASKS"] == "NA" and first[0].reasons["SAFE"] == "seen in exchange 1"
-    assert first[0].usage.model_dump() == {"input_tokens": 70, "output_tokens": 20, "cost_usd": 90e-6}
+    assert first[0].usage == Usage(calls=1, input_tokens=70, output_tokens=20, cost_usd=90e-6)
 
 
 def with_rules(**rules: dict[str, Any]) -> Rubric:

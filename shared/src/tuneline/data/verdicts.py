@@ -15,24 +15,9 @@ from tuneline.data.io import Closed, Id
 from tuneline.data.rubric import Rubric, score
 from tuneline.data.rules import Answer
 from tuneline.data.transcripts import Transcript
+from tuneline.stage import Usage
 
 Status = Literal["scored", "refused", "blocked", "unparsed", "too_long", "failed"]
-
-
-class Usage(Closed):
-    """What a judgement took, re-asking included."""
-
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cost_usd: float = 0.0
-    """From the token counts and the prices in the judge's configuration."""
-
-    def __add__(self, other: Usage) -> Usage:
-        return Usage(
-            input_tokens=self.input_tokens + other.input_tokens,
-            output_tokens=self.output_tokens + other.output_tokens,
-            cost_usd=round(self.cost_usd + other.cost_usd, 9),
-        )
 
 
 class Judgement(Closed):

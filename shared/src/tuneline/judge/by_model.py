@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from tuneline.data.rubric import Rubric
 from tuneline.data.transcripts import Transcript
-from tuneline.data.verdicts import Ask, Judgement, Usage
+from tuneline.data.verdicts import Ask, Judgement
 from tuneline.errors import Unreadable
 from tuneline.judge.answer import read_answers
 from tuneline.judge.prompt import PROMPT_VERSION, answer_schema, judge_messages, questions_sha256
@@ -73,7 +73,7 @@ class LlmJudge:
 
 def read_judgement(reply: Reply, rubric: Rubric, said: str) -> Judgement:
     """Read a reply: an answer, a refusal, a block, or something unreadable."""
-    usage = Usage(input_tokens=reply.input_tokens, output_tokens=reply.output_tokens, cost_usd=reply.cost_usd)
+    usage = reply.usage
     if reply.refused:
         return Judgement(status="refused", usage=usage, detail="the model refused")
     if reply.finish_reason == "content_filter":

@@ -20,14 +20,14 @@ import structlog
 from tuneline.data.io import read_row
 from tuneline.data.rubric import Rubric
 from tuneline.data.transcripts import Transcript
-from tuneline.data.verdicts import Ask, Judgement, Usage, Verdict, to_verdict
+from tuneline.data.verdicts import Ask, Judgement, Verdict, to_verdict
 from tuneline.errors import ServerDown, Stopped, Temporary, UserError
 from tuneline.judge.by_model import LlmJudge
 from tuneline.judge.heuristic import HeuristicConfig, HeuristicJudge
 from tuneline.judge.recorded import RecordedConfig, RecordedJudge
 from tuneline.llm.config import MODELS, ModelConfig, Secret, read_provider
 from tuneline.parsing.yaml import read_yaml
-from tuneline.stage import Context, Cost, Journal
+from tuneline.stage import Context, Cost, Journal, Usage
 
 log = structlog.get_logger()
 

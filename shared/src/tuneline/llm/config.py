@@ -77,12 +77,14 @@ class OpenAiConfig(BaseModel):
     """Seed of the sampler, where the server has one; another seed asks everything anew, null leaves it out."""
     max_tokens: int = Field(default=8192, ge=1)
     """Tokens after which an answer is cut; a cut judgement is unreadable, a generous limit costs nothing."""
-    input_usd: float = Field(default=0.0, ge=0)
-    """US dollars per million tokens of input; with 0 the cost is not known."""
+    input_usd: float | None = Field(default=None, ge=0)
+    """US dollars per million tokens of input, 0 is free; the default is the price list, and 0 for this machine."""
     cached_input_usd: float | None = Field(default=None, ge=0)
     """US dollars per million tokens of input that the server had in its cache; the default is `input_usd`."""
-    output_usd: float = Field(default=0.0, ge=0)
-    """US dollars per million tokens of output."""
+    cache_write_usd: float | None = Field(default=None, ge=0)
+    """US dollars per million tokens of input that the server puts into its cache; the default is `input_usd`."""
+    output_usd: float | None = Field(default=None, ge=0)
+    """US dollars per million tokens of output, 0 is free; the default is the price list, and 0 for this machine."""
 
     @field_validator("api_key_env", mode="before")
     @classmethod
@@ -101,6 +103,12 @@ class OpenAiConfig(BaseModel):
         if isinstance(value, str) and not _is_plain_address(value):
             raise PydanticCustomError("secret", "an address like http://host:port/v1, without key or query")
         return value
+
+    @model_validator(mode="after")
+    def _has_whole_prices(self) -> OpenAiConfig:
+        if self.input_usd is None and (self.cached_input_usd, self.cache_write_usd) != (None, None):
+            raise PydanticCustomError("prices", "input_usd: is required beside the price of cached input")
+        return self
 
     @model_validator(mode="after")
     def _keeps_its_key(self) -> OpenAiConfig:
@@ -140,12 +148,6 @@ class OpenAiConfig(BaseModel):
     def key(self, secret: Secret) -> str | None:
         """Return the key, None where none is needed. Raises UserError when it is not set."""
         return secret(self.key_name) if self.key_name else None
-
-    def cost_usd(self, input_tokens: int, cached_tokens: int, output_tokens: int) -> float:
-        """Return what a call cost, in US dollars; `cached_tokens` are among `input_tokens`."""
-        cached_usd = self.input_usd if self.cached_input_usd is None else self.cached_input_usd
-        fresh = (input_tokens - cached_tokens) * self.input_usd
-        return round((fresh + cached_tokens * cached_usd + output_tokens * self.output_usd) / 1e6, 9)
 
     @property
     def identity(self) -> dict[str, Json]:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from tuneline.errors import Fault, LlmRejected, UserError
 from tuneline.llm.config import OpenAiConfig, Secret
+from tuneline.llm.prices import Tokens, cost_usd
 from tuneline.llm.provider import GATEWAY_TIMEOUTS, PUSHBACK, BareHttp, Reply, retry_after
 from tuneline.stage import Json
 
@@ -119,7 +120,7 @@ def read_reply(body: bytes, config: OpenAiConfig) -> Reply:
         input_tokens=tokens.prompt_tokens,
         output_tokens=tokens.completion_tokens,
         cached_tokens=cached,
-        cost_usd=config.cost_usd(tokens.prompt_tokens, cached, tokens.completion_tokens),
+        cost_usd=cost_usd(config, Tokens(tokens.prompt_tokens, cached, output=tokens.completion_tokens)),
     )
 
 

@@ -16,7 +16,7 @@ import httpx2
 
 from tuneline.errors import Fault, UserError
 from tuneline.llm.config import ModelConfig
-from tuneline.stage import Json
+from tuneline.stage import Json, Usage
 
 MAX_BODY = 8 * 2**20
 """Bytes of an answer, unpacked; the longest that anybody reads is a tenth of it."""
@@ -46,11 +46,19 @@ class Reply(NamedTuple):
     output_tokens: int
     cached_tokens: int
     """Tokens of the prompt that the server had already evaluated."""
-    cost_usd: float
+    cost_usd: float | None
+    """By `tuneline.llm.prices`; None when the price is not known."""
     cache_write_tokens: int = 0
     """Tokens of the prompt that the server put into its cache at an extra price."""
     cause: str = ""
     """Why there is no answer, by the provider's own code if it is a known one."""
+
+    @property
+    def usage(self) -> Usage:
+        return Usage(
+            calls=1, input_tokens=self.input_tokens, cached_tokens=self.cached_tokens, output_tokens=self.output_tokens,
+            cost_usd=self.cost_usd or 0.0, unpriced=int(self.cost_usd is None),
+        )  # fmt: skip
 
 
 class Provider(Protocol):

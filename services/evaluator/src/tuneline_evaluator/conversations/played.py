@@ -86,9 +86,9 @@ class PlayedSimulator:
         except LlmRejected:
             return "", 0.0
         with self._lock:
-            self._spent_usd += reply.cost_usd
+            self._spent_usd += reply.usage.cost_usd
         said = without_thoughts(reply.text).encode("utf-8", "replace")  # half a surrogate pair cannot be stored
-        return "" if reply.refused else said.decode().strip(), reply.cost_usd
+        return "" if reply.refused else said.decode().strip(), reply.usage.cost_usd
 
 
 def _key(messages: Sequence[dict[str, str]], seed: int) -> str:

@@ -1,0 +1,79 @@
+"""What calls to a model cost, in US dollars: from the configuration, or from the price list that genai-prices ships.
+
+The list is read from the installed package, never from the network, so a price is as old as the install. A server that
+the list does not know has no price here, even if a model of the same name is sold elsewhere: its cost is then not known
+and is never taken for 0. A server on this machine costs nothing unless its configuration says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from tuneline.llm.config import ModelConfig
+
+
+class Tokens(NamedTuple):
+    """Tokens of a call as servers bill them."""
+
+    input: int
+    """Of the prompt; those that were read from a cache or written to it are among them."""
+    cached: int = 0
+    """Read from the server's cache."""
+    written: int = 0
+    """Written to the server's cache at an extra price."""
+    output: int = 0
+
+
+def cost_usd(config: ModelConfig, tokens: Tokens, *, batch: bool = False) -> float | None:
+    """Return what a call costs, None if a price is not known. Own prices are taken as they are, for a batch too."""
+    own = _Parts(_own_input_usd(config, tokens), _times(tokens.output, config.output_usd))
+    listed = _Parts(0.0, 0.0) if None not in own or config.is_local else _listed_usd(config, tokens, batch)
+    parts = [theirs if ours is None else ours for ours, theirs in zip(own, listed, strict=True)]
+    known = [part for part in parts if part is not None]
+    return round(sum(known), 9) if len(known) == len(parts) else None
+
+
+def most_usd(config: ModelConfig, messages: Sequence[Mapping[str, str]], *, batch: bool = False) -> float | None:
+    """Return the most that a call can cost: no tokenizer makes more tokens of a text than it has bytes."""
+    size = sum(len(message["content"].encode("utf-8", "replace")) + 16 for message in messages)
+    worst = (Tokens(size, written=written, output=config.max_tokens) for written in (0, size))
+    costs = [cost for tokens in worst if (cost := cost_usd(config, tokens, batch=batch)) is not None]
+    return max(costs, default=None)
+
+
+class _Parts(NamedTuple):
+    input: float | None
+    output: float | None
+
+
+def _own_input_usd(config: ModelConfig, tokens: Tokens) -> float | None:
+    if config.input_usd is None:
+        return None
+    cached, written = (
+        config.input_usd if own is None else own for own in (config.cached_input_usd, config.cache_write_usd)
+    )
+    fresh = max(0, tokens.input - tokens.cached - tokens.written)
+    return (fresh * config.input_usd + tokens.cached * cached + tokens.written * written) / 1e6
+
+
+def _times(count: int, per_million: float | None) -> float | None:
+    return None if per_million is None else count * per_million / 1e6
+
+
+def _listed_usd(config: ModelConfig, tokens: Tokens, batch: bool) -> _Parts:
+    from genai_prices import Usage, calc_price
+
+    usage = Usage(
+        input_tokens=tokens.input, cache_read_tokens=tokens.cached, cache_write_tokens=tokens.written,
+        output_tokens=tokens.output,
+    )  # fmt: skip
+    context = {"processing": "batch"} if batch else None
+    try:
+        if config.base_url is None:
+            found = calc_price(usage, config.model, provider_id=config.provider, price_context=context)
+        else:
+            found = calc_price(usage, config.model, provider_api_url=config.base_url, price_context=context)
+    except (LookupError, ValueError):  # not in the list, or a usage that its prices cannot express
+        return _Parts(None, None)
+    return _Parts(float(found.input_price), float(found.output_price))
