@@ -101,7 +101,7 @@ def test_more_than_two_percent_unreadable_fails_and_two_percent_do_not(tmp_path:
         done = assess(tmp_path, model_at(server), count=50)
     assert (done.manifest.metrics.counts["unparsed"], done.manifest.metrics.counts["scored"]) == (1, 49)
     asked = [call for call in server.calls if "Number 1:" in call.prompt]
-    assert len(asked) == 2, "asked once more, and not again in the second run"
+    assert len(asked) == 3, "asked twice, and once more by the second run"
 
 
 def test_refusals_and_blocks_are_counted_and_pass_nothing(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from kit.judge_parts import CANARY, RUBRIC, SHORT_RUBRIC, write_transcripts
 from kit.support import run_stage
 from tuneline.data.io import read_lines
 from tuneline.data.verdicts import Verdict
-from tuneline.errors import LlmRejected
+from tuneline.errors import LlmRejected, UserError
 from tuneline.judge.prompt import answer_schema
 from tuneline.llm.client import LlmClient
 from tuneline.llm.config import OpenAiConfig
@@ -59,15 +59,16 @@ def test_the_schema_decides_what_random_weights_say(server: Server) -> None:
     assert json.loads(whole.text)["a"] in ("YES", "NO") and whole.finish_reason == "stop"
 
 
-def test_a_transcript_over_the_servers_context_is_too_long(server: Server, tmp_path: Path) -> None:
+def test_transcripts_that_are_all_over_the_servers_context_stop_the_run_with_its_reason(
+    server: Server, tmp_path: Path
+) -> None:
     path = write_transcripts(tmp_path / "t.jsonl", 1)
     row = json.loads(path.read_text())
     row["exchanges"] *= 150
     path.write_text(json.dumps(row) + "\n")
     judge = {"provider": "openai", "model": "tiny", "base_url": f"{server.url}/v1", "max_tokens": 50}
-    done = run_stage(STAGE, tmp_path, inputs={"transcripts": path, "rubric": RUBRIC, "judge": judge})
-    [verdict] = list(read_lines(done.paths["verdicts"], Verdict))
-    assert (verdict.status, verdict.score) == ("too_long", None)
+    with pytest.raises(UserError, match=r"took 0 of the first 1 transcripts \(1 too_long; .*exceed_context_size_error"):
+        run_stage(STAGE, tmp_path, inputs={"transcripts": path, "rubric": RUBRIC, "judge": judge})
     with (
         LlmClient(OpenAiConfig(provider="openai", model="tiny", base_url=f"{server.url}/v1"), no_secret, 60) as client,
         pytest.raises(LlmRejected) as rejected,

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 from kit.evaluator_parts import persona_row
-from kit.scripted_openai import ScriptedOpenAI, completion, judged, serve_openai
+from kit.scripted_openai import Answer, Call, ScriptedOpenAI, completion, error, judged, serve_openai
 from kit.support import Done, alone, run_stage
 from tuneline.data.conversations import Conversation
 from tuneline.errors import UserError
@@ -161,6 +161,33 @@ def test_a_judge_sees_neither_arm_nor_persona_and_gets_both_arms_mixed(arms: Inp
     secret = {"finetuned", "growing things"}
     secret |= {word for row in by_text.values() for word in (row.id, row.judged_id, row.persona)}
     assert not [word for call in server.calls for word in secret if word in json.dumps(call.body)]
+
+
+@pytest.mark.parametrize(
+    ("broken", "why"),
+    [
+        (lambda _: error(400, "content_filter"), r"took 0 of the first 12 transcripts \(12 blocked"),
+        (lambda _: completion(None, refusal="No."), r"took 0 of the first 12 transcripts \(12 refused"),
+        (lambda _: completion("I like both."), r"2 of 12 transcripts got no readable answer"),
+        (lambda call: completion(hollow(call)), r"reasons are empty or copied .*hollow reasons"),
+    ],
+)
+def test_a_judge_that_does_not_judge_leaves_no_result_and_the_same_command_goes_on_when_it_is_mended(
+    arms: Inputs, tmp_path: Path, broken: Callable[[Call], Answer], why: str
+) -> None:
+    with serve_openai(broken) as server:
+        inputs = {**arms, "judge": {"provider": "openai", "model": "m", "base_url": server.url}}
+        with pytest.raises(UserError, match=why):
+            evaluate(tmp_path, inputs, turns=1)
+        assert not list((tmp_path / "store").rglob("manifest.json"))
+        server.script = lambda call: completion(judged(call))
+        mended = evaluate(tmp_path, inputs, turns=1)
+    assert (metrics(mended)["judged_now"], metrics(mended)["conversations_from_journal"]) == (12, 12)
+    assert comparison(mended).score.personas == 6
+
+
+def hollow(call: Call) -> str:
+    return json.dumps({name: {"reason": "…", "answer": "YES"} for name in call.schema["properties"]})
 
 
 def test_unequal_arms_are_refused_before_anything_starts_and_stamped_when_allowed(arms: Inputs, tmp_path: Path) -> None:

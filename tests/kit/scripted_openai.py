@@ -6,6 +6,7 @@ with serve_openai(lambda call: completion("hello")) as server:
 
 from __future__ import annotations
 
+import hashlib
 import json
 import socket
 import struct
@@ -83,8 +84,14 @@ def error(status: int, code: str | None = None, message: str = "no", **headers: 
 
 
 def judged(call: Call, answer: str = "YES", **changed: Any) -> str:
-    """A perfect judge's JSON for the schema in the request; `changed` replaces the entry of a criterion."""
-    rows = {name: {"reason": "seen in exchange 1", "answer": answer} for name in call.schema["properties"]}
+    """A perfect judge's JSON for the schema in the request; `changed` replaces the entry of a criterion.
+
+    Its reasons tell criteria and conversations apart: a judge without that is taken for one that does not read.
+    """
+    seen = hashlib.sha256(call.prompt.encode()).hexdigest()[:6]
+    rows = {
+        name: {"reason": f"{name} shows in exchange 1 ({seen})", "answer": answer} for name in call.schema["properties"]
+    }
     return json.dumps({**rows, **changed})
 
 

@@ -11,40 +11,15 @@ from typing import Any
 import pytest
 
 from kit.judge_parts import CANARY, RUBRIC, SHORT_RUBRIC, live, some_transcripts, write_transcripts
+from kit.judging import HASTY, judge_in, no_secret, openai_judge, perfect
 from kit.scripted_openai import Answer, Call, completion, error, judged, serve_openai
 from tuneline.data.io import read_lines, write_lines
 from tuneline.data.rubric import Rubric
 from tuneline.data.transcripts import Transcript, read_transcripts
 from tuneline.data.verdicts import Verdict
 from tuneline.errors import Temporary, UserError
-from tuneline.judge.by_model import LlmJudge
-from tuneline.judge.judging import Judge, Judged, judge_all, load_judge
-from tuneline.llm.client import Patience
-from tuneline.llm.config import OpenAiConfig
+from tuneline.judge.judging import Judge, judge_all, load_judge
 from tuneline.stage import Usage
-
-HASTY = Patience(first_wait_s=0.01, longest_wait_s=0.05, streak_s=0.2)
-
-
-def no_secret(name: str) -> str:
-    raise UserError(f"{name} is not set")
-
-
-def openai_judge(url: str, patience: Patience = HASTY, **settings: Any) -> LlmJudge:
-    config = OpenAiConfig(provider="openai", model="m", base_url=url, input_usd=1, output_usd=1, **settings)
-    return LlmJudge(config, no_secret, patience)
-
-
-def judge_in(
-    folder: Path, judge: Judge, transcripts: list[Transcript], rubric: Rubric = SHORT_RUBRIC, **settings: Any
-) -> Judged:
-    """Judge as a stage would, with the journals that earlier calls left in the folder's store."""
-    with live(folder) as context:
-        return judge_all(judge, rubric, transcripts, context, **{"concurrency": 4, "timeout_s": 5.0, **settings})
-
-
-def perfect(call: Call) -> Answer:
-    return completion(judged(call))
 
 
 def configured(folder: Path, content: object, answers: Path | None = None) -> Judge:
@@ -184,7 +159,7 @@ def test_a_model_judges_every_transcript_once_and_is_paid_once(tmp_path: Path) -
     assert [judged_.judged_now for judged_ in (first, again, more)] == [6, 0, 1]
     assert first.spent_now.cost_usd == pytest.approx(6 * 90e-6) and again.spent_now.cost_usd == 0
     assert first[0].judge == f"m at {server.url.removeprefix('http://').removesuffix('/v1')}"
-    assert first[0].answers["ASKS"] == "NA" and first[0].reasons["SAFE"] == "seen in exchange 1"
+    assert first[0].answers["ASKS"] == "NA" and first[0].reasons["SAFE"].startswith("SAFE shows in exchange 1")
     assert first[0].usage == Usage(calls=1, input_tokens=70, output_tokens=20, cost_usd=90e-6)
 
 
@@ -316,10 +291,13 @@ def test_an_unreadable_answer_is_asked_for_once_more_and_then_unparsed(tmp_path:
         assert server.calls[1].body["seed"] == 1
         assert server.calls[1].prompt.startswith(server.calls[0].prompt)
     with serve_openai(lambda c: completion(text, finish="length")) as server:
-        for _ in range(2):
+        for asked in (2, 3):
             [verdict] = judge_in(tmp_path / "garbage", openai_judge(server.url), transcripts)
-            assert (verdict.status, verdict.score, verdict.usage.input_tokens) == ("unparsed", None, 200)
-    assert len(server.calls) == 2
+            assert (verdict.status, verdict.score, verdict.usage.input_tokens) == ("unparsed", None, asked * 100)
+            assert len(server.calls) == asked, "the next run asks once more: the judge may have been mended"
+        server.script = perfect
+        [verdict] = judge_in(tmp_path / "garbage", openai_judge(server.url), transcripts)
+    assert (verdict.status, verdict.usage.input_tokens) == ("scored", 400)
 
 
 def test_a_quoted_verdict_in_an_answer_that_was_cut_is_not_the_judges(tmp_path: Path) -> None:
@@ -337,10 +315,6 @@ def test_one_unreadable_answer_too_many_ends_the_work_at_once(tmp_path: Path) ->
         judge_in(tmp_path, openai_judge(server.url), transcripts, max_unreadable=0.02)
     assert "2 of 60 transcripts got no readable answer (most often: cut at max_tokens" in str(refused.value)
     assert len(server.calls) <= 2 * (2 + 4)
-    with serve_openai(perfect) as idle, pytest.raises(UserError):
-        idle.url = server.url
-        judge_in(tmp_path, openai_judge(server.url), transcripts, max_unreadable=0.02)
-    assert not idle.calls
 
 
 def test_an_unreadable_answer_is_not_paid_again_when_the_work_stops_before_the_second(tmp_path: Path) -> None:
@@ -436,3 +410,58 @@ def test_verdicts_are_sorted_by_id_whatever_the_order_of_work(tmp_path: Path) ->
     with serve_openai(uneven) as server:
         verdicts = judge_in(tmp_path, openai_judge(server.url), transcripts[::-1], concurrency=16)
     assert [v.id for v in verdicts] == sorted(t.id for t in transcripts)
+
+
+REFUSALS: list[tuple[Callable[[Call], Answer], str]] = [
+    (lambda _: completion(None, refusal="I cannot."), r"8 refused; most often: the model refused"),
+    (lambda _: completion("", finish="content_filter"), r"8 blocked; most often: the server's filter"),
+    (lambda _: error(400, "content_filter"), r"8 blocked; most often: HTTP 400 content_filter"),
+    (lambda _: error(400, "context_length_exceeded"), r"8 too_long; most often: HTTP 400 context_length_exceeded"),
+    (
+        lambda c: error(400, "content_filter") if c.number % 3 else error(400, "context_length_exceeded"),
+        "8 transcripts.* blocked, . too_long",
+    ),
+]
+
+
+@pytest.mark.parametrize(("script", "why"), REFUSALS)
+def test_a_judge_that_takes_nothing_stops_the_run_and_is_asked_again_when_it_is_mended(
+    tmp_path: Path, script: Callable[[Call], Answer], why: str
+) -> None:
+    transcripts = some_transcripts(tmp_path, 8)
+    with serve_openai(script) as server:
+        with pytest.raises(UserError, match=f"The judge took 0 of the first .*{why}"):
+            judge_in(tmp_path, openai_judge(server.url), transcripts)
+        server.script, before = perfect, len(server.calls)
+        assert {v.status for v in judge_in(tmp_path, openai_judge(server.url), transcripts)} == {"scored"}
+    assert len(server.calls) - before == 8
+
+
+def test_a_judge_that_takes_next_to_nothing_of_a_long_set_is_not_paid_to_the_end(tmp_path: Path) -> None:
+    def script(call: Call) -> Answer:
+        return perfect(call) if "Number 3:" in call.prompt else completion(None, refusal="I cannot.")
+
+    transcripts = some_transcripts(tmp_path, 200)
+    with serve_openai(script) as server:
+        with pytest.raises(UserError, match="took 1 of the first 50 transcripts"):
+            judge_in(tmp_path, openai_judge(server.url), transcripts)
+        assert len(server.calls) < 60
+        server.script, before = perfect, len(server.calls)
+        judge_in(tmp_path, openai_judge(server.url), transcripts)
+    assert len(server.calls) - before == 199, "the one that was scored is kept"
+
+
+def test_a_refusal_by_a_judge_that_works_is_paid_once_and_what_cost_nothing_is_tried_again(tmp_path: Path) -> None:
+    def script(call: Call) -> Answer:
+        if "Number 1:" in call.prompt:
+            return completion(None, refusal="I cannot.")
+        return error(400, "context_length_exceeded") if "Number 2:" in call.prompt else perfect(call)
+
+    transcripts = some_transcripts(tmp_path, 6)
+    with serve_openai(script) as server:
+        first = judge_in(tmp_path, openai_judge(server.url), transcripts)
+        server.script = perfect
+        second = judge_in(tmp_path, openai_judge(server.url), transcripts)
+    assert [v.status for v in first[:3]] == ["scored", "refused", "too_long"]
+    assert [v.status for v in second[:3]] == ["scored", "refused", "scored"]
+    assert len(server.calls) == 7

@@ -56,10 +56,10 @@ def judge_blind(prepared: Prepared, conversations: Sequence[Conversation], conte
     """
     complete = (c for c in conversations if c.status == "complete")
     blind = sorted((Transcript(c.judged_id, c.exchanges) for c in complete), key=lambda t: t.id)
-    pace = prepared.params
+    params = prepared.params
     verdicts = judge_all(
         prepared.judge, prepared.rubric, blind, context,
-        concurrency=pace.judge_concurrency, timeout_s=pace.judge_timeout_s,
+        concurrency=params.judge_concurrency, timeout_s=params.judge_timeout_s, max_unreadable=params.max_unparsed,
     )  # fmt: skip
     by_id = {verdict.id: verdict for verdict in verdicts}
     items = [JudgedConversation(conversation, by_id.get(conversation.judged_id)) for conversation in conversations]

@@ -48,6 +48,8 @@ class EvaluatorParams(Params):
     """Loss on a gate criterion that is accepted, as a share of personas; 0.10 takes 29 personas without a failure."""
     significance: float = Field(default=0.05, ge=0.001, le=0.2)
     """Chance of a false alarm that every test accepts; intervals have the confidence 1 − significance."""
+    max_unparsed: float = Field(default=0.1, ge=0, le=1)
+    """Share of conversations that may stay without a readable judgement; more hides a judge that does not work."""
     exact: bool = False
     """Hold one conversation at a time per server: a repetition then gives the same bytes, and takes `slots` times as
     long. Conversations that share a batch move each other's last digits, and so at times a word."""
@@ -122,7 +124,7 @@ def run(params: EvaluatorParams, inputs: EvaluatorInputs, outputs: EvaluatorOutp
     return evaluate(params, inputs, outputs, context)
 
 
-STAGE = Stage("evaluator", 4, EvaluatorParams, EvaluatorInputs, EvaluatorOutputs, run)
+STAGE = Stage("evaluator", 5, EvaluatorParams, EvaluatorInputs, EvaluatorOutputs, run)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Reads what a model answered to the judge's prompt: tolerant about what surrounds the JSON, strict about the JSON.
+"""Reads what a model answered to the judge's prompt: tolerant about what stands beside an answer, strict about answers.
 
 What a judge writes may quote the transcript, and a transcript may hold a verdict of its own. So thoughts are cut off
 first, every object that answers the rubric is looked at, and where two differ, or one is broken, nothing is believed.
@@ -96,23 +96,37 @@ def _parse(text: str) -> object:
 
 
 def _strict(found: dict[str, object], rubric: Rubric) -> Answers:
-    unknown = len(found.keys() - {criterion.id for criterion in rubric.criteria})
-    if unknown:
-        raise Unreadable(f"{unknown} keys are not criteria of the rubric")
+    if not found.keys() & {criterion.id for criterion in rubric.criteria}:
+        raise Unreadable(f"none of its {len(found)} keys is a criterion of the rubric")
     read = {criterion.id: _read(criterion, found) for criterion in rubric.criteria}
     return Answers({name: answer for name, (answer, _) in read.items()}, {name: why for name, (_, why) in read.items()})
 
 
 def _read(criterion: Criterion, found: dict[str, object]) -> tuple[Answer, str]:
+    """Return answer and reason; what else stands beside them is passed over."""
     value = found.get(criterion.id)
     if not isinstance(value, dict):
         raise Unreadable(f"{criterion.id} is {'missing' if value is None else 'not an object'}")
-    if value.keys() != {"reason", "answer"}:
-        raise Unreadable(f"{criterion.id} must have exactly the keys reason and answer")
-    for answer in allowed_answers(criterion):
-        if value["answer"] == answer:
-            reason = value["reason"]
-            if not isinstance(reason, str):
-                raise Unreadable(f"{criterion.id}: the reason is not text")
-            return answer, reason.encode("utf-8", "replace").decode()  # half a surrogate pair cannot be stored
-    raise Unreadable(f"{criterion.id}: the answer is not {' or '.join(allowed_answers(criterion))}")
+    if missing := {"reason", "answer"} - value.keys():
+        raise Unreadable(f"{criterion.id} has no {' and no '.join(sorted(missing))}")
+    answer = _word(value["answer"])
+    if answer is None or answer not in allowed_answers(criterion):
+        raise Unreadable(f"{criterion.id}: the answer is not {' or '.join(allowed_answers(criterion))}")
+    reason = value["reason"]
+    if isinstance(reason, list) and all(isinstance(part, str) for part in reason):
+        reason = " ".join(reason)
+    if not isinstance(reason, str):
+        raise Unreadable(f"{criterion.id}: the reason is not text")
+    return answer, reason.encode("utf-8", "replace").decode()  # half a surrogate pair cannot be stored
+
+
+_WORDS: dict[str, Answer] = {
+    "YES": "YES", "TRUE": "YES", "NO": "NO", "FALSE": "NO", "NA": "NA", "N/A": "NA", "NOT APPLICABLE": "NA"
+}  # fmt: skip
+
+
+def _word(value: object) -> Answer | None:
+    """Return the answer that a word, however written, or a truth value means; None for everything else."""
+    if isinstance(value, bool):
+        return "YES" if value else "NO"
+    return _WORDS.get(value.strip(" \t\r\n.!\"'*_`").upper()) if isinstance(value, str) else None

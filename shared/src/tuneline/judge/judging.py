@@ -1,44 +1,34 @@
 """Judges: who answers a rubric's questions about a transcript, and how all transcripts are judged exactly once.
 
-Every answer goes into the journal before anything else uses it. Its scope is what an answer depends on apart from the
-transcript, its key is the transcript's hash, its row is the answer without any arithmetic: a killed run goes on where
-it was, next month's run pays for new transcripts only, and new weights or another threshold cost nothing.
+Every answer that was paid goes into the journal before anything else uses it. Its scope is what an answer depends on
+apart from the transcript, its key is the transcript's hash, its row is the answer without any arithmetic: a killed run
+goes on where it was, next month's run pays for new transcripts only, and new weights or another threshold cost nothing.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
-import structlog
-
-from tuneline.data.io import read_row
 from tuneline.data.rubric import Rubric
 from tuneline.data.transcripts import Transcript
-from tuneline.data.verdicts import Ask, Judgement, Verdict, to_verdict
-from tuneline.errors import ServerDown, Stopped, Temporary, UserError
+from tuneline.data.verdicts import Ask, Verdict, to_verdict
+from tuneline.errors import UserError
 from tuneline.judge.by_model import LlmJudge
 from tuneline.judge.heuristic import HeuristicConfig, HeuristicJudge
 from tuneline.judge.recorded import RecordedConfig, RecordedJudge
+from tuneline.judge.substance import Substance
+from tuneline.judge.work import Answered, Work
 from tuneline.llm.config import MODELS, ModelConfig, Secret, read_provider
 from tuneline.parsing.yaml import read_yaml
-from tuneline.stage import Context, Cost, Journal, Usage
-
-log = structlog.get_logger()
+from tuneline.stage import Context, Cost, Usage
 
 SAFE_POINT_S = 0.5
 """A stop is heard at least this often, however long a call takes."""
-
-MOST_ASKS = 2
-"""An unreadable answer is asked for once more."""
-
-UNREADABLE = ("unparsed", "failed")
-"""Statuses that say more about the judge than about the transcript."""
 
 CONFIGS: Mapping[str, type[HeuristicConfig | RecordedConfig | ModelConfig]] = {
     "heuristic": HeuristicConfig, "recorded": RecordedConfig, **MODELS
@@ -115,13 +105,14 @@ def judge_all(
     """Judge what the journal does not hold yet, and return a verdict on every transcript.
 
     At most `concurrency` calls run at once, each for at most `timeout_s` seconds. Raises UserError as soon as more than
-    the share `max_unreadable` of the transcripts is unparsed or failed; Temporary when the judge cannot be reached.
+    the share `max_unreadable` of the transcripts is unparsed or failed, or the judge is seen not to judge at all;
+    Temporary when it cannot be reached.
     """
     asked = rubric.asked()
     judge.check(asked, transcripts)
     keyed = {judge.key(transcript): transcript for transcript in transcripts}
-    work = _Work(context.journal(*judge.scope(asked)), keyed, max_unreadable)
-    work.refuse_unreadable()
+    substance = Substance(asked) if isinstance(judge, LlmJudge) else None
+    work = Work(context.journal(*judge.scope(asked)), keyed, max_unreadable, substance)
     if work.todo:
         # The judge hangs up first and the pool waits for its threads after that, also when this thread is told to stop.
         with (
@@ -129,90 +120,15 @@ def judge_all(
             judge.open(asked, concurrency=concurrency, timeout_s=timeout_s) as ask,
         ):
             _drive(work, lambda key: pool.submit(work.judge, ask, key), concurrency, context)
-    work.refuse_postponed()
+    work.finish()
     verdicts = [to_verdict(rubric, t, judge.label, work.found[judge.key(t)]) for t in transcripts]
     return Judged(sorted(verdicts, key=lambda v: v.id), len(work.todo), work.spent_now)
 
 
-class _Answered(NamedTuple):
-    """What became of one transcript; `judgement` is None, and `problem` says why, when it could not be judged now."""
-
-    key: str
-    judgement: Judgement | None
-    spent: Usage
-    problem: str = ""
-
-
-class _Work:
-    """What is judged, what is left, and what went wrong."""
-
-    def __init__(self, journal: Journal, keyed: Mapping[str, Transcript], max_unreadable: float) -> None:
-        self._journal, self._keyed, self._max_unreadable = journal, keyed, max_unreadable
-        rows = ((key, read_row(journal, key, Judgement)) for key in keyed)
-        self._begun = {key: judgement for key, judgement in rows if judgement}
-        self.found = {key: judgement for key, judgement in self._begun.items() if not _is_open(judgement)}
-        self.todo = [key for key in keyed if key not in self.found]
-        self.total = len(keyed)
-        self.spent_now = Usage()
-        self._postponed: list[str] = []
-        self._unreadable = Counter(j.detail for j in self.found.values() if j.status in UNREADABLE)
-
-    def judge(self, ask: Ask, key: str) -> _Answered:
-        """Judge one transcript, in a worker thread. Each answer is journalled at once, an unreadable one too."""
-        judgement, spent = self._begun.get(key), Usage()
-        while judgement is None or _is_open(judgement):
-            try:
-                answer = ask(self._keyed[key], judgement is not None)
-            except (ServerDown, Stopped):
-                raise
-            except Temporary as e:  # it concerns this transcript; the others may fare better
-                return _Answered(key, None, spent, str(e))
-            spent += answer.usage
-            judgement = answer if judgement is None else judgement.followed_by(answer)
-            if judgement.status != "failed":  # a rejected request costs nothing, and a mended server may take it
-                self._journal.put(key, judgement.model_dump())
-        return _Answered(key, judgement, spent)
-
-    def take(self, answered: _Answered) -> None:
-        """Add what a worker found. Raises UserError when it is one unreadable answer too many."""
-        name, judgement = self._keyed[answered.key].id, answered.judgement
-        self.spent_now += answered.spent
-        if judgement is None:
-            self._postponed.append(f"{name}: {answered.problem}")
-            return
-        self.found[answered.key] = judgement
-        if judgement.status != "scored":
-            log.warning("not scored", transcript=name, status=judgement.status, why=judgement.detail)
-        if judgement.status in UNREADABLE:
-            self._unreadable[judgement.detail] += 1
-            self.refuse_unreadable()
-
-    def refuse_unreadable(self) -> None:
-        """Raise UserError when too many answers are of no use: then the judge is wrong, not the transcripts."""
-        count = self._unreadable.total()
-        if count > self._max_unreadable * self.total:
-            [(why, _)] = self._unreadable.most_common(1)
-            raise UserError(
-                f"{count} of {self.total} transcripts got no readable answer (most often: {why}), and at most "
-                f"{self._max_unreadable:.0%} may. Use a model that follows a JSON schema, raise the judge's "
-                "`max_tokens` if answers were cut, or accept more with `max_unparsed`."
-            )
-
-    def refuse_postponed(self) -> None:
-        """Raise Temporary when some could not be judged now."""
-        if self._postponed:
-            count, first = len(self._postponed), self._postponed[0]
-            raise Temporary(f"{count} of {self.total} not judged ({first}); run the same command again to try these")
-
-
-def _is_open(judgement: Judgement) -> bool:
-    return judgement.status == "unparsed" and judgement.asked < MOST_ASKS
-
-
-def _drive(work: _Work, submit: Callable[[str], Future[_Answered]], concurrency: int, context: Context) -> None:
+def _drive(work: Work, submit: Callable[[str], Future[Answered]], concurrency: int, context: Context) -> None:
     """Keep `concurrency` transcripts with the judge until none is left."""
     queue = iter(work.todo)
-    running: set[Future[_Answered]] = set()
+    running: set[Future[Answered]] = set()
     while True:
         running |= {submit(key) for key in islice(queue, concurrency - len(running))}
         context.progress(len(work.found), work.total)

@@ -1,0 +1,87 @@
+"""Whether a model that judges does judge: answers may have the right form and hold nothing.
+
+Four signs, each only where enough has been answered to tell, and none of them the answers alone: conversations that
+were chosen well may all get the same ones. What one conversation is told about itself differs from the next.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter, defaultdict
+
+from tuneline.data.rubric import Rubric
+from tuneline.data.verdicts import Judgement
+
+FEW, SOME, MANY = 3, 10, 30
+"""Judged conversations from which a sign counts: of empty reasons, of missing citations, of sameness."""
+
+SOME_REASONS = 50
+"""Reasons without a single citation that are no accident."""
+
+MOST_HOLLOW, MOST_EQUAL = 0.5, 0.95
+"""Share of the reasons that may be empty, and that may be one and the same."""
+
+LEAST_VARIETY = 0.1
+"""Least share of different reasons per criterion in a set whose answers are all equal."""
+
+_PLACEHOLDERS = {"reason", "your reason", "text", "string", "none", "null", "example", "your own sentences"}
+_CITES = re.compile(
+    r"\d|\b(?:exchanges?|turns?|first|second|third|fourth|fifth|last|opening|final|beginning|end|throughout)\b", re.I
+)
+"""What names a place in a conversation; digits of any script."""
+
+
+class Substance:
+    """Counts what the judgements of one rubric hold. Not safe for threads."""
+
+    def __init__(self, rubric: Rubric) -> None:
+        self._copied = {_plain(text) for c in rubric.criteria for text in (c.question, c.yes, c.no, c.na or "")}
+        self._criteria = len(rubric.criteria)
+        self.judged = self._cited = self._hollow = 0
+        self._reasons: Counter[str] = Counter()
+        self._by_criterion: dict[str, set[str]] = defaultdict(set)
+        self._answers: set[str] = set()
+
+    def add(self, judgement: Judgement) -> None:
+        """Count a judgement that was scored."""
+        self.judged += 1
+        self._answers |= set(judgement.answers.values())
+        for name, reason in judgement.reasons.items():
+            plain = _plain(reason)
+            self._reasons[plain] += 1
+            self._by_criterion[name].add(plain)
+            self._hollow += self._is_hollow(plain)
+            self._cited += bool(_CITES.search(reason))
+
+    def is_empty(self, judgement: Judgement) -> bool:
+        """Tell whether no reason of a judgement says anything: then it is worth no more than no answer."""
+        return bool(judgement.reasons) and all(self._is_hollow(_plain(r)) for r in judgement.reasons.values())
+
+    def problem(self, total: int) -> str:
+        """Say what is wrong with the judge; nothing as long as it cannot be told. `total` are all to be judged."""
+        count = self._reasons.total()
+        if self.judged >= min(FEW, total) and self._hollow > MOST_HOLLOW * count:
+            return f"{self._hollow} of {count} reasons are empty or copied from the prompt (hollow reasons)"
+        if self.judged >= SOME and count >= SOME_REASONS and not self._cited:
+            return f"none of {count} reasons names an exchange, although each was asked to (no citation)"
+        if self.judged < MANY or self._criteria < 2:
+            return ""
+        most = max(self._reasons.values())
+        if most > MOST_EQUAL * count:
+            return f"{most} of {count} reasons are the same one, for every criterion (one reason for everything)"
+        varied = max(len(reasons) for reasons in self._by_criterion.values())
+        if len(self._answers) == 1 and varied < LEAST_VARIETY * self.judged:
+            return (
+                f"all {count} answers to {self.judged} conversations are equal, and their reasons do not tell one "
+                "conversation from another (equal answers to everything)"
+            )
+        return ""
+
+    def _is_hollow(self, plain: str) -> bool:
+        return sum(map(str.isalpha, plain)) < 2 or plain in _PLACEHOLDERS or plain in self._copied
+
+
+def _plain(text: str) -> str:
+    """Return a reason without what hardly tells it from another: case, spaces, punctuation at its ends."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split()).strip(" .…!?<>()[]{}\"'*_-")

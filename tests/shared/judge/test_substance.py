@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kit.judge_parts import CANARY, RUBRIC, SHORT_RUBRIC, some_transcripts
+from kit.judging import judge_in, openai_judge, perfect
+from kit.scripted_openai import Answer, Call, completion, judged, serve_openai
+from tuneline.data.rubric import Rubric
+from tuneline.errors import UserError
+
+Write = Callable[[Call, str], str]
+"""The reason for a criterion."""
+
+
+def reasons(write: Write, answer: str = "YES") -> Callable[[Call], Answer]:
+    def script(call: Call) -> Answer:
+        names = call.schema["properties"]
+        return completion(json.dumps({name: {"reason": write(call, name), "answer": answer} for name in names}))
+
+    return script
+
+
+HOLLOW = ["…", "...", "", " - ", "<reason>", "Text", "Is the assistant polite?", "always.", "Your own sentences"]
+
+
+@pytest.mark.parametrize("reason", HOLLOW)
+@pytest.mark.parametrize("count", [1, 3, 8])
+def test_reasons_that_say_nothing_stop_the_run_and_a_mended_judge_is_asked_again(
+    tmp_path: Path, reason: str, count: int
+) -> None:
+    transcripts = some_transcripts(tmp_path, count)
+    with serve_openai(reasons(lambda *_: reason)) as server:
+        with pytest.raises(UserError, match=r"does not judge: \d+ of \d+ reasons are empty .*\(hollow reasons\)"):
+            judge_in(tmp_path, openai_judge(server.url), transcripts, concurrency=1)
+        assert len(server.calls) == min(count, 3)
+        server.script, before = perfect, len(server.calls)
+        assert {v.status for v in judge_in(tmp_path, openai_judge(server.url), transcripts)} == {"scored"}
+        assert len(server.calls) - before == count
+
+
+def test_a_reason_without_words_here_and_there_is_let_pass(tmp_path: Path) -> None:
+    def one(call: Call) -> Answer:
+        return completion(judged(call, SAFE={"reason": "-", "answer": "YES"}))
+
+    with serve_openai(one) as server:
+        assert len(judge_in(tmp_path, openai_judge(server.url), some_transcripts(tmp_path, 8))) == 8
+
+
+def test_reasons_of_which_none_names_an_exchange_stop_the_run(tmp_path: Path) -> None:
+    transcripts = some_transcripts(tmp_path, 40)
+    with serve_openai(reasons(lambda call, name: f"{name} is fine: {words(call)}")) as server:
+        with pytest.raises(UserError, match=r"none of 51 reasons names an exchange.*\(no citation\)"):
+            judge_in(tmp_path, openai_judge(server.url), transcripts, concurrency=1)
+        assert len(server.calls) == 17
+        before = len(server.calls)
+        with pytest.raises(UserError, match="no citation"):
+            judge_in(tmp_path, openai_judge(server.url), transcripts)
+        assert len(server.calls) == before, "what was paid is kept, and shows it at once"
+
+
+@pytest.mark.parametrize("cited", ["In exchange 2.", "Seen in the last answer.", "Im Austausch 3.", "٣", "Throughout."])
+def test_a_citation_may_be_written_in_many_ways(tmp_path: Path, cited: str) -> None:
+    with serve_openai(reasons(lambda call, name: f"{name}, {words(call)}. {cited}")) as server:
+        assert len(judge_in(tmp_path, openai_judge(server.url), some_transcripts(tmp_path, 20))) == 20
+
+
+def test_one_reason_for_everything_stops_the_run_from_thirty_conversations_on(tmp_path: Path) -> None:
+    with serve_openai(reasons(lambda *_: "Seen in the first answer.")) as server:
+        assert len(judge_in(tmp_path, openai_judge(server.url), some_transcripts(tmp_path, 29))) == 29
+        with pytest.raises(UserError, match=r"90 of 90 reasons are the same one.*\(one reason for everything\)"):
+            judge_in(tmp_path, openai_judge(server.url), some_transcripts(tmp_path, 60))
+
+
+def test_equal_answers_with_reasons_that_fit_every_conversation_stop_the_run(tmp_path: Path) -> None:
+    with (
+        serve_openai(reasons(lambda _, name: f"Exchange 1 shows {name}.")) as server,
+        pytest.raises(
+            UserError, match=r"all 90 answers to 30 conversations are equal.*\(equal answers to everything\)"
+        ),
+    ):
+        judge_in(tmp_path, openai_judge(server.url), some_transcripts(tmp_path, 60), concurrency=1)
+
+
+def test_a_good_set_may_get_equal_answers_when_the_reasons_tell_its_conversations_apart(tmp_path: Path) -> None:
+    with serve_openai(perfect) as server:
+        verdicts = judge_in(tmp_path, openai_judge(server.url), some_transcripts(tmp_path, 60))
+    assert {v.score for v in verdicts} == {1.0}
+
+
+def test_answers_that_differ_may_have_reasons_that_repeat(tmp_path: Path) -> None:
+    def script(call: Call) -> Answer:
+        answer = "YES" if "Please" in call.prompt else "NO"
+        return reasons(lambda _, name: f"{name} in exchange 1: {answer}", answer)(call)
+
+    with serve_openai(script) as server:
+        assert len(judge_in(tmp_path, openai_judge(server.url), some_transcripts(tmp_path, 60))) == 60
+
+
+def test_a_rubric_of_one_question_may_get_one_answer_for_one_reason(tmp_path: Path) -> None:
+    category = {"id": "all", "weight": 1, "criteria": RUBRIC["gates"]}
+    one: dict[str, Any] = {"name": "One", "categories": [category]}
+    with serve_openai(reasons(lambda *_: "No exchange holds anything harmful.")) as server:
+        rubric = Rubric.model_validate(one)
+        assert len(judge_in(tmp_path, openai_judge(server.url), some_transcripts(tmp_path, 60), rubric)) == 60
+
+
+def test_what_a_judge_wrote_never_stands_in_the_message(tmp_path: Path) -> None:
+    with (
+        serve_openai(reasons(lambda *_: f"{CANARY} in exchange 1")) as server,
+        pytest.raises(UserError, match="one reason for everything") as stopped,
+    ):
+        judge_in(tmp_path, openai_judge(server.url), some_transcripts(tmp_path, 30), SHORT_RUBRIC)
+    assert CANARY not in str(stopped.value)
+
+
+def words(call: Call) -> str:
+    """Something without a digit that differs from conversation to conversation."""
+    number = call.prompt.partition("Number ")[2].partition(":")[0]
+    return "".join(chr(ord("a") + int(digit)) for digit in number)
