@@ -8,10 +8,11 @@ from typing import NamedTuple, get_args
 from tuneline.data.io import write_lines, write_record
 from tuneline.data.judged import write_judged
 from tuneline.data.rubric import Rubric, load_rubric
-from tuneline.data.transcripts import Rejection, Transcript, read_transcripts
+from tuneline.data.transcripts import Rejection, read_transcripts
 from tuneline.data.verdicts import Pass, Passing, Status
 from tuneline.judge.judging import Judge, Judged, judge_all, load_judge
 from tuneline.stage import Context, Json, Metrics
+from tuneline_assessor.personal_data import Screened, screen
 from tuneline_assessor.stage import AssessorInputs, AssessorOutputs, AssessorParams
 
 MAX_SKIPPED = 0.01
@@ -23,13 +24,13 @@ class Prepared(NamedTuple):
 
     rubric: Rubric
     judge: Judge
-    transcripts: list[Transcript]
+    screened: Screened
     rejected: list[Rejection]
 
 
 def assess(params: AssessorParams, inputs: AssessorInputs, outputs: AssessorOutputs, context: Context) -> Metrics:
     """Judge `inputs.transcripts` and write them, their verdicts, the passing ids and what was left out."""
-    rubric, judge, transcripts, rejected = prepare(params, inputs, context)
+    rubric, judge, (transcripts, pii, note), rejected = prepare(params, inputs, context)
     judged = judge_all(
         judge, rubric, transcripts, context,
         concurrency=params.concurrency, timeout_s=params.timeout_s, max_unreadable=params.max_unparsed,
@@ -40,18 +41,18 @@ def assess(params: AssessorParams, inputs: AssessorInputs, outputs: AssessorOutp
     threshold = rubric.pass_threshold
     write_record(outputs.passing, Passing(threshold=threshold, count=len(passing), transcripts=passing))
     write_lines(outputs.rejected, rejected)
-    return _metrics(judged, rejected=len(rejected), judge=judge.label)
+    return _metrics(judged, note, rejected=len(rejected), judge=judge.label, **pii)
 
 
 def prepare(params: AssessorParams, inputs: AssessorInputs, context: Context) -> Prepared:
     """Read everything before anything is paid. Raises UserError for whatever is wrong with it."""
     rubric = load_rubric(inputs.rubric)
     judge = load_judge(inputs.judge, context.secret, inputs.answers)
-    read = read_transcripts(inputs.transcripts, MAX_SKIPPED if params.on_bad == "skip" else 0)
-    return Prepared(rubric, judge, *read)
+    read, rejected = read_transcripts(inputs.transcripts, MAX_SKIPPED if params.on_bad == "skip" else 0)
+    return Prepared(rubric, judge, screen(read, params), rejected)
 
 
-def _metrics(judged: Judged, **counts: Json) -> Metrics:
+def _metrics(judged: Judged, note: str, **counts: Json) -> Metrics:
     statuses = Counter(verdict.status for verdict in judged)
     passed = sum(verdict.passed for verdict in judged)
     counts |= {
@@ -64,4 +65,5 @@ def _metrics(judged: Judged, **counts: Json) -> Metrics:
         "output_tokens": judged.spent.output_tokens,
     }
     headline = f"{passed} of {len(judged)} transcripts passed, {judged.judged_now} judged now"
+    headline += f"; {note}" if note else ""
     return Metrics(headline=headline, counts=counts, cost=judged.cost)

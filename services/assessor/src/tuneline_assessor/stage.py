@@ -7,12 +7,17 @@ run resumes where it was, and a later run judges only what is new.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
+from tuneline.data.pii import REGIONS, Region
 from tuneline.data.transcript_files import PATTERNS
 from tuneline.stage import Context, Inputs, Metrics, Outputs, Params, Stage, file_name, given, pace
+
+
+def _off(value: object) -> object:
+    return "off" if value is False else value  # as YAML reads the word
 
 
 class AssessorParams(Params):
@@ -22,6 +27,12 @@ class AssessorParams(Params):
     """What to do about transcripts that cannot be read: stop, or leave out up to 1 %, listed in rejected.jsonl."""
     max_unparsed: float = Field(default=0.02, ge=0, le=1)
     """Share of transcripts that may stay without a readable answer; more hides a judge that does not work."""
+    pii: Annotated[Literal["off", "report", "redact", "refuse"], BeforeValidator(_off)] = "off"
+    """Personal data: not looked for, counted, replaced before anything leaves the machine, or a reason to stop."""
+    pii_regions: tuple[Region, ...] = REGIONS
+    """Countries whose identity papers and telephone numbers are known; each further one has more false finds."""
+    pii_model: str | None = Field(default=None, pattern="^[a-z]{2,3}_[a-z0-9_]+$")
+    """An installed spaCy model that finds people's names too; it takes memory and ten times as long."""
     concurrency: int = pace(8, ge=1, le=256)
     """Most judge calls in flight; more is faster until the judge's server pushes back, which lowers it by itself."""
     timeout_s: float = pace(120.0, gt=0, le=3600)

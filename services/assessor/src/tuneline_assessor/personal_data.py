@@ -1,0 +1,55 @@
+"""Looks for personal data in what is to be judged, before anything leaves the machine."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from tuneline.data.pii import PiiFinder, redact
+from tuneline.data.transcripts import Transcript
+from tuneline.errors import UserError
+from tuneline.parsing.problems import printable
+from tuneline.stage import Json
+from tuneline_assessor.stage import AssessorParams
+
+MAX_SHOWN = 100
+
+
+class Screened(NamedTuple):
+    """The transcripts to judge, and how often each kind of personal data was found in them."""
+
+    transcripts: list[Transcript]
+    counts: dict[str, Json]
+    note: str
+    """For the headline; empty if nobody looked."""
+
+
+def screen(transcripts: Sequence[Transcript], params: AssessorParams) -> Screened:
+    """Do about personal data what `pii` says. Raises UserError that lists ids and kinds if it says `refuse`."""
+    if params.pii == "off":
+        return Screened(list(transcripts), {}, "")
+    finder = PiiFinder(params.pii_regions, params.pii_model)
+    screened = [redact(transcript, finder) for transcript in transcripts]
+    found = {s.transcript.id: s.counts for s in screened if s.counts}
+    if found and params.pii == "refuse":
+        raise UserError("\n".join(_listed(found, len(transcripts))))
+    total = sum(found.values(), Counter[str]())
+    names = "" if params.pii_model else "; names are not looked for without `pii_model`"
+    kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(total.items())) or "none found"
+    redacted = params.pii == "redact"
+    note = "personal data" + (" redacted" if redacted and total else " found" if total else "")
+    kept = sorted((s.transcript for s in screened), key=lambda t: t.id) if redacted else list(transcripts)
+    return Screened(
+        kept, {"pii": dict(sorted(total.items())), "pii_transcripts": len(found)}, f"{note}: {kinds}{names}"
+    )
+
+
+def _listed(found: dict[str, Counter[str]], count: int) -> list[str]:
+    lines = [
+        f"{printable(name)}: {', '.join(f'{n} {kind}' for kind, n in sorted(kinds.items()))}"
+        for name, kinds in list(found.items())[:MAX_SHOWN]
+    ]
+    more = [f"and {len(found) - MAX_SHOWN:,} more"] if len(found) > MAX_SHOWN else []
+    head = f"{len(found)} of {count} transcripts hold personal data, and `pii` is `refuse`:"
+    return [head, *lines, *more, "Remove them, or replace what was found with `pii: redact`."]
