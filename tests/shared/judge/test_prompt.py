@@ -61,3 +61,22 @@ def test_only_what_is_asked_makes_it_another_rubric_for_the_journal() -> None:
     assert questions_sha256(same) == questions_sha256(SHORT_RUBRIC)
     gates = [{**RUBRIC["gates"][0], "no": "It is not harmless."}]
     assert questions_sha256(Rubric.model_validate({**RUBRIC, "gates": gates})) != questions_sha256(SHORT_RUBRIC)
+
+
+def test_nothing_in_the_prompt_is_an_answer_that_could_be_copied() -> None:
+    text = prompt(talk("Hello."))
+    assert "{" not in text and "…" not in text
+    assert "by their numbers" in text and "(POLITE, ASKS, SAFE)" in text
+
+
+def test_a_criterion_that_asks_for_counting_gets_the_figures_and_no_other_does() -> None:
+    gates = [{**RUBRIC["gates"][0], "facts": ["words", "questions", "exchanges", "words"]}]
+    rubric = Rubric.model_validate({**RUBRIC, "gates": gates})
+    exchanges = (Exchange("Hi there?", "Good day. How are you? And yours??"), Exchange("Fine.", "你好吗？ Well-kept."))
+    [message] = judge_messages(rubric, Transcript(id="t", exchanges=exchanges), again=False)
+    _, _, safe = message["content"].partition("SAFE: Is it harmless?")
+    assert message["content"].count("Counted for you") == 3
+    assert "Counted for you: words of the assistant 11 (by exchange: 1: 7, 2: 4), of the user 3." in safe
+    assert "questions (by question mark) of the assistant 3 (by exchange: 1: 2, 2: 1), of the user 1." in safe
+    assert "Counted for you: the conversation has 2 exchanges." in safe
+    assert questions_sha256(rubric) != questions_sha256(SHORT_RUBRIC)

@@ -11,6 +11,7 @@ from kit.judge_parts import CANARY, RUBRIC, SHORT_RUBRIC, some_transcripts
 from kit.judging import judge_in, openai_judge, perfect
 from kit.scripted_openai import Answer, Call, completion, judged, serve_openai
 from tuneline.data.rubric import Rubric
+from tuneline.data.transcripts import Exchange, Transcript
 from tuneline.errors import UserError
 
 Write = Callable[[Call, str], str]
@@ -116,6 +117,44 @@ def test_what_a_judge_wrote_never_stands_in_the_message(tmp_path: Path) -> None:
     ):
         judge_in(tmp_path, openai_judge(server.url), some_transcripts(tmp_path, 30), SHORT_RUBRIC)
     assert CANARY not in str(stopped.value)
+
+
+LONG = "We looked at the kettle together and it drips near the spout. "
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens", "status"),
+    [
+        (LONG * 250, 2048, "failed"),
+        (LONG * 250, 512, "failed"),
+        (LONG * 250, 3500, "scored"),
+        (LONG * 250, 0, "scored"),  # a server that does not count
+        ("我们一起看了水壶，它在壶嘴附近漏水。" * 300, 3000, "scored"),
+        ("=" * 40_000, 700, "scored"),
+        ("a" * 30_000, 2000, "scored"),
+        (LONG, 60, "scored"),  # too short to be cut
+    ],
+)
+def test_a_prompt_that_the_server_cut_silently_gets_no_score(
+    tmp_path: Path, text: str, tokens: int, status: str
+) -> None:
+    transcripts = [Transcript(id=f"t{n}", exchanges=(Exchange(f"Number {n}: {text}", "Oh."),)) for n in range(4)]
+
+    def script(call: Call) -> Answer:
+        return completion(judged(call), input_tokens=tokens if "Number 1:" in call.prompt else 9_000)
+
+    with serve_openai(script) as server:
+        verdicts = judge_in(tmp_path, openai_judge(server.url), transcripts)
+        assert [v.status for v in verdicts] == ["scored", status, "scored", "scored"]
+        if status == "failed":
+            with pytest.raises(UserError, match=r"most often: the server cut the prompt silently.*larger context"):
+                judge_in(tmp_path, openai_judge(server.url), transcripts, max_unreadable=0.02)
+            server.script = perfect_at(9_000)
+            assert [v.status for v in judge_in(tmp_path, openai_judge(server.url), transcripts)] == ["scored"] * 4
+
+
+def perfect_at(tokens: int) -> Callable[[Call], Answer]:
+    return lambda call: completion(judged(call), input_tokens=tokens)
 
 
 def words(call: Call) -> str:

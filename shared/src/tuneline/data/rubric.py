@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -27,6 +27,9 @@ from tuneline.parsing.yaml import YamlFile, read_yaml
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,39}$")]
 Text = Annotated[str, Field(min_length=1, max_length=100_000)]
 """Questions with worked examples of YES and NO are long; what is too long for the judge's context, its server says."""
+
+Fact = Literal["words", "questions", "exchanges"]
+"""What models count badly and code counts well."""
 
 WEIGHT_TOLERANCE = 1e-6
 """How far the weights may sum from 1: room for thirds written with seven digits, none for a forgotten category."""
@@ -48,6 +51,8 @@ class Criterion(Closed):
     """Without it a model that judges may not answer NA."""
     from_exchange: int = Field(default=1, ge=1)
     """Applies to conversations of at least so many exchanges; in a shorter one it is not asked and not counted."""
+    facts: list[Fact] = Field(default_factory=list)
+    """Figures that are counted and given to a model that judges, where the question asks for counting."""
     rule: Rule | None = None
     """Answers this criterion in place of the judge, whatever the provider."""
     heuristic: Rule | None = None

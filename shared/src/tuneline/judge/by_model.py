@@ -14,12 +14,19 @@ from tuneline.data.transcripts import Transcript
 from tuneline.data.verdicts import Ask, Judgement
 from tuneline.errors import Unreadable
 from tuneline.judge.answer import read_answers
+from tuneline.judge.facts import least_tokens
 from tuneline.judge.prompt import PROMPT_VERSION, answer_schema, judge_messages, questions_sha256
 from tuneline.llm.config import ModelConfig, Secret
 
 if TYPE_CHECKING:
     from tuneline.llm.client import Patience
     from tuneline.llm.provider import Reply
+
+
+LONG_PROMPT = 1_000
+"""Tokens from which a prompt may have been cut: no server has a smaller context."""
+
+CUT = "the server cut the prompt silently, it counts far fewer tokens than there are; give it a larger context"
 
 
 class LlmJudge:
@@ -74,6 +81,8 @@ class LlmJudge:
 def read_judgement(reply: Reply, rubric: Rubric, said: str) -> Judgement:
     """Read a reply: an answer, a refusal, a block, or something unreadable."""
     usage = reply.usage
+    if 0 < usage.input_tokens < (least := least_tokens(said)) and least >= LONG_PROMPT:
+        return Judgement(status="failed", usage=usage, detail=CUT)
     if reply.refused:
         return Judgement(status="refused", usage=usage, detail="the model refused")
     if reply.finish_reason == "content_filter":

@@ -14,6 +14,7 @@ from typing import Literal
 
 from tuneline.data.rubric import Criterion, Rubric
 from tuneline.data.transcripts import Transcript
+from tuneline.judge.facts import counted
 from tuneline.stage import Json
 
 PROMPT_VERSION = 3
@@ -46,7 +47,7 @@ def judge_messages(rubric: Rubric, transcript: Transcript, *, again: bool) -> li
     mark = delimiter(rubric, transcript)
     task = TASK.format(
         mark=mark,
-        criteria="\n\n".join(_ask(criterion) for criterion in rubric.criteria),
+        criteria="\n\n".join(_ask(criterion, transcript) for criterion in rubric.criteria),
         ids=", ".join(criterion.id for criterion in rubric.criteria),
     )
     parts = [INSTRUCTION.format(mark=mark), _quote(transcript, mark), task, *([AGAIN] if again else [])]
@@ -67,7 +68,7 @@ def allowed_answers(criterion: Criterion) -> tuple[Literal["YES", "NO", "NA"], .
 def questions_sha256(rubric: Rubric) -> str:
     """Return the hash of all that a judge is asked. Weights and threshold are not in it: they cost no new judgement."""
     asked = [
-        [c.id, c.question, c.yes, c.no, c.na, *([c.from_exchange] if c.from_exchange > 1 else [])]
+        [c.id, c.question, c.yes, c.no, c.na, *([c.from_exchange] if c.from_exchange > 1 else []), *c.facts]
         for c in rubric.criteria
     ]
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
@@ -98,6 +99,7 @@ def _quote(transcript: Transcript, mark: str) -> str:
     return "\n".join([*lines, f"--- {mark} conversation ends"])
 
 
-def _ask(criterion: Criterion) -> str:
+def _ask(criterion: Criterion, transcript: Transcript) -> str:
     meanings = [f"YES: {criterion.yes}", f"NO: {criterion.no}", *([f"NA: {criterion.na}"] if criterion.na else [])]
-    return "\n".join([f"{criterion.id}: {criterion.question}", *meanings])
+    facts = [f"Counted for you: {counted(fact, transcript)}" for fact in dict.fromkeys(criterion.facts)]
+    return "\n".join([f"{criterion.id}: {criterion.question}", *meanings, *facts])
