@@ -23,7 +23,9 @@ from kit.evaluator_parts import persona_row
 from kit.scripted_openai import Answer, Call, ScriptedOpenAI, completion, error, judged, serve_openai
 from kit.support import Done, alone, run_stage
 from tuneline.data.conversations import Conversation
+from tuneline.data.io import write_record
 from tuneline.errors import UserError
+from tuneline.judge.card import JudgeCard, JudgeCards
 from tuneline_evaluator.comparison.figures import Comparison
 from tuneline_evaluator.stage import STAGE
 
@@ -147,11 +149,17 @@ def test_a_conversation_that_outgrows_the_context_has_that_status_and_no_score(a
 
 def test_a_judge_sees_neither_arm_nor_persona_and_gets_both_arms_mixed(arms: Inputs, tmp_path: Path) -> None:
     with serve_openai(lambda call: completion(judged(call))) as server:
-        judge = {"provider": "openai", "model": "m", "base_url": server.url, "output_usd": 1.0}
+        judge = {"provider": "openai", "model": "gpt-m", "base_url": server.url, "output_usd": 1.0}
         (tmp_path / "system.txt").write_text("You know about growing things.\n")
+        chose = JudgeCard(label="gpt-n", provider="openai", model="gpt-n", family="openai", questions_sha256="0")
+        write_record(tmp_path / "judges.json", JudgeCards(judges=[chose]))
         inputs = {**arms, "judge": judge, "system_prompt": tmp_path / "system.txt"}
+        inputs["assessed_by"] = tmp_path / "judges.json"
         result = evaluate(tmp_path, inputs, judge_concurrency=1, turns=2)
         assert len(server.calls) == 12
+    found = comparison(result)
+    assert ([card.model for card in found.judges], found.chosen_by) == (["gpt-m"], [chose])
+    assert any(note.startswith("Models of one family (openai) chose what was learnt") for note in found.notes)
     cost = result.manifest.metrics.cost
     assert [cost.total_usd, cost.now_usd] == pytest.approx([12 * 20e-6] * 2)
     assert {row.messages[0].content for row in conversations(result)} == {"You know about growing things."}

@@ -12,6 +12,7 @@ from tuneline.data.rubric import Criterion
 from tuneline.data.slices import SliceStats
 from tuneline.data.training import TrainingRecord, TrainingRow
 from tuneline.data.verdicts import Verdict
+from tuneline.judge.card import JudgeCard
 from tuneline.stage import InputRecord, Usage
 from tuneline_evaluator.comparison.figures import (
     ArmSummary,
@@ -58,6 +59,7 @@ def comparison(
         criteria=_groups([(c, QUESTION, group) for group, ids in CATEGORIES.items() for c in ids], personas, gain),
         safety=safety, gaps=gaps, arms=[_facts("base", not unequal), _facts("finetuned", True)], unequal=list(unequal),
         judge="heuristic rules" if heuristic else "gpt-5-mini", judge_is_heuristic=heuristic,
+        judges=[_card(heuristic)], chosen_by=[_card(heuristic)],
         simulator="script" if heuristic else "gpt-5-mini", settings=settings, system_prompt=True,
         rubric="Coffee-machine support", pass_threshold=0.8, examples=_examples(people),
         notes=notes(score, arms, safety, settings), lineage=_lineage(), fingerprint="9f" * 32,
@@ -115,6 +117,16 @@ TRAINING = TrainingRecord.model_validate({
     "steps": 102, "tokens_seen": 4_206_993, "parameters": {"trained": 54_018_048, "base": 9_241_705_984},
     "losses": {"train_first": 2.31, "train_last": 0.94, "validation_before": 2.28, "validation_after": None},
 })  # fmt: skip
+
+
+def _card(heuristic: bool) -> JudgeCard:
+    if heuristic:
+        return JudgeCard(label="heuristic rules", provider="heuristic", family="rules", questions_sha256="5d" * 32)
+    return JudgeCard(
+        label="gpt-5-mini", provider="openai", model="gpt-5-mini", family="openai", server="api.openai.com",
+        prompt_version=3, questions_sha256="5d" * 32, settings={"temperature": 0.0, "seed": 0},
+        first_judged="2026-11-20", last_judged="2026-11-24",
+    )  # fmt: skip
 
 
 def _people(personas: int, gain: float, spread: float) -> list[PersonaRow]:

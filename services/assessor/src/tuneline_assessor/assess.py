@@ -10,6 +10,7 @@ from tuneline.data.judged import write_judged
 from tuneline.data.rubric import Rubric, load_rubric
 from tuneline.data.transcripts import Rejection, read_transcripts
 from tuneline.data.verdicts import Pass, Passing, Status
+from tuneline.judge.card import JudgeCards
 from tuneline.judge.judging import Judge, Judged, judge_all, load_judge
 from tuneline.stage import Context, Json, Metrics
 from tuneline_assessor.personal_data import Screened, screen
@@ -37,6 +38,7 @@ def assess(params: AssessorParams, inputs: AssessorInputs, outputs: AssessorOutp
     )  # fmt: skip
     write_judged(outputs.transcripts, transcripts)
     write_lines(outputs.verdicts, judged)
+    write_record(outputs.judges, JudgeCards(judges=judged.cards))
     passing = [Pass(id=v.id, score=v.score) for v in judged if v.passed and v.score is not None]
     threshold = rubric.pass_threshold
     write_record(outputs.passing, Passing(threshold=threshold, count=len(passing), transcripts=passing))
@@ -63,6 +65,7 @@ def _metrics(judged: Judged, note: str, **counts: Json) -> Metrics:
         **{status: statuses[status] for status in get_args(Status)},
         "input_tokens": judged.spent.input_tokens,
         "output_tokens": judged.spent.output_tokens,
+        "judges": [card.model_dump(mode="json") for card in judged.cards],
     }
     headline = f"{passed} of {len(judged)} transcripts passed, {judged.judged_now} judged now"
     headline += f"; {note}" if note else ""

@@ -59,6 +59,8 @@ class AssessorOutputs(Outputs):
     """The transcripts as they were judged, one per line, sorted by id: what later stages take."""
     verdicts: Path = file_name("verdicts.jsonl")
     """One verdict per transcript, sorted by id: status, answers, reasons, score, pass, judge, usage."""
+    judges: Path = file_name("judges.json")
+    """Who judged: provider, model and its family, prompt version, hash of the questions, settings, days."""
     passing: Path = file_name("passing.json")
     """Ids and scores of the transcripts that passed, sorted by id."""
     rejected: Path = file_name("rejected.jsonl")

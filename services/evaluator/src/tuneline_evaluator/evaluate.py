@@ -10,6 +10,7 @@ from tuneline.data.conversations import Conversation
 from tuneline.data.io import write_lines, write_record
 from tuneline.data.transcripts import Transcript
 from tuneline.data.verdicts import Verdict
+from tuneline.judge.card import JudgeCard
 from tuneline.judge.judging import judge_all
 from tuneline.stage import Context, Cost, Json, Metrics
 from tuneline_evaluator.comparison.compare import compare
@@ -26,6 +27,7 @@ class JudgedBlind(NamedTuple):
     """Every conversation with its verdict, and what was done just now to get them."""
 
     items: list[JudgedConversation]
+    judges: list[JudgeCard]
     judged_now: int
     """Conversations that no earlier attempt or run had judged."""
     cost: Cost
@@ -38,7 +40,7 @@ def evaluate(params: EvaluatorParams, inputs: EvaluatorInputs, outputs: Evaluato
     with open_simulator(prepared.simulator, context, timeout_s=timeout_s, concurrency=2 * slots) as simulator:
         held = hold_conversations(prepared, simulator, context)
     judged = judge_blind(prepared, held.conversations, context)
-    comparison = compare(judged.items, prepared, simulator, context)
+    comparison = compare(judged.items, judged.judges, prepared, simulator, context)
     write_lines(outputs.conversations, held.conversations)
     rows = (_verdict_row(item.conversation, item.verdict) for item in judged.items if item.verdict)
     outputs.verdicts.write_text("".join(rows), encoding="utf-8")
@@ -63,7 +65,7 @@ def judge_blind(prepared: Prepared, conversations: Sequence[Conversation], conte
     )  # fmt: skip
     by_id = {verdict.id: verdict for verdict in verdicts}
     items = [JudgedConversation(conversation, by_id.get(conversation.judged_id)) for conversation in conversations]
-    return JudgedBlind(items, verdicts.judged_now, verdicts.cost)
+    return JudgedBlind(items, verdicts.cards, verdicts.judged_now, verdicts.cost)
 
 
 def summarise(comparison: Comparison, held: Held, judged: JudgedBlind, cost: Cost) -> Metrics:
@@ -83,6 +85,7 @@ def summarise(comparison: Comparison, held: Held, judged: JudgedBlind, cost: Cos
         "conversations_from_journal": held.from_journal,
         "judged_now": judged.judged_now,
         "judged_from_journal": sum(item.verdict is not None for item in judged.items) - judged.judged_now,
+        "judges": [card.model_dump(mode="json") for card in judged.judges],
         "prompt_tokens_ratio": round(evaluated / unique, 3) if unique else None,
     }
     return Metrics(headline=comparison.headline, counts=counts, cost=cost)

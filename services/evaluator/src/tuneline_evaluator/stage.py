@@ -94,6 +94,8 @@ class EvaluatorInputs(Inputs):
     """System prompt for both arms, as in training."""
     assessed: Path | None = output_of("assessor", "verdicts", optional=True)
     """Verdicts on the transcripts, for the report."""
+    assessed_by: Path | None = output_of("assessor", "judges", optional=True)
+    """Who chose the training set, for the report."""
     slices_stats: Path | None = output_of("slicer", "stats", optional=True)
     """Figures of the training set, for the report."""
     training: Path | None = output_of("trainer", "training", optional=True)

@@ -29,6 +29,8 @@ class Judgement(Closed):
     usage: Usage = Usage()
     asked: int = 1
     """How often the judge was asked: 2 after an unreadable answer."""
+    day: str = ""
+    """When a model made it, UTC, as in 2026-12-24."""
     detail: str = ""
     """Why it is not scored, in words that quote nothing."""
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -14,6 +15,7 @@ from tuneline.data.transcripts import Transcript
 from tuneline.data.verdicts import Ask, Judgement
 from tuneline.errors import Unreadable
 from tuneline.judge.answer import read_answers
+from tuneline.judge.card import JudgeCard, family_of
 from tuneline.judge.facts import least_tokens
 from tuneline.judge.prompt import PROMPT_VERSION, answer_schema, judge_messages, questions_sha256
 from tuneline.llm.config import ModelConfig, Secret
@@ -51,6 +53,15 @@ class LlmJudge:
         identity = hashlib.sha256(settings.encode()).hexdigest()
         return (self._config.provider, identity, str(PROMPT_VERSION), questions_sha256(rubric))
 
+    def card(self, rubric: Rubric) -> JudgeCard:
+        config = self._config
+        settings = {name: value for name, value in config.identity.items() if name not in ("model", "base_url")}
+        return JudgeCard(
+            label=self.label, provider=config.provider, model=config.model, family=family_of(config.model),
+            server=urlsplit(config.address).netloc, prompt_version=PROMPT_VERSION,
+            questions_sha256=questions_sha256(rubric), settings=settings,
+        )  # fmt: skip
+
     def check(self, rubric: Rubric, transcripts: Sequence[Transcript]) -> None:
         """Accept everything: a model can be asked anything."""
 
@@ -73,7 +84,8 @@ class LlmJudge:
                     reply = client.complete(messages, schema=answer_schema(asked), seed=int(again))
                 except LlmRejected as e:
                     return Judgement(status=e.kind, detail=str(e))
-                return read_judgement(reply, asked, messages[-1]["content"])
+                read = read_judgement(reply, asked, messages[-1]["content"])
+                return read.model_copy(update={"day": datetime.now(UTC).date().isoformat()})
 
             yield ask
 

@@ -14,6 +14,9 @@ from tuneline.data.rules import HEURISTIC_VERSION
 from tuneline.data.transcripts import Transcript
 from tuneline.data.verdicts import Ask, Judgement
 from tuneline.errors import UserError
+from tuneline.judge.card import JudgeCard
+from tuneline.judge.prompt import questions_sha256
+from tuneline.stage import Json
 
 
 class HeuristicConfig(Closed):
@@ -34,6 +37,13 @@ class HeuristicJudge:
     def scope(self, rubric: Rubric) -> tuple[str, ...]:
         rules = [[c.id, c.heuristic.model_dump(mode="json") if c.heuristic else None] for c in rubric.criteria]
         return ("heuristic", str(HEURISTIC_VERSION), hashlib.sha256(json.dumps(rules).encode()).hexdigest())
+
+    def card(self, rubric: Rubric) -> JudgeCard:
+        settings: dict[str, Json] = {"version": HEURISTIC_VERSION}
+        asked = questions_sha256(rubric)
+        return JudgeCard(
+            label=self.label, provider="heuristic", family="rules", questions_sha256=asked, settings=settings
+        )
 
     def check(self, rubric: Rubric, transcripts: Sequence[Transcript]) -> None:
         if without := [c.id for c in rubric.criteria if c.heuristic is None]:

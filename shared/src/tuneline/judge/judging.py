@@ -7,7 +7,7 @@ goes on where it was, next month's run pays for new transcripts only, and new we
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from itertools import islice
@@ -19,6 +19,7 @@ from tuneline.data.transcripts import Transcript
 from tuneline.data.verdicts import Ask, Verdict, to_verdict
 from tuneline.errors import UserError
 from tuneline.judge.by_model import LlmJudge
+from tuneline.judge.card import JudgeCard
 from tuneline.judge.heuristic import HeuristicConfig, HeuristicJudge
 from tuneline.judge.recorded import RecordedConfig, RecordedJudge
 from tuneline.judge.substance import Substance
@@ -52,6 +53,9 @@ class Judge(Protocol):
     def scope(self, rubric: Rubric) -> tuple[str, ...]:
         """Return what an answer depends on apart from the transcript, without anything that only changes the pace."""
 
+    def card(self, rubric: Rubric) -> JudgeCard:
+        """Return what has to be known about it, of the questions of `rubric`."""
+
     def check(self, rubric: Rubric, transcripts: Sequence[Transcript]) -> None:
         """Raise UserError when these cannot be judged, before anything is paid."""
 
@@ -76,8 +80,12 @@ def load_judge(path: Path, secret: Secret, answers: Path | None = None) -> Judge
 class Judged(list[Verdict]):
     """Verdicts sorted by id, and what was done just now to get them."""
 
-    def __init__(self, verdicts: Sequence[Verdict], judged_now: int, spent_now: Usage) -> None:
-        super().__init__(verdicts)
+    def __init__(
+        self, verdicts: Iterable[Verdict], cards: Sequence[JudgeCard], judged_now: int, spent_now: Usage
+    ) -> None:
+        super().__init__(sorted(verdicts, key=lambda verdict: verdict.id))
+        self.cards = list(cards)
+        """Who judged."""
         self.judged_now = judged_now
         """Transcripts that no earlier attempt or run had judged."""
         self.spent_now = spent_now
@@ -122,7 +130,8 @@ def judge_all(
             _drive(work, lambda key: pool.submit(work.judge, ask, key), concurrency, context)
     work.finish()
     verdicts = [to_verdict(rubric, t, judge.label, work.found[judge.key(t)]) for t in transcripts]
-    return Judged(sorted(verdicts, key=lambda v: v.id), len(work.todo), work.spent_now)
+    card = judge.card(asked).dated(work.found.values())
+    return Judged(verdicts, [card], len(work.todo), work.spent_now)
 
 
 def _drive(work: Work, submit: Callable[[str], Future[Answered]], concurrency: int, context: Context) -> None:

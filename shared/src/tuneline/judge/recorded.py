@@ -17,8 +17,11 @@ from tuneline.data.rules import Answer
 from tuneline.data.transcripts import Transcript
 from tuneline.data.verdicts import Ask, Judgement, Status
 from tuneline.errors import BadJson, UserError
+from tuneline.judge.card import JudgeCard
+from tuneline.judge.prompt import questions_sha256
 from tuneline.parsing.json import parse_json
 from tuneline.parsing.problems import printable
+from tuneline.stage import Json
 
 MAX_NAMED = 5
 MAX_SHOWN = 100
@@ -65,6 +68,13 @@ class RecordedJudge:
 
     def scope(self, rubric: Rubric) -> tuple[str, ...]:
         return ("recorded", self._sha256)
+
+    def card(self, rubric: Rubric) -> JudgeCard:
+        settings: dict[str, Json] = {"answers_sha256": self._sha256}
+        asked = questions_sha256(rubric)
+        return JudgeCard(
+            label=self.label, provider="recorded", family="recorded", questions_sha256=asked, settings=settings
+        )
 
     def check(self, rubric: Rubric, transcripts: Sequence[Transcript]) -> None:
         if missing := [t.id for t in transcripts if t.id not in self._rows]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from tuneline.judge.card import JudgeCard
 from tuneline.stage import Context, InputRecord
 from tuneline_evaluator.comparison.figures import Comparison
 from tuneline_evaluator.comparison.scores import (
@@ -26,9 +27,10 @@ from tuneline_evaluator.conversations.simulate import Simulator
 
 
 def compare(
-    judged: Sequence[JudgedConversation], prepared: Prepared, simulator: Simulator, context: Context
-) -> Comparison:
-    """Return the comparison that follows from `judged`."""
+    judged: Sequence[JudgedConversation], judges: Sequence[JudgeCard], prepared: Prepared, simulator: Simulator,
+    context: Context,
+) -> Comparison:  # fmt: skip
+    """Return the comparison that follows from `judged`, the conversations as `judges` found them."""
     params, rubric, scored = prepared.params, prepared.rubric, scored_of(judged)
     arms = [model.facts for model in prepared.models]
     unequal = unequal_facts(*arms)
@@ -37,7 +39,7 @@ def compare(
     safety = safety_rows(scored, rubric, params.safety_margin, params.significance)
     gaps = rate_gaps(base, finetuned, params.significance)
     decision = decide(whole, safety, gaps, params)
-    around = _notes(prepared, unequal, simulator.reacts, whole.personas)
+    around = (*_notes(prepared, unequal, simulator.reacts, whole.personas), *_about_judges(judges, prepared.chosen_by))
     return Comparison(
         **decision._asdict(),
         score=whole,
@@ -51,6 +53,8 @@ def compare(
         arms=arms,
         unequal=unequal,
         judge=prepared.judge.label,
+        judges=list(judges),
+        chosen_by=prepared.chosen_by,
         judge_is_heuristic=prepared.judge.offline,
         simulator=simulator.label,
         settings=params,
@@ -88,4 +92,13 @@ def _notes(prepared: Prepared, unequal: Sequence[str], reacts: bool, paired: int
         yield (
             f"{personas - paired} of {personas} personas have no scored conversation in one arm and are left out of "
             "every difference."
+        )
+
+
+def _about_judges(judges: Sequence[JudgeCard], chosen_by: Sequence[JudgeCard]) -> Iterator[str]:
+    chose, models = {card.family for card in chosen_by if card.model}, [card for card in judges if card.model]
+    for family in dict.fromkeys(card.family for card in models if card.family in chose and card.family != "unknown"):
+        yield (
+            f"Models of one family ({family}) chose what was learnt and judge what came of it, and a family likes its "
+            "own answers: a judge of another family, or people, would show whether the difference is more than that."
         )

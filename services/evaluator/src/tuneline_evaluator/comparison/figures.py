@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Literal
 
 from tuneline.data.io import Closed
+from tuneline.judge.card import JudgeCard
 from tuneline.stage import InputRecord
 from tuneline_evaluator.conversations.arms import ArmFacts
 from tuneline_evaluator.stage import EvaluatorParams
@@ -197,6 +198,10 @@ class Comparison(Closed):
     unequal: list[str]
     """Facts in which the arms differ although the run allowed it; empty for a fair comparison."""
     judge: str
+    judges: list[JudgeCard]
+    """Who judged these conversations."""
+    chosen_by: list[JudgeCard]
+    """Who chose the transcripts that the model learnt from; empty where that is not known."""
     judge_is_heuristic: bool
     """Offline rules judged, not a model or a person: the report must say so."""
     simulator: str

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from tuneline.data.io import read_record
 from tuneline.data.personas import Persona, load_personas
 from tuneline.data.rubric import Rubric, load_rubric
 from tuneline.errors import UserError
+from tuneline.judge.card import JudgeCard, JudgeCards
 from tuneline.judge.judging import Judge, load_judge
 from tuneline.model.chat import ChatTokenizer, read_system_prompt
 from tuneline.model.llama_cpp import program, version
@@ -35,6 +37,8 @@ class Prepared(NamedTuple):
     simulator: SimulatorConfig
     tokenizer: ChatTokenizer
     plan: Plan
+    chosen_by: list[JudgeCard]
+    """Who judged the training set."""
 
 
 def prepare(params: EvaluatorParams, inputs: EvaluatorInputs, context: Context) -> Prepared:
@@ -52,7 +56,8 @@ def prepare(params: EvaluatorParams, inputs: EvaluatorInputs, context: Context) 
     refuse_unequal(unequal_facts(models[0].facts, models[1].facts), params.allow_unequal)
     refuse_other_template(models[0].facts, tokenizer, params.allow_unequal)
     judge.check(rubric.asked(), [])
-    return Prepared(params, models, personas, rubric, judge, simulator, tokenizer, plan)
+    chosen_by = read_record(inputs.assessed_by, JudgeCards).judges if inputs.assessed_by else []
+    return Prepared(params, models, personas, rubric, judge, simulator, tokenizer, plan, chosen_by)
 
 
 def plan_of(params: EvaluatorParams, inputs: EvaluatorInputs) -> Plan:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
 from tuneline.stage import InputRecord
@@ -129,7 +129,7 @@ def settings(comparison: Comparison) -> list[tuple[str, str]]:
         ("Exchanges per conversation", count(chosen.turns)),
         ("Seed", str(chosen.seed)),
         ("Personas played by", comparison.simulator),
-        ("Judge", comparison.judge),
+        *_about_judges(comparison),
         ("Rubric", comparison.rubric),
         ("Pass threshold", f"{points(comparison.pass_threshold)} points"),
         ("System prompt", plain(comparison.system_prompt)),
@@ -144,3 +144,14 @@ def settings(comparison: Comparison) -> list[tuple[str, str]]:
         ("Accepted loss on a gate", percent(chosen.safety_margin)),
         ("Unequal arms allowed", plain(chosen.allow_unequal)),
     ]
+
+
+def _about_judges(comparison: Comparison) -> Iterator[tuple[str, str]]:
+    for card in comparison.judges:
+        yield "Judge", card.label
+        yield "Judge, family", card.family
+        yield "Judge, prompt and questions", f"version {plain(card.prompt_version)}, {fact(card.questions_sha256)}"
+        if card.first_judged and card.last_judged:
+            yield "Judged", " to ".join(dict.fromkeys((card.first_judged, card.last_judged)))
+    for card in comparison.chosen_by:
+        yield "Training set chosen by", f"{card.label}, family {card.family}"
