@@ -11,6 +11,8 @@ import pytest
 
 from kit.fuzz import Reader, fuzz
 from kit.judge_parts import RUBRIC
+from kit.scripted_vendors import anthropic_error, google_error, message
+from kit.scripted_vendors import generated as content
 from tuneline.commands.gc import collect
 from tuneline.commands.show import run_lines
 from tuneline.data.rubric import Rubric
@@ -21,7 +23,8 @@ from tuneline.engine.records import Failure, InputPin, Manifest, OutputRecord, P
 from tuneline.engine.runfile import read_run_parameters
 from tuneline.errors import Fault, Unreadable, UserError
 from tuneline.judge.answer import read_answers
-from tuneline.llm.config import OpenAiConfig
+from tuneline.llm import anthropic, google
+from tuneline.llm.config import AnthropicConfig, GoogleConfig, OpenAiConfig
 from tuneline.llm.openai import read_reply
 from tuneline.stage import Cost, InputRecord, Metrics, installed_stages
 from tuneline.store.base import FileRecord
@@ -101,6 +104,24 @@ def replied(path: Path) -> None:
         return
 
 
+def messaged(path: Path) -> None:
+    config, body = AnthropicConfig(provider="anthropic", model="m"), path.read_bytes()
+    assert isinstance(anthropic.fault_of(config, 400, {}, body), Exception)
+    try:
+        anthropic.read_reply(body, config)
+    except Fault:
+        return
+
+
+def generated(path: Path) -> None:
+    config, body = GoogleConfig(provider="google", model="m"), path.read_bytes()
+    assert isinstance(google.fault_of(config, 400, {}, body), Exception)
+    try:
+        google.read_reply(body, config)
+    except (Fault, UserError):
+        return
+
+
 def line(content: object) -> bytes:
     return f"{json.dumps(content)}\n".encode()
 
@@ -124,6 +145,10 @@ READERS = [
     Reader("parameters", "parameter", parameters, line(ROWS)),
     Reader("answer", "answer.txt", said, ANSWER.encode()),
     Reader("reply", "reply.json", replied, line(REPLY)),
+    Reader("message", "message.json", messaged, message("hello", thinking="hm", stop_details={"category": "bio"}).body),
+    Reader("message's error", "error.json", messaged, anthropic_error(400, "api_error", "no", "x").body),
+    Reader("content", "content.json", generated, content("hello", promptFeedback={"blockReason": "OTHER"}).body),
+    Reader("content's error", "error.json", generated, google_error(400, "INTERNAL", "no", {"retryDelay": "3s"}).body),
 ]  # fmt: skip
 
 

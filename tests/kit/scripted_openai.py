@@ -1,4 +1,4 @@
-"""A server on loopback that speaks OpenAI's chat completions and answers by a script: latency, errors and garbage too.
+"""A server on loopback that answers by a script, OpenAI's chat completions first: latency, errors and garbage too.
 
 with serve_openai(lambda call: completion("hello")) as server:
     OpenAiConfig(provider="openai", model="scripted", base_url=server.url)
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -27,6 +28,9 @@ class Call:
     body: dict[str, Any]
     headers: dict[str, str]
     at: float
+    path: str = ""
+    method: str = "POST"
+    raw: bytes = b""
 
     @property
     def prompt(self) -> str:
@@ -108,10 +112,11 @@ class ScriptedOpenAI:
         self._lock = threading.Lock()
 
     @contextmanager
-    def call(self, body: dict[str, Any], headers: dict[str, str]) -> Iterator[Call]:
+    def call(self, raw: bytes, headers: dict[str, str], path: str, method: str) -> Iterator[Call]:
         """Count one request while it is being answered."""
         with self._lock:
-            call = Call(len(self.calls), body, headers, time.monotonic())
+            body = json.loads(raw) if "json" in headers.get("content-type", "") and raw else {}
+            call = Call(len(self.calls), body, headers, time.monotonic(), path, method, raw)
             self.calls.append(call)
             self.in_flight += 1
             self.most_in_flight = max(self.most_in_flight, self.in_flight)
@@ -123,15 +128,21 @@ class ScriptedOpenAI:
 
 
 @contextmanager
-def serve_openai(script: Script, host: str = "127.0.0.1", port: int = 0) -> Iterator[ScriptedOpenAI]:
-    """Serve on a free port, or on `port`, until the block ends."""
+def serve_openai(
+    script: Script, host: str = "127.0.0.1", port: int = 0, context: ssl.SSLContext | None = None
+) -> Iterator[ScriptedOpenAI]:
+    """Serve on a free port, or on `port`, until the block ends; with `context` over TLS."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
+        def do_GET(self) -> None:
+            self.do_POST()
+
         def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            with scripted.call(body, {k.lower(): v for k, v in self.headers.items()}) as call:
+            raw = self.rfile.read(int(self.headers.get("content-length", 0)))
+            headers = {k.lower(): v for k, v in self.headers.items()}
+            with scripted.call(raw, headers, self.path, self.command) as call:
                 answer = scripted.script(call)
                 scripted.over.wait(answer.latency_s)
             with suppress(ConnectionError):
@@ -159,11 +170,11 @@ def serve_openai(script: Script, host: str = "127.0.0.1", port: int = 0) -> Iter
             """Stay silent."""
 
         def handle(self) -> None:
-            with suppress(ConnectionError, ValueError):  # the client hung up, or we did
+            with suppress(OSError, ValueError):  # the client hung up, or we did
                 super().handle()
 
         def finish(self) -> None:
-            with suppress(ConnectionError, ValueError):
+            with suppress(OSError, ValueError):
                 super().finish()
 
     class Server(ThreadingHTTPServer):
@@ -172,6 +183,8 @@ def serve_openai(script: Script, host: str = "127.0.0.1", port: int = 0) -> Iter
         request_queue_size = 256
 
     with Server((host, port), Handler) as server:
+        if context is not None:
+            server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         scripted = ScriptedOpenAI(script, server.server_address[1])
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()

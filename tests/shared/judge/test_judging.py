@@ -31,10 +31,10 @@ def configured(folder: Path, content: object, answers: Path | None = None) -> Ju
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        ({}, "provider: is required, one of heuristic, recorded, openai"),
+        ({}, "provider: is required, one of heuristic, recorded, openai, anthropic, google"),
         ([], "provider: is required"),
         ({"provider": "opanai"}, "did you mean `openai`?"),
-        ({"provider": 3}, "provider: unknown; known: heuristic, openai, recorded"),
+        ({"provider": 3}, "provider: unknown; known: anthropic, google, heuristic, openai, recorded"),
         ({"provider": "heuristic", "model": "m"}, "model: unknown key"),
         ({"provider": "openai"}, "model: is required"),
         ({"provider": "openai", "model": "m", "temprature": 1}, "temprature: unknown key; did you mean `temperature`?"),

@@ -13,7 +13,7 @@ from tuneline.llm.config import MODELS, OpenAiConfig, read_provider
 def read(folder: Path, **settings: Any) -> OpenAiConfig:
     path = folder / "judge.yaml"
     path.write_text(json.dumps({"provider": "openai", "model": "m", **settings}, indent=1))
-    return read_provider(path, MODELS)
+    return read_provider(path, {"openai": OpenAiConfig})
 
 
 def refused(folder: Path, **settings: Any) -> str:
@@ -125,3 +125,45 @@ def test_an_address_with_a_key_in_it_is_refused_and_not_repeated(tmp_path: Path,
     problem = refused(tmp_path, base_url=url)
     assert problem.endswith("judge.yaml:4: base_url: an address like http://host:port/v1, without key or query")
     assert SECRET not in problem
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"provider": "anthropic", "seed": 0}, "seed: unknown"),
+        ({"provider": "anthropic", "temperature": 1.5}, "temperature: "),
+        ({"provider": "anthropic", "thinking": 512}, "thinking"),
+        ({"provider": "anthropic", "thinking": 8192}, "thinking: must be less than `max_tokens`"),
+        ({"provider": "anthropic", "effort": "enormous"}, "effort: "),
+        ({"provider": "google", "thinking": "enormous"}, "thinking"),
+        ({"provider": "google", "effort": "low"}, "effort: unknown"),
+        ({"provider": "openai", "thinking": "low"}, "thinking: unknown"),
+        ({"provider": "mistral"}, "provider: unknown"),
+    ],
+)
+def test_each_provider_has_the_settings_of_its_protocol(tmp_path: Path, settings: dict[str, Any], words: str) -> None:
+    path = tmp_path / "judge.yaml"
+    path.write_text(json.dumps({"model": "m", **settings}, indent=1))
+    with pytest.raises(UserError, match=words):
+        read_provider(path, MODELS)
+
+
+def test_what_an_answer_depends_on_is_the_model_and_its_settings_alone(tmp_path: Path) -> None:
+    assert read(tmp_path, api_key_env="JUDGE_API_KEY", input_usd=1, output_usd=1).identity == {
+        "model": "m", "base_url": None, "temperature": 0.0, "max_tokens": 8192, "seed": 0
+    }  # fmt: skip
+    claude = MODELS["anthropic"].model_validate({"provider": "anthropic", "model": "m", "thinking": 2048})
+    assert claude.identity["thinking"] == 2048 and "seed" not in claude.identity
+
+
+def test_the_second_name_of_googles_key_is_as_good(tmp_path: Path) -> None:
+    def secret(name: str) -> str:
+        if name != "GOOGLE_API_KEY":
+            raise UserError(f"{name} is not set")
+        return "key"
+
+    config = MODELS["google"].model_validate({"provider": "google", "model": "m"})
+    assert config.key(secret) == "key"
+    named = MODELS["google"].model_validate({"provider": "google", "model": "m", "api_key_env": "GEMINI_API_KEY"})
+    with pytest.raises(UserError, match="GEMINI_API_KEY is not set"):
+        named.key(secret)

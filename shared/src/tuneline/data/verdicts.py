@@ -82,6 +82,8 @@ class Verdict(Closed):
     judge: str
     usage: Usage
     """What the judgement cost, whenever it was made."""
+    detail: str = ""
+    """Why it is not scored, by the server's own code where it gave a known one; quotes nothing."""
 
 
 NO_SCORE: dict[str, Any] = {"score": None, "passed": False, "category_scores": {}, "failed_gates": []}
@@ -101,4 +103,5 @@ def to_verdict(rubric: Rubric, transcript: Transcript, judge: str, judgement: Ju
         **(score(rubric, answers, len(exchanges))._asdict() if judgement.status == "scored" else NO_SCORE),
         judge=judge,
         usage=judgement.usage,
+        detail=judgement.detail,
     )

@@ -92,19 +92,21 @@ class LlmJudge:
 
 def read_judgement(reply: Reply, rubric: Rubric, said: str) -> Judgement:
     """Read a reply: an answer, a refusal, a block, or something unreadable."""
-    usage = reply.usage
+    usage, code = reply.usage, f" ({reply.cause})" if reply.cause else ""
     if 0 < usage.input_tokens < (least := least_tokens(said)) and least >= LONG_PROMPT:
         return Judgement(status="failed", usage=usage, detail=CUT)
     if reply.refused:
-        return Judgement(status="refused", usage=usage, detail="the model refused")
+        return Judgement(status="refused", usage=usage, detail=f"the model refused{code}")
     if reply.finish_reason == "content_filter":
-        return Judgement(status="blocked", usage=usage, detail="the server's filter blocked the answer")
-    cut = reply.finish_reason == "length"
+        return Judgement(status="blocked", usage=usage, detail=f"the server's filter blocked the answer{code}")
+    cut = reply.finish_reason in ("length", "context")
     try:
         if cut and not reply.text.rstrip("` \t\r\n").endswith("}"):  # the object in it is a quotation, not the answer
             raise Unreadable("cut before its end")
         answers, reasons = read_answers(reply.text, rubric, said)
     except Unreadable as e:
-        detail = "cut at max_tokens or the end of the context" if cut else str(e)
+        if reply.finish_reason == "context":
+            return Judgement(status="too_long", usage=usage, detail=f"no room for an answer in the context{code}")
+        detail = "cut at max_tokens or the end of the context" if cut else f"{e}{code}"
         return Judgement(status="unparsed", usage=usage, detail=detail)
     return Judgement(status="scored", answers=answers, reasons=reasons, usage=usage)

@@ -18,7 +18,7 @@ from concurrent.futures import CancelledError
 from typing import Any, NamedTuple, TypeVar
 
 from tuneline.errors import Fault, ServerDown, Stopped, Temporary
-from tuneline.llm.config import ModelConfig, Secret
+from tuneline.llm.config import AnthropicConfig, GoogleConfig, ModelConfig, OpenAiConfig, Secret
 from tuneline.llm.control_tokens import neutralise
 from tuneline.llm.limits import AdaptiveLimit, Breaker
 from tuneline.llm.provider import Provider, Reply
@@ -81,8 +81,8 @@ class LlmClient:
 
         `seed` is added to the configured one. Raises UserError, LlmRejected or Temporary: see the module's docstring.
         """
-        said = [{**message, "content": neutralise(message["content"])} for message in messages]
-        drawn = None if self.config.seed is None else self.config.seed + seed
+        said = [{name: neutralise(text) for name, text in message.items()} for message in messages]
+        drawn = self.config.drawn_seed(seed)
         faults: list[Fault] = []
         while True:
             began = self.limit.enter()
@@ -148,6 +148,17 @@ class LlmClient:
 
 
 def _provider_of(config: ModelConfig, secret: Secret, timeout_s: float) -> Provider:
-    from tuneline.llm.openai import OpenAiProvider
+    """Return the provider of a configuration; only its own SDK is imported."""
+    if isinstance(config, AnthropicConfig):
+        from tuneline.llm.anthropic import AnthropicProvider
 
-    return OpenAiProvider(config, secret, timeout_s)
+        return AnthropicProvider(config, secret, timeout_s)
+    if isinstance(config, GoogleConfig):
+        from tuneline.llm.google import GoogleProvider
+
+        return GoogleProvider(config, secret, timeout_s)
+    if isinstance(config, OpenAiConfig):
+        from tuneline.llm.openai import OpenAiProvider
+
+        return OpenAiProvider(config, secret, timeout_s)
+    raise NotImplementedError(config.provider)

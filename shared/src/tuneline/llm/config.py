@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Literal, TypeAlias, TypeVar
+from typing import Annotated, ClassVar, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -41,8 +42,6 @@ _ADDRESS = re.compile(
 )
 """So plain that everybody reads the same host in it."""
 
-OPENAI_URL = "https://api.openai.com/v1"
-
 _KEY = re.compile(
     r"(?=[A-Z0-9_]{1,64}$)(?!(?:\w+_)?(?:AWS|S3|MINIO|HF|HUGGING_?FACE(?:HUB)?|GITHUB|GH|GITLAB|CI|KUBE\w*|K8S|ARGO\w*|DOCKER"
     r"|TUNELINE)_)(?:\w+_API_KEY|(?:\w+_)?(?:JUDGE|SIMULATOR|GENERATOR|MODEL|LLM)(?:_\w+)?_(?:KEY|TOKEN))"
@@ -50,31 +49,32 @@ _KEY = re.compile(
 _VENDORS = {
     "AZURE_OPENAI": "azure.com", "OPENAI": "openai.com", "ANTHROPIC": "anthropic.com", "GEMINI": "googleapis.com",
     "GOOGLE": "googleapis.com", "OPENROUTER": "openrouter.ai", "MISTRAL": "mistral.ai", "GROQ": "groq.com",
-    "DEEPSEEK": "deepseek.com", "TOGETHER": "together.xyz", "XAI": "x.ai",
+    "CLAUDE": "anthropic.com", "DEEPSEEK": "deepseek.com", "TOGETHER": "together.xyz", "XAI": "x.ai",
 }  # fmt: skip
 """Where a key goes whose variable has this word in its name."""
 
 
-class OpenAiConfig(BaseModel):
-    """A model behind OpenAI's chat completions: OpenAI itself, or any server that speaks them."""
+class ModelConfig(BaseModel):
+    """A model of any provider; `provider` says which, and with it what may be set."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False, hide_input_in_errors=True
     )
 
-    provider: Literal["openai"]
+    home: ClassVar[str]
+    """The vendor's own address."""
+    keys: ClassVar[tuple[str, ...]]
+    """Names of the variable with the vendor's key, the usual one first."""
+
+    provider: str
     model: str = Field(min_length=1, pattern=r"^[^\p{C}\p{Zl}\p{Zp}]+$")
     """Name of the model, as its server calls it."""
     base_url: str | None = None
-    """Address of an OpenAI-compatible server, with `/v1`; the default is OpenAI."""
+    """Address of a server that speaks the provider's protocol; the default is the vendor's own."""
     api_key_env: str | None = None
-    """Name of the variable with the key; the default is OPENAI_API_KEY for OpenAI and no key for a `base_url`."""
+    """Name of the variable with the key; the default is the vendor's, like OPENAI_API_KEY, or none for a `base_url`."""
     insecure_http: bool = False
     """Send the key over plain http:// to another machine, where everybody on the way can read it."""
-    temperature: float | None = Field(default=0.0, ge=0, le=2)
-    """Temperature of the sampler, 0 is greedy; null leaves it out, for models that refuse it."""
-    seed: int | None = Field(default=0, ge=0, le=2**31 - 2)
-    """Seed of the sampler, where the server has one; another seed asks everything anew, null leaves it out."""
     max_tokens: int = Field(default=8192, ge=1)
     """Tokens after which an answer is cut; a cut judgement is unreadable, a generous limit costs nothing."""
     input_usd: float | None = Field(default=None, ge=0)
@@ -105,13 +105,13 @@ class OpenAiConfig(BaseModel):
         return value
 
     @model_validator(mode="after")
-    def _has_whole_prices(self) -> OpenAiConfig:
+    def _has_whole_prices(self) -> Self:
         if self.input_usd is None and (self.cached_input_usd, self.cache_write_usd) != (None, None):
             raise PydanticCustomError("prices", "input_usd: is required beside the price of cached input")
         return self
 
     @model_validator(mode="after")
-    def _keeps_its_key(self) -> OpenAiConfig:
+    def _keeps_its_key(self) -> Self:
         name, host = self.key_name, urlsplit(self.address).hostname or ""
         if name is None or self.is_local:
             return self
@@ -131,7 +131,7 @@ class OpenAiConfig(BaseModel):
     @property
     def address(self) -> str:
         """Return the server's address; given to the SDK always, so that no variable can divert transcripts."""
-        return self.base_url or OPENAI_URL
+        return self.base_url or self.home
 
     @property
     def is_local(self) -> bool:
@@ -143,22 +143,90 @@ class OpenAiConfig(BaseModel):
 
     @property
     def key_name(self) -> str | None:
-        return self.api_key_env or (None if self.base_url else "OPENAI_API_KEY")
+        return self.api_key_env or (None if self.base_url else self.keys[0])
 
     def key(self, secret: Secret) -> str | None:
         """Return the key, None where none is needed. Raises UserError when it is not set."""
-        return secret(self.key_name) if self.key_name else None
+        if self.key_name is None:
+            return None
+        try:
+            return secret(self.key_name)
+        except UserError:
+            for other in () if self.api_key_env else self.keys[1:]:
+                with suppress(UserError):  # what is said is that the usual one is missing
+                    return secret(other)
+            raise
+
+    def drawn_seed(self, seed: int) -> int | None:
+        """Return the seed of a call, None if none is sent."""
+        return None
 
     @property
     def identity(self) -> dict[str, Json]:
-        """Return what an answer depends on: everything but the key's name and the prices."""
-        return self.model_dump(include={"model", "base_url", "temperature", "max_tokens", "seed"})
+        """Return what an answer depends on: everything but the way to it, the key's name and the prices."""
+        prices = {name for name in type(self).model_fields if name.endswith("_usd")}
+        return self.model_dump(exclude={"provider", "api_key_env", "insecure_http", *prices})
 
 
-ModelConfig: TypeAlias = OpenAiConfig
-"""A model of any provider; `provider` says which."""
+class _SeededConfig(ModelConfig):
+    seed: int | None = Field(default=0, ge=0, le=2**31 - 2)
+    """Seed of the sampler, where the server has one; another seed asks everything anew, null leaves it out."""
 
-MODELS: Mapping[str, type[ModelConfig]] = {"openai": OpenAiConfig}
+    def drawn_seed(self, seed: int) -> int | None:
+        return None if self.seed is None else self.seed + seed
+
+
+class OpenAiConfig(_SeededConfig):
+    """A model behind OpenAI's chat completions: OpenAI itself, or any server that speaks them."""
+
+    home = "https://api.openai.com/v1"
+    keys = ("OPENAI_API_KEY",)
+
+    provider: Literal["openai"]
+    temperature: float | None = Field(default=0.0, ge=0, le=2)
+    """Temperature of the sampler, 0 is greedy; null leaves it out, for models that refuse it."""
+
+
+class AnthropicConfig(ModelConfig):
+    """A model behind Anthropic's messages."""
+
+    home = "https://api.anthropic.com"
+    keys = ("ANTHROPIC_API_KEY",)
+
+    provider: Literal["anthropic"]
+    temperature: float | None = Field(default=None, ge=0, le=1)
+    """Temperature of the sampler, for the older models that take one, 0 is greedy; null leaves it out."""
+    thinking: Literal["adaptive", "disabled"] | Annotated[int, Field(ge=1024)] | None = None
+    """How the model may think first: `adaptive`, `disabled`, or at most so many tokens; null is the model's default."""
+    effort: Literal["low", "medium", "high", "xhigh", "max"] | None = None
+    """How much the model puts into an answer, for models that have the setting; null is the model's default."""
+
+    @model_validator(mode="after")
+    def _leaves_tokens_for_an_answer(self) -> Self:
+        if isinstance(self.thinking, int) and self.thinking >= self.max_tokens:
+            raise PydanticCustomError(
+                "thinking", "thinking: must be less than `max_tokens`, which holds the answer, too"
+            )
+        return self
+
+
+class GoogleConfig(_SeededConfig):
+    """A model behind the Gemini API."""
+
+    home = "https://generativelanguage.googleapis.com"
+    keys = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
+
+    provider: Literal["google"]
+    temperature: float | None = Field(default=0.0, ge=0, le=2)
+    """Temperature of the sampler, 0 is greedy; null leaves it out, as Google advises for Gemini 3."""
+    thinking: Literal["minimal", "low", "medium", "high"] | Annotated[int, Field(ge=-1)] | None = None
+    """How much the model may think first: a level, or at most so many tokens (0: none, -1: as it likes); null is the
+    model's default."""
+
+
+MODELS: Mapping[str, type[ModelConfig]] = {
+    "openai": OpenAiConfig, "anthropic": AnthropicConfig, "google": GoogleConfig
+}  # fmt: skip
 
 
 def read_provider(path: Path, choices: Mapping[str, type[C]]) -> C:

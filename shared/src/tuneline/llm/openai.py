@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field, ValidationError
 from tuneline.errors import Fault, LlmRejected, UserError
 from tuneline.llm.config import OpenAiConfig, Secret
 from tuneline.llm.prices import Tokens, cost_usd
-from tuneline.llm.provider import GATEWAY_TIMEOUTS, PUSHBACK, BareHttp, Reply, retry_after
+from tuneline.llm.provider import GATEWAY_TIMEOUTS, PUSHBACK, BareHttp, Reply, joined, retry_after
 from tuneline.stage import Json
 
 _OPENAI_HEADERS = frozenset({"openai-organization", "openai-project"})
@@ -54,7 +54,7 @@ class OpenAiProvider:
         self, messages: Sequence[Mapping[str, str]], schema: Mapping[str, Json] | None, seed: int | None
     ) -> Reply:
         """Make one attempt. Raises Fault, LlmRejected or UserError."""
-        said = cast("list[ChatCompletionMessageParam]", [dict(message) for message in messages])
+        said = cast("list[ChatCompletionMessageParam]", [{"role": m["role"], "content": joined(m)} for m in messages])
         create = self._sdk.chat.completions.with_raw_response.create
         try:
             answer = await create(model=self._config.model, messages=said, extra_body=_body(self._config, schema, seed))

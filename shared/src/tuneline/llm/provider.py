@@ -6,13 +6,16 @@ SDK, its variables or a server would have liked: our own headers only, one serve
 
 from __future__ import annotations
 
+import json
 import re
+import ssl
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from email.utils import parsedate_to_datetime
-from typing import Any, NamedTuple, Protocol
+from typing import Annotated, Any, NamedTuple, Protocol
 
 import httpx2
+from pydantic import BeforeValidator
 
 from tuneline.errors import Fault, UserError
 from tuneline.llm.config import ModelConfig
@@ -38,7 +41,8 @@ class Reply(NamedTuple):
     text: str
     """May be empty."""
     finish_reason: str
-    """`stop` · `length`: cut at the limit · `content_filter` · whatever else the server says; may be empty."""
+    """`stop` · `length`: cut at the limit · `context`: cut at the end of the model's context · `content_filter` ·
+    whatever else the server says; may be empty."""
     refused: bool
     """The model declined in the protocol's own field."""
     input_tokens: int
@@ -81,14 +85,18 @@ class BareHttp(httpx2.AsyncClient):
     """Sends our own headers to one server, follows it nowhere, and reads a bounded part of an answer, however packed.
 
     `headers` holds the key; of what an SDK would send, the headers named in `also` are sent beside the usual ones.
+    Every failure leaves it as a Fault or UserError; with `refusal`, which makes an exception of status, headers and
+    body, so does every status from 300 on, and no SDK reads the body of an error.
     """
 
     def __init__(
-        self, config: ModelConfig, timeout_s: float, headers: Mapping[str, str], also: frozenset[str] = frozenset()
-    ) -> None:
+        self, config: ModelConfig, timeout_s: float, headers: Mapping[str, str], also: frozenset[str] = frozenset(),
+        refusal: Refusal | None = None,
+    ) -> None:  # fmt: skip
         # A proxy from the environment must not swallow calls to this machine.
         timeout = httpx2.Timeout(timeout_s + 5, connect=10)
         super().__init__(timeout=timeout, limits=_LIMITS, trust_env=not config.is_local)
+        self._refusal = refusal
         self._own, self._sent, self._server = headers, _HEADERS | also, _server(httpx2.URL(config.address))
 
     async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
@@ -96,19 +104,49 @@ class BareHttp(httpx2.AsyncClient):
             raise UserError("a variable of the environment leads requests away from the server that is configured")
         ours = {**{name: value for name, value in request.headers.items() if name in self._sent}, **self._own}
         bare = httpx2.Request(
-            request.method, request.url, headers=ours, content=request.content, extensions=request.extensions
-        )
-        response = await super().send(bare, **{**options, "stream": True, "follow_redirects": False})
-        body = bytearray()
+            request.method, request.url, headers=ours, content=request.content,
+            extensions={**request.extensions, "timeout": self.timeout.as_dict()},
+        )  # fmt: skip
         try:
-            async for part in response.aiter_bytes():
-                body += part
-                if len(body) > MAX_BODY:
-                    raise Fault(f"an answer of more than {MAX_BODY // 2**20} MiB", paid=True)
-        finally:
-            await response.aclose()
+            response = await super().send(bare, **{**options, "stream": True, "follow_redirects": False})
+            body = await _read(response)
+        except httpx2.RequestError as e:
+            raise _fault_of(e) from None
+        if self._refusal is not None and response.status_code >= 300:
+            raise self._refusal(response.status_code, response.headers, body)
         kept = {k: v for k, v in response.headers.items() if k not in ("content-encoding", "content-length")}
-        return httpx2.Response(response.status_code, headers=kept, content=bytes(body), request=request)
+        return httpx2.Response(response.status_code, headers=kept, content=body, request=request)
+
+
+Refusal = Callable[[int, Mapping[str, str], bytes], Exception]
+
+
+async def _read(response: httpx2.Response) -> bytes:
+    body = bytearray()
+    try:
+        async for part in response.aiter_bytes():
+            body += part
+            if len(body) > MAX_BODY:
+                raise Fault(f"an answer of more than {MAX_BODY // 2**20} MiB", paid=True)
+    finally:
+        await response.aclose()
+    return bytes(body)
+
+
+def _fault_of(error: httpx2.RequestError) -> Exception:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return UserError(
+                "the server's certificate is not trusted: check `base_url`, or name the file of its authority in "
+                "SSL_CERT_FILE"
+            )
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(error, httpx2.TimeoutException):
+        return Fault("no answer in time", paid=isinstance(error, httpx2.ReadTimeout))
+    if isinstance(error, httpx2.DecodingError):
+        return Fault("an answer that cannot be unpacked", paid=True)
+    return Fault(f"no connection ({type(error).__name__})")
 
 
 _LIMITS = httpx2.Limits(max_connections=1000, max_keepalive_connections=100)
@@ -124,6 +162,61 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return max(0.0, float(value) if number else parsedate_to_datetime(value).timestamp() - time.time())
     except ValueError:
         return None
+
+
+def joined(message: Mapping[str, str]) -> str:
+    """Return what a message says; empty text, which some servers refuse, becomes a sign for it."""
+    return "\n\n".join(filter(str.strip, (message.get("shared", ""), message["content"]))) or "…"
+
+
+def temporary_fault(status: int, headers: Mapping[str, str], detail: str) -> Fault | None:
+    """Return what a status means that time can mend, None for one that it cannot."""
+    if status in PUSHBACK:
+        return Fault(detail, pushback=True, wait_s=retry_after(headers))
+    if status >= 500 or status in (408, 409):
+        return Fault(detail, paid=status in GATEWAY_TIMEOUTS, wait_s=retry_after(headers))
+    return None
+
+
+KEY = "the key is missing or wrong; set the variable that `api_key_env` names, or the vendor's own"
+MONEY = "the account has no money or quota left; see to that, then run the same command again"
+MODEL = "this key may not use the model; choose another `model` or key"
+NAME = "check `model`, and `base_url` if there is one"
+ADDRESS = "the address leads elsewhere; give the one it leads to as `base_url`"
+SETTING = "the model does not take `{}` as it is; change the setting or leave it out"
+
+
+def not_taken(config: ModelConfig, detail: str, way_out: str) -> UserError:
+    """Return the error of a server that takes no request of ours, as things are."""
+    url = httpx2.URL(config.address)
+    server = f"{url.scheme}://{url.host}{f':{url.port}' if url.port else ''}"
+    return UserError(f"model {config.model}: {server} answers {detail}: {way_out}")
+
+
+def error_of(body: bytes) -> dict[str, object]:
+    """Return the object `error` of an error's body, empty if it has none."""
+    try:
+        read = json.loads(body)
+    except (ValueError, RecursionError):  # a page of somebody in between
+        return {}
+    found = read[0] if isinstance(read, list) and read else read
+    error = found.get("error") if isinstance(found, dict) else None
+    return error if isinstance(error, dict) else {}
+
+
+def _count(value: object) -> object:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 10**9 else 0
+
+
+def _object(value: object) -> object:
+    return value if isinstance(value, dict) else {}
+
+
+Count = Annotated[int, BeforeValidator(_count)]
+"""A count of tokens; what cannot be one is 0: it stands beside an answer and costs none."""
+
+AnyObject = BeforeValidator(_object)
+"""Makes of what is no object an empty one."""
 
 
 def _server(url: httpx2.URL) -> tuple[str, str, int | None]:
