@@ -140,3 +140,32 @@ def test_an_architecture_without_a_converter_is_refused(given: dict[str, Path], 
     (base / "config.json").write_text(json.dumps(config | {"architectures": ["NobodyKnowsForCausalLM"]}))
     with pytest.raises(UserError, match=r"convert_hf_to_gguf\.py ended with status 1: .*NobodyKnowsForCausalLM"):
         run_stage(STAGE, tmp_path / "run", inputs=given | {"base_model": base}, params=SETTINGS)
+
+
+THINKS = """\
+{{ bos_token }}{{ strftime_now('%d %b %Y') }}
+{%- for message in messages %}
+{%- if message['role'] == 'assistant' %}
+{{- '<start_of_turn>model\\n' }}
+{%- if loop.last %}{{ '(thinks)\\n\\n(done)\\n\\n' }}{% endif %}
+{%- else %}
+{{- '<start_of_turn>user\\n' }}
+{%- endif %}
+{{- message['content'] | trim + '<end_of_turn>\\n' }}
+{%- endfor %}
+{%- if add_generation_prompt %}{{ '<start_of_turn>model\\n' }}
+{%- if enable_thinking is defined and enable_thinking is false %}{{ '(thinks)\\n\\n(done)\\n\\n' }}{% endif %}
+{%- endif %}"""
+
+
+@pytest.mark.slow
+def test_a_template_that_thinks_and_asks_for_the_date_ships_as_it_was_rendered(
+    given: dict[str, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "chat.yaml").write_text(yaml.safe_dump({"template": THINKS, "date": "2026-02-01"}))
+    inputs = given | {"chat_template": tmp_path / "chat.yaml"}
+    done = run_stage(STAGE, tmp_path / "run", inputs=inputs, params=SETTINGS, variant="base")
+    shipped = read_header(done.paths["model"] / facts(done)["file"]).text("tokenizer.chat_template")
+    assert shipped.startswith("{% set enable_thinking = false %}")
+    assert '"01 Feb 2026"' in shipped and "strftime_now" not in shipped
+    assert all(check["passed"] for check in facts(done)["checks"])

@@ -43,6 +43,7 @@ def merged(base: Path, adapter: Path | None, folder: Path) -> Path:
         read_adapter(adapter, checkpoint, RECORD) if adapter else None,
         folder,
         "bf16",
+        (base / "chat_template.jinja").read_text(),
         lambda: files.append(1),
     )
     assert len(files) == len(checkpoint.files)

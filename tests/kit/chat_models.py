@@ -67,7 +67,7 @@ def write_chat_model(
 ) -> Path:
     """Write what a stage reads of a base model before it needs its weights; returns `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = _sentence_pieces() if family == "gemma" else _byte_level()
+    tokenizer = _sentence_pieces() if family == "gemma" else byte_level()
     special = [AddedToken(token, special=True, normalized=False) for token in SPECIAL[family]]
     tokenizer.add_special_tokens(special)
     tokenizer.save(str(folder / "tokenizer.json"))
@@ -78,7 +78,8 @@ def write_chat_model(
     return folder
 
 
-def _byte_level() -> Tokenizer:
+def byte_level() -> Tokenizer:
+    """Return a tokenizer of bytes and some words, without special tokens."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()

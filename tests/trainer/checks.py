@@ -29,7 +29,7 @@ def ids_are_those_of_transformers(folder: Path, family: Family) -> None:
     write_chat_model(folder, family)
     messages = runs.conversation(5, exchanges=4)
     source = Slice.model_validate(runs.slice_row(1, messages=messages))
-    found = encode(ChatTokenizer.from_folder(folder), source, "all")
+    found, _ = encode(ChatTokenizer.from_folder(folder), source, 4)
     text = AutoTokenizer.from_pretrained(folder).apply_chat_template(messages, return_dict=False)
     assert found.input_ids == text
 
@@ -76,7 +76,7 @@ def adapter_gives_the_validation_loss(base: Path, adapter: Path, slices: Path, r
     model = AutoModelForCausalLM.from_pretrained(base, attn_implementation="eager", dtype=torch.float32)
     tuned = PeftModel.from_pretrained(model, str(adapter)).eval()
     losses = []
-    for example in read_examples(slices, base, "all", 512).validation:
+    for example in read_examples(slices, ChatTokenizer.from_folder(base), "new", 512).validation:
         logits = tuned(torch.tensor([example.input_ids])).logits[0, :-1]
         losses.append(torch.nn.functional.cross_entropy(logits, torch.tensor(example.labels[1:])).item())
     assert sum(losses) / len(losses) == pytest.approx(reported, rel=1e-5)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Literal
 
 import pytest
 from tokenizers import Tokenizer
@@ -14,15 +13,28 @@ from trainer import runs
 from tuneline.data.slices import Slice
 from tuneline.errors import UserError
 from tuneline.model.chat import ChatTokenizer
-from tuneline_trainer.rows import IGNORED, Example, encode, read_examples
+from tuneline_trainer.rows import (
+    IGNORED,
+    Example,
+    Examples,
+    Supervise,
+    answers_to_learn,
+    encode,
+    learnt_per_third,
+    read_examples,
+)
 
 FAMILIES: list[tuple[Family, str]] = [("gemma", "<end_of_turn>"), ("chatml", "<|im_end|>"), ("llama", "<|eot_id|>")]
 CANARY = "kumquat-marmalade"
 
 
-def example(folder: Path, messages: list[dict[str, str]], supervise: Literal["all", "last"] = "all") -> Example:
+def example(folder: Path, messages: list[dict[str, str]], answers: int = 99) -> Example:
     source = Slice.model_validate(runs.slice_row(1, messages=messages))
-    return encode(ChatTokenizer.from_folder(folder), source, supervise)
+    return encode(ChatTokenizer.from_folder(folder), source, answers)[0]
+
+
+def examples(slices: Path, folder: Path, max_length: int = 8192, supervise: Supervise = "all") -> Examples:
+    return read_examples(slices, ChatTokenizer.from_folder(folder), supervise, max_length)
 
 
 def learnt(folder: Path, found: Example) -> list[str]:
@@ -44,40 +56,40 @@ def test_labels_stand_on_the_answers_and_their_ends_alone(tmp_path: Path, family
     messages = runs.conversation(3, exchanges=3)
     answers = [message["content"] + end for message in messages[1::2]]
     assert learnt(folder, example(folder, messages)) == answers
-    assert learnt(folder, example(folder, messages, "last")) == answers[-1:]
+    assert learnt(folder, example(folder, messages, 1)) == answers[-1:]
 
 
 def test_a_slice_that_is_too_long_is_refused_by_name(tmp_path: Path) -> None:
     folder = write_chat_model(tmp_path / "base")
     rows = [runs.slice_row(1), runs.slice_row(2, messages=runs.conversation(2, exchanges=9)), runs.slice_row(3)]
     slices = runs.write_rows(tmp_path / "slices.jsonl", rows)
-    longest = read_examples(slices, folder, "all", 8192).longest
-    assert read_examples(slices, folder, "all", longest).longest == longest
+    longest = examples(slices, folder, 8192).longest
+    assert examples(slices, folder, longest).longest == longest
     with pytest.raises(
         UserError, match=rf"1 of 3 are longer than {longest - 1} tokens .*: talk-2#2 \({longest} tokens"
     ):
-        read_examples(slices, folder, "all", longest - 1)
+        examples(slices, folder, longest - 1)
 
 
 def test_many_slices_that_are_too_long_are_counted(tmp_path: Path) -> None:
     folder = write_chat_model(tmp_path / "base")
     slices = runs.write_rows(tmp_path / "slices.jsonl", [runs.slice_row(n) for n in range(14)])
     with pytest.raises(UserError, match=r"14 of 14 are longer.*talk-9#2 \([0-9]+ tokens\) and 4 more"):
-        read_examples(slices, folder, "all", 16)
+        examples(slices, folder, 16)
 
 
 def test_a_slice_that_teaches_nothing_is_refused_by_name(tmp_path: Path) -> None:
     folder = write_chat_model(tmp_path / "base", "chatml")
     rows = [runs.slice_row(1), runs.slice_row(2, messages=[{"role": "user", "content": "Hello?"}])]
     with pytest.raises(UserError, match=r"1 of 2 have no assistant token to learn: talk-2#2"):
-        read_examples(runs.write_rows(tmp_path / "slices.jsonl", rows), folder, "all", 8192)
+        examples(runs.write_rows(tmp_path / "slices.jsonl", rows), folder, 8192)
 
 
 def test_slices_without_any_to_train_on_are_refused(tmp_path: Path) -> None:
     folder = write_chat_model(tmp_path / "base")
     slices = runs.write_rows(tmp_path / "slices.jsonl", [runs.slice_row(1, "validation")])
     with pytest.raises(UserError, match="none of 1 has the split `train`"):
-        read_examples(slices, folder, "all", 8192)
+        examples(slices, folder, 8192)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +107,7 @@ def test_a_bad_line_is_named_and_not_quoted(tmp_path: Path, line: str, problem: 
     slices = tmp_path / "slices.jsonl"
     slices.write_text(json.dumps(runs.slice_row(0)) + "\n" + line + "\n")
     with pytest.raises(UserError) as refused:
-        read_examples(slices, folder, "all", 8192)
+        examples(slices, folder, 8192)
     assert problem in str(refused.value)
     assert CANARY not in str(refused.value)
 
@@ -105,3 +117,39 @@ def test_a_bad_line_is_named_and_not_quoted(tmp_path: Path, line: str, problem: 
 @pytest.mark.parametrize("family", [family for family, _ in FAMILIES])
 def test_the_ids_are_those_of_transformers(tmp_path: Path, family: Family) -> None:
     runs.check("ids_are_those_of_transformers", tmp_path, family)
+
+
+def cut(transcript: str, point: int, dropped: int = 0, split: str = "train") -> Slice:
+    row = runs.slice_row(1, split) | {"id": f"{transcript}#{point}", "transcript": transcript}
+    return Slice.model_validate(row | {"point": point, "dropped": dropped})
+
+
+OVERLAPPING = [cut("a", 3), cut("b", 3), cut("a", 7), cut("a", 9, dropped=8)]
+
+
+@pytest.mark.parametrize(
+    ("supervise", "answers"),
+    [
+        ("new", {"a#3": 3, "b#3": 3, "a#7": 4, "a#9": 1}),
+        ("all", {"a#3": 3, "b#3": 3, "a#7": 7, "a#9": 1}),
+        ("last", {"a#3": 1, "b#3": 1, "a#7": 1, "a#9": 1}),
+    ],
+)
+def test_a_slice_teaches_the_answers_that_no_slice_before_it_has(supervise: Supervise, answers: dict[str, int]) -> None:
+    assert dict(answers_to_learn(OVERLAPPING, supervise)) == answers
+    assert dict(answers_to_learn(OVERLAPPING[::-1], supervise)) == answers
+
+
+@pytest.mark.parametrize(("supervise", "thirds"), [("new", (1, 1, 1)), ("all", (3, 2, 1)), ("last", (0.5, 0.5, 0.5))])
+def test_how_often_each_third_is_learnt_is_counted(supervise: Supervise, thirds: tuple[float, ...]) -> None:
+    slices = [cut("a", 2), cut("a", 4), cut("a", 6)]
+    learnt = [(source, dict(answers_to_learn(slices, supervise))[source.id]) for source in slices]
+    assert learnt_per_third(learnt) == thirds
+
+
+def test_the_last_answers_are_learnt_as_many_as_are_asked_for(tmp_path: Path) -> None:
+    folder = write_chat_model(tmp_path)
+    messages = runs.conversation(3, exchanges=4)
+    answers = [message["content"] + "<end_of_turn>" for message in messages[1::2]]
+    for wanted in (1, 2, 3, 4, 9):
+        assert learnt(folder, example(folder, messages, wanted)) == answers[-wanted:]

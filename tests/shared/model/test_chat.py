@@ -92,11 +92,56 @@ def test_a_conversation_that_uses_every_private_use_character_is_learnt_like_any
     assert supervised(folder, encoded) == [answer + "<end_of_turn>"]
 
 
-def test_a_template_that_forgets_earlier_turns_needs_generation_blocks(tmp_path: Path) -> None:
+def test_a_template_that_does_not_write_what_was_said_is_refused_when_it_is_read(tmp_path: Path) -> None:
     forgetful = CHATML.replace("message.content", "(message.content if loop.last else '…')")
-    chat = ChatTokenizer.from_folder(write_chat_model(tmp_path, "chatml", template=forgetful))
-    with pytest.raises(UserError, match="generation"):
-        chat.encode_conversation(HELLO)
+    with pytest.raises(UserError, match="does not write the text of a message"):
+        ChatTokenizer.from_folder(write_chat_model(tmp_path, "chatml", template=forgetful))
+
+
+@pytest.mark.parametrize(
+    ("settings", "rendered"),
+    [
+        (None, "no 2024-07-26 Hi"),
+        ("date: 2026-02-01\n", "no 2026-02-01 Hi"),
+        ("options: {enable_thinking: true}\n", "yes 2024-07-26 Hi"),
+        ("template: \"{{ 'Q: ' + messages[0].content }}{{ messages[1].content }}\"\n", "Q: Hi"),
+    ],
+    ids=["nothing is said", "a date", "an option", "a template"],
+)
+def test_what_a_template_reads_beside_the_messages_is_a_setting_and_not_the_clock(
+    tmp_path: Path, settings: str | None, rendered: str
+) -> None:
+    asks = (
+        "{{ 'yes' if enable_thinking is not defined or enable_thinking else 'no' }} {{ strftime_now(\"%Y-%m-%d\") }} "
+        "{% for m in messages %}{{ m.content }}{% endfor %}"
+    )
+    path = tmp_path / "chat.yaml"
+    path.write_text(settings or "")
+    folder = write_chat_model(tmp_path / "model", template=asks)
+    chat = ChatTokenizer.from_folder(folder, path if settings else None)
+    assert chat.render([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": ""}]) == rendered
+    assert "strftime_now" not in chat.template
+
+
+def test_a_template_beside_the_model_is_used_as_it_stands(tmp_path: Path) -> None:
+    folder = write_chat_model(tmp_path / "model", "chatml")
+    (tmp_path / "own.jinja").write_text(GEMMA_WITHOUT_BLOCKS)
+    assert ChatTokenizer.from_folder(folder, tmp_path / "own.jinja").template == GEMMA_WITHOUT_BLOCKS
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("options: {enable-thinking: true}", r"chat\.yaml:1: options\.enable-thinking"),
+        ("enable_thinking: true", r"chat\.yaml:1: enable_thinking"),
+        ("{{ messages }}", r"chat\.yaml:1"),
+        ("date: yesterday", r"chat\.yaml:1: date"),
+    ],
+)
+def test_settings_that_are_wrong_are_named_with_file_and_line(tmp_path: Path, content: str, problem: str) -> None:
+    (tmp_path / "chat.yaml").write_text(content)
+    with pytest.raises(UserError, match=problem):
+        ChatTokenizer.from_folder(write_chat_model(tmp_path / "model"), tmp_path / "chat.yaml")
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -219,7 +264,10 @@ def test_a_refusal_is_given_in_the_templates_words_and_never_in_the_users(tmp_pa
     chat = ChatTokenizer.from_folder(write_chat_model(tmp_path / "a"))
     with pytest.raises(UserError, match="Conversation roles must alternate"):
         chat.render([HELLO[0], HELLO[0]])
-    indiscreet = "{{ raise_exception('I do not like ' + messages[0].content) }}"
+    indiscreet = (
+        CHATML
+        + "{% if 'ku' in messages[0].content %}{{ raise_exception('I do not like ' + messages[0].content) }}{% endif %}"
+    )
     chat = ChatTokenizer.from_folder(write_chat_model(tmp_path / "b", template=indiscreet))
     with pytest.raises(UserError) as refused:
         chat.render([{"role": "user", "content": SECRET}])
@@ -231,9 +279,8 @@ def test_a_refusal_is_given_in_the_templates_words_and_never_in_the_users(tmp_pa
     ["{{ ''.__class__.__mro__ }}", "{{ messages.append(1) }}", "{{ messages[0].content + 1 }}", "{{ nothing.at.all }}"],
 )
 def test_a_template_that_breaks_out_or_breaks_down_is_a_users_error(tmp_path: Path, template: str) -> None:
-    chat = ChatTokenizer.from_folder(write_chat_model(tmp_path, template=template))
     with pytest.raises(UserError, match="refuses a conversation"):
-        chat.render(HELLO)
+        ChatTokenizer.from_folder(write_chat_model(tmp_path, template=template))
 
 
 @pytest.mark.slow
@@ -274,10 +321,10 @@ def test_a_template_runs_where_no_secret_is(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_templates_find_the_functions_that_transformers_offers(tmp_path: Path) -> None:
-    loop = "{% for m in messages %}{% if loop.last %}{% break %}{% endif %}{{ m | tojson }}{% endfor %}"
-    template = loop + "{{ strftime_now('%%') }}"
+    loop = "{% for m in messages %}{% if m.role == 'system' %}{% break %}{% endif %}{{ m | tojson }}{% endfor %}"
+    template = loop + "{% set form = '%%' %}{{ strftime_now(form) }}"
     chat = ChatTokenizer.from_folder(write_chat_model(tmp_path, template=template))
-    assert chat.render([{"role": "user", "content": "é<b>"}, HELLO[1]]) == '{"role": "user", "content": "é<b>"}%'
+    assert chat.render([{"role": "user", "content": "é<b>"}, SYSTEM]) == '{"role": "user", "content": "é<b>"}%'
 
 
 def test_the_template_may_stand_in_the_tokenizer_configuration(tmp_path: Path) -> None:

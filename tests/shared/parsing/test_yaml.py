@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 import tracemalloc
-from datetime import date
 from pathlib import Path
 
 import pytest
@@ -26,23 +25,22 @@ def refused(tmp_path: Path, data: bytes) -> str:
 
 def test_what_people_write_is_read_as_before(tmp_path: Path) -> None:
     text = (
-        b"base: &b {a: 1, yes: no}\nmore: {<<: *b, a: 2}\nday: 2026-11-25\nlist: [1.5, ~, 'x', 0x1f]\nbig: " + b"9" * 90
+        b"base: &b {a: 1, yes: no}\nmore: {<<: *b, a: 2}\nday: 2026-11-25\nno day: 2026-99-99\n"
+        b"list: [1.5, ~, 'x', 0x1f]\nbig: " + b"9" * 90
     )
     assert read(tmp_path, text) == {
-        "base": {"a": 1, "yes": False}, "more": {"a": 2, "yes": False}, "day": date(2026, 11, 25),
+        "base": {"a": 1, "yes": False}, "more": {"a": 2, "yes": False}, "day": "2026-11-25", "no day": "2026-99-99",
         "list": [1.5, None, "x", 31], "big": int("9" * 90),
     }  # fmt: skip
     assert read(tmp_path, b"") is None
 
 
-ODD = "no number, date or word of YAML; put it in quotes"
+ODD = "no number or word of YAML; put it in quotes"
 WRONG = {
     "int": (b"a: 1\nb: !!int x", f"2: {ODD}"),
     "empty int": (b"b: !!int", f"1: {ODD}"),
     "float": (b"b: !!float x", f"1: {ODD}"),
     "bool": (b"b: !!bool x", f"1: {ODD}"),
-    "timestamp": (b"b: !!timestamp x", f"1: {ODD}"),
-    "a day that is none": (b"a: 1\n\nb: 2026-99-99", f"3: {ODD}"),
     "digits": (b"b: " + b"9" * 100_000, f"1: {ODD}"),
     "hexadecimal digits": (b"b: 0x" + b"f" * 100_000, f"1: {ODD}"),
     "base 60": (b"b: 1" + b":59" * 100_000, f"1: {ODD}"),

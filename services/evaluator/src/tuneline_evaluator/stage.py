@@ -82,6 +82,8 @@ class EvaluatorInputs(Inputs):
     """Facts about the base file."""
     base_model: Path = given(*TOKENIZER_FILES)
     """Tokenizer and chat template, as the slicer read them."""
+    chat_template: Path | None = given(optional=True)
+    """Chat template and its settings, in place of the base model's: a .jinja file, or `template`, `options`, `date`."""
     rubric: Path = given()
     """The assessor's rubric."""
     personas: Path = given()

@@ -80,7 +80,7 @@ def prepare(params: GgufConverterParams, inputs: GgufConverterInputs, context: C
     llama_cpp.converter()
     base = read_checkpoint(inputs.base_model)
     adapter = read_adapter(inputs.adapter, base, context.lineage["base_model"]) if inputs.adapter else None
-    tokenizer = ChatTokenizer.from_folder(inputs.base_model)
+    tokenizer = ChatTokenizer.from_folder(inputs.base_model, inputs.chat_template)
     samples = choose_samples(
         tokenizer, inputs.slices, params.check_conversations, params.check_positions, params.check_tokens
     )
@@ -93,7 +93,7 @@ def make_unquantised(prepared: Prepared, folder: Path, tick: Callable[[], None])
     merged, unquantised = folder / "merged", folder / "unquantised.gguf"
     folder.mkdir()
     dtype, metadata = prepared.params.merge_dtype, merged / "tuneline-metadata.json"
-    merge(prepared.base, prepared.adapter, merged, dtype, tick)
+    merge(prepared.base, prepared.adapter, merged, dtype, prepared.tokenizer.template, tick)
     likeliest = likeliest_tokens(merged, prepared.samples.predicted, prepared.params.threads, tick)
     write_metadata(merged, prepared.base.folder, prepared.identity, metadata)
     options: list[str | Path] = ["--outtype", dtype, "--outfile", unquantised, "--metadata", metadata]

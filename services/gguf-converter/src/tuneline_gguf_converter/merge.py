@@ -26,11 +26,16 @@ def merge(
     adapter: Adapter | None,
     destination: Path,
     dtype: Literal["bf16", "f16"],
+    template: str,
     tick: Callable[[], None],
 ) -> None:
-    """Write the merged model into `destination`, which must not exist; `tick` is called after each weight file."""
+    """Write the merged model into `destination`, which must not exist, with the chat template it was trained with.
+
+    `tick` is called after each weight file.
+    """
     destination.mkdir()
     copy_text_files(base.folder, destination)
+    (destination / "chat_template.jinja").write_text(template, encoding="utf-8", newline="")
     config = read_object(destination / "config.json")
     config.pop("torch_dtype", None)
     write_object(destination / "config.json", config | {"dtype": str(DTYPES[dtype]).removeprefix("torch.")})

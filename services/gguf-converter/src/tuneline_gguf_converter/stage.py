@@ -67,6 +67,8 @@ class GgufConverterInputs(Inputs):
     """LoRA adapter in PEFT's layout; without it the base model is converted as it is."""
     base_model: Path = given(*MODEL_FILES)
     """Folder in the Hugging Face layout: config, safetensors weights, tokenizer with a chat template."""
+    chat_template: Path | None = given(optional=True)
+    """Chat template and its settings, in place of the base model's: a .jinja file, or `template`, `options`, `date`."""
     slices: Path | None = output_of("slicer")
     """Conversations to check with, the held-out ones first; without them only built-in probes are used."""
 
@@ -93,7 +95,7 @@ def run(
 
 VARIANTS = {"base": without("adapter", "slices")}
 STAGE = Stage(
-    "gguf-converter", 2, GgufConverterParams, GgufConverterInputs, GgufConverterOutputs, run, variants=VARIANTS
+    "gguf-converter", 3, GgufConverterParams, GgufConverterInputs, GgufConverterOutputs, run, variants=VARIANTS
 )
 
 

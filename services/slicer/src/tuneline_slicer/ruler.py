@@ -31,7 +31,7 @@ class Ruler(NamedTuple):
 
 def load_ruler(params: SlicerParams, inputs: SlicerInputs) -> Ruler:
     """Read tokenizers, limit and system prompt. Raises UserError for what is missing or makes no sense."""
-    chat = ChatTokenizer.from_folder(inputs.base_model)
+    chat = ChatTokenizer.from_folder(inputs.base_model, inputs.chat_template)
     context = context_tokens(inputs.base_model)
     if params.max_tokens and context and params.max_tokens > context:
         raise UserError(

@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from tuneline.data.training import TrainingSetup
 from tuneline.errors import UserError
+from tuneline.model.chat import ChatTokenizer
 from tuneline.stage import Context
 from tuneline_trainer.base_model import Architecture, BaseModelFacts, load_tokenizer, read_base_model
 from tuneline_trainer.memory import Estimate, capacity, estimate, require_memory
@@ -46,7 +47,8 @@ def prepare(params: TrainerParams, inputs: TrainerInputs, context: Context) -> P
     """Read and check every input. Raises UserError for what cannot work, too little memory included."""
     base = read_base_model(inputs.base_model)
     setup = settle(params, base.architecture)
-    examples = read_examples(inputs.slices, inputs.base_model, params.supervise, setup.max_length)
+    chat = ChatTokenizer.from_folder(inputs.base_model, inputs.chat_template)
+    examples = read_examples(inputs.slices, chat, params.supervise, setup.max_length)
     _refuse_other_vocabulary(examples, base.architecture.vocab_size)
     memory = estimate(params, setup, base, examples.longest, min(params.batch_size, len(examples.train)))
     require_memory(memory, capacity(setup), setup, examples.longest)

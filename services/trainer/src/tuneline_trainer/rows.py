@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from tuneline.data.io import read_lines
 from tuneline.data.slices import Slice
 from tuneline.errors import UserError
+from tuneline.model.answers import FoundBy
 from tuneline.model.chat import ChatTokenizer
 
 IGNORED = -100
 """Label of a token that is not learnt (the convention of torch's cross-entropy)."""
+
+Supervise = Literal["new", "all", "last"]
 
 
 class Example(NamedTuple):
@@ -29,43 +33,78 @@ class Example(NamedTuple):
 
 
 class Examples(NamedTuple):
-    """The examples of a run, in the order of their file."""
+    """The examples of a run, in the order of their file, and what is learnt of their transcripts."""
 
     train: list[Example]
     validation: list[Example]
+    found_by: FoundBy
+    learnt_per_third: tuple[float, float, float]
+    """How often an answer of the first, second and last third of a transcript is learnt in one pass, on average."""
 
     @property
     def longest(self) -> int:
         return max(len(e.input_ids) for e in (*self.train, *self.validation))
 
 
-def read_examples(path: Path, base_model: Path, supervise: Literal["all", "last"], max_length: int) -> Examples:
+def read_examples(path: Path, tokenizer: ChatTokenizer, supervise: Supervise, max_length: int) -> Examples:
     """Render and label every slice. Raises UserError if one is unreadable, too long or teaches nothing."""
-    tokenizer = ChatTokenizer.from_folder(base_model)
     slices = list(read_lines(path, Slice))
-    examples = [encode(tokenizer, s, supervise) for s in slices]
-    refuse_unusable(examples, max_length)
-    by_split = Examples([], [])
-    for example, source in zip(examples, slices, strict=True):
-        (by_split.train if source.split == "train" else by_split.validation).append(example)
-    if not by_split.train:
+    wanted = dict(answers_to_learn(slices, supervise))
+    learnt: list[tuple[Slice, int]] = []
+    sides: dict[str, list[Example]] = {"train": [], "validation": []}
+    found_by: FoundBy = "generation prompts"
+    for source in slices:
+        example, found_by = encode(tokenizer, source, wanted[source.id])
+        sides[source.split].append(example)
+        if source.split == "train":
+            learnt.append((source, 1 if found_by == "last answer" else wanted[source.id]))
+    refuse_unusable([*sides["train"], *sides["validation"]], max_length)
+    if not learnt:
         raise UserError(f"slices: none of {len(slices)} has the split `train`: give more transcripts to the slicer")
-    return by_split
+    return Examples(sides["train"], sides["validation"], found_by, learnt_per_third(learnt))
 
 
-def encode(tokenizer: ChatTokenizer, source: Slice, supervise: Literal["all", "last"]) -> Example:
-    """Return ids of the whole conversation; labels on the assistant's answers and the tokens that end them."""
+def encode(tokenizer: ChatTokenizer, source: Slice, answers: int) -> tuple[Example, FoundBy]:
+    """Return ids of the whole conversation, with labels on its last `answers` answers and the tokens that end them."""
     encoded = tokenizer.encode_conversation([m.model_dump() for m in source.messages])
-    mask = encoded.assistant_mask if supervise == "all" else _last_run(encoded.assistant_mask)
-    labels = [token if learnt else IGNORED for token, learnt in zip(encoded.input_ids, mask, strict=True)]
-    return Example(source.id, encoded.input_ids, labels)
+    mask = last_runs(encoded.assistant_mask, answers)
+    labels = [token if on else IGNORED for token, on in zip(encoded.input_ids, mask, strict=True)]
+    return Example(source.id, encoded.input_ids, labels), encoded.found_by
 
 
-def _last_run(mask: Sequence[int]) -> list[int]:
-    """Keep the last run of ones: answers never touch, because a user's turn stands between them."""
-    until_end = "".join(map(str, mask)).rstrip("0")
-    start, end = len(until_end.rstrip("1")), len(until_end)
-    return [int(start <= position < end) for position in range(len(mask))]
+def answers_to_learn(slices: Sequence[Slice], supervise: Supervise) -> Iterator[tuple[str, int]]:
+    """Yield each slice's id and how many of its last answers it teaches.
+
+    `new` are those since the slice before it of the same transcript, so that every answer is learnt once.
+    """
+    before: dict[str, int] = {}
+    for source in sorted(slices, key=lambda s: s.point):
+        since = {"all": 0, "last": source.point - 1, "new": before.get(source.transcript, 0)}[supervise]
+        yield source.id, source.point - max(since, source.dropped)
+        before[source.transcript] = source.point
+
+
+def learnt_per_third(learnt: Sequence[tuple[Slice, int]]) -> tuple[float, float, float]:
+    """Return how often an answer is learnt in one pass, for each third of the transcripts up to their last slice."""
+    lengths: dict[str, int] = {}
+    for source, _ in learnt:
+        lengths[source.transcript] = max(source.point, lengths.get(source.transcript, 0))
+    times = [Fraction(0)] * 3
+    for source, answers in learnt:
+        whole = Fraction(lengths[source.transcript], 3)
+        since, until = Fraction(source.point - answers), Fraction(source.point)
+        for third in range(3):
+            times[third] += max(Fraction(0), min((third + 1) * whole, until) - max(third * whole, since))
+    total = Fraction(sum(lengths.values()), 3)
+    first, second, last = (round(float(of_third / total), 2) for of_third in times)
+    return first, second, last
+
+
+def last_runs(mask: Sequence[int], answers: int) -> list[int]:
+    """Keep the last runs of ones: answers never touch, because a user's turn stands between them."""
+    starts = [at for at, on in enumerate(mask) if on and not (at and mask[at - 1])]
+    first = starts[-answers] if 0 < answers <= len(starts) else 0
+    return [on if at >= first else 0 for at, on in enumerate(mask)]
 
 
 def refuse_unusable(examples: Sequence[Example], max_length: int) -> None:

@@ -65,8 +65,9 @@ class TrainerParams(Params):
     """Length to which a longer gradient is cut (0 is off); lower is steadier and slower."""
     max_length: int = Field(default=8192, ge=16)
     """Most tokens of a slice, capped at the model's context; longer slices are refused, and memory grows with it."""
-    supervise: Literal["all", "last"] = "all"
-    """Which assistant answers of a slice are learnt; `all` makes better use of every token that is computed anyway."""
+    supervise: Literal["new", "all", "last"] = "new"
+    """Which answers of a slice are learnt: `new` those since the transcript's slice before, so each once; `all` repeats
+    early ones in every later slice; `last` wastes what was computed for the others."""
     lora: LoraParams = LoraParams()
     """The adapter."""
     quantization: Literal["auto", "none", "nf4"] = "auto"
@@ -92,6 +93,8 @@ class TrainerInputs(Inputs):
     """Training examples, one per line."""
     base_model: Path = given(*MODEL_FILES)
     """Folder in the Hugging Face layout: config, safetensors weights, tokenizer with a chat template."""
+    chat_template: Path | None = given(optional=True)
+    """Chat template and its settings, in place of the base model's: a .jinja file, or `template`, `options`, `date`."""
 
 
 class TrainerOutputs(Outputs):
@@ -113,7 +116,7 @@ def run(params: TrainerParams, inputs: TrainerInputs, outputs: TrainerOutputs, c
     return train_adapter(params, inputs, outputs, context)
 
 
-STAGE = Stage("trainer", 2, TrainerParams, TrainerInputs, TrainerOutputs, run)
+STAGE = Stage("trainer", 3, TrainerParams, TrainerInputs, TrainerOutputs, run)
 
 
 def main() -> None:

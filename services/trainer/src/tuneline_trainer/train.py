@@ -63,6 +63,8 @@ def _record(outputs: TrainerOutputs, prepared: Prepared, checkpoint: Path) -> Tr
         params=prepared.params.model_dump(mode="json", exclude={"save_steps"}),
         setup=prepared.setup,
         examples=ExamplesBySplit(train=_counts(examples.train), validation=_counts(examples.validation)),
+        answers_found_by=examples.found_by,
+        learnt_per_third=examples.learnt_per_third,
         steps=prepared.steps,
         tokens_seen=state.num_input_tokens_seen,
         parameters=ParameterCounts(

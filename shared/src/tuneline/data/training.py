@@ -60,6 +60,11 @@ class TrainingRecord(Closed):
     params: dict[str, Json]
     setup: TrainingSetup
     examples: ExamplesBySplit
+    answers_found_by: str
+    """How the chat template's answers are told apart: by its generation blocks, by generation prompts, or only the
+    last answer of each slice."""
+    learnt_per_third: tuple[float, float, float]
+    """How often an answer of the first, second and last third of a transcript is learnt in one pass, on average."""
     steps: int
     tokens_seen: int
     """Tokens that went through the model in training, all passes, without padding."""

@@ -158,9 +158,7 @@ def _given(value: object, source: Source, stages: Mapping[str, AnyStage]) -> Giv
     try:
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError):
-        raise ValueError(
-            "contains what JSON cannot express: a date without quotes, an infinite number, binary data"
-        ) from None
+        raise ValueError("contains what JSON cannot express: an infinite number or binary data") from None
     if not isinstance(value, str):
         return Inline(value)
     return _output_of(value, stages) if value.startswith(OUTPUT) else _address(value, source)

@@ -30,8 +30,9 @@ from typing import Any, NamedTuple
 from tokenizers import Encoding, Tokenizer
 
 from tuneline.errors import UserError
+from tuneline.model.answers import FoundBy, find_answers, with_ends
 from tuneline.model.base_model import read_if_there, read_text, refuse_code
-from tuneline.model.chat_template import ChatTemplate
+from tuneline.model.chat_template import ChatTemplate, read_chat_settings
 
 Message = Mapping[str, str]
 """A message as the template sees it: `role` (system, user or assistant) and `content`."""
@@ -51,6 +52,7 @@ class EncodedConversation(NamedTuple):
 
     input_ids: list[int]
     assistant_mask: list[int]
+    found_by: FoundBy
 
 
 class ChatTokenizer:
@@ -60,6 +62,7 @@ class ChatTokenizer:
         tokenizer.no_truncation()
         tokenizer.no_padding()
         self._tokenizer = tokenizer
+        self.template = template
         self._template = ChatTemplate(template)
         self._special_tokens = dict(special_tokens)
         self.template_sha256 = hashlib.sha256(template.encode()).hexdigest()
@@ -72,10 +75,11 @@ class ChatTokenizer:
         self._boundary_pattern = _any_of(token.content for token in exact)
 
     @classmethod
-    def from_folder(cls, path: Path) -> ChatTokenizer:
-        """Read the tokenizer and chat template of the model in `path`.
+    def from_folder(cls, path: Path, settings: Path | None = None) -> ChatTokenizer:
+        """Read the tokenizer and chat template of the model in `path`; `settings` is the input `chat_template`.
 
-        Raises UserError when a file is missing or unreadable, or when the model has no chat template.
+        Raises UserError when a file is missing or unreadable, when the model has no chat template, or one that does not
+        write what was said.
         """
         refuse_code(path)
         config = read_if_there(path / "tokenizer_config.json")
@@ -93,7 +97,11 @@ class ChatTokenizer:
                 "base_model: tokenizer.json: its normalizer could make a text more than "
                 f"{MOST_GROWTH:,} times as long. Choose another model."
             )
-        return cls(tokenizer, _find_template(path, config), _special_tokens(path, config))
+        chosen = read_chat_settings(settings)
+        template = chosen.pinned("" if chosen.template else _find_template(path, config))
+        read = cls(tokenizer, template, _special_tokens(path, config))
+        read.refuse_lost_text()
+        return read
 
     def render(self, messages: Sequence[Message], add_generation_prompt: bool = False) -> str:
         return self._template.render(messages, self._special_tokens, add_generation_prompt)["text"]
@@ -102,17 +110,21 @@ class ChatTokenizer:
         """Return the ids of rendered `text`: control tokens are recognised, none is added (the template writes BOS)."""
         return self._encode(text).ids
 
-    def encode_conversation(self, messages: Sequence[Message]) -> EncodedConversation:
-        """Render and encode `messages`, and mark the tokens that the assistant writes.
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of tokens, control tokens included."""
+        return self._tokenizer.decode(list(ids), skip_special_tokens=False)
 
-        The spans come from the template's `{% generation %}` blocks. Without them, an answer is what its message adds
-        to the rendering so far with the generation prompt, up to the last control token (the end of turn).
-        """
+    def encode_conversation(self, messages: Sequence[Message]) -> EncodedConversation:
+        """Render and encode `messages`, and mark the tokens that are learnt: see `tuneline.model.answers`."""
         marked = self._template.marks_generation
         rendered = self._template.render(messages, self._special_tokens, spans=marked)
-        encoding = self._encode(rendered["text"])
-        spans = rendered["spans"] if marked else self._answer_spans(messages, rendered["text"])
-        return EncodedConversation(encoding.ids, _mask(encoding.offsets, spans))
+        text = rendered["text"]
+        if marked:
+            answers = with_ends(rendered["spans"], text, self._control_pattern)
+        else:
+            answers = find_answers(messages, text, self.render, self._control_pattern)
+        encoding = self._encode(text)
+        return EncodedConversation(encoding.ids, _mask(encoding.offsets, answers.spans), answers.found_by)
 
     def neutralise(self, text: str) -> str:
         """Return `text` in which no control token is spelt any more (see the policy above). Idempotent.
@@ -146,6 +158,16 @@ class ChatTokenizer:
         except UserError:
             return False
 
+    def refuse_lost_text(self) -> None:
+        """Raise UserError when a template drops what is said, as those do that expect a list of parts."""
+        said = ("Is the tray empty?", "It is full.")
+        messages = [{"role": role, "content": text} for role, text in zip(("user", "assistant"), said, strict=True)]
+        if not all(text in self.render(messages) for text in said):
+            raise UserError(
+                "base_model: its chat template does not write the text of a message (it may be made for images too). "
+                "Give one for plain text as the input `chat_template`."
+            )
+
     @cached_property
     def _normalised_pattern(self) -> re.Pattern[str] | None:
         """The control tokens that are looked for in normalised text, as it is written there; None without them."""
@@ -172,22 +194,6 @@ class ChatTokenizer:
     def _encode(self, text: str) -> Encoding:
         with _plain_errors("cannot encode a text"):
             return self._tokenizer.encode(text, add_special_tokens=False)
-
-    def _answer_spans(self, messages: Sequence[Message], text: str) -> list[tuple[int, int]]:
-        spans = []
-        for index, message in enumerate(messages):
-            if message["role"] != "assistant":
-                continue
-            before = self.render(messages[:index], add_generation_prompt=True)
-            after = self.render(messages[: index + 1])
-            if not (after.startswith(before) and text.startswith(after)):
-                raise UserError(
-                    "The chat template renders earlier turns differently as a conversation grows, so the assistant's "
-                    "answers cannot be told apart. Put `{% generation %}` … `{% endgeneration %}` around them in it."
-                )
-            ends = [found.end() for found in self._control_pattern.finditer(after, len(before))]
-            spans.append((len(before), ends[-1] if ends else len(after)))
-        return spans
 
 
 def read_system_prompt(path: Path | None) -> str | None:
@@ -262,7 +268,7 @@ def _find_template(path: Path, config: Mapping[str, object]) -> str:
     if not isinstance(template, str):
         raise UserError(
             "base_model: it has no chat template (chat_template.jinja, or chat_template in tokenizer_config.json). "
-            "Use an instruction-tuned model, or add its template to the folder."
+            "Use an instruction-tuned model, or give a template as the input `chat_template`."
         )
     return template
 

@@ -1,21 +1,74 @@
-"""A chat template: Jinja source from the model's author, which runs in a process of its own."""
+"""A chat template: Jinja source from the model's author, which runs in a process of its own.
+
+What a template reads beside the messages (whether to think, today's date) is written into its source, so that slicer,
+trainer, converter and evaluator render alike on every day, and the file that ships renders as they did.
+"""
 
 from __future__ import annotations
 
 import atexit
+import datetime
 import json
+import re
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from subprocess import DEVNULL, PIPE, Popen
 from threading import Lock
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
 
 from tuneline.errors import Temporary, UserError
 from tuneline.model.children import ending, environment
-from tuneline.model.template_worker import SECONDS, Rendering, ToRender
+from tuneline.model.template_worker import DATE, SECONDS, Rendering, ToRender
 from tuneline.parsing.problems import printable
+from tuneline.parsing.yaml import read_yaml
+from tuneline.stage import Closed
 
 Messages = Sequence[Mapping[str, str]]
+
+TEMPLATE_SUFFIXES = (".jinja", ".jinja2", ".j2")
+DEFAULTS: Mapping[str, bool] = {"enable_thinking": False}
+"""Transcripts hold no thoughts: a model that could think learns to answer at once."""
+
+_TODAY = re.compile(r"""\bstrftime_now\(\s*(["'])([^"'\n]*)\1\s*\)""")
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,59}$")]
+
+
+class ChatSettings(Closed):
+    """The input `chat_template`: what is rendered with, in place of what the base model brings or leaves open."""
+
+    template: str | None = Field(default=None, min_length=1)
+    """Jinja source; without it the model's own."""
+    options: dict[Name, bool | int | float | str] = Field(default_factory=dict)
+    """Variables of the template, such as `enable_thinking` or `reasoning_effort`."""
+    date: datetime.date = DATE
+    """The day that a template which asks for today's date is told."""
+
+    def pinned(self, own: str) -> str:
+        """Return the template to use instead of the model's `own`: with its options and the date written into it."""
+        source = _TODAY.sub(lambda found: json.dumps(self.date.strftime(found[2])), self.template or own)
+        defaults = {name: value for name, value in DEFAULTS.items() if name in source}
+        values = {**defaults, **self.options}
+        words = "".join(f"{{% set {name} = {json.dumps(value)} %}}" for name, value in sorted(values.items()))
+        # A line end right behind a block would be taken for the block's own.
+        return words + ("{{ '' }}" if words and source[:1] in "\r\n" else "") + source
+
+
+def read_chat_settings(path: Path | None) -> ChatSettings:
+    """Read the input `chat_template`: a Jinja file, or YAML with settings. Raises UserError with file and line."""
+    if path is None:
+        return ChatSettings()
+    if path.suffix not in TEMPLATE_SUFFIXES:
+        return read_yaml(path).as_model(ChatSettings, "the input `chat_template`, unless its name ends with .jinja,")
+    try:
+        return ChatSettings(template=path.read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError:
+        raise UserError(f"{path.name}: the chat template is not UTF-8 text") from None
+    except ValueError:
+        raise UserError(f"{path.name}: the chat template is empty") from None
 
 
 class ChatTemplate:

@@ -20,12 +20,12 @@ MAX_VALUES = 50_000
 MAX_CHARACTERS = 16 * 2**20
 """What a person writes is smaller, also with all aliases written out: ten of them in ten others make a hundred."""
 MAX_DIGITS = 100
-NO_SCALAR = "no number, date or word of YAML; put it in quotes"
+NO_SCALAR = "no number or word of YAML; put it in quotes"
 TOO_DEEP = f"nested more than {MAX_DEPTH} deep"
 TOO_LARGE = f"more than {MAX_VALUES:,} values or 16 MiB, with all that its aliases (`*name`) stand for"
 
-KINDS = {f"tag:yaml.org,2002:{name}" for name in ("map", "seq", "str", "int", "float", "bool", "null", "timestamp")}
-MERGE, TEXT = "tag:yaml.org,2002:merge", "tag:yaml.org,2002:str"
+KINDS = {f"tag:yaml.org,2002:{name}" for name in ("map", "seq", "str", "int", "float", "bool", "null")}
+MERGE, TEXT, DATE = (f"tag:yaml.org,2002:{name}" for name in ("merge", "str", "timestamp"))
 
 
 class YamlFile(NamedTuple):
@@ -122,6 +122,8 @@ class _Walk:
         self._characters += len(node.value) if isinstance(node, yaml.ScalarNode) else 0
         if self._values > MAX_VALUES or self._characters > MAX_CHARACTERS:
             raise _fault(self._name, TOO_LARGE, node.start_mark.line)
+        if node.tag == DATE:
+            node.tag = TEXT  # a date is written like any other text, and JSON has no other way to say it
         if node.tag not in KINDS:
             raise _fault(self._name, f"the tag {node.tag} has no meaning here", node.start_mark.line)
         if isinstance(node, yaml.ScalarNode) and node.tag != TEXT:

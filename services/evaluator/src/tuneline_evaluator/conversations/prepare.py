@@ -45,7 +45,7 @@ def prepare(params: EvaluatorParams, inputs: EvaluatorInputs, context: Context) 
     """Read and check every input. Raises UserError before anything is started or paid for."""
     personas, rubric = load_personas(inputs.personas), load_rubric(inputs.rubric)
     judge, simulator = load_judge(inputs.judge, context.secret), load_simulator(inputs.simulator)
-    tokenizer = ChatTokenizer.from_folder(inputs.base_model)
+    tokenizer = ChatTokenizer.from_folder(inputs.base_model, inputs.chat_template)
     plan = plan_of(params, inputs)
     server, tokens = version(program("llama-server")), plan.context_tokens
     base, model = context.lineage["base"].sha256, context.lineage["model"].sha256
