@@ -288,12 +288,12 @@ def test_a_pods_words_and_variables_run_the_stage_and_leave_its_outputs(tmp_path
 def test_what_a_workflow_shows_is_what_its_stages_write() -> None:
     for name, stage in STAGES.items():
         shown = template(name)["outputs"]["parameters"]
-        pages = [port.name for port in stage.output_ports() if port.path.endswith(".html")]
+        pages = [port.name for port in stage.output_ports() if port.kind == "page"]
         assert [row["name"] for row in shown] == ["headline", *pages]
         assert all(row["valueFrom"]["path"] == f"/tmp/outputs/{row['name']}" for row in shown)
         assert all(row["valueFrom"]["default"] == "" for row in shown), "an output must not fail a stage that worked"
     of_the_workflow = {r.get("globalName"): n for n in STAGES for r in template(n)["outputs"]["parameters"]}
-    assert of_the_workflow == {None: "trainer", "verdict": "evaluator", "report": "evaluator"}
+    assert of_the_workflow == {None: "trainer", "audit": "assessor", "verdict": "evaluator", "report": "evaluator"}
 
 
 AGAIN, NEVER = True, False

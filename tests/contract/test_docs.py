@@ -22,6 +22,7 @@ from chart import render
 from kit.manifests import TEMPLATES, VALUES, check_schema, reached_by
 from kit.places import ROOT
 from tuneline.commands.tuneline import app
+from tuneline.data.rubric import Criterion
 from tuneline.data.transcript_shapes import normalise
 from tuneline.stage import installed_stages
 
@@ -170,7 +171,7 @@ def known_variables() -> set[str]:
 
 
 def blocks(page: Path, text: str) -> Checked:
-    """Check examples: values, manifests, run files, transcripts."""
+    """Check examples: values, manifests, parts of run files and rubrics, transcripts."""
     for language, content in re.findall(r"```(yaml|json)\n(.*?)```", text, re.DOTALL):
         if language == "json" and content.startswith('{"id"'):
             yield content, all(normalise(json.loads(line)).transcript for line in content.splitlines())
@@ -184,6 +185,11 @@ def example_is_fine(content: dict[str, Any]) -> bool:
         return True
     if "Statement" in content:
         return True
+    if "gates" in content:
+        words = {True: "yes", False: "no"}  # as YAML reads these keys
+        return all(Criterion.model_validate({words.get(k, k): v for k, v in g.items()}).rule for g in content["gates"])
+    if content.keys() <= STAGES.keys():
+        return all(STAGES[name].params.model_validate(params) for name, params in content.items())
     try:
         return bool(render(content))
     except helm_python.HelmError:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from typing import NamedTuple, get_args
 
+from tuneline.data.audit import Audit
 from tuneline.data.io import write_lines, write_record
 from tuneline.data.judged import write_judged
 from tuneline.data.rubric import Rubric, load_rubric
 from tuneline.data.transcripts import Rejection, read_transcripts
-from tuneline.data.verdicts import Pass, Passing, Status
+from tuneline.data.verdicts import Pass, Passing, Status, Verdict
 from tuneline.judge.card import JudgeCards
 from tuneline.judge.judging import Judge, Judged, judge_all, load_judge
 from tuneline.stage import Context, Json, Metrics
+from tuneline_assessor.audit import audit_set, headline_of, page_of, report
 from tuneline_assessor.personal_data import Screened, screen
 from tuneline_assessor.stage import AssessorInputs, AssessorOutputs, AssessorParams
 
@@ -32,10 +34,12 @@ class Prepared(NamedTuple):
 def assess(params: AssessorParams, inputs: AssessorInputs, outputs: AssessorOutputs, context: Context) -> Metrics:
     """Judge `inputs.transcripts` and write them, their verdicts, the passing ids and what was left out."""
     rubric, judge, (transcripts, pii, note), rejected = prepare(params, inputs, context)
+    audit = audit_set(params.audit, rubric, transcripts)
     judged = judge_all(
         judge, rubric, transcripts, context,
         concurrency=params.concurrency, timeout_s=params.timeout_s, max_unreadable=params.max_unparsed,
     )  # fmt: skip
+    judged[:] = [_refused(verdict, audit.refusing(verdict.id)) for verdict in judged]
     write_judged(outputs.transcripts, transcripts)
     write_lines(outputs.verdicts, judged)
     write_record(outputs.judges, JudgeCards(judges=judged.cards))
@@ -43,7 +47,11 @@ def assess(params: AssessorParams, inputs: AssessorInputs, outputs: AssessorOutp
     threshold = rubric.pass_threshold
     write_record(outputs.passing, Passing(threshold=threshold, count=len(passing), transcripts=passing))
     write_lines(outputs.rejected, rejected)
-    return _metrics(judged, note, rejected=len(rejected), judge=judge.label, **pii)
+    found = report(audit, transcripts, judged)
+    write_record(outputs.findings, found)
+    outputs.audit.write_text(page_of(found), encoding="utf-8")
+    notes = [text for text in (note, headline_of(found)) if text]
+    return _metrics(judged, found, notes, rejected=len(rejected), judge=judge.label, **pii)
 
 
 def prepare(params: AssessorParams, inputs: AssessorInputs, context: Context) -> Prepared:
@@ -54,7 +62,11 @@ def prepare(params: AssessorParams, inputs: AssessorInputs, context: Context) ->
     return Prepared(rubric, judge, screen(read, params), rejected)
 
 
-def _metrics(judged: Judged, note: str, **counts: Json) -> Metrics:
+def _refused(verdict: Verdict, checks: list[str]) -> Verdict:
+    return verdict.model_copy(update={"passed": False, "audit": checks}) if checks and verdict.passed else verdict
+
+
+def _metrics(judged: Judged, audit: Audit, notes: list[str], **counts: Json) -> Metrics:
     statuses = Counter(verdict.status for verdict in judged)
     passed = sum(verdict.passed for verdict in judged)
     counts |= {
@@ -62,11 +74,12 @@ def _metrics(judged: Judged, note: str, **counts: Json) -> Metrics:
         "judged_now": judged.judged_now,
         "from_journal": len(judged) - judged.judged_now,
         "passed": passed,
+        "refused_by_audit": audit.refused,
+        "audit": {found.check: found.passing for found in audit.found},
         **{status: statuses[status] for status in get_args(Status)},
         "input_tokens": judged.spent.input_tokens,
         "output_tokens": judged.spent.output_tokens,
         "judges": [card.model_dump(mode="json") for card in judged.cards],
     }
-    headline = f"{passed} of {len(judged)} transcripts passed, {judged.judged_now} judged now"
-    headline += f"; {note}" if note else ""
+    headline = "; ".join([f"{passed} of {len(judged)} transcripts passed, {judged.judged_now} judged now", *notes])
     return Metrics(headline=headline, counts=counts, cost=judged.cost)

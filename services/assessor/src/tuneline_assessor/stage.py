@@ -11,13 +11,47 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
+from tuneline.data.audit import Action
 from tuneline.data.pii import REGIONS, Region
 from tuneline.data.transcript_files import PATTERNS
-from tuneline.stage import Context, Inputs, Metrics, Outputs, Params, Stage, file_name, given, pace
+from tuneline.stage import Context, Inputs, Metrics, Outputs, Params, Stage, file_name, given, pace, page
 
 
 def _off(value: object) -> object:
     return "off" if value is False else value  # as YAML reads the word
+
+
+_Action = Annotated[Action, BeforeValidator(_off)]
+
+
+class AuditParams(Params):
+    """What is done about a fault that code can see, whatever the judge says: nothing (`off`), count it (`report`), let
+    no such transcript pass (`refuse`), or end the run before anything is paid (`stop`)."""
+
+    language: _Action = "report"
+    """Answers in another language than the user's; short ones and code are not judged."""
+    loops: _Action = "report"
+    """Answers that say the same over and over."""
+    length: _Action = "report"
+    """Answers of over 400 words and fifty times the words of their message."""
+    same_opening: _Action = "report"
+    """More than a fifth of all answers begin with the same three words, in a set of at least 20 answers."""
+    stage_directions: _Action = "report"
+    """Stage directions in answers, as `*smiles*` or `[laughs]`."""
+    ai_talk: _Action = "report"
+    """Answers that speak as an AI, or refuse as one, without being asked."""
+    footers: _Action = "report"
+    """Footers of a tool or a mail program, as `Generated with …` or `Sent from my …`."""
+    tool_boxes: _Action = "report"
+    """Boxes, thoughts and calls of a tool, as `<tool_call>` or lines of `────`."""
+    speaker_labels: _Action = "report"
+    """Names of speakers before a line of an answer, or control tokens of a chat template."""
+    generator_talk: _Action = "report"
+    """Talk about the making of the conversation: persona, exchange number, training data."""
+    placeholders: _Action = "report"
+    """Placeholders in answers that nobody filled in, as `Dear [name]` or `{{name}}`."""
+    broken_text: _Action = "report"
+    """Text that an export broke: lost or doubly encoded characters, escapes, HTML."""
 
 
 class AssessorParams(Params):
@@ -33,6 +67,8 @@ class AssessorParams(Params):
     """Countries whose identity papers and telephone numbers are known; each further one has more false finds."""
     pii_model: str | None = Field(default=None, pattern="^[a-z]{2,3}_[a-z0-9_]+$")
     """An installed spaCy model that finds people's names too; it takes memory and ten times as long."""
+    audit: AuditParams = AuditParams()
+    """What is done about faults that code can see, such as answers in another language; `audit.json` lists them."""
     concurrency: int = pace(8, ge=1, le=256)
     """Most judge calls in flight; more is faster until the judge's server pushes back, which lowers it by itself."""
     timeout_s: float = pace(120.0, gt=0, le=3600)
@@ -63,6 +99,10 @@ class AssessorOutputs(Outputs):
     """Who judged: provider, model and its family, prompt version, hash of the questions, settings, days."""
     passing: Path = file_name("passing.json")
     """Ids and scores of the transcripts that passed, sorted by id."""
+    audit: Path = page("audit.md")
+    """What code found in the set that a judge may overlook: counts of all and of those that passed, examples by id."""
+    findings: Path = file_name("audit.json")
+    """The same for programs."""
     rejected: Path = file_name("rejected.jsonl")
     """Transcripts that were left out because they cannot be read, with the reason."""
 

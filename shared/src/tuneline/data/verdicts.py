@@ -79,6 +79,8 @@ class Verdict(Closed):
     passed: bool
     """Scored, at or above the threshold, and no gate failed."""
     failed_gates: list[str]
+    audit: list[str] = Field(default_factory=list)
+    """Checks of the set audit that do not let it pass."""
     judge: str
     usage: Usage
     """What the judgement cost, whenever it was made."""

@@ -1,0 +1,77 @@
+"""The words of a text: read without case, and looked for from the beginning of a word."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+_WORD = re.compile(r"\w+(?:'\w+)*")
+_LETTER_LOOP = re.compile(r"([^\W\d_]{1,10}?)\1{9,}")
+
+CONTENT_WORD_LETTERS = 5
+"""Shorter words (the, and, with) say little about what a message is about."""
+
+COMMON_WORDS = frozenset(
+    _WORD.findall(
+        "about after again their there these thing things think those today where which while would could should "
+        "really still maybe being before because going doing having please thanks since every other something"
+    )
+)
+"""Words of five letters and more that say little either."""
+
+LOOP_COPIES = 4
+"""The same words so many times in a row, over at least `LOOP_WORDS` words, are a model that got stuck, not emphasis."""
+LOOP_WORDS = 8
+LOOP_PERIOD = 20
+"""Longest group of words whose repetition is looked for."""
+
+
+def contains(text: str, phrases: Iterable[str]) -> bool:
+    """Return whether one of the phrases stands in the text, from the beginning of a word."""
+    plain = _plain(text)
+    return any(_stands_in(plain, _plain(phrase)) for phrase in phrases)
+
+
+def words(text: str) -> list[str]:
+    """Return the words of a text, folded to lower case."""
+    return _WORD.findall(_plain(text))
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.replace("’", "'").casefold().split())
+
+
+def _stands_in(text: str, phrase: str) -> bool:
+    at = text.find(phrase)
+    while at > 0 and text[at - 1].isalnum() and phrase[0].isalnum():
+        at = text.find(phrase, at + 1)
+    return at >= 0
+
+
+def content_words(text: str) -> set[str]:
+    """Return the words that say what a text is about."""
+    return {w for w in words(text) if len(w) >= CONTENT_WORD_LETTERS and w not in COMMON_WORDS}
+
+
+def triples(said: list[str]) -> set[tuple[str, ...]]:
+    """Return the groups of three words in a row."""
+    return {tuple(said[i : i + 3]) for i in range(max(1, len(said) - 2))}
+
+
+def is_stuck(text: str) -> bool:
+    """Return whether a text says the same words or letters over and over, as a model does that cannot end."""
+    if _LETTER_LOOP.search(text.casefold()):
+        return True
+    said = words(text)
+    return any(_repeats(said, period) for period in range(1, min(LOOP_PERIOD, len(said) // LOOP_COPIES) + 1))
+
+
+def _repeats(said: list[str], period: int) -> bool:
+    """Return whether some `period` words stand there `LOOP_COPIES` times in a row, over at least `LOOP_WORDS` words."""
+    needed = max((LOOP_COPIES - 1) * period, LOOP_WORDS - period)
+    run = 0
+    for i in range(period, len(said)):
+        run = run + 1 if said[i] == said[i - period] else 0
+        if run >= needed:
+            return True
+    return False
