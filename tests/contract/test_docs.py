@@ -71,7 +71,7 @@ def paths(page: Path, text: str) -> Checked:
 def commands(page: Path, text: str) -> Checked:
     """Check `tuneline …` and `tuneline-<stage> …` with their options, and options that stand alone."""
     for stage, name, rest in re.findall(
-        r"(?:^|\$ |`|/bin/)tuneline(-[\w<>-]+)? ([a-z]+)([^`|>\n#]*)", code(text), re.M
+        r"(?:^|\$ |`|/bin/)tuneline(-[\w<>-]+)? ([a-z]+(?:-[a-z]+)*)([^`|>\n#]*)", code(text), re.M
     ):
         options = set(re.findall(r"(?<!\S)--[\w-]+", rest))
         known = options_of_a_stage() if stage else OPTIONS

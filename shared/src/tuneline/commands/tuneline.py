@@ -91,6 +91,28 @@ def get(
 
 
 @app.command()
+def judge_check(
+    what: Annotated[str, typer.Argument(help="Name of a run, its run file, or a file of verdicts.")],
+    labels: Annotated[Path | None, typer.Option(help="What people answered: JSON Lines or CSV.")] = None,
+    retest: Annotated[int, typer.Option(min=0, help="Ask about so many transcripts once more (paid).")] = 0,
+    order: Annotated[int, typer.Option(min=0, help="Ask about so many with criteria in another order (paid).")] = 0,
+    second: Annotated[Path | None, typer.Option(help="File of a second judge, to be asked too (paid).")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
+    store: StoreOption = DEFAULT_STORE,
+) -> None:
+    """Compare a judge with people, with itself and with another judge."""
+    from tuneline.commands.judge_check import Questions, check_lines
+    from tuneline.commands.judge_check import judge_check as check
+
+    with exit_codes():
+        found = check(what, open_store(store), labels, Questions(retest, order, second))
+        if json_file:
+            json_file.write_text(found.model_dump_json(indent=1) + "\n")
+        for line in check_lines(found):
+            typer.echo(line)
+
+
+@app.command()
 def gc(
     store: StoreOption = DEFAULT_STORE,
     days: Annotated[float, typer.Option(min=0, help="Keep everything younger than this.")] = 7.0,

@@ -78,18 +78,7 @@ class Live:
             raise Temporary(f"stopped at {done} of {total}; run the same command again to resume from here")
 
     def secret(self, name: str) -> str:
-        value = os.environ.get(name, "")
-        if not value and (file := os.environ.get(f"{name}_FILE")):
-            try:
-                value = Path(file).read_text(errors="replace")
-            except OSError as e:
-                raise UserError(f"{name}_FILE: {file} cannot be read: {e.strerror}") from None
-        value = value.strip()
-        if not value:
-            raise UserError(f"{name} is not set: set it in the environment, or set {name}_FILE to a file that holds it")
-        if not (value.isascii() and value.isprintable()):
-            raise UserError(f"{name} contains a line break or another character that no key has; is it the right file?")
-        return value
+        return read_secret(name)
 
     def __enter__(self) -> Live:
         self._handlers = [(n, signal.signal(n, self._on_signal)) for n in (signal.SIGTERM, signal.SIGINT)]
@@ -146,3 +135,19 @@ class Live:
             log.error("not saved", cause=str(e))
         finally:
             os._exit(75)
+
+
+def read_secret(name: str) -> str:
+    """Return the secret in variable `name` or in the file that `name`_FILE names. Raises UserError without both."""
+    value = os.environ.get(name, "")
+    if not value and (file := os.environ.get(f"{name}_FILE")):
+        try:
+            value = Path(file).read_text(errors="replace")
+        except OSError as e:
+            raise UserError(f"{name}_FILE: {file} cannot be read: {e.strerror}") from None
+    value = value.strip()
+    if not value:
+        raise UserError(f"{name} is not set: set it in the environment, or set {name}_FILE to a file that holds it")
+    if not (value.isascii() and value.isprintable()):
+        raise UserError(f"{name} contains a line break or another character that no key has; is it the right file?")
+    return value

@@ -109,7 +109,7 @@ def _read(criterion: Criterion, found: dict[str, object]) -> tuple[Answer, str]:
         raise Unreadable(f"{criterion.id} is {'missing' if value is None else 'not an object'}")
     if missing := {"reason", "answer"} - value.keys():
         raise Unreadable(f"{criterion.id} has no {' and no '.join(sorted(missing))}")
-    answer = _word(value["answer"])
+    answer = as_answer(value["answer"])
     if answer is None or answer not in allowed_answers(criterion):
         raise Unreadable(f"{criterion.id}: the answer is not {' or '.join(allowed_answers(criterion))}")
     reason = value["reason"]
@@ -125,7 +125,7 @@ _WORDS: dict[str, Answer] = {
 }  # fmt: skip
 
 
-def _word(value: object) -> Answer | None:
+def as_answer(value: object) -> Answer | None:
     """Return the answer that a word, however written, or a truth value means; None for everything else."""
     if isinstance(value, bool):
         return "YES" if value else "NO"

@@ -40,6 +40,12 @@ class LlmJudge:
         config.key(secret)
         self._config, self._secret, self._patience = config, secret, patience
 
+    def with_another_seed(self) -> LlmJudge:
+        """Return the same model, to be asked the same once more and not to be given the same luck."""
+        seed = self._config.identity.get("seed")
+        changed = {"seed": seed + 1} if isinstance(seed, int) else {}
+        return LlmJudge(self._config.model_copy(update=changed), self._secret, self._patience)
+
     @property
     def label(self) -> str:
         where = f" at {urlsplit(self._config.address).netloc}" if self._config.base_url else ""

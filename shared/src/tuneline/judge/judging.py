@@ -9,18 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
 
 from tuneline.data.rubric import Rubric
 from tuneline.data.transcripts import Transcript
-from tuneline.data.verdicts import Ask, Verdict, to_verdict
+from tuneline.data.verdicts import Verdict, to_verdict
 from tuneline.errors import UserError
 from tuneline.judge.by_model import LlmJudge
 from tuneline.judge.card import JudgeCard
 from tuneline.judge.heuristic import HeuristicConfig, HeuristicJudge
+from tuneline.judge.panel import Judge as Judge  # noqa: PLC0414  (who judges is asked for where judging is)
 from tuneline.judge.recorded import RecordedConfig, RecordedJudge
 from tuneline.judge.substance import Substance
 from tuneline.judge.work import Answered, Work
@@ -34,33 +33,6 @@ SAFE_POINT_S = 0.5
 CONFIGS: Mapping[str, type[HeuristicConfig | RecordedConfig | ModelConfig]] = {
     "heuristic": HeuristicConfig, "recorded": RecordedConfig, **MODELS
 }  # fmt: skip
-
-
-class Judge(Protocol):
-    """Who judges. The rubrics it is given are what a judge is asked: without the criteria that have a `rule`."""
-
-    @property
-    def label(self) -> str:
-        """Name for reports."""
-
-    @property
-    def offline(self) -> bool:
-        """Whether it is for demonstration only: words are counted, nothing is understood."""
-
-    def key(self, transcript: Transcript) -> str:
-        """Return what identifies a transcript for this judge."""
-
-    def scope(self, rubric: Rubric) -> tuple[str, ...]:
-        """Return what an answer depends on apart from the transcript, without anything that only changes the pace."""
-
-    def card(self, rubric: Rubric) -> JudgeCard:
-        """Return what has to be known about it, of the questions of `rubric`."""
-
-    def check(self, rubric: Rubric, transcripts: Sequence[Transcript]) -> None:
-        """Raise UserError when these cannot be judged, before anything is paid."""
-
-    def open(self, rubric: Rubric, *, concurrency: int, timeout_s: float) -> AbstractContextManager[Ask]:
-        """Get ready to judge from `concurrency` threads; when it closes, no thread waits for an answer any more."""
 
 
 def load_judge(path: Path, secret: Secret, answers: Path | None = None) -> Judge:

@@ -98,6 +98,11 @@ class RecordedJudge:
         yield ask
 
 
+def read_recorded(path: Path) -> dict[str, RecordedAnswers]:
+    """Read recorded answers by id. Raises UserError, naming lines, when the file is not what it should be."""
+    return _rows(path.name, _read(path))
+
+
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
