@@ -156,7 +156,7 @@ def test_a_stage_that_is_added_gets_its_template_and_its_place_from_its_ports() 
     assert set(made) == {f"{name}.yaml" for name in {*TEMPLATES, "copied"}}
     (part,) = made["copied.yaml"]["spec"]["templates"]
     assert part["container"]["command"][-1] == "tuneline-copied"
-    assert [row["name"] for row in part["outputs"]["parameters"]] == ["headline", "page"]
+    assert [row["name"] for row in part["outputs"]["parameters"]] == ["headline", "cost", "page"]
     tasks = {task["name"]: task for task in made["finetune.yaml"]["spec"]["templates"][0]["dag"]["tasks"]}
     assert tasks["copied"] == {
         "name": "copied", "depends": "slicer", "templateRef": {"name": "copied", "template": "copied"}
@@ -244,7 +244,7 @@ def test_the_inputs_in_question_are_those_that_a_stage_needs_of_another() -> Non
 
 
 def test_the_parameters_are_the_keys_of_a_run_file() -> None:
-    assert set(PARAMETERS) == {"run", "goal", "inputs", *STAGES}
+    assert set(PARAMETERS) == {"run", "goal", "max_usd", "inputs", *STAGES}
     assert set(PARAMETERS["goal"]["enum"]) == {"finetune", *NODES}
     assert [name for name, row in PARAMETERS.items() if "value" not in row] == ["inputs"]
     for name, row in PARAMETERS.items():
@@ -281,7 +281,7 @@ def test_a_pods_words_and_variables_run_the_stage_and_leave_its_outputs(tmp_path
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "store/runs/finetune-x7k2p/assessor.json").exists()
     assert "image:1" in next((tmp_path / "store").glob("results/assessor/*/manifest.json")).read_text()
-    [shown] = template("assessor")["outputs"]["parameters"]
+    shown = template("assessor")["outputs"]["parameters"][0]
     assert "of 14 transcripts passed" in (outputs / Path(shown["valueFrom"]["path"]).name).read_text()
 
 
@@ -289,17 +289,20 @@ def test_what_a_workflow_shows_is_what_its_stages_write() -> None:
     for name, stage in STAGES.items():
         shown = template(name)["outputs"]["parameters"]
         pages = [port.name for port in stage.output_ports() if port.kind == "page"]
-        assert [row["name"] for row in shown] == ["headline", *pages]
+        assert [row["name"] for row in shown] == ["headline", "cost", *pages]
         assert all(row["valueFrom"]["path"] == f"/tmp/outputs/{row['name']}" for row in shown)
         assert all(row["valueFrom"]["default"] == "" for row in shown), "an output must not fail a stage that worked"
     of_the_workflow = {r.get("globalName"): n for n in STAGES for r in template(n)["outputs"]["parameters"]}
-    assert of_the_workflow == {None: "trainer", "audit": "assessor", "verdict": "evaluator", "report": "evaluator"}
+    shown_by: dict[str | None, str] = dict.fromkeys(["verdict", "cost", "report"], "evaluator")
+    assert of_the_workflow == {**shown_by, None: "trainer", "audit": "assessor"}
 
 
 AGAIN, NEVER = True, False
 RETRIES = [
     ("75", "main: Error (exit code 75): the judge cannot be reached", AGAIN),
     ("75", "main: Error (exit code 75): Pod was active said a stage", AGAIN),
+    ("75", "main: Error (exit code 75): max_usd: the run has spent $4.9981 of $5", NEVER),
+    ("75", "main: Error (exit code 75): the judge said max_usd: no", AGAIN),
     ("143", "main: Error (exit code 143)", AGAIN),
     ("137", "main: Error (exit code 137)", AGAIN),
     ("-1", "pod deleted", AGAIN),

@@ -123,6 +123,9 @@ class LocalContext:
     def journal(self, *scope: str) -> Any:
         raise AssertionError("the trainer pays for nothing")
 
+    def account(self, role: str, model: str) -> Any:
+        raise AssertionError("the trainer pays for nothing")
+
     def secret(self, name: str) -> str:
         raise AssertionError("the trainer knows no secrets")
 

@@ -8,6 +8,7 @@
     │   └── Damaged                   a stored file is gone, or not what its record says
     ├── Temporary           exit 75   stopped or unlucky: run the same command again to resume
     │   ├── Stopped                   the client was closed while a call waited for its turn
+    │   │   └── OverBudget            the next call could cost more than the run may spend
     │   └── ServerDown                too many calls have failed in a row
     ├── StageFailed                   a stage of a local run ended with an exit code other than 0
     ├── BadJson                       data that is not strict JSON; whoever reads it knows the file
@@ -40,6 +41,13 @@ class Temporary(Exception):  # noqa: N818  (it is a state to come back from, and
 
 class Stopped(Temporary):
     """The client was closed while a call waited for its turn."""
+
+
+class OverBudget(Stopped):
+    """The next call to a model could cost more than `max_usd` leaves; time does not mend it, a higher `max_usd` does.
+
+    Its message begins with `max_usd`, by which a workflow knows that it is of no use to try again.
+    """
 
 
 class ServerDown(Temporary):

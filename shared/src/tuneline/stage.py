@@ -34,22 +34,31 @@ class Closed(BaseModel):
 
 
 class Usage(Closed):
-    """Calls to a model and what they took; the calls that a sum is made of are counted once each."""
+    """Answered calls to a model, and what they took."""
 
     calls: int = 0
-    """Calls that were answered, whether the answer was of use or not."""
     input_tokens: int = 0
     """Tokens of the prompts, cached ones included."""
     cached_tokens: int = 0
     output_tokens: int = 0
     cost_usd: float = 0.0
-    """As far as the price is known."""
+    """As far as prices are known."""
     unpriced: int = 0
     """Calls whose price is not known."""
 
     def __add__(self, other: Usage) -> Usage:
         ours, theirs = self.model_dump(), other.model_dump()
         return Usage.model_validate({name: round(value + theirs[name], 9) for name, value in ours.items()})
+
+
+class Spent(Closed):
+    """What one role's calls to one model took: `total` and `now` as in Cost."""
+
+    role: str
+    """judge · simulator · generator"""
+    model: str
+    total: Usage = Usage()
+    now: Usage = Usage()
 
 
 class Cost(Closed):
@@ -59,10 +68,31 @@ class Cost(Closed):
     """Every call whose answer is part of the result, whichever run or attempt paid for it."""
     now_usd: float = 0.0
     """The calls of the attempt that made the result."""
+    rows: tuple[Spent, ...] = ()
+    """The same by role and model."""
+
+    @classmethod
+    def of(cls, *rows: Spent) -> Cost:
+        paid = tuple(row for row in rows if row.total.calls or row.now.calls)
+        total, now = sum(row.total.cost_usd for row in rows), sum(row.now.cost_usd for row in rows)
+        return cls(total_usd=round(total, 6), now_usd=round(now, 6), rows=paid)
 
     def __add__(self, other: Cost) -> Cost:
         total, now = self.total_usd + other.total_usd, self.now_usd + other.now_usd
-        return Cost(total_usd=round(total, 6), now_usd=round(now, 6))
+        return Cost(total_usd=round(total, 6), now_usd=round(now, 6), rows=self.rows + other.rows)
+
+
+class Account(Protocol):
+    """What the calls of one role to one model cost in this run. Safe for threads."""
+
+    def reserve(self, most_usd: float | None) -> bool:
+        """Set aside what a call may cost, None if unknown. False: calls in flight may leave enough, so ask again.
+
+        Raises OverBudget when it could exceed what the run may spend, UserError when nobody can tell.
+        """
+
+    def settle(self, most_usd: float | None, usage: Usage, *, lost: bool = False) -> None:
+        """Put what a call took in place of what was set aside; a lost call is one that the server may bill anyway."""
 
 
 class Metrics(Closed):
@@ -227,6 +257,9 @@ class Context(Protocol):
 
     def journal(self, *scope: str) -> Journal:
         """Open the journal of `scope`: everything that a paid item depends on apart from its key."""
+
+    def account(self, role: str, model: str) -> Account:
+        """Return what keeps count of calls to a model; hand it to the client that makes them."""
 
     def progress(self, done: int, total: int) -> None:
         """Report progress. Also a safe point: raises Temporary after SIGTERM."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from tuneline.commands.costs import dollars, ledger_lines, ledger_of, spent_in_words
 from tuneline.engine.layout import pinned_by, run_key
+from tuneline.engine.ledger import spendings
 from tuneline.engine.records import Failure, Manifest, pinned_manifest, read
 from tuneline.errors import UserError
 from tuneline.parsing.problems import printable
@@ -15,13 +17,17 @@ from tuneline.store.base import Store, in_parallel, is_local, local_path
 
 def results_of(store: Store, run: str) -> dict[str, Manifest]:
     """Return the results that a run pins, by node, oldest first. Raises UserError when there is no such run."""
-    pinned = filter(None, (pinned_by(entry.key) for entry in store.list(run_key(run, ""))))
-    manifests = ((str(node), pinned_manifest(store, run, node)) for _, node in pinned)
-    found = {node: manifest for node, manifest in manifests if manifest is not None}
-    if not found and not _failures(store, run):
+    found = _pinned(store, run)
+    if not found and not _failures(store, run) and not spendings(store, run):
         runs = sorted({entry.key.split("/")[1] for entry in store.list(run_key(""))})
         raise UserError(f"no run {run} in {store.uri}; it has {', '.join(runs) or 'no runs'}")
     return dict(sorted(found.items(), key=lambda item: item[1].finished_at))
+
+
+def _pinned(store: Store, run: str) -> dict[str, Manifest]:
+    pinned = filter(None, (pinned_by(entry.key) for entry in store.list(run_key(run, ""))))
+    manifests = ((str(node), pinned_manifest(store, run, node)) for _, node in pinned)
+    return {node: manifest for node, manifest in manifests if manifest is not None}
 
 
 def run_lines(store: Store, run: str) -> Iterator[str]:
@@ -30,7 +36,8 @@ def run_lines(store: Store, run: str) -> Iterator[str]:
 
 
 def _lines(store: Store, run: str) -> Iterator[str]:
-    for node, manifest in results_of(store, run).items():
+    results = results_of(store, run)
+    for node, manifest in results.items():
         yield f"{node}  {manifest.fingerprint[:12]}  {manifest.seconds} s{_spent(manifest.metrics.cost)}"
         yield f"  {manifest.metrics.headline}"
         for name, record in manifest.inputs.items():
@@ -38,13 +45,14 @@ def _lines(store: Store, run: str) -> Iterator[str]:
         for name, output in manifest.outputs.items():
             yield _line("wrote", name, output.sha256, output.size)
         yield ""
+    yield from ledger_lines(ledger_of(store, run, results))
     for failure in _failures(store, run):
         why = failure.message or " at ".join([failure.type, *failure.frames[-1:]])
         yield from f"{failure.stage}  failed {failure.failed_at}: {why}".split("\n")
 
 
 def _spent(cost: Cost) -> str:
-    total, now = (f"${usd:.2f}" if usd >= 0.1 or not usd else f"${usd:.1g}" for usd in (cost.total_usd, cost.now_usd))
+    total, now = dollars(cost.total_usd), dollars(cost.now_usd)
     return f"  {total}, {now} of it in the last attempt" if cost.total_usd else ""
 
 
@@ -53,8 +61,10 @@ def _line(verb: str, name: str, sha256: str, count: int) -> str:
 
 
 def essence(store: Store, run: str, node: str, manifest: Manifest) -> dict[str, str]:
-    """Return what a result came to: its `headline`, and by port where its pages for people lie."""
+    """Return what a result came to: its `headline`, by port where its pages lie, and the run's `cost` if it had any."""
     shown = {"headline": printable(" ".join(manifest.metrics.headline.split()))}
+    if spent := spent_in_words(ledger_of(store, run, _pinned(store, run))):
+        shown["cost"] = printable(spent)
     for name, output in manifest.outputs.items():
         if output.kind == "page":
             key = next(iter(output.files.values())).key

@@ -15,7 +15,8 @@ import structlog
 
 from tuneline.engine.checkpoints import State
 from tuneline.engine.journal import StoreJournal
-from tuneline.engine.layout import journal_prefix, result_key
+from tuneline.engine.layout import Node, journal_prefix, result_key
+from tuneline.engine.ledger import Ledger, LedgerAccount
 from tuneline.errors import Temporary, UserError
 from tuneline.stage import InputRecord, Part
 from tuneline.store.base import Store
@@ -40,6 +41,7 @@ class Live:
     def __init__(
         self, store: Store, stage: str, fingerprint: str, attempt: str, folder: Path,
         lineage: Mapping[str, InputRecord], on_begin: Callable[[], None], part: Part | None = None,
+        ledger: Ledger | None = None,
     ) -> None:  # fmt: skip
         self.fingerprint, self.lineage, self.part = fingerprint, lineage, part
         self.begun = False
@@ -48,6 +50,7 @@ class Live:
         prefix = result_key(stage, fingerprint, "state", *([f"part-{part}"] if part else []))
         self._state = State(store, prefix, attempt, folder)
         self._on_begin = on_begin
+        self._ledger = ledger or Ledger(None, "", Node(stage), attempt)
         self._journals: dict[str, StoreJournal] = {}
         self._progress = ""
         self._stop, self._signalled = threading.Event(), threading.Event()
@@ -67,6 +70,9 @@ class Live:
         if prefix not in self._journals:
             self._journals[prefix] = StoreJournal(self._store, prefix, self._attempt, self._state.folder.parent)
         return self._journals[prefix]
+
+    def account(self, role: str, model: str) -> LedgerAccount:
+        return self._ledger.account(role, model)
 
     def progress(self, done: int, total: int) -> None:
         """Report progress; raises Temporary after SIGTERM, and whatever went wrong while saving."""
@@ -96,6 +102,7 @@ class Live:
     def flush(self) -> None:
         for journal in list(self._journals.values()):
             journal.flush()
+        self._ledger.flush()
         self._state.sync()
         if (file := os.environ.get("ARGO_PROGRESS_FILE")) and self._progress:
             with plain_errors(file):

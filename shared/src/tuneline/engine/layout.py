@@ -14,6 +14,7 @@ A store holds immutable results, found by their fingerprint, and runs that pin t
         ├── inputs/<name>.json            pins: which bytes a given input held
         ├── <node>.json                   pins: which result a node has in this run
         ├── failed/<node>-<attempt>.json  what went wrong, when it went wrong during work
+        ├── spent/<node>-<attempt>.json   what the attempt paid for calls to models, whatever became of it
         └── logs/<node>.log, <node>/<port>                  on a file store only: the last log, and links to the outputs
 
 A node is `<stage>`, `<stage>@<variant>` or, for one shard of a stage, `<stage>/<i>-of-<n>`. Only pins may ever change.
@@ -31,7 +32,7 @@ from typing import NamedTuple
 from tuneline.engine.identity import sha256_json
 from tuneline.stage import Part
 
-RESERVED = ("inputs", "failed", "logs", "run", "goal")
+RESERVED = ("inputs", "failed", "spent", "logs", "run", "goal")
 """Names that no stage may have: they mean something else in a run's folder or a run file."""
 
 _NAME = "[a-z][a-z0-9-]*"
@@ -91,6 +92,11 @@ def pin_key(run: str, node: Node | str) -> str:
 def failure_key(run: str, node: Node, attempt: str) -> str:
     """Return the key of the record of a failed attempt."""
     return run_key(run, "failed", f"{node}-{attempt}.json")
+
+
+def spent_key(run: str, node: Node, attempt: str) -> str:
+    """Return the key of the record of what an attempt paid."""
+    return run_key(run, "spent", f"{node}-{attempt}.json")
 
 
 def input_pin_key(run: str, name: str, patterns: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ from tuneline.stage import Closed, InputRecord, Metrics, OutputKind
 from tuneline.store.base import FileRecord, Store, safe_name
 
 
-class _Record(Closed):
+class Record(Closed):
     """A file of the store. A change of form raises `newest`; `upgraded` reads what earlier versions wrote."""
 
     newest: ClassVar[int] = 1
@@ -30,7 +30,7 @@ class _Record(Closed):
         return (self.model_dump_json(indent=1) + "\n").encode()
 
 
-R = TypeVar("R", bound=_Record)
+R = TypeVar("R", bound=Record)
 
 
 class _Form(BaseModel):
@@ -75,12 +75,12 @@ class Provenance(Closed):
     packages: dict[str, str]
 
 
-class Manifest(_Record):
+class Manifest(Record):
     """The record of one complete result."""
 
-    newest: ClassVar[int] = 2
+    newest: ClassVar[int] = 3
 
-    record: int = 2
+    record: int = 3
     stage: _Name
     variant: str | None
     shard: str | None = None
@@ -100,7 +100,12 @@ class Manifest(_Record):
 
     @classmethod
     def upgraded(cls, content: dict[str, Any], record: int) -> dict[str, Any]:
-        """Form 1 had seconds and cost among free metrics, and pages were files with a name in .html."""
+        """Form 1 had seconds and cost among free metrics, and pages were files with a name in .html.
+
+        Form 2 had no rows in its cost.
+        """
+        if record == 2:
+            return content
         counts = dict(content["metrics"])
         total = counts.pop("cost_usd", 0.0)
         cost = {"total_usd": total, "now_usd": counts.pop("cost_usd_now", total)}
@@ -113,14 +118,14 @@ class Manifest(_Record):
         return content | {"outputs": outputs, "seconds": seconds, "metrics": metrics | {"counts": counts}}
 
 
-class Pin(_Record):
+class Pin(Record):
     """Which result a stage has in a run."""
 
     stage: _Name
     fingerprint: _Name
 
 
-class InputPin(_Record):
+class InputPin(Record):
     """Which bytes a given input held in a run; `files` is empty for hf:// (the commit in the URI names them)."""
 
     uri: str | None
@@ -128,7 +133,7 @@ class InputPin(_Record):
     files: dict[str, str]
 
 
-class Failure(_Record):
+class Failure(Record):
     """Why an attempt failed. `message` is set for a UserError only: other messages may quote a transcript."""
 
     stage: _Name

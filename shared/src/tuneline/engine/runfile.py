@@ -1,12 +1,13 @@
 """The run file: one YAML that describes a run, the same on a laptop, in Docker and on Argo, and the order it gives.
 
-Every top-level key is `run`, `goal`, `inputs` or the name of a stage. All that the run needs is checked by every stage,
-so that a misspelt parameter of the last stage is refused before the first one starts.
+Every top-level key is `run`, `goal`, `max_usd`, `inputs` or the name of a stage. All that the run needs is checked by
+every stage, so that a misspelt parameter of the last stage is refused before the first one starts.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -40,6 +41,8 @@ class RunFile:
     inputs: Mapping[str, Given]
     params: Mapping[str, Params]
     steps: tuple[Step, ...]
+    max_usd: float | None = None
+    """What all stages of the run may spend on calls to models, in US dollars, over all attempts."""
 
     def step(self, name: str) -> Step:
         """Return the step called `name`. Raises UserError when it is not part of this run."""
@@ -86,16 +89,25 @@ def _checked(source: Source, stages: Mapping[str, AnyStage], run: str, default_r
         problems.append(
             f"{source.where(('run',))}: a run's name has a-z, 0-9, `.`, `_`, `-`, at most 63 characters (got {name!r})"
         )
+    max_usd = content.get("max_usd")
+    if max_usd is not None and not _is_money(max_usd):
+        problems.append(
+            f"{source.where(('max_usd',))}: US dollars that the run may spend, 0 or more (got {max_usd!r:.40})"
+        )
     if problems:
         raise UserError("\n".join(problems))
     for key in sorted(stages.keys() & content.keys() - planned.keys()):
         log.info("ignored: this run has no such stage", key=key)
     shards = {name: found.model_dump().get("shards", 1) for name, found in params.items()}
-    return RunFile(source, name, inputs, params, with_shards(steps, shards.__getitem__))
+    return RunFile(source, name, inputs, params, with_shards(steps, shards.__getitem__), max_usd)
+
+
+def _is_money(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
 
 
 def _known(stages: Mapping[str, AnyStage]) -> list[str]:
-    return ["run", "goal", "inputs", *stages]
+    return ["run", "goal", "max_usd", "inputs", *stages]
 
 
 def _read_params(

@@ -22,6 +22,7 @@ from tuneline.engine.given import Identified, check_unchanged, folder_sha256
 from tuneline.engine.identity import fingerprint
 from tuneline.engine.inputs import Found, Job, inline_named_by_origin, resolve_inputs
 from tuneline.engine.layout import failure_key, manifest_key, new_attempt, result_key, run_key
+from tuneline.engine.ledger import Ledger
 from tuneline.engine.pins import pin_inputs, pin_result, refuse_differences
 from tuneline.engine.pipelines import Step
 from tuneline.engine.records import Failure, Manifest, OutputRecord, Provenance, now, read_manifest
@@ -109,7 +110,7 @@ def _run(job: Job, found: Found) -> tuple[Metrics, float, Live]:
     lineage = {name: i.record for name, i in found.inputs.items()}
     live = Live(
         job.store, stage.name, found.fingerprint, job.attempt, job.scratch / "state", lineage,
-        lambda: pin_inputs(job, found), job.part,
+        lambda: pin_inputs(job, found), job.part, _ledger(job),
     )  # fmt: skip
     try:
         with live:
@@ -128,6 +129,11 @@ def _run(job: Job, found: Found) -> tuple[Metrics, float, Live]:
             _record_failure(job, e)
         raise
     return metrics, seconds, live
+
+
+def _ledger(job: Job) -> Ledger:
+    attempt = f"{job.part}-{job.attempt}" if job.part else job.attempt
+    return Ledger(job.store, job.run, job.step.node, attempt, job.run_file.max_usd)
 
 
 def _call(job: Job, paths: dict[str, Path | None], live: Live) -> Metrics:

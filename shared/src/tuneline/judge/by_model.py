@@ -19,6 +19,7 @@ from tuneline.judge.card import JudgeCard, family_of
 from tuneline.judge.facts import least_tokens
 from tuneline.judge.prompt import PROMPT_VERSION, answer_schema, judge_messages, questions_sha256
 from tuneline.llm.config import ModelConfig, Secret
+from tuneline.stage import Account
 
 if TYPE_CHECKING:
     from tuneline.llm.client import Patience
@@ -72,13 +73,15 @@ class LlmJudge:
         """Accept everything: a model can be asked anything."""
 
     @contextmanager
-    def open(self, rubric: Rubric, *, concurrency: int, timeout_s: float) -> Iterator[Ask]:
+    def open(
+        self, rubric: Rubric, *, concurrency: int, timeout_s: float, account: Account | None = None
+    ) -> Iterator[Ask]:
         """Connect; at the end calls in flight get some seconds to finish, so that what is paid can be kept."""
         from tuneline.errors import LlmRejected
         from tuneline.llm.client import LlmClient
 
         with LlmClient(
-            self._config, self._secret, timeout_s, concurrency=concurrency, patience=self._patience
+            self._config, self._secret, timeout_s, concurrency=concurrency, patience=self._patience, account=account
         ) as client:
 
             def ask(transcript: Transcript, again: bool) -> Judgement:

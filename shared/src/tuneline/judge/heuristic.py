@@ -16,7 +16,7 @@ from tuneline.data.verdicts import Ask, Judgement
 from tuneline.errors import UserError
 from tuneline.judge.card import JudgeCard
 from tuneline.judge.prompt import questions_sha256
-from tuneline.stage import Json
+from tuneline.stage import Account, Json
 
 
 class HeuristicConfig(Closed):
@@ -53,7 +53,9 @@ class HeuristicJudge:
             )
 
     @contextmanager
-    def open(self, rubric: Rubric, *, concurrency: int, timeout_s: float) -> Iterator[Ask]:
+    def open(
+        self, rubric: Rubric, *, concurrency: int, timeout_s: float, account: Account | None = None
+    ) -> Iterator[Ask]:
         rules = {c.id: c.heuristic for c in rubric.criteria if c.heuristic}
 
         def ask(transcript: Transcript, again: bool) -> Judgement:

@@ -21,7 +21,7 @@ from tuneline.judge.card import JudgeCard
 from tuneline.judge.prompt import questions_sha256
 from tuneline.parsing.json import parse_json
 from tuneline.parsing.problems import printable
-from tuneline.stage import Json
+from tuneline.stage import Account, Json
 
 MAX_NAMED = 5
 MAX_SHOWN = 100
@@ -88,7 +88,9 @@ class RecordedJudge:
             raise UserError(f"{len(gaps)} answers to criteria of the rubric are missing: {_some(gaps)}")
 
     @contextmanager
-    def open(self, rubric: Rubric, *, concurrency: int, timeout_s: float) -> Iterator[Ask]:
+    def open(
+        self, rubric: Rubric, *, concurrency: int, timeout_s: float, account: Account | None = None
+    ) -> Iterator[Ask]:
         def ask(transcript: Transcript, again: bool) -> Judgement:
             row = self._rows[transcript.id]
             if row.status != "scored":

@@ -5,7 +5,8 @@ and it knows what may have been paid. What is said to a model is data, so contro
 
     UserError      the configuration is wrong (key, model, address, quota): nothing is tried again
     LlmRejected    the server does not want this one request: too long, blocked, or invalid
-    Temporary      no answer after all attempts; `ServerDown` when nothing has gone through for a while
+    Temporary      no answer after all attempts; `ServerDown` when nothing has gone through for a while, `OverBudget`
+                   when the call could cost more than the run may spend
 """
 
 from __future__ import annotations
@@ -17,17 +18,22 @@ from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import CancelledError
 from typing import Any, NamedTuple, TypeVar
 
-from tuneline.errors import Fault, ServerDown, Stopped, Temporary
+from tuneline.errors import Fault, LlmRejected, ServerDown, Stopped, Temporary, UserError
 from tuneline.llm.config import AnthropicConfig, GoogleConfig, ModelConfig, OpenAiConfig, Secret
 from tuneline.llm.control_tokens import neutralise
 from tuneline.llm.limits import AdaptiveLimit, Breaker
+from tuneline.llm.prices import most_usd
 from tuneline.llm.provider import Provider, Reply
-from tuneline.stage import Json
+from tuneline.stage import Account, Json, Usage
 
 T = TypeVar("T")
 
 DRAIN_SECONDS = 10.0
 """How long calls in flight may still end when the client is closed: paid answers are worth half the grace period."""
+
+
+MONEY_SECONDS = 0.05
+"""A call for which there may be no money looks so often whether those in flight cost less than they could have."""
 
 
 class Patience(NamedTuple):
@@ -48,6 +54,16 @@ class Patience(NamedTuple):
     """… if they lasted at least this long."""
 
 
+class _NoAccount:
+    """Of calls that belong to no run."""
+
+    def reserve(self, most_usd: float | None) -> bool:
+        return True
+
+    def settle(self, most_usd: float | None, usage: Usage, *, lost: bool = False) -> None:
+        pass
+
+
 class LlmClient:
     """Calls one model, from as many threads as you like; a context manager.
 
@@ -57,11 +73,12 @@ class LlmClient:
 
     def __init__(
         self, config: ModelConfig, secret: Secret, timeout_s: float, *, concurrency: int = 8,
-        patience: Patience | None = None,
+        patience: Patience | None = None, account: Account | None = None,
     ) -> None:  # fmt: skip
         self.config, self.timeout_s = config, timeout_s
         self.limit = AdaptiveLimit(concurrency)
         self._patience = patience or Patience()
+        self._account = account or _NoAccount()
         self._breaker = Breaker(self._patience.streak, self._patience.streak_s)
         self._provider = _provider_of(config, secret, timeout_s)
         self._loop = asyncio.new_event_loop()
@@ -117,6 +134,27 @@ class LlmClient:
             raise Stopped("stopped; run the same command again to resume from here") from None
 
     async def _call(
+        self, messages: Sequence[Mapping[str, str]], schema: Mapping[str, Json] | None, seed: int | None
+    ) -> Reply:
+        """Make one attempt, once there is money for it, and keep count of what it took."""
+        most = most_usd(self.config, messages, schema)
+        while not self._account.reserve(most):
+            await asyncio.sleep(MONEY_SECONDS)
+        usage, lost = Usage(), True  # whoever cancels this hears no answer that the server may bill
+        try:
+            reply = await self._attempt(messages, schema, seed)
+            usage, lost = reply.usage, False
+            return reply
+        except Fault as fault:
+            lost = fault.paid
+            raise
+        except (LlmRejected, UserError):
+            lost = False
+            raise
+        finally:
+            self._account.settle(most, usage, lost=lost)
+
+    async def _attempt(
         self, messages: Sequence[Mapping[str, str]], schema: Mapping[str, Json] | None, seed: int | None
     ) -> Reply:
         try:

@@ -7,10 +7,12 @@ and is never taken for 0. A server on this machine costs nothing unless its conf
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from tuneline.llm.config import ModelConfig
+from tuneline.stage import Json
 
 
 class Tokens(NamedTuple):
@@ -34,11 +36,14 @@ def cost_usd(config: ModelConfig, tokens: Tokens, *, batch: bool = False) -> flo
     return round(sum(known), 9) if len(known) == len(parts) else None
 
 
-def most_usd(config: ModelConfig, messages: Sequence[Mapping[str, str]], *, batch: bool = False) -> float | None:
+def most_usd(
+    config: ModelConfig, messages: Sequence[Mapping[str, str]], schema: Mapping[str, Json] | None = None
+) -> float | None:
     """Return the most that a call can cost: no tokenizer makes more tokens of a text than it has bytes."""
-    size = sum(len(message["content"].encode("utf-8", "replace")) + 16 for message in messages)
+    texts = [text for message in messages for text in message.values()] + [json.dumps(schema)]
+    size = sum(len(text.encode("utf-8", "replace")) + 16 for text in texts)
     worst = (Tokens(size, written=written, output=config.max_tokens) for written in (0, size))
-    costs = [cost for tokens in worst if (cost := cost_usd(config, tokens, batch=batch)) is not None]
+    costs = [cost for tokens in worst if (cost := cost_usd(config, tokens)) is not None]
     return max(costs, default=None)
 
 

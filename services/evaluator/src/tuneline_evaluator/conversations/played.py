@@ -7,6 +7,9 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from threading import Lock
+from typing import Any
+
+from pydantic import model_validator
 
 from tuneline.data.conversations import Said
 from tuneline.data.io import Closed, read_row
@@ -14,7 +17,7 @@ from tuneline.data.personas import Persona
 from tuneline.errors import LlmRejected
 from tuneline.llm.client import LlmClient
 from tuneline.llm.thoughts import without_thoughts
-from tuneline.stage import Context, Cost
+from tuneline.stage import Context, Cost, Spent, Usage
 from tuneline_evaluator.conversations.simulate import NothingSaid
 
 PROMPT_VERSION = "2"
@@ -39,7 +42,14 @@ _ANOTHER_SEED = 1_000_003
 
 class _PlayedLine(Closed):
     text: str
-    cost_usd: float = 0.0
+    usage: Usage = Usage()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _older(cls, row: dict[str, Any]) -> dict[str, Any]:
+        if "cost_usd" not in row:
+            return row
+        return {"text": row.get("text"), "usage": {"calls": 1, "cost_usd": row["cost_usd"]}}
 
 
 class PlayedSimulator:
@@ -50,7 +60,7 @@ class PlayedSimulator:
     def __init__(self, client: LlmClient, context: Context) -> None:
         self.label = f"{client.config.provider}: {client.config.model}"
         self.scope = f"{client.config.provider} {PROMPT_VERSION} {json.dumps(client.config.identity, sort_keys=True)}"
-        self._spent_usd = 0.0
+        self._spent = Usage()
         self._client, self._journal = client, context.journal("simulator", self.scope)
         self._lock = Lock()
         self._asking: defaultdict[str, Lock] = defaultdict(Lock)
@@ -64,12 +74,12 @@ class PlayedSimulator:
         with asking:  # both arms open with the same question: one of them asks, the other waits for the same answer
             if row := read_row(self._journal, key, _PlayedLine):
                 return row.text
-            cost_usd = 0.0
+            usage = Usage()
             for drawn in (seed, seed + _ANOTHER_SEED):
                 text, paid = self._ask(messages, drawn)
-                cost_usd += paid
+                usage += paid
                 if text:
-                    self._journal.put(key, _PlayedLine(text=text, cost_usd=cost_usd).model_dump())
+                    self._journal.put(key, _PlayedLine(text=text, usage=usage).model_dump())
                     return text
             raise NothingSaid
 
@@ -77,18 +87,19 @@ class PlayedSimulator:
         # A message that both arms were opened with was paid for once.
         keys = {_key(as_played(persona, said), seed) for persona, seed, said in asked}
         rows = filter(None, (read_row(self._journal, key, _PlayedLine) for key in keys))
-        return Cost(total_usd=sum(row.cost_usd for row in rows), now_usd=self._spent_usd)
+        total = sum((row.usage for row in rows), start=Usage())
+        return Cost.of(Spent(role="simulator", model=self._client.config.model, total=total, now=self._spent))
 
-    def _ask(self, messages: Sequence[dict[str, str]], seed: int) -> tuple[str, float]:
+    def _ask(self, messages: Sequence[dict[str, str]], seed: int) -> tuple[str, Usage]:
         """Return the text, empty if there is none, and what it cost."""
         try:
             reply = self._client.complete(messages, seed=seed)
         except LlmRejected:
-            return "", 0.0
+            return "", Usage()
         with self._lock:
-            self._spent_usd += reply.usage.cost_usd
+            self._spent += reply.usage
         said = without_thoughts(reply.text).encode("utf-8", "replace")  # half a surrogate pair cannot be stored
-        return "" if reply.refused else said.decode().strip(), reply.usage.cost_usd
+        return "" if reply.refused else said.decode().strip(), reply.usage
 
 
 def _key(messages: Sequence[dict[str, str]], seed: int) -> str:

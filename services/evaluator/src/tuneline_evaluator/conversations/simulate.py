@@ -71,7 +71,8 @@ def open_simulator(
     from tuneline.llm.client import LlmClient
     from tuneline_evaluator.conversations.played import PlayedSimulator
 
-    with LlmClient(config, context.secret, timeout_s, concurrency=concurrency) as client:
+    account = context.account("simulator", config.model)
+    with LlmClient(config, context.secret, timeout_s, concurrency=concurrency, account=account) as client:
         yield PlayedSimulator(client, context)
 
 
