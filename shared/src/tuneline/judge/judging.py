@@ -25,7 +25,7 @@ from tuneline.judge.substance import Substance
 from tuneline.judge.work import Answered, Work
 from tuneline.llm.config import MODELS, ModelConfig, Secret, read_provider
 from tuneline.parsing.yaml import read_yaml
-from tuneline.stage import Account, Context, Cost, Spent, Usage
+from tuneline.stage import Context, Cost, Spent, Usage
 
 SAFE_POINT_S = 0.5
 """A stop is heard at least this often, however long a call takes."""
@@ -35,38 +35,6 @@ CONFIGS: Mapping[str, type[HeuristicConfig | RecordedConfig | ModelConfig]] = {
 }  # fmt: skip
 
 
-<<<<<<< HEAD
-=======
-class Judge(Protocol):
-    """Who judges. The rubrics it is given are what a judge is asked: without the criteria that have a `rule`."""
-
-    @property
-    def label(self) -> str:
-        """Name for reports."""
-
-    @property
-    def offline(self) -> bool:
-        """Whether it is for demonstration only: words are counted, nothing is understood."""
-
-    def key(self, transcript: Transcript) -> str:
-        """Return what identifies a transcript for this judge."""
-
-    def scope(self, rubric: Rubric) -> tuple[str, ...]:
-        """Return what an answer depends on apart from the transcript, without anything that only changes the pace."""
-
-    def card(self, rubric: Rubric) -> JudgeCard:
-        """Return what has to be known about it, of the questions of `rubric`."""
-
-    def check(self, rubric: Rubric, transcripts: Sequence[Transcript]) -> None:
-        """Raise UserError when these cannot be judged, before anything is paid."""
-
-    def open(
-        self, rubric: Rubric, *, concurrency: int, timeout_s: float, account: Account | None = None
-    ) -> AbstractContextManager[Ask]:
-        """Get ready to judge from `concurrency` threads; when it closes, no thread waits for an answer any more."""
-
-
->>>>>>> f9bd8b9 (One ledger per run in show and argo get, failed attempts included; max_usd stops a run before the call that could exceed it)
 def load_judge(path: Path, secret: Secret, answers: Path | None = None) -> Judge:
     """Read a judge's configuration (YAML or JSON). Raises UserError with the field for anything that is wrong with it.
 

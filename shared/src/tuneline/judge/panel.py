@@ -12,6 +12,7 @@ from tuneline.data.transcripts import Transcript
 from tuneline.data.verdicts import Ask
 from tuneline.judge.agreement import SCALE
 from tuneline.judge.card import JudgeCard
+from tuneline.stage import Account
 
 
 class Judge(Protocol):
@@ -37,7 +38,9 @@ class Judge(Protocol):
     def check(self, rubric: Rubric, transcripts: Sequence[Transcript]) -> None:
         """Raise UserError when these cannot be judged, before anything is paid."""
 
-    def open(self, rubric: Rubric, *, concurrency: int, timeout_s: float) -> AbstractContextManager[Ask]:
+    def open(
+        self, rubric: Rubric, *, concurrency: int, timeout_s: float, account: Account | None = None
+    ) -> AbstractContextManager[Ask]:
         """Get ready to judge from `concurrency` threads; when it closes, no thread waits for an answer any more."""
 
 
