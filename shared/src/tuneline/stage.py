@@ -8,7 +8,10 @@ It never talks to a store, reads the environment, parses arguments or knows a sc
 publishes its outputs and turns its exceptions into exit codes. Where an input comes from is said once, in the
 stage's `Inputs`; the order of the stages follows from that and from nothing else.
 
-It raises UserError or Temporary (`tuneline.errors`); anything else is a bug.
+It raises UserError or Temporary (`tuneline.errors`); anything else is a bug. What can be known to be wrong from what a
+run file gives, its `check` says before any stage starts::
+
+    def check(params: SlicerParams, checks: Checks) -> None
 """
 
 from __future__ import annotations
@@ -16,10 +19,11 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeAlias, TypeVar, get_args
+from typing import Any, Concatenate, Generic, Literal, NamedTuple, ParamSpec, Protocol, TypeAlias, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from pydantic.fields import FieldInfo
@@ -268,6 +272,42 @@ class Context(Protocol):
         """Return the secret in variable `name` or in the file that `name`_FILE names. Raises UserError without both."""
 
 
+A = ParamSpec("A")
+T = TypeVar("T")
+
+
+class Checks(Protocol):
+    """What a stage may ask while it checks what is given, before any stage starts, and where it says what it found."""
+
+    inputs: Mapping[str, Path]
+    """The inputs that are there, by port: given, or previews by earlier checks. Of weights only the headers may be."""
+    here: bool
+    """Whether the stages will run on this machine, with its programs, memory and disk."""
+    online: bool
+    """Whether models may be asked, which costs money."""
+
+    def read(self, port: str, reader: Callable[Concatenate[Path, A], T], *args: A.args, **kwargs: A.kwargs) -> T | None:
+        """Return what `reader` makes of an input; None if it is not there, or refused, which is noted as a problem."""
+
+    def about(self, name: str) -> AbstractContextManager[None, bool | None]:
+        """Note a UserError of the block as a problem of the input or parameter `name`, and go on behind it."""
+
+    def warn(self, name: str, text: str) -> None:
+        """Note what works and should be changed; it stops nothing."""
+
+    def note(self, text: str) -> None:
+        """Note a figure for people."""
+
+    def setting(self, stage: str, name: str) -> Json:
+        """Return a parameter of a stage of this run; None if it has no such stage."""
+
+    def preview(self, port: str) -> Path:
+        """Return where to write what this stage would make, as far as it is known: later checks read it as an input."""
+
+    def secret(self, name: str) -> str:
+        """Return a secret, as `Context.secret` does."""
+
+
 P = TypeVar("P", bound=Params)
 I = TypeVar("I", bound=Inputs)  # noqa: E741
 O = TypeVar("O", bound=Outputs)  # noqa: E741
@@ -286,6 +326,8 @@ class Stage(Generic[P, I, O]):
     variants: Mapping[str, frozenset[str]] = field(default_factory=dict)
     parts: bool = False
     """Whether several processes may share the work by `--part`: a part only fills journals, the stage is the merge."""
+    check: Callable[[P, Checks], None] | None = None
+    """Says what is wrong with what is given. It takes seconds, writes nothing and imports only what is light."""
 
     @property
     def sharded(self) -> bool:

@@ -6,8 +6,9 @@ import pytest
 
 from kit.evaluator_parts import SETTINGS
 from tuneline_evaluator.comparison.figures import ArmSummary, Effect, SafetyRow
+from tuneline_evaluator.comparison.power import enough_personas, personas_to_rule_out
 from tuneline_evaluator.comparison.statistics import effect
-from tuneline_evaluator.comparison.verdict import decide, enough_personas, notes, personas_to_rule_out, rate_gaps
+from tuneline_evaluator.comparison.verdict import decide, notes, rate_gaps
 from tuneline_evaluator.stage import EvaluatorParams
 
 UP = (0.09, 0.12, 0.15, 0.10, 0.14, 0.11, 0.13, 0.10)

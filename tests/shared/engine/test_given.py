@@ -123,7 +123,7 @@ def test_a_local_input_that_changes_after_it_was_read_is_noticed(tmp_path: Path)
 def test_what_is_known_is_not_hashed_again_until_it_changes(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "given")
     first = identify(list_given(str(folder)), tmp_path / "dest")
-    known = {name: file._replace(sha256="0" * 64) for name, file in known_from(known_to(first)).items()}
+    known = {name: file._replace(sha256="0" * 64) for name, file in known_from(known_to(first.files)).items()}
     (folder / "a.jsonl").write_bytes(b"ONE\n")
     second = identify(list_given(str(folder)), tmp_path / "dest", known)
     hashed = [name for name, file in second.files.items() if file.sha256 != "0" * 64]

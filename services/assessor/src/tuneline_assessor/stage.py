@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field
 from tuneline.data.audit import Action
 from tuneline.data.pii import REGIONS, Region
 from tuneline.data.transcript_files import PATTERNS
-from tuneline.stage import Context, Inputs, Metrics, Outputs, Params, Stage, file_name, given, pace, page
+from tuneline.stage import Checks, Context, Inputs, Metrics, Outputs, Params, Stage, file_name, given, pace, page
 
 
 def _off(value: object) -> object:
@@ -114,7 +114,14 @@ def run(params: AssessorParams, inputs: AssessorInputs, outputs: AssessorOutputs
     return assess(params, inputs, outputs, context)
 
 
-STAGE = Stage("assessor", 4, AssessorParams, AssessorInputs, AssessorOutputs, run)
+def check(params: AssessorParams, checks: Checks) -> None:
+    """Look at what is given."""
+    from tuneline_assessor.check import check_given
+
+    check_given(params, checks)
+
+
+STAGE = Stage("assessor", 4, AssessorParams, AssessorInputs, AssessorOutputs, run, check=check)
 
 
 def main() -> None:

@@ -11,7 +11,20 @@ from pathlib import Path
 from pydantic import Field
 
 from tuneline.model.base_model import TOKENIZER_FILES
-from tuneline.stage import Context, Inputs, Metrics, Outputs, Params, Stage, file_name, given, output_of, pace, page
+from tuneline.stage import (
+    Checks,
+    Context,
+    Inputs,
+    Metrics,
+    Outputs,
+    Params,
+    Stage,
+    file_name,
+    given,
+    output_of,
+    pace,
+    page,
+)
 
 
 class SamplerParams(Params):
@@ -128,7 +141,14 @@ def run(params: EvaluatorParams, inputs: EvaluatorInputs, outputs: EvaluatorOutp
     return evaluate(params, inputs, outputs, context)
 
 
-STAGE = Stage("evaluator", 5, EvaluatorParams, EvaluatorInputs, EvaluatorOutputs, run)
+def check(params: EvaluatorParams, checks: Checks) -> None:
+    """Look at what is given."""
+    from tuneline_evaluator.check import check_given
+
+    check_given(params, checks)
+
+
+STAGE = Stage("evaluator", 5, EvaluatorParams, EvaluatorInputs, EvaluatorOutputs, run, check=check)
 
 
 def main() -> None:

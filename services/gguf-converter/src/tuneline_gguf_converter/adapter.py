@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tuneline.errors import UserError
-from tuneline.model.base_model import Checkpoint, hub_name, read_object, read_shapes
+from tuneline.model.base_model import Checkpoint, hub_name, read_object
+from tuneline.model.weights import read_shapes
 from tuneline.parsing.problems import printable
 from tuneline.stage import InputRecord
 

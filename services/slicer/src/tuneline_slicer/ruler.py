@@ -6,14 +6,15 @@ import os
 import sys
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
-
-import tiktoken
+from typing import TYPE_CHECKING, NamedTuple
 
 from tuneline.errors import UserError
 from tuneline.model.base_model import context_tokens
 from tuneline.model.chat import ChatTokenizer, read_system_prompt
 from tuneline_slicer.stage import SlicerInputs, SlicerParams
+
+if TYPE_CHECKING:
+    import tiktoken
 
 ENCODING_FILE = "9b5ad71b2ce5302211f9c61530b329a4922fc6a4"
 """Name under which tiktoken looks for the file of cl100k_base."""
@@ -32,7 +33,12 @@ class Ruler(NamedTuple):
 def load_ruler(params: SlicerParams, inputs: SlicerInputs) -> Ruler:
     """Read tokenizers, limit and system prompt. Raises UserError for what is missing or makes no sense."""
     chat = ChatTokenizer.from_folder(inputs.base_model, inputs.chat_template)
-    context = context_tokens(inputs.base_model)
+    limit = limit_of(params, context_tokens(inputs.base_model))
+    return Ruler(chat, load_planning_encoding(), limit, read_system_prompt(inputs.system_prompt))
+
+
+def limit_of(params: SlicerParams, context: int | None) -> int:
+    """Return the most tokens of a slice for a model with this context. Raises UserError when it is more, or unknown."""
     if params.max_tokens and context and params.max_tokens > context:
         raise UserError(
             f"`max_tokens`={params.max_tokens} is more than the base model's context of {context}. Use at most that."
@@ -40,7 +46,7 @@ def load_ruler(params: SlicerParams, inputs: SlicerInputs) -> Ruler:
     limit = params.max_tokens or context
     if limit is None:
         raise UserError("The base model's config.json does not say its context. Set `max_tokens`.")
-    return Ruler(chat, load_planning_encoding(), limit, read_system_prompt(inputs.system_prompt))
+    return limit
 
 
 def load_planning_encoding(folder: Path = Path(sys.prefix, "share", "tiktoken")) -> tiktoken.Encoding:
@@ -52,5 +58,7 @@ def load_planning_encoding(folder: Path = Path(sys.prefix, "share", "tiktoken"))
             f"The encoding file of cl100k_base is missing or damaged: {path}. "
             "Run `tools/tiktoken.sh` with the environment's folder."
         )
+    import tiktoken
+
     os.environ["TIKTOKEN_CACHE_DIR"] = str(folder)
     return tiktoken.get_encoding("cl100k_base")

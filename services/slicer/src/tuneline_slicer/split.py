@@ -7,12 +7,14 @@ import math
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-
-from datasketch import MinHash, MinHashLSH
+from typing import TYPE_CHECKING
 
 from tuneline.data.slices import Split
 from tuneline.data.transcripts import Transcript
 from tuneline.errors import UserError
+
+if TYPE_CHECKING:
+    from datasketch import MinHash
 
 PERMUTATIONS = 128
 """Hashes per signature: the similarity is estimated with a standard error of about 0.04 near 0.8."""
@@ -25,6 +27,8 @@ def signature_of(transcript: Transcript) -> MinHash:
 
     Spelling: `é` may be one character or two, and `ｆｕｌｌ` may be wide; both look the same and are (NFKC).
     """
+    from datasketch import MinHash
+
     text = " ".join(text for exchange in transcript.exchanges for text in exchange)
     words = re.findall(r"\w+", unicodedata.normalize("NFKC", text).casefold())
     starts = range(max(1, len(words) - SHINGLE_WORDS + 1))
@@ -39,6 +43,8 @@ def near_duplicates(signatures: Mapping[str, MinHash], similarity: float) -> lis
     Similarity is the Jaccard index of the word sequences, estimated with MinHash (Broder 1997). Candidates come from
     locality-sensitive hashing tuned to miss few, and are then compared.
     """
+    from datasketch import MinHashLSH
+
     index = MinHashLSH(threshold=similarity, num_perm=PERMUTATIONS, weights=(0.1, 0.9))
     leader = {name: name for name in signatures}
     for name, signature in signatures.items():

@@ -13,7 +13,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from tuneline.model.base_model import TOKENIZER_FILES
-from tuneline.stage import Context, Inputs, Metrics, Outputs, Params, Stage, file_name, given, output_of, pace
+from tuneline.stage import Checks, Context, Inputs, Metrics, Outputs, Params, Stage, file_name, given, output_of, pace
 
 
 class SlicerParams(Params):
@@ -74,7 +74,14 @@ def run(params: SlicerParams, inputs: SlicerInputs, outputs: SlicerOutputs, cont
     return slice_transcripts(params, inputs, outputs, context)
 
 
-STAGE = Stage("slicer", 4, SlicerParams, SlicerInputs, SlicerOutputs, run)
+def check(params: SlicerParams, checks: Checks) -> None:
+    """Look at what is given."""
+    from tuneline_slicer.check import check_given
+
+    check_given(params, checks)
+
+
+STAGE = Stage("slicer", 4, SlicerParams, SlicerInputs, SlicerOutputs, run, check=check)
 
 
 def main() -> None:

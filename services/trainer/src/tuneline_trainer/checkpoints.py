@@ -24,7 +24,7 @@ from transformers.trainer_pt_utils import safe_globals
 
 from tuneline.data.io import Closed
 from tuneline.data.training import TrainingSetup
-from tuneline.model.base_model import read_shapes
+from tuneline.model.weights import read_shapes
 
 SAVING = "saving.part"
 LIST = "whole.json"

@@ -13,7 +13,7 @@ import torch
 
 from tuneline.data.io import write_lines, write_record
 from tuneline.data.training import ExampleCounts, ExamplesBySplit, Losses, ParameterCounts, TrainingRecord, TrainingRow
-from tuneline.model.base_model import read_shapes
+from tuneline.model.weights import read_shapes
 from tuneline.stage import Context, Json, Metrics
 from tuneline_trainer import checkpoints
 from tuneline_trainer.prepare import Prepared, prepare

@@ -1,18 +1,61 @@
-"""Checks that a store can be used: `python -m tuneline.commands.check --store s3://bucket/prefix`.
+"""The command `tuneline check`: all that is wrong with a run and its store, before anything expensive.
 
-It writes, reads, lists and deletes a small file as the stages do. Of two writers one must be refused: a server that
-ignores `If-None-Match` would let two runs overwrite each other's results.
+`python -m tuneline.commands.check` is the same for images, which have no other program in common. Without a run file it
+looks at the store alone: it writes, reads, lists and deletes a small file as the stages do. Of two writers one must be
+refused: a server that ignores `If-None-Match` would let two runs overwrite each other's results.
 """
 
 from __future__ import annotations
 
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 from uuid import uuid4
 
 import typer
 
-from tuneline.commands.stage import StoreOption, exit_codes
-from tuneline.errors import UserError
-from tuneline.store.base import Store, open_store
+from tuneline.commands.stage import configure_logging, exit_codes, read_run
+from tuneline.errors import Temporary, UserError
+from tuneline.parsing.problems import printable
+from tuneline.store.base import Store, is_local, open_store
+
+if TYPE_CHECKING:
+    from tuneline.engine.checks import Findings
+
+STORE_HELP = "Where results will live; without it nothing but the run file is checked."
+
+
+def check(
+    file: Annotated[Path | None, typer.Argument(help="The run file (YAML).")] = None,
+    store: Annotated[str | None, typer.Option(envvar="TUNELINE_STORE", help=STORE_HELP)] = None,
+    online: Annotated[
+        bool, typer.Option("--online", help="Ask judge and simulator one real question each, which they may bill.")
+    ] = False,
+) -> None:
+    """Check a run file and all that it names: every problem of every stage at once, before anything expensive."""
+    from tuneline.engine.checks import Findings, Where, check_run
+    from tuneline.engine.parameters import VARIABLE
+
+    with exit_codes():
+        of_a_workflow = file is None and bool(os.environ.get(VARIABLE))
+        if file is None and store is None:
+            raise UserError("name a run file, or a store with --store")
+        findings, opened = Findings(), open_store(store) if store else None
+        if opened is not None:
+            _try_store(opened, findings)
+        if file is None and not of_a_workflow:
+            findings.refuse()
+            typer.echo(f"{store}: works")
+            return
+        run_file = read_run(file, None, store or "")
+        with tempfile.TemporaryDirectory(prefix="tuneline-") as folder:
+            here = not of_a_workflow and (store is None or is_local(store))
+            where = Where(Path(folder), here=here, online=online)
+            check_run(run_file, opened or open_store(f"{folder}/store"), where, findings=findings)
+        show(findings)
+        findings.refuse()
+        typer.echo(f"{run_file.source.name}: nothing is wrong that can be known before it runs")
 
 
 def check_store(store: Store) -> None:
@@ -28,12 +71,21 @@ def check_store(store: Store) -> None:
         raise UserError(f"{store.uri}: a file that was deleted is still there.")
 
 
-def main(store: StoreOption) -> None:
-    """Check that a store can be written, read, listed and deleted from, and that it keeps two writers apart."""
-    with exit_codes():
-        check_store(open_store(store))
-    typer.echo(f"{store}: works")
+def show(findings: Findings) -> None:
+    """Print figures and warnings."""
+    for line in [*findings.notes, *(f"warning: {text}" for text in findings.warnings)]:
+        typer.echo(printable(line))
+
+
+def _try_store(store: Store, findings: Findings) -> None:
+    try:
+        check_store(store)
+    except UserError as e:
+        findings.problems.append(str(e))
+    except Temporary as e:
+        findings.unreached.append(str(e))
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    configure_logging()
+    typer.run(check)

@@ -19,7 +19,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from tuneline.commands.show import essence
-from tuneline.engine.inputs import check_given
+from tuneline.engine.checks import Where, check_run
 from tuneline.engine.layout import run_key
 from tuneline.engine.pins import note_inputs, refuse_other_params
 from tuneline.engine.pipelines import Step
@@ -29,6 +29,7 @@ from tuneline.engine.runner import find, new_job, reuse
 from tuneline.errors import StageFailed, Temporary, UserError
 from tuneline.parsing.problems import printable
 from tuneline.store.base import Store, is_local, local_path
+from tuneline.store.verify import FileCache
 
 CACHE = "files"
 """Folder of the files that the stages of this run share; it goes when the run ends."""
@@ -57,6 +58,7 @@ class LocalRun:
     at_once: int
     console: Console
     _done: set[str] = field(default_factory=set)
+    _checked: bool = False
     _stop: bool = False
 
     def run(self) -> bool:
@@ -64,7 +66,6 @@ class LocalRun:
 
         Raises UserError before any stage starts, StageFailed when one fails, Temporary when it was interrupted.
         """
-        check_given(self.run_file)
         if not self.replace:
             refuse_other_params(self.run_file, self.store)
         worked = False
@@ -75,11 +76,12 @@ class LocalRun:
                     step = self._next(children)
                     if step is None:
                         self._poll(children, progress)
-                    elif self._reuse(step, Path(folder)):
+                    elif self._found(step, Path(folder)):
                         self._done.add(step.name)
                         self.console.print(f"[dim]{step.name}: found[/]")
                     else:
                         worked = True
+                        self._check(Path(folder))
                         children.append(self._start(step, Path(folder), progress))
             finally:
                 self._end(children)
@@ -93,6 +95,21 @@ class LocalRun:
                 if step.name not in self._done | busy and self._done.issuperset(step.needs):
                     return step
         return None
+
+    def _found(self, step: Step, folder: Path) -> bool:
+        try:
+            return self._reuse(step, folder)
+        except UserError:
+            self._check(folder)  # says this too, and all else that is wrong
+            raise
+
+    def _check(self, folder: Path) -> None:
+        """Once, before the first stage starts, check what is given to those that are not done yet."""
+        if not self._checked:
+            self._checked = True
+            where = Where(folder / "check", FileCache(folder / CACHE))
+            for text in check_run(self.run_file, self.store, where, self._done).settle():
+                self.console.print(f"[yellow]warning[/]: {escape(printable(text))}")
 
     def _reuse(self, step: Step, folder: Path) -> bool:
         with new_job(self.run_file, step, self.store, replace=self.replace, cache=folder / CACHE) as job:

@@ -71,7 +71,7 @@ def stage_main(stage: AnyStage) -> None:
             node = Node(stage.name, variant or None, _share(shard))
             if part and not stage.parts:
                 raise UserError(f"--part {part}: {stage.name} cannot be done in parts")
-            _run(_read(file, run, store), node, _share(part), store, scratch, outputs, replace=replace)
+            _run(read_run(file, run, store), node, _share(part), store, scratch, outputs, replace=replace)
 
     @app.command()
     def schema() -> None:
@@ -81,7 +81,7 @@ def stage_main(stage: AnyStage) -> None:
     app()
 
 
-def _read(file: Path | None, run: str | None, store: str) -> RunFile:
+def read_run(file: Path | None, run: str | None, store: str) -> RunFile:
     """Read the run file from `file` or, without one, from RUN_FILE; then only mounted data and the store are read."""
     from tuneline.engine.parameters import VARIABLE
     from tuneline.engine.runfile import read_run_file, read_run_parameters

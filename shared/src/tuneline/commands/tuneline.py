@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from tuneline.commands.check import check
 from tuneline.commands.show import fetch_output, run_lines, size
 from tuneline.commands.stage import ReplaceOption, RunOption, StoreOption, configure_logging, exit_codes
 from tuneline.errors import StageFailed
@@ -54,6 +55,9 @@ def run(
             typer.echo(f"Nothing to do: run {run_file.run} is up to date.")
         for line in conclusion(run_file, opened):
             typer.echo(line)
+
+
+app.command()(check)
 
 
 @app.command()

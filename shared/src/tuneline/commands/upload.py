@@ -10,20 +10,23 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from tuneline.commands.show import size
+from tuneline.engine.checks import Where, check_run
 from tuneline.engine.given import Identified, check_unchanged, identify, list_given
-from tuneline.engine.inputs import check_given
 from tuneline.engine.layout import upload_key
 from tuneline.engine.pipelines import Address
 from tuneline.engine.records import InputPin
 from tuneline.engine.runfile import RunFile
 from tuneline.errors import Changed, UserError
+from tuneline.parsing.problems import printable
 from tuneline.store.base import Store, in_parallel, is_local, local_path
 
 _BARE = re.compile(r"[A-Za-z][A-Za-z0-9_-]+")
@@ -36,7 +39,10 @@ def upload_inputs(run_file: RunFile, store: Store, console: Console) -> dict[str
     Of a folder only the files that the run's stages read are sent. An input that none of them reads is left out.
     Raises UserError, before anything is sent, for whatever is missing or cannot be read.
     """
-    check_given(run_file)
+    with console.status("checking"), TemporaryDirectory(prefix="tuneline-") as folder:
+        warnings = check_run(run_file, store, Where(Path(folder), here=False, ours=False)).settle()
+    for text in warnings:
+        console.print(f"[yellow]warning[/]: {escape(printable(text))}")
     inputs = {name: value for name, value in (run_file.source.content.get("inputs") or {}).items() if value is not None}
     found = {}
     for name, value in run_file.inputs.items():

@@ -187,9 +187,9 @@ def folder_sha256(digests: Mapping[str, str]) -> str:
     return hashlib.sha256(b"".join(lines)).hexdigest()
 
 
-def known_to(found: Identified) -> bytes:
+def known_to(files: Mapping[str, KnownFile]) -> bytes:
     """Write down what was read, for `known_from`."""
-    return _KNOWN.dump_json(dict(found.files))
+    return _KNOWN.dump_json(dict(files))
 
 
 def known_from(data: bytes | None) -> Mapping[str, KnownFile]:

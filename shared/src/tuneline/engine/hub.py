@@ -58,6 +58,25 @@ def fetch_hub(uri: str, patterns: Sequence[str], sizes: Mapping[str, int]) -> Pa
     return path
 
 
+def read_range(uri: str, name: str, start: int, end: int) -> bytes:
+    """Return the bytes of a file of a commit from `start` up to `end`, which is left out."""
+    from huggingface_hub import get_session, hf_hub_url
+    from huggingface_hub.utils._headers import build_hf_headers
+    from huggingface_hub.utils._http import hf_raise_for_status
+
+    repository, commit = _split(uri)
+    headers = {**build_hf_headers(), "Range": f"bytes={start}-{end - 1}", "Accept-Encoding": "identity"}
+    url, found = hf_hub_url(repository, name, revision=commit), b""
+    with _plain_errors(uri), get_session().stream("GET", url, headers=headers, follow_redirects=True) as answer:
+        hf_raise_for_status(answer)
+        ahead = start if answer.status_code == 200 else 0  # whoever ignores the range sends the file from its start
+        for block in answer.iter_bytes():
+            found += block
+            if len(found) >= ahead + end - start:
+                break
+    return found[ahead : ahead + end - start]
+
+
 def _download(uri: str, patterns: Sequence[str]) -> Path:
     from huggingface_hub import snapshot_download
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import NamedTuple
 from tuneline.engine.given import Identified, folder_sha256, identify, known_from, list_given
 from tuneline.engine.identity import canonical_json
 from tuneline.engine.layout import input_pin_key, known_key, result_key
+from tuneline.engine.origin import inline_name
 from tuneline.engine.pipelines import Address, Inline, Step
 from tuneline.engine.records import InputPin, pinned_manifest
 from tuneline.engine.runfile import RunFile
@@ -50,7 +49,7 @@ class InlineFile:
     """Content of the run file itself, which becomes a file when a stage asks for its path."""
 
     data: bytes
-    dest: Path
+    path: Path
 
     uri = None
 
@@ -64,15 +63,11 @@ class InlineFile:
 
     @property
     def digests(self) -> dict[str, str]:
-        return {self.path.name: self.sha256}
-
-    @property
-    def path(self) -> Path:
-        return self.dest / "inline.json"
+        return {"inline.json": self.sha256}
 
     def write(self) -> Path:
         with plain_errors(self.path):
-            self.dest.mkdir(parents=True, exist_ok=True)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             self.path.write_bytes(self.data)
         return self.path
 
@@ -165,25 +160,17 @@ def resolve_inputs(job: Job) -> dict[str, Resolved]:
         elif source and (nodes := [n for n in job.step.needs if n.partition("/")[0] == source.node]):
             resolved[port.name] = _made(job, port, nodes, source.port)
         elif not port.optional:
-            raise UserError(_missing(run_file, job.step, port))
+            raise UserError(missing_input(run_file, job.step, port))
     return resolved
 
 
-def check_given(run_file: RunFile) -> None:
-    """Refuse, before any stage starts, inputs that are missing from the run file or name a path that does not exist."""
-    problems = []
-    for step in run_file.steps:
-        for port in step.stage.input_ports(step.variant):
-            value = run_file.inputs.get(port.name)
-            if value is None and port.stage is None and not port.optional:
-                problems.append(_missing(run_file, step, port))
-            elif isinstance(value, Address) and "://" not in value.uri and not Path(value.uri).exists():
-                problems.append(f"{run_file.source.where(('inputs', port.name))}: {value.uri} does not exist")
-    if problems:
-        raise UserError("\n".join(dict.fromkeys(problems)))
+def inline_file(name: str, content: Json, folder: Path) -> InlineFile:
+    """Return content of the run file as a file in `folder`."""
+    return InlineFile(canonical_json(_plain(content)), folder / inline_name(name))
 
 
-def _missing(run_file: RunFile, step: Step, port: InputPort) -> str:
+def missing_input(run_file: RunFile, step: Step, port: InputPort) -> str:
+    """Return what to say about an input that a step needs and the run file does not give."""
     where = run_file.source.where(("inputs", port.name))
     return f"{where}: is missing. {step.name} needs it: {port.description}"
 
@@ -191,7 +178,7 @@ def _missing(run_file: RunFile, step: Step, port: InputPort) -> str:
 def _given(job: Job, port: InputPort, value: Address | Inline) -> GivenInput:
     folder = job.scratch / "inputs" / port.name
     if isinstance(value, Inline):
-        return GivenInput(port, InlineFile(canonical_json(_plain(value.content)), folder))
+        return GivenInput(port, inline_file(port.name, value.content, folder))
     try:
         shard = job.step.shard if port.split else None
         listed = list_given(value.uri, port.patterns, value.within, shard)
@@ -236,26 +223,3 @@ def _made(job: Job, port: InputPort, nodes: list[str], made: str) -> MadeInput:
         sha256=sha256, size=sum(file.size for file in files.values()), count=len(files), producer=producer,
     )  # fmt: skip
     return MadeInput(port, record, files, sharded or first.kind == "folder", not sharded, job)
-
-
-@contextmanager
-def inline_named_by_origin(job: Job, found: Found) -> Iterator[None]:
-    """In what a stage refuses, name inline content by its line and field in the run file, not by its work file."""
-    try:
-        yield
-    except UserError as e:
-        text = str(e)
-        for given in found.given:
-            if isinstance(given.source, InlineFile):
-                text = _by_origin(text, given, job.run_file)
-        if text == str(e):
-            raise
-        raise UserError(text) from None
-
-
-def _by_origin(text: str, given: GivenInput, run_file: RunFile) -> str:
-    def origin(found: re.Match[str]) -> str:
-        field = [int(part) if part.isdecimal() else part for part in (found["field"] or "").split(".") if part]
-        return run_file.source.where(("inputs", given.port.name, *field))
-
-    return re.sub(rf"{re.escape(str(given.source.path))}(?::\d+)?(?:: (?P<field>[\w.-]+)(?=:))?", origin, text)

@@ -60,7 +60,7 @@ def note_inputs(job: Job, found: Found) -> None:
 def _known(found: Found) -> Iterator[tuple[str, bytes]]:
     for given in found.given:
         if isinstance(given.source, Identified):
-            yield known_key(given.port.name, given.source.uri, given.selection), known_to(given.source)
+            yield known_key(given.port.name, given.source.uri, given.selection), known_to(given.source.files)
 
 
 def pin_result(job: Job, found: Found) -> None:

@@ -20,9 +20,10 @@ from typing import NamedTuple
 from tuneline.engine.context import Live
 from tuneline.engine.given import Identified, check_unchanged, folder_sha256
 from tuneline.engine.identity import fingerprint
-from tuneline.engine.inputs import Found, Job, inline_named_by_origin, resolve_inputs
+from tuneline.engine.inputs import Found, Job, resolve_inputs
 from tuneline.engine.layout import failure_key, manifest_key, new_attempt, result_key, run_key
 from tuneline.engine.ledger import Ledger
+from tuneline.engine.origin import refusals_named_by_origin
 from tuneline.engine.pins import pin_inputs, pin_result, refuse_differences
 from tuneline.engine.pipelines import Step
 from tuneline.engine.records import Failure, Manifest, OutputRecord, Provenance, now, read_manifest
@@ -116,7 +117,7 @@ def _run(job: Job, found: Found) -> tuple[Metrics, float, Live]:
         with live:
             paths = dict.fromkeys(stage.inputs.model_fields) | {name: i.path for name, i in found.inputs.items()}
             clock = time.monotonic()
-            with inline_named_by_origin(job, found):
+            with refusals_named_by_origin(job.run_file, job.scratch):
                 metrics = _call(job, paths, live)
             seconds = round(time.monotonic() - clock, 3)
         for given in found.given:

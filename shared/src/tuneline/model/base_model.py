@@ -18,6 +18,7 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from tuneline.errors import UserError
+from tuneline.model.weights import read_shapes
 from tuneline.parsing.problems import printable
 
 CONFIGS = ("config.json", "generation_config.json", "tokenizer_config.json", "special_tokens_map.json")
@@ -181,17 +182,6 @@ def read_text(path: Path, port: str = "base_model") -> str:
         raise UserError(f"{port}: {path.name} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise UserError(f"{port}: {path.name} is not UTF-8 text: copy it again") from None
-
-
-def read_shapes(file: Path, port: str = "base_model") -> dict[str, tuple[int, ...]]:
-    """Return the shape of every tensor of a safetensors file, by name. Raises UserError when it is damaged."""
-    from safetensors import SafetensorError, safe_open  # stages that read no weights have no such package
-
-    try:
-        with safe_open(file, framework="pt") as weights:
-            return {name: tuple(weights.get_slice(name).get_shape()) for name in weights.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{port}: {file.name} is damaged ({type(error).__name__}): copy it again") from None
 
 
 def _weight_files(folder: Path) -> tuple[Path, ...]:

@@ -184,6 +184,11 @@ class S3Store:
             f"{source}: the object is damaged (its checksum is not the one it was written with). Write it again."
         )
 
+    def read_range(self, key: str, start: int, end: int) -> bytes:
+        """Return the bytes of an object from `start` up to `end`, which is left out."""
+        request: GetObjectRequestTypeDef = {**self._request(key), "Range": f"bytes={start}-{end - 1}"}
+        return self._do("read", key, lambda: b"".join(s3_transfers.stream(self._client, request)))
+
     def _do(self, verb: str, key: str, action: Callable[[], T]) -> T:
         return retry(f"cannot {verb} {self.uri}/{key}", action)
 

@@ -15,11 +15,11 @@ The rule, in this order (every threshold is a parameter and was set before the d
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from math import ceil, floor, log, log1p, log2
 from typing import NamedTuple
 
 from tuneline_evaluator.comparison.figures import ArmSummary, Effect, Outcome, Range, RateGap, SafetyRow
 from tuneline_evaluator.comparison.numbers import SPACE, count, interval, p_equals, percent, plural, points, signed
+from tuneline_evaluator.comparison.power import enough_personas, personas_to_rule_out
 from tuneline_evaluator.comparison.statistics import fisher
 from tuneline_evaluator.stage import EvaluatorParams
 
@@ -69,16 +69,6 @@ def decide(score: Effect, safety: Sequence[SafetyRow], gaps: Sequence[RateGap], 
     """Apply the rule at the top of this module."""
     outcome, explanation = _rule(score, safety, gaps, settings)
     return Decision(outcome, _headline(outcome, score, safety, gaps, settings), explanation)
-
-
-def enough_personas(significance: float) -> int:
-    """Return the fewest personas whose smallest possible sign-flip p, 2^(1 − n), is below `significance`."""
-    return floor(1 - log2(significance)) + 1
-
-
-def personas_to_rule_out(loss: float, significance: float) -> int:
-    """Return the fewest personas that can rule out a loss at all; below, one total failure would often go unseen."""
-    return ceil(log(significance) / log1p(-loss))
 
 
 def failing_now(safety: Sequence[SafetyRow]) -> list[SafetyRow]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
 from tuneline.data.io import read_record
@@ -62,12 +63,18 @@ def prepare(params: EvaluatorParams, inputs: EvaluatorInputs, context: Context) 
 
 def plan_of(params: EvaluatorParams, inputs: EvaluatorInputs) -> Plan:
     """Return what all conversations have in common. Raises UserError when no answer can fit the context."""
-    context_tokens = params.context_tokens or model_context(inputs.base_model)
+    context_tokens = context_of(params, inputs.base_model)
+    shared = params.model_dump(include=set(Plan.model_fields) - {"context_tokens"})
+    return Plan(context_tokens=context_tokens, system_prompt=read_system_prompt(inputs.system_prompt), **shared)
+
+
+def context_of(params: EvaluatorParams, base_model: Path) -> int:
+    """Return the tokens that a conversation may use. Raises UserError when no answer can fit."""
+    context_tokens = params.context_tokens or model_context(base_model)
     longest = params.sampler.max_answer_tokens
     if longest >= context_tokens:
         raise UserError(
             f"`sampler.max_answer_tokens`={longest} leaves no room for a question in a context of {context_tokens} "
             f"tokens. Use at most {context_tokens // 2}."
         )
-    shared = params.model_dump(include=set(Plan.model_fields) - {"context_tokens"})
-    return Plan(context_tokens=context_tokens, system_prompt=read_system_prompt(inputs.system_prompt), **shared)
+    return context_tokens

@@ -1,0 +1,49 @@
+"""What can be known before the judge is asked anything."""
+
+from __future__ import annotations
+
+from tuneline.data.judged import write_judged
+from tuneline.data.rubric import Rubric, load_rubric
+from tuneline.data.transcripts import Exchange, Transcript, read_transcripts
+from tuneline.errors import UserError
+from tuneline.judge.by_model import LlmJudge
+from tuneline.judge.judging import Judge, load_judge
+from tuneline.stage import Checks
+from tuneline_assessor.assess import MAX_SKIPPED
+from tuneline_assessor.stage import AssessorParams
+
+QUESTION = Transcript(
+    "check", (Exchange("The lamp does not light. What can I do?", "Please check the plug first. Is it in the socket?"),)
+)
+"""What a judge is asked when it may be: nobody's conversation."""
+
+
+def check_given(params: AssessorParams, checks: Checks) -> None:
+    """Read rubric, judge and transcripts, and let the judge say whether it can judge them."""
+    rubric = checks.read("rubric", load_rubric)
+    judge = checks.read("judge", load_judge, checks.secret, checks.inputs.get("answers"))
+    read = checks.read("transcripts", read_transcripts, MAX_SKIPPED if params.on_bad == "skip" else 0)
+    if read:
+        checks.note(
+            f"{len(read.transcripts):,} transcripts" + f", {len(read.rejected):,} left out" * bool(read.rejected)
+        )
+        write_judged(checks.preview("transcripts"), read.transcripts)
+    if rubric and judge and read:
+        with checks.about("judge"):
+            judge.check(rubric, read.transcripts)
+    if rubric and judge and checks.online:
+        with checks.about("judge"):
+            checks.note(_answer(judge, rubric, params.timeout_s))
+
+
+def _answer(judge: Judge, rubric: Rubric, timeout_s: float) -> str:
+    """Ask the judge about one conversation. Raises UserError unless it answers as the rubric wants it."""
+    if not isinstance(judge, LlmJudge):
+        return f"the judge {judge.label} is not asked over a network"
+    with judge.open(rubric, concurrency=1, timeout_s=timeout_s) as ask:
+        judgement = ask(QUESTION, False)
+    if judgement.status != "scored":
+        raise UserError(
+            f"{judge.label} was asked one question, and its answer is {judgement.status}: {judgement.detail}"
+        )
+    return f"the judge {judge.label} answers as the rubric wants it"

@@ -1,0 +1,114 @@
+"""What a check reads of an input that lies elsewhere: its files, but of weights (safetensors) only the headers.
+
+A file of weights then is as long as it should be, and all behind its header is a hole that takes no space: whoever
+reads names and shapes does not notice.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from tuneline.engine.given import (
+    Identified,
+    KnownFile,
+    identify,
+    is_wanted,
+    known_from,
+    known_to,
+    list_given,
+)
+from tuneline.engine.layout import known_key
+from tuneline.engine.pipelines import Address
+from tuneline.errors import UserError
+from tuneline.store.base import Store, in_parallel, is_local, local_path, split_s3
+from tuneline.store.verify import FileCache
+
+WEIGHTS = ".safetensors"
+MAX_HEADER_BYTES = 100_000_000
+"""The format's own limit."""
+
+
+def glimpse(
+    address: Address, name: str, selections: set[tuple[str, ...]], folder: Path, store: Store, cache: FileCache
+) -> Path:
+    """Return the local path of an input, with the files that stages read by `selections` (an empty one: all).
+
+    What was read before is known by the records of `cache` and `store`, and what is read now is noted in `cache`.
+    Raises UserError if nothing is there, or nothing that a stage reads.
+    """
+    uri, within = address.uri, address.within
+    if is_local(uri):
+        if "://" not in uri and not Path(uri).exists():
+            raise UserError(f"{uri} does not exist")
+        for patterns in selections:
+            list_given(uri, patterns, within)
+        return local_path(uri)
+    wanted = () if () in selections else tuple(sorted({pattern for patterns in selections for pattern in patterns}))
+    light = tuple(pattern for pattern in wanted if not pattern.endswith(WEIGHTS))
+    listed = list_given(uri, light)
+    known = {} if listed.is_hub else _known(name, listed.uri, selections, store, cache)
+    found = identify(listed, folder, known, cache)
+    if not listed.is_hub:
+        _note(found, name, selections, cache)
+    return _with_headers(found, folder) if light != wanted else found.path
+
+
+def _known(
+    name: str, uri: str, selections: set[tuple[str, ...]], store: Store, cache: FileCache
+) -> dict[str, KnownFile]:
+    keys = [known_key(name, uri, patterns) for patterns in selections]
+    return {file: one for key in keys for file, one in known_from(cache.noted(key) or store.get(key)).items()}
+
+
+def _note(found: Identified, name: str, selections: set[tuple[str, ...]], cache: FileCache) -> None:
+    for patterns in selections:
+        key = known_key(name, found.uri, patterns)
+        if cache.noted(key) is None:
+            files = {file: one for file, one in found.files.items() if is_wanted(file, patterns)}
+            cache.note(key, known_to(files))
+
+
+def _with_headers(found: Identified, folder: Path) -> Path:
+    """Return a folder with the files found and the headers of the weights beside them."""
+    path, sizes, read = found.path, *_weights(found)
+    if all((path / name).is_file() for name in sizes):
+        return path
+    if path != folder:  # the Hub's cache, to which nothing may be added
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in found.files:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path / name, folder / name)
+
+    def bring(name: str, size: int) -> None:
+        _write(folder / name, size, lambda start, end: read(name, start, end), f"{found.uri}/{name}")
+
+    in_parallel(bring, sizes, sizes.values())
+    return folder
+
+
+def _weights(found: Identified) -> tuple[dict[str, int], Callable[[str, int, int], bytes]]:
+    """Return the sizes of the files of weights, and how to read bytes of one."""
+    if found.given.is_hub:
+        from tuneline.engine.hub import list_hub, read_range
+
+        sizes = {name: size for name, (size, _) in list_hub(found.uri, ()) if name.endswith(WEIGHTS)}
+        return sizes, lambda name, start, end: read_range(found.uri, name, start, end)
+    from tuneline.store.s3 import S3Store
+
+    bucket, key = split_s3(found.uri)
+    store = S3Store(bucket, key)
+    sizes = {entry.key: entry.size for entry in store.list("") if entry.key.endswith(WEIGHTS)}
+    return sizes, store.read_range
+
+
+def _write(place: Path, size: int, read: Callable[[int, int], bytes], source: str) -> None:
+    """Write the header, and a hole up to `size`."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    length = int.from_bytes(read(0, 8), "little")
+    if not 0 < length <= min(MAX_HEADER_BYTES, size - 8):
+        raise UserError(f"{source} is damaged: copy it again")
+    with place.open("wb") as file:
+        file.write(length.to_bytes(8, "little") + read(8, 8 + length))
+        file.truncate(size)

@@ -1,0 +1,176 @@
+"""What `tuneline check` says about run files of the real stages, before anything is judged or written."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from kit.chat_models import write_chat_model
+from kit.places import EXAMPLES
+from tuneline.parsing.yaml import read_yaml
+
+TUNELINE = Path(sys.executable).parent / "tuneline"
+
+MARKS_THE_LAST = """\
+{%- for message in messages %}
+{{- '<start_of_turn>' + message.role + '\\n' }}{% if message.role == 'assistant' and loop.last %}(thinks){% endif %}
+{{- message.content + '<end_of_turn>\\n' }}
+{%- endfor %}
+{%- if add_generation_prompt %}{{ '<start_of_turn>assistant\\n' }}{% endif %}"""
+
+
+class Folder:
+    """A run file with everything that it names: good as it is."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        write_chat_model(path / "base", context=2048)
+        for name in ("rubric.yaml", "personas.yaml"):
+            shutil.copy(EXAMPLES / name, path)
+        self.inputs: dict[str, object] = {
+            "transcripts": str(EXAMPLES / "transcripts"), "rubric": "rubric.yaml", "personas": "personas.yaml",
+            "base_model": "base", "judge": {"provider": "heuristic"},
+        }  # fmt: skip
+
+    def replace(self, file: str, old: str, new: str) -> None:
+        text = (self.path / file).read_text()
+        assert old in text
+        (self.path / file).write_text(text.replace(old, new, 1))
+
+    def tuneline(self, command: str, *words: str, **content: object) -> subprocess.CompletedProcess[str]:
+        content = {"run": "checked", "goal": "slicer", "inputs": self.inputs} | content
+        (self.path / "run.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+        done = subprocess.run(
+            [TUNELINE, command, "run.yaml", *words], cwd=self.path, capture_output=True, text=True, check=False
+        )
+        assert "Traceback" not in done.stderr
+        return done
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return Folder(tmp_path)
+
+
+@pytest.mark.parametrize("command", ["check", "run", "upload"])
+def test_mistakes_of_three_stages_are_one_message_and_nothing_is_written(folder: Folder, command: str) -> None:
+    folder.replace("personas.yaml", "\n  name:", "\n  nam:")
+    folder.inputs["judge"] = {"provider": "openai", "model": "m", "api_key_env": "CHECKED_API_KEY", "max_tokens": 0}
+    before = os.times()
+    words = [] if command == "check" else ["--store", "store"]
+    done = folder.tuneline(command, *words, goal=None, slicer={"validation_fraction": 0.001})
+    after = os.times()  # of the processor, because a busy machine makes everything slow
+    assert after.children_user + after.children_system - before.children_user - before.children_system < 5
+    assert done.returncode == 2
+    lines = done.stderr.splitlines()
+    place = str(folder.path)
+    assert f"{place}/personas.yaml:7: personas.0.nam: unknown key; did you mean `name`?" in lines
+    assert any("run.yaml:14: slicer.validation_fraction: `validation_fraction`=0.001 of 47" in line for line in lines)
+    assert any("run.yaml:12: inputs.judge.max_tokens: input should be greater than" in line for line in lines)
+    assert not (folder.path / "store" / "results").exists()
+    assert not (folder.path / "store" / "runs").exists()
+
+
+def test_a_missing_key_is_a_problem_where_the_stages_run_and_a_warning_elsewhere(folder: Folder) -> None:
+    folder.inputs["judge"] = {"provider": "openai", "model": "m", "api_key_env": "CHECKED_API_KEY"}
+    done = folder.tuneline("check")
+    assert done.returncode == 2
+    assert "run.yaml:8: inputs.judge: CHECKED_API_KEY is not set" in done.stderr
+    done = folder.tuneline("upload", "--store", "store")
+    assert done.returncode == 0
+    assert "warning: CHECKED_API_KEY is not set" in done.stderr
+
+
+def test_a_run_that_is_good_is_said_to_be_good_with_its_figures(folder: Folder) -> None:
+    done = folder.tuneline("check")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        "assessor: 47 transcripts", "run.yaml: nothing is wrong that can be known before it runs"
+    ]  # fmt: skip
+
+
+def test_answers_that_are_recorded_judge_no_new_conversations(folder: Folder) -> None:
+    (folder.path / "answers.jsonl").write_text("")
+    folder.inputs |= {"judge": {"provider": "recorded"}, "answers": "answers.jsonl"}
+    done = folder.tuneline("run", goal=None)
+    assert done.returncode == 2
+    assert "run.yaml:9: inputs.judge.provider: recorded" in done.stderr
+    assert "goal: gguf-converter" in done.stderr
+
+
+def test_inline_content_is_named_by_its_line_in_the_run_file(folder: Folder) -> None:
+    folder.inputs["simulator"] = {"provider": "openai"}
+    persona = yaml.safe_load((folder.path / "personas.yaml").read_text())["personas"][0]
+    folder.inputs["personas"] = {"personas": [persona, persona | {"name": ""}, *[persona] * 6]}
+    rubric = read_yaml(folder.path / "rubric.yaml").content
+    rubric["categories"][1]["id"] = rubric["categories"][0]["id"]
+    folder.inputs["rubric"] = rubric
+    transcript = {"id": "a", "messages": [{"role": "user", "content": "Hello"}, {"role": "robot", "content": "Hm"}]}
+    folder.inputs["transcripts"] = {"id": "a", "messages": transcript["messages"]}
+    done = folder.tuneline("check", goal=None)
+    assert done.returncode == 2
+    assert "inline" not in done.stderr and "tuneline-" not in done.stderr
+    text = (folder.path / "run.yaml").read_text().splitlines()
+    for field, written in (
+        ("simulator.model: is required", "  simulator:"),
+        ("personas.personas.1.name: ", "name: ''"),
+        ("rubric.categories.1.id: `", "- id: listening"),
+        ("transcripts.messages.1.role: ", "role: robot"),
+    ):
+        [line] = [line for line in done.stderr.splitlines() if f"inputs.{field}" in line]
+        number = int(line.split(":")[1])
+        assert line.startswith(f"run.yaml:{number}: inputs.")
+        assert written.strip() in text[number - 1], line
+    assert "in line 1;" not in done.stderr
+
+
+def test_personas_that_can_decide_nothing_are_refused_and_few_are_warned_of(folder: Folder) -> None:
+    personas = yaml.safe_load((folder.path / "personas.yaml").read_text())["personas"]
+    folder.inputs["personas"] = {"personas": personas[:5]}
+    done = folder.tuneline("check", goal=None)
+    assert done.returncode == 2
+    assert "run.yaml:6: inputs.personas: 5 personas can decide nothing" in done.stderr
+    folder.inputs["personas"] = {"personas": personas[:12]}
+    said = folder.tuneline("check", goal=None)
+    assert "warning: run.yaml:6: inputs.personas: 12 personas miss all but large differences" in said.stdout
+    assert "evaluator.margin: 12 personas cannot show `not worse`: to rule out a loss of 0.03 takes 99" in said.stdout
+    assert "evaluator.safety_margin: 12 personas cannot show that no gate is broken more often" in said.stdout
+
+
+def test_a_slice_that_the_trainer_would_refuse_is_known_before_anything_is_judged(folder: Folder) -> None:
+    done = folder.tuneline("check", goal=None, trainer={"max_length": 128})
+    assert done.returncode == 2
+    assert "run.yaml:1: slicer.max_tokens: slices may have 2,048 tokens, and the trainer refuses those" in done.stderr
+    done = folder.tuneline("check", slicer={"min_context": 40})
+    assert "slicer.min_context: `min_context`=40 is more exchanges than any of 47 transcripts has" in done.stderr
+    done = folder.tuneline("check", slicer={"max_tokens": 16})
+    assert "slicer.min_context: `min_context`=3 exchanges take" in done.stderr
+    done = folder.tuneline("check", slicer={"max_tokens": 4096})
+    assert "slicer.max_tokens: `max_tokens`=4096 is more than the base model's context of 2048" in done.stderr
+
+
+def test_a_fence_around_the_system_prompt_is_warned_of(folder: Folder) -> None:
+    (folder.path / "prompt.md").write_text("# Prompt\n\n```text\nYou are calm.\nYou ask before you advise.\n```\n")
+    folder.inputs["system_prompt"] = "prompt.md"
+    done = folder.tuneline("check")
+    assert done.returncode == 0
+    assert "inputs.system_prompt: the prompt stands in a fence (```)" in done.stdout
+    assert "keep lines 4 to 5 only" in done.stdout
+
+
+def test_an_address_that_is_none_and_a_model_without_a_template_are_known_at_once(folder: Folder) -> None:
+    folder.inputs["base_model"] = "hf://not an address"
+    done = folder.tuneline("run", "--store", "store")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "run.yaml:7: inputs.base_model: hf://not an address: an address in the Hub is hf://" in done.stderr
+    (folder.path / "base" / "chat_template.jinja").unlink()
+    folder.inputs["base_model"] = "base"
+    done = folder.tuneline("run", "--store", "store")
+    assert done.returncode == 2
+    assert "run.yaml:7: inputs.base_model: it has no chat template" in done.stderr
