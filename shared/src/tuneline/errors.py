@@ -78,12 +78,17 @@ class Unreadable(Exception):  # noqa: N818  (an answer may be so; it is counted,
 class Fault(Exception):  # noqa: N818  (it says what happened to an attempt; only the retry layer sees it)
     """One attempt failed, and another may succeed."""
 
-    def __init__(self, problem: str, *, paid: bool = False, pushback: bool = False, wait_s: float | None = None):
+    def __init__(
+        self, problem: str, *, paid: bool = False, pushback: bool = False, overloaded: bool = False,
+        wait_s: float | None = None,
+    ):  # fmt: skip
         super().__init__(problem)
         self.paid = paid
         """The server may have done the work."""
-        self.pushback = pushback
+        self.pushback = pushback or overloaded
         """The server wants fewer calls."""
+        self.overloaded = overloaded
+        """It wants fewer from everybody: that tells no limit of ours."""
         self.wait_s = wait_s
         """Seconds the server asks to wait."""
 

@@ -69,8 +69,8 @@ class AssessorParams(Params):
     """An installed spaCy model that finds people's names too; it takes memory and ten times as long."""
     audit: AuditParams = AuditParams()
     """What is done about faults that code can see, such as answers in another language; `audit.json` lists them."""
-    concurrency: int = pace(8, ge=1, le=256)
-    """Most judge calls in flight; more is faster until the judge's server pushes back, which lowers it by itself."""
+    concurrency: int = pace(8, ge=1, le=2048)
+    """Most judge calls in flight; the pace is found by itself, so more costs memory only (0.1 MB each)."""
     timeout_s: float = pace(120.0, gt=0, le=3600)
     """Seconds after which one call is given up; long transcripts and slow servers need more."""
 

@@ -74,8 +74,8 @@ class EvaluatorParams(Params):
     """Conversations that each server holds at once; each one takes a context's worth of memory."""
     threads: int | None = pace(None, ge=1)
     """CPU threads per server; the default shares the processor's cores between the servers that run at once."""
-    judge_concurrency: int = pace(8, ge=1, le=256)
-    """Most judge calls in flight; the judge's own limits lower it while it runs."""
+    judge_concurrency: int = pace(8, ge=1, le=2048)
+    """Most judge calls in flight; the pace is found by itself, so more costs memory only (0.1 MB each)."""
     judge_timeout_s: float = pace(120.0, gt=0)
     """Seconds after which one judge call is given up and tried again."""
     answer_timeout_s: float = pace(600.0, gt=0)

@@ -13,20 +13,28 @@ from __future__ import annotations
 
 import asyncio
 import random
+import resource
 import threading
-from collections.abc import Coroutine, Mapping, Sequence
+import time
+from collections.abc import Mapping, Sequence
 from concurrent.futures import CancelledError
-from typing import Any, NamedTuple, TypeVar
+from contextlib import suppress
+from typing import NamedTuple
 
 from tuneline.errors import Fault, LlmRejected, ServerDown, Stopped, Temporary, UserError
+from tuneline.llm.announced import read_announced
 from tuneline.llm.config import AnthropicConfig, GoogleConfig, ModelConfig, OpenAiConfig, Secret
 from tuneline.llm.control_tokens import neutralise
-from tuneline.llm.limits import AdaptiveLimit, Breaker
+from tuneline.llm.limits import Breaker, Turns
+from tuneline.llm.pace import Pace, Turn
 from tuneline.llm.prices import most_usd
-from tuneline.llm.provider import Provider, Reply
+from tuneline.llm.provider import HEARD, Provider, Reply
 from tuneline.stage import Account, Json, Usage
 
-T = TypeVar("T")
+STOPPED = "stopped; run the same command again to resume from here"
+
+OTHER_FILES = 200
+"""Files that are open beside the connections of calls."""
 
 DRAIN_SECONDS = 10.0
 """How long calls in flight may still end when the client is closed: paid answers are worth half the grace period."""
@@ -51,7 +59,9 @@ class Patience(NamedTuple):
     streak: int = 10
     """Failures in a row, of all calls together, after which nothing more is tried …"""
     streak_s: float = 60.0
-    """… if they lasted at least this long."""
+    """… if they lasted at least this long …"""
+    full_s: float = 180.0
+    """… or this long where the server only wants fewer calls; limits of a minute are outlasted."""
 
 
 class _NoAccount:
@@ -76,11 +86,15 @@ class LlmClient:
         patience: Patience | None = None, account: Account | None = None,
     ) -> None:  # fmt: skip
         self.config, self.timeout_s = config, timeout_s
-        self.limit = AdaptiveLimit(concurrency)
         self._patience = patience or Patience()
+        self.pace = Pace(concurrency, self._patience.first_wait_s, self._patience.longest_wait_s)
         self._account = account or _NoAccount()
-        self._breaker = Breaker(self._patience.streak, self._patience.streak_s)
+        self._turns = Turns(self.pace)
+        self._down = Breaker(self._patience.streak, self._patience.streak_s)
+        self._full = Breaker(self._patience.streak, self._patience.full_s)
+        allow_open_files(concurrency)
         self._provider = _provider_of(config, secret, timeout_s)
+        self._closing, self._closed = threading.Lock(), False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="llm", daemon=True)
         self._thread.start()
@@ -100,38 +114,51 @@ class LlmClient:
         """
         said = [{name: neutralise(text) for name, text in message.items()} for message in messages]
         drawn = self.config.drawn_seed(seed)
-        faults: list[Fault] = []
-        while True:
-            began = self.limit.enter()
-            outcome: bool | None = None
-            try:
-                reply = self._run(self._call(said, schema, drawn))
-                outcome = True
-            except Fault as fault:
-                faults.append(fault)
-                outcome = False if fault.pushback else None
-            finally:
-                self.limit.leave(began, outcome)
-            if outcome:
-                self._breaker.success()
-                return reply
-            self._recover(faults)
+        with self._closing:
+            if self._closed:
+                raise Stopped(STOPPED)
+            answer = asyncio.run_coroutine_threadsafe(self._complete(said, schema, drawn), self._loop)
+        try:
+            return answer.result()
+        except CancelledError:
+            raise Stopped(STOPPED) from None
 
     def close(self) -> None:
         """Let no call begin any more, give those in flight some seconds to end, and hang up."""
-        if self._loop.is_closed():
-            return
-        self.limit.close(DRAIN_SECONDS)
-        self._run(self._hang_up())
+        with self._closing:
+            if self._closed:
+                return
+            self._closed = True
+        asyncio.run_coroutine_threadsafe(self._hang_up(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
 
-    def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        try:
-            return asyncio.run_coroutine_threadsafe(work, self._loop).result()
-        except CancelledError:
-            raise Stopped("stopped; run the same command again to resume from here") from None
+    async def _complete(
+        self, messages: Sequence[Mapping[str, str]], schema: Mapping[str, Json] | None, seed: int | None
+    ) -> Reply:
+        faults: list[Fault] = []
+        while True:
+            turn = await self._turns.begin()
+            heard: dict[str, str] = {}
+            HEARD.set(heard)
+            try:
+                reply = await self._call(messages, schema, seed)
+            except Fault as fault:
+                faults.append(fault)
+                self._failed(turn, fault, heard)
+            except BaseException:
+                self.pace.end(turn, taken=False)
+                raise
+            else:
+                tokens = reply.input_tokens + reply.output_tokens
+                self.pace.end(turn, announced=read_announced(heard), tokens=tokens)
+                self._down.success()
+                self._full.success()
+                return reply
+            finally:
+                self._turns.go_on()
+            await asyncio.sleep(self._wait(faults))
 
     async def _call(
         self, messages: Sequence[Mapping[str, str]], schema: Mapping[str, Json] | None, seed: int | None
@@ -163,26 +190,46 @@ class LlmClient:
         except TimeoutError:
             raise Fault(f"no answer within {self.timeout_s:g} s", paid=True) from None
 
-    def _recover(self, faults: Sequence[Fault]) -> None:
-        """Wait before the next attempt. Raises Temporary when there is to be none."""
+    def _failed(self, turn: Turn, fault: Fault, heard: Mapping[str, str]) -> None:
+        if not fault.pushback:
+            self.pace.end(turn, taken=False)
+            return
+        ordered = fault.wait_s if fault.wait_s and fault.wait_s <= self._patience.longest_ordered_wait_s else None
+        self.pace.reject(
+            turn, time.monotonic(), wait_s=ordered, overloaded=fault.overloaded, announced=read_announced(heard)
+        )
+
+    def _wait(self, faults: Sequence[Fault]) -> float:
+        """Return the seconds before the next attempt. Raises Temporary when there is to be none."""
         last, where = faults[-1], self.config.address
-        if not last.pushback and self._breaker.failure():
+        if (self._full if last.pushback else self._down).failure():
             raise ServerDown(f"{where} is not answering ({last}); run the same command again later")
         if len(faults) >= self._patience.attempts or sum(f.paid for f in faults) >= self._patience.paid_attempts:
             raise Temporary(f"{where}: {last}, after {len(faults)} attempts")
-        if last.wait_s is not None:
-            if last.wait_s > self._patience.longest_ordered_wait_s:
-                raise ServerDown(f"{where} asks to wait {last.wait_s:.0f} s ({last}); run the same command again then")
-            self.limit.pause(last.wait_s)
-        wait = min(self._patience.longest_wait_s, self._patience.first_wait_s * 2 ** (len(faults) - 1))
-        self.limit.sleep(wait * random.uniform(0.5, 1))
+        if last.wait_s is not None and last.wait_s > self._patience.longest_ordered_wait_s:
+            raise ServerDown(f"{where} asks to wait {last.wait_s:.0f} s ({last}); run the same command again then")
+        if last.pushback:
+            return 0.0  # the pace says when
+        wait = min(self._patience.longest_wait_s, self._patience.first_wait_s * 2.0 ** (len(faults) - 1))
+        return max(last.wait_s or 0.0, wait * random.uniform(0.5, 1))
 
     async def _hang_up(self) -> None:
+        await self._turns.close(DRAIN_SECONDS)
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
         await self._provider.close()
+
+
+def allow_open_files(connections: int) -> None:
+    """Raise this process's own limit of open files, as far as the machine lets it; some begin with 256."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        with suppress(ValueError, OSError):  # then the system refuses a connection, and says so
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _provider_of(config: ModelConfig, secret: Secret, timeout_s: float) -> Provider:

@@ -1,76 +1,71 @@
-"""How many calls a server is sent at once, and when to stop sending: additive increase, multiplicative decrease."""
+"""Turns at a server, in order of arrival, and when to give up on it."""
 
 from __future__ import annotations
 
-import threading
+import asyncio
+import math
 import time
-from dataclasses import dataclass, field
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass
 
 from tuneline.errors import Stopped
+from tuneline.llm.pace import Pace, Turn
 
 
-class AdaptiveLimit:
-    """Lets at most `limit` calls run at once: one more after each full round of successes, half after a push-back.
+class Turns:
+    """Hands out turns at the times that `pace` says, within one event loop."""
 
-    It starts at half of `most`. Several push-backs of calls that ran side by side are one signal: only calls that
-    began after the last cut can cut again. Safe for threads.
-    """
-
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self.limit = max(1, most // 2)
-        self.running = 0
-        self._round = 0
-        self._successes = 0
-        self._not_before = 0.0
+    def __init__(self, pace: Pace) -> None:
+        self._pace = pace
+        self._waiting: deque[asyncio.Future[Turn]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._closed = False
-        self._changed = threading.Condition()
 
-    def enter(self) -> int:
-        """Wait for a turn; return the round, to be handed to `leave`. Raises Stopped after `close`."""
-        with self._changed:
-            while not self._closed and (self.running >= self.limit or time.monotonic() < self._not_before):
-                pause = self._not_before - time.monotonic()
-                self._changed.wait(timeout=pause if pause > 0 else None)
-            if self._closed:
-                raise Stopped("stopped; run the same command again to resume from here")
-            self.running += 1
-            return self._round
+    async def begin(self) -> Turn:
+        """Wait for a turn. Raises Stopped after `close`."""
+        if self._closed:
+            raise Stopped("stopped; run the same command again to resume from here")
+        place: asyncio.Future[Turn] = asyncio.get_running_loop().create_future()
+        self._waiting.append(place)
+        self.go_on()
+        return await place
 
-    def leave(self, began: int, outcome: bool | None) -> None:
-        """End the turn of a call that began in round `began`: True is a success, False a push-back, None neither."""
-        with self._changed:
-            self.running -= 1
-            if outcome:
-                self._successes += 1
-                if self._successes >= self.limit and self.limit < self.most:
-                    self.limit, self._successes = self.limit + 1, 0
-            elif outcome is False and began == self._round:
-                self.limit, self._successes = max(1, self.limit // 2), 0
-                self._round += 1
-            self._changed.notify_all()
+    def go_on(self) -> None:
+        """Begin what may begin now; call it whenever a turn has ended."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        while self._waiting and self._waiting[0].done():  # whoever waited was cancelled
+            self._waiting.popleft()
+        if self._waiting:
+            loop, now = asyncio.get_running_loop(), time.monotonic()
+            at = self._pace.next(now)
+            if at <= now:
+                # One in each round of the loop: a busy machine would else send in a burst what was to be spread.
+                self._waiting.popleft().set_result(self._pace.begin(now))
+                self._timer = loop.call_later(0, self.go_on)
+            elif at < math.inf:
+                self._timer = loop.call_later(at - now, self.go_on)
+        if self._pace.in_flight:
+            self._idle.clear()
+        else:
+            self._idle.set()
 
-    def pause(self, seconds: float) -> None:
-        """Let no call begin for so long, because the server said so."""
-        with self._changed:
-            self._not_before = max(self._not_before, time.monotonic() + seconds)
-
-    def sleep(self, seconds: float) -> None:
-        """Wait outside a turn; ends at once after `close`."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._closed, timeout=seconds)
-
-    def close(self, drain_s: float) -> None:
+    async def close(self, drain_s: float) -> None:
         """Let no call begin any more, and wait for those that run, at most `drain_s` seconds."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
-            self._changed.wait_for(lambda: self.running == 0, timeout=drain_s)
+        self._closed = True
+        while self._waiting:
+            self._waiting.popleft().cancel()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), drain_s)
 
 
 @dataclass
 class Breaker:
-    """Opens after `failures` calls in a row have failed over at least `seconds`. Safe for threads.
+    """Opens after `failures` calls in a row have failed over at least `seconds`.
 
     Both are needed: 64 calls that run side by side fail together in one hiccup, and a single slow call proves little.
     """
@@ -79,16 +74,13 @@ class Breaker:
     seconds: float
     _count: int = 0
     _since: float = 0.0
-    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def success(self) -> None:
-        with self._lock:
-            self._count = 0
+        self._count = 0
 
     def failure(self) -> bool:
         """Count a failure; return whether the breaker is open."""
-        with self._lock:
-            if self._count == 0:
-                self._since = time.monotonic()
-            self._count += 1
-            return self._count >= self.failures and time.monotonic() - self._since >= self.seconds
+        if self._count == 0:
+            self._since = time.monotonic()
+        self._count += 1
+        return self._count >= self.failures and time.monotonic() - self._since >= self.seconds

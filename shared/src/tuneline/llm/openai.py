@@ -142,7 +142,8 @@ def _fault_of_status(error: openai.APIStatusError, model: str, codes: set[str]) 
     if error.status_code < 400 or error.status_code in (401, 403, 404) or codes & (_CONFIG_CODES | _QUOTA_CODES):
         return UserError(f"model {model}: {_server(error)} answers {detail}: {_way_out(error.status_code, codes)}")
     if error.status_code in PUSHBACK:
-        return Fault(detail, pushback=True, wait_s=retry_after(error.response.headers))
+        overloaded = error.status_code != 429
+        return Fault(detail, pushback=True, overloaded=overloaded, wait_s=retry_after(error.response.headers))
     if error.status_code >= 500 or error.status_code in (408, 409):
         paid = error.status_code in GATEWAY_TIMEOUTS
         return Fault(detail, paid=paid, wait_s=retry_after(error.response.headers))

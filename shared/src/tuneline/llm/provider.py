@@ -11,6 +11,7 @@ import re
 import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from email.utils import parsedate_to_datetime
 from typing import Annotated, Any, NamedTuple, Protocol
 
@@ -33,6 +34,10 @@ GATEWAY_TIMEOUTS = (408, 504, 524)
 _HEADERS = {
     "accept", "accept-encoding", "connection", "content-length", "content-type", "host", "user-agent"
 }  # fmt: skip
+
+
+HEARD: ContextVar[dict[str, str] | None] = ContextVar("HEARD", default=None)
+"""Takes the headers of the answer to the call that is being made, whatever an SDK hands on of them."""
 
 
 class Reply(NamedTuple):
@@ -112,6 +117,9 @@ class BareHttp(httpx2.AsyncClient):
             body = await _read(response)
         except httpx2.RequestError as e:
             raise _fault_of(e) from None
+        heard = HEARD.get()
+        if heard is not None:
+            heard.update(response.headers)
         if self._refusal is not None and response.status_code >= 300:
             raise self._refusal(response.status_code, response.headers, body)
         kept = {k: v for k, v in response.headers.items() if k not in ("content-encoding", "content-length")}
@@ -149,7 +157,8 @@ def _fault_of(error: httpx2.RequestError) -> Exception:
     return Fault(f"no connection ({type(error).__name__})")
 
 
-_LIMITS = httpx2.Limits(max_connections=1000, max_keepalive_connections=100)
+_LIMITS = httpx2.Limits(max_connections=None, max_keepalive_connections=100)
+"""How many calls are in flight is the client's business; the pool looks at every idle connection for each call."""
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -172,7 +181,7 @@ def joined(message: Mapping[str, str]) -> str:
 def temporary_fault(status: int, headers: Mapping[str, str], detail: str) -> Fault | None:
     """Return what a status means that time can mend, None for one that it cannot."""
     if status in PUSHBACK:
-        return Fault(detail, pushback=True, wait_s=retry_after(headers))
+        return Fault(detail, pushback=True, overloaded=status != 429, wait_s=retry_after(headers))
     if status >= 500 or status in (408, 409):
         return Fault(detail, paid=status in GATEWAY_TIMEOUTS, wait_s=retry_after(headers))
     return None
