@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -13,17 +13,17 @@ from urllib.parse import urlsplit
 from tuneline.data.rubric import Rubric
 from tuneline.data.transcripts import Transcript
 from tuneline.data.verdicts import Ask, Judgement
-from tuneline.errors import Unreadable
+from tuneline.errors import LlmRejected, Unreadable
 from tuneline.judge.answer import read_answers
 from tuneline.judge.card import JudgeCard, family_of
 from tuneline.judge.facts import least_tokens
 from tuneline.judge.prompt import PROMPT_VERSION, answer_schema, judge_messages, questions_sha256
 from tuneline.llm.config import ModelConfig, Secret
-from tuneline.stage import Account
+from tuneline.stage import Account, Context
 
 if TYPE_CHECKING:
     from tuneline.llm.client import Patience
-    from tuneline.llm.provider import Reply
+    from tuneline.llm.provider import Reply, Request
 
 
 LONG_PROMPT = 1_000
@@ -40,6 +40,7 @@ class LlmJudge:
     def __init__(self, config: ModelConfig, secret: Secret, patience: Patience | None = None) -> None:
         config.key(secret)
         self._config, self._secret, self._patience = config, secret, patience
+        self._fetched: dict[str, Reply | LlmRejected] = {}
 
     def with_another_seed(self) -> LlmJudge:
         """Return the same model, to be asked the same once more and not to be given the same luck."""
@@ -72,12 +73,34 @@ class LlmJudge:
     def check(self, rubric: Rubric, transcripts: Sequence[Transcript]) -> None:
         """Accept everything: a model can be asked anything."""
 
+    def fetch(
+        self, rubric: Rubric, wanted: Iterable[tuple[Transcript, bool]], context: Context, account: Account, total: int
+    ) -> None:
+        """In the mode `batch` get the answers about these, of `total`, before they are asked for one by one.
+
+        True asks again. Raises UserError, or Temporary when it is stopped: what was handed in is found again.
+        """
+        if self._config.mode == "live":
+            return
+        from tuneline.llm.batch import BatchRun, request_id
+        from tuneline.llm.batch_servers import open_batches
+
+        asked = [_request(rubric, transcript, again) for transcript, again in wanted]
+        requests = {request_id(self._config, request): request for request in asked if request}
+        done = total - len(requests)
+        run = BatchRun(
+            self._config, open_batches(self._config, self._secret),
+            context.journal("batches", self._config.provider, self._config.address),
+            lambda found: context.progress(done + found, total), account,
+        )  # fmt: skip
+        self._fetched = run.answers(requests)
+
     @contextmanager
     def open(
         self, rubric: Rubric, *, concurrency: int, timeout_s: float, account: Account | None = None
     ) -> Iterator[Ask]:
         """Connect; at the end calls in flight get some seconds to finish, so that what is paid can be kept."""
-        from tuneline.errors import LlmRejected
+        from tuneline.llm.batch import request_id
         from tuneline.llm.client import LlmClient
 
         with LlmClient(
@@ -85,18 +108,31 @@ class LlmJudge:
         ) as client:
 
             def ask(transcript: Transcript, again: bool) -> Judgement:
-                asked = rubric.asked(len(transcript.exchanges))
-                if not asked.criteria:
+                request = _request(rubric, transcript, again)
+                if request is None:
                     return Judgement(status="scored")
-                messages = judge_messages(asked, transcript, again=again)
+                reply = self._fetched.pop(request_id(self._config, request), None) if self._fetched else None
                 try:
-                    reply = client.complete(messages, schema=answer_schema(asked), seed=int(again))
+                    reply = reply or client.complete(request.messages, schema=request.schema, seed=request.seed or 0)
                 except LlmRejected as e:
-                    return Judgement(status=e.kind, detail=str(e))
-                read = read_judgement(reply, asked, messages[-1]["content"])
+                    reply = e
+                if isinstance(reply, LlmRejected):
+                    return Judgement(status=reply.kind, detail=str(reply))
+                asked = rubric.asked(len(transcript.exchanges))
+                read = read_judgement(reply, asked, request.messages[-1]["content"])
                 return read.model_copy(update={"day": datetime.now(UTC).date().isoformat()})
 
             yield ask
+
+
+def _request(rubric: Rubric, transcript: Transcript, again: bool) -> Request | None:
+    """Return what is asked about a transcript, None if no criterion applies."""
+    from tuneline.llm.provider import Request
+
+    asked = rubric.asked(len(transcript.exchanges))
+    if not asked.criteria:
+        return None
+    return Request(judge_messages(asked, transcript, again=again), answer_schema(asked), int(again))
 
 
 def read_judgement(reply: Reply, rubric: Rubric, said: str) -> Judgement:

@@ -96,6 +96,8 @@ def judge_all(
     work = Work(context.journal(*judge.scope(asked)), keyed, max_unreadable, substance)
     if work.todo:
         account = context.account("judge", judge.label)
+        if isinstance(judge, LlmJudge):
+            judge.fetch(asked, work.wanted(), context, account, work.total)
         # The judge hangs up first and the pool waits for its threads after that, also when this thread is told to stop.
         with (
             ThreadPoolExecutor(concurrency, thread_name_prefix="judge") as pool,

@@ -8,7 +8,7 @@ because a server that is mended takes it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import structlog
@@ -60,6 +60,12 @@ class Work:
         for judgement in self.found.values():
             self._count(judgement)
         self._refuse_hollow()
+
+    def wanted(self) -> Iterator[tuple[Transcript, bool]]:
+        """Yield what `judge` will ask first: each transcript to do, and whether it is asked about again."""
+        for key in self.todo:
+            rows = self._begun.get(key, [])
+            yield self._keyed[key], bool(rows) and rows[-1].status == "unparsed"
 
     def judge(self, ask: Ask, key: str) -> Answered:
         """Judge one transcript, in a worker thread. What was paid and read is journalled at once, a failure too."""

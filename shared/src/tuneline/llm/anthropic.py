@@ -67,10 +67,10 @@ class AnthropicProvider:
         logging.getLogger("anthropic").setLevel(logging.WARNING)  # below it the SDK writes whole requests
         key = config.key(secret)
         headers = {} if key is None else {"x-api-key": key}
-        http = BareHttp(config, timeout_s, headers, _HEADERS, partial(fault_of, config))
+        self.http = BareHttp(config, timeout_s, headers, _HEADERS, partial(fault_of, config))
         base_url = config.address.rstrip("/").removesuffix("/v1")
-        self._sdk = anthropic.AsyncAnthropic(
-            base_url=base_url, api_key="unused", max_retries=0, http_client=http, open_telemetry=False
+        self.sdk = anthropic.AsyncAnthropic(
+            base_url=base_url, api_key="unused", max_retries=0, http_client=self.http, open_telemetry=False
         )
 
     async def send(
@@ -79,7 +79,7 @@ class AnthropicProvider:
         """Make one attempt. Raises Fault, LlmRejected or UserError."""
         # The SDK's types know no temperature any more, but older models take one.
         extra = {} if self._config.temperature is None else {"temperature": self._config.temperature}
-        create = self._sdk.messages.with_raw_response.create
+        create = self.sdk.messages.with_raw_response.create
         try:
             answer = await create(**request_of(self._config, messages, schema), extra_body=extra)
         except anthropic.APIError as e:
@@ -87,7 +87,7 @@ class AnthropicProvider:
         return read_reply(answer.http_response.content, self._config)
 
     async def close(self) -> None:
-        await self._sdk.close()
+        await self.sdk.close()
 
 
 _NO_MESSAGE = partial(Fault, "the answer is not a message", paid=True)
@@ -153,7 +153,7 @@ class _Body(BaseModel):
     usage: Annotated[_Usage, AnyObject] = Field(default_factory=_Usage)
 
 
-def read_reply(body: bytes, config: AnthropicConfig, *, batch: bool = False) -> Reply:
+def read_reply(body: bytes, config: AnthropicConfig) -> Reply:
     """Read the body of a message. Raises Fault when it is something else."""
     try:
         answer = _Body.model_validate_json(body)
@@ -169,7 +169,7 @@ def read_reply(body: bytes, config: AnthropicConfig, *, batch: bool = False) -> 
         input_tokens=tokens.input,
         output_tokens=tokens.output,
         cached_tokens=cached,
-        cost_usd=cost_usd(config, tokens, batch=batch),
+        cost_usd=cost_usd(config, tokens),
         cache_write_tokens=written,
         cause=_cause(reason, answer.stop_details.category),
     )

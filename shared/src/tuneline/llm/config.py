@@ -77,6 +77,8 @@ class ModelConfig(BaseModel):
     """Send the key over plain http:// to another machine, where everybody on the way can read it."""
     max_tokens: int = Field(default=8192, ge=1)
     """Tokens after which an answer is cut; a cut judgement is unreadable, a generous limit costs nothing."""
+    mode: Literal["live", "batch"] = "live"
+    """`batch` hands all requests of a judge to the vendor at once: half the price, and up to a day to wait."""
     input_usd: float | None = Field(default=None, ge=0)
     """US dollars per million tokens of input, 0 is free; the default is the price list, and 0 for this machine."""
     cached_input_usd: float | None = Field(default=None, ge=0)
@@ -165,7 +167,7 @@ class ModelConfig(BaseModel):
     def identity(self) -> dict[str, Json]:
         """Return what an answer depends on: everything but the way to it, the key's name and the prices."""
         prices = {name for name in type(self).model_fields if name.endswith("_usd")}
-        return self.model_dump(exclude={"provider", "api_key_env", "insecure_http", *prices})
+        return self.model_dump(exclude={"provider", "api_key_env", "insecure_http", "mode", *prices})
 
 
 class _SeededConfig(ModelConfig):

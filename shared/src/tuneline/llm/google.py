@@ -73,26 +73,26 @@ class GoogleProvider:
         logging.getLogger("google_genai").setLevel(logging.ERROR)
         key = config.key(secret)
         headers = {} if key is None else {"x-goog-api-key": key}
-        self._http = BareHttp(config, timeout_s, headers, refusal=partial(fault_of, config))
+        self.http = BareHttp(config, timeout_s, headers, refusal=partial(fault_of, config))
         options = types.HttpOptions(
             base_url=re.sub(r"/v1(beta)?$", "", config.address.rstrip("/")), api_version=_API_VERSION,
-            httpx_async_client=self._http,
+            httpx_async_client=self.http,
         )  # fmt: skip
         live = genai.client.DebugConfig(client_mode="")  # a variable could replay answers from a file
-        self._sdk = genai.Client(vertexai=False, api_key="unused", http_options=options, debug_config=live)
+        self.sdk = genai.Client(vertexai=False, api_key="unused", http_options=options, debug_config=live)
 
     async def send(
         self, messages: Sequence[Mapping[str, str]], schema: Mapping[str, Json] | None, seed: int | None
     ) -> Reply:
         """Make one attempt. Raises Fault, LlmRejected or UserError."""
         contents, wanted = request_of(self._config, messages, schema, seed)
-        answer = await self._sdk.aio.models.generate_content(model=self._config.model, contents=contents, config=wanted)
+        answer = await self.sdk.aio.models.generate_content(model=self._config.model, contents=contents, config=wanted)
         body = answer.sdk_http_response.body if answer.sdk_http_response else None
         return read_reply((body or "").encode("utf-8", "replace"), self._config)
 
     async def close(self) -> None:
-        await self._http.aclose()
-        self._sdk.close()
+        await self.http.aclose()
+        self.sdk.close()
 
 
 def request_of(
@@ -159,7 +159,7 @@ class _Body(BaseModel):
     usageMetadata: Annotated[_Usage, AnyObject] = Field(default_factory=_Usage)  # noqa: N815
 
 
-def read_reply(body: bytes, config: GoogleConfig, *, batch: bool = False) -> Reply:
+def read_reply(body: bytes, config: GoogleConfig) -> Reply:
     """Read the body of a generated content. Raises Fault when it is something else, UserError for a limited account."""
     try:
         answer = _Body.model_validate_json(body)
@@ -181,7 +181,7 @@ def read_reply(body: bytes, config: GoogleConfig, *, batch: bool = False) -> Rep
         input_tokens=tokens.input,
         output_tokens=tokens.output,
         cached_tokens=cached,
-        cost_usd=cost_usd(config, tokens, batch=batch),
+        cost_usd=cost_usd(config, tokens),
         cause=cause,
     )
 

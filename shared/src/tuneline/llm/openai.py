@@ -47,15 +47,15 @@ class OpenAiProvider:
         logging.getLogger("openai").setLevel(logging.WARNING)  # at the levels of OPENAI_LOG it writes whole requests
         key = config.key(secret)
         headers = {} if key is None else {"authorization": f"Bearer {key}"}
-        http = BareHttp(config, timeout_s, headers, frozenset() if config.base_url else _OPENAI_HEADERS)
-        self._sdk = openai.AsyncOpenAI(base_url=config.address, api_key="unused", max_retries=0, http_client=http)
+        self.http = BareHttp(config, timeout_s, headers, frozenset() if config.base_url else _OPENAI_HEADERS)
+        self.sdk = openai.AsyncOpenAI(base_url=config.address, api_key="unused", max_retries=0, http_client=self.http)
 
     async def send(
         self, messages: Sequence[Mapping[str, str]], schema: Mapping[str, Json] | None, seed: int | None
     ) -> Reply:
         """Make one attempt. Raises Fault, LlmRejected or UserError."""
         said = cast("list[ChatCompletionMessageParam]", [{"role": m["role"], "content": joined(m)} for m in messages])
-        create = self._sdk.chat.completions.with_raw_response.create
+        create = self.sdk.chat.completions.with_raw_response.create
         try:
             answer = await create(model=self._config.model, messages=said, extra_body=_body(self._config, schema, seed))
         except openai.APIError as e:
@@ -63,7 +63,15 @@ class OpenAiProvider:
         return read_reply(answer.http_response.content, self._config)
 
     async def close(self) -> None:
-        await self._sdk.close()
+        await self.sdk.close()
+
+
+def request_of(
+    config: OpenAiConfig, messages: Sequence[Mapping[str, str]], schema: Mapping[str, Json] | None, seed: int | None
+) -> dict[str, Json]:
+    """Return the body of a request for the next message."""
+    said: list[Json] = [{"role": message["role"], "content": joined(message)} for message in messages]
+    return {"model": config.model, "messages": said, **_body(config, schema, seed)}
 
 
 def _body(config: OpenAiConfig, schema: Mapping[str, Json] | None, seed: int | None) -> dict[str, Json]:

@@ -70,6 +70,14 @@ class Reply(NamedTuple):
         )  # fmt: skip
 
 
+class Request(NamedTuple):
+    """One request for the next message; see `Provider.send`."""
+
+    messages: Sequence[Mapping[str, str]]
+    schema: Mapping[str, Json] | None
+    seed: int | None
+
+
 class Provider(Protocol):
     """Calls one model; an attempt is not repeated."""
 
@@ -101,7 +109,7 @@ class BareHttp(httpx2.AsyncClient):
         # A proxy from the environment must not swallow calls to this machine.
         timeout = httpx2.Timeout(timeout_s + 5, connect=10)
         super().__init__(timeout=timeout, limits=_LIMITS, trust_env=not config.is_local)
-        self._refusal = refusal
+        self.most_bytes, self.refusal = MAX_BODY, refusal
         self._own, self._sent, self._server = headers, _HEADERS | also, _server(httpx2.URL(config.address))
 
     async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
@@ -109,19 +117,19 @@ class BareHttp(httpx2.AsyncClient):
             raise UserError("a variable of the environment leads requests away from the server that is configured")
         ours = {**{name: value for name, value in request.headers.items() if name in self._sent}, **self._own}
         bare = httpx2.Request(
-            request.method, request.url, headers=ours, content=request.content,
+            request.method, request.url, headers=ours, content=await request.aread(),
             extensions={**request.extensions, "timeout": self.timeout.as_dict()},
         )  # fmt: skip
         try:
             response = await super().send(bare, **{**options, "stream": True, "follow_redirects": False})
-            body = await _read(response)
+            body = await _read(response, self.most_bytes)
         except httpx2.RequestError as e:
             raise _fault_of(e) from None
         heard = HEARD.get()
         if heard is not None:
             heard.update(response.headers)
-        if self._refusal is not None and response.status_code >= 300:
-            raise self._refusal(response.status_code, response.headers, body)
+        if self.refusal is not None and response.status_code >= 300:
+            raise self.refusal(response.status_code, response.headers, body)
         kept = {k: v for k, v in response.headers.items() if k not in ("content-encoding", "content-length")}
         return httpx2.Response(response.status_code, headers=kept, content=body, request=request)
 
@@ -129,13 +137,13 @@ class BareHttp(httpx2.AsyncClient):
 Refusal = Callable[[int, Mapping[str, str], bytes], Exception]
 
 
-async def _read(response: httpx2.Response) -> bytes:
+async def _read(response: httpx2.Response, most: int) -> bytes:
     body = bytearray()
     try:
         async for part in response.aiter_bytes():
             body += part
-            if len(body) > MAX_BODY:
-                raise Fault(f"an answer of more than {MAX_BODY // 2**20} MiB", paid=True)
+            if len(body) > most:
+                raise Fault(f"an answer of more than {most // 2**20} MiB", paid=True)
     finally:
         await response.aclose()
     return bytes(body)

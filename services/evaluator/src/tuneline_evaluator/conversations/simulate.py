@@ -15,7 +15,9 @@ from typing import Literal, Protocol, TypeAlias
 from tuneline.data.conversations import Said
 from tuneline.data.io import Closed
 from tuneline.data.personas import Persona
+from tuneline.errors import UserError
 from tuneline.llm.config import MODELS, ModelConfig, read_provider
+from tuneline.parsing.yaml import read_yaml
 from tuneline.stage import Context, Cost
 
 
@@ -57,7 +59,11 @@ CONFIGS: Mapping[str, type[SimulatorConfig]] = {"scripted": ScriptedConfig, **MO
 
 def load_simulator(path: Path | None) -> SimulatorConfig:
     """Read who speaks for the personas; without a file their scripts do. Raises UserError that names file and field."""
-    return ScriptedConfig() if path is None else read_provider(path, CONFIGS)
+    config = ScriptedConfig() if path is None else read_provider(path, CONFIGS)
+    if path is not None and isinstance(config, ModelConfig) and config.mode == "batch":
+        where = read_yaml(path).where(("mode",))
+        raise UserError(f"{where}: mode: a conversation waits for every message; only a judge can use `batch`")
+    return config
 
 
 @contextmanager

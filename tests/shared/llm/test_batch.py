@@ -1,0 +1,257 @@
+"""Batches of all vendors, as one table."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kit.judge_parts import SHORT_RUBRIC, live, some_transcripts
+from kit.scripted_batches import BatchServer
+from kit.scripted_openai import Answer, Call, serve_openai
+from kit.scripted_vendors import PROTOCOLS, Protocol
+from tuneline.errors import LlmRejected, Temporary, UserError
+from tuneline.judge.by_model import LlmJudge
+from tuneline.judge.judging import judge_all
+from tuneline.llm import batch as module
+from tuneline.llm.batch import BatchRun, request_id
+from tuneline.llm.batch_servers import open_batches
+from tuneline.llm.provider import Reply, Request
+from tuneline.stage import Usage
+
+
+@pytest.fixture(params=PROTOCOLS, ids=lambda p: p.provider)
+def protocol(request: pytest.FixtureRequest) -> Protocol:
+    found: Protocol = request.param
+    return found
+
+
+@pytest.fixture(autouse=True)
+def in_haste(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, seconds in {"DURABLE_S": 0.0, "FIRST_POLL_S": 0.01, "LONGEST_POLL_S": 0.02, "SAFE_POINT_S": 0.01}.items():
+        monkeypatch.setattr(module, name, seconds)
+
+
+class Purse:
+    """An account that notes what is set aside and what is paid."""
+
+    def __init__(self) -> None:
+        self.held, self.paid = list[float | None](), Usage()
+
+    def reserve(self, most_usd: float | None) -> bool:
+        self.held.append(most_usd)
+        return True
+
+    def settle(self, most_usd: float | None, usage: Usage, *, lost: bool = False) -> None:
+        self.held.remove(most_usd)
+        self.paid += usage
+
+
+class Rows(dict[str, dict[str, Any]]):
+    """A journal in memory."""
+
+    def put(self, key: str, row: Any) -> None:
+        self[key] = dict(row)
+
+
+def requests_of(count: int, schema: dict[str, Any] | None = None) -> list[Request]:
+    return [Request([{"role": "user", "content": f"number {n}</s>"}], schema, 0) for n in range(count)]
+
+
+def run(
+    server: BatchServer,
+    url: str,
+    requests: list[Request],
+    rows: Rows,
+    progress: Any = lambda found: None,
+    purse: Purse | None = None,
+) -> list[Any]:
+    config = server.protocol.config(url, mode="batch", input_usd=1.0, output_usd=1.0)
+    asked = {request_id(config, request): request for request in requests}
+    purse = purse or Purse()
+    try:
+        found = BatchRun(config, open_batches(config, lambda name: name), rows, progress, purse).answers(asked)
+    finally:
+        assert purse.held == []
+    return [found[key] for key in asked]
+
+
+def echo(protocol: Protocol) -> BatchServer:
+    return BatchServer(protocol, lambda call: protocol.reply(protocol.prompt(call).strip()), polls=3)
+
+
+def texts(answers: list[Any]) -> list[str]:
+    assert all(isinstance(answer, Reply) for answer in answers), answers
+    return [answer.text for answer in answers]
+
+
+def test_every_request_gets_its_own_answer_in_one_batch(protocol: Protocol) -> None:
+    server, seen = echo(protocol), list[int]()
+    with serve_openai(server) as served:
+        answers = run(server, served.url, requests_of(7, {"type": "object"}), Rows(), seen.append)
+    assert texts(answers) == [f"number {n}< /s>" for n in range(7)]
+    assert (len(server.batches), server.items, server.live) == (1, 7, 0)
+    assert answers[0].input_tokens == 100 and answers[0].cost_usd == 120e-6
+    _, body = server.batches["batch0"]["items"][0]
+    assert protocol.schema(Call(0, body, {}, 0.0)) == {"type": "object"}
+    assert seen[0] == 0
+
+
+def test_a_batch_that_ran_on_is_found_again_and_paid_once(protocol: Protocol) -> None:
+    server, rows, count = echo(protocol), Rows(), 0
+
+    def stopped(found: int) -> None:
+        nonlocal count
+        count += 1
+        if count == 3:
+            raise Temporary("stopped at 0 of 5")
+
+    with serve_openai(server) as served:
+        with pytest.raises(Temporary, match="the batch goes on at its vendor"):
+            run(server, served.url, requests_of(5), rows, stopped)
+        assert texts(run(server, served.url, requests_of(5), rows)) == [f"number {n}< /s>" for n in range(5)]
+        assert server.items == 5
+        assert texts(run(server, served.url, requests_of(6), rows)) == [f"number {n}< /s>" for n in range(6)]
+    assert server.items == 6, "only the new request is in a new batch"
+
+
+def test_a_batch_whose_id_was_lost_is_found_by_its_name(protocol: Protocol) -> None:
+    server, rows = echo(protocol), Rows()
+    server.lost = 1
+    with serve_openai(server) as served:
+        assert len(texts(run(server, served.url, requests_of(5), rows))) == 5
+        assert server.items == 5
+        for row in rows.values():  # killed before the id was written down
+            row["id"] = None
+        assert len(texts(run(server, served.url, requests_of(5), rows))) == 5
+    assert server.items == 5
+
+
+def test_what_has_expired_or_failed_at_the_server_goes_into_another_batch(protocol: Protocol) -> None:
+    def some(call: Call) -> Answer | None:
+        number = protocol.prompt(call)
+        if len(server.batches) == 1 and "number 1" in number:
+            return None
+        if len(server.batches) == 1 and "number 2" in number:
+            return protocol.fails(500)
+        return protocol.reply(number.strip())
+
+    server = BatchServer(protocol, some)
+    with serve_openai(server) as served:
+        assert texts(run(server, served.url, requests_of(4), Rows())) == [f"number {n}< /s>" for n in range(4)]
+    assert [len(batch["items"]) for batch in server.batches.values()] == [4, 2]
+
+
+def test_what_never_gets_an_answer_is_left_after_three_batches(protocol: Protocol) -> None:
+    server = BatchServer(protocol, lambda call: None)
+    with serve_openai(server) as served, pytest.raises(Temporary, match="2 of 2 requests got no answer in 3 batches"):
+        run(server, served.url, requests_of(2), Rows())
+    assert len(server.batches) == 3
+
+
+def test_a_request_that_the_server_does_not_want_is_rejected_alone(protocol: Protocol) -> None:
+    long = {
+        "openai": ("context_length_exceeded", "x"), "anthropic": ("invalid_request_error", "prompt is too long"),
+        "google": ("INVALID_ARGUMENT", "The input token count (9) exceeds the maximum"),
+    }[protocol.provider]  # fmt: skip
+
+    def some(call: Call) -> Answer:
+        return protocol.fails(400, *long) if "number 1" in protocol.prompt(call) else protocol.reply("fine")
+
+    server = BatchServer(protocol, some)
+    with serve_openai(server) as served:
+        first, second = run(server, served.url, requests_of(2), Rows())
+    assert first.text == "fine" and isinstance(second, LlmRejected) and second.kind == "too_long"
+
+
+def test_what_a_batch_took_is_paid_once_by_whoever_reads_it(protocol: Protocol) -> None:
+    server, rows, purse = echo(protocol), Rows(), Purse()
+    server.polls = 10**9
+
+    def stopped(found: int) -> None:
+        if server.batches:
+            raise Temporary("stopped")
+
+    with serve_openai(server) as served:
+        with pytest.raises(Temporary):
+            run(server, served.url, requests_of(3), rows, stopped, purse)
+        assert purse.paid == Usage()
+        server.polls = 1
+        run(server, served.url, requests_of(3), rows, purse=purse)
+    assert (purse.paid.calls, purse.paid.input_tokens, round(purse.paid.cost_usd, 9)) == (3, 300, 360e-6)
+
+
+def test_a_key_that_is_wrong_stops_the_run(protocol: Protocol) -> None:
+    server = echo(protocol)
+    server.fault = lambda call: protocol.fails(401)
+    with serve_openai(server) as served, pytest.raises(UserError, match="key is missing"):
+        run(server, served.url, requests_of(2), Rows())
+
+
+def test_a_server_without_batches_is_said(protocol: Protocol) -> None:
+    server = echo(protocol)
+    server.fault = lambda call: protocol.fails(404)
+    with serve_openai(server) as served, pytest.raises(UserError, match="has no batches; use `mode: live`"):
+        run(server, served.url, requests_of(2), Rows())
+
+
+@pytest.mark.parametrize("fault", [Answer(500), Answer(reset=True), Answer(200, b"<html>"), Answer(429), Answer(503)])
+def test_a_burst_of_faults_pays_nothing_twice(protocol: Protocol, fault: Answer) -> None:
+    server = echo(protocol)
+    server.fault = lambda call: fault if call.number in (1, 2, 4, 7, 8, 11, 13) else None
+    with serve_openai(server) as served:
+        assert len(texts(run(server, served.url, requests_of(3), Rows()))) == 3
+    assert server.items == 3
+
+
+def test_a_batch_that_the_vendor_has_forgotten_is_asked_again(protocol: Protocol) -> None:
+    server, rows = echo(protocol), Rows()
+    with serve_openai(server) as served:
+        run(server, served.url, requests_of(3), rows)
+        server.batches.clear()
+        assert len(texts(run(server, served.url, requests_of(3), rows))) == 3
+    assert server.items == 3
+
+
+def test_a_server_that_stays_away_ends_in_temporary_and_keeps_the_batch(protocol: Protocol) -> None:
+    server, rows = echo(protocol), Rows()
+    server.polls = 10**9
+    server.fault = lambda call: Answer(500) if call.method == "GET" else None
+    with serve_openai(server) as served:
+        with pytest.raises(Temporary, match="what was handed in is kept"):
+            run(server, served.url, requests_of(3), rows)
+        server.fault, server.polls = lambda call: None, 1
+        assert len(texts(run(server, served.url, requests_of(3), rows))) == 3
+    assert server.items == 3
+
+
+def test_many_requests_are_several_batches(protocol: Protocol, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_REQUESTS", 2)
+    server = echo(protocol)
+    with serve_openai(server) as served:
+        assert len(texts(run(server, served.url, requests_of(5), Rows()))) == 5
+    assert [len(batch["items"]) for batch in server.batches.values()] == [2, 2, 1]
+
+
+def test_a_judge_hands_in_all_transcripts_and_asks_again_live(protocol: Protocol, tmp_path: Path) -> None:
+    def judge(call: Call) -> Answer:
+        again = "could not be read" in protocol.prompt(call)
+        if "Number 3" in protocol.prompt(call) and not again:
+            return protocol.reply("I would say yes.")
+        rows = {name: {"reason": "seen in exchange 1", "answer": "YES"} for name in protocol.schema(call)["properties"]}
+        return protocol.reply(json.dumps(rows))
+
+    server = BatchServer(protocol, judge)
+    with serve_openai(server) as served:
+        config = protocol.config(served.url, mode="batch", input_usd=1.0, output_usd=1.0)
+        given = some_transcripts(tmp_path, 6)
+        for _ in range(2):
+            with live(tmp_path) as context:
+                judged = judge_all(
+                    LlmJudge(config, lambda name: name), SHORT_RUBRIC, given, context, concurrency=2, timeout_s=5
+                )
+            assert [verdict.status for verdict in judged] == ["scored"] * 6
+    assert (len(server.batches), server.items, server.live) == (1, 6, 1)
+    assert judged.spent.calls == 7 and judged.spent_now.calls == 0
