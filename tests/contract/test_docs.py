@@ -23,7 +23,7 @@ from kit.manifests import TEMPLATES, VALUES, check_schema, reached_by
 from kit.places import ROOT
 from tuneline.commands.tuneline import app
 from tuneline.data.rubric import Criterion
-from tuneline.data.transcript_shapes import normalise
+from tuneline.data.transcript_repairs import normalise
 from tuneline.stage import installed_stages
 
 PAGES = sorted(p for p in ROOT.rglob("*.md") if not any(part.startswith(".") for part in p.relative_to(ROOT).parts))

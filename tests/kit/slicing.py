@@ -10,10 +10,9 @@ from typing import Any, Literal, NamedTuple
 
 from kit.chat_models import PARAGRAPH, Family, write_chat_model
 from kit.support import Done, run_stage
-from tuneline.data.conversations import Said
 from tuneline.data.io import write_lines
 from tuneline.data.judged import write_judged
-from tuneline.data.slices import Slice, Split
+from tuneline.data.slices import Message, Slice, Split
 from tuneline.data.transcripts import Exchange, Transcript, read_transcripts
 from tuneline.data.verdicts import Verdict
 from tuneline.stage import Usage
@@ -81,7 +80,7 @@ def verdict(transcript: Transcript, *, passed: bool = True) -> Verdict:
 def slice_of(transcript: str, turns: Sequence[str], split: Split = "train") -> Slice:
     """A slice with these turns, user first."""
     roles: tuple[Literal["user", "assistant"], ...] = ("user", "assistant")
-    messages = [Said(role=roles[i % 2], content=turn) for i, turn in enumerate(turns)]
+    messages = [Message(role=roles[i % 2], content=turn) for i, turn in enumerate(turns)]
     point = len(turns) // 2
     return Slice(
         id=f"{transcript}#{point}", transcript=transcript, point=point, dropped=0, split=split, tokens=0,

@@ -224,8 +224,40 @@ def test_the_slicer_takes_what_the_assessor_judged(tmp_path: Path) -> None:
     sliced = bench.slice()
     reason = "transcripts.jsonl:101: exchanges[0].assistant: must be a string (got a number)"
     [rejected] = [json.loads(line) for line in judged.paths["rejected"].read_text().splitlines()]
-    assert rejected == {"id": "bad", "kind": "unreadable", "reason": reason}
+    assert rejected == {
+        "id": "bad", "file": "transcripts.jsonl", "line": 101, "kind": "content", "reason": reason
+    }  # fmt: skip
     assert (sliced.stats["passed"], sliced.rejected) == (100, [])
+
+
+@pytest.mark.parametrize("family", ["gemma", "chatml"])
+def test_a_greeting_is_context_and_never_learnt(tmp_path: Path, family: Family) -> None:
+    """Gemma's template refuses an assistant that speaks first: there the greeting goes before the first question."""
+    bench = Bench(tmp_path, family)
+    bench.write(talk("a", 5, system="Answer kindly.", greeting="Welcome! How can I help?"))
+    first, *_ = bench.slice().slices
+    if family == "gemma":
+        assert first["messages"][0]["content"].startswith("Answer kindly.\n\nWelcome! How can I help?\n\n")
+    else:
+        greeting = {"role": "assistant", "content": "Welcome! How can I help?", "learn": False}
+        assert [m["role"] for m in first["messages"][:3]] == ["system", "assistant", "user"]
+        assert first["messages"][1] == greeting
+    assert all(message.get("learn", True) for message in first["messages"][2:])
+    chat = ChatTokenizer.from_folder(tmp_path / "base")
+    messages = [{"role": m["role"], "content": m["content"]} for m in first["messages"]]
+    assert first["tokens"] == len(chat.encode_conversation(messages).input_ids)
+
+
+def test_no_slice_ends_with_an_answer_that_must_not_be_learnt(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.write(talk("a", 9, unlearnt=(2, 8)), talk("b", 4, unlearnt=(2, 3)), talk("c", 5))
+    sliced = bench.slice(min_gap=1, max_gap=1)
+    assert [row["point"] for row in sliced.slices if row["transcript"] == "a"] == [4, 5, 6, 7, 8]
+    for row in sliced.slices:
+        answers = [m.get("learn", True) for m in row["messages"] if m["role"] == "assistant"]
+        assert [place for place, learnt in enumerate(answers) if not learnt] == [2] * (row["transcript"] == "a")
+    reason = "no answer after the first 2 exchanges may be learnt"
+    assert sliced.rejected == [{"id": "b", "kind": "no answer that may be learnt", "reason": reason}]
 
 
 def test_a_transcript_that_was_judged_cannot_be_left_out(tmp_path: Path) -> None:

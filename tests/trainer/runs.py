@@ -14,7 +14,7 @@ import random
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -56,7 +56,9 @@ def conversation(seed: int, exchanges: int = 2) -> list[dict[str, str]]:
     return messages
 
 
-def slice_row(number: int, split: str = "train", messages: list[dict[str, str]] | None = None) -> dict[str, Any]:
+def slice_row(
+    number: int, split: str = "train", messages: Sequence[Mapping[str, object]] | None = None
+) -> dict[str, Any]:
     """A row as the slicer writes it."""
     transcript = f"talk-{number}"
     row = {"id": f"{transcript}#2", "transcript": transcript, "point": 2, "dropped": 0, "split": split}

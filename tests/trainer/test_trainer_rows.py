@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ FAMILIES: list[tuple[Family, str]] = [("gemma", "<end_of_turn>"), ("chatml", "<|
 CANARY = "kumquat-marmalade"
 
 
-def example(folder: Path, messages: list[dict[str, str]], answers: int = 99) -> Example:
+def example(folder: Path, messages: Sequence[Mapping[str, object]], answers: int = 99) -> Example:
     source = Slice.model_validate(runs.slice_row(1, messages=messages))
     return encode(ChatTokenizer.from_folder(folder), source, answers)[0]
 
@@ -57,6 +58,17 @@ def test_labels_stand_on_the_answers_and_their_ends_alone(tmp_path: Path, family
     answers = [message["content"] + end for message in messages[1::2]]
     assert learnt(folder, example(folder, messages)) == answers
     assert learnt(folder, example(folder, messages, 1)) == answers[-1:]
+
+
+@pytest.mark.parametrize("family", ["chatml", "llama", "gemma"])
+def test_an_answer_that_must_not_be_learnt_has_no_label(tmp_path: Path, family: Family) -> None:
+    folder = write_chat_model(tmp_path, family)
+    messages = runs.conversation(3, exchanges=3)
+    marked: list[dict[str, object]] = [{**message} for message in messages]
+    marked[1]["learn"] = marked[3]["learn"] = False
+    found, whole = example(folder, marked), example(folder, messages)
+    assert found.input_ids == whole.input_ids, "it stays as context"
+    assert learnt(folder, found) == learnt(folder, whole)[2:] == learnt(folder, example(folder, marked, 1))
 
 
 def test_a_slice_that_is_too_long_is_refused_by_name(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import json
 import os
 import time
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -127,8 +128,8 @@ def test_a_persona_is_known_by_its_id_or_name(tmp_path: Path, persona: object) -
 
 @pytest.mark.skipif(not REAL_DATA.exists(), reason="needs the data set next to the repository")
 def test_the_real_transcripts_are_read_as_they_are() -> None:
-    read, rejected = read_transcripts(REAL_DATA / "transcripts")
-    assert (len(read), len(rejected)) == (41, 0)
+    read, rejected, repaired = read_transcripts(REAL_DATA / "transcripts")
+    assert (len(read), len(rejected), len(repaired)) == (41, 0, 0)
     assert sum(len(t.exchanges) for t in read) == sum(
         len(json.loads(path.read_text())["exchanges"]) for path in (REAL_DATA / "transcripts").rglob("*.json")
     )
@@ -169,15 +170,13 @@ BAD_DATA = {
     "endless number": (b'{"id": ' + b"1" * 9999 + b"}", "a.jsonl:1: a number has too many digits"),
     "duplicate keys": (b'{"id": "a", "id": "b"}', "a.jsonl:1: a key stands twice in one object"),
     "nesting": (b"[" * 10_000 + b"]" * 10_000, "a.jsonl:1: nested too deeply"),
-    "array": (
-        f"[{WHOLE}]".encode(),
-        "a.jsonl:1: must be an object (got a list): one transcript per .json file or per line of a .jsonl file",
+    "a word": (b'"hello"', "a.jsonl:1: must be an object (got a string)"),
+    "an empty list": (b"[]", "a.jsonl:1: an empty file"),
+    "a list that is cut off": (
+        f'[{WHOLE},\n{{"id": "b"'.encode(),
+        "a.jsonl:2: not JSON: it ends too early; is the file cut off?",
     ),
-    "pretty array": (
-        f"[\n{WHOLE}\n]".encode(),
-        "a.jsonl:1: one value over several lines; a .jsonl file has one whole object per line",
-    ),
-    "a word": (b'"hello"', "a.jsonl:1: must be an object (got a string): one transcript per .json file or per line of"),
+    "a list that ends twice": (f"[{WHOLE}]]".encode(), "a.jsonl:1: not JSON: Expecting value at column 1"),
     "YAML": (b"id: a\n", "a.jsonl:1: not JSON: Expecting value at column 1"),
     "CSV": (b"id,user\na,hello\n", "a.jsonl:1: not JSON: Expecting value at column 1"),
 }
@@ -189,12 +188,36 @@ def test_bad_data_is_refused_with_its_line(tmp_path: Path, data: bytes, expected
     assert problems(tmp_path)[0].startswith(expected)
 
 
-def test_lines_in_a_json_file_must_be_named_jsonl(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.json", GOOD, GOOD)
-    [problem] = problems(path)
-    assert problem == (
-        "a.json:2: not JSON: more than one value; with one transcript per line, the file's name must end in .jsonl"
-    )
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a.ndjson", "a.JSON"])
+@pytest.mark.parametrize(
+    "layout",
+    [
+        lambda rows: "".join(json.dumps(row) + "\n" for row in rows),
+        json.dumps,
+        lambda rows: json.dumps(rows, indent=2),
+        lambda rows: "\n".join(json.dumps(row, indent=1) for row in rows),
+        lambda rows: json.dumps({"exported_at": 1, "conversations": rows}, indent=1),
+        lambda rows: "\n".join(json.dumps([row]) for row in rows),
+    ],
+    ids=["lines", "a list", "a pretty list", "pretty objects", "an object with them", "lists"],
+)
+def test_a_file_is_read_whatever_its_name_and_layout(
+    tmp_path: Path, name: str, layout: Callable[[list[object]], str]
+) -> None:
+    (tmp_path / name).write_text(layout([GOOD, chat("user", "assistant") | {"id": "b"}, GOOD | {"id": "c"}]))
+    assert [t.id for t in read_transcripts(tmp_path).transcripts] == ["a", "b", "c"]
+
+
+def test_a_bad_item_of_a_list_has_its_own_line_and_leaves_the_others(tmp_path: Path) -> None:
+    bad: list[object] = [GOOD, {"id": "bad", "messages": []}, 7, GOOD | {"id": "c"}]
+    (tmp_path / "a.json").write_text(json.dumps(bad, indent=1))
+    (tmp_path / "b.json").write_text(json.dumps({"conversations": [{**GOOD, "id": "d"}, *bad[1:3]]}, indent=1))
+    assert problems(tmp_path) == [
+        "a.json:13: messages: is empty",
+        "a.json:15: must be an object (got a number)",
+        "b.json:12: messages: is empty",
+        "b.json:16: must be an object (got a number)",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -209,11 +232,13 @@ def test_a_problem_in_pretty_printed_json_has_its_own_line(tmp_path: Path, value
 
 
 def test_a_line_longer_than_the_limit_is_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tuneline.data.transcript_files.MAX_RECORD_BYTES", 2**20)
+    monkeypatch.setattr("tuneline.data.transcript_records.MAX_RECORD_BYTES", 2**20)
     long = GOOD | {"id": "long", "exchanges": [{"user": SECRET * 100_000, "assistant": "Hi."}]}
-    path = write(tmp_path / "a.jsonl", long, GOOD, GOOD | {"id": 1})
-    assert problems(path) == ["a.jsonl:1: longer than 1 MiB", "a.jsonl:3: id: must be a string (got a number)"]
+    path = write(tmp_path / "a.jsonl", long, GOOD, GOOD | {"messages": []})
+    assert problems(path) == ["a.jsonl:1: longer than 1 MiB", f"a.jsonl:3: {TWO}"]
     assert problems(write(tmp_path / "b.json", long)) == ["b.json:1: longer than 1 MiB"]
+    (tmp_path / "c.json").write_text(json.dumps([GOOD, long, GOOD | {"id": 1}, {}], indent=0))
+    assert problems(tmp_path / "c.json") == ["c.json:11: longer than 1 MiB", f"c.json:29: {NO_SHAPE}"]
 
 
 def test_pipes_and_links_that_lead_nowhere_are_refused(tmp_path: Path) -> None:
@@ -235,12 +260,12 @@ def test_files_that_are_passed_over_are_counted_and_named_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(tmp_path / "a.json", GOOD)
-    for name in ("B.JSONL", "c.csv", "deep/d.parquet", "e\nlevel=error.txt", "f.ndjson", "g.xlsx", ".hidden"):
+    for name in ("b.docx", "c.zip", "deep/d.db", "e\nlevel=error.txt", "f.avro", "g.xlsx", ".hidden"):
         write(tmp_path / name, GOOD)
     read_transcripts(tmp_path)
     said = capsys.readouterr().out
     assert said.count("\n") == 1
-    assert "ignored because" in said and "count=6" in said and "deep/d.parquet" in said and ".hidden" not in said
+    assert "ignored because" in said and "count=6" in said and "deep/d.db" in said and ".hidden" not in said
 
 
 def test_links_to_files_and_folders_elsewhere_are_followed(tmp_path: Path) -> None:
@@ -255,7 +280,7 @@ def test_links_to_files_and_folders_elsewhere_are_followed(tmp_path: Path) -> No
 @pytest.mark.parametrize("name", ["nothing", "folder"])
 def test_an_input_without_transcripts_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "folder").mkdir()
-    (tmp_path / "folder" / "a.csv").write_text("id,user")
+    (tmp_path / "folder" / "a.txt").write_text("id,user")
     with pytest.raises(UserError, match=r"neither a file nor a folder|No transcripts in folder: it has no file"):
         read_transcripts(tmp_path / name)
 
@@ -268,67 +293,67 @@ def chat(*roles: object, key: str = "role") -> dict[str, object]:
     return {"id": "a", "messages": [{key: role, "content": SECRET} for role in roles]}
 
 
-ROLES = "must be one of system, user, human, assistant, gpt"
+NO_SHAPE = "holds no conversation: messages, conversations, prompt and response, or one of the shapes in the manual"
+TWO = "must have one conversation (got exchanges and messages)"
+ROLES = "must say who speaks, as in user, customer, human; assistant, agent, bot; system; tool"
 BAD_RECORDS: dict[str, tuple[object, str]] = {
-    "no id": ({"exchanges": GOOD["exchanges"]}, "id: is missing"),
-    "id null": (GOOD | {"id": None}, "id: must be a string (got null)"),
-    "id number": (GOOD | {"id": 7}, "id: must be a string (got a number)"),
-    "id true": (GOOD | {"id": True}, "id: must be a string (got true or false)"),
-    "id empty": (GOOD | {"id": " "}, "id: is empty"),
-    "id slash": (GOOD | {"id": "a/b"}, "id: must not contain /, \\ or .., because it is used to name things"),
-    "id parent": (GOOD | {"id": ".."}, "id: must not contain /, \\ or .., because it is used to name things"),
-    "id 5 KB": (GOOD | {"id": SECRET * 300}, "id: is too long (got 5100 characters, at most 200)"),
-    "id newline": (GOOD | {"id": "a\nb"}, "id: has invisible characters, or spaces around it"),
-    "id bidi": (GOOD | {"id": "a\u202eb"}, "id: has invisible characters, or spaces around it"),
+    "id true": (GOOD | {"id": True}, "id: must be a string or a whole number (got true or false)"),
+    "id list": (GOOD | {"id": ["a"]}, "id: must be a string or a whole number (got a list)"),
     "two ids": (GOOD | {"transcript_id": "b"}, "transcript_id: differs from id; keep one of them"),
-    "no shape": ({"id": "a"}, "must have one of exchanges, messages or conversations (got none of them)"),
-    "two shapes": (
-        GOOD | {"messages": []},
-        "must have one of exchanges, messages or conversations (got exchanges and messages)",
-    ),
+    "no shape": ({"id": "a"}, NO_SHAPE),
+    "two shapes": (GOOD | {"messages": []}, TWO),
     "exchanges null": ({"id": "a", "exchanges": None}, "exchanges: must be a list (got null)"),
-    "exchanges object": ({"id": "a", "exchanges": {}}, "exchanges: must be a list (got an object)"),
+    "exchanges text": ({"id": "a", "exchanges": SECRET}, "exchanges: must be a list (got a string)"),
     "no messages": ({"id": "a", "messages": []}, "messages: is empty"),
     "item string": ({"id": "a", "messages": [SECRET]}, "messages[0]: must be an object (got a string)"),
     "no user": ({"id": "a", "exchanges": [{"assistant": "a"}]}, "exchanges[0].user: is missing"),
-    "content null": (exchange(assistant=None), "exchanges[1].assistant: must be a string (got null)"),
+    "content null": (exchange(assistant=None), "exchanges[1].assistant: is empty"),
     "content number": (exchange(user=1.5), "exchanges[1].user: must be a string (got a number)"),
-    "content list": (
-        {"id": "a", "messages": [{"role": "user", "content": [{"type": "text", "text": SECRET}]}]},
-        "messages[0].content: must be a string (got a list)",
-    ),
     "content empty": (exchange(assistant="\n "), "exchanges[1].assistant: is empty"),
     "content NUL": (exchange(user="a\0b"), "exchanges[1].user: contains a NUL character"),
     "lone surrogate": (
         exchange(user="\ud83d"),
         "exchanges[1].user: contains half of a surrogate pair, which is not a character",
     ),
-    "one message": (chat("user"), "messages[0]: the last message has no answer"),
-    "ends with user": (chat("user", "assistant", "user"), "messages[2]: the last message has no answer"),
-    "two users": (chat("user", "user", "assistant"), "messages[1]: two user messages in a row"),
-    "two assistants": (chat("user", "assistant", "assistant"), "messages[2]: two assistant messages in a row"),
-    "assistant first": (
-        chat("assistant", "user", "assistant"),
-        "messages[0]: the assistant speaks first; a conversation begins with the user",
+    "a picture": (
+        {"id": "a", "messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": SECRET}}]}]},
+        "messages[0].content[0]: is no text (a picture, sound or file)",
     ),
-    "all assistant": (
-        chat("assistant"),
-        "messages[0]: the assistant speaks first; a conversation begins with the user",
+    "a part of an unknown kind": (
+        {"id": "a", "messages": [{"role": "user", "content": [{"type": SECRET, "text": SECRET}]}]},
+        "messages[0].content[0]: is a part of an unknown kind",
     ),
+    "one message": (chat("user"), "messages[0].content: the last message has no answer"),
+    "all assistant": (chat("assistant"), "messages: has no exchange"),
     "only system": (chat("system"), "messages: has no exchange"),
-    "system in the middle": (chat("user", "assistant", "system"), "messages[2]: a system message must come first"),
     "two systems": (
-        chat("system", "user", "assistant") | {"system": SECRET},
+        chat("system", "user", "assistant") | {"system": "Be kind."},
         "system: there is a system message too; keep one of them",
     ),
-    "system list": (GOOD | {"system": [SECRET]}, "system: must be a string (got a list)"),
-    "role tool": (chat("user", "tool"), f"messages[1].role: {ROLES} (got tool)"),
+    "system number": (GOOD | {"system": 7}, "system: must be a string (got a number)"),
+    "a tool": (
+        chat("user", "tool", "assistant"),
+        "messages[1].content: is the assistant's use of a tool: choose what becomes of it with `tools`, drop or keep",
+    ),
     "role unknown": (chat(SECRET), f"messages[0].role: {ROLES} (got another word)"),
     "role list": (chat(["user"]), f"messages[0].role: {ROLES} (got a list)"),
     "no role": (chat("user", key="name"), "messages[0].role: is missing"),
-    "ShareGPT keys in messages": (
-        {"id": "a", "conversations": [{"role": "user", "content": SECRET}]},
-        "conversations[0].value: is missing",
+    "no content": ({"id": "a", "messages": [{"role": "user"}]}, "messages[0].content: is missing"),
+    "half a weight": (
+        {"id": "a", "messages": [{"role": "assistant", "content": "a", "weight": 0.5}]},
+        "messages[0].weight: must be 0 or 1: an answer is learnt or not",
+    ),
+    "parts of an answer": (
+        {"id": "a", "messages": [{"role": "assistant", "content": "a", "train_detail": [{"begin_offset": 0}]}]},
+        "messages[0].train_detail: cannot be followed: an answer is learnt whole or not",
+    ),
+    "a preference": (
+        {"id": "a", "prompt": "p", "chosen": "c", "rejected": "r"},
+        "chosen: a preference pair, of which the record does not say what is to be learnt: keep one as `messages`",
+    ),
+    "an unwanted answer": (
+        {"id": "a", "prompt": "p", "completion": "c", "label": False},
+        "label: marks the answer as one that nobody wants",
     ),
     "persona list": (
         GOOD | {"persona": [SECRET]},
@@ -357,20 +382,20 @@ def test_a_bad_field_in_pretty_printed_json_has_its_own_line(tmp_path: Path) -> 
 
 
 def test_every_problem_of_every_file_is_listed(tmp_path: Path) -> None:
-    write(tmp_path / "a.jsonl", {"exchanges": [{"user": 1}]}, GOOD, {"id": "x"})
-    write(tmp_path / "b.json", {"id": 5, "messages": []})
+    write(tmp_path / "a.jsonl", {"id": [], "exchanges": [{"user": 1}]}, GOOD, {"id": "x"})
+    write(tmp_path / "b.json", {"id": True, "messages": []})
     assert [problem.split(": ")[0:2] for problem in problems(tmp_path)] == [
         ["a.jsonl:1", "id"],
         ["a.jsonl:1", "exchanges[0].user"],
         ["a.jsonl:1", "exchanges[0].assistant"],
-        ["a.jsonl:3", "must have one of exchanges, messages or conversations (got none of them)"],
+        ["a.jsonl:3", NO_SHAPE.split(": ", maxsplit=1)[0]],
         ["b.json:1", "id"],
         ["b.json:1", "messages"],
     ]
 
 
 def test_problems_after_the_first_hundred_are_counted(tmp_path: Path) -> None:
-    listed = problems(write(tmp_path / "a.jsonl", *[{"id": n, "messages": []} for n in range(600)]))
+    listed = problems(write(tmp_path / "a.jsonl", *[{"id": True, "messages": []} for _ in range(600)]))
     assert len(listed) == 101
     assert listed[-1] == "and 1,100 more"
 
@@ -381,31 +406,61 @@ def test_a_file_may_mix_shapes(tmp_path: Path) -> None:
     assert [t.id for t in read] == ["a", "b", "c"]
 
 
-def test_an_id_that_is_taken_names_the_first_place_and_whether_the_content_differs(tmp_path: Path) -> None:
-    write(tmp_path / "a.jsonl", GOOD, GOOD)
-    (tmp_path / "b.json").write_text(json.dumps(exchange(), indent=1).replace("{", '{\n "n": 1,', 1))
-    assert problems(tmp_path) == [
-        "a.jsonl:2: id: is already used by a.jsonl:1 (got the same content)",
-        "b.json:3: id: is already used by a.jsonl:1 (got different content)",
+def test_two_different_records_of_one_id_are_both_refused_by_name(tmp_path: Path) -> None:
+    write(tmp_path / "a.jsonl", GOOD | {"id": "b"}, GOOD)
+    (tmp_path / "b.json").write_text(json.dumps(exchange(), indent=1))
+    write(tmp_path / "c.json", GOOD | {"exchanges": GOOD["exchanges"] * 2})  # type: ignore[operator]
+    expected = [
+        "a.jsonl:2: id: is also used by b.json:1, with different content",
+        "b.json:1: id: is also used by a.jsonl:2, with different content",
+        "c.json:1: id: is also used by a.jsonl:2, with different content",
+    ]
+    assert problems(tmp_path) == expected
+    read, rejected, _ = read_transcripts(tmp_path, max_bad=3)
+    assert [t.id for t in read] == ["b"]
+    assert [(r.id, r.file, r.line, r.kind, r.reason) for r in rejected] == [
+        ("a", file, line, "id_taken", reason)
+        for file, line, reason in zip(("a.jsonl", "b.json", "c.json"), (2, 1, 1), expected, strict=True)
     ]
 
 
-def test_a_small_share_of_bad_records_may_be_left_out_and_is_listed(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.jsonl", *[GOOD | {"id": f"t{n}"} for n in range(98)], {"id": "bad", "messages": []}, {})
-    read, rejected = read_transcripts(path, most_bad=0.02)
-    assert len(read) == 98
-    assert [(r.id, r.kind, r.reason) for r in rejected] == [
-        ("bad", "unreadable", "a.jsonl:99: messages: is empty"),
-        (None, "unreadable", "a.jsonl:100: id: is missing (and 1 more)"),
+def test_equal_records_of_one_id_are_one(tmp_path: Path) -> None:
+    write(tmp_path / "a.jsonl", GOOD, GOOD | {"exported": "again"})
+    write(tmp_path / "b.json", chat("user", "assistant") | {"id": "b"}, chat("user", "assistant") | {"id": "b"})
+    read = read_transcripts(tmp_path)
+    assert ([t.id for t in read.transcripts], read.rejected) == (["a", "b"], [])
+    assert [(r.id, r.file, r.line, r.repairs) for r in read.repaired] == [
+        ("a", "a.jsonl", 1, {"duplicates_merged": 1}),
+        ("b", "b.json", 1, {"duplicates_merged": 1}),
     ]
 
 
-def test_more_than_the_share_is_refused(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.jsonl", *[GOOD | {"id": f"t{n}"} for n in range(98)], {"id": "bad", "messages": []})
-    with pytest.raises(
-        UserError, match=r"1 of 99 transcripts cannot be used \(at most 1%, and 10,000, may be left out"
-    ):
-        read_transcripts(path, most_bad=0.01)
+def test_some_bad_records_may_be_left_out_and_each_is_listed(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", *[GOOD | {"id": f"t{n}"} for n in range(28)], {"id": "bad", "messages": []}, {})
+    read, rejected, _ = read_transcripts(path, max_bad=2)
+    assert len(read) == 28
+    assert [(r.id, r.file, r.line, r.kind, r.reason) for r in rejected] == [
+        ("bad", "a.jsonl", 29, "no_exchange", "a.jsonl:29: messages: is empty"),
+        (None, "a.jsonl", 30, "shape", f"a.jsonl:30: {NO_SHAPE}"),
+    ]
+
+
+@pytest.mark.parametrize(("bad", "max_bad", "fits"), [(3, 2, True), (4, 2, False), (4, 4, True), (1, 0, True)])
+def test_at_most_the_larger_of_a_number_and_one_percent_may_be_left_out(
+    tmp_path: Path, bad: int, max_bad: int, fits: bool
+) -> None:
+    good = [GOOD | {"id": f"t{n}"} for n in range(300 - bad)]
+    path = write(tmp_path / "a.jsonl", *good, *[{"id": f"bad{n}", "messages": []} for n in range(bad)])
+    if fits:
+        assert len(read_transcripts(path, max_bad).rejected) == bad
+    else:
+        with pytest.raises(UserError, match=r"4 of 300 transcripts cannot be used \(at most 3 may be left out\)"):
+            read_transcripts(path, max_bad)
+
+
+def test_an_input_in_which_nothing_can_be_used_is_refused_however_many_may_be_left_out(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"None of 2 transcripts can be used:\na.jsonl:1: "):
+        read_transcripts(write(tmp_path / "a.jsonl", {}, {}), max_bad=100)
 
 
 NUMBERS = b'{"id": "a", "messages": [' + b"1,\n" * 300_000 + b"1]}"
@@ -447,4 +502,6 @@ def test_a_compressed_file_cannot_grow_without_end(tmp_path: Path) -> None:
 
 def test_ids_that_look_the_same_are_the_same(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", GOOD | {"id": "caf\u00e9"}, GOOD | {"id": "cafe\u0301"})
-    assert problems(path) == ["a.jsonl:2: id: is already used by a.jsonl:1 (got the same content)"]
+    assert len(read_transcripts(path).transcripts) == 1
+    path = write(tmp_path / "a.jsonl", GOOD | {"id": "caf\u00e9"}, exchange() | {"id": "cafe\u0301"})
+    assert problems(path)[0] == "a.jsonl:1: id: is also used by a.jsonl:2, with different content"

@@ -9,7 +9,7 @@ from tuneline.data.audit import Audit
 from tuneline.data.io import write_lines, write_record
 from tuneline.data.judged import write_judged
 from tuneline.data.rubric import Rubric, load_rubric
-from tuneline.data.transcripts import Rejection, read_transcripts
+from tuneline.data.transcripts import ReadTranscripts, read_transcripts
 from tuneline.data.verdicts import Pass, Passing, Status, Verdict
 from tuneline.judge.card import JudgeCards
 from tuneline.judge.judging import Judge, Judged, judge_all, load_judge
@@ -18,22 +18,19 @@ from tuneline_assessor.audit import audit_set, headline_of, page_of, report
 from tuneline_assessor.personal_data import Screened, screen
 from tuneline_assessor.stage import AssessorInputs, AssessorOutputs, AssessorParams
 
-MAX_SKIPPED = 0.01
-"""Share of the transcripts that `on_bad=skip` may leave out: more means that something is wrong with the export."""
-
 
 class Prepared(NamedTuple):
-    """What is judged, by what, by whom; and what was left out."""
+    """What is judged, by what, by whom; and what was left out or mended on the way in."""
 
     rubric: Rubric
     judge: Judge
     screened: Screened
-    rejected: list[Rejection]
+    read: ReadTranscripts
 
 
 def assess(params: AssessorParams, inputs: AssessorInputs, outputs: AssessorOutputs, context: Context) -> Metrics:
     """Judge `inputs.transcripts` and write them, their verdicts, the passing ids and what was left out."""
-    rubric, judge, (transcripts, pii, note), rejected = prepare(params, inputs, context)
+    rubric, judge, (transcripts, pii, note), read = prepare(params, inputs, context)
     audit = audit_set(params.audit, rubric, transcripts)
     judged = judge_all(
         judge, rubric, transcripts, context,
@@ -46,20 +43,26 @@ def assess(params: AssessorParams, inputs: AssessorInputs, outputs: AssessorOutp
     passing = [Pass(id=v.id, score=v.score) for v in judged if v.passed and v.score is not None]
     threshold = rubric.pass_threshold
     write_record(outputs.passing, Passing(threshold=threshold, count=len(passing), transcripts=passing))
-    write_lines(outputs.rejected, rejected)
+    write_lines(outputs.rejected, read.rejected)
+    write_lines(outputs.repairs, read.repaired)
     found = report(audit, transcripts, judged)
     write_record(outputs.findings, found)
     outputs.audit.write_text(page_of(found), encoding="utf-8")
-    notes = [text for text in (note, headline_of(found)) if text]
-    return _metrics(judged, found, notes, rejected=len(rejected), judge=judge.label, **pii)
+    notes = [text for text in (*_notes(read), note, headline_of(found)) if text]
+    return _metrics(judged, found, notes, judge=judge.label, **_counts(read), **pii)
 
 
 def prepare(params: AssessorParams, inputs: AssessorInputs, context: Context) -> Prepared:
     """Read everything before anything is paid. Raises UserError for whatever is wrong with it."""
     rubric = load_rubric(inputs.rubric)
     judge = load_judge(inputs.judge, context.secret, inputs.answers)
-    read, rejected = read_transcripts(inputs.transcripts, MAX_SKIPPED if params.on_bad == "skip" else 0)
-    return Prepared(rubric, judge, screen(read, params), rejected)
+    read = read_transcripts(inputs.transcripts, most_bad(params), params.tools)
+    return Prepared(rubric, judge, screen(read.transcripts, params), read)
+
+
+def most_bad(params: AssessorParams) -> int | None:
+    """Return how many transcripts may be left out, where that is more than 1 %; None: none at all."""
+    return params.max_bad if params.on_bad == "skip" else None
 
 
 def _refused(verdict: Verdict, checks: list[str]) -> Verdict:
@@ -83,3 +86,23 @@ def _metrics(judged: Judged, audit: Audit, notes: list[str], **counts: Json) -> 
     }
     headline = "; ".join([f"{passed} of {len(judged)} transcripts passed, {judged.judged_now} judged now", *notes])
     return Metrics(headline=headline, counts=counts, cost=judged.cost)
+
+
+def _counts(read: ReadTranscripts) -> dict[str, Json]:
+    """Return what became of the transcripts on the way in, by kind."""
+    return {
+        "rejected": len(read.rejected),
+        "rejected_by_kind": dict(sorted(read.kinds.items())),
+        "repaired": len(read.repaired),
+        "repairs": dict(sorted(read.repairs.items())),
+    }
+
+
+def _notes(read: ReadTranscripts) -> list[str]:
+    """Return the same for the headline."""
+    found = (("left out", len(read.rejected), read.kinds), ("mended", len(read.repaired), read.repairs))
+    return [f"{number} {what} ({_listed(kinds)})" for what, number, kinds in found if number]
+
+
+def _listed(counts: Counter[str]) -> str:
+    return ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in counts.most_common())

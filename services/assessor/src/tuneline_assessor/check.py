@@ -9,7 +9,7 @@ from tuneline.errors import UserError
 from tuneline.judge.by_model import LlmJudge
 from tuneline.judge.judging import Judge, load_judge
 from tuneline.stage import Checks
-from tuneline_assessor.assess import MAX_SKIPPED
+from tuneline_assessor.assess import most_bad
 from tuneline_assessor.stage import AssessorParams
 
 QUESTION = Transcript(
@@ -22,7 +22,7 @@ def check_given(params: AssessorParams, checks: Checks) -> None:
     """Read rubric, judge and transcripts, and let the judge say whether it can judge them."""
     rubric = checks.read("rubric", load_rubric)
     judge = checks.read("judge", load_judge, checks.secret, checks.inputs.get("answers"))
-    read = checks.read("transcripts", read_transcripts, MAX_SKIPPED if params.on_bad == "skip" else 0)
+    read = checks.read("transcripts", read_transcripts, most_bad(params), params.tools)
     if read:
         checks.note(
             f"{len(read.transcripts):,} transcripts" + f", {len(read.rejected):,} left out" * bool(read.rejected)

@@ -58,7 +58,11 @@ class AssessorParams(Params):
     """How transcripts are judged."""
 
     on_bad: Literal["fail", "skip"] = "fail"
-    """What to do about transcripts that cannot be read: stop, or leave out up to 1 %, listed in rejected.jsonl."""
+    """What to do about transcripts that cannot be used: stop, or leave out a few, each listed in rejected.jsonl."""
+    max_bad: int = Field(default=5, ge=0, le=10_000)
+    """Transcripts that `on_bad=skip` may leave out, or 1 % where that is more; more may hide a broken export."""
+    tools: Literal["drop", "keep", "refuse"] = "refuse"
+    """What becomes of tool calls and their results: left out, kept as text in the conversation, or a bad transcript."""
     max_unparsed: float = Field(default=0.02, ge=0, le=1)
     """Share of transcripts that may stay without a readable answer; more hides a judge that does not work."""
     pii: Annotated[Literal["off", "report", "redact", "refuse"], BeforeValidator(_off)] = "off"
@@ -79,7 +83,7 @@ class AssessorInputs(Inputs):
     """What is judged, by what, by whom."""
 
     transcripts: Path = given(*PATTERNS)
-    """Recorded conversations: a file or a folder of .json or .jsonl files."""
+    """Recorded conversations: a file or a folder of JSON, CSV or Parquet, packed or not, in any usual shape."""
     rubric: Path = given()
     """Criteria, weights, pass threshold and gates."""
     judge: Path = given()
@@ -104,7 +108,9 @@ class AssessorOutputs(Outputs):
     findings: Path = file_name("audit.json")
     """The same for programs."""
     rejected: Path = file_name("rejected.jsonl")
-    """Transcripts that were left out because they cannot be read, with the reason."""
+    """Transcripts that were left out: file, line, kind and reason, never a text."""
+    repairs: Path = file_name("repairs.jsonl")
+    """Transcripts that were mended on the way in: file, line, and how often by kind, never a text."""
 
 
 def run(params: AssessorParams, inputs: AssessorInputs, outputs: AssessorOutputs, context: Context) -> Metrics:

@@ -77,7 +77,7 @@ def choose_samples(
         ]
         probes.append(_sample(tokenizer, name, messages, positions, tokens))
     chosen, kind = _choose(slices, conversations) if slices else ([], "probe")
-    real = [_sample(tokenizer, row.id, [m.model_dump() for m in row.messages], positions, tokens) for row in chosen]
+    real = [_sample(tokenizer, row.id, row.chat, positions, tokens) for row in chosen]
     return Samples(probes + real, real or probes, kind if real else "probe")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -20,6 +20,7 @@ from tuneline_slicer.token_counts import CleanTranscript, TokenCounts, can_count
 
 TOO_FEW = "fewer exchanges than min_context"
 TOO_LONG = "longer than the token limit"
+NOT_LEARNT = "no answer that may be learnt"
 
 
 class Span(NamedTuple):
@@ -70,7 +71,11 @@ def cut_one(transcript: Transcript, ruler: Ruler, params: SlicerParams, by_parts
     if length < params.min_context:
         reason = f"{length} exchanges, fewer than `min_context`={params.min_context}"
         rejected.append(Rejection(id=transcript.id, kind=TOO_FEW, reason=reason))
-    for point in slice_points(transcript.id, length, params):
+    points = learnt_points(slice_points(transcript.id, length, params), transcript.unlearnt, params.min_context)
+    if length >= params.min_context and not points:
+        reason = f"no answer after the first {params.min_context - 1} exchanges may be learnt"
+        rejected.append(Rejection(id=transcript.id, kind=NOT_LEARNT, reason=reason))
+    for point in points:
         # A later point needs at least as many exchanges dropped as the one before.
         least = spans[-1].dropped if spans else 0
         dropped = exchanges_to_drop(counts, least, point, params.min_context, ruler.limit)
@@ -97,6 +102,16 @@ def slice_points(transcript_id: str, length: int, params: SlicerParams) -> Itera
         point += gaps.randint(params.min_gap, params.max_gap)
     if length >= params.min_context:
         yield length
+
+
+def learnt_points(points: Iterable[int], unlearnt: Collection[int], least: int) -> list[int]:
+    """Move each point back to the last answer that may be learnt, since a slice teaches its last one."""
+    found: list[int] = []
+    for point in points:
+        last = next((at for at in range(point, 0, -1) if at - 1 not in unlearnt), 0)
+        if last >= least and last not in found[-1:]:
+            found.append(last)
+    return found
 
 
 def exchanges_to_drop(counts: TokenCounts, least: int, point: int, min_context: int, limit: int) -> int | None:

@@ -6,10 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tuneline.data.conversations import Said
 from tuneline.data.io import read_lines, write_lines, write_record
 from tuneline.data.judged import read_judged
-from tuneline.data.slices import Slice, Split
+from tuneline.data.slices import Message, Slice, Split
 from tuneline.data.transcripts import Transcript
 from tuneline.data.verdicts import Verdict
 from tuneline.errors import UserError
@@ -96,10 +95,19 @@ def slice_rows(cuts: Iterable[Cut], splits: Mapping[str, Split]) -> Iterator[Sli
             # The answer that a slice is there to teach is the one thing that must never be lost.
             answer = cut.conversation.exchanges[span.point - 1].assistant
             assert messages[-1] == {"role": "assistant", "content": answer}
+            answers = [place not in cut.transcript.unlearnt for place in range(span.dropped, span.point)]
             yield Slice(
                 id=f"{cut.transcript.id}#{span.point}",
                 transcript=cut.transcript.id,
                 **span._asdict(),
                 split=splits[cut.transcript.id],
-                messages=[Said.model_validate(message) for message in messages],
+                messages=marked(messages, answers),
             )
+
+
+def marked(messages: Sequence[Mapping[str, str]], learnt: Sequence[bool]) -> list[Message]:
+    """Mark the answers that are context only: those of `learnt`, the last ones, and a greeting before them."""
+    greetings = sum(message["role"] == "assistant" for message in messages) - len(learnt)
+    marks = iter([*[False] * greetings, *learnt])
+    rows = ((m, m["role"] != "assistant" or next(marks)) for m in messages)
+    return [Message.model_validate(m if mark else {**m, "learn": False}) for m, mark in rows]

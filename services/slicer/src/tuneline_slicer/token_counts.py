@@ -16,12 +16,18 @@ class CleanTranscript:
         system = system or transcript.system
         self.id = transcript.id
         self.system = system and chat.neutralise(system)
+        self.greeting = transcript.greeting and chat.neutralise(transcript.greeting)
         self.exchanges = [Exchange(*map(chat.neutralise, exchange)) for exchange in transcript.exchanges]
         self._chat = chat
 
     def messages(self, dropped: int, point: int, with_system: bool = True) -> list[dict[str, str]]:
-        """Return the exchanges after the first `dropped` up to the `point`-th, behind the system prompt if any."""
+        """Return the exchanges after the first `dropped` up to the `point`-th, behind the system prompt if any.
+
+        The greeting stands before the first exchange and goes with it.
+        """
         messages = [{"role": "system", "content": self.system}] if self.system and with_system else []
+        if self.greeting and not dropped:
+            messages.append({"role": "assistant", "content": self.greeting})
         for user, assistant in self.exchanges[dropped:point]:
             messages += [{"role": "user", "content": user}, {"role": "assistant", "content": assistant}]
         return fold_system(messages, self._chat)
@@ -43,7 +49,9 @@ class TokenCounts:
         counts = [self._plan(user) + self._plan(assistant) for user, assistant in conversation.exchanges]
         self._planned = list(accumulate(counts, initial=0))
         self._planned_system = self._plan(conversation.system or "")
-        self.unique_bytes = 2 * sum(len(text.encode()) for text in {*texts, conversation.system or ""})
+        self._planned_greeting = self._plan(conversation.greeting or "")
+        before = {conversation.system or "", conversation.greeting or ""}
+        self.unique_bytes = 2 * sum(len(text.encode()) for text in {*texts, *before})
 
     def tokens(self, dropped: int, point: int, with_system: bool = True) -> int:
         text = self._chat.render(self._conversation.messages(dropped, point, with_system))
@@ -51,7 +59,8 @@ class TokenCounts:
 
     def planning_tokens(self, dropped: int, point: int) -> int:
         """Return the tokens of the slice's texts, without any template, as cl100k_base counts."""
-        return self._planned_system + self._planned[point] - self._planned[dropped]
+        greeting = 0 if dropped else self._planned_greeting
+        return self._planned_system + greeting + self._planned[point] - self._planned[dropped]
 
     def _count(self, part: str) -> int:
         if part not in self._counted:

@@ -65,9 +65,12 @@ def read_examples(path: Path, tokenizer: ChatTokenizer, supervise: Supervise, ma
 
 
 def encode(tokenizer: ChatTokenizer, source: Slice, answers: int) -> tuple[Example, FoundBy]:
-    """Return ids of the whole conversation, with labels on its last `answers` answers and the tokens that end them."""
-    encoded = tokenizer.encode_conversation([m.model_dump() for m in source.messages])
-    mask = last_runs(encoded.assistant_mask, answers)
+    """Return ids of the whole conversation, with labels on its last `answers` answers and the tokens that end them.
+
+    Answers that are marked as context have none.
+    """
+    encoded = tokenizer.encode_conversation(source.chat)
+    mask = without_runs(last_runs(encoded.assistant_mask, answers), unlearnt(source))
     labels = [token if on else IGNORED for token, on in zip(encoded.input_ids, mask, strict=True)]
     return Example(source.id, encoded.input_ids, labels), encoded.found_by
 
@@ -98,6 +101,22 @@ def learnt_per_third(learnt: Sequence[tuple[Slice, int]]) -> tuple[float, float,
     total = Fraction(sum(lengths.values()), 3)
     first, second, last = (round(float(of_third / total), 2) for of_third in times)
     return first, second, last
+
+
+def unlearnt(source: Slice) -> list[int]:
+    """Return which answers of a slice are context only, counted from its last one, which is 1."""
+    answers = [message for message in source.messages if message.role == "assistant"]
+    return [place for place, message in enumerate(reversed(answers), 1) if not message.learn]
+
+
+def without_runs(mask: Sequence[int], places: Sequence[int]) -> list[int]:
+    """Clear the runs of ones at these places, counted from the last one, which is 1."""
+    starts = [at for at, on in enumerate(mask) if on and not (at and mask[at - 1])]
+    cleared = list(mask)
+    for at in (starts[-place] for place in places if place <= len(starts)):
+        length = next((step for step, on in enumerate(mask[at:]) if not on), len(mask) - at)
+        cleared[at : at + length] = [0] * length
+    return cleared
 
 
 def last_runs(mask: Sequence[int], answers: int) -> list[int]:

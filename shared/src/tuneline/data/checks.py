@@ -15,8 +15,8 @@ from pydantic import AfterValidator, Field
 
 from tuneline.data.artifacts import Artifact, artifacts_in
 from tuneline.data.io import Closed
+from tuneline.data.judged import Exchange
 from tuneline.data.language import CODES, Prose, is_in, is_in_another_language
-from tuneline.data.transcript_shapes import Exchange
 from tuneline.data.words import is_stuck, words
 
 Share = Annotated[float, Field(ge=0, le=1)]

@@ -1,14 +1,46 @@
-"""The transcripts as they were judged: `transcripts.jsonl` of the assessor, which all later stages take."""
+"""A transcript, and those that were judged: `transcripts.jsonl` of the assessor, which later stages take."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import Field
 
 from tuneline.data.io import Closed, Id, read_lines, write_lines
-from tuneline.data.transcripts import Exchange, Transcript
+
+
+class Exchange(NamedTuple):
+    """One user message and the assistant's answer."""
+
+    user: str
+    assistant: str
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """One recorded conversation."""
+
+    id: str
+    exchanges: tuple[Exchange, ...]
+    system: str | None = None
+    persona: str | None = None
+    greeting: str | None = None
+    """What the assistant said before the first user message: context, never learnt."""
+    unlearnt: tuple[int, ...] = ()
+    """Places of the exchanges, from 0, whose answers are context and must not be learnt."""
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of what was said (system prompt, greeting and exchanges, not id or persona), 64 hex digits."""
+        parts = [self.system, self.exchanges, *([self.greeting] if self.greeting else [])]
+        said = json.dumps(parts, ensure_ascii=False, separators=(",", ":"))
+        return hashlib.sha256(said.encode()).hexdigest()
 
 
 class JudgedExchange(Closed):
@@ -16,6 +48,8 @@ class JudgedExchange(Closed):
 
     user: str
     assistant: str
+    learn: bool = True
+    """False for an answer that is context and must not be learnt."""
 
 
 class JudgedTranscript(Closed):
@@ -24,6 +58,8 @@ class JudgedTranscript(Closed):
     id: Id
     system: str | None = None
     persona: str | None = None
+    greeting: str | None = None
+    """What the assistant said before the first user message: context, never learnt."""
     exchanges: list[JudgedExchange] = Field(min_length=1)
 
 
@@ -38,14 +74,16 @@ def read_judged(path: Path) -> Iterator[Transcript]:
 
 
 def _to_row(transcript: Transcript) -> JudgedTranscript:
-    optional = {"system": transcript.system, "persona": transcript.persona}
-    return JudgedTranscript(
-        id=transcript.id,
-        **{name: text for name, text in optional.items() if text is not None},
-        exchanges=[JudgedExchange(**exchange._asdict()) for exchange in transcript.exchanges],
-    )
+    optional = {"system": transcript.system, "persona": transcript.persona, "greeting": transcript.greeting}
+    exchanges = [
+        JudgedExchange(**said._asdict(), **({"learn": False} if place in transcript.unlearnt else {}))
+        for place, said in enumerate(transcript.exchanges)
+    ]
+    given = {name: text for name, text in optional.items() if text is not None}
+    return JudgedTranscript(id=transcript.id, **given, exchanges=exchanges)
 
 
 def _from_row(row: JudgedTranscript) -> Transcript:
     exchanges = tuple(Exchange(said.user, said.assistant) for said in row.exchanges)
-    return Transcript(row.id, exchanges, row.system, row.persona)
+    unlearnt = tuple(place for place, said in enumerate(row.exchanges) if not said.learn)
+    return Transcript(row.id, exchanges, row.system, row.persona, row.greeting, unlearnt)

@@ -15,8 +15,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from tuneline.data.judged import Exchange, Transcript
 from tuneline.data.pii_patterns import PATTERNS
-from tuneline.data.transcript_shapes import Exchange, Transcript
 from tuneline.errors import UserError
 
 if TYPE_CHECKING:
@@ -118,11 +118,12 @@ def redact(transcript: Transcript, finder: PiiFinder) -> Redacted:
 
     exchanges = tuple(Exchange(clean(user), clean(answer)) for user, answer in transcript.exchanges)
     system = transcript.system and clean(transcript.system)
+    greeting = transcript.greeting and clean(transcript.greeting)
     persona = transcript.persona and clean(transcript.persona)
     inside = [found.kind for found in finder.find(transcript.id) if found.kind in _IN_AN_ID]
     counts.update(inside)
     name = f"id-{hashlib.sha256(transcript.id.encode()).hexdigest()[:16]}" if inside else transcript.id
-    changed = replace(transcript, id=name, exchanges=exchanges, system=system, persona=persona)
+    changed = replace(transcript, id=name, exchanges=exchanges, system=system, persona=persona, greeting=greeting)
     return Redacted(changed if counts else transcript, counts)
 
 
@@ -130,7 +131,11 @@ class _Numbers:
     """Gives each value of a kind its number, in the order of a transcript; what is written there already stays free."""
 
     def __init__(self, transcript: Transcript) -> None:
-        texts = (transcript.system or "", *(text for exchange in transcript.exchanges for text in exchange))
+        texts = (
+            transcript.system or "",
+            transcript.greeting or "",
+            *(text for exchange in transcript.exchanges for text in exchange),
+        )
         self._taken = {found[0] for text in texts for found in PLACEHOLDER.finditer(text)}
         self._given: dict[tuple[str, str], str] = {}
 

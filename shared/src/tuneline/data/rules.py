@@ -16,7 +16,7 @@ from pydantic import Field, StringConstraints
 
 from tuneline.data.checks import Check, Language, LengthRatio, NoArtifacts, NoLoops, Share, VariedOpenings
 from tuneline.data.io import Closed
-from tuneline.data.transcript_shapes import Exchange
+from tuneline.data.judged import Exchange
 from tuneline.data.words import contains, content_words, is_stuck, triples, words
 
 HEURISTIC_VERSION = 2

@@ -12,6 +12,13 @@ from tuneline.data.io import Closed, Id
 Split = Literal["train", "validation"]
 
 
+class Message(Said):
+    """One message of a slice."""
+
+    learn: bool = True
+    """False for an answer that is context only: a greeting, or one that the transcript marks so."""
+
+
 class Slice(Closed):
     """One training example: a row of slices.jsonl. Its last message is the answer that it teaches."""
 
@@ -26,7 +33,12 @@ class Slice(Closed):
     """As the trained model counts them, chat template included."""
     planning_tokens: int
     """Those of the texts alone, as cl100k_base counts."""
-    messages: list[Said] = Field(min_length=1)
+    messages: list[Message] = Field(min_length=1)
+
+    @property
+    def chat(self) -> list[dict[str, str]]:
+        """The messages as a chat template takes them."""
+        return [{"role": message.role, "content": message.content} for message in self.messages]
 
 
 class Side(Closed):

@@ -1,51 +1,42 @@
-"""Finds the files of a transcripts folder and cuts them into records, without looking into the records."""
+"""Finds the files of a transcripts folder and opens them, whatever they are: JSON, tables, compressed or not.
+
+What a file is follows from its first bytes; its name decides only whether it is one of the input's files at all.
+"""
 
 from __future__ import annotations
 
 import gzip
+import io
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, cast
+from typing import BinaryIO, cast
 
 import structlog
 
+from tuneline.data.tables import PARQUET, read_csv, read_parquet
+from tuneline.data.transcript_records import BOM, GROWN, MAX_GROWTH, MAX_RECORD_BYTES, Record, cut_records
+from tuneline.data.transcript_rows import grouped
 from tuneline.errors import UserError
 from tuneline.parsing.problems import printable
 
-MAX_RECORD_BYTES = 64 * 1024 * 1024
-"""A longer record is refused unread: the largest conversations people have are a hundred times shorter."""
-MAX_GROWTH = 100
-"""Text shrinks to a tenth or so when it is compressed."""
+TEXTS = ("json", "jsonl", "ndjson", "csv", "tsv")
+PACKED = ("", ".gz", ".zst")
+SUFFIXES = (*(f".{kind}{packed}" for kind in TEXTS for packed in PACKED), ".parquet")
+PATTERNS = tuple(f"*{suffix}" for suffix in SUFFIXES)
+"""The files of a folder that are transcripts, in small or capital letters; no other one is hashed, sent or read."""
 
-DOCUMENTS = (".json", ".json.gz")
-LINES = (".jsonl", ".jsonl.gz")
-PATTERNS = tuple(f"*{suffix}" for suffix in (*DOCUMENTS, *LINES))
-"""The files of a folder that are transcripts; no other one is hashed, sent or read."""
-
+GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+HEAD = 2**20
 MAX_NAMED = 5
 
 log = structlog.get_logger()
 
 
-class RawRecord(NamedTuple):
-    """One JSON text: a whole file, or line `line` of one. With `problem` there is nothing to parse.
+def read_records(root: Path) -> Iterator[Record]:
+    """Yield the records of a file, or of all files with transcripts below a folder in order of their names.
 
-    `path`, fit to be shown, is relative to the input, with `/` between folders; `is_line`: a line, not a whole file.
-    """
-
-    path: str
-    line: int
-    data: bytes = b""
-    is_line: bool = False
-    problem: str | None = None
-
-
-def read_records(root: Path) -> Iterator[RawRecord]:
-    """Yield the records of a file, or of all `.json` and `.jsonl` files below a folder in order of their names.
-
-    Names that begin with a dot are left out, and other files too, which is logged; gzip is recognised by content,
-    whatever the name says.
+    Names that begin with a dot are left out, and other files too, which is logged.
     Raises UserError if there is no such file.
     """
     if root.is_file():
@@ -59,11 +50,11 @@ def read_records(root: Path) -> Iterator[RawRecord]:
         raise UserError(f"{root.name}: neither a file nor a folder")
 
 
-def _read_folder(folder: Path, prefix: str, above: list[Path], passed_over: list[str]) -> Iterator[RawRecord]:
+def _read_folder(folder: Path, prefix: str, above: list[Path], passed_over: list[str]) -> Iterator[Record]:
     try:
         paths = sorted(folder.iterdir())
     except OSError as error:
-        yield RawRecord(prefix, 1, problem=f"cannot be read: {error.strerror}")
+        yield Record(prefix, 1, problem=f"cannot be read: {error.strerror}")
         return
     for path in paths:
         name = f"{prefix}{printable(path.name)}"
@@ -73,65 +64,85 @@ def _read_folder(folder: Path, prefix: str, above: list[Path], passed_over: list
             is_folder, is_file = path.is_dir(), path.is_file()
             resolved = path.resolve(strict=True)
         except (OSError, RuntimeError):  # RuntimeError: how pathlib reports a link that leads to itself
-            yield RawRecord(name, 1, problem="a link that leads nowhere, or back to itself")
+            yield Record(name, 1, problem="a link that leads nowhere, or back to itself")
             continue
         if is_folder and resolved in above:
-            yield RawRecord(name, 1, problem="a link to a folder that contains it")
+            yield Record(name, 1, problem="a link to a folder that contains it")
         elif is_folder:
             yield from _read_folder(path, f"{name}/", [*above, resolved], passed_over)
-        elif path.name.endswith((*DOCUMENTS, *LINES)):
-            yield from _read_file(path, name) if is_file else [RawRecord(name, 1, problem="not a regular file")]
+        elif path.name.lower().endswith(SUFFIXES):
+            yield from _read_file(path, name) if is_file else [Record(name, 1, problem="not a regular file")]
         else:
             passed_over.append(name)
 
 
-def _read_file(path: Path, name: str) -> Iterator[RawRecord]:
-    cut = _read_document if name.endswith(DOCUMENTS) else _read_lines
+def _read_file(path: Path, name: str) -> Iterator[Record]:
     line = 0
     try:
-        with path.open("rb") as raw:
-            zipped = raw.read(2) == b"\x1f\x8b"
-            raw.seek(0)
-            stream = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if zipped else raw
-            for record in cut(stream, name):
-                line = record.line
-                if stream.tell() > max(MAX_RECORD_BYTES, MAX_GROWTH * path.stat().st_size):
-                    problem = f"more than {MAX_GROWTH} times as large as its file; was it made to fill the memory?"
-                    yield RawRecord(name, line, problem=problem)
-                    return
-                yield record
+        for record in grouped(_open(path, name)):
+            line = max(line, record.line)
+            yield record
+        if not line:
+            yield Record(name, 1, problem="an empty file")
+    except _Grown:
+        yield Record(name, line + 1, problem=GROWN)
     except EOFError:
-        yield RawRecord(name, line + 1, problem="the compressed file is cut off")
+        yield Record(name, line + 1, problem="the compressed file is cut off")
     except (gzip.BadGzipFile, zlib.error):
-        yield RawRecord(name, line + 1, problem="the compressed file is damaged")
+        yield Record(name, line + 1, problem="the compressed file is damaged")
     except OSError as error:
-        yield RawRecord(name, line + 1, problem=f"cannot be read: {error.strerror}")
-    if line == 0:
-        yield RawRecord(name, 1, problem="an empty file")
+        problem = f"cannot be read: {error.strerror}" if error.errno else "the compressed file is damaged"
+        yield Record(name, line + 1, problem=problem)
 
 
-def _read_document(stream: BinaryIO, name: str) -> Iterator[RawRecord]:
-    data = stream.read(MAX_RECORD_BYTES + 1)
-    if len(data) > MAX_RECORD_BYTES:
-        yield RawRecord(name, 1, problem=f"longer than {MAX_RECORD_BYTES // 2**20} MiB")
-    elif data.strip():
-        yield RawRecord(name, 1, data)
+def _open(path: Path, name: str) -> Iterator[Record]:
+    most = max(MAX_RECORD_BYTES, MAX_GROWTH * path.stat().st_size)
+    with path.open("rb") as raw, _unpacked(raw, most) as text:
+        head = text.peek(HEAD)[:HEAD]
+        if head.startswith(PARQUET):
+            yield from read_parquet(path, name, most)
+        elif _is_table(head, name):
+            yield from read_csv(text, head, name)
+        else:
+            yield from cut_records(text, head, name)
 
 
-def _read_lines(stream: BinaryIO, name: str) -> Iterator[RawRecord]:
-    line = 0
-    while data := stream.readline(MAX_RECORD_BYTES + 1):
-        line += 1
-        if len(data) > MAX_RECORD_BYTES:
-            yield RawRecord(name, line, problem=f"longer than {MAX_RECORD_BYTES // 2**20} MiB")
-            while data and not data.endswith(b"\n"):
-                data = stream.readline(2**20)
-        elif data.strip() in (b"[", b"{"):
-            problem = "one value over several lines; a .jsonl file has one whole object per line"
-            yield RawRecord(name, line, problem=problem)
-            return
-        elif data.startswith((b"\xff\xfe", b"\xfe\xff")):  # its line ends are cut in two
-            yield RawRecord(name, line, data, is_line=True)
-            return
-        elif data.strip():
-            yield RawRecord(name, line, data.rstrip(b"\r\n"), is_line=True)
+def _is_table(head: bytes, name: str) -> bool:
+    is_json = head.removeprefix(BOM).lstrip()[:1] in (b"{", b"[", b"")
+    return not is_json and name.lower().removesuffix(".gz").removesuffix(".zst").endswith((".csv", ".tsv"))
+
+
+def _unpacked(raw: BinaryIO, most: int) -> io.BufferedReader:
+    """Return the text of a file, unpacked if its first bytes say that it is packed."""
+    magic = raw.read(4)
+    raw.seek(0)
+    source = raw
+    if magic.startswith(GZIP):
+        source = cast(BinaryIO, gzip.GzipFile(fileobj=raw))
+    elif magic.startswith(ZSTD):
+        import pyarrow as pa
+
+        source = cast(BinaryIO, pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), "zstd"))
+    return io.BufferedReader(_Counted(source, most), HEAD)
+
+
+class _Grown(Exception):  # noqa: N818
+    """A file unpacks to more than any text does."""
+
+
+class _Counted(io.RawIOBase):
+    """Reads from a source up to a number of bytes."""
+
+    def __init__(self, source: BinaryIO, most: int) -> None:
+        self._source, self._left = source, most
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        data = self._source.read(len(buffer))
+        self._left -= len(data)
+        if self._left < 0:
+            raise _Grown
+        buffer[: len(data)] = data
+        return len(data)

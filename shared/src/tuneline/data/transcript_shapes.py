@@ -1,226 +1,239 @@
-"""The shapes a transcript may come in, and the one model that they become.
+"""The shapes a transcript may come in: where its messages stand in a record, and in which order.
 
-    {"id", "exchanges": [{"user", "assistant"}]}
-    {"id", "messages": [{"role": "system" | "user" | "assistant", "content"}]}               TRL, OpenAI
-    {"id", "conversations": [{"from": "system" | "human" | "gpt", "value"}]}                 ShareGPT
-
-All may have `transcript_id` for `id`, `system` (a string) and `persona` (a string, or an object with `id` or `name`);
-other keys are left alone. Turns alternate, user first, and every user message has its answer.
+A conversation is a list of messages under any usual key, a tree of them (ChatGPT), a request with its response (logs of
+an API), or one prompt with its answer. What people must decide (preference pairs, plain text) is refused by name.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from functools import cached_property
-from itertools import islice
-from typing import Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
+from tuneline.data.transcript_calls import as_json, read_request, read_response
+from tuneline.data.transcript_content import MAX_DEPTH, Problem, kind, read_content
+from tuneline.data.transcript_trees import TREE, path_of
+from tuneline.data.transcript_turns import Role, Turn, is_learnt, is_message, read_turns, turns_of
 from tuneline.parsing.problems import Loc
 
-MAX_ID_CHARACTERS = 200
-MAX_PROBLEMS = 100
-"""Problems of a record after which nothing more is looked for: whoever mends these will see the rest."""
+LISTS = (
+    "exchanges", "messages", "conversations", "conversation", "chat_messages", "contents", "chat_history",
+    "message_history", "dialog", "dialogue", "dialogs", "utterances", "turns", "chat", "transcript", "thread",
+)  # fmt: skip
+"""Keys under which the list of messages stands."""
+MESSAGES = ("exchanges", "messages", "chat_messages", "contents")
+"""Those of them whose items are never mere texts."""
+LATE_LISTS = ("history", "data", "input", "items", "events", "output", "text")
+"""Keys that may hold it too, where nothing else does."""
+REQUESTS = ("request", "inputs", "input", "request_body", "requestBody", "inputBodyJson", "body", "kwargs", "params")
+RESPONSES = ("response", "outputs", "output", "response_body", "responseBody", "outputBodyJson", "completion", "result")
+SYSTEMS = (
+    "system",
+    "system_prompt",
+    "systemPrompt",
+    "system_instruction",
+    "systemInstruction",
+    "system_message",
+    "instructions",
+)
+ASKS = (
+    "prompt", "instruction", "question", "query", "user", "human", "customer", "input", "request", "user_message",
+    "user_input", "user_prompt", "inputs", "q",
+)  # fmt: skip
+ANSWERS = (
+    "response", "completion", "output", "answer", "assistant", "reply", "bot", "agent", "assistant_message",
+    "bot_response", "model_response", "outputs", "gpt", "ai", "model", "a",
+)  # fmt: skip
+ADDED = ("input", "context")
+"""Columns of Alpaca and Dolly that belong to the instruction."""
+WRAPPERS = ("chat", "conversation", "thread", "session", "data", "record", "row", "json", "trace", "value")
 
-ROLES: Mapping[object, Literal["system", "user", "assistant"]] = {
-    "system": "system", "user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant",
-}  # fmt: skip
-OTHER_ROLES = ("tool", "function", "developer", "ipython", "bot", "model")
-"""Roles of other formats: these may be named in a message, anything else in their place could be a person's words."""
-
-
-SURROGATE = re.compile("[\ud800-\udfff]")
-"""Half of a character outside the first plane: JSON can spell it alone, UTF-8 cannot write it."""
-
-
-class Exchange(NamedTuple):
-    """One user message and the assistant's answer."""
-
-    user: str
-    assistant: str
-
-
-@dataclass(frozen=True)
-class Transcript:
-    """One recorded conversation."""
-
-    id: str
-    exchanges: tuple[Exchange, ...]
-    system: str | None = None
-    persona: str | None = None
-
-    @cached_property
-    def sha256(self) -> str:
-        """Hash of what was said (system prompt and exchanges, not id or persona), 64 hex digits."""
-        said = json.dumps([self.system, self.exchanges], ensure_ascii=False, separators=(",", ":"))
-        return hashlib.sha256(said.encode()).hexdigest()
+CHOICES = "a preference pair, of which the record does not say what is to be learnt: keep one as `messages`"
+NO_SHAPE = "holds no conversation: messages, conversations, prompt and response, or one of the shapes in the manual"
 
 
-class Problem(NamedTuple):
-    """What is wrong with the value at `loc`; never quotes a message."""
+class Found(NamedTuple):
+    """The turns of a record, and the key that they stand under, for problems with all of them."""
 
-    loc: Loc
-    text: str
-
-
-class Normalised(NamedTuple):
-    """A record as far as it could be understood: `transcript` is None if there is any problem."""
-
-    id: str | None
-    transcript: Transcript | None
-    problems: list[Problem]
-
-
-class _Turn(NamedTuple):
-    role: Literal["system", "user", "assistant"]
-    content: str
+    turns: list[Turn]
     loc: Loc
 
 
-SHAPES = {"exchanges": None, "messages": ("role", "content"), "conversations": ("from", "value")}
+def read_shape(record: Mapping[str, object], problems: list[Problem], loc: Loc = ()) -> Found:
+    """Find the conversation in a record and read its turns, system prompts first."""
+    readers = (_tree, _listed, _preference, _logged, _paired, _listed_late, _wrapped)
+    for reader in readers:
+        if (found := reader(record, problems, loc)) is not None:
+            system = [] if reader is _wrapped else _system(record, problems, loc)
+            return Found([*system, *found.turns], found.loc)
+    problems.append(Problem(loc, NO_SHAPE, "shape"))
+    return Found([], loc)
 
 
-def normalise(record: object) -> Normalised:
-    """Turn a parsed record of any shape into a transcript, or say everything that is wrong with it."""
-    if not isinstance(record, dict):
-        text = f"must be an object (got {kind(record)}): one transcript per .json file or per line of a .jsonl file"
-        return Normalised(None, None, [Problem((), text)])
-    problems: list[Problem] = []
-    name = _id(record, problems)
-    shape = _find_shape(record, problems)
-    turns = _read_turns(record, shape, problems) if shape else []
-    system = _text(record, "system", (), problems) if record.get("system") is not None else None
-    if turns and turns[0].role == "system":
-        if system:
-            problems.append(Problem(("system",), "there is a system message too; keep one of them"))
-        system, turns = turns[0].content, turns[1:]
-    persona = _persona(record.get("persona"), problems)
-    if shape and not problems:
-        problems += islice(_order_problems(turns, shape), MAX_PROBLEMS)
-    if problems or name is None:
-        return Normalised(name, None, problems)
-    pairs = zip(turns[::2], turns[1::2], strict=True)
-    exchanges = tuple(Exchange(user.content, assistant.content) for user, assistant in pairs)
-    return Normalised(name, Transcript(name, exchanges, system, persona), [])
+def has_shape(record: object) -> bool:
+    """Tell whether a value looks like the record of a conversation."""
+    if not isinstance(record, Mapping):
+        return False
+    return TREE in record or any(_list(record.get(key)) is not None for key in LISTS) or _pair(record) is not None
 
 
-def kind(value: object) -> str:
-    """Name the kind of a JSON value, with its article, for a message that must not show the value."""
-    if value is None:
-        return "null"
-    names = {bool: "true or false", str: "a string", list: "a list", dict: "an object"}
-    return names.get(type(value), "a number")
+def is_pair(record: Mapping[str, object]) -> bool:
+    """Tell whether a record is one prompt with one answer, in texts, and nothing else."""
+    pair = _pair(record)
+    alone = TREE not in record and not any(_list(record.get(key)) is not None for key in (*LISTS, "history"))
+    return alone and pair is not None and all(isinstance(record[key], str) for key in pair)
 
 
-def _id(record: Mapping[str, object], problems: list[Problem]) -> str | None:
-    key = "id" if "id" in record or "transcript_id" not in record else "transcript_id"
-    value = record.get(key)
-    if key not in record:
-        problem = "is missing"
-    elif not isinstance(value, str):
-        problem = f"must be a string (got {kind(value)})"
-    elif record.get("transcript_id", value) != value:
-        key, problem = "transcript_id", "differs from id; keep one of them"
-    elif not value.strip():
-        problem = "is empty"
-    elif len(value) > MAX_ID_CHARACTERS:
-        problem = f"is too long (got {len(value)} characters, at most {MAX_ID_CHARACTERS})"
-    elif not value.isprintable() or value != value.strip():
-        problem = "has invisible characters, or spaces around it"
-    elif "/" in value or "\\" in value or ".." in value:
-        problem = "must not contain /, \\ or .., because it is used to name things"
-    else:
-        return value
-    problems.append(Problem((key,), problem))
+def _tree(record: Mapping[str, object], problems: list[Problem], loc: Loc) -> Found | None:
+    nodes = record.get(TREE)
+    if not isinstance(nodes, Mapping):
+        return None
+    turns: list[Turn] = []
+    for step, message in path_of(nodes, record.get("current_node"), problems, (*loc, TREE)):
+        turns += read_turns([message], step, problems)
+    return Found(turns, (*loc, TREE))
+
+
+def _listed(record: Mapping[str, object], problems: list[Problem], loc: Loc) -> Found | None:
+    return _first_list(record, LISTS, problems, loc)
+
+
+def _listed_late(record: Mapping[str, object], problems: list[Problem], loc: Loc) -> Found | None:
+    return _first_list(record, LATE_LISTS, problems, loc)
+
+
+def _first_list(record: Mapping[str, object], keys: Sequence[str], problems: list[Problem], loc: Loc) -> Found | None:
+    there = [key for key in keys if record.get(key) is not None]
+    lists = [key for key in there if _list(record[key]) is not None]
+    if len(main := [key for key in lists if key in LISTS[:3]]) > 1:
+        problems.append(Problem(loc, f"must have one conversation (got {' and '.join(main)})", "shape"))
+        return Found([], loc)
+    if lists:
+        here = (*loc, lists[0])
+        return Found(_items(_list(record[lists[0]]) or [], here, problems), here)
+    if wrong := [key for key in keys[:3] if key in record and not isinstance(record[key], Mapping)]:
+        problems.append(Problem((*loc, wrong[0]), f"must be a list (got {kind(record[wrong[0]])})", "shape"))
+        return Found([], (*loc, wrong[0]))
     return None
 
 
-def _find_shape(record: Mapping[str, object], problems: list[Problem]) -> str | None:
-    found = [shape for shape in SHAPES if shape in record]
-    if len(found) == 1:
-        return found[0]
-    got = " and ".join(found) or "none of them"
-    problems.append(Problem((), f"must have one of exchanges, messages or conversations (got {got})"))
-    return None
+def _items(items: Sequence[object], loc: Loc, problems: list[Problem]) -> list[Turn]:
+    """Read the items of a list: messages, or pairs of what was asked and answered."""
+    first = items[0] if items else None
+    pairs = isinstance(first, Mapping) and not is_message(first) and _pair(first) is not None
+    if items and (pairs or loc[-1] == "exchanges"):
+        return [turn for place, item in enumerate(items) for turn in _exchange(item, (*loc, place), problems)]
+    if isinstance(first, Sequence) and not isinstance(first, str) and len(first) == 2:
+        return [turn for place, item in enumerate(items) for turn in _two(item, (*loc, place), problems)]
+    return read_turns(items, loc, problems, texts=loc[-1] not in MESSAGES)
 
 
-def _read_turns(record: Mapping[str, object], shape: str, problems: list[Problem]) -> list[_Turn]:
-    items = record[shape]
-    if not isinstance(items, list):
-        problems.append(Problem((shape,), f"must be a list (got {kind(items)})"))
+def _exchange(item: object, loc: Loc, problems: list[Problem]) -> list[Turn]:
+    if not isinstance(item, Mapping):
+        problems.append(Problem(loc, f"must be an object (got {kind(item)})", "shape"))
         return []
-    if not items:
-        problems.append(Problem((shape,), "is empty"))
-    turns: list[_Turn] = []
-    for index, item in enumerate(items):
-        if len(problems) >= MAX_PROBLEMS:
-            break
-        if not isinstance(item, dict):
-            problems.append(Problem((shape, index), f"must be an object (got {kind(item)})"))
+    turns: list[Turn] = []
+    sides: tuple[tuple[Role, Sequence[str]], ...] = (("user", ASKS), ("assistant", ANSWERS))
+    for role, keys in sides:
+        key = next((key for key in keys if key in item), role)
+        if key not in item:
+            problems.append(Problem((*loc, key), "is missing", "content"))
         else:
-            turns += _read_item(item, shape, (shape, index), problems)
+            learnt = role == "user" or is_learnt(item, "assistant", loc, problems)
+            turns += turns_of(role, item[key], (*loc, key), problems, learnt=learnt)
     return turns
 
 
-def _read_item(item: Mapping[str, object], shape: str, loc: Loc, problems: list[Problem]) -> Iterator[_Turn]:
-    keys = SHAPES[shape]
-    if keys is None:
-        for key in ("user", "assistant"):
-            yield _Turn(ROLES[key], _text(item, key, loc, problems), (*loc, key))
-        return
-    by, said = keys
-    role = ROLES.get(item.get(by)) if isinstance(item.get(by), str) else None
-    content = _text(item, said, loc, problems)
-    if role:
-        yield _Turn(role, content, loc)
-    elif by not in item:
-        problems.append(Problem((*loc, by), "is missing"))
+def _two(item: object, loc: Loc, problems: list[Problem]) -> list[Turn]:
+    if not isinstance(item, Sequence) or isinstance(item, str) or len(item) != 2:
+        problems.append(Problem(loc, "must be a pair of texts", "shape"))
+        return []
+    asked = turns_of("user", item[0], (*loc, 0), problems) if item[0] else []
+    return asked + (turns_of("assistant", item[1], (*loc, 1), problems) if item[1] else [])
+
+
+def _preference(record: Mapping[str, object], problems: list[Problem], loc: Loc) -> Found | None:
+    if "chosen" in record and "rejected" in record:
+        problems.append(Problem((*loc, "chosen"), CHOICES, "preference"))
+    elif record.get("label") is False and _pair(record) is not None:
+        problems.append(Problem((*loc, "label"), "marks the answer as one that nobody wants", "preference"))
     else:
-        got = item[by] if item[by] in OTHER_ROLES else "another word" if isinstance(item[by], str) else kind(item[by])
-        problems.append(Problem((*loc, by), f"must be one of {', '.join(map(str, ROLES))} (got {got})"))
+        return None
+    return Found([], loc)
 
 
-def _text(item: Mapping[str, object], key: str, loc: Loc, problems: list[Problem]) -> str:
-    value = item.get(key)
-    if key not in item:
-        problem = "is missing"
-    elif not isinstance(value, str):
-        problem = f"must be a string (got {kind(value)})"
-    elif not value.strip():
-        problem = "is empty"
-    elif "\0" in value:
-        problem = "contains a NUL character"
-    elif SURROGATE.search(value):
-        problem = "contains half of a surrogate pair, which is not a character"
-    else:
-        return value
-    problems.append(Problem((*loc, key), problem))
-    return ""
-
-
-def _persona(value: object, problems: list[Problem]) -> str | None:
-    if isinstance(value, dict):
-        value = value.get("id", value.get("name", value))
-    if value is None or isinstance(value, str):
-        return value and _text({"persona": value}, "persona", (), problems)
-    problems.append(Problem(("persona",), f"must be a string, or an object with id or name (got {kind(value)})"))
+def _logged(record: Mapping[str, object], problems: list[Problem], loc: Loc) -> Found | None:
+    """Read the log of a call of an API: the request's messages, then the response's."""
+    for key in REQUESTS:
+        asked = as_json(record.get(key))
+        if asked is None or isinstance(asked, str):
+            continue
+        found: list[Problem] = []
+        turns = read_request(asked, (*loc, key), found)
+        if turns is not None:
+            problems += found
+            there = [name for name in RESPONSES if record.get(name) is not None and name != key]
+            answers = read_response(record[there[0]], (*loc, there[0]), problems) if there else []
+            repeats = [(t.role, t.text) for t in answers[: len(turns)]] == [(t.role, t.text) for t in turns]
+            return Found(answers if repeats and len(answers) > len(turns) else [*turns, *answers], (*loc, key))
     return None
 
 
-def _order_problems(turns: list[_Turn], shape: str) -> Iterator[Problem]:
-    """Say where user and assistant do not alternate; roles and contents are known to be right."""
-    for index, turn in enumerate(turns):
-        before = turns[index - 1].role if index else "assistant"
-        if turn.role == "system":
-            yield Problem(turn.loc, "a system message must come first")
-        elif index == 0 and turn.role == "assistant":
-            yield Problem(turn.loc, "the assistant speaks first; a conversation begins with the user")
-        elif turn.role == before:
-            yield Problem(turn.loc, f"two {turn.role} messages in a row")
-    if not turns:
-        yield Problem((shape,), "has no exchange")
-    elif turns[-1].role == "user":
-        yield Problem(turns[-1].loc, "the last message has no answer")
+def _paired(record: Mapping[str, object], problems: list[Problem], loc: Loc) -> Found | None:
+    keys = _pair(record)
+    if keys is None:
+        return None
+    ask, say = keys
+    turns: list[Turn] = []
+    for place, item in enumerate(_list(record.get("history")) or []):
+        turns += _two(item, (*loc, "history", place), problems)
+    added = [record[key] for key in ADDED if ask == "instruction" and key != say and isinstance(record.get(key), str)]
+    asked = record[ask]
+    if isinstance(asked, str):
+        asked = "\n\n".join(filter(str.strip, [asked, *map(str, added)]))
+    sides: tuple[tuple[Role, str, object], ...] = (("user", ask, asked), ("assistant", say, record[say]))
+    for role, key, value in sides:
+        here = (*loc, key)
+        listed = None if isinstance(value, str) else _list(value)
+        if listed and is_message(listed[0]):
+            turns += read_turns(listed, here, problems)
+        elif isinstance(value, Mapping) and role == "assistant":
+            turns += read_response(value, here, problems)
+        else:
+            turns += turns_of(role, value, here, problems)
+    return Found(turns, (*loc, ask))
+
+
+def _wrapped(record: Mapping[str, object], problems: list[Problem], loc: Loc) -> Found | None:
+    for key in WRAPPERS if len(loc) < MAX_DEPTH else ():
+        inner = as_json(record.get(key))
+        if isinstance(inner, Mapping):
+            found: list[Problem] = []
+            read = read_shape(inner, found, (*loc, key))
+            if read.turns or any(problem.text != NO_SHAPE for problem in found):
+                problems += found
+                return read
+    return None
+
+
+def _system(record: Mapping[str, object], problems: list[Problem], loc: Loc) -> list[Turn]:
+    """Read the system prompt that stands beside the messages."""
+    for key in SYSTEMS:
+        value = record.get(key)
+        if value is None or (isinstance(value, str) and not value.strip()):
+            continue
+        here = (*loc, key)
+        text = read_content(value, here, problems, joint="\n").text
+        return [Turn("system", text, here)] if text.strip() else []
+    return []
+
+
+def _pair(record: Mapping[str, object]) -> tuple[str, str] | None:
+    """Return the keys of what was asked and answered."""
+    ask = next((key for key in ASKS if record.get(key) is not None), None)
+    say = next((key for key in ANSWERS if record.get(key) is not None and key != ask), None)
+    return (ask, say) if ask and say else None
+
+
+def _list(value: object) -> Sequence[object] | None:
+    value = as_json(value)
+    return value if isinstance(value, list) else None

@@ -1,28 +1,32 @@
-"""Reads transcripts: every file is checked to its end, and everything that is wrong is said at once.
+"""Reads transcripts as they come: every file to its end, what can be mended is, and all that is wrong is said at once.
 
 A problem reads `path:line: field: problem (got …)`; it names kinds of values and never shows a message.
-The same id twice is a problem even where the content is the same too: it would count twice in every figure.
+Two records with one id and different content are both refused, by name; equal ones are one.
 """
 
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
 from tuneline.data.io import Closed, Id
-from tuneline.data.transcript_files import RawRecord, read_records
-from tuneline.data.transcript_shapes import Exchange, Problem, Transcript, normalise
-from tuneline.errors import BadJson, UserError
-from tuneline.parsing.json import lines_of, parse_json
+from tuneline.data.judged import Exchange, Transcript
+from tuneline.data.transcript_content import Problem
+from tuneline.data.transcript_files import read_records
+from tuneline.data.transcript_records import Record
+from tuneline.data.transcript_repairs import Repair, Tools, normalise
+from tuneline.errors import UserError
 from tuneline.parsing.problems import printable
 
-__all__ = ["Exchange", "ReadTranscripts", "Rejection", "Transcript", "read_transcripts"]
+__all__ = ["Exchange", "ReadTranscripts", "Rejection", "Repaired", "Transcript", "read_transcripts"]
 
 MAX_SHOWN = 100
 MAX_KEPT = 10_000
 """Records that can be left out at most, because each of them is listed; after one more, nothing more is read."""
-UNREADABLE = "unreadable"
+MAX_SHARE = 0.01
+"""Share of the records that may be left out where that is more than a number: more means that the export is wrong."""
 
 
 class Rejection(Closed):
@@ -32,82 +36,146 @@ class Rejection(Closed):
     """The transcript's id, if it can be read."""
     point: int | None = None
     """The slice point, in exchanges, where it is not the whole transcript."""
+    file: str | None = None
+    """The file that it stands in, below the input."""
+    line: int | None = None
+    """The line, from 1; of a Parquet file the row."""
     kind: str
     """One of a few, for counting."""
     reason: str
     """What is wrong with it, in words that quote nothing."""
 
 
+class Repaired(Closed):
+    """A transcript that was mended: a row of repairs.jsonl."""
+
+    id: Id
+    file: str
+    line: int
+    """The line, from 1; of a Parquet file the row."""
+    repairs: dict[Repair, int]
+    """How often, by kind."""
+
+
 class ReadTranscripts(NamedTuple):
-    """Transcripts sorted by id, and those that were left out."""
+    """Transcripts sorted by id, those that were left out, and those that were mended, sorted by id."""
 
     transcripts: list[Transcript]
     rejected: list[Rejection]
+    repaired: list[Repaired] = []  # noqa: RUF012
+
+    @property
+    def kinds(self) -> Counter[str]:
+        """How many were left out, by kind of problem."""
+        return Counter(rejection.kind for rejection in self.rejected)
+
+    @property
+    def repairs(self) -> Counter[str]:
+        """How often each kind of repair was made."""
+        total: Counter[str] = Counter()
+        for row in self.repaired:
+            total.update(row.repairs)
+        return total
 
 
-def read_transcripts(path: Path, most_bad: float = 0.0) -> ReadTranscripts:
-    """Read and check the transcripts in a file, or in all `.json` and `.jsonl` files below a folder.
+def read_transcripts(path: Path, max_bad: int | None = None, tools: Tools = "refuse") -> ReadTranscripts:
+    """Read and check the transcripts in a file, or in all files of transcripts below a folder.
 
-    Raises UserError listing every problem (the first 100) if more than the share `most_bad` of the records are bad.
+    Raises UserError listing every problem (the first 100) if more records are bad than `max_bad` and 1 % of all; None
+    is for none at all. `tools`: what becomes of the tools that an assistant used.
     """
-    reader = _Collector()
+    reader = _Collector(tools)
     for record in read_records(path):
         reader.add(record)
         if reader.bad > MAX_KEPT:
             break
-    if reader.bad > min(most_bad * reader.count, MAX_KEPT):
-        limit = f" (at most {most_bad:.0%}, and {MAX_KEPT:,}, may be left out)" if most_bad else ""
+    reader.refuse_taken()
+    most = 0 if max_bad is None else min(max(max_bad, int(MAX_SHARE * reader.count)), MAX_KEPT)
+    if reader.bad > most:
+        limit = "" if max_bad is None else f" (at most {most:,} may be left out)"
         more = [f"and {reader.problems - MAX_SHOWN:,} more"] if reader.problems > MAX_SHOWN else []
         first = "the first " if reader.bad > MAX_KEPT else ""
         head = f"{reader.bad} of {first}{reader.count} transcripts cannot be used{limit}:"
         raise UserError("\n".join([head, *reader.shown, *more]))
     if not reader.count:
-        raise UserError(f"No transcripts in {printable(path.name)}: it has no file that ends in .json or .jsonl.")
-    transcripts = sorted((transcript for transcript, _ in reader.found.values()), key=lambda t: t.id)
-    return ReadTranscripts(transcripts, reader.rejected)
+        raise UserError(f"No transcripts in {printable(path.name)}: it has no file of JSON, CSV or Parquet.")
+    if not reader.found:
+        raise UserError("\n".join([f"None of {reader.count} transcripts can be used:", *reader.shown]))
+    found = sorted(reader.found.values(), key=lambda one: one.transcript.id)
+    repaired = [
+        Repaired(id=one.transcript.id, file=one.path, line=one.line, repairs=dict(sorted((+one.repairs).items())))
+        for one in found
+        if +one.repairs
+    ]
+    return ReadTranscripts([one.transcript for one in found], reader.rejected, repaired)
+
+
+class _Found(NamedTuple):
+    """A transcript, the place it came from, and what was mended."""
+
+    transcript: Transcript
+    path: str
+    line: int
+    repairs: Counter[Repair]
 
 
 class _Collector:
     """What was read so far: transcripts with the place they came from, by id, and problems."""
 
-    def __init__(self) -> None:
-        self.found: dict[str, tuple[Transcript, str]] = {}  # ids that look the same are the same
+    def __init__(self, tools: Tools) -> None:
+        self.found: dict[str, _Found] = {}  # ids that look the same are the same
         self.rejected: list[Rejection] = []
         self.shown: list[str] = []
         self.count = self.bad = self.problems = 0
+        self._tools = tools
+        self._taken: dict[str, list[_Found]] = {}
 
-    def add(self, record: RawRecord) -> None:
+    def add(self, record: Record) -> None:
         """Check one record, and keep it or what is wrong with it."""
-        name, problems = self._check(record)
         self.count += 1
-        if problems:
-            self.bad += 1
-            self.problems += len(problems)
-            self.shown += problems[: MAX_SHOWN - len(self.shown)]
-            more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-            self.rejected.append(Rejection(id=name, kind=UNREADABLE, reason=problems[0] + more))
-
-    def _check(self, record: RawRecord) -> tuple[str | None, list[str]]:
-        """Return the record's id, as far as it has one, and its problems as `path:line: field: problem`."""
         if record.problem:
-            return None, [f"{record.path}:{record.line}: {record.problem}"]
-        try:
-            value = parse_json(record.data)
-        except BadJson as bad:
-            return None, [f"{record.path}:{record.line + bad.line - 1}: {bad.problem}"]
-        read = normalise(value)
-        problems = read.problems or (self._keep(read.transcript, record) if read.transcript else [])
-        locs = [problem.loc for problem in problems]
-        lines = [record.line] * len(locs) if record.is_line or not locs else lines_of(record.data, locs)
-        return read.id, [_place(record.path, line, problem) for line, problem in zip(lines, problems, strict=True)]
+            self._reject(None, record, [Problem((), record.problem, "unreadable")])
+            return
+        read = normalise(record.value, self._tools)
+        if read.transcript is None:
+            self._reject(read.id, record, read.problems)
+        else:
+            [line] = record.lines_of([()])
+            self._keep(_Found(read.transcript, record.path, line, read.repairs))
 
-    def _keep(self, transcript: Transcript, record: RawRecord) -> list[Problem]:
-        key, place = unicodedata.normalize("NFC", transcript.id), f"{record.path}:{record.line}"
-        other, taken = self.found.setdefault(key, (transcript, place))
-        if other is transcript:
-            return []
-        same = "the same content" if other.sha256 == transcript.sha256 else "different content"
-        return [Problem(("id",), f"is already used by {taken} (got {same})")]
+    def refuse_taken(self) -> None:
+        """Refuse all records of an id under which different ones were found."""
+        for key, others in self._taken.items():
+            del self.found[key]
+            for one in others:
+                other = others[1] if one is others[0] else others[0]
+                text = f"is also used by {other.path}:{other.line}, with different content"
+                self._reject(one.transcript.id, Record(one.path, one.line), [Problem(("id",), text, "id_taken")])
+
+    def _keep(self, new: _Found) -> None:
+        key = unicodedata.normalize("NFC", new.transcript.id)
+        old = self.found.setdefault(key, new)
+        if old is new:
+            return
+        if key in self._taken or not _are_equal(old.transcript, new.transcript):
+            self._taken.setdefault(key, [old]).append(new)
+        else:
+            old.repairs["duplicates_merged"] += 1
+
+    def _reject(self, name: str | None, record: Record, problems: list[Problem]) -> None:
+        self.bad += 1
+        self.problems += len(problems)
+        lines = record.lines_of([problem.loc for problem in problems])
+        shown = [_place(record.path, line, one) for line, one in zip(lines, problems, strict=True)]
+        self.shown += shown[: MAX_SHOWN - len(self.shown)]
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        self.rejected.append(
+            Rejection(id=name, file=record.path, line=lines[0], kind=problems[0].kind, reason=shown[0] + more)
+        )
+
+
+def _are_equal(one: Transcript, other: Transcript) -> bool:
+    return (one.sha256, one.persona, one.unlearnt) == (other.sha256, other.persona, other.unlearnt)
 
 
 def _place(path: str, line: int, problem: Problem) -> str:

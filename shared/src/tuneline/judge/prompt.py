@@ -93,6 +93,8 @@ def _quote(transcript: Transcript, mark: str) -> str:
     lines = [f"--- {mark} conversation begins"]
     if transcript.system:
         lines += [f"--- {mark} instruction given to the assistant", transcript.system]
+    if transcript.greeting:
+        lines += [f"--- {mark} greeting, assistant", transcript.greeting]
     for number, exchange in enumerate(transcript.exchanges, 1):
         lines += [f"--- {mark} exchange {number}, user", exchange.user]
         lines += [f"--- {mark} exchange {number}, assistant", exchange.assistant]

@@ -9,8 +9,8 @@ Policy on control tokens: a message is data. Where its text spells a control tok
 invisible enters the training text, doing it twice changes nothing, and no tokenizer takes it for the control token.
 Role markers that a template writes as ordinary text (`[INST]` of some models) are no control tokens and stay.
 
-Policy on system prompts: where the template refuses a system message or drops it, the prompt is put in front of the
-first user message, with an empty line between.
+Policy on what comes before the first user message: where the template refuses a system message or drops it, or refuses
+an assistant that speaks first, that text is put in front of the first user message, with an empty line between.
 """
 
 from __future__ import annotations
@@ -169,6 +169,16 @@ class ChatTokenizer:
             )
 
     @cached_property
+    def accepts_greeting(self) -> bool:
+        """Whether the template renders an assistant that speaks first, rather than refusing or dropping it."""
+        probe = "How can I help?"
+        messages = [{"role": "assistant", "content": probe}, {"role": "user", "content": "Hello"}]
+        try:
+            return probe in self.render(messages, add_generation_prompt=True)
+        except UserError:
+            return False
+
+    @cached_property
     def _normalised_pattern(self) -> re.Pattern[str] | None:
         """The control tokens that are looked for in normalised text, as it is written there; None without them."""
         normaliser = self._tokenizer.normalizer
@@ -210,12 +220,16 @@ def read_system_prompt(path: Path | None) -> str | None:
 
 
 def fold_system(messages: Sequence[Message], tokenizer: ChatTokenizer) -> list[dict[str, str]]:
-    """Return `messages` with the system prompt in front of the first user message where the template needs that."""
+    """Return `messages` with what comes before the first user message in front of it, where the template needs that."""
     copies = [dict(message) for message in messages]
-    if len(copies) < 2 or copies[0]["role"] != "system" or tokenizer.accepts_system:
+    place = next((place for place, message in enumerate(copies) if message["role"] == "user"), 0)
+    accepted = {"system": place and tokenizer.accepts_system, "assistant": place and tokenizer.accepts_greeting}
+    kept = [message for message in copies[:place] if accepted[message["role"]]]
+    folded = [message["content"] for message in copies[:place] if not accepted[message["role"]]]
+    if not folded:
         return copies
-    system, first, *rest = copies
-    return [{**first, "content": f"{system['content']}\n\n{first['content']}"}, *rest]
+    first, *rest = copies[place:]
+    return [*kept, {**first, "content": "\n\n".join([*folded, first["content"]])}, *rest]
 
 
 def _growth(normalizer: Mapping[str, Any]) -> int:

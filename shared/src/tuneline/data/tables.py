@@ -1,0 +1,83 @@
+"""Tables of transcripts, row by row: CSV with any usual separator, and Parquet."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterator, Mapping
+from datetime import date, datetime, time
+from decimal import Decimal
+from io import TextIOWrapper
+from pathlib import Path
+from typing import BinaryIO
+
+from tuneline.data.transcript_records import GROWN, MAX_RECORD_BYTES, Record
+
+PARQUET = b"PAR1"
+SEPARATORS = ",;\t|"
+ROWS_AT_ONCE = 64
+MAX_DEPTH = 20
+
+
+def read_csv(stream: BinaryIO, head: bytes, path: str) -> Iterator[Record]:
+    """Yield each row of a CSV file as an object of its columns' names, which the first line gives."""
+    text = TextIOWrapper(stream, encoding="utf-8-sig", newline="")
+    csv.field_size_limit(MAX_RECORD_BYTES)
+    line = 1
+    try:
+        first = head.partition(b"\n")[0].decode("utf-8", errors="replace")
+        reader = csv.reader(text, delimiter=max(SEPARATORS, key=first.count), strict=True)
+        columns = [name.strip().casefold().replace(" ", "_") for name in next(reader, [])]
+        if len({*columns}) < len(columns):
+            yield Record(path, 1, problem="two columns have the same name")
+            return
+        line = reader.line_num + 1
+        for row in reader:
+            if len(row) > len(columns):
+                yield Record(path, line, problem=f"{len(row)} cells in a row of a table with {len(columns)} columns")
+            elif any(row):
+                yield Record(path, line, dict(zip(columns, row, strict=False)))
+            line = reader.line_num + 1
+    except UnicodeDecodeError as error:
+        byte = error.object[error.start]
+        yield Record(path, line, problem=f"not UTF-8 text (byte 0x{byte:02x}); save it as UTF-8")
+    except csv.Error:
+        yield Record(path, line, problem="not a table: a quote has no end, or stands inside of a cell")
+
+
+def read_parquet(file: Path, path: str, most_bytes: int) -> Iterator[Record]:
+    """Yield each row of a Parquet file as an object, a few at a time; `line` counts rows.
+
+    At most `most_bytes` are unpacked.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    row = 0
+    try:
+        with pq.ParquetFile(file) as table:
+            groups = (table.metadata.row_group(number) for number in range(table.metadata.num_row_groups))
+            if sum(group.total_byte_size for group in groups) > most_bytes:
+                yield Record(path, 1, problem=GROWN)
+                return
+            for batch in table.iter_batches(batch_size=ROWS_AT_ONCE):
+                for value in batch.to_pylist():
+                    row += 1
+                    yield Record(path, row, _plain(value, 0))
+    except (pa.ArrowException, OSError, MemoryError, ValueError, OverflowError):
+        yield Record(path, row + 1, problem="the Parquet file is damaged, or of a kind that cannot be read")
+
+
+def _plain(value: object, depth: int) -> object:
+    """Turn a value of Arrow into one that JSON has."""
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping) and depth < MAX_DEPTH:
+        return {str(key): _plain(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, list | tuple) and depth < MAX_DEPTH:
+        return [_plain(item, depth + 1) for item in value]
+    if isinstance(value, datetime | date | time):
+        return value.isoformat()
+    return float(value) if isinstance(value, Decimal) else None

@@ -1,0 +1,89 @@
+"""Requests to the APIs of models, and their responses, as logs and proxies keep them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from tuneline.data.transcript_content import MAX_DEPTH, Problem
+from tuneline.data.transcript_turns import Turn, is_message, read_message, read_turns, turns_of
+from tuneline.errors import BadJson
+from tuneline.parsing.json import parse_json
+from tuneline.parsing.problems import Loc
+
+LISTS = ("messages", "contents", "chat_history", "input", "prompt")
+TEXTS = ("input", "question", "query", "prompt", "text", "human_input", "user_input")
+SYSTEMS = ("system", "system_instruction", "systemInstruction", "instructions")
+INNER = ("inputBodyJson", "body", "json", "request", "kwargs", "input", "inputs", "params")
+ANSWERS = (
+    "choices", "candidates", "generations", "message", "messages", "output", "outputs", "content", "parts", "body",
+    "outputBodyJson", "response", "kwargs", "answer", "text", "generated_text", "result", "completion",
+)  # fmt: skip
+"""Keys that lead to an answer, in the order in which they are followed."""
+
+
+def read_request(value: object, loc: Loc, problems: list[Problem], depth: int = 0) -> list[Turn] | None:
+    """Read what a request sends; None if it is no request to a model."""
+    value = as_json(value)
+    if isinstance(value, list):
+        value = value[0] if len(value) == 1 and isinstance(value[0], list) else value  # LangChain: one batch
+        return read_turns(value, loc, problems) if value and is_turn(value[0]) else None
+    if not isinstance(value, Mapping) or depth >= MAX_DEPTH:
+        return None
+    listed = next((key for key in LISTS if isinstance(value.get(key), list)), None)
+    turns = read_request(value[listed], (*loc, listed), problems, depth + 1) if listed else None
+    said = next((key for key in TEXTS if isinstance(value.get(key), str)), None)
+    if said is not None:
+        turns = [*(turns or []), *turns_of("user", value[said], (*loc, said), problems)]
+    for key in INNER if turns is None else ():
+        turns = turns or read_request(value.get(key), (*loc, key), problems, depth + 1)
+    system = next((key for key in SYSTEMS if value.get(key)), None)
+    if turns is None or system is None:
+        return turns
+    return [*turns_of("system", value[system], (*loc, system), problems), *turns]
+
+
+def read_response(value: object, loc: Loc, problems: list[Problem], depth: int = 0) -> list[Turn]:
+    """Read the answer in a response, whatever stands around it."""
+    value = as_json(value)
+    if isinstance(value, str):
+        return turns_of("assistant", value, loc, problems)
+    if depth >= MAX_DEPTH or not isinstance(value, list | Mapping):
+        return []
+    if is_turn(value):
+        return read_message(value, loc, problems) if isinstance(value, Mapping) else []
+    if isinstance(value, list):
+        return _read_answers(value, loc, problems, depth)
+    key = next((key for key in ANSWERS if value.get(key) is not None), None)
+    if key in ("content", "parts"):
+        return turns_of("assistant", value[key], (*loc, key), problems)
+    return read_response(value[key], (*loc, key), problems, depth + 1) if key else []
+
+
+def _read_answers(values: Sequence[object], loc: Loc, problems: list[Problem], depth: int) -> list[Turn]:
+    """Read a list of messages, of parts, or of the one answer that was asked for."""
+    if values and is_turn(values[0]):
+        return read_turns(values, loc, problems)
+    if len(values) == 1:
+        return read_response(values[0], (*loc, 0), problems, depth + 1)
+    if all(isinstance(part, Mapping) and "type" in part for part in values):
+        return turns_of("assistant", values, loc, problems)
+    problems.append(Problem(loc, "has several answers; keep one", "shape"))
+    return []
+
+
+def is_turn(value: object) -> bool:
+    """Tell whether a value is a message, or what a program wraps around one."""
+    if not isinstance(value, Mapping):
+        return False
+    typed = value.get("type") in ("reasoning", "function_call", "function_call_output")
+    return typed or is_message(value) or value.get("lc") is not None or isinstance(value.get("data"), Mapping)
+
+
+def as_json(value: object) -> object:
+    """Return what a text holds that is a JSON list or object, as in the cells of a table; else the value itself."""
+    if not isinstance(value, str) or value.lstrip()[:1] not in ("[", "{"):
+        return value
+    try:
+        return parse_json(value.encode())
+    except (BadJson, UnicodeEncodeError):  # a text that begins like JSON, or half of a surrogate pair in it
+        return value

@@ -1,0 +1,72 @@
+"""The id of a transcript: which of a record's keys it is, and how it is written so that anything can be named by it."""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from collections.abc import Mapping
+from typing import NamedTuple
+from urllib.parse import quote
+
+from tuneline.data.transcript_content import Problem, kind
+
+CONVERSATION_KEYS = (
+    "conversation_id", "conversationid", "thread_id", "threadid", "session_id", "sessionid", "chat_id", "chatid",
+    "dialog_id", "dialogue_id", "dialog_index", "ticket_id", "ticketid", "conv_id", "room_id", "case_id",
+    "conversation", "thread_ts", "ticket", "thread", "session",
+)  # fmt: skip
+"""Keys that say which conversation a message belongs to."""
+ID_KEYS = (
+    "id", "transcript_id", *CONVERSATION_KEYS, "uuid", "_id", "trace_id", "run_id", "request_id", "requestid",
+    "custom_id", "example_id", "prompt_id", "recordid", "interaction_id", "conversation_hash",
+)  # fmt: skip
+"""Keys that a record may be known by; the first that is there counts."""
+MAX_ID_CHARACTERS = 200
+
+
+class Named(NamedTuple):
+    """An id; `mended`: it is not to the letter what the record has."""
+
+    id: str
+    mended: bool
+
+
+def find_id(record: Mapping[str, object], problems: list[Problem]) -> Named | None:
+    """Return the id of a record; None if it has none, or one that cannot be used, which is a problem then."""
+    folded = {key.casefold().replace(" ", "_").replace("-", "_"): key for key in reversed(list(record))}
+    for key in ID_KEYS:
+        name = folded.get(key)
+        value = record[name] if name is not None else None
+        if isinstance(value, Mapping):
+            value = value.get("$oid", value.get("id"))  # as MongoDB exports it
+        if value is None or (isinstance(value, str) and not value.strip()):
+            continue
+        if isinstance(value, bool) or not isinstance(value, str | int):
+            if key in ("id", "transcript_id"):
+                problems.append(Problem((key,), f"must be a string or a whole number (got {kind(value)})", "id"))
+                return None
+            continue
+        if key == "id" and record.get("transcript_id", value) != value:
+            problems.append(Problem(("transcript_id",), "differs from id; keep one of them", "id"))
+            return None
+        return as_id(value)
+    return None
+
+
+def as_id(value: str | int) -> Named:
+    """Return the id that a foreign one becomes: what could not name a thing is spelt as in an address (`a%2Fb`)."""
+    text = str(value)
+    name = "".join(c if _is_plain(c) else quote(c, safe="", errors="replace") for c in text.strip())
+    name = name.replace("..", "%2E%2E")
+    if len(name) > MAX_ID_CHARACTERS:
+        name = f"{name[: MAX_ID_CHARACTERS - 17]}~{hashlib.sha256(text.encode(errors='replace')).hexdigest()[:16]}"
+    return Named(name, name != value)
+
+
+def id_of_content(sha256: str) -> str:
+    """Return the id of a transcript that has none, from the hash of what was said."""
+    return f"t-{sha256[:16]}"
+
+
+def _is_plain(character: str) -> bool:
+    return character.isprintable() and character not in "/\\" and unicodedata.category(character) != "Cf"

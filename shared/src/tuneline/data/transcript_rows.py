@@ -1,0 +1,125 @@
+"""Puts together what tables and logs have in rows: one message per row, or one question with its answer.
+
+Rows belong together by the column that names the conversation, wherever in the file they stand; they are put in order
+by a column that counts them or says when, where all of them have it. Without such a name a file of messages is one
+conversation.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from tuneline.data.transcript_ids import CONVERSATION_KEYS
+from tuneline.data.transcript_records import Record
+from tuneline.data.transcript_shapes import has_shape, is_pair
+from tuneline.data.transcript_turns import is_message
+from tuneline.parsing.problems import Loc
+
+ORDER_KEYS = (
+    "turn_index", "message_index", "msg_index", "turn_number", "message_number", "turn_id", "turn", "index", "idx",
+    "position", "seq", "sequence", "sequence_number", "message_order", "order", "step", "line_number",
+)  # fmt: skip
+TIME_KEYS = (
+    "timestamp", "created_at", "createdat", "create_time", "created", "sent_at", "datetime", "date_time", "time",
+    "date", "ts", "message_time", "start_time",
+)  # fmt: skip
+KEPT_KEYS = ("system", "system_prompt", "persona")
+"""What a row may say about the whole conversation."""
+_ISO = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?)?")
+
+
+class _Row(NamedTuple):
+    line: int
+    value: Mapping[str, object]
+
+
+def grouped(records: Iterable[Record]) -> Iterator[Record]:
+    """Yield the records of a file, with its rows put together behind the others."""
+    messages: list[_Row] = []
+    pairs: dict[str, list[_Row]] = {}
+    path = ""
+    for record in records:
+        value = record.value
+        if not isinstance(value, Mapping) or record.problem:
+            yield record
+        elif is_message(value) and not has_shape(value):
+            path = record.path
+            messages.append(_Row(record.lines_of([()])[0], value))
+        elif is_pair(value) and (name := _named(value, CONVERSATION_KEYS)) is not None:
+            path = record.path
+            pairs.setdefault(name, []).append(_Row(record.lines_of([()])[0], value))
+        else:
+            yield record
+    for name, rows in _by_conversation(messages):
+        yield _together(path, name, rows, "messages")
+    for name, rows in pairs.items():
+        yield _together(path, name, rows, "exchanges")
+
+
+def _by_conversation(rows: Sequence[_Row]) -> Iterator[tuple[str | None, list[_Row]]]:
+    """Group rows of messages; an `id` names the conversation only where rows share it."""
+    names = [_named(row.value, CONVERSATION_KEYS) for row in rows]
+    if not any(names):
+        ids = [_named(row.value, ("id",)) for row in rows]
+        names = ids if all(ids) and len(set(ids)) < len(ids) else names
+    found: dict[str | None, list[_Row]] = {}
+    for name, row in zip(names, rows, strict=True):
+        found.setdefault(name, []).append(row)
+    yield from found.items()
+
+
+def _together(path: str, name: str | None, rows: list[_Row], key: str) -> Record:
+    rows = _in_order(rows)
+    first = rows[0]
+    about = {kept: first.value[kept] for kept in KEPT_KEYS if first.value.get(kept)}
+    value = {**about, key: [row.value for row in rows], **({"id": name} if name is not None else {})}
+
+    def lines(locs: Sequence[Loc]) -> list[int]:
+        return [rows[int(loc[1])].line if len(loc) > 1 and loc[0] == key else first.line for loc in locs]
+
+    return Record(path, first.line, value, lines=lines)
+
+
+def _in_order(rows: list[_Row]) -> list[_Row]:
+    """Sort rows by number, else by time; as they stand where not all of them have the same kind of either."""
+    for keys, read in ((ORDER_KEYS, _number), (TIME_KEYS, _time)):
+        for key in keys:
+            places = [read(_folded(row.value).get(key)) for row in rows]
+            if None not in places and len({type(place) for place in places}) == 1:
+                order = sorted(range(len(rows)), key=lambda at: (places[at], at))
+                return [rows[at] for at in order]
+    return rows
+
+
+def _named(value: Mapping[str, object], keys: Sequence[str]) -> str | None:
+    folded = _folded(value)
+    found = (folded[key] for key in keys if key in folded)
+    names = (str(name) for name in found if isinstance(name, str | int) and not isinstance(name, bool))
+    return next(filter(str.strip, names), None)
+
+
+def _folded(value: Mapping[str, object]) -> dict[str, object]:
+    return {key.casefold().replace(" ", "_").replace("-", "_"): item for key, item in value.items()}
+
+
+Place = float | str
+_Read = Callable[[object], Place | None]
+
+
+def _number(value: object) -> Place | None:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _time(value: object) -> Place | None:
+    if isinstance(value, str) and _ISO.match(value):
+        return value.replace(" ", "T", 1)
+    return _number(value)

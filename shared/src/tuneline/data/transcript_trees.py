@@ -1,0 +1,64 @@
+"""Conversations that are trees, because a message was edited or an answer made again: ChatGPT's export.
+
+What the person saw last is the path from the root to `current_node`; every other branch was given up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from tuneline.data.transcript_content import Problem
+from tuneline.parsing.problems import Loc
+
+TREE = "mapping"
+
+
+def path_of(
+    nodes: Mapping[str, object], current: object, problems: list[Problem], loc: Loc
+) -> Iterator[tuple[Loc, Mapping[str, object]]]:
+    """Yield the messages on the way from the root to the node `current`, as messages with role and content."""
+    name = current if isinstance(current, str) and current in nodes else _last_leaf(nodes)
+    way: list[Mapping[str, object]] = []
+    seen: set[str] = set()
+    while isinstance(name, str) and isinstance(node := nodes.get(name), Mapping):
+        if name in seen:
+            problems.append(Problem(loc, "its messages lead back to themselves", "shape"))
+            return
+        seen.add(name)
+        way.append(node)
+        name = node.get("parent")
+    for place, node in enumerate(reversed(way)):
+        message = node.get("message")
+        if isinstance(message, Mapping) and not _is_hidden(message):
+            yield (*loc, place), _plain(message)
+
+
+def _last_leaf(nodes: Mapping[str, object]) -> str | None:
+    """Return the leaf that stands last, as in an export without `current_node`."""
+    leaves = [name for name, node in nodes.items() if isinstance(node, Mapping) and not node.get("children")]
+    return leaves[-1] if leaves else None
+
+
+def _is_hidden(message: Mapping[str, object]) -> bool:
+    about = message.get("metadata")
+    return isinstance(about, Mapping) and about.get("is_visually_hidden_from_conversation") is True
+
+
+def _plain(message: Mapping[str, object]) -> Mapping[str, object]:
+    author, content, recipient = message.get("author"), message.get("content"), message.get("recipient")
+    role = author.get("role") if isinstance(author, Mapping) else author
+    found = {"role": role, "content": content, "weight": message.get("weight")}
+    if role == "assistant" and isinstance(recipient, str) and recipient != "all":
+        return found | {"content": [{"type": "tool_use", "name": recipient, "input": _shown(content)}]}
+    if role == "tool" and isinstance(content, Mapping):
+        return found | {"content": _shown(content)}
+    return found
+
+
+def _shown(content: object) -> str:
+    """Return the text that code, or a tool's output, has in whatever key."""
+    if not isinstance(content, Mapping):
+        return str(content or "")
+    parts = content.get("parts")
+    texts = parts if isinstance(parts, list) else [content.get("text") or content.get("result") or ""]
+    return "\n".join(text for text in texts if isinstance(text, str))

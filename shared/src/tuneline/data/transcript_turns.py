@@ -1,0 +1,215 @@
+"""Messages as programs write them: who speaks, under any usual name, and what is said, in text or in parts."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
+
+from tuneline.data.transcript_content import MAX_PROBLEMS, Content, Problem, call_text, kind, read_content
+from tuneline.parsing.problems import Loc
+
+Role = Literal["system", "user", "assistant", "tool"]
+
+_NAMES: Mapping[Role, str] = {
+    "system": "system developer instruction instructions systemprompt systemmessage",
+    "user": "user usr human humanmessage customer client visitor guest enduser requester prompter contact lead caller "
+    "buyer shopper consumer subscriber member patient student inbound incoming input question prompt",
+    "assistant": "assistant ai aimessage aimessagechunk bot chatbot botmessage agent humanagent model llm gpt chatgpt "
+    "claude gemini virtualassistant virtualagent aiassistant representative rep salesrep csr support supportagent "
+    "supportrep operator advisor adviser admin staff helpdesk servicedesk consultant counselor counsellor therapist "
+    "coach tutor teacher doctor seller outbound outgoing output response completion answer",
+    "tool": "tool toolmessage toolresult toolresponse function functionmessage functionresponse functionresult ipython "
+    "observation environment",
+}
+ROLES: Mapping[str, Role] = {name: role for role, names in _NAMES.items() for name in names.split()}
+CALL = "functioncall", "toolcall"
+"""Roles of some data sets under which the assistant's calls stand, as text."""
+
+ROLE_KEYS = (
+    "role", "from", "sender", "speaker", "author", "sender_type", "author_type", "user_type", "sender_role",
+    "participant", "participant_role", "actor", "actor_type", "who", "direction", "type",
+)  # fmt: skip
+"""Keys that say who speaks. The first whose value is a role counts: `from` may be an address, the role beside it."""
+TEXT_KEYS = (
+    "content", "value", "text", "message", "body", "parts", "utterance", "msg", "mes", "comment", "plaintext",
+    "message_text", "content_text",
+)  # fmt: skip
+"""Keys under which a message's text stands; the first that holds anything counts."""
+MARKS = ("weight", "train", "training", "learn", "loss")
+"""Keys that say whether an answer is to be learnt: 0 or false is a no (OpenAI, Mistral, axolotl, ms-swift)."""
+
+
+class Turn(NamedTuple):
+    """One message. `calls` are the tools that it calls, each as JSON text; `learnt` is False where the log says so.
+
+    `parts`: how many parts its text had.
+    """
+
+    role: Role
+    text: str
+    loc: Loc
+    learnt: bool = True
+    calls: tuple[str, ...] = ()
+    parts: int = 1
+
+
+def role_of(value: object) -> Role | None:
+    """Return the role that a name means, in any case and spelling (`End-User`, `agent:12`, `Customer 2`)."""
+    if isinstance(value, Mapping):
+        return next(filter(None, (role_of(value.get(key)) for key in ("role", "type", "name"))), None)
+    if not isinstance(value, str) or len(value) > 100:
+        return None
+    return ROLES.get(_bare(value.partition(":")[0]))
+
+
+def is_message(value: object) -> bool:
+    """Tell whether a record is one message rather than a conversation: it says who speaks, and what."""
+    if not isinstance(value, Mapping):
+        return False
+    by = any(role_of(value.get(key)) or _is_call(value.get(key)) for key in ROLE_KEYS)
+    return by and any(key in value for key in (*TEXT_KEYS, "tool_calls", "function_call"))
+
+
+def read_turns(items: Sequence[object], loc: Loc, problems: list[Problem], *, texts: bool = False) -> list[Turn]:
+    """Read a list of messages; with `texts` also one of texts, said by user and assistant by turns."""
+    if not items:
+        problems.append(Problem(loc, "is empty", "no_exchange"))
+    turns: list[Turn] = []
+    for index, item in enumerate(items):
+        if len(problems) >= MAX_PROBLEMS:
+            break
+        here = (*loc, index)
+        if isinstance(item, Mapping):
+            turns += read_message(item, here, problems)
+        elif isinstance(item, str) and texts:
+            turns += turns_of("assistant" if index % 2 else "user", item, here, problems)
+        else:
+            problems.append(Problem(here, f"must be an object (got {kind(item)})", "shape"))
+    return turns
+
+
+def read_message(item: Mapping[str, object], loc: Loc, problems: list[Problem]) -> list[Turn]:
+    """Read one message of any program; tool calls and results in it become turns of their own."""
+    item = _unwrapped(item)
+    if (typed := _typed(item, loc)) is not None:
+        return typed
+    key, role, is_call = _role(item)
+    if role is None:
+        problems.append(_bad_role(item, key, loc))
+        return []
+    said = next((name for name in TEXT_KEYS if item.get(name) not in (None, "", [])), None)
+    calls = _calls(item)
+    if said is None:
+        if not calls and not any(name in item for name in TEXT_KEYS):
+            problems.append(Problem((*loc, "content"), "is missing", "content"))
+            return []
+        return [Turn(role, "", (*loc, _present(item)), is_learnt(item, role, loc, problems), calls)]
+    if is_call and isinstance(item[said], str):
+        return [Turn("assistant", "", loc, calls=(str(item[said]),))]
+    learnt = is_learnt(item, role, loc, problems)
+    return turns_of(role, item[said], (*loc, said), problems, learnt=learnt, calls=calls)
+
+
+def turns_of(
+    role: Role, value: object, loc: Loc, problems: list[Problem], *, learnt: bool = True, calls: tuple[str, ...] = ()
+) -> list[Turn]:
+    """Turn the content of one message, text or parts, into turns: results of tools first, then what is said."""
+    content: Content = read_content(value, loc, problems, joint="" if role == "assistant" else "\n")
+    results = [Turn("tool", text, loc) for text in content.results]
+    calls = (*calls, *content.calls)
+    only_results = bool(results) and not content.text.strip() and not calls
+    spoken = [] if only_results or content.is_silent else [Turn(role, content.text, loc, learnt, calls, content.parts)]
+    return [*results, *spoken]
+
+
+def _unwrapped(item: Mapping[str, object]) -> Mapping[str, object]:
+    """Take a message out of what LangChain and session logs wrap around it."""
+    kwargs, names, data, message = item.get("kwargs"), item.get("id"), item.get("data"), item.get("message")
+    if item.get("lc") is not None and isinstance(kwargs, Mapping) and isinstance(names, list) and names:
+        return {"role": names[-1], **kwargs}
+    if isinstance(data, Mapping) and "content" in data and role_of(item.get("type")):
+        return {"role": item["type"], **data}
+    if isinstance(message, Mapping) and "content" in message:
+        return message if "role" in message else {**item, **message}
+    return item
+
+
+def _typed(item: Mapping[str, object], loc: Loc) -> list[Turn] | None:
+    """Read an item of OpenAI's Responses API that is no message; None for a message."""
+    match item.get("type") if "role" not in item else None:
+        case "reasoning":
+            return []
+        case "function_call" | "custom_tool_call":
+            return [
+                Turn(
+                    "assistant", "", loc, calls=(call_text(item.get("name"), item.get("arguments", item.get("input"))),)
+                )
+            ]
+        case "function_call_output" | "custom_tool_call_output":
+            return [Turn("tool", _as_text(item.get("output")), loc)]
+    return None
+
+
+def _role(item: Mapping[str, object]) -> tuple[str | None, Role | None, bool]:
+    """Return the key that names the role, the role, and whether it stands for a call of a tool."""
+    keys = [key for key in ROLE_KEYS if item.get(key) is not None]
+    for key in keys:
+        if _is_call(item[key]):
+            return key, "assistant", True
+        if role := role_of(item[key]):
+            return key, role, False
+    return keys[0] if keys else None, None, False
+
+
+def _bad_role(item: Mapping[str, object], key: str | None, loc: Loc) -> Problem:
+    if key is None:
+        return Problem((*loc, "role"), "is missing", "role")
+    got = "another word" if isinstance(item[key], str) else kind(item[key])
+    usual = "user, customer, human; assistant, agent, bot; system; tool"
+    return Problem((*loc, key), f"must say who speaks, as in {usual} (got {got})", "role")
+
+
+def is_learnt(item: Mapping[str, object], role: Role, loc: Loc, problems: list[Problem]) -> bool:
+    """Return whether an answer may be learnt. A mark that cannot be followed is a problem, never passed over."""
+    if role != "assistant":
+        return True
+    if item.get("train_detail"):
+        problems.append(Problem((*loc, "train_detail"), "cannot be followed: an answer is learnt whole or not", "mark"))
+    marks = {key: item[key] for key in MARKS if isinstance(item.get(key), bool | int | float)}
+    for key, mark in marks.items():
+        if mark not in (0, 1) and not (key == "loss" and isinstance(mark, float)):
+            problems.append(Problem((*loc, key), "must be 0 or 1: an answer is learnt or not", "mark"))
+    return not any(mark == 0 for mark in marks.values())
+
+
+def _calls(item: Mapping[str, object]) -> tuple[str, ...]:
+    """Return the tool calls that stand beside the text, as OpenAI and LangChain write them."""
+    listed = item.get("tool_calls")
+    found = [call for call in listed if isinstance(call, Mapping)] if isinstance(listed, list) else []
+    if isinstance(one := item.get("function_call"), Mapping):
+        found.append(one)
+    return tuple(_one_call(call) for call in found)
+
+
+def _one_call(call: Mapping[str, object]) -> str:
+    inner = call.get("function")
+    about = inner if isinstance(inner, Mapping) else call
+    return call_text(about.get("name"), about.get("arguments", about.get("args", about.get("input"))))
+
+
+def _as_text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _present(item: Mapping[str, object]) -> str:
+    return next((key for key in TEXT_KEYS if key in item), "content")
+
+
+def _is_call(value: object) -> bool:
+    return isinstance(value, str) and len(value) < 20 and _bare(value) in CALL
+
+
+def _bare(name: str) -> str:
+    return re.sub(r"[\W_\d]+", "", name).casefold()
