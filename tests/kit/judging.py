@@ -11,7 +11,7 @@ from tuneline.data.rubric import Rubric
 from tuneline.data.transcripts import Transcript
 from tuneline.errors import UserError
 from tuneline.judge.by_model import LlmJudge
-from tuneline.judge.judging import Judge, Judged, judge_all
+from tuneline.judge.judging import Judged, Judges, judge_all
 from tuneline.llm.client import Patience
 from tuneline.llm.config import OpenAiConfig
 
@@ -28,7 +28,7 @@ def openai_judge(url: str, patience: Patience = HASTY, **settings: Any) -> LlmJu
 
 
 def judge_in(
-    folder: Path, judge: Judge, transcripts: list[Transcript], rubric: Rubric = SHORT_RUBRIC, **settings: Any
+    folder: Path, judge: Judges, transcripts: list[Transcript], rubric: Rubric = SHORT_RUBRIC, **settings: Any
 ) -> Judged:
     """Judge as a stage would, with the journals that earlier calls left in the folder's store."""
     with live(folder) as context:

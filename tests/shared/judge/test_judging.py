@@ -18,11 +18,11 @@ from tuneline.data.rubric import Rubric
 from tuneline.data.transcripts import Transcript, read_transcripts
 from tuneline.data.verdicts import Verdict
 from tuneline.errors import Temporary, UserError
-from tuneline.judge.judging import Judge, judge_all, load_judge
+from tuneline.judge.judging import Judges, judge_all, load_judge
 from tuneline.stage import Usage
 
 
-def configured(folder: Path, content: object, answers: Path | None = None) -> Judge:
+def configured(folder: Path, content: object, answers: Path | None = None) -> Judges:
     path = folder / "judge.yaml"
     path.write_text(json.dumps(content))
     return load_judge(path, no_secret, answers)

@@ -12,7 +12,8 @@ from tuneline.data.rubric import Rubric, load_rubric
 from tuneline.data.transcripts import ReadTranscripts, read_transcripts
 from tuneline.data.verdicts import Pass, Passing, Status, Verdict
 from tuneline.judge.card import JudgeCards
-from tuneline.judge.judging import Judge, Judged, judge_all, load_judge
+from tuneline.judge.judging import Judged, Judges, judge_all, load_judge
+from tuneline.judge.panel import disagreement
 from tuneline.stage import Context, Json, Metrics
 from tuneline_assessor.audit import audit_set, headline_of, page_of, report
 from tuneline_assessor.personal_data import Screened, screen
@@ -23,7 +24,7 @@ class Prepared(NamedTuple):
     """What is judged, by what, by whom; and what was left out or mended on the way in."""
 
     rubric: Rubric
-    judge: Judge
+    judge: Judges
     screened: Screened
     read: ReadTranscripts
 
@@ -82,6 +83,7 @@ def _metrics(judged: Judged, audit: Audit, notes: list[str], **counts: Json) -> 
         **{status: statuses[status] for status in get_args(Status)},
         "input_tokens": judged.spent.input_tokens,
         "output_tokens": judged.spent.output_tokens,
+        "judges_disagree": disagreement(judged),
         "judges": [card.model_dump(mode="json") for card in judged.cards],
     }
     headline = "; ".join([f"{passed} of {len(judged)} transcripts passed, {judged.judged_now} judged now", *notes])

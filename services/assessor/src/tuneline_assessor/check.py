@@ -8,6 +8,7 @@ from tuneline.data.transcripts import Exchange, Transcript, read_transcripts
 from tuneline.errors import UserError
 from tuneline.judge.by_model import LlmJudge
 from tuneline.judge.judging import Judge, load_judge
+from tuneline.judge.panel import check_judges, members
 from tuneline.stage import Checks
 from tuneline_assessor.assess import most_bad
 from tuneline_assessor.stage import AssessorParams
@@ -30,10 +31,11 @@ def check_given(params: AssessorParams, checks: Checks) -> None:
         write_judged(checks.preview("transcripts"), read.transcripts)
     if rubric and judge and read:
         with checks.about("judge"):
-            judge.check(rubric, read.transcripts)
+            check_judges(judge, rubric, read.transcripts)
     if rubric and judge and checks.online:
         with checks.about("judge"):
-            checks.note(_answer(judge, rubric, params.timeout_s))
+            for one in members(judge, rubric).values():
+                checks.note(_answer(one, rubric, params.timeout_s))
 
 
 def _answer(judge: Judge, rubric: Rubric, timeout_s: float) -> str:

@@ -8,9 +8,10 @@ from pathlib import Path
 from tuneline.data.personas import Persona, load_personas
 from tuneline.data.rubric import Rubric, load_rubric
 from tuneline.errors import UserError
-from tuneline.judge.judging import CONFIGS, Judge, load_judge
+from tuneline.judge.judging import Judges, load_judge, read_judges
+from tuneline.judge.panel import check_judges
 from tuneline.judge.recorded import RecordedConfig
-from tuneline.llm.config import Secret, read_provider
+from tuneline.llm.config import Secret
 from tuneline.model.chat import ChatTokenizer, read_system_prompt
 from tuneline.model.llama_cpp import program
 from tuneline.model.system_prompt import markdown_around
@@ -31,7 +32,7 @@ def check_given(params: EvaluatorParams, checks: Checks) -> None:
     judge = checks.read("judge", _load_judge, checks.secret)
     if judge and rubric:
         with checks.about("judge"):
-            judge.check(rubric, [])
+            check_judges(judge, rubric, [])
     _check_simulator(params, checks, personas)
     checks.read("base_model", ChatTokenizer.from_folder, checks.inputs.get("chat_template"))
     checks.read("base_model", lambda path: context_of(params, path))
@@ -45,9 +46,9 @@ def check_given(params: EvaluatorParams, checks: Checks) -> None:
             program("llama-server")
 
 
-def _load_judge(path: Path, secret: Secret) -> Judge:
+def _load_judge(path: Path, secret: Secret) -> Judges:
     """Read the judge, which is asked about conversations that nobody has had yet."""
-    if isinstance(read_provider(path, CONFIGS), RecordedConfig):
+    if any(isinstance(config, RecordedConfig) for config in read_judges(path).values()):
         where = read_yaml(path).where(("provider",))
         raise UserError(
             f"{where}: recorded answers are about the transcripts, and the evaluator has new conversations judged. "

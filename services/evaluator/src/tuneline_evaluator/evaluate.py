@@ -12,6 +12,7 @@ from tuneline.data.transcripts import Transcript
 from tuneline.data.verdicts import Verdict
 from tuneline.judge.card import JudgeCard
 from tuneline.judge.judging import judge_all
+from tuneline.judge.panel import disagreement
 from tuneline.stage import Context, Cost, Json, Metrics
 from tuneline_evaluator.comparison.compare import compare
 from tuneline_evaluator.comparison.figures import Comparison
@@ -85,6 +86,7 @@ def summarise(comparison: Comparison, held: Held, judged: JudgedBlind, cost: Cos
         "conversations_from_journal": held.from_journal,
         "judged_now": judged.judged_now,
         "judged_from_journal": sum(item.verdict is not None for item in judged.items) - judged.judged_now,
+        "judges_disagree": disagreement(item.verdict for item in judged.items if item.verdict),
         "judges": [card.model_dump(mode="json") for card in judged.judges],
         "prompt_tokens_ratio": round(evaluated / unique, 3) if unique else None,
     }

@@ -25,7 +25,7 @@ from tuneline.judge.canary import answers_of, rejudge, shuffled, some_of
 from tuneline.judge.card import JudgeCard, JudgeCards
 from tuneline.judge.judging import Judge, load_judge
 from tuneline.judge.labels import read_labels, refuse_unknown
-from tuneline.judge.panel import combine
+from tuneline.judge.panel import combine, members
 from tuneline.judge.recorded import read_recorded
 from tuneline.parsing.problems import printable
 from tuneline.stage import Usage, installed_stages
@@ -76,7 +76,7 @@ class _Judged(NamedTuple):
 
 
 class _Asking(NamedTuple):
-    """Who can be asked once more, and about what."""
+    """Who can be asked once more (of two judges the first), and about what."""
 
     judge: Judge
     rubric: Rubric
@@ -129,10 +129,11 @@ def _of_run_file(path: Path, store: Store) -> _Judged:
         rubric = load_rubric(inputs["rubric"].path)
         answers = inputs["answers"].path if "answers" in inputs else None
         judge = load_judge(inputs["judge"].path, read_secret, answers)
+        first = next(iter(members(judge, rubric).values()))
         job.scratch.mkdir(parents=True, exist_ok=True)
         judged = _of_run(run_file.run, store, job.scratch)
         transcripts = list(read_judged(fetch_output(store, run_file.run, "assessor/transcripts", job.scratch)))
-    return judged._replace(asking=_Asking(judge, rubric, transcripts))
+    return judged._replace(asking=_Asking(first, rubric, transcripts))
 
 
 def _ask(
@@ -153,7 +154,9 @@ def _ask(
     if questions.order:
         compare("order", rejudge(judge, shuffled(rubric), some_of(scored, questions.order)))
     if questions.second:
-        another = load_judge(questions.second, read_secret)
+        [another] = members(
+            load_judge(questions.second, read_secret), rubric.model_copy(update={"judges": None})
+        ).values()
         card = another.card(rubric.asked())
         labelled = [t for t in scored if t.id in people]
         found = rejudge(another, rubric, labelled or some_of(scored, questions.sample))

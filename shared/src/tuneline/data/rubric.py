@@ -89,6 +89,10 @@ class Rubric(Closed):
     categories: list[Category] = Field(min_length=1)
     gates: list[Criterion] = Field(default_factory=list)
     """Criteria that must not be answered NO, whatever the score."""
+    judges: tuple[Name, Name] | None = None
+    """Names of two judges, as the input `judge` has them, who both judge everything."""
+    judges_rule: Literal["stricter", "mean"] = "stricter"
+    """How two verdicts become one: by the stricter answer to each criterion, or by the mean of the scores."""
 
     @property
     def criteria(self) -> list[Criterion]:

@@ -61,6 +61,18 @@ class Passing(Closed):
     transcripts: list[Pass]
 
 
+class Opinion(Closed):
+    """What one of two judges found about a transcript."""
+
+    judge: str
+    status: Status
+    answers: dict[str, Answer]
+    reasons: dict[str, str]
+    score: float | None
+    passed: bool
+    detail: str = ""
+
+
 class Verdict(Closed):
     """One transcript as judged: a row of verdicts.jsonl."""
 
@@ -86,6 +98,8 @@ class Verdict(Closed):
     """What the judgement cost, whenever it was made."""
     detail: str = ""
     """Why it is not scored, by the server's own code where it gave a known one; quotes nothing."""
+    opinions: dict[str, Opinion] = Field(default_factory=dict)
+    """Of two judges each one's, by name; `answers` are then the stricter ones, and `reasons` those for them."""
 
 
 NO_SCORE: dict[str, Any] = {"score": None, "passed": False, "category_scores": {}, "failed_gates": []}

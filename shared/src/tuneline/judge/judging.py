@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple, TypeAlias
 
 from tuneline.data.rubric import Rubric
 from tuneline.data.transcripts import Transcript
@@ -20,10 +21,12 @@ from tuneline.judge.by_model import LlmJudge
 from tuneline.judge.card import JudgeCard
 from tuneline.judge.heuristic import HeuristicConfig, HeuristicJudge
 from tuneline.judge.panel import Judge as Judge  # noqa: PLC0414  (who judges is asked for where judging is)
+from tuneline.judge.panel import Judges as Judges  # noqa: PLC0414
+from tuneline.judge.panel import Panel, both, check_judges, members
 from tuneline.judge.recorded import RecordedConfig, RecordedJudge
 from tuneline.judge.substance import Substance
 from tuneline.judge.work import Answered, Work
-from tuneline.llm.config import MODELS, ModelConfig, Secret, read_provider
+from tuneline.llm.config import MODELS, ModelConfig, Secret, provider_in
 from tuneline.parsing.yaml import read_yaml
 from tuneline.stage import Context, Cost, Spent, Usage
 
@@ -35,17 +38,39 @@ CONFIGS: Mapping[str, type[HeuristicConfig | RecordedConfig | ModelConfig]] = {
 }  # fmt: skip
 
 
-def load_judge(path: Path, secret: Secret, answers: Path | None = None) -> Judge:
-    """Read a judge's configuration (YAML or JSON). Raises UserError with the field for anything that is wrong with it.
+JudgeConfig: TypeAlias = HeuristicConfig | RecordedConfig | ModelConfig
+
+
+def read_judges(path: Path) -> dict[str, JudgeConfig]:
+    """Read the configuration (YAML or JSON) of a judge, or of several by name under `judges:`; one has the name "".
+
+    Raises UserError with file, line and field for anything that is wrong with it.
+    """
+    source = read_yaml(path)
+    if not isinstance(source.content, dict) or "judges" not in source.content:
+        return {"": provider_in(source, CONFIGS)}
+    named = source.content["judges"]
+    if len(source.content) > 1 or not isinstance(named, dict) or len(named) < 2:
+        raise UserError(f"{source.where(('judges',))}: must be two judges or more by name, and the only key")
+    return {name: provider_in(source.below("judges", name), CONFIGS) for name in named}
+
+
+def load_judge(path: Path, secret: Secret, answers: Path | None = None) -> Judges:
+    """Read a judge's configuration, or several. Raises UserError with the field for anything that is wrong with it.
 
     `answers` are recorded answers, for the provider `recorded` only.
     """
-    config = read_provider(path, CONFIGS)
-    if isinstance(config, RecordedConfig):
-        return RecordedJudge(answers)
-    if answers is not None:
+    configs = read_judges(path)
+    if answers is not None and not any(isinstance(config, RecordedConfig) for config in configs.values()):
         where = read_yaml(path).where(("provider",))
         raise UserError(f"{where}: only `recorded` reads the input `answers`; leave it out")
+    judges = {name: _judge(config, secret, answers) for name, config in configs.items()}
+    return judges.get("") or Panel(judges)
+
+
+def _judge(config: JudgeConfig, secret: Secret, answers: Path | None) -> Judge:
+    if isinstance(config, RecordedConfig):
+        return RecordedJudge(answers)
     return HeuristicJudge() if isinstance(config, HeuristicConfig) else LlmJudge(config, secret)
 
 
@@ -74,7 +99,7 @@ class Judged(list[Verdict]):
 
 
 def judge_all(
-    judge: Judge,
+    judge: Judges,
     rubric: Rubric,
     transcripts: Sequence[Transcript],
     context: Context,
@@ -87,10 +112,36 @@ def judge_all(
 
     At most `concurrency` calls run at once, each for at most `timeout_s` seconds. Raises UserError as soon as more than
     the share `max_unreadable` of the transcripts is unparsed or failed, or the judge is seen not to judge at all;
-    Temporary when it cannot be reached.
+    Temporary when it cannot be reached. Two judges judge one after the other, each with a journal of its own.
     """
-    asked = rubric.asked()
-    judge.check(asked, transcripts)
+    check_judges(judge, rubric, transcripts)
+    found = {
+        name: _judge_by(one, rubric, transcripts, context, Pace(concurrency, timeout_s), max_unreadable)
+        for name, one in members(judge, rubric).items()
+    }
+    return found[""] if "" in found else _together(rubric, transcripts, found)
+
+
+class Pace(NamedTuple):
+    """How fast a judge is asked."""
+
+    concurrency: int
+    timeout_s: float
+
+
+def _together(rubric: Rubric, transcripts: Sequence[Transcript], found: Mapping[str, Judged]) -> Judged:
+    by_id = {t.id: t for t in transcripts}
+    rows = zip(*found.values(), strict=True)  # each is sorted by id
+    verdicts = [both(rubric, by_id[row[0].id], dict(zip(found, row, strict=True))) for row in rows]
+    cards = [card for judged in found.values() for card in judged.cards]
+    spent = sum((judged.spent_now for judged in found.values()), start=Usage())
+    return Judged(verdicts, cards, max(judged.judged_now for judged in found.values()), spent)
+
+
+def _judge_by(
+    judge: Judge, rubric: Rubric, transcripts: Sequence[Transcript], context: Context, pace: Pace, max_unreadable: float
+) -> Judged:
+    asked, (concurrency, timeout_s) = rubric.asked(), pace
     keyed = {judge.key(transcript): transcript for transcript in transcripts}
     substance = Substance(asked) if isinstance(judge, LlmJudge) else None
     work = Work(context.journal(*judge.scope(asked)), keyed, max_unreadable, substance)

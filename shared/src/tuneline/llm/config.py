@@ -28,7 +28,7 @@ from pydantic_core import PydanticCustomError
 
 from tuneline.errors import UserError
 from tuneline.parsing.problems import did_you_mean
-from tuneline.parsing.yaml import read_yaml
+from tuneline.parsing.yaml import YamlFile, read_yaml
 from tuneline.stage import Json
 
 Secret = Callable[[str], str]
@@ -233,7 +233,11 @@ MODELS: Mapping[str, type[ModelConfig]] = {
 
 def read_provider(path: Path, choices: Mapping[str, type[C]]) -> C:
     """Read a file whose key `provider` says which of `choices` it is. Raises UserError with file, line and field."""
-    source = read_yaml(path)
+    return provider_in(read_yaml(path), choices)
+
+
+def provider_in(source: YamlFile, choices: Mapping[str, type[C]]) -> C:
+    """Read content whose key `provider` says which of `choices` it is. Raises UserError with file, line and field."""
     provider = source.content.get("provider") if isinstance(source.content, dict) else None
     if provider is None:
         raise UserError(f"{source.where(())}: provider: is required, one of {', '.join(choices)}")

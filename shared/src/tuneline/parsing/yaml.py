@@ -41,6 +41,13 @@ class YamlFile(NamedTuple):
         line = next((self.lines[tuple(loc[:n])] for n in range(len(loc), -1, -1) if tuple(loc[:n]) in self.lines), 1)
         return f"{self.name}:{line}: {field}" if field else f"{self.name}:{line}"
 
+    def below(self, *loc: int | str) -> YamlFile:
+        """Return what stands under a path; its problems are named by line, and by the path from there on."""
+        content = self.content
+        for key in loc:
+            content = content[key]
+        return YamlFile(self.name, content, {k[len(loc) :]: n for k, n in self.lines.items() if k[: len(loc)] == loc})
+
     def as_model(self, kind: type[M], what: str) -> M:
         """Return the content as `kind`. Raises UserError that lists every problem as `file:line: field: problem`."""
         if not isinstance(self.content, dict):

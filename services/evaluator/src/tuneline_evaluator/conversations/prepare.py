@@ -10,7 +10,8 @@ from tuneline.data.personas import Persona, load_personas
 from tuneline.data.rubric import Rubric, load_rubric
 from tuneline.errors import UserError
 from tuneline.judge.card import JudgeCard, JudgeCards
-from tuneline.judge.judging import Judge, load_judge
+from tuneline.judge.judging import Judges, load_judge
+from tuneline.judge.panel import check_judges
 from tuneline.model.chat import ChatTokenizer, read_system_prompt
 from tuneline.model.llama_cpp import program, version
 from tuneline.stage import Context
@@ -34,7 +35,7 @@ class Prepared(NamedTuple):
     models: tuple[Model, Model]
     personas: list[Persona]
     rubric: Rubric
-    judge: Judge
+    judge: Judges
     simulator: SimulatorConfig
     tokenizer: ChatTokenizer
     plan: Plan
@@ -56,7 +57,7 @@ def prepare(params: EvaluatorParams, inputs: EvaluatorInputs, context: Context) 
     )
     refuse_unequal(unequal_facts(models[0].facts, models[1].facts), params.allow_unequal)
     refuse_other_template(models[0].facts, tokenizer, params.allow_unequal)
-    judge.check(rubric.asked(), [])
+    check_judges(judge, rubric, [])
     chosen_by = read_record(inputs.assessed_by, JudgeCards).judges if inputs.assessed_by else []
     return Prepared(params, models, personas, rubric, judge, simulator, tokenizer, plan, chosen_by)
 
