@@ -11,6 +11,7 @@ import yaml
 from kit.evaluator_parts import persona_row, personas
 from kit.judge_parts import live
 from kit.scripted_openai import Call, ScriptedOpenAI, completion, serve_openai
+from kit.scripted_vendors import PROTOCOLS, Protocol
 from tuneline.data.conversations import Said
 from tuneline.data.personas import Persona
 from tuneline.errors import UserError
@@ -52,10 +53,14 @@ def test_a_persona_without_a_script_opens_with_its_topic_and_a_reluctant_one_hol
     ("content", "problem"),
     [
         ("provider: scriptd", "provider: unknown; did you mean `scripted`?"),
-        ("{}", "provider: is required, one of scripted, openai"),
+        ("{}", "provider: is required, one of scripted, openai, anthropic, google"),
         ("provider: openai", "model: is required"),
         ("{provider: openai, model: m, temprature: 1}", "did you mean `temperature`?"),
         ("{provider: scripted, model: m}", "unknown key"),
+        (
+            "{provider: google, model: m,\n mode: batch}",
+            "simulator.yaml:2: mode: a conversation waits for every message",
+        ),
     ],
 )
 def test_a_bad_simulator_is_refused_with_the_way_out(tmp_path: Path, content: str, problem: str) -> None:
@@ -146,3 +151,27 @@ def test_a_persona_with_nothing_to_say_is_asked_once_more_and_then_given_up(tmp_
             with pytest.raises(NothingSaid):
                 one.speak(personas(1)[0], 0, [])  # silence is not kept: the next attempt may fare better
         assert len(server.calls) == 4
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS, ids=lambda p: p.provider)
+def test_a_persona_may_be_played_by_a_model_of_any_provider(tmp_path: Path, protocol: Protocol) -> None:
+    file = tmp_path / "simulator.json"
+    with serve_openai(lambda call: protocol.reply(f"Said {call.number}.")) as server:
+        file.write_text(protocol.config(server.url).model_dump_json(include={"provider", "model", "base_url"}))
+        with (
+            live(tmp_path) as context,
+            open_simulator(load_simulator(file), context, timeout_s=5, concurrency=1) as simulator,
+        ):
+            said: list[Said] = []
+            for turn in range(3):
+                line = simulator.speak(personas(1)[0], turn, said)
+                said += [Said(role="user", content=line), Said(role="assistant", content=f"Answer {turn}.")]
+    assert [m.content for m in said if m.role == "user"] == ["Said 0.", "Said 1.", "Said 2."]
+    assert [line in protocol.prompt(server.calls[2]) for line in ("Said 0.", "Answer 1.")] == [True, True]
+    if protocol.provider == "anthropic":  # what a call marks is what the next one begins with
+        marked = [
+            [b for m in call.body["messages"] for b in m["content"] if "cache_control" in b] for call in server.calls
+        ]
+        assert [[block["text"] for block in blocks] for blocks in marked][1:] == [["Answer 0."], ["Answer 1."]]
+        texts = [[b["text"] for m in call.body["messages"] for b in m["content"]] for call in server.calls]
+        assert texts[2][: len(texts[1])] == texts[1]

@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from kit.judge_parts import RUBRIC, SHORT_RUBRIC
 from tuneline.data.rubric import Rubric
 from tuneline.data.transcripts import Exchange, Transcript
+from tuneline.judge.by_model import LlmJudge
 from tuneline.judge.prompt import answer_schema, delimiter, judge_messages, questions_sha256
+from tuneline.llm.config import AnthropicConfig
+from tuneline.llm.provider import joined
 
 
 def talk(user: str, assistant: str = "Good.", system: str | None = None) -> Transcript:
@@ -80,3 +86,16 @@ def test_a_criterion_that_asks_for_counting_gets_the_figures_and_no_other_does()
     assert "questions (by question mark) of the assistant 3 (by exchange: 1: 2, 2: 1), of the user 1." in safe
     assert "Counted for you: the conversation has 2 exchanges." in safe
     assert questions_sha256(rubric) != questions_sha256(SHORT_RUBRIC)
+
+
+@pytest.mark.parametrize("cache", [False, True])
+def test_a_cached_transcript_is_the_same_prompt_and_ends_where_the_criteria_begin(tmp_path: Path, cache: bool) -> None:
+    config = AnthropicConfig(provider="anthropic", model="m", cache=cache)
+    given = talk("Hello.", "Good day.")
+    for again in (False, True):
+        request = LlmJudge(config, lambda name: name).request(SHORT_RUBRIC, given, again)
+        assert request is not None
+        assert joined(request.messages[-1]) == prompt(given, again=again)
+        shared = request.messages[-1].get("shared", "")
+        mark = delimiter(SHORT_RUBRIC, given)
+        assert shared.endswith(f"Good day.\n--- {mark} conversation ends") if cache else not shared

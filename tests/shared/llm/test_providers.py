@@ -16,8 +16,8 @@ import trustme
 from pydantic import ValidationError
 
 from kit.judge_parts import CANARY
-from kit.scripted_openai import Answer, Call, serve_openai
-from kit.scripted_vendors import JSON, PROTOCOLS, Protocol
+from kit.scripted_openai import Answer, Call, completion, serve_openai
+from kit.scripted_vendors import JSON, PROTOCOLS, Protocol, generated, message
 from tuneline.errors import LlmRejected, ServerDown, Temporary, UserError
 from tuneline.llm.client import LlmClient, Patience
 from tuneline.llm.config import MODELS
@@ -241,3 +241,36 @@ def test_empty_text_is_said_so_that_every_server_takes_it(protocol: Protocol) ->
     ):
         client.complete(said)
     assert "a\n…\nb" in protocol.prompt(server.calls[0])
+
+
+def cached(protocol: Protocol, call: Call) -> Answer:
+    """Answer as a server whose cache holds the beginning of the prompt from the second call on."""
+    held = 80 if call.number else 0
+    if protocol.provider == "openai":
+        return completion("hello", input_tokens=100, cached_tokens=held)
+    if protocol.provider == "google":
+        used = {
+            "promptTokenCount": 100,
+            "candidatesTokenCount": 20,
+            **({"cachedContentTokenCount": held} if held else {}),
+        }
+        return generated("hello", usageMetadata=used)
+    used = {
+        "input_tokens": 20,
+        "cache_creation_input_tokens": 80 - held,
+        "cache_read_input_tokens": held,
+        "output_tokens": 20,
+    }
+    return message("hello", usage=used)
+
+
+def test_cached_tokens_are_counted_and_have_their_own_price(protocol: Protocol) -> None:
+    with serve_openai(lambda call: cached(protocol, call)) as server:
+        config = protocol.config(server.url, input_usd=10, cached_input_usd=1, cache_write_usd=12, output_usd=0)
+        with LlmClient(config, lambda name: name, 5) as client:
+            first, second = (client.complete(SAID) for _ in range(2))
+    assert (first.input_tokens, second.input_tokens, first.cached_tokens, second.cached_tokens) == (100, 100, 0, 80)
+    written = 80 if protocol.provider == "anthropic" else 0
+    assert first.cache_write_tokens == written and second.usage.cached_tokens == 80
+    assert first.cost_usd == pytest.approx(((100 - written) * 10 + written * 12) / 1e6)
+    assert second.cost_usd == pytest.approx((20 * 10 + 80 * 1) / 1e6)

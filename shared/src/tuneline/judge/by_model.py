@@ -17,8 +17,15 @@ from tuneline.errors import LlmRejected, Unreadable
 from tuneline.judge.answer import read_answers
 from tuneline.judge.card import JudgeCard, family_of
 from tuneline.judge.facts import least_tokens
-from tuneline.judge.prompt import PROMPT_VERSION, answer_schema, judge_messages, questions_sha256
-from tuneline.llm.config import ModelConfig, Secret
+from tuneline.judge.prompt import (
+    PROMPT_VERSION,
+    answer_schema,
+    delimiter,
+    judge_messages,
+    questions_sha256,
+    shared_transcript,
+)
+from tuneline.llm.config import AnthropicConfig, ModelConfig, Secret
 from tuneline.stage import Account, Context
 
 if TYPE_CHECKING:
@@ -85,7 +92,7 @@ class LlmJudge:
         from tuneline.llm.batch import BatchRun, request_id
         from tuneline.llm.batch_servers import open_batches
 
-        asked = [_request(rubric, transcript, again) for transcript, again in wanted]
+        asked = [self.request(rubric, transcript, again) for transcript, again in wanted]
         requests = {request_id(self._config, request): request for request in asked if request}
         done = total - len(requests)
         run = BatchRun(
@@ -102,13 +109,14 @@ class LlmJudge:
         """Connect; at the end calls in flight get some seconds to finish, so that what is paid can be kept."""
         from tuneline.llm.batch import request_id
         from tuneline.llm.client import LlmClient
+        from tuneline.llm.provider import joined
 
         with LlmClient(
             self._config, self._secret, timeout_s, concurrency=concurrency, patience=self._patience, account=account
         ) as client:
 
             def ask(transcript: Transcript, again: bool) -> Judgement:
-                request = _request(rubric, transcript, again)
+                request = self.request(rubric, transcript, again)
                 if request is None:
                     return Judgement(status="scored")
                 reply = self._fetched.pop(request_id(self._config, request), None) if self._fetched else None
@@ -119,20 +127,22 @@ class LlmJudge:
                 if isinstance(reply, LlmRejected):
                     return Judgement(status=reply.kind, detail=str(reply))
                 asked = rubric.asked(len(transcript.exchanges))
-                read = read_judgement(reply, asked, request.messages[-1]["content"])
+                read = read_judgement(reply, asked, joined(request.messages[-1]))
                 return read.model_copy(update={"day": datetime.now(UTC).date().isoformat()})
 
             yield ask
 
+    def request(self, rubric: Rubric, transcript: Transcript, again: bool) -> Request | None:
+        """Return what is asked about a transcript, None if no criterion applies."""
+        from tuneline.llm.provider import Request
 
-def _request(rubric: Rubric, transcript: Transcript, again: bool) -> Request | None:
-    """Return what is asked about a transcript, None if no criterion applies."""
-    from tuneline.llm.provider import Request
-
-    asked = rubric.asked(len(transcript.exchanges))
-    if not asked.criteria:
-        return None
-    return Request(judge_messages(asked, transcript, again=again), answer_schema(asked), int(again))
+        asked = rubric.asked(len(transcript.exchanges))
+        if not asked.criteria:
+            return None
+        messages = judge_messages(asked, transcript, again=again)
+        if isinstance(self._config, AnthropicConfig) and self._config.cache:
+            messages = shared_transcript(messages, delimiter(asked, transcript))
+        return Request(messages, answer_schema(asked), int(again))
 
 
 def read_judgement(reply: Reply, rubric: Rubric, said: str) -> Judgement:

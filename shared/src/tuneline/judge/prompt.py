@@ -54,6 +54,13 @@ def judge_messages(rubric: Rubric, transcript: Transcript, *, again: bool) -> li
     return [{"role": "user", "content": "\n\n".join(parts)}]
 
 
+def shared_transcript(messages: list[dict[str, str]], mark: str) -> list[dict[str, str]]:
+    """Return the same messages with all up to the transcript's end as text that is sent again soon."""
+    *others, last = messages
+    before, end, after = last["content"].rpartition(f"--- {mark} conversation ends")
+    return [*others, {**last, "shared": before + end, "content": after.strip()}]
+
+
 def answer_schema(rubric: Rubric) -> dict[str, Json]:
     """Return the JSON schema of an answer: by criterion a reason, then YES, NO or (where the rubric says so) NA."""
     properties: dict[str, Json] = {criterion.id: _answer_to(criterion) for criterion in rubric.criteria}

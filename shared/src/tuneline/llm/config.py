@@ -54,6 +54,10 @@ _VENDORS = {
 """Where a key goes whose variable has this word in its name."""
 
 
+_BESIDE = {"provider", "api_key_env", "insecure_http", "mode", "cache"}
+"""Settings that change no answer."""
+
+
 class ModelConfig(BaseModel):
     """A model of any provider; `provider` says which, and with it what may be set."""
 
@@ -167,7 +171,7 @@ class ModelConfig(BaseModel):
     def identity(self) -> dict[str, Json]:
         """Return what an answer depends on: everything but the way to it, the key's name and the prices."""
         prices = {name for name in type(self).model_fields if name.endswith("_usd")}
-        return self.model_dump(exclude={"provider", "api_key_env", "insecure_http", "mode", *prices})
+        return self.model_dump(exclude={*_BESIDE, *prices})
 
 
 class _SeededConfig(ModelConfig):
@@ -202,6 +206,8 @@ class AnthropicConfig(ModelConfig):
     """How the model may think first: `adaptive`, `disabled`, or at most so many tokens; null is the model's default."""
     effort: Literal["low", "medium", "high", "xhigh", "max"] | None = None
     """How much the model puts into an answer, for models that have the setting; null is the model's default."""
+    cache: bool = False
+    """Put transcripts into the prompt cache: a quarter more the first time, a tenth when asked again within minutes."""
 
     @model_validator(mode="after")
     def _leaves_tokens_for_an_answer(self) -> Self:

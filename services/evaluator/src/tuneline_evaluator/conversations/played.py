@@ -93,7 +93,9 @@ class PlayedSimulator:
     def _ask(self, messages: Sequence[dict[str, str]], seed: int) -> tuple[str, Usage]:
         """Return the text, empty if there is none, and what it cost."""
         try:
-            reply = self._client.complete(messages, seed=seed)
+            # All of it is sent again with the next message, so servers that cache on demand are told to.
+            *before, last = messages
+            reply = self._client.complete([*before, {**last, "shared": last["content"], "content": ""}], seed=seed)
         except LlmRejected:
             return "", Usage()
         with self._lock:

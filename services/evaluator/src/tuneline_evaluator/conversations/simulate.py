@@ -62,7 +62,7 @@ def load_simulator(path: Path | None) -> SimulatorConfig:
     config = ScriptedConfig() if path is None else read_provider(path, CONFIGS)
     if path is not None and isinstance(config, ModelConfig) and config.mode == "batch":
         where = read_yaml(path).where(("mode",))
-        raise UserError(f"{where}: mode: a conversation waits for every message; only a judge can use `batch`")
+        raise UserError(f"{where}: a conversation waits for every message; only a judge can use `batch`")
     return config
 
 
