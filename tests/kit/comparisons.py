@@ -115,8 +115,10 @@ TRAINING = TrainingRecord.model_validate({
         "validation": {"slices": 29, "tokens": 150_118, "supervised_tokens": 33_871},
     },
     "answers_found_by": "generation blocks", "learnt_per_third": [1.0, 1.0, 1.0],
-    "steps": 102, "tokens_seen": 4_206_993, "parameters": {"trained": 54_018_048, "base": 9_241_705_984},
-    "losses": {"train_first": 2.31, "train_last": 0.94, "validation_before": 2.28, "validation_after": None},
+    "steps": 102, "kept_step": 102, "tokens_seen": 4_206_993,
+    "parameters": {"trained": 54_018_048, "base": 9_241_705_984},
+    "losses": {"train_first": 2.31, "train_last": 0.94, "validation_before": 2.28, "validation_after": None,
+        "validation_best": None},
 })  # fmt: skip
 
 

@@ -29,8 +29,8 @@ def test_the_loss_goes_down(tmp_path: Path, base: Path, slices: Path) -> None:
     assert outcome.exit_code == 0, outcome.error
     losses = validation_losses(tmp_path)
     assert losses[40] < 0.95 * losses[0]
-    told = outcome.metrics
-    assert told["headline"].startswith(f"validation loss {losses[0]:.3f} → {losses[40]:.3f} in 40 steps over 10 slices")
+    told, best = outcome.metrics, min((step for step in losses if step), key=lambda step: losses[step])
+    assert told["headline"].startswith(f"validation loss {losses[0]:.3f} → {losses[best]:.3f} in {best} steps over 10")
     assert told["tokens_per_second"] > 0
     assert told["peak_memory_bytes"] > told["estimated_memory_bytes"] > 0
 
@@ -62,7 +62,9 @@ def test_the_record_says_what_was_done(undisturbed: Path, slices: Path) -> None:
     assert 0 < record["examples"]["train"]["supervised_tokens"] < record["examples"]["train"]["tokens"]
     # Rank 4 on q (64→64), k and v (64→32) and o (64→64), in two layers.
     assert record["parameters"]["trained"] == 2 * 4 * (128 + 96 + 96 + 128)
-    assert record["losses"]["validation_after"] == validation_losses(undisturbed)[runs.LAST]
+    losses = validation_losses(undisturbed)
+    assert record["losses"]["validation_after"] == losses[runs.LAST]
+    assert record["losses"]["validation_best"] == losses[record["kept_step"]] == min(losses[5], losses[10])
 
 
 def test_no_output_names_this_machine_or_holds_a_pickle(undisturbed: Path) -> None:
@@ -82,8 +84,54 @@ def test_no_output_names_this_machine_or_holds_a_pickle(undisturbed: Path) -> No
 
 
 def test_the_adapter_gives_the_validation_loss_that_was_reported(undisturbed: Path, base: Path, slices: Path) -> None:
-    reported = validation_losses(undisturbed)[runs.LAST]
+    losses = validation_losses(undisturbed)
+    reported = min(losses[5], losses[10])
     runs.check("adapter_gives_the_validation_loss", base, undisturbed / "outputs" / "adapter", slices, reported)
+
+
+OVERFITS = {
+    "epochs": 8, "learning_rate": 0.05, "scheduler": "constant", "save_steps": 4,
+    "lora": {"rank": 8, "alpha": 32, "targets": "all-linear"},
+}  # fmt: skip
+"""So large a rate that the validation loss rises again after some 15 of 40 steps."""
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("llama") / "base"
+    assert runs.ended(runs.start(runs.write_base, folder, "llama")) == 0
+    return folder
+
+
+def test_the_adapter_of_the_lowest_validation_loss_ships_and_the_headline_says_so(
+    tmp_path: Path, llama: Path, slices: Path
+) -> None:
+    outcome = runs.train(tmp_path, llama, slices, OVERFITS)
+    record = json.loads((tmp_path / "outputs" / "training.json").read_text())
+    losses = validation_losses(tmp_path)
+    kept = record["kept_step"]
+    assert kept < record["steps"] == 40
+    assert losses[kept] == min(losses[step] for step in losses if step) < losses[40]
+    assert f"→ {losses[kept]:.3f} in {kept} steps" in outcome.metrics["headline"]
+    assert f"{losses[40]:.3f} at the end: fewer epochs do" in outcome.metrics["headline"]
+    runs.check("adapter_gives_the_validation_loss", llama, tmp_path / "outputs" / "adapter", slices, losses[kept])
+    last = runs.train(tmp_path / "last", llama, slices, OVERFITS | {"keep": "last"})
+    assert f"not the best ({losses[kept]:.3f})" in last.metrics["headline"]
+    runs.check("adapter_gives_the_validation_loss", llama, tmp_path / "last/outputs/adapter", slices, losses[40])
+
+
+def test_training_stops_when_it_has_not_improved_for_long_enough_and_is_not_begun_again(
+    tmp_path: Path, llama: Path, slices: Path
+) -> None:
+    outcome = runs.train(tmp_path, llama, slices, OVERFITS | {"patience": 2, "eval_steps": 2})
+    assert outcome.exit_code == 0, outcome.error
+    record = json.loads((tmp_path / "outputs" / "training.json").read_text())
+    steps = [step for step in validation_losses(tmp_path) if step]
+    assert steps[-1] == record["steps"] < 40
+    assert steps.index(record["steps"]) - steps.index(record["kept_step"]) == 2
+    again = runs.train(tmp_path, llama, slices, OVERFITS | {"patience": 2, "eval_steps": 2})
+    assert again.metrics["resumed_from_step"] == record["steps"]
+    assert json.loads((tmp_path / "outputs" / "training.json").read_text()) == record
 
 
 def test_a_4_bit_base_is_trained_on_a_cpu(tmp_path: Path, base: Path, slices: Path) -> None:

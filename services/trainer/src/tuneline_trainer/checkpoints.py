@@ -3,7 +3,7 @@
 The state folder while training::
 
     saving.part/checkpoint-30/…   being written; invisible to everyone else
-    checkpoint-20/                whole: adapter, optimiser, schedule, random numbers, log, and whole.json
+    checkpoint-20/                whole: adapter, best adapter so far, optimiser, schedule, random numbers, log …
     checkpoint-10/                whole: what is left if the newest one turns out to be damaged
 
 `whole.json` is written last, with the hash of every other file and what the training was set up with; then the folder
@@ -29,6 +29,8 @@ from tuneline.model.weights import read_shapes
 SAVING = "saving.part"
 LIST = "whole.json"
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+BEST = "best_adapter_model.safetensors"
+"""The adapter of the lowest validation loss so far; without a validation it is not there."""
 KEPT = 2
 PICKLES = ("optimizer.pt", "scheduler.pt", "rng_state.pth")
 
@@ -42,16 +44,23 @@ class Whole(Closed):
     files: dict[str, str]
 
 
-def saving_folder(state: Path) -> Path:
-    """Return the folder that checkpoints are written in, empty, and clear away what a kill left half-done."""
+def saving_folder(state: Path, checkpoint: Path | None) -> Path:
+    """Return the folder that checkpoints are written in, with nothing but the best adapter that `checkpoint` holds.
+
+    What a kill left half-done is cleared away.
+    """
     for half_done in state.glob("*.part"):
         shutil.rmtree(half_done)
     (state / SAVING).mkdir()
+    if checkpoint and (checkpoint / BEST).exists():
+        shutil.copyfile(checkpoint / BEST, state / SAVING / BEST)
     return state / SAVING
 
 
 def publish(written: Path, state: Path, setup: TrainingSetup) -> None:
-    """Make a written checkpoint a whole one, then drop all but the last KEPT."""
+    """Make a written checkpoint a whole one, with the best adapter so far, then drop all but the last KEPT."""
+    if (best := written.parent / BEST).exists():
+        shutil.copyfile(best, written / BEST)
     whole = Whole(setup=setup, files=_hashes(written))
     (written / LIST).write_text(whole.model_dump_json(indent=1), encoding="utf-8")
     written.rename(state / written.name)
@@ -81,13 +90,30 @@ def state_of(checkpoint: Path) -> TrainerState:
     return state
 
 
-def write_adapter(checkpoint: Path, destination: Path, base_sha256: str) -> None:
-    """Copy the adapter of a checkpoint in a form whose bytes depend on the result alone.
+def validations(state: TrainerState) -> dict[int, float]:
+    """Return the validation loss by step, in order, without that of the base model."""
+    return {int(row["step"]): row["eval_loss"] for row in state.log_history if row.get("step") and "eval_loss" in row}
+
+
+def best_step(state: TrainerState) -> int | None:
+    """Return the step of the lowest validation loss, the first of equals; None without a validation."""
+    losses = validations(state)
+    return min(losses, key=lambda step: (losses[step], step)) if losses else None
+
+
+def out_of_patience(state: TrainerState, patience: int | None) -> bool:
+    """Tell whether the last `patience` validations were all no better than one before them."""
+    steps, best = list(validations(state)), best_step(state)
+    return patience is not None and best is not None and len(steps) - 1 - steps.index(best) >= patience
+
+
+def write_adapter(checkpoint: Path, weights: str, destination: Path, base_sha256: str) -> None:
+    """Copy the adapter in file `weights` of a checkpoint in a form whose bytes depend on the result alone.
 
     PEFT writes the targets in the order of a set, which is another one in every process, and the base model's local
     path. The targets are sorted, and the base is named by its content: its address may differ for equal results.
     """
-    shutil.copyfile(checkpoint / WEIGHTS, destination / WEIGHTS)
+    shutil.copyfile(checkpoint / weights, destination / WEIGHTS)
     config = json.loads((checkpoint / CONFIG).read_text(encoding="utf-8"))
     if isinstance(config["target_modules"], list):
         config["target_modules"].sort()

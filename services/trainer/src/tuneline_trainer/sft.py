@@ -9,6 +9,7 @@ import math
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import cast
 
 import torch
@@ -41,12 +42,24 @@ class Guard(TrainerCallback):
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
         """Validate here and not after the epoch: the row must be in the checkpoint that this step may save."""
         step, last, prepared = state.global_step, self._prepared.steps, self._prepared
-        if prepared.examples.validation and (step % prepared.steps_per_epoch == 0 or step == last):
+        due = step % prepared.steps_per_epoch == 0 or step % (prepared.params.eval_steps or last) == 0
+        if prepared.examples.validation and (due or step == last):
             control.should_evaluate = True
         try:
             self._context.progress(step, last)
         except Temporary as stopped:
             self.stopped = stopped
+            control.should_save = control.should_training_stop = True
+
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **has: object) -> None:
+        """Set the best adapter aside; stop when it has been the best for too long."""
+        if state.global_step == checkpoints.best_step(state):
+            folder, model = Path(str(args.output_dir)), has["model"]
+            assert isinstance(model, PeftModel)
+            with TemporaryDirectory(dir=folder) as scratch:
+                model.save_pretrained(scratch, save_embedding_layers=False)
+                Path(scratch, checkpoints.WEIGHTS).rename(folder / checkpoints.BEST)
+        if checkpoints.out_of_patience(state, self._prepared.params.patience):
             control.should_save = control.should_training_stop = True
 
     def on_log(
@@ -107,7 +120,7 @@ def run_training(prepared: Prepared, context: Context, checkpoint: Path | None) 
     torch.set_num_threads(prepared.setup.threads)
     disable_progress_bar()  # type: ignore[no-untyped-call]
     guard = Guard(context, prepared)
-    arguments = _arguments(prepared, checkpoints.saving_folder(context.state))
+    arguments = _arguments(prepared, checkpoints.saving_folder(context.state, checkpoint))
     arguments.eval_on_start = bool(examples.validation) and checkpoint is None
     try:
         with warnings.catch_warnings():  # of a name that PEFT uses and transformers has deprecated

@@ -82,6 +82,12 @@ class TrainerParams(Params):
     """CPU threads of the computation; sums are rounded differently on another number, so it is part of the result."""
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
     """Start of every random choice (initial adapter, order, dropout); change it for an independent repetition."""
+    keep: Literal["best", "last"] = "best"
+    """Which adapter ships: that of the lowest validation loss, or the last one; without validation slices the last."""
+    eval_steps: int | None = Field(default=None, ge=1)
+    """Optimiser steps between validations, beside those at the end of each epoch; more find a better best, for time."""
+    patience: int | None = Field(default=None, ge=1)
+    """Validations in a row without a lower loss after which training stops; the default is to train to the end."""
     save_steps: int = pace(10, ge=1)
     """Optimiser steps between checkpoints; fewer lose less work to a kill and write more."""
 

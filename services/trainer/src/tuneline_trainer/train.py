@@ -34,13 +34,15 @@ def train_adapter(params: TrainerParams, inputs: TrainerInputs, outputs: Trainer
     from_step = checkpoints.step_of(checkpoint) if checkpoint else 0
     from_tokens = checkpoints.state_of(checkpoint).num_input_tokens_seen if checkpoint else 0
     context.progress(from_step, prepared.steps)
-    if from_step < prepared.steps:
+    if not _is_last(checkpoint, prepared):
         run_training(prepared, context, checkpoint)
         checkpoint = checkpoints.newest(context.state, prepared.setup)
-    if checkpoint is None or checkpoints.step_of(checkpoint) != prepared.steps:
+    if checkpoint is None or not _is_last(checkpoint, prepared):
         raise RuntimeError("training ended without its last checkpoint")
     seconds = time.monotonic() - started
-    checkpoints.write_adapter(checkpoint, outputs.adapter, prepared.base_sha256)
+    best = params.keep == "best" and (checkpoint / checkpoints.BEST).exists()
+    weights = checkpoints.BEST if best else checkpoints.WEIGHTS
+    checkpoints.write_adapter(checkpoint, weights, outputs.adapter, prepared.base_sha256)
     record = _record(outputs, prepared, checkpoint)
     counts: dict[str, Json] = {
         **record.losses.model_dump(),
@@ -51,6 +53,13 @@ def train_adapter(params: TrainerParams, inputs: TrainerInputs, outputs: Trainer
         "estimated_memory_bytes": prepared.memory.total,
     }
     return Metrics(headline=_headline(record), counts=counts)
+
+
+def _is_last(checkpoint: Path | None, prepared: Prepared) -> bool:
+    if checkpoint is None:
+        return False
+    done = checkpoints.step_of(checkpoint) == prepared.steps
+    return done or checkpoints.out_of_patience(checkpoints.state_of(checkpoint), prepared.params.patience)
 
 
 def _record(outputs: TrainerOutputs, prepared: Prepared, checkpoint: Path) -> TrainingRecord:
@@ -65,7 +74,8 @@ def _record(outputs: TrainerOutputs, prepared: Prepared, checkpoint: Path) -> Tr
         examples=ExamplesBySplit(train=_counts(examples.train), validation=_counts(examples.validation)),
         answers_found_by=examples.found_by,
         learnt_per_third=examples.learnt_per_third,
-        steps=prepared.steps,
+        steps=state.global_step,
+        kept_step=(checkpoints.best_step(state) if prepared.params.keep == "best" else None) or state.global_step,
         tokens_seen=state.num_input_tokens_seen,
         parameters=ParameterCounts(
             trained=sum(map(math.prod, read_shapes(outputs.adapter / checkpoints.WEIGHTS, "adapter").values())),
@@ -94,8 +104,14 @@ def _counts(examples: Sequence[Example]) -> ExampleCounts:
 def _losses(rows: Sequence[TrainingRow]) -> Losses:
     train = [row.loss for row in rows if row.loss is not None]
     validation: list[float | None] = [row.validation_loss for row in rows if row.validation_loss is not None] or [None]
-    first, last = validation[0], validation[-1]
-    return Losses(train_first=train[0], train_last=train[-1], validation_before=first, validation_after=last)
+    first, last, best = validation[0], validation[-1], min(filter(None, validation[1:]), default=None)
+    return Losses(
+        train_first=train[0],
+        train_last=train[-1],
+        validation_before=first,
+        validation_after=last,
+        validation_best=best,
+    )
 
 
 def _peak_memory_bytes() -> int:
@@ -107,9 +123,14 @@ def _peak_memory_bytes() -> int:
 
 
 def _headline(record: TrainingRecord) -> str:
-    losses = record.losses
-    kind, first, last = "training", losses.train_first, losses.train_last
-    if losses.validation_before is not None and losses.validation_after is not None:
-        kind, first, last = "validation", losses.validation_before, losses.validation_after
-    slices = record.examples.train.slices
-    return f"{kind} loss {first:.3f} → {last:.3f} in {record.steps} steps over {slices} slices"
+    losses, steps, kept = record.losses, record.steps, record.kept_step
+    slices = f"over {record.examples.train.slices} slices"
+    if losses.validation_before is None or losses.validation_after is None or losses.validation_best is None:
+        return f"training loss {losses.train_first:.3f} → {losses.train_last:.3f} in {steps} steps {slices}"
+    shipped = losses.validation_best if kept < steps else losses.validation_after
+    headline = f"validation loss {losses.validation_before:.3f} → {shipped:.3f} in {kept} steps {slices}"
+    if kept < steps:
+        return f"{headline}, the best of {steps} ({losses.validation_after:.3f} at the end: fewer epochs do)"
+    if losses.validation_best < losses.validation_after:
+        return f"{headline}, not the best ({losses.validation_best:.3f}): fewer epochs, or `keep`=best"
+    return headline

@@ -46,12 +46,15 @@ class ParameterCounts(Closed):
 
 
 class Losses(Closed):
-    """First and last of each kind, in nats per token; `validation_before` is the base model's."""
+    """First and last of each kind, and the lowest of validation, in nats per token."""
 
     train_first: float
     train_last: float
     validation_before: float | None
+    """The base model's."""
     validation_after: float | None
+    validation_best: float | None
+    """The lowest of all but the base model's."""
 
 
 class TrainingRecord(Closed):
@@ -66,6 +69,9 @@ class TrainingRecord(Closed):
     learnt_per_third: tuple[float, float, float]
     """How often an answer of the first, second and last third of a transcript is learnt in one pass, on average."""
     steps: int
+    """Optimiser steps that were done."""
+    kept_step: int
+    """The step whose adapter ships: that of the lowest validation loss, or the last."""
     tokens_seen: int
     """Tokens that went through the model in training, all passes, without padding."""
     parameters: ParameterCounts
