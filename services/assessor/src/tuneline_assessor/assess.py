@@ -36,6 +36,7 @@ def assess(params: AssessorParams, inputs: AssessorInputs, outputs: AssessorOutp
     judged = judge_all(
         judge, rubric, transcripts, context,
         concurrency=params.concurrency, timeout_s=params.timeout_s, max_unreadable=params.max_unparsed,
+        canaries=params.canaries, canary_noise=params.canary_noise,
     )  # fmt: skip
     judged[:] = [_refused(verdict, audit.refusing(verdict.id)) for verdict in judged]
     write_judged(outputs.transcripts, transcripts)

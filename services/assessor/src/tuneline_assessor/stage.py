@@ -75,6 +75,10 @@ class AssessorParams(Params):
     """What is done about faults that code can see, such as answers in another language; `audit.json` lists them."""
     concurrency: int = pace(8, ge=1, le=2048)
     """Most judge calls in flight; the pace is found by itself, so more costs memory only (0.1 MB each)."""
+    canaries: int = pace(0, ge=0, le=100)
+    """Transcripts that a model judged before and is asked about once more at each start (paid); 0 trusts it."""
+    canary_noise: float = pace(0.1, ge=0, le=1)
+    """Share of their answers that may have changed; a judge that differs more from itself stops the run."""
     timeout_s: float = pace(120.0, gt=0, le=3600)
     """Seconds after which one call is given up; long transcripts and slow servers need more."""
 

@@ -63,6 +63,7 @@ def judge_blind(prepared: Prepared, conversations: Sequence[Conversation], conte
     verdicts = judge_all(
         prepared.judge, prepared.rubric, blind, context,
         concurrency=params.judge_concurrency, timeout_s=params.judge_timeout_s, max_unreadable=params.max_unparsed,
+        canaries=params.canaries, canary_noise=params.canary_noise,
     )  # fmt: skip
     by_id = {verdict.id: verdict for verdict in verdicts}
     items = [JudgedConversation(conversation, by_id.get(conversation.judged_id)) for conversation in conversations]

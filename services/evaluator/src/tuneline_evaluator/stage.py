@@ -76,6 +76,10 @@ class EvaluatorParams(Params):
     """CPU threads per server; the default shares the processor's cores between the servers that run at once."""
     judge_concurrency: int = pace(8, ge=1, le=2048)
     """Most judge calls in flight; the pace is found by itself, so more costs memory only (0.1 MB each)."""
+    canaries: int = pace(0, ge=0, le=100)
+    """Transcripts that a model judged before and is asked about once more at each start (paid); 0 trusts it."""
+    canary_noise: float = pace(0.1, ge=0, le=1)
+    """Share of their answers that may have changed; a judge that differs more from itself stops the run."""
     judge_timeout_s: float = pace(120.0, gt=0)
     """Seconds after which one judge call is given up and tried again."""
     answer_timeout_s: float = pace(600.0, gt=0)

@@ -7,11 +7,17 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from random import Random
 
+import structlog
+
 from tuneline.data.rubric import Category, Rubric
 from tuneline.data.rules import Answer
 from tuneline.data.transcripts import Transcript
 from tuneline.data.verdicts import Judgement
+from tuneline.errors import UserError
 from tuneline.judge.panel import Judge
+from tuneline.stage import Account
+
+log = structlog.get_logger()
 
 
 def some_of(transcripts: Sequence[Transcript], count: int) -> list[Transcript]:
@@ -20,14 +26,15 @@ def some_of(transcripts: Sequence[Transcript], count: int) -> list[Transcript]:
 
 
 def rejudge(
-    judge: Judge, rubric: Rubric, transcripts: Sequence[Transcript], *, concurrency: int = 8, timeout_s: float = 120
-) -> dict[str, Judgement]:
+    judge: Judge, rubric: Rubric, transcripts: Sequence[Transcript], *, concurrency: int = 8, timeout_s: float = 120,
+    account: Account | None = None,
+) -> dict[str, Judgement]:  # fmt: skip
     """Judge transcripts once, whatever a journal holds. Raises UserError or Temporary as any judging."""
     asked = rubric.asked()
     judge.check(asked, transcripts)
     with (
         ThreadPoolExecutor(concurrency, thread_name_prefix="rejudge") as pool,
-        judge.open(asked, concurrency=concurrency, timeout_s=timeout_s) as ask,
+        judge.open(asked, concurrency=concurrency, timeout_s=timeout_s, account=account) as ask,
     ):
         return dict(zip([t.id for t in transcripts], pool.map(lambda t: ask(t, False), transcripts), strict=True))
 
@@ -44,3 +51,23 @@ def shuffled(rubric: Rubric, seed: int = 1) -> Rubric:
 def answers_of(judgements: Mapping[str, Judgement]) -> dict[str, dict[str, Answer]]:
     """Return the answers of those that were scored."""
     return {name: dict(judgement.answers) for name, judgement in judgements.items() if judgement.status == "scored"}
+
+
+def refuse_drift(recorded: Mapping[str, Judgement], now: Mapping[str, Judgement], noise: float) -> None:
+    """Compare answers with those of the same transcripts in the journal. Raises UserError beyond the share `noise`."""
+    said = [
+        (answer, now[name].answers.get(criterion))
+        for name, judgement in recorded.items()
+        for criterion, answer in judgement.answers.items()
+    ]
+    differ = sum(before != after for before, after in said)
+    log.info("canaries judged once more", transcripts=len(recorded), answers=len(said), differ=differ)
+    if differ > noise * len(said):
+        days = sorted(judgement.day for judgement in recorded.values())
+        when = " to ".join(dict.fromkeys((days[0], days[-1])))
+        raise UserError(
+            f"The judge has drifted: {differ} of {len(said)} answers about {len(recorded)} transcripts differ from "
+            f"those of {when} ({differ / len(said):.0%}, and {noise:.0%} are noise by "
+            "`canary_noise`). Old and new verdicts would not be alike: judge all anew with another `seed` in the "
+            "judge's file, or look at `tuneline judge-check`."
+        )

@@ -18,6 +18,7 @@ from tuneline.data.transcripts import Transcript
 from tuneline.data.verdicts import Verdict, to_verdict
 from tuneline.errors import UserError
 from tuneline.judge.by_model import LlmJudge
+from tuneline.judge.canary import refuse_drift, rejudge, some_of
 from tuneline.judge.card import JudgeCard
 from tuneline.judge.heuristic import HeuristicConfig, HeuristicJudge
 from tuneline.judge.panel import Judge as Judge  # noqa: PLC0414  (who judges is asked for where judging is)
@@ -107,16 +108,22 @@ def judge_all(
     concurrency: int,
     timeout_s: float,
     max_unreadable: float = 1.0,
+    canaries: int = 0,
+    canary_noise: float = 0.1,
 ) -> Judged:
     """Judge what the journal does not hold yet, and return a verdict on every transcript.
 
     At most `concurrency` calls run at once, each for at most `timeout_s` seconds. Raises UserError as soon as more than
     the share `max_unreadable` of the transcripts is unparsed or failed, or the judge is seen not to judge at all;
     Temporary when it cannot be reached. Two judges judge one after the other, each with a journal of its own.
+
+    First of all a model is asked once more about `canaries` transcripts that the journal holds: UserError when more
+    than the share `canary_noise` of its answers have changed.
     """
     check_judges(judge, rubric, transcripts)
+    pace = Pace(concurrency, timeout_s, canaries, canary_noise)
     found = {
-        name: _judge_by(one, rubric, transcripts, context, Pace(concurrency, timeout_s), max_unreadable)
+        name: _judge_by(one, rubric, transcripts, context, pace, max_unreadable)
         for name, one in members(judge, rubric).items()
     }
     return found[""] if "" in found else _together(rubric, transcripts, found)
@@ -127,6 +134,8 @@ class Pace(NamedTuple):
 
     concurrency: int
     timeout_s: float
+    canaries: int
+    canary_noise: float
 
 
 def _together(rubric: Rubric, transcripts: Sequence[Transcript], found: Mapping[str, Judged]) -> Judged:
@@ -141,10 +150,12 @@ def _together(rubric: Rubric, transcripts: Sequence[Transcript], found: Mapping[
 def _judge_by(
     judge: Judge, rubric: Rubric, transcripts: Sequence[Transcript], context: Context, pace: Pace, max_unreadable: float
 ) -> Judged:
-    asked, (concurrency, timeout_s) = rubric.asked(), pace
+    asked, concurrency, timeout_s = rubric.asked(), pace.concurrency, pace.timeout_s
     keyed = {judge.key(transcript): transcript for transcript in transcripts}
     substance = Substance(asked) if isinstance(judge, LlmJudge) else None
     work = Work(context.journal(*judge.scope(asked)), keyed, max_unreadable, substance)
+    if pace.canaries and isinstance(judge, LlmJudge):
+        _check_canaries(judge, rubric, work, pace, context)
     if work.todo:
         account = context.account("judge", judge.label)
         if isinstance(judge, LlmJudge):
@@ -159,6 +170,16 @@ def _judge_by(
     verdicts = [to_verdict(rubric, t, judge.label, work.found[judge.key(t)]) for t in transcripts]
     card = judge.card(asked).dated(work.found.values())
     return Judged(verdicts, [card], len(work.todo), work.spent_now)
+
+
+def _check_canaries(judge: LlmJudge, rubric: Rubric, work: Work, pace: Pace, context: Context) -> None:
+    chosen = some_of([transcript for transcript, _ in work.scored()], pace.canaries)
+    if not chosen:
+        return
+    account = context.account("judge", judge.label)
+    now = rejudge(judge, rubric, chosen, concurrency=pace.concurrency, timeout_s=pace.timeout_s, account=account)
+    work.spent_now += sum((judgement.usage for judgement in now.values()), start=Usage())
+    refuse_drift({t.id: judgement for t, judgement in work.scored() if t.id in now}, now, pace.canary_noise)
 
 
 def _drive(work: Work, submit: Callable[[str], Future[Answered]], concurrency: int, context: Context) -> None:

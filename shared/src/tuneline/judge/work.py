@@ -61,6 +61,12 @@ class Work:
             self._count(judgement)
         self._refuse_hollow()
 
+    def scored(self) -> Iterator[tuple[Transcript, Judgement]]:
+        """Yield what has a score."""
+        for key, judgement in self.found.items():
+            if judgement.status == "scored" and judgement.answers:
+                yield self._keyed[key], judgement
+
     def wanted(self) -> Iterator[tuple[Transcript, bool]]:
         """Yield what `judge` will ask first: each transcript to do, and whether it is asked about again."""
         for key in self.todo:
