@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from kit.chat_models import write_chat_model
 from kit.slicing import talk
+from tuneline.llm.token_counts import load_planning_encoding
 from tuneline.model.chat import ChatTokenizer
 from tuneline_slicer.cut import exchanges_to_drop, slice_points
-from tuneline_slicer.ruler import Ruler, load_planning_encoding
+from tuneline_slicer.ruler import Ruler
 from tuneline_slicer.split import near_duplicates, signature_of, split_groups
 from tuneline_slicer.stage import SlicerParams
 from tuneline_slicer.token_counts import CleanTranscript, TokenCounts

@@ -15,9 +15,9 @@ from tuneline.data.io import write_lines
 from tuneline.data.judged import write_judged
 from tuneline.data.transcripts import Exchange, Transcript
 from tuneline.errors import UserError
+from tuneline.llm.token_counts import load_planning_encoding
 from tuneline.model.chat import ChatTokenizer
 from tuneline_assessor.stage import STAGE as ASSESSOR
-from tuneline_slicer.ruler import load_planning_encoding
 from tuneline_slicer.split import signature_of
 
 SECRET = "kumquat-marmalade"

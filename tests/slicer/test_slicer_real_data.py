@@ -9,8 +9,8 @@ import pytest
 from kit.places import REAL_DATA
 from kit.slicing import real_bench
 from tuneline.data.transcripts import read_transcripts
+from tuneline.llm.token_counts import load_planning_encoding
 from tuneline.model.chat import ChatTokenizer
-from tuneline_slicer.ruler import load_planning_encoding
 
 pytestmark = [
     pytest.mark.skipif(not REAL_DATA.exists(), reason="needs the data set next to the repository"),

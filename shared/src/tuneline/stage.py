@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
@@ -308,6 +308,31 @@ class Checks(Protocol):
         """Return a secret, as `Context.secret` does."""
 
 
+class Forecast(NamedTuple):
+    """What the calls of one role to one model will take, as far as it can be said before."""
+
+    role: str
+    model: str
+    total: Usage
+    """All calls of the result."""
+    held: Usage
+    """Those of them whose answers a journal holds."""
+    left_usd: float | None
+    """What the others will cost; None: the price is not known."""
+    left_seconds: float
+    """How long the others will take."""
+
+
+class Plans(Checks, Protocol):
+    """What a stage may ask while it says what its calls to models will take."""
+
+    def journal(self, *scope: str) -> Journal:
+        """Return the journal of `scope`, to be read."""
+
+    def made(self, stage: str, port: str) -> Path | None:
+        """Return what another stage's check has written in place of an output, if it has."""
+
+
 P = TypeVar("P", bound=Params)
 I = TypeVar("I", bound=Inputs)  # noqa: E741
 O = TypeVar("O", bound=Outputs)  # noqa: E741
@@ -328,6 +353,8 @@ class Stage(Generic[P, I, O]):
     """Whether several processes may share the work by `--part`: a part only fills journals, the stage is the merge."""
     check: Callable[[P, Checks], None] | None = None
     """Says what is wrong with what is given. It takes seconds, writes nothing and imports only what is light."""
+    plan: Callable[[P, Plans], Iterable[Forecast]] | None = None
+    """Says what calls to models will take, after `check`."""
 
     @property
     def sharded(self) -> bool:

@@ -6,6 +6,7 @@ run resumes where it was, and a later run judges only what is new.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,7 +15,21 @@ from pydantic import BeforeValidator, Field
 from tuneline.data.audit import Action
 from tuneline.data.pii import REGIONS, Region
 from tuneline.data.transcript_files import PATTERNS
-from tuneline.stage import Checks, Context, Inputs, Metrics, Outputs, Params, Stage, file_name, given, pace, page
+from tuneline.stage import (
+    Checks,
+    Context,
+    Forecast,
+    Inputs,
+    Metrics,
+    Outputs,
+    Params,
+    Plans,
+    Stage,
+    file_name,
+    given,
+    pace,
+    page,
+)
 
 
 def _off(value: object) -> object:
@@ -131,7 +146,14 @@ def check(params: AssessorParams, checks: Checks) -> None:
     check_given(params, checks)
 
 
-STAGE = Stage("assessor", 4, AssessorParams, AssessorInputs, AssessorOutputs, run, check=check)
+def plan(params: AssessorParams, plans: Plans) -> Iterable[Forecast]:
+    """Say what calls to models will take."""
+    from tuneline_assessor.plan import plan_judging
+
+    return plan_judging(params, plans)
+
+
+STAGE = Stage("assessor", 4, AssessorParams, AssessorInputs, AssessorOutputs, run, check=check, plan=plan)
 
 
 def main() -> None:

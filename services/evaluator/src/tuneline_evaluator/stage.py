@@ -6,6 +6,7 @@ seeds, a judge that does not know the arm applies the rubric, and the personas' 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from pydantic import Field
@@ -14,10 +15,12 @@ from tuneline.model.base_model import TOKENIZER_FILES
 from tuneline.stage import (
     Checks,
     Context,
+    Forecast,
     Inputs,
     Metrics,
     Outputs,
     Params,
+    Plans,
     Stage,
     file_name,
     given,
@@ -152,7 +155,14 @@ def check(params: EvaluatorParams, checks: Checks) -> None:
     check_given(params, checks)
 
 
-STAGE = Stage("evaluator", 5, EvaluatorParams, EvaluatorInputs, EvaluatorOutputs, run, check=check)
+def plan(params: EvaluatorParams, plans: Plans) -> Iterable[Forecast]:
+    """Say what calls to models will take."""
+    from tuneline_evaluator.plan import plan_talks
+
+    return plan_talks(params, plans)
+
+
+STAGE = Stage("evaluator", 5, EvaluatorParams, EvaluatorInputs, EvaluatorOutputs, run, check=check, plan=plan)
 
 
 def main() -> None:

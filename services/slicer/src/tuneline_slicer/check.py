@@ -8,11 +8,12 @@ from typing import NamedTuple
 from tuneline.data.judged import read_judged
 from tuneline.data.transcripts import Transcript
 from tuneline.errors import UserError
+from tuneline.llm.token_counts import load_planning_encoding
 from tuneline.model.base_model import context_tokens
 from tuneline.model.chat import ChatTokenizer, read_system_prompt
 from tuneline.model.system_prompt import markdown_around
 from tuneline.stage import Checks
-from tuneline_slicer.ruler import limit_of, load_planning_encoding
+from tuneline_slicer.ruler import limit_of
 from tuneline_slicer.split import split_groups
 from tuneline_slicer.stage import SlicerParams
 from tuneline_slicer.token_counts import CleanTranscript

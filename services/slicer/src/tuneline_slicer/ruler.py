@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from hashlib import sha256
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from tuneline.errors import UserError
+from tuneline.llm.token_counts import load_planning_encoding
 from tuneline.model.base_model import context_tokens
 from tuneline.model.chat import ChatTokenizer, read_system_prompt
 from tuneline_slicer.stage import SlicerInputs, SlicerParams
 
 if TYPE_CHECKING:
     import tiktoken
-
-ENCODING_FILE = "9b5ad71b2ce5302211f9c61530b329a4922fc6a4"
-"""Name under which tiktoken looks for the file of cl100k_base."""
-ENCODING_SHA256 = "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7"
 
 
 class Ruler(NamedTuple):
@@ -47,18 +40,3 @@ def limit_of(params: SlicerParams, context: int | None) -> int:
     if limit is None:
         raise UserError("The base model's config.json does not say its context. Set `max_tokens`.")
     return limit
-
-
-def load_planning_encoding(folder: Path = Path(sys.prefix, "share", "tiktoken")) -> tiktoken.Encoding:
-    """Load cl100k_base from the file that set-up put into `folder`. Raises UserError if it is not there."""
-    path = folder / ENCODING_FILE
-    # tiktoken would replace a missing or damaged file by a download: a stage has no network, so look first.
-    if not path.is_file() or sha256(path.read_bytes()).hexdigest() != ENCODING_SHA256:
-        raise UserError(
-            f"The encoding file of cl100k_base is missing or damaged: {path}. "
-            "Run `tools/tiktoken.sh` with the environment's folder."
-        )
-    import tiktoken
-
-    os.environ["TIKTOKEN_CACHE_DIR"] = str(folder)
-    return tiktoken.get_encoding("cl100k_base")

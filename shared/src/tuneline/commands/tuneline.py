@@ -11,6 +11,7 @@ from tuneline.commands.check import check
 from tuneline.commands.show import fetch_output, run_lines, size
 from tuneline.commands.stage import ReplaceOption, RunOption, StoreOption, configure_logging, exit_codes
 from tuneline.errors import StageFailed
+from tuneline.parsing.problems import printable
 from tuneline.stage import installed_stages
 from tuneline.store.base import open_store
 
@@ -58,6 +59,22 @@ def run(
 
 
 app.command()(check)
+
+
+@app.command()
+def plan(file: FileArgument, store: StoreOption = DEFAULT_STORE, run: RunOption = None) -> None:
+    """Say what a run will take: calls, tokens, dollars and hours by stage, and what of it is paid for already."""
+    from tuneline.commands.check import show as show_findings
+    from tuneline.commands.plan import plan_lines
+    from tuneline.engine.runfile import read_run_file
+
+    with exit_codes():
+        lines, findings = plan_lines(read_run_file(file, installed_stages(), run), open_store(store))
+        findings.notes.clear()  # they are part of the plan
+        show_findings(findings)
+        findings.refuse()
+        for line in lines:
+            typer.echo(printable(line))
 
 
 @app.command()

@@ -65,9 +65,13 @@ class Findings:
 
 
 def check_run(
-    run_file: RunFile, store: Store, where: Where, done: Collection[str] = (), findings: Findings | None = None
-) -> Findings:
-    """Let every stage of the run check what is given, but for the steps that are `done`; return all that is found."""
+    run_file: RunFile, store: Store, where: Where, done: Collection[str] = (), findings: Findings | None = None,
+    also: Callable[[Step, StageChecks], None] | None = None,
+) -> Findings:  # fmt: skip
+    """Let every stage of the run check what is given, but for the steps that are `done`; return all that is found.
+
+    `also` is called after each check.
+    """
     findings, places = findings or Findings(), dict[str, Path | None]()
     steps = {step.stage.name: step for step in reversed(run_file.steps) if step.name not in done}
     for name in _in_order(run_file, steps):
@@ -77,6 +81,8 @@ def check_run(
             checks = StageChecks(run_file, step, there, where, findings)
             with checks.about(""):
                 step.stage.check(run_file.params[name], checks)
+            if also is not None:
+                also(step, checks)
     return findings
 
 
@@ -180,6 +186,11 @@ class StageChecks:
         for part in name.split("."):
             value = value.get(part) if isinstance(value, dict) else None
         return value
+
+    def made(self, stage: str, port: str) -> Path | None:
+        """Return what another stage's check has previewed, if it has."""
+        place = _preview(self._folder, stage, port)
+        return place if place.exists() else None
 
     def preview(self, port: str) -> Path:
         place = _preview(self._folder, self._step.stage.name, port)

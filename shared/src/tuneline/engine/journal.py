@@ -42,7 +42,9 @@ class StoreJournal:
     that is no row are named in the log and passed over; they stay where they are.
     """
 
-    def __init__(self, store: Store, prefix: str, attempt: str, folder: Path | None = None) -> None:
+    def __init__(
+        self, store: Store, prefix: str, attempt: str, folder: Path | None = None, *, merge: bool = True
+    ) -> None:
         self._store, self._prefix, self._attempt = store, prefix, attempt
         self._lock, self._flushing = threading.Lock(), threading.Lock()
         self._pending: list[bytes] = []
@@ -53,7 +55,9 @@ class StoreJournal:
             self._file, name = tempfile.mkstemp(dir=folder)
             Path(name).unlink()
         weakref.finalize(self, os.close, self._file)
-        self._merge(self._read())
+        small = self._read()
+        if merge:
+            self._merge(small)
 
     def get(self, key: str) -> dict[str, Any] | None:
         with self._lock:

@@ -49,6 +49,10 @@ class LlmJudge:
         self._config, self._secret, self._patience = config, secret, patience
         self._fetched: dict[str, Reply | LlmRejected] = {}
 
+    @property
+    def config(self) -> ModelConfig:
+        return self._config
+
     def with_another_seed(self) -> LlmJudge:
         """Return the same model, to be asked the same once more and not to be given the same luck."""
         seed = self._config.identity.get("seed")

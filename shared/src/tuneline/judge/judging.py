@@ -87,6 +87,8 @@ class Judged(list[Verdict]):
         self.judged_now = judged_now
         """Transcripts that no earlier attempt or run had judged."""
         self.spent_now = spent_now
+        self.paid: list[Spent] = []
+        """What each of two judges took."""
 
     @property
     def spent(self) -> Usage:
@@ -95,7 +97,9 @@ class Judged(list[Verdict]):
 
     @property
     def cost(self) -> Cost:
-        names = " + ".join(dict.fromkeys(verdict.judge for verdict in self))
+        if self.paid:
+            return Cost.of(*self.paid)
+        names = " and ".join(dict.fromkeys(verdict.judge for verdict in self))
         return Cost.of(Spent(role="judge", model=names, total=self.spent, now=self.spent_now))
 
 
@@ -144,7 +148,9 @@ def _together(rubric: Rubric, transcripts: Sequence[Transcript], found: Mapping[
     verdicts = [both(rubric, by_id[row[0].id], dict(zip(found, row, strict=True))) for row in rows]
     cards = [card for judged in found.values() for card in judged.cards]
     spent = sum((judged.spent_now for judged in found.values()), start=Usage())
-    return Judged(verdicts, cards, max(judged.judged_now for judged in found.values()), spent)
+    together = Judged(verdicts, cards, max(judged.judged_now for judged in found.values()), spent)
+    together.paid = [row for judged in found.values() for row in judged.cost.rows]
+    return together
 
 
 def _judge_by(

@@ -1,0 +1,28 @@
+"""What the judge will take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tuneline.data.rubric import load_rubric
+from tuneline.data.transcripts import read_transcripts
+from tuneline.judge.by_model import LlmJudge
+from tuneline.judge.forecast import forecast_judging
+from tuneline.judge.judging import load_judge
+from tuneline.judge.panel import members
+from tuneline.stage import Forecast, Plans
+from tuneline_assessor.assess import most_bad
+from tuneline_assessor.personal_data import screen
+from tuneline_assessor.stage import AssessorParams
+
+
+def plan_judging(params: AssessorParams, plans: Plans) -> Iterator[Forecast]:
+    """Count what the judge will be sent."""
+    rubric = plans.read("rubric", load_rubric)
+    judge = plans.read("judge", load_judge, plans.secret, plans.inputs.get("answers"))
+    read = plans.read("transcripts", read_transcripts, most_bad(params), params.tools)
+    if rubric and judge and read:
+        transcripts = screen(read.transcripts, params).transcripts
+        for one in members(judge, rubric).values():
+            if isinstance(one, LlmJudge):
+                yield forecast_judging(one, rubric, transcripts, plans, params.concurrency)

@@ -1,0 +1,89 @@
+"""What simulator and judge will take, before anybody has spoken.
+
+How long messages are is taken from the transcripts: the simulated users write as long as those users, and both arms
+answer as long as those answers, up to `max_answer_tokens`. A message goes into every later call of its conversation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from statistics import fmean
+from typing import NamedTuple
+
+from tuneline.data.conversations import Said
+from tuneline.data.judged import read_judged
+from tuneline.data.personas import Persona, load_personas
+from tuneline.data.rubric import load_rubric
+from tuneline.data.transcripts import Exchange, Transcript
+from tuneline.judge.by_model import LlmJudge
+from tuneline.judge.forecast import answer_tokens, prompt_tokens
+from tuneline.judge.judging import load_judge
+from tuneline.judge.panel import members
+from tuneline.llm.forecast import Expected, forecast
+from tuneline.llm.token_counts import count_tokens
+from tuneline.stage import Forecast, Plans, Usage
+from tuneline_evaluator.conversations.played import as_played
+from tuneline_evaluator.conversations.simulate import ScriptedConfig, load_simulator
+from tuneline_evaluator.stage import EvaluatorParams
+
+USER_TOKENS, ANSWER_TOKENS = 40, 150
+"""Without transcripts to measure."""
+
+MESSAGE_TOKENS = 4
+"""What a chat's form takes around each message."""
+
+MOST_MEASURED = 1_000
+"""Exchanges that are measured, of those of all transcripts in order."""
+
+ARMS = 2
+
+
+class Lengths(NamedTuple):
+    """Tokens of a simulated user's message and of a model's answer."""
+
+    user: int
+    answer: int
+
+
+def plan_talks(params: EvaluatorParams, plans: Plans) -> Iterator[Forecast]:
+    """Count what the simulator and the judge will be sent."""
+    personas, rubric = plans.read("personas", load_personas), plans.read("rubric", load_rubric)
+    simulator, judge = plans.read("simulator", load_simulator), plans.read("judge", load_judge, plans.secret)
+    if not personas:
+        return
+    lengths = _lengths(params, plans)
+    talks = len(personas) * params.trials * ARMS
+    if simulator and not isinstance(simulator, ScriptedConfig):
+        at_once = ARMS * (1 if params.exact else params.slots)
+        inputs = [size for persona in personas for size in _asked(params, persona, lengths)] * params.trials
+        yield forecast(simulator, "simulator", simulator.model, Expected(inputs, lengths.user), Usage(), at_once)
+    if rubric and judge:
+        asked = rubric.asked()
+        form = prompt_tokens(asked, Transcript("t", (Exchange("", ""),) * params.turns))
+        inputs = [form + params.turns * (lengths.user + lengths.answer)] * talks
+        expected = Expected(inputs, answer_tokens(asked))
+        for one in members(judge, rubric).values():
+            if isinstance(one, LlmJudge):
+                yield forecast(one.config, "judge", one.label, expected, Usage(), params.judge_concurrency)
+
+
+def _lengths(params: EvaluatorParams, plans: Plans) -> Lengths:
+    path, longest = plans.made("assessor", "transcripts"), params.sampler.max_answer_tokens
+    said = [exchange for talk in (read_judged(path) if path else ()) for exchange in talk.exchanges][:MOST_MEASURED]
+    if said:
+        user = fmean(count_tokens(exchange.user) for exchange in said)
+        answer = fmean(min(count_tokens(exchange.assistant), longest) for exchange in said)
+        found = Lengths(round(user), round(answer))
+    else:
+        found = Lengths(USER_TOKENS, min(ANSWER_TOKENS, longest))
+    source = "as in the transcripts" if said else "for want of transcripts"
+    plans.note(f"a user's message is taken to have {found.user} tokens, an answer {found.answer}, {source}")
+    return found
+
+
+def _asked(params: EvaluatorParams, persona: Persona, lengths: Lengths) -> Sequence[int]:
+    """Return the tokens of each call for one persona; the message that opens both arms is asked for once."""
+    opening = as_played(persona, list[Said]())
+    card = sum(count_tokens(message["content"]) + MESSAGE_TOKENS for message in opening)
+    exchange = lengths.user + lengths.answer + 2 * MESSAGE_TOKENS
+    return [card] + [card + turn * exchange for turn in range(1, params.turns) for _ in range(ARMS)]

@@ -1,0 +1,59 @@
+"""Tokens of a text before any server has counted them: as cl100k_base does if it is installed, else by its length."""
+
+from __future__ import annotations
+
+import os
+import sys
+from functools import cache
+from hashlib import sha256
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tuneline.errors import UserError
+
+if TYPE_CHECKING:
+    import tiktoken
+
+ENCODING_FILE = "9b5ad71b2ce5302211f9c61530b329a4922fc6a4"
+"""Name under which tiktoken looks for the file of cl100k_base."""
+ENCODING_SHA256 = "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7"
+
+BYTES_PER_TOKEN = 4
+"""Of English text."""
+
+
+def load_planning_encoding(folder: Path = Path(sys.prefix, "share", "tiktoken")) -> tiktoken.Encoding:
+    """Load cl100k_base from the file that set-up put into `folder`. Raises UserError if it is not there."""
+    path = folder / ENCODING_FILE
+    # tiktoken would replace a missing or damaged file by a download: a stage has no network, so look first.
+    if not path.is_file() or sha256(path.read_bytes()).hexdigest() != ENCODING_SHA256:
+        raise UserError(
+            f"The encoding file of cl100k_base is missing or damaged: {path}. "
+            "Run `tools/tiktoken.sh` with the environment's folder."
+        )
+    import tiktoken
+
+    os.environ["TIKTOKEN_CACHE_DIR"] = str(folder)
+    return tiktoken.get_encoding("cl100k_base")
+
+
+@cache
+def _encoding() -> tiktoken.Encoding | None:
+    try:
+        return load_planning_encoding() if find_spec("tiktoken") else None
+    except UserError:
+        return None
+
+
+def count_tokens(text: str) -> int:
+    """Return about how many tokens a text has; models differ by a tenth, more for code and other scripts."""
+    encoding = _encoding()
+    if encoding is None:
+        return len(text.encode("utf-8", "replace")) // BYTES_PER_TOKEN
+    return len(encoding.encode_ordinary(text))
+
+
+def counted_by() -> str:
+    """Name how `count_tokens` counts here."""
+    return "as cl100k_base counts" if _encoding() else f"one per {BYTES_PER_TOKEN} bytes of text"
