@@ -14,12 +14,25 @@ from kit.judge_parts import RUBRIC
 from kit.scripted_vendors import anthropic_error, google_error, message
 from kit.scripted_vendors import generated as content
 from tuneline.commands.gc import collect
-from tuneline.commands.show import run_lines
+from tuneline.commands.show import forgotten_note, run_lines
+from tuneline.commands.trace import read_ids, trace_lines
 from tuneline.data.rubric import Rubric
 from tuneline.engine.checkpoints import State
 from tuneline.engine.given import known_from
 from tuneline.engine.journal import StoreJournal
-from tuneline.engine.records import Failure, InputPin, Manifest, OutputRecord, Pin, Provenance, pinned_manifest, read
+from tuneline.engine.lineage import trace
+from tuneline.engine.records import (
+    Failure,
+    Forgotten,
+    InputPin,
+    Manifest,
+    Mark,
+    OutputRecord,
+    Pin,
+    Provenance,
+    pinned_manifest,
+    read,
+)
 from tuneline.engine.runfile import read_run_parameters
 from tuneline.errors import Fault, Unreadable, UserError
 from tuneline.judge.answer import read_answers
@@ -78,6 +91,15 @@ def everything(store: FileStore) -> None:
     pinned_manifest(store, "r", "slicer")
 
 
+def traced(store: FileStore) -> None:
+    for line in trace_lines(trace(store, ["eva", "*"])):
+        assert line.isprintable(), repr(line)
+
+
+def marked(store: FileStore) -> None:
+    forgotten_note(store, MANIFEST)
+
+
 def restored(store: FileStore) -> None:
     State(store, f"{RESULT}/state", "one", store.root / "scratch" / "state").restore()
 
@@ -127,6 +149,7 @@ def line(content: object) -> bytes:
 
 
 MANIFEST_KEY, PIN_KEY, FAILURE_KEY = f"{RESULT}/manifest.json", "runs/r/slicer.json", "runs/r/failed/slicer-one.json"
+MARK_KEY, FORGOTTEN_KEY = f"{RESULT}/forgotten.json", f"forgotten/{HASH}.json"
 INPUT_KEY, STATE_KEY, JOURNAL_KEY = "runs/r/inputs/rubric.json", f"{RESULT}/state/index.json", "journals/a/b/x-0.jsonl"
 STATE = {"entries": {"checkpoint-1": [{"key": f"{RESULT}/state/x/checkpoint-1/a", "sha256": HASH, "size": 3}]}}
 READERS = [
@@ -141,6 +164,13 @@ READERS = [
     ),
     Reader("checkpoints", STATE_KEY, stored(STATE_KEY, restored), line(STATE)),
     Reader("journal", JOURNAL_KEY, stored(JOURNAL_KEY, journal), line({"key": "k", "row": {"a": "é"}})),
+    Reader("journal to trace in", JOURNAL_KEY, stored(JOURNAL_KEY, traced), line({"key": "eva", "row": {"a": "é"}})),
+    Reader("mark", MARK_KEY, stored(MARK_KEY, marked), Mark(transcripts=[HASH]).to_bytes()),
+    Reader(
+        "forgotten", FORGOTTEN_KEY, stored(FORGOTTEN_KEY, traced),
+        Forgotten(id_sha256=HASH, content=[HASH], removed=[f"slicer/{HASH}"], forgotten_at="2026").to_bytes(),
+    ),
+    Reader("ids", "ids.txt", lambda path: read_ids([], path), b"eva\nbob\n"),
     Reader("known", "known.json", lambda p: known_from(p.read_bytes()), line({"a": [3, "stamp", HASH]})),
     Reader("parameters", "parameter", parameters, line(ROWS)),
     Reader("answer", "answer.txt", said, ANSWER.encode()),

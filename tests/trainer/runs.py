@@ -128,6 +128,9 @@ class LocalContext:
     def account(self, role: str, model: str) -> Any:
         raise AssertionError("the trainer pays for nothing")
 
+    def is_forgotten(self, name: str, sha256: str) -> bool:
+        return False
+
     def secret(self, name: str) -> str:
         raise AssertionError("the trainer knows no secrets")
 

@@ -265,6 +265,9 @@ class Context(Protocol):
     def account(self, role: str, model: str) -> Account:
         """Return what keeps count of calls to a model; hand it to the client that makes them."""
 
+    def is_forgotten(self, name: str, sha256: str) -> bool:
+        """Tell whether the transcript of this id or content was forgotten (`tuneline forget`): it is to be left out."""
+
     def progress(self, done: int, total: int) -> None:
         """Report progress. Also a safe point: raises Temporary after SIGTERM."""
 

@@ -10,7 +10,7 @@ from tuneline.data.pii import PiiFinder, redact
 from tuneline.data.transcripts import Transcript
 from tuneline.errors import UserError
 from tuneline.parsing.problems import printable
-from tuneline.stage import Json
+from tuneline.stage import Context, Json
 from tuneline_assessor.stage import AssessorParams
 
 MAX_SHOWN = 100
@@ -25,8 +25,27 @@ class Screened(NamedTuple):
     """For the headline; empty if nobody looked."""
 
 
-def screen(transcripts: Sequence[Transcript], params: AssessorParams) -> Screened:
-    """Do about personal data what `pii` says. Raises UserError that lists ids and kinds if it says `refuse`."""
+def screen(transcripts: Sequence[Transcript], params: AssessorParams, context: Context) -> Screened:
+    """Leave out what was forgotten, and do about personal data what `pii` says. Writes nothing.
+
+    Raises UserError that lists ids and kinds if it says `refuse`, or if nothing is left.
+    """
+    found = _look(_remembered(transcripts, context), params)
+    kept = _remembered(found.transcripts, context)
+    if not kept:
+        raise UserError("All transcripts were forgotten (`tuneline forget`), so there is nothing to judge.")
+    if len(kept) == len(transcripts):
+        return found
+    left_out = len(transcripts) - len(kept)
+    note = "; ".join(filter(None, (f"{left_out} forgotten", found.note)))
+    return Screened(kept, found.counts | {"forgotten": left_out}, note)
+
+
+def _remembered(transcripts: Sequence[Transcript], context: Context) -> list[Transcript]:
+    return [transcript for transcript in transcripts if not context.is_forgotten(transcript.id, transcript.sha256)]
+
+
+def _look(transcripts: Sequence[Transcript], params: AssessorParams) -> Screened:
     if params.pii == "off":
         return Screened(list(transcripts), {}, "")
     finder = PiiFinder(params.pii_regions, params.pii_model)

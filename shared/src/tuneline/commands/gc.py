@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import structlog
 
-from tuneline.engine.layout import is_input_pin, manifest_key, pinned_by, result_of, upload_of
+from tuneline.engine.layout import is_input_pin, manifest_key, mark_key, pinned_by, result_of, upload_of
 from tuneline.engine.records import InputPin, Manifest, Pin, R, parse
 from tuneline.errors import UserError
 from tuneline.store.base import Entry, Store, in_parallel
@@ -124,7 +124,8 @@ def _leftovers(store: Store, result: _Result, before: float) -> list[Entry]:
     if manifest is None:
         return []
     listed = {record.key for output in manifest.outputs.values() for record in output.files.values()}
-    return [e for e in old if e.key not in listed and e.key != result.manifest_key]
+    listed |= {result.manifest_key, mark_key(result.stage, result.digest)}
+    return [e for e in old if e.key not in listed]
 
 
 def _without_manifests(store: Store, doomed: list[_Result]) -> list[_Result]:

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tuneline.commands.costs import dollars, ledger_lines, ledger_of, spent_in_words
-from tuneline.engine.layout import pinned_by, run_key
+from tuneline.engine.layout import mark_key, pinned_by, run_key
 from tuneline.engine.ledger import spendings
-from tuneline.engine.records import Failure, Manifest, pinned_manifest, read
+from tuneline.engine.records import Failure, Manifest, Mark, pinned_manifest, read
 from tuneline.errors import UserError
 from tuneline.parsing.problems import printable
 from tuneline.stage import Cost, InputRecord
@@ -40,6 +40,8 @@ def _lines(store: Store, run: str) -> Iterator[str]:
     for node, manifest in results.items():
         yield f"{node}  {manifest.fingerprint[:12]}  {manifest.seconds} s{_spent(manifest.metrics.cost)}"
         yield f"  {manifest.metrics.headline}"
+        if note := forgotten_note(store, manifest):
+            yield f"  {note}"
         for name, record in manifest.inputs.items():
             yield _line("read", name, record.sha256, record.size) + f"  {_origin(record)}"
         for name, output in manifest.outputs.items():
@@ -49,6 +51,13 @@ def _lines(store: Store, run: str) -> Iterator[str]:
     for failure in _failures(store, run):
         why = failure.message or " at ".join([failure.type, *failure.frames[-1:]])
         yield from f"{failure.stage}  failed {failure.failed_at}: {why}".split("\n")
+
+
+def forgotten_note(store: Store, manifest: Manifest) -> str:
+    """Say how many of the transcripts that a result was made with were forgotten since; empty if none was."""
+    mark = read(Mark, store, mark_key(manifest.stage, manifest.fingerprint))
+    count = len(mark.transcripts) if mark else 0
+    return f"Made with {count} transcript{'s' * (count > 1)} forgotten since: train it again." if count else ""
 
 
 def _spent(cost: Cost) -> str:
@@ -62,7 +71,8 @@ def _line(verb: str, name: str, sha256: str, count: int) -> str:
 
 def essence(store: Store, run: str, node: str, manifest: Manifest) -> dict[str, str]:
     """Return what a result came to: its `headline`, by port where its pages lie, and the run's `cost` if it had any."""
-    shown = {"headline": printable(" ".join(manifest.metrics.headline.split()))}
+    headline = " ".join([*manifest.metrics.headline.split(), forgotten_note(store, manifest)]).strip()
+    shown = {"headline": printable(headline)}
     if spent := spent_in_words(ledger_of(store, run, _pinned(store, run))):
         shown["cost"] = printable(spent)
     for name, output in manifest.outputs.items():

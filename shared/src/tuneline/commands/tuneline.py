@@ -10,7 +10,7 @@ import typer
 from tuneline.commands.check import check
 from tuneline.commands.show import fetch_output, run_lines, size
 from tuneline.commands.stage import ReplaceOption, RunOption, StoreOption, configure_logging, exit_codes
-from tuneline.errors import StageFailed
+from tuneline.errors import StageFailed, UserError
 from tuneline.parsing.problems import printable
 from tuneline.stage import installed_stages
 from tuneline.store.base import open_store
@@ -109,6 +109,52 @@ def get(
     """Fetch an output of a run, verified."""
     with exit_codes():
         typer.echo(fetch_output(open_store(store), run, output, dest))
+
+
+IdsArgument = Annotated[list[str] | None, typer.Argument(help="Ids of transcripts; * and ? stand for any characters.")]
+FromOption = Annotated[Path | None, typer.Option("--from", help="A file with more ids, one per line.")]
+
+
+@app.command("trace")
+def trace_command(
+    ids: IdsArgument = None,
+    store: StoreOption = DEFAULT_STORE,
+    from_file: FromOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show everything in a store that holds a transcript, or was made with it."""
+    from tuneline.commands.trace import read_ids, to_json, trace_lines
+    from tuneline.engine.lineage import trace
+
+    with exit_codes():
+        found = trace(open_store(store), read_ids(ids, from_file))
+        for line in [to_json(found)] if as_json else trace_lines(found):
+            typer.echo(line)
+
+
+@app.command("forget")
+def forget_command(
+    ids: IdsArgument = None,
+    store: StoreOption = DEFAULT_STORE,
+    from_file: FromOption = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; without this, only show what is affected.")] = False,
+) -> None:
+    """Take transcripts out of a store: rows, slices, judgements, uploads; mark the models that were made with them."""
+    from tuneline.commands.forget import forget
+    from tuneline.commands.trace import read_ids, trace_lines
+    from tuneline.engine.lineage import trace
+
+    with exit_codes():
+        opened = open_store(store)
+        found = trace(opened, read_ids(ids, from_file))
+        for line in trace_lines(found):
+            typer.echo(line)
+        if not yes:
+            raise UserError("Nothing was changed. Add --yes to forget them.")
+        for line in forget(opened, found):
+            typer.echo(printable(line))
+        for uri in found.given:
+            typer.echo(printable(f"Not in this store: {uri}. Take them out there yourself."))
 
 
 @app.command()

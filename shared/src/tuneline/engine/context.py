@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from types import FrameType
 
@@ -15,8 +18,9 @@ import structlog
 
 from tuneline.engine.checkpoints import State
 from tuneline.engine.journal import StoreJournal
-from tuneline.engine.layout import Node, journal_prefix, result_key
+from tuneline.engine.layout import Node, forgotten_key, journal_prefix, result_key
 from tuneline.engine.ledger import Ledger, LedgerAccount
+from tuneline.engine.records import Forgotten, hash_of_id, read_all
 from tuneline.errors import Temporary, UserError
 from tuneline.stage import InputRecord, Part
 from tuneline.store.base import Store
@@ -74,6 +78,14 @@ class Live:
     def account(self, role: str, model: str) -> LedgerAccount:
         return self._ledger.account(role, model)
 
+    def is_forgotten(self, name: str, sha256: str) -> bool:
+        return hash_of_id(name) in self._forgotten or sha256 in self._forgotten
+
+    @cached_property
+    def _forgotten(self) -> frozenset[str]:
+        records = read_all(Forgotten, self._store, forgotten_key())
+        return frozenset(value for record in records for value in (record.id_sha256, *record.content))
+
     def progress(self, done: int, total: int) -> None:
         """Report progress; raises Temporary after SIGTERM, and whatever went wrong while saving."""
         self._begin()
@@ -96,6 +108,7 @@ class Live:
         self._pool.shutdown(wait=True)
         if self.begun:
             self.flush()
+            self._lock.close()
         for number, handler in self._handlers:
             signal.signal(number, handler)
 
@@ -117,6 +130,9 @@ class Live:
             self._on_begin()
             self.begun = True
             self._state.restore()
+            self._lock = (self._state.folder.parent / "running.lock").open("wb")
+            with suppress(OSError):  # some network disks know no locks
+                fcntl.flock(self._lock, fcntl.LOCK_EX)  # whoever forgets transcripts waits until it is free
             self._beats = self._pool.submit(self._beat)
 
     def _beat(self) -> None:

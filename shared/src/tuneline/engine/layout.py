@@ -6,8 +6,10 @@ A store holds immutable results, found by their fingerprint, and runs that pin t
     ├── results/<stage>/<fingerprint>/
     │   ├── manifest.json                 written last and once; its existence means that the result is complete
     │   ├── <attempt>/<port>…             the files that the manifest lists
+    │   ├── forgotten.json                how many transcripts it was made with that were forgotten since, if any
     │   └── state/index.json, <attempt>/… checkpoints of a result in the making
     ├── journals/<stage>/<scope>/<attempt>-<n>.jsonl    paid items, in write-once segments
+    ├── forgotten/<hash of an id>.json    transcripts that `tuneline forget` took out, which no stage may take in again
     ├── inputs/<name>-<hash of the URI>.json            what a given URI held when it was last read
     ├── uploads/<name>-<hash>/…, <name>-<hash>.json     local inputs that `tuneline upload` put here; when it last did
     └── runs/<run>/
@@ -79,6 +81,16 @@ def manifest_key(stage: str, digest: str) -> str:
     return result_key(stage, digest, "manifest.json")
 
 
+def mark_key(stage: str, digest: str) -> str:
+    """Return the key of the mark of a result that was made with transcripts which were forgotten."""
+    return result_key(stage, digest, "forgotten.json")
+
+
+def forgotten_key(id_sha256: str = "") -> str:
+    """Return the key of the record of a forgotten transcript; without its hash, what all of them begin with."""
+    return f"forgotten/{id_sha256}.json" if id_sha256 else "forgotten/"
+
+
 def run_key(run: str, *parts: str) -> str:
     """Return the key of something inside a run's folder."""
     return "/".join(("runs", run, *parts))
@@ -117,6 +129,11 @@ def journal_prefix(stage: str, scope: Sequence[str]) -> str:
 def upload_key(name: str, sha256: str) -> str:
     """Return the folder of an uploaded input; its record has the same name and `.json`."""
     return f"uploads/{name}-{sha256[:16]}"
+
+
+def upload_place(name: str) -> str:
+    """Return the folder of the upload that `upload_of` names."""
+    return f"uploads/{name}"
 
 
 def pinned_by(key: str) -> tuple[str, Node] | None:

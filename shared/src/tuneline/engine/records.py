@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Self, TypeVar
 
@@ -10,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, Field, TypeAdapter, ValidationEr
 from tuneline.engine.layout import Node, manifest_key, pin_key
 from tuneline.errors import UserError
 from tuneline.stage import Closed, InputRecord, Metrics, OutputKind
-from tuneline.store.base import FileRecord, Store, safe_name
+from tuneline.store.base import FileRecord, Store, in_parallel, safe_name
 
 
 class Record(Closed):
@@ -145,6 +146,30 @@ class Failure(Record):
     failed_at: str
 
 
+class Forgotten(Record):
+    """A transcript that was forgotten. It says neither its id nor a word of it."""
+
+    id_sha256: str
+    """Of its id, as `hash_of_id` makes it."""
+    content: list[str]
+    """Of what it said, in every form that was judged."""
+    removed: list[str]
+    """Results that held it, as `stage/fingerprint`: what was made from one of these was made with it."""
+    forgotten_at: str
+
+
+class Mark(Record):
+    """Says of a result that it was made with transcripts that were forgotten since."""
+
+    transcripts: list[str]
+    """Their ids, as `hash_of_id` makes them."""
+
+
+def hash_of_id(name: str) -> str:
+    """Return what stands for a transcript's id in records that outlast it."""
+    return hashlib.sha256(b"a forgotten transcript: " + name.encode()).hexdigest()
+
+
 def now() -> str:
     """Return the time in UTC as ISO 8601 with seconds."""
     return datetime.now(UTC).isoformat(timespec="seconds")
@@ -154,6 +179,13 @@ def read(model: type[R], store: Store, key: str) -> R | None:
     """Return the record under `key`, or None."""
     data = store.get(key)
     return None if data is None else parse(model, data, key)
+
+
+def read_all(model: type[R], store: Store, prefix: str) -> list[R]:
+    """Return all records whose keys begin with `prefix`."""
+    keys = [entry.key for entry in store.list(prefix)]
+    found = in_parallel(store.get, keys)
+    return [parse(model, data, key) for key, data in zip(keys, found, strict=True) if data is not None]
 
 
 def read_manifest(store: Store, stage: str, digest: str) -> Manifest | None:

@@ -150,7 +150,7 @@ def _call(job: Job, paths: dict[str, Path | None], live: Live) -> Metrics:
 
 def _pin(job: Job, found: Found, manifest: Manifest) -> None:
     pin_result(job, found)
-    _link_outputs(job, manifest)
+    link_outputs(job.store, job.run, job.step.name, manifest, job.attempt)
 
 
 def _output_path(job: Job, port: OutputPort) -> Path:
@@ -202,19 +202,19 @@ def _provenance() -> Provenance:
     return Provenance(image=environ.get("TUNELINE_IMAGE"), commit=environ.get("TUNELINE_COMMIT"), packages=packages)
 
 
-def _link_outputs(job: Job, manifest: Manifest) -> None:
+def link_outputs(store: Store, run: str, node: str, manifest: Manifest, attempt: str) -> None:
     """On a file store, give the outputs names that people can find: `runs/<run>/<node>/<port>`."""
-    if not is_local(job.store.uri):
+    if not is_local(store.uri):
         return
-    root = local_path(job.store.uri)
-    folder = root / run_key(job.run, job.step.name)
+    root = local_path(store.uri)
+    folder = root / run_key(run, node)
     folder.mkdir(parents=True, exist_ok=True)
     for output in manifest.outputs.values():
         name, record = next(iter(output.files.items()))
         target = root / record.key
         if output.kind == "folder":
             target = target.parents[len(Path(name).parts) - 1]
-        link, new = folder / output.path, folder / f".part-{job.attempt}"
+        link, new = folder / output.path, folder / f".part-{attempt}"
         new.symlink_to(os.path.relpath(target, folder))
         new.replace(link)
 

@@ -1,0 +1,264 @@
+"""Where in a store a transcript is: what holds it word for word, and what was made with it.
+
+Rows of assessor and slicer name the transcript they belong to. What was made from slices is found by the producers that
+manifests name, wherever it is pinned. The same content under another id is the same transcript.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import tempfile
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from io import BytesIO
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tuneline.engine.layout import (
+    forgotten_key,
+    mark_key,
+    pinned_by,
+    result_key,
+    result_of,
+    upload_of,
+)
+from tuneline.engine.records import Forgotten, Manifest, Mark, Pin, hash_of_id, parse, read, read_all
+from tuneline.errors import UserError
+from tuneline.store.base import FileRecord, Store, in_parallel
+
+HOLDERS = ("assessor", "slicer")
+"""Stages whose outputs have a row for each transcript, or several."""
+SOURCES = ("transcripts", "answers")
+"""Given inputs that may hold them."""
+MOST_UNPACKED = 1 << 28
+WORDS = 60
+"""Characters of a message that is looked for word for word: shorter ones are said in many conversations."""
+
+Row = dict[str, Any]
+
+
+class Result(NamedTuple):
+    """A result, and the nodes of runs that pin it, as `run/node`."""
+
+    manifest: Manifest
+    nodes: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.manifest.stage}/{self.manifest.fingerprint}"
+
+    @property
+    def key(self) -> str:
+        return result_key(self.manifest.stage, self.manifest.fingerprint)
+
+
+@dataclass
+class Trace:
+    """Everything in a store that has to do with some transcripts."""
+
+    ids: list[str]
+    """Their ids: those asked for, and others that have the same content."""
+    content: set[str]
+    """Hashes of what they say."""
+    holders: list[tuple[Result, dict[str, int]]] = field(default_factory=list)
+    """Results with rows of them, and how many rows each port has."""
+    made: list[Result] = field(default_factory=list)
+    """What was made from such slices: adapters, model files, conversations with them."""
+    journals: dict[str, int] = field(default_factory=dict)
+    """Rows by segment."""
+    uploads: list[str] = field(default_factory=list)
+    given: list[str] = field(default_factory=list)
+    """Addresses outside of the store that the assessor read them from."""
+    forgotten: list[str] = field(default_factory=list)
+    """Ids that were forgotten before."""
+    words: set[str] = field(default_factory=set)
+    """Messages that only they contain, as JSON spells them."""
+
+
+def trace(store: Store, patterns: Iterable[str]) -> Trace:
+    """Find everything that has to do with the transcripts of these ids; `*` and `?` stand for any characters."""
+    wanted, results = list(patterns), list(all_results(store))
+    with tempfile.TemporaryDirectory(prefix="tuneline-") as folder:
+        reader = RowReader(store, Path(folder))
+        found = _named(store, wanted, reader, results)
+        names = set(found.ids)
+        for result in results:
+            counts = _count_rows(reader, result.manifest, names)
+            if counts:
+                found.holders.append((result, counts))
+                found.words |= _words(reader, result.manifest, names)
+    _follow(store, found, results)
+    found.journals = dict(_journal_rows(store, found))
+    _find_sources(store, found)
+    return found
+
+
+def all_results(store: Store) -> Iterator[Result]:
+    """Yield every complete result of the store with the nodes that pin it."""
+    nodes: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for entry in store.list("runs/"):
+        if found := pinned_by(entry.key):
+            pin = read(Pin, store, entry.key)
+            if pin is not None:
+                nodes[pin.stage, pin.fingerprint].append(f"{found[0]}/{found[1]}")
+    keys = [e.key for e in store.list("results/") if e.key.count("/") == 3 and e.key.endswith("/manifest.json")]
+    for key, data in zip(keys, in_parallel(store.get, keys), strict=True):
+        name = result_of(key)
+        if data is not None and name is not None:
+            yield Result(parse(Manifest, data, key), tuple(sorted(nodes[name])))
+
+
+class RowReader:
+    """Reads outputs row by row, whatever their size: on a file store in place, else from a copy in `folder`."""
+
+    def __init__(self, store: Store, folder: Path) -> None:
+        self._store, self._folder = store, folder
+
+    def path(self, record: FileRecord) -> Path:
+        here = self._store.local(record)
+        if here is None:
+            here = self._folder / record.sha256
+            if not here.exists():
+                self._store.download(record, here)
+        return here
+
+    def rows(self, record: FileRecord) -> Iterator[Row]:
+        with self.path(record).open("rb") as lines:
+            for line in lines:
+                try:
+                    row = json.loads(line)
+                except (ValueError, RecursionError):
+                    raise UserError(f"{self._store.uri}/{record.key}: a line is not JSON.") from None
+                if isinstance(row, dict):
+                    yield row
+
+
+def owner(row: Row) -> object:
+    """Return the id of the transcript that a row belongs to."""
+    return row.get("transcript", row.get("id"))
+
+
+def row_files(manifest: Manifest) -> Iterator[tuple[str, FileRecord]]:
+    """Yield port and file of the outputs that have a row for each transcript, of a stage that has such."""
+    if manifest.stage in HOLDERS:
+        for port, output in manifest.outputs.items():
+            for name, record in output.files.items():
+                if name.endswith(".jsonl"):
+                    yield port, record
+
+
+def _named(store: Store, wanted: list[str], reader: RowReader, results: list[Result]) -> Trace:
+    """Return the ids that are meant, those with the same content too, and the hashes of all of it."""
+    known: dict[str, set[str]] = defaultdict(set)
+    for result in results:
+        for port, record in row_files(result.manifest):
+            if port in ("verdicts", "transcripts"):
+                for row in reader.rows(record):
+                    known[str(owner(row))] |= {str(row["sha256"])} if "sha256" in row else set()
+    ids = {name for name in wanted if not _is_pattern(name)}
+    ids |= {f"id-{hashlib.sha256(name.encode()).hexdigest()[:16]}" for name in ids} & known.keys()
+    ids |= {name for name in known if any(fnmatchcase(name, pattern) for pattern in wanted if _is_pattern(pattern))}
+    before = {r.id_sha256: r for r in read_all(Forgotten, store, forgotten_key())}
+    forgotten = sorted(name for name in ids if hash_of_id(name) in before)
+    content = {sha256 for name in ids for sha256 in known[name]}
+    content |= {sha256 for name in forgotten for sha256 in before[hash_of_id(name)].content}
+    ids |= {name for name, hashes in known.items() if hashes & content}
+    return Trace(sorted(ids), content, forgotten=forgotten)
+
+
+def _is_pattern(name: str) -> bool:
+    return "*" in name or "?" in name
+
+
+def _count_rows(reader: RowReader, manifest: Manifest, names: set[str]) -> dict[str, int]:
+    counts = Counter(port for port, record in row_files(manifest) for row in reader.rows(record) if owner(row) in names)
+    return dict(counts)
+
+
+def _words(reader: RowReader, manifest: Manifest, names: set[str]) -> set[str]:
+    """Return the long messages that these transcripts, and no others beside them, contain."""
+    mine: set[str] = set()
+    others: set[str] = set()
+    for port, record in row_files(manifest):
+        for row in reader.rows(record) if port == "transcripts" else ():
+            said = {text for exchange in row.get("exchanges", ()) for text in exchange.values() if len(text) >= WORDS}
+            (mine if owner(row) in names else others).update(said)
+    return {json.dumps(text, ensure_ascii=False)[1:-1] for text in mine - others}
+
+
+def _follow(store: Store, found: Trace, results: list[Result]) -> None:
+    """Add what was made from slices of these transcripts, also from slices that are gone."""
+    users: dict[str, list[Result]] = defaultdict(list)
+    for result in results:
+        for record in result.manifest.inputs.values():
+            stage, _, digests = (record.producer or "").partition("/")
+            for digest in digests.split("+"):
+                users[f"{stage}/{digest}"].append(result)
+    removed = [r for r in read_all(Forgotten, store, forgotten_key()) if r.id_sha256 in map(hash_of_id, found.ids)]
+    todo = [result.name for result, counts in found.holders if "slices" in counts]
+    todo += [name for record in removed for name in record.removed]
+    seen: set[str] = {result.name for result, _ in found.holders}
+    while todo:
+        for result in users[todo.pop()]:
+            if result.name not in seen:
+                seen.add(result.name)
+                todo.append(result.name)
+                found.made.append(result)
+    hashes = set(map(hash_of_id, found.ids))
+    for result in results:
+        mark = read(Mark, store, mark_key(result.manifest.stage, result.manifest.fingerprint))
+        if mark is not None and hashes & set(mark.transcripts) and result.name not in seen:
+            found.made.append(result)
+    found.made.sort(key=lambda result: result.manifest.finished_at)
+
+
+def _journal_rows(store: Store, found: Trace) -> Iterator[tuple[str, int]]:
+    keys = [entry.key for entry in store.list("journals/")]
+    for start in range(0, len(keys), 16):
+        some = keys[start : start + 16]
+        for key, data in zip(some, in_parallel(store.get, some), strict=True):
+            count = sum(is_of(line, found) for line in (data or b"").splitlines())
+            if count:
+                yield key, count
+
+
+def is_of(line: bytes, found: Trace) -> bool:
+    """Tell whether a row of a journal is of these transcripts: by its key, or because it repeats them."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    key = str(row.get("key")) if isinstance(row, dict) else ""
+    return key in found.content or key in found.ids or repeats(line.decode(), found.words)
+
+
+def repeats(text: str, words: Iterable[str]) -> bool:
+    """Tell whether a text contains one of these messages."""
+    return any(message in text for message in words)
+
+
+def _find_sources(store: Store, found: Trace) -> None:
+    """Say where the assessor read them and what was said about them: uploads of this store, addresses elsewhere."""
+    read_from = (result.manifest.inputs.get(port) for result, _ in found.holders for port in SOURCES)
+    here = {r.uri: upload_of(f"{r.uri}/".removeprefix(f"{store.uri}/") + "…") for r in read_from if r and r.uri}
+    scanned = (e.key for port in SOURCES for e in store.list(f"uploads/{port}-"))
+    spelt = [json.dumps(name, ensure_ascii=ascii).encode() for name in found.ids for ascii in (True, False)]
+    holding = {upload_of(key) for key in scanned if any(one in _plain(store.get(key)) for one in spelt)}
+    found.uploads = sorted(name for name in {*here.values(), *holding} if name)
+    found.given = sorted(uri for uri, name in here.items() if not name and "/results/" not in uri)
+
+
+def _plain(data: bytes | None) -> bytes:
+    """Return what a small file holds, unpacked."""
+    if data is None or data[:2] != b"\x1f\x8b":
+        return data or b""
+    try:
+        with gzip.GzipFile(fileobj=BytesIO(data)) as file:
+            return file.read(MOST_UNPACKED)
+    except (OSError, EOFError, zlib.error):  # whoever reads it as transcripts says so
+        return b""
