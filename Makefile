@@ -60,6 +60,7 @@ check: $(READY) ## Check format, lint, types and generated files
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy $(SOURCES)
 	@$(BIN)/python tools/reference.py --check
+	@$(BIN)/python tools/known_models.py --check
 	@$(BIN)/python tools/argo.py --check
 	@$(BIN)/python tools/chart.py --check
 	@if command -v argo >/dev/null; then argo lint --offline --kinds=workflowtemplates argo/; else echo "argo lint: skipped, argo is not on PATH"; fi
@@ -70,6 +71,7 @@ format: $(READY) ## Format the code and write the generated files
 	@$(BIN)/ruff check --fix --exit-zero --quiet .
 	@$(BIN)/ruff format .
 	@$(BIN)/python tools/reference.py
+	@$(BIN)/python tools/known_models.py
 	@$(BIN)/python tools/argo.py
 	@$(BIN)/python tools/chart.py
 	@PYTHONPATH=tests $(BIN)/python tests/contract/golden.py --write

@@ -284,8 +284,8 @@ class Checks(Protocol):
 
     inputs: Mapping[str, Path]
     """The inputs that are there, by port: given, or previews by earlier checks. Of weights only the headers may be."""
-    here: bool
-    """Whether the stages will run on this machine, with its programs, memory and disk."""
+    work: Path | None
+    """Where the stages will work, with the programs, memory and disk of this machine; None: on another machine."""
     online: bool
     """Whether models may be asked, which costs money."""
 

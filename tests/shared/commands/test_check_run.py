@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import shutil
 import subprocess
 import sys
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 import pytest
@@ -17,12 +20,17 @@ from tuneline.parsing.yaml import read_yaml
 
 TUNELINE = Path(sys.executable).parent / "tuneline"
 
-MARKS_THE_LAST = """\
+OPENS_A_THOUGHT = """\
 {%- for message in messages %}
-{{- '<start_of_turn>' + message.role + '\\n' }}{% if message.role == 'assistant' and loop.last %}(thinks){% endif %}
-{{- message.content + '<end_of_turn>\\n' }}
+{{- '<start_of_turn>' + message.role + '\\n' + message.content + '<end_of_turn>\\n' }}
 {%- endfor %}
-{%- if add_generation_prompt %}{{ '<start_of_turn>assistant\\n' }}{% endif %}"""
+{%- if add_generation_prompt %}{{ '<start_of_turn>assistant\\n(thinks)' }}{% endif %}"""
+
+CONFIG: dict[str, object] = {
+    "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 8, "intermediate_size": 8,
+    "num_hidden_layers": 1, "num_attention_heads": 1, "max_position_embeddings": 2048, "vocab_size": 2000,
+}  # fmt: skip
+LAYERS = {f"model.layers.0.self_attn.{name}_proj.weight": [8, 8] for name in "qkvo"}
 
 
 class Folder:
@@ -30,13 +38,26 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        write_chat_model(path / "base", context=2048)
+        write_chat_model(path / "base")
+        self.describe(CONFIG, LAYERS)
         for name in ("rubric.yaml", "personas.yaml"):
             shutil.copy(EXAMPLES / name, path)
         self.inputs: dict[str, object] = {
             "transcripts": str(EXAMPLES / "transcripts"), "rubric": "rubric.yaml", "personas": "personas.yaml",
             "base_model": "base", "judge": {"provider": "heuristic"},
         }  # fmt: skip
+
+    def describe(self, config: dict[str, object], shapes: dict[str, list[int]]) -> None:
+        """Write what the base model is; its weights are a hole."""
+        (self.path / "base" / "config.json").write_text(json.dumps(config))
+        sizes = [0, *accumulate(4 * math.prod(shape) for shape in shapes.values())]
+        places = dict(zip(shapes, pairwise(sizes), strict=True))
+        header = json.dumps(
+            {n: {"dtype": "F32", "shape": shape, "data_offsets": list(places[n])} for n, shape in shapes.items()}
+        ).encode()
+        with (self.path / "base" / "model.safetensors").open("wb") as file:
+            file.write(len(header).to_bytes(8, "little") + header)
+            file.truncate(8 + len(header) + sizes[-1])
 
     def replace(self, file: str, old: str, new: str) -> None:
         text = (self.path / file).read_text()
@@ -174,3 +195,40 @@ def test_an_address_that_is_none_and_a_model_without_a_template_are_known_at_onc
     done = folder.tuneline("run", "--store", "store")
     assert done.returncode == 2
     assert "run.yaml:7: inputs.base_model: it has no chat template" in done.stderr
+
+
+HUGE = {name: [200_000, 200_000] for name in LAYERS}
+
+
+@pytest.mark.parametrize(
+    ("config", "layers", "params", "message"),
+    [
+        ({"model_type": "special"}, LAYERS, {}, "inputs.base_model: config.json: model_type 'special' is no"),
+        ({"architectures": ["Odd"]}, LAYERS, {}, "architectures: llama.cpp's converter does not know Odd"),
+        ({"quantization_config": {"bits": 4}}, LAYERS, {}, "config.json: quantization_config: these weights are quant"),
+        ({"hidden_size": -8}, LAYERS, {}, "config.json: hidden_size is missing or no number that makes sense"),
+        ({"vocab_size": 7}, LAYERS, {}, "config.json has a vocab_size of 7: resize"),
+        ({}, {"h.0.c_attn.weight": [8, 8]}, {}, "run.yaml:10: trainer.lora.targets: k_proj, o_proj, q_proj"),
+        ({"attn_logit_softcapping": 50.0}, LAYERS, {"attention": "sdpa"}, "trainer.attention: `attention`=sdpa: it"),
+        ({}, HUGE, {}, "inputs.base_model: training needs at least 59"),
+        ({}, HUGE, {}, "store/scratch: the conversion takes 640.00 GB of disk"),
+    ],
+)  # fmt: skip
+def test_a_base_model_that_cannot_go_all_the_way_is_refused_before_anything_is_judged(
+    folder: Folder, config: dict[str, object], layers: dict[str, list[int]], params: dict[str, object], message: str
+) -> None:
+    folder.describe(CONFIG | config, layers)
+    (folder.path / "store").mkdir()
+    done = folder.tuneline("run", "--store", "store", goal=None, trainer={"quantization": "none"} | params)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert not list((folder.path / "store").iterdir())
+
+
+def test_a_template_that_shows_no_answer_is_refused_before_anything_is_judged(folder: Folder) -> None:
+    (folder.path / "base" / "chat_template.jinja").write_text(OPENS_A_THOUGHT)
+    done = folder.tuneline("check", goal="trainer")
+    assert done.returncode == 2
+    assert "run.yaml:7: inputs.base_model: The chat template's generation prompt is not how an answer begins" in (
+        done.stderr
+    )

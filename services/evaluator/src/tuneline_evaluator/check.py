@@ -41,7 +41,7 @@ def check_given(params: EvaluatorParams, checks: Checks) -> None:
         checks.warn("system_prompt", problem)
     if personas and rubric:
         _check_power(params, checks, personas, rubric)
-    if checks.here:
+    if checks.work:
         with checks.about(""):
             program("llama-server")
 

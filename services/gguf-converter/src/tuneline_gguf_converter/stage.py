@@ -14,6 +14,7 @@ from pydantic import Field
 
 from tuneline.model.base_model import MODEL_FILES
 from tuneline.stage import (
+    Checks,
     Context,
     Inputs,
     Metrics,
@@ -93,9 +94,23 @@ def run(
     return convert(params, inputs, outputs, context)
 
 
+def check(params: GgufConverterParams, checks: Checks) -> None:
+    """Look at what is given."""
+    from tuneline_gguf_converter.check import check_given
+
+    check_given(params, checks)
+
+
 VARIANTS = {"base": without("adapter", "slices")}
 STAGE = Stage(
-    "gguf-converter", 3, GgufConverterParams, GgufConverterInputs, GgufConverterOutputs, run, variants=VARIANTS
+    "gguf-converter",
+    3,
+    GgufConverterParams,
+    GgufConverterInputs,
+    GgufConverterOutputs,
+    run,
+    variants=VARIANTS,
+    check=check,
 )
 
 

@@ -24,7 +24,7 @@ MOST_COUNTED = 20
 
 def check_given(params: SlicerParams, checks: Checks) -> None:
     """Read tokenizer and system prompt, and see whether transcripts as they are can become slices that train."""
-    if checks.here:
+    if checks.work:
         with checks.about(""):
             load_planning_encoding()
     system = checks.read("system_prompt", read_system_prompt)

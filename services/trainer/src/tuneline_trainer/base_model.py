@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from tuneline.errors import UserError
-from tuneline.model.base_model import as_listed, read_checkpoint
+from tuneline.model.base_model import as_listed, read_checkpoint, read_object
+from tuneline.model.known_models import refuse_untrainable
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 NO_LAYERS = ("embed_tokens", "lm_head")
 Size = Annotated[int, Field(gt=0, lt=1 << 31)]
@@ -41,40 +43,71 @@ class BaseModelFacts:
     architecture: Architecture
     shapes: Mapping[str, tuple[int, ...]]
 
-    def linear_layers(self) -> dict[str, tuple[int, int]]:
-        """Return (outputs, inputs) of every linear layer but the head: what 4-bit shrinks and an adapter can target."""
-        matrices = {name: shape for name, shape in self.shapes.items() if len(shape) == 2 and name.endswith(".weight")}
-        layers = {name.removesuffix(".weight"): (shape[0], shape[1]) for name, shape in matrices.items()}
-        return {name: shape for name, shape in layers.items() if name.rpartition(".")[2] not in NO_LAYERS}
+
+def linear_layers(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, int]]:
+    """Return (outputs, inputs) of every linear layer but the head: what 4-bit shrinks and an adapter can target."""
+    matrices = {name: shape for name, shape in shapes.items() if len(shape) == 2 and name.endswith(".weight")}
+    layers = {name.removesuffix(".weight"): (shape[0], shape[1]) for name, shape in matrices.items()}
+    return {name: shape for name, shape in layers.items() if name.rpartition(".")[2] not in NO_LAYERS}
 
 
 def read_base_model(folder: Path) -> BaseModelFacts:
     """Read the facts. Raises UserError for anything but an architecture that transformers knows, in safetensors."""
+    from transformers import AutoConfig
+
     checkpoint = read_checkpoint(folder)
-    if checkpoint.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-        raise UserError(
-            f"base_model: config.json: model_type {checkpoint.model_type!r} is no text model that transformers knows, "
-            "and code that comes with a model is never run: choose another base model"
-        )
+    refuse_untrainable(checkpoint.model_type)
     with as_listed(folder) as listed:
         try:
             config = AutoConfig.from_pretrained(listed, trust_remote_code=False, local_files_only=True)
             architecture = Architecture.model_validate(config.get_text_config().to_dict())
         except ValidationError as error:
-            field = ".".join(map(str, error.errors()[0]["loc"]))
-            raise UserError(f"base_model: config.json: {field} is missing or no number that makes sense") from None
+            raise _senseless(error.errors()[0]["loc"]) from None
         except Exception as error:  # noqa: BLE001  (each configuration class raises what it happens to)
             raise UserError(_unreadable("config.json", error)) from None
     return BaseModelFacts(folder, architecture, checkpoint.shapes)
 
 
+def glance_at_base_model(folder: Path) -> tuple[BaseModelFacts | None, Mapping[str, tuple[int, ...]]]:
+    """Read the facts without transformers, and so without the defaults that it knows; None if it takes those.
+
+    The shapes are there in any case. Raises UserError as `read_base_model`, but for what only transformers notices.
+    """
+    checkpoint = read_checkpoint(folder)
+    refuse_untrainable(checkpoint.model_type)
+    config = read_object(folder / "config.json")
+    text = config.get("text_config")
+    try:
+        architecture = Architecture.model_validate({**config, **(text if isinstance(text, dict) else {})})
+    except ValidationError as error:
+        if wrong := [problem for problem in error.errors() if problem["type"] != "missing"]:
+            raise _senseless(wrong[0]["loc"]) from None
+        return None, checkpoint.shapes
+    return BaseModelFacts(folder, architecture, checkpoint.shapes), checkpoint.shapes
+
+
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """Load the tokenizer as TRL wants it. Raises UserError when transformers cannot read what `tokenizers` can."""
+    from transformers import AutoTokenizer
+
     with as_listed(folder) as listed:
         try:
             return AutoTokenizer.from_pretrained(listed, trust_remote_code=False, local_files_only=True)
         except Exception as error:  # noqa: BLE001  (each tokenizer class raises what it happens to)
             raise UserError(_unreadable("tokenizer_config.json", error)) from None
+
+
+def refuse_attention(wanted: str, architecture: Architecture) -> None:
+    """Raise UserError for a kernel that cannot compute this model."""
+    if wanted == "sdpa" and architecture.attn_logit_softcapping is not None:
+        raise UserError(
+            f"`attention`=sdpa: it cannot compute the soft-capped scores of {architecture.model_type}. Use auto"
+        )
+
+
+def _senseless(loc: tuple[int | str, ...]) -> UserError:
+    field = ".".join(map(str, loc))
+    return UserError(f"base_model: config.json: {field} is missing or no number that makes sense")
 
 
 def _unreadable(file: str, error: Exception) -> str:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-
 from tuneline.data.training import TrainingSetup
 from tuneline.errors import UserError
-from tuneline_trainer.base_model import BaseModelFacts
+from tuneline_trainer.base_model import BaseModelFacts, linear_layers
 from tuneline_trainer.stage import LoraParams, TrainerParams
 
 NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
@@ -48,7 +47,7 @@ def estimate(params: TrainerParams, setup: TrainingSetup, base: BaseModelFacts, 
     return Estimate(
         weights=_weights(setup, base),
         # TRL keeps the adapter of a 4-bit base in bf16; every other adapter is in fp32.
-        adapter=_adapter_parameters(params.lora, base) * ADAM_COPIES * (2 if setup.quantization == "nf4" else 4),
+        adapter=adapter_parameters(params.lora, base.shapes) * ADAM_COPIES * (2 if setup.quantization == "nf4" else 4),
         activations=_activations(params, setup, base, tokens, batch),
     )
 
@@ -56,6 +55,8 @@ def estimate(params: TrainerParams, setup: TrainingSetup, base: BaseModelFacts, 
 def capacity(setup: TrainingSetup) -> int:
     """Return the bytes there are: free on the GPU, or the machine's memory within the limit of the container."""
     if setup.device == "cuda":
+        import torch
+
         return torch.cuda.mem_get_info()[0]
     physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     limits = [path.read_text().strip() for path in CGROUP_LIMITS if path.is_file()]
@@ -73,22 +74,22 @@ def require_memory(needed: Estimate, available: int, setup: TrainingSetup, token
         ways.insert(0, "`attention`=flex_attention")
     where = "GPU" if setup.device == "cuda" else "host"
     raise UserError(
-        f"training needs at least {_gib(needed.total)} of {where} memory and there is {_gib(available)}: "
-        f"{_gib(needed.weights)} for the base model, {_gib(needed.adapter)} for adapter and optimiser, "
-        f"{_gib(needed.activations)} for the longest slice of {tokens:,} tokens. Ways out: {'; '.join(ways)}"
+        f"training needs at least {gib(needed.total)} of {where} memory and there is {gib(available)}: "
+        f"{gib(needed.weights)} for the base model, {gib(needed.adapter)} for adapter and optimiser, "
+        f"{gib(needed.activations)} for the longest slice of {tokens:,} tokens. Ways out: {'; '.join(ways)}"
     )
 
 
 def _weights(setup: TrainingSetup, base: BaseModelFacts) -> int:
     width = 2 if setup.dtype == "bf16" else 4
-    linear = sum(outputs * inputs for outputs, inputs in base.linear_layers().values())
+    linear = sum(outputs * inputs for outputs, inputs in linear_layers(base.shapes).values())
     rest = sum(math.prod(shape) for shape in base.shapes.values()) - linear
     return int(linear * (NF4_BYTES if setup.quantization == "nf4" else width) + rest * width)
 
 
-def _adapter_parameters(lora: LoraParams, base: BaseModelFacts) -> int:
+def adapter_parameters(lora: LoraParams, shapes: Mapping[str, tuple[int, ...]]) -> int:
     """Return rank × (inputs + outputs) of the targeted layers. Raises UserError for a target that names none."""
-    layers = base.linear_layers()
+    layers = linear_layers(shapes)
     names = {name.rpartition(".")[2] for name in layers}
     targets = names if lora.targets == "all-linear" else set(lora.targets)
     if unknown := sorted(targets - names):
@@ -112,5 +113,6 @@ def _activations(params: TrainerParams, setup: TrainingSetup, base: BaseModelFac
     return arch.num_hidden_layers * layer_input + kept * inside
 
 
-def _gib(size: int) -> str:
+def gib(size: int) -> str:
+    """Write a number of bytes in GiB."""
     return f"{size / 2**30:.1f} GiB"

@@ -14,9 +14,15 @@ from tuneline.data.training import TrainingSetup
 from tuneline.errors import UserError
 from tuneline.model.chat import ChatTokenizer
 from tuneline.stage import Context
-from tuneline_trainer.base_model import Architecture, BaseModelFacts, load_tokenizer, read_base_model
+from tuneline_trainer.base_model import (
+    Architecture,
+    BaseModelFacts,
+    load_tokenizer,
+    read_base_model,
+    refuse_attention,
+)
 from tuneline_trainer.memory import Estimate, capacity, estimate, require_memory
-from tuneline_trainer.rows import Examples, read_examples
+from tuneline_trainer.rows import Examples, read_examples, refuse_token
 from tuneline_trainer.stage import TrainerInputs, TrainerParams
 
 LIBRARIES = ("accelerate", "bitsandbytes", "peft", "torch", "transformers", "trl")
@@ -73,12 +79,7 @@ def settle(params: TrainerParams, architecture: Architecture) -> TrainingSetup:
 
 def _refuse_other_vocabulary(examples: Examples, rows: int) -> None:
     """Raise UserError if the tokenizer makes a token that the model has no row for, as when one was added later."""
-    highest = max(max(e.input_ids) for e in (*examples.train, *examples.validation))
-    if highest >= rows:
-        raise UserError(
-            f"base_model: its tokenizer makes token {highest} and config.json has a vocab_size of {rows}: resize the "
-            "model's embeddings (resize_token_embeddings in transformers), or take the added token out"
-        )
+    refuse_token(max(max(e.input_ids) for e in (*examples.train, *examples.validation)), rows)
 
 
 def _device() -> Literal["cpu", "cuda"]:
@@ -117,10 +118,7 @@ def _attention(
     wanted = params.attention
     if wanted == "auto":
         return "eager" if capped else "sdpa"
-    if wanted == "sdpa" and capped:
-        raise UserError(
-            f"`attention`=sdpa: it cannot compute the soft-capped scores of {architecture.model_type}. Use auto"
-        )
+    refuse_attention(wanted, architecture)
     if wanted in ("flash_attention_2", "flex_attention") and device == "cpu":
         raise UserError(f"`attention`={wanted}: it has no backward pass on a CPU. Use auto, or a GPU")
     if wanted == "flash_attention_2" and (dtype != "bf16" or not find_spec("flash_attn")):

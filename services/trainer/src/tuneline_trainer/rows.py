@@ -141,5 +141,14 @@ def refuse_unusable(examples: Sequence[Example], max_length: int) -> None:
         )
 
 
+def refuse_token(highest: int, rows: int) -> None:
+    """Raise UserError if a token is beyond the rows of the model's embeddings."""
+    if highest >= rows:
+        raise UserError(
+            f"base_model: its tokenizer makes token {highest} and config.json has a vocab_size of {rows}: resize the "
+            "model's embeddings (resize_token_embeddings in transformers), or take the added token out"
+        )
+
+
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")

@@ -15,6 +15,7 @@ from pydantic import Field
 
 from tuneline.model.base_model import MODEL_FILES
 from tuneline.stage import (
+    Checks,
     Context,
     Inputs,
     Metrics,
@@ -122,7 +123,14 @@ def run(params: TrainerParams, inputs: TrainerInputs, outputs: TrainerOutputs, c
     return train_adapter(params, inputs, outputs, context)
 
 
-STAGE = Stage("trainer", 3, TrainerParams, TrainerInputs, TrainerOutputs, run)
+def check(params: TrainerParams, checks: Checks) -> None:
+    """Look at what is given."""
+    from tuneline_trainer.check import check_given
+
+    check_given(params, checks)
+
+
+STAGE = Stage("trainer", 3, TrainerParams, TrainerInputs, TrainerOutputs, run, check=check)
 
 
 def main() -> None:

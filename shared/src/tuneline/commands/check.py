@@ -36,6 +36,7 @@ def check(
     """Check a run file and all that it names: every problem of every stage at once, before anything expensive."""
     from tuneline.engine.checks import Findings, Where, check_run
     from tuneline.engine.parameters import VARIABLE
+    from tuneline.engine.runner import work_folder
 
     with exit_codes():
         of_a_workflow = file is None and bool(os.environ.get(VARIABLE))
@@ -50,8 +51,9 @@ def check(
             return
         run_file = read_run(file, None, store or "")
         with tempfile.TemporaryDirectory(prefix="tuneline-") as folder:
-            here = not of_a_workflow and (store is None or is_local(store))
-            where = Where(Path(folder), here=here, online=online)
+            here = not of_a_workflow and (opened is None or is_local(opened.uri))
+            work = work_folder(opened) if opened else Path(tempfile.gettempdir())
+            where = Where(Path(folder), work=work if here else None, online=online)
             check_run(run_file, opened or open_store(f"{folder}/store"), where, findings=findings)
         show(findings)
         findings.refuse()

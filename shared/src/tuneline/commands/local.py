@@ -25,7 +25,7 @@ from tuneline.engine.pins import note_inputs, refuse_other_params
 from tuneline.engine.pipelines import Step
 from tuneline.engine.records import pinned_manifest
 from tuneline.engine.runfile import RunFile
-from tuneline.engine.runner import find, new_job, reuse
+from tuneline.engine.runner import find, new_job, reuse, work_folder
 from tuneline.errors import StageFailed, Temporary, UserError
 from tuneline.parsing.problems import printable
 from tuneline.store.base import Store, is_local, local_path
@@ -107,7 +107,7 @@ class LocalRun:
         """Once, before the first stage starts, check what is given to those that are not done yet."""
         if not self._checked:
             self._checked = True
-            where = Where(folder / "check", FileCache(folder / CACHE))
+            where = Where(folder / "check", FileCache(folder / CACHE), work=work_folder(self.store))
             for text in check_run(self.run_file, self.store, where, self._done).settle():
                 self.console.print(f"[yellow]warning[/]: {escape(printable(text))}")
 

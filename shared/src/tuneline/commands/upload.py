@@ -40,7 +40,7 @@ def upload_inputs(run_file: RunFile, store: Store, console: Console) -> dict[str
     Raises UserError, before anything is sent, for whatever is missing or cannot be read.
     """
     with console.status("checking"), TemporaryDirectory(prefix="tuneline-") as folder:
-        warnings = check_run(run_file, store, Where(Path(folder), here=False, ours=False)).settle()
+        warnings = check_run(run_file, store, Where(Path(folder), ours=False)).settle()
     for text in warnings:
         console.print(f"[yellow]warning[/]: {escape(printable(text))}")
     inputs = {name: value for name, value in (run_file.source.content.get("inputs") or {}).items() if value is not None}

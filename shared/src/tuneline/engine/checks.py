@@ -31,11 +31,11 @@ _PLACE = re.compile(r"[^\s:][^\n:]*:\d+(?::|$)|parameter ")
 
 
 class Where(NamedTuple):
-    """Circumstances of a check. `folder` is for work files; `here`: the stages will run on this machine."""
+    """Circumstances of a check. `folder` is for its own files; in `work` the stages will work, if on this machine."""
 
     folder: Path
     cache: FileCache = FileCache()
-    here: bool = True
+    work: Path | None = None
     online: bool = False
     ours: bool = True
     """Whether keys and access are those of the stages; else what is missing, or out of reach, is a warning."""
@@ -141,7 +141,7 @@ def _noted(run_file: RunFile, loc: tuple[str, ...], findings: Findings, folder: 
     except UserError as e:
         text, place = named_by_origin(str(e), run_file, folder), run_file.source.where(loc)
         text = text.removeprefix(f"{loc[-1]}: ") if loc else text
-        findings.problems.append(text if _PLACE.match(text) else f"{place}: {text}")
+        findings.problems.append(text if not loc or _PLACE.match(text) else f"{place}: {text}")
     except Temporary as e:
         findings.unreached.append(f"{run_file.source.where(loc)}: {e}")
 
@@ -152,7 +152,7 @@ class StageChecks:
     def __init__(
         self, run_file: RunFile, step: Step, inputs: Mapping[str, Path], where: Where, findings: Findings
     ) -> None:
-        self.inputs, self.here, self.online = inputs, where.here, where.online
+        self.inputs, self.work, self.online = inputs, where.work, where.online
         self._ours = where.ours
         self._run_file, self._step, self._folder, self._findings = run_file, step, where.folder, findings
 

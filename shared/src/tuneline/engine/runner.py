@@ -48,13 +48,16 @@ def new_job(
 ) -> Iterator[Job]:  # fmt: skip
     """Make a job with a scratch folder that is removed at the end; by default inside a file store, else in $TMPDIR."""
     attempt = new_attempt()
-    if scratch is None:
-        scratch = local_path(store.uri) / "scratch" if is_local(store.uri) else Path(tempfile.gettempdir())
-    folder = scratch / f"tuneline-{attempt}"
+    folder = (scratch or work_folder(store)) / f"tuneline-{attempt}"
     try:
         yield Job(run_file, step, store, folder, attempt, replace, FileCache(cache), part)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def work_folder(store: Store) -> Path:
+    """Return where the work files of this store's stages lie on this machine."""
+    return local_path(store.uri) / "scratch" if is_local(store.uri) else Path(tempfile.gettempdir())
 
 
 def run_job(job: Job) -> Outcome:

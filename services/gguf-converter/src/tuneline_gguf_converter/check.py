@@ -1,0 +1,47 @@
+"""What can be known of the conversion before anything is trained for it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from tuneline.errors import UserError
+from tuneline.model import llama_cpp
+from tuneline.model.base_model import Checkpoint, read_checkpoint
+from tuneline.model.chat import ChatTokenizer
+from tuneline.model.known_models import refuse_unconvertible
+from tuneline.stage import Checks
+from tuneline_gguf_converter.stage import GgufConverterParams
+
+BYTES = 2 * 2
+"""Per weight: the merged model and the file that is made of it, each with 16 bits, lie beside each other."""
+
+
+def check_given(params: GgufConverterParams, checks: Checks) -> None:
+    """See whether the base model can be converted, and whether the programs and the disk are there for it."""
+    checks.read("base_model", refuse_unconvertible)
+    checks.read("base_model", ChatTokenizer.from_folder, checks.inputs.get("chat_template"))
+    base = checks.read("base_model", read_checkpoint)
+    if base:
+        checks.note(f"{_gb(base.parameters * BYTES)} of disk, for {base.parameters / 1e6:,.1f} million parameters")
+    if checks.work:
+        with checks.about(""):
+            llama_cpp.program("llama-server")
+        with checks.about(""):
+            llama_cpp.program("llama-quantize")
+        with checks.about(""):
+            llama_cpp.converter()
+        if base:
+            with checks.about(""):
+                _require_disk(base, checks.work)
+
+
+def _require_disk(base: Checkpoint, work: Path) -> None:
+    there = next(folder for folder in (work, *work.absolute().parents) if folder.exists())
+    needed, free = base.parameters * BYTES, shutil.disk_usage(there).free
+    if needed > free:
+        raise UserError(f"{work}: the conversion takes {_gb(needed)} of disk, and there are {_gb(free)}. Make room.")
+
+
+def _gb(size: int) -> str:
+    return f"{size / 1e9:,.2f} GB"

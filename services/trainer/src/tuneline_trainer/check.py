@@ -1,0 +1,72 @@
+"""What can be known of the training before there is anything to train on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tuneline.data.training import TrainingSetup
+from tuneline.errors import UserError
+from tuneline.model.chat import ChatTokenizer, fold_system
+from tuneline.stage import Checks
+from tuneline_trainer.base_model import BaseModelFacts, glance_at_base_model, refuse_attention
+from tuneline_trainer.memory import adapter_parameters, capacity, estimate, gib, require_memory
+from tuneline_trainer.rows import refuse_token
+from tuneline_trainer.stage import TrainerParams
+
+PROBE = (
+    {"role": "user", "content": "Hello, I have a question."},
+    {"role": "assistant", "content": "Please ask."},
+    {"role": "user", "content": "Is it late?"},
+    {"role": "assistant", "content": "No, it is early."},
+)
+"""A conversation of nobody, in which the answers must be found."""
+
+GPU_DRIVER = Path("/proc/driver/nvidia/version")
+
+
+def check_given(params: TrainerParams, checks: Checks) -> None:
+    """See whether the base model can be trained, its layers bear the adapter, and its template shows what is learnt."""
+    glance = checks.read("base_model", glance_at_base_model)
+    chat = checks.read("base_model", ChatTokenizer.from_folder, checks.inputs.get("chat_template"))
+    facts, shapes = glance or (None, None)
+    if shapes:
+        with checks.about("lora.targets"):
+            adapter_parameters(params.lora, shapes)
+    if facts:
+        with checks.about("attention"):
+            refuse_attention(params.attention, facts.architecture)
+        with checks.about("base_model"):
+            _check_memory(params, checks, facts)
+    if chat:
+        with checks.about("base_model"):
+            encoded = chat.encode_conversation(fold_system(PROBE, chat))
+            if sum(encoded.assistant_mask) == 0:
+                raise UserError("base_model: its chat template shows no token of an answer, so nothing could be learnt")
+            if facts:
+                refuse_token(max(encoded.input_ids), facts.architecture.vocab_size)
+
+
+def _check_memory(params: TrainerParams, checks: Checks, facts: BaseModelFacts) -> None:
+    """Refuse a machine that cannot even hold the model with a slice of one token; what a GPU holds is seen on it."""
+    longest = min(params.max_length, facts.architecture.max_position_embeddings)
+    on_gpu = GPU_DRIVER.exists() if checks.work else True
+    setup = _setup(params, facts, on_gpu)
+    least, most = (estimate(params, setup, facts, tokens, params.batch_size) for tokens in (1, longest))
+    where = "on a GPU" if on_gpu else "on this machine's processor"
+    checks.note(f"{gib(least.total)} of memory or more {where}, {gib(most.total)} with slices of {longest:,} tokens")
+    if not on_gpu:
+        require_memory(least, capacity(setup), setup, 1)
+
+
+def _setup(params: TrainerParams, facts: BaseModelFacts, on_gpu: bool) -> TrainingSetup:
+    """Resolve every `auto` as the trainer will."""
+    capped = facts.architecture.attn_logit_softcapping is not None
+    return TrainingSetup(
+        device="cuda" if on_gpu else "cpu",
+        dtype=params.dtype if params.dtype != "auto" else "bf16" if on_gpu else "fp32",
+        quantization=params.quantization if params.quantization != "auto" else "nf4" if on_gpu else "none",
+        attention=params.attention if params.attention != "auto" else "eager" if capped else "sdpa",
+        max_length=min(params.max_length, facts.architecture.max_position_embeddings),
+        threads=params.threads,
+        libraries={},
+    )
