@@ -29,6 +29,10 @@ GRAPHS = {
 """Title and description of each graph by its name."""
 
 
+CHECK = "check"
+"""The task before all others; it has a template of its own, and the image of the first stage."""
+
+
 class Task(NamedTuple):
     """A node as a task of a graph. `needed` are the lines of the expression for whether it is part of a run."""
 
@@ -38,12 +42,20 @@ class Task(NamedTuple):
     depends: Sequence[str] = ()
     needed: Sequence[str] = ()
 
+    @property
+    def words(self) -> str:
+        """What the program of the container is told."""
+        if self.stage == CHECK:
+            return "check"
+        return ", --variant, ".join(filter(None, ("run", self.variant)))
+
 
 def workflows(stages: Mapping[str, AnyStage]) -> dict[str, str]:
     """Return the files of argo/ by name."""
     nodes = in_order(steps_of(stages), {})
     made = {f"{name}.yaml": stage_template(stages[name], nodes) for name in dict.fromkeys(n.stage.name for n in nodes)}
-    return made | {f"{name}.yaml": graph(name, *words, nodes) for name, words in GRAPHS.items()}
+    graphs = {f"{name}.yaml": graph(name, *words, nodes) for name, words in GRAPHS.items()}
+    return made | graphs | {f"{CHECK}.yaml": check_template(nodes[0].stage)}
 
 
 def stage_template(stage: AnyStage, nodes: Sequence[Step]) -> str:
@@ -52,20 +64,34 @@ def stage_template(stage: AnyStage, nodes: Sequence[Step]) -> str:
     title = head.removeprefix(f"{stage.name}: ").rstrip(".")
     tasks = [_task(node) for node in nodes if node.stage is stage]
     pages = [port for port in stage.output_ports() if port.kind == "page"]
-    version = tomllib.loads((ROOT / "shared" / "pyproject.toml").read_text())["project"]["version"]
     return _filled(
-        "stage.yaml", stage=stage, title=title[:1].upper() + title[1:], text=text or head, tasks=sorted(tasks),
-        pages=pages, version=version,
+        "stage.yaml", name=stage.name, title=title[:1].upper() + title[1:], text=text or head, tasks=sorted(tasks),
+        pages=pages, verdict=bool(pages), image=stage.name, program=f"tuneline-{stage.name}", version=_version(),
     )  # fmt: skip
+
+
+def check_template(first: AnyStage) -> str:
+    """Return the template of the check, which runs in the image of the `first` stage."""
+    text = "All that is wrong with the run file and what it names is said at once, before anything is paid or trained."
+    return _filled(
+        "stage.yaml", name=CHECK, title="Check before anything expensive", text=text, tasks=[Task(CHECK, CHECK, None)],
+        pages=(), verdict=False, image=first.name, program="tuneline", version=_version(),
+    )  # fmt: skip
+
+
+def _version() -> str:
+    found: str = tomllib.loads((ROOT / "shared" / "pyproject.toml").read_text())["project"]["version"]
+    return found
 
 
 def graph(name: str, title: str, text: str, nodes: Sequence[Step]) -> str:
     """Return the graph of all `nodes`, which come in dependency order, for the pipeline `name`."""
     nodes = _fed(PIPELINES[name], nodes)
-    before, tasks = _before(nodes), []
+    before, tasks = _before(nodes), [Task(CHECK, CHECK, None)]
     for node in nodes:
         last = [need for need in node.needs if not any(need in before[other] for other in node.needs)]
-        tasks.append(_task(node)._replace(depends=[_name(n) for n in last], needed=list(_needed(node, nodes, name))))
+        depends = [_name(n) for n in last] or [CHECK]
+        tasks.append(_task(node)._replace(depends=depends, needed=list(_needed(node, nodes, name))))
     return _filled(
         "pipeline.yaml", name=name, title=title, text=text, tasks=tasks, ends=" ".join(map(_name, PIPELINES[name])),
         goals=[name, *(node.name for node in nodes)], stages=list(dict.fromkeys(node.stage.name for node in nodes)),

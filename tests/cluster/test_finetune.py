@@ -35,6 +35,7 @@ def parameters(cluster: Cluster, name: str) -> dict[str, str]:
 def made_in(cluster: Cluster, name: str) -> set[str]:
     """The tasks of a workflow that worked; the others found their results."""
     said = {task_of(node): cluster.log(node) for node in cluster.nodes(name)}
+    assert "nothing is wrong" in said.pop("check")
     assert set(said) == set(TASKS)
     assert all(re.search(r"\b(found|made)\b", text) for text in said.values()), said
     return {task for task, text in said.items() if re.search(r"\bmade\b", text)}
@@ -82,7 +83,7 @@ def test_the_workflow_holds_neither_a_transcript_nor_a_secret(cluster: Cluster, 
 
 def test_every_container_is_restricted_and_the_stage_has_no_token(cluster: Cluster, demo: str) -> None:
     pods = cluster.get("pods", "--selector", f"workflows.argoproj.io/workflow={demo}")["items"]
-    assert len(pods) == len(TASKS)
+    assert len(pods) == len(TASKS) + 1  # the check
     for pod in pods:
         spec = pod["spec"]
         assert spec["automountServiceAccountToken"] is False
@@ -146,10 +147,25 @@ def test_a_bad_parameter_fails_in_the_first_pod_and_says_why(cluster: Cluster, d
     name = cluster.submit(file)
     assert cluster.wait(name) == "Failed"
     tried = cluster.nodes(name)
-    # The base's conversion waits for nothing, so it and the assessor are both first.
-    assert {task_of(node) for node in tried} <= {"assessor", "gguf-converter-base"}
+    assert {task_of(node) for node in tried} == {"check"}
     assert all(node["name"].endswith("(0)") and node["outputs"]["exitCode"] == "2" for node in tried)
     assert "parameter trainer: learning_rate" in cluster.report(name)
+
+
+def test_mistakes_of_several_stages_are_one_message_of_the_first_pod(cluster: Cluster, demo: str) -> None:
+    good = yaml.safe_load(cluster.upload("store", run=None).read_text())
+    file = cluster.folder / "mistakes.yaml"
+    judge = {"provider": "openai", "model": "m", "api_key_env": "ABSENT_API_KEY"}
+    file.write_text(
+        yaml.safe_dump(good | {"inputs": good["inputs"] | {"judge": judge}, "slicer": {"validation_fraction": 0.001}})
+    )
+    name = cluster.submit(file)
+    assert cluster.wait(name) == "Failed"
+    [tried] = cluster.nodes(name)
+    assert task_of(tried) == "check" and tried["outputs"]["exitCode"] == "2"
+    said = cluster.log(tried)
+    assert "parameter inputs: judge: ABSENT_API_KEY is not set" in said
+    assert "parameter slicer: validation_fraction: " in said
 
 
 def test_pods_that_are_deleted_in_the_middle_of_each_stage_change_nothing(
@@ -162,6 +178,8 @@ def test_pods_that_are_deleted_in_the_middle_of_each_stage_change_nothing(
         for pod in cluster.get("pods", "--selector", f"workflows.argoproj.io/workflow={name}")["items"]:
             task = task_of({"name": pod["metadata"]["annotations"]["workflows.argoproj.io/node-name"]})
             states = {one["name"]: one["state"] for one in pod["status"].get("containerStatuses", ())}
+            if task not in pods:
+                continue  # the check
             first = not pods[task]
             if "running" in states.get("main", {}):
                 pods[task].add(pod["metadata"]["uid"])

@@ -33,7 +33,9 @@ PIPELINE = {step.name for step in plan(STAGES, {})}
 """The steps of the pipeline; other stages run as goals of their own, or where an input names their output."""
 FINETUNE = TEMPLATES["finetune"]["spec"]
 DAG = FINETUNE["templates"][0]["dag"]
-TASKS: dict[str, dict[str, Any]] = {task["name"]: task for task in DAG["tasks"]}
+ALL_TASKS: dict[str, dict[str, Any]] = {task["name"]: task for task in DAG["tasks"]}
+TASKS = {name: task for name, task in ALL_TASKS.items() if name != argo.CHECK}
+"""The tasks that are stages; the check comes before all of them."""
 PARAMETERS: dict[str, dict[str, Any]] = {row["name"]: row for row in FINETUNE["arguments"]["parameters"]}
 MADE = ("judged", "verdicts", "slices", "adapter", "model", "model_info", "base", "base_info")
 """Inputs that one stage makes and a later one cannot do without."""
@@ -50,7 +52,7 @@ def task_of(node: str) -> str:
 
 def before(task: str, tasks: dict[str, Any] = TASKS) -> set[str]:
     """Return the tasks that end before `task` starts."""
-    needs = set(filter(None, tasks[task].get("depends", "").split(" && ")))
+    needs = set(filter(None, tasks[task].get("depends", "").split(" && "))) - {argo.CHECK}
     return needs.union(*(before(need, tasks) for need in needs))
 
 
@@ -85,7 +87,7 @@ def starts(goal: str, given: dict[str, str], tasks: dict[str, Any] = TASKS) -> s
 
 
 def test_each_stage_has_a_template_an_image_and_nothing_else_has() -> None:
-    assert set(TEMPLATES) == {*STAGES, "finetune"}
+    assert set(TEMPLATES) == {*STAGES, "finetune", argo.CHECK}
     for name in STAGES:
         assert TEMPLATES[name]["metadata"]["name"] == template(name)["name"] == name
         assert f'ENTRYPOINT ["tini", "--", "tuneline-{name}"]' in (ROOT / "images" / name / "Dockerfile").read_text()
@@ -183,7 +185,7 @@ def test_a_stage_outside_of_the_pipeline_joins_a_run_if_and_only_if_an_input_nam
     stages = STAGES | {"maker": maker}
     dag = yaml.safe_load(argo.workflows(stages)["finetune.yaml"])["spec"]["templates"][0]["dag"]
     tasks = {task["name"]: task for task in dag["tasks"]}
-    assert set(tasks) == {*TASKS, "maker"}
+    assert set(tasks) == {*ALL_TASKS, "maker"}
     talks = {"transcripts": OutputOf("maker", "talks")}
     for goal in ["finetune", *NODES]:
         for given in ({}, talks, talks | {"slices": Address("s3://bucket/slices")}):
@@ -192,6 +194,15 @@ def test_a_stage_outside_of_the_pipeline_joins_a_run_if_and_only_if_an_input_nam
             }
             assert starts(goal, texts, tasks) == {task_of(s.name) for s in plan(stages, given, goal)}, (goal, texts)
     assert "maker" in before("assessor", tasks), "the assessor would not wait for its transcripts"
+
+
+def test_the_check_comes_before_everything_and_its_refusal_ends_the_workflow() -> None:
+    assert ALL_TASKS[argo.CHECK] == {"name": "check", "templateRef": {"name": "check", "template": "check"}}
+    for name in TASKS:
+        assert TASKS[name]["depends"] == argo.CHECK if not before(name) else argo.CHECK not in TASKS[name]["depends"]
+    part, stage = template(argo.CHECK), template("assessor")
+    assert part["container"] == stage["container"] | {"command": ["tini", "--", "tuneline"], "args": ["check"]}
+    assert part["retryStrategy"] == stage["retryStrategy"]
 
 
 def test_titles_and_descriptions_are_there_for_people() -> None:

@@ -67,7 +67,8 @@ def test_the_version_is_the_libraries_and_the_images() -> None:
 
 
 def test_the_values_have_the_stages_and_what_each_may_reach_follows_from_its_inputs() -> None:
-    assert set(VALUES["stages"]) <= set(STAGES)
+    assert set(VALUES["stages"]) <= {*STAGES, "check"}
+    assert set(reached_by("check")) == {peer for name in STAGES for peer in reached_by(name)}
     for name, stage in STAGES.items():
         read = {port.name for port in stage.input_ports()}
         reaches = {peer for peer, port in (("hub", "base_model"), ("judge", "judge")) if port in read}
@@ -238,11 +239,13 @@ def test_an_empty_list_that_another_one_undoes_is_refused_by_name(opener: str, r
         rendered(egress(**{opener: [BUCKET, rule]}))
 
 
-def test_a_hosted_judge_and_a_closed_hub_go_together_where_the_evaluator_is_said_to_reach_the_judge_alone() -> None:
-    values = egress(judge=[ANYWHERE[0]]) | {"stages": {"evaluator": {"reaches": ["judge"]}}}
+def test_a_hosted_judge_and_a_closed_hub_go_together_where_no_stage_is_said_to_reach_both() -> None:
+    values = egress(judge=[ANYWHERE[0]]) | {"stages": {name: {"reaches": ["judge"]} for name in ("check", "evaluator")}}
     found = rendered(values)
-    open_to_all = {s for s in STAGES if ANYWHERE[0] in named(found, "NetworkPolicy", f"tuneline-{s}")["spec"]["egress"]}
-    assert open_to_all == {"assessor", "evaluator"}
+    open_to_all = {
+        s for s in [*STAGES, "check"] if ANYWHERE[0] in named(found, "NetworkPolicy", f"tuneline-{s}")["spec"]["egress"]
+    }
+    assert open_to_all == {"assessor", "check", "evaluator"}
 
 
 @pytest.mark.parametrize("label", ["app.kubernetes.io/part-of", "app.kubernetes.io/component", "helm.sh/chart",
@@ -360,7 +363,7 @@ def test_an_image_is_named_by_registry_stage_tag_and_digest() -> None:
     for stage in VALUES["stages"]:
         main = main_of(pod_of(stage, found))
         match = re.fullmatch(pattern, main["image"])
-        assert match and match[1] == stage
+        assert match and match[1] == ("assessor" if stage == "check" else stage)
         assert {"name": "TUNELINE_IMAGE", "value": main["image"]} in main["env"]
 
 

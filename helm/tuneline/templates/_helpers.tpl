@@ -47,11 +47,12 @@ labels: {{- include "tuneline.labels" .root | nindent 2 }}
 {{- toJson $names }}
 {{- end }}
 
-{{/* The image of a stage: dict "root" $ "stage" NAME. */}}
+{{/* The image of a stage, for the check that of the assessor: dict "root" $ "stage" NAME. */}}
 {{- define "tuneline.image" -}}
-{{- $stage := include "tuneline.stage" . | fromYaml }}
+{{- $name := ternary "assessor" .stage (eq .stage "check") }}
+{{- $stage := include "tuneline.stage" (dict "root" .root "stage" $name) | fromYaml }}
 {{- $image := .root.Values.image }}
-{{- $image.registry }}/{{ $image.repository }}/{{ .stage }}:{{ $image.tag | default .root.Chart.AppVersion }}
+{{- $image.registry }}/{{ $image.repository }}/{{ $name }}:{{ $image.tag | default .root.Chart.AppVersion }}
 {{- with $stage.digest }}@{{ . }}{{ end }}
 {{- end }}
 

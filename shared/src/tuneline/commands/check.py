@@ -1,8 +1,7 @@
 """The command `tuneline check`: all that is wrong with a run and its store, before anything expensive.
 
-`python -m tuneline.commands.check` is the same for images, which have no other program in common. Without a run file it
-looks at the store alone: it writes, reads, lists and deletes a small file as the stages do. Of two writers one must be
-refused: a server that ignores `If-None-Match` would let two runs overwrite each other's results.
+Without a run file it looks at the store alone: it writes, reads, lists and deletes a small file as the stages do. Of
+two writers one must be refused: a server that ignores `If-None-Match` would let runs overwrite each other's results.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ def check(
 
     with exit_codes():
         of_a_workflow = file is None and bool(os.environ.get(VARIABLE))
-        if file is None and store is None:
+        if file is None and store is None and not of_a_workflow:
             raise UserError("name a run file, or a store with --store")
         findings, opened = Findings(), open_store(store) if store else None
         if opened is not None:
@@ -50,7 +49,7 @@ def check(
             typer.echo(f"{store}: works")
             return
         run_file = read_run(file, None, store or "")
-        with tempfile.TemporaryDirectory(prefix="tuneline-") as folder:
+        with tempfile.TemporaryDirectory(prefix="tuneline-", dir=os.environ.get("TUNELINE_SCRATCH")) as folder:
             here = not of_a_workflow and (opened is None or is_local(opened.uri))
             work = work_folder(opened) if opened else Path(tempfile.gettempdir())
             where = Where(Path(folder), work=work if here else None, online=online)

@@ -91,7 +91,7 @@ def read_run(file: Path | None, run: str | None, store: str) -> RunFile:
         return read_run_file(file, installed_stages(), run)
     if encoded := os.environ.get(VARIABLE):
         folders = [f for f in os.environ.get("TUNELINE_DATA", "/data").split(":") if f]
-        folders += [store] if is_local(store) else []
+        folders += [store] if store and is_local(store) else []
         data = tuple(local_path(folder).resolve() for folder in folders)
         return read_run_parameters(encoded, installed_stages(), run, os.environ.get("WORKFLOW"), data)
     raise UserError(f"name a run file with --file; {VARIABLE}, where a workflow puts it, is not set either")

@@ -34,8 +34,8 @@ from typing import NamedTuple
 from tuneline.engine.identity import sha256_json
 from tuneline.stage import Part
 
-RESERVED = ("inputs", "failed", "spent", "logs", "run", "goal")
-"""Names that no stage may have: they mean something else in a run's folder or a run file."""
+RESERVED = ("inputs", "failed", "spent", "logs", "run", "goal", "check")
+"""Names that no stage may have: they mean something else in a run's folder, a run file or a workflow."""
 
 _NAME = "[a-z][a-z0-9-]*"
 _NODE = re.compile(rf"(?P<stage>{_NAME})(?:@(?P<variant>{_NAME}))?(?:/(?P<shard>[0-9]+-of-[0-9]+))?")
