@@ -41,7 +41,7 @@ class StagePlans:
     """The Plans of one step (see `tuneline.stage.Plans`): its checks, and the journals of the store to read."""
 
     def __init__(self, checks: StageChecks, step: Step, store: Store) -> None:
-        self.inputs, self.here, self.online = checks.inputs, checks.here, checks.online
+        self.inputs, self.work, self.online = checks.inputs, checks.work, checks.online
         self.read, self.about, self.warn, self.note = checks.read, checks.about, checks.warn, checks.note
         self.setting, self.preview, self.secret, self.made = checks.setting, checks.preview, checks.secret, checks.made
         self._stage, self._store = step.stage.name, store
