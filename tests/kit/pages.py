@@ -9,9 +9,16 @@ from pathlib import Path
 
 from kit.comparisons import conversations, material
 from tuneline.data.conversations import Conversation
+from tuneline.stage import Cost, Spent, Usage
 from tuneline_evaluator.comparison.figures import Comparison
 from tuneline_evaluator.report.page import write_report
 from tuneline_evaluator.stage import STAGE, EvaluatorInputs, EvaluatorOutputs
+
+COST = Cost.of(
+    Spent(role="judge", model="gpt-5-mini", total=Usage(calls=64, input_tokens=83_466, output_tokens=4, cost_usd=1.25)),
+    Spent(role="simulator", model="persona-player", total=Usage(calls=224, input_tokens=9, unpriced=224)),
+)
+"""What the calls to models took in every report of these tests."""
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 
@@ -69,5 +76,5 @@ def reported(
 def written(folder: Path, of: Comparison, held: Sequence[Conversation], inputs: EvaluatorInputs) -> tuple[str, str]:
     """Return report and summary as the stage writes them."""
     outputs = EvaluatorOutputs(**{port.name: folder / port.path for port in STAGE.output_ports()})
-    write_report(outputs, inputs, of, held)
+    write_report(outputs, inputs, of, held, COST)
     return outputs.report.read_text(encoding="utf-8"), outputs.summary.read_text(encoding="utf-8")

@@ -179,3 +179,9 @@ def test_the_summary_is_short_and_has_the_figures(tmp_path: Path) -> None:
     assert {row.count("|") for row in rows} == {5}
     assert f"| Mean score of 100 | {numbers.points(made.base.mean_score)} |" in summary
     assert "[report.html](report.html)" in summary
+
+
+def test_the_page_says_what_the_answers_cost_that_it_rests_on(tmp_path: Path) -> None:
+    text = Page(reported(tmp_path, comparison(16))[0]).text.split("Calls to models")[1]
+    assert "evaluator judge gpt-5-mini 64 83,466 0 4 $1.25" in text
+    assert "evaluator simulator persona-player 224 9 0 0 not known" in text, "an unknown price is no 0"

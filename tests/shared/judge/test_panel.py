@@ -106,6 +106,8 @@ def test_judges_that_the_rubric_does_not_ask_are_refused_before_anything_is_paid
 
 def test_a_judge_that_is_wrong_is_named_by_its_line(tmp_path: Path) -> None:
     path = tmp_path / "judge.yaml"
-    path.write_text("judges:\n  a: {provider: heuristic}\n  b:\n    provider: openai\n    model: m\n    temprature: 1\n")
+    path.write_text(
+        "judges:\n  a: {provider: heuristic}\n  b:\n    provider: openai\n    model: m\n    temprature: 1\n"
+    )
     with pytest.raises(UserError, match=r"judge.yaml:6: temprature: unknown key; did you mean `temperature`"):
         load_judge(path, no_secret)

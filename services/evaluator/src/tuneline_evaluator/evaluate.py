@@ -46,10 +46,11 @@ def evaluate(params: EvaluatorParams, inputs: EvaluatorInputs, outputs: Evaluato
     rows = (_verdict_row(item.conversation, item.verdict) for item in judged.items if item.verdict)
     outputs.verdicts.write_text("".join(rows), encoding="utf-8")
     write_record(outputs.comparison, comparison)
-    write_report(outputs, inputs, comparison, held.conversations)
     by_id = {persona.id: persona for persona in prepared.personas}
     asked = ((by_id[c.persona], seed, said) for c in held.conversations for seed, said in c.asked)
-    return summarise(comparison, held, judged, judged.cost + simulator.cost(asked))
+    cost = judged.cost + simulator.cost(asked)
+    write_report(outputs, inputs, comparison, held.conversations, cost)
+    return summarise(comparison, held, judged, cost)
 
 
 def judge_blind(prepared: Prepared, conversations: Sequence[Conversation], context: Context) -> JudgedBlind:

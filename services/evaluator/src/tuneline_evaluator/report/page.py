@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from tuneline.data.conversations import Conversation
+from tuneline.stage import Cost
 from tuneline_evaluator.comparison import numbers
 from tuneline_evaluator.comparison.figures import Comparison, PersonaRow, Range
 from tuneline_evaluator.comparison.numbers import percent, points, signed
 from tuneline_evaluator.report import plots
+from tuneline_evaluator.report.costs import CostRow, cost_rows
 from tuneline_evaluator.report.earlier import Earlier, read_earlier
 from tuneline_evaluator.report.escape import markdown, visible, with_code
 from tuneline_evaluator.report.side_by_side import side_by_side
@@ -31,17 +33,21 @@ CONTENTS = (
 
 
 def write_report(
-    outputs: EvaluatorOutputs, inputs: EvaluatorInputs, comparison: Comparison, conversations: Sequence[Conversation]
-) -> None:
+    outputs: EvaluatorOutputs, inputs: EvaluatorInputs, comparison: Comparison, conversations: Sequence[Conversation],
+    cost: Cost | None = None,
+) -> None:  # fmt: skip
     """Write report.html and summary.md. The same arguments give the same bytes.
 
     Raises UserError when a file of an earlier stage is not what that stage writes.
     """
-    outputs.report.write_text(page(comparison, conversations, read_earlier(inputs)), encoding="utf-8")
+    html = page(comparison, conversations, read_earlier(inputs), cost_rows(inputs.assessed, cost or Cost()))
+    outputs.report.write_text(html, encoding="utf-8")
     outputs.summary.write_text(summary_text(comparison), encoding="utf-8")
 
 
-def page(comparison: Comparison, conversations: Sequence[Conversation], earlier: Earlier) -> str:
+def page(
+    comparison: Comparison, conversations: Sequence[Conversation], earlier: Earlier, costs: Sequence[CostRow] = ()
+) -> str:
     """Return the report as HTML."""
     rows = sorted(comparison.personas, key=_largest_gain_first)
     groups = [*comparison.categories, *comparison.criteria]
@@ -70,6 +76,7 @@ def page(comparison: Comparison, conversations: Sequence[Conversation], earlier:
             most_points=plots.MOST_CURVE_POINTS,
             pairs=side_by_side(comparison, conversations),
             settings=settings(comparison),
+            costs=costs,
             glossary=GLOSSARY,
         )
     )

@@ -1,0 +1,38 @@
+"""What the calls to models cost that a comparison rests on, whichever run paid for them.
+
+What this run paid, failed attempts included, is in `tuneline show`: it is not the same each time, and a report is.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from tuneline.data.io import read_lines
+from tuneline.data.verdicts import Verdict
+from tuneline.stage import Cost, Usage
+
+
+class CostRow(NamedTuple):
+    """Calls of one role of one stage to one model."""
+
+    stage: str
+    role: str
+    model: str
+    usage: Usage
+
+    @property
+    def usd(self) -> str:
+        known = f"${self.usage.cost_usd:.2f}" if self.usage.cost_usd >= 0.1 else f"${self.usage.cost_usd:.2g}"
+        if not self.usage.unpriced:
+            return known
+        return "not known" if self.usage.unpriced == self.usage.calls else f"over {known}"
+
+
+def cost_rows(assessed: Path | None, cost: Cost) -> list[CostRow]:
+    """Return the assessor's calls, if this run has its verdicts, and those of `cost`; nothing if none was made."""
+    verdicts = list(read_lines(assessed, Verdict)) if assessed else []
+    usage = sum({verdict.sha256: verdict.usage for verdict in verdicts}.values(), start=Usage())
+    judges = " and ".join(dict.fromkeys(verdict.judge for verdict in verdicts))
+    rows = [CostRow("assessor", "judge", judges, usage)] if usage.calls else []
+    return rows + [CostRow("evaluator", row.role, row.model, row.total) for row in cost.rows]
