@@ -240,7 +240,14 @@ class Journal(Protocol):
         """Keep `row` under `key`; it is durable within about a second, and at the latest when the stage ends."""
 
 
-class Context(Protocol):
+class Memory(Protocol):
+    """Knows which transcripts were forgotten (`tuneline forget`) and are to be left out."""
+
+    def is_forgotten(self, name: str, sha256: str) -> bool:
+        """Tell whether the transcript of this id or content was forgotten."""
+
+
+class Context(Memory, Protocol):
     """What a stage may ask of its runner."""
 
     @property
@@ -264,9 +271,6 @@ class Context(Protocol):
 
     def account(self, role: str, model: str) -> Account:
         """Return what keeps count of calls to a model; hand it to the client that makes them."""
-
-    def is_forgotten(self, name: str, sha256: str) -> bool:
-        """Tell whether the transcript of this id or content was forgotten (`tuneline forget`): it is to be left out."""
 
     def progress(self, done: int, total: int) -> None:
         """Report progress. Also a safe point: raises Temporary after SIGTERM."""
@@ -326,7 +330,7 @@ class Forecast(NamedTuple):
     """How long the others will take."""
 
 
-class Plans(Checks, Protocol):
+class Plans(Checks, Memory, Protocol):
     """What a stage may ask while it says what its calls to models will take."""
 
     def journal(self, *scope: str) -> Journal:

@@ -10,7 +10,7 @@ from tuneline.data.pii import PiiFinder, redact
 from tuneline.data.transcripts import Transcript
 from tuneline.errors import UserError
 from tuneline.parsing.problems import printable
-from tuneline.stage import Context, Json
+from tuneline.stage import Json, Memory
 from tuneline_assessor.stage import AssessorParams
 
 MAX_SHOWN = 100
@@ -25,13 +25,13 @@ class Screened(NamedTuple):
     """For the headline; empty if nobody looked."""
 
 
-def screen(transcripts: Sequence[Transcript], params: AssessorParams, context: Context) -> Screened:
+def screen(transcripts: Sequence[Transcript], params: AssessorParams, memory: Memory) -> Screened:
     """Leave out what was forgotten, and do about personal data what `pii` says. Writes nothing.
 
     Raises UserError that lists ids and kinds if it says `refuse`, or if nothing is left.
     """
-    found = _look(_remembered(transcripts, context), params)
-    kept = _remembered(found.transcripts, context)
+    found = _look(_remembered(transcripts, memory), params)
+    kept = _remembered(found.transcripts, memory)
     if not kept:
         raise UserError("All transcripts were forgotten (`tuneline forget`), so there is nothing to judge.")
     if len(kept) == len(transcripts):
@@ -41,8 +41,8 @@ def screen(transcripts: Sequence[Transcript], params: AssessorParams, context: C
     return Screened(kept, found.counts | {"forgotten": left_out}, note)
 
 
-def _remembered(transcripts: Sequence[Transcript], context: Context) -> list[Transcript]:
-    return [transcript for transcript in transcripts if not context.is_forgotten(transcript.id, transcript.sha256)]
+def _remembered(transcripts: Sequence[Transcript], memory: Memory) -> list[Transcript]:
+    return [transcript for transcript in transcripts if not memory.is_forgotten(transcript.id, transcript.sha256)]
 
 
 def _look(transcripts: Sequence[Transcript], params: AssessorParams) -> Screened:

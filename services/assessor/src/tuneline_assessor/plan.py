@@ -22,7 +22,7 @@ def plan_judging(params: AssessorParams, plans: Plans) -> Iterator[Forecast]:
     judge = plans.read("judge", load_judge, plans.secret, plans.inputs.get("answers"))
     read = plans.read("transcripts", read_transcripts, most_bad(params), params.tools)
     if rubric and judge and read:
-        transcripts = screen(read.transcripts, params).transcripts
+        transcripts = screen(read.transcripts, params, plans).transcripts
         for one in members(judge, rubric).values():
             if isinstance(one, LlmJudge):
                 yield forecast_judging(one, rubric, transcripts, plans, params.concurrency)

@@ -18,9 +18,9 @@ import structlog
 
 from tuneline.engine.checkpoints import State
 from tuneline.engine.journal import StoreJournal
-from tuneline.engine.layout import Node, forgotten_key, journal_prefix, result_key
+from tuneline.engine.layout import Node, journal_prefix, result_key
 from tuneline.engine.ledger import Ledger, LedgerAccount
-from tuneline.engine.records import Forgotten, hash_of_id, read_all
+from tuneline.engine.records import forgotten_hashes, hash_of_id
 from tuneline.errors import Temporary, UserError
 from tuneline.stage import InputRecord, Part
 from tuneline.store.base import Store
@@ -83,8 +83,7 @@ class Live:
 
     @cached_property
     def _forgotten(self) -> frozenset[str]:
-        records = read_all(Forgotten, self._store, forgotten_key())
-        return frozenset(value for record in records for value in (record.id_sha256, *record.content))
+        return forgotten_hashes(self._store)
 
     def progress(self, done: int, total: int) -> None:
         """Report progress; raises Temporary after SIGTERM, and whatever went wrong while saving."""

@@ -10,6 +10,7 @@ from tuneline.engine.checks import Findings, StageChecks, Where, check_run
 from tuneline.engine.journal import StoreJournal
 from tuneline.engine.layout import journal_prefix
 from tuneline.engine.pipelines import Step
+from tuneline.engine.records import forgotten_hashes, hash_of_id
 from tuneline.engine.runfile import RunFile
 from tuneline.stage import Forecast
 from tuneline.store.base import Store
@@ -44,7 +45,10 @@ class StagePlans:
         self.inputs, self.work, self.online = checks.inputs, checks.work, checks.online
         self.read, self.about, self.warn, self.note = checks.read, checks.about, checks.warn, checks.note
         self.setting, self.preview, self.secret, self.made = checks.setting, checks.preview, checks.secret, checks.made
-        self._stage, self._store = step.stage.name, store
+        self._stage, self._store, self._forgotten = step.stage.name, store, forgotten_hashes(store)
+
+    def is_forgotten(self, name: str, sha256: str) -> bool:
+        return not self._forgotten.isdisjoint((hash_of_id(name), sha256))
 
     def journal(self, *scope: str) -> StoreJournal:
         return StoreJournal(self._store, journal_prefix(self._stage, scope), "plan", merge=False)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, Field, TypeAdapter, ValidationError, model_validator
 
-from tuneline.engine.layout import Node, manifest_key, pin_key
+from tuneline.engine.layout import Node, forgotten_key, manifest_key, pin_key
 from tuneline.errors import UserError
 from tuneline.stage import Closed, InputRecord, Metrics, OutputKind
 from tuneline.store.base import FileRecord, Store, in_parallel, safe_name
@@ -214,3 +214,9 @@ def parse(model: type[R], data: bytes, key: str) -> R:
     except (AttributeError, KeyError, TypeError, ValueError) as e:  # an old record that lacks what it must have
         problem = type(e).__name__
     raise UserError(f"{key}: not a record that Tuneline wrote ({problem}). Remove it, and run the same command again.")
+
+
+def forgotten_hashes(store: Store) -> frozenset[str]:
+    """Return the hashes of ids and contents of the transcripts that were forgotten."""
+    records = read_all(Forgotten, store, forgotten_key())
+    return frozenset(value for record in records for value in (record.id_sha256, *record.content))
