@@ -24,6 +24,7 @@ from kit.places import ROOT
 from tuneline.commands.tuneline import app
 from tuneline.data.rubric import Criterion
 from tuneline.data.transcript_repairs import normalise
+from tuneline.llm.config import MODELS
 from tuneline.stage import installed_stages
 
 PAGES = sorted(p for p in ROOT.rglob("*.md") if not any(part.startswith(".") for part in p.relative_to(ROOT).parts))
@@ -37,8 +38,8 @@ OPTIONS = {
 FOREIGN_OPTIONS = {"--parameter-file", "--from", "--watch", "--follow", "--force-conflicts", "--create-namespace"}
 FOREIGN_OPTIONS |= {"--gpus", "--shm-size", "--require-hashes", "--version", "--skip-tests"}
 """Options of other programs that pages name alone."""
-FOREIGN_VARIABLES = {"AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN", "OPENAI_KEY", "NAME_FILE"}
-"""Variables that only boto3 reads, and examples of names."""
+FOREIGN_VARIABLES = {"AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN", "OPENAI_KEY", "NAME_FILE", "OLLAMA_CONTEXT_LENGTH"}
+"""Variables that only boto3 or another program reads, and examples of names."""
 
 Checked = Iterator[tuple[str, bool]]
 """What a page says, and whether it is so."""
@@ -188,6 +189,8 @@ def example_is_fine(content: dict[str, Any]) -> bool:
     if "gates" in content:
         words = {True: "yes", False: "no"}  # as YAML reads these keys
         return all(Criterion.model_validate({words.get(k, k): v for k, v in g.items()}).rule for g in content["gates"])
+    if content.keys() == {"judge"} and isinstance(content["judge"], dict) and "provider" in content["judge"]:
+        return bool(MODELS[content["judge"]["provider"]].model_validate(content["judge"]))
     if content.keys() <= STAGES.keys():
         return all(STAGES[name].params.model_validate(params) for name, params in content.items())
     try:

@@ -107,6 +107,17 @@ def test_the_name_of_a_model_cannot_forge_a_line_of_a_log(tmp_path: Path) -> Non
         assert len(refused(tmp_path, model=name).splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://openrouter.ai/api/v1", "https://our-team.openai.azure.com/openai/deployments/judge", "http://[::1]:8080",
+        "https://gateway.example/abcdefghijklmnopqrstuvwxyz/ABCDEFGHIJKLMNOPQRSTUVWXYZ/0123456789-._~", "HTTP://Host/V1",
+    ],
+)  # fmt: skip
+def test_an_address_may_have_any_plain_path(tmp_path: Path, url: str) -> None:
+    assert read(tmp_path, base_url=url).address == url
+
+
 SECRET = "sk-0123456789"
 
 
@@ -118,7 +129,7 @@ SECRET = "sk-0123456789"
         f"http://a:{'9' * 20}/{SECRET}", f"http:///{SECRET}", f"http://a b/{SECRET}", f"https://a/\u202e{SECRET}",
         f"http://[::1].evil.example/{SECRET}", f"http://[:::]/{SECRET}", f"http://a:70000/{SECRET}",
         f"http://a..b/{SECRET}", f"https://\u24d0/{SECRET}", f"https://a%2f/{SECRET}", f"https://a:/{SECRET}", f"https://a..b:x/{SECRET}",
-        f"https:a/{SECRET}", f"//a/{SECRET}",
+        f"https:a/{SECRET}", f"//a/{SECRET}", f"https://a\u212a/{SECRET}", f"https://a/\u017f{SECRET}",
     ],
 )  # fmt: skip
 def test_an_address_with_a_key_in_it_is_refused_and_not_repeated(tmp_path: Path, url: str) -> None:

@@ -38,7 +38,7 @@ C = TypeVar("C", bound=BaseModel)
 
 _ADDRESS = re.compile(
     r"https?://(\[[0-9a-f:.]+\]|[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*)(:[0-9]+)?(/[^\s@?#\\\x7f-\U0010ffff]*)?",
-    re.IGNORECASE,
+    re.IGNORECASE | re.ASCII,  # without ASCII, \u017f and \u212a would exclude s and k as well
 )
 """So plain that everybody reads the same host in it."""
 
@@ -54,7 +54,7 @@ _VENDORS = {
 """Where a key goes whose variable has this word in its name."""
 
 
-_BESIDE = {"provider", "api_key_env", "insecure_http", "mode", "cache"}
+_BESIDE = {"provider", "api_key_env", "insecure_http", "mode", "cache", "api_version"}
 """Settings that change no answer."""
 
 
@@ -191,6 +191,20 @@ class OpenAiConfig(_SeededConfig):
     provider: Literal["openai"]
     temperature: float | None = Field(default=0.0, ge=0, le=2)
     """Temperature of the sampler, 0 is greedy; null leaves it out, for models that refuse it."""
+    api_version: str | None = Field(default=None, pattern=r"^[0-9a-z.-]{1,32}$")
+    """Version of Azure's API, for a `base_url` of one of its deployments; the key then goes where Azure reads it."""
+
+    @property
+    def query(self) -> dict[str, object]:
+        """Return what stands in every address behind its `?`."""
+        return {"api-version": self.api_version} if self.api_version else {}
+
+    def headers(self, secret: Secret) -> dict[str, str]:
+        """Return the header with the key, if there is one. Raises UserError when it is not set."""
+        key = self.key(secret)
+        if key is None:
+            return {}
+        return {"api-key": key} if self.api_version else {"authorization": f"Bearer {key}"}
 
 
 class AnthropicConfig(ModelConfig):

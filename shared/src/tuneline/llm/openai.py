@@ -45,10 +45,11 @@ class OpenAiProvider:
     def __init__(self, config: OpenAiConfig, secret: Secret, timeout_s: float) -> None:
         self._config = config
         logging.getLogger("openai").setLevel(logging.WARNING)  # at the levels of OPENAI_LOG it writes whole requests
-        key = config.key(secret)
-        headers = {} if key is None else {"authorization": f"Bearer {key}"}
-        self.http = BareHttp(config, timeout_s, headers, frozenset() if config.base_url else _OPENAI_HEADERS)
-        self.sdk = openai.AsyncOpenAI(base_url=config.address, api_key="unused", max_retries=0, http_client=self.http)
+        also = frozenset[str]() if config.base_url else _OPENAI_HEADERS
+        self.http = BareHttp(config, timeout_s, config.headers(secret), also)
+        self.sdk = openai.AsyncOpenAI(
+            base_url=config.address, api_key="unused", max_retries=0, http_client=self.http, default_query=config.query
+        )
 
     async def send(
         self, messages: Sequence[Mapping[str, str]], schema: Mapping[str, Json] | None, seed: int | None
