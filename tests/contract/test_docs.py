@@ -19,10 +19,11 @@ from pydantic import BaseModel, ValidationError
 from typer.core import TyperGroup
 
 from chart import render
+from kit.judge_parts import RUBRIC
 from kit.manifests import TEMPLATES, VALUES, check_schema, reached_by
 from kit.places import ROOT
 from tuneline.commands.tuneline import app
-from tuneline.data.rubric import Criterion
+from tuneline.data.rubric import Criterion, Rubric
 from tuneline.data.transcript_repairs import normalise
 from tuneline.llm.config import MODELS
 from tuneline.stage import installed_stages
@@ -188,9 +189,14 @@ def example_is_fine(content: dict[str, Any]) -> bool:
         return True
     if "gates" in content:
         words = {True: "yes", False: "no"}  # as YAML reads these keys
-        return all(Criterion.model_validate({words.get(k, k): v for k, v in g.items()}).rule for g in content["gates"])
+        gates = [Criterion.model_validate({words.get(k, k): v for k, v in gate.items()}) for gate in content["gates"]]
+        return all(gate.rule or gate.facts for gate in gates)
     if content.keys() == {"judge"} and isinstance(content["judge"], dict) and "provider" in content["judge"]:
         return bool(MODELS[content["judge"]["provider"]].model_validate(content["judge"]))
+    if isinstance(content.get("judges"), dict):
+        return all(MODELS[judge["provider"]].model_validate(judge) for judge in content["judges"].values())
+    if "judges" in content:
+        return bool(Rubric.model_validate({**RUBRIC, **content}).judges)
     if content.keys() <= STAGES.keys():
         return all(STAGES[name].params.model_validate(params) for name, params in content.items())
     try:

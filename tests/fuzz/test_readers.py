@@ -21,6 +21,7 @@ from tuneline.data.verdicts import Verdict
 from tuneline.engine.runfile import read_run_file
 from tuneline.errors import UserError
 from tuneline.judge.judging import load_judge
+from tuneline.judge.labels import read_labels
 from tuneline.judge.recorded import RecordedJudge
 from tuneline.stage import installed_stages
 
@@ -42,6 +43,8 @@ SLICE = {
     "messages": [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi."}],
 }  # fmt: skip
 
+JUDGES = b"judges:\n  a: {provider: heuristic}\n  b: {provider: openai, model: m, base_url: 'http://127.0.0.1:1/v1'}\n"
+
 STAGES = installed_stages()
 READERS = [
     Reader(
@@ -50,6 +53,9 @@ READERS = [
     Reader("rubric", "rubric.yaml", load_rubric, yaml.safe_dump(RUBRIC, sort_keys=False).encode()),
     Reader("personas", "personas.yaml", load_personas, (EXAMPLES / "personas.yaml").read_bytes()),
     Reader("judge", "judge.yaml", lambda p: load_judge(p, no_secret), b"provider: heuristic\n"),
+    Reader("labels", "labels.csv", read_labels, b"id,POLITE,SAFE\na,YES,NO\nb,n/a,\n"),
+    Reader("labels, long", "labels.csv", read_labels, b"id;criterion;answer\na;POLITE;YES\nb;SAFE;No\n"),
+    Reader("judges", "judge.yaml", lambda p: load_judge(p, no_secret), JUDGES),
     Reader("answers", "answers.jsonl", RecordedJudge, f"{json.dumps(ANSWERS)}\n".encode()),
     Reader("transcript", "a.json", read_transcripts, json.dumps(TALK, indent=1).encode()),
     Reader("transcripts", "a.jsonl", read_transcripts, LINES),

@@ -67,3 +67,12 @@ def test_two_judges_come_to_the_stricter_answer() -> None:
     ours: dict[str, Answer] = {"A": "YES", "B": "NA", "C": "NO", "D": "YES"}
     theirs: dict[str, Answer] = {"A": "NO", "B": "YES", "C": "NA"}
     assert combine(ours, theirs) == combine(theirs, ours) == {"A": "NO", "B": "NA", "C": "NO"}
+
+
+def test_full_agreement_of_a_few_transcripts_proves_little() -> None:
+    [row, _] = agreement(answered("yn" * 7), answered("yn" * 7), ["A"])
+    assert row.accuracy_interval and row.accuracy_interval.low == pytest.approx(0.025 ** (1 / 14))
+    assert (row.accuracy, row.accuracy_interval.high, row.kappa, row.kappa_interval) == (1.0, 1.0, 1.0, None)
+    [row, _] = agreement(answered("y" * 20), answered("n" * 20), ["A"])
+    assert row.accuracy_interval and row.accuracy_interval.low == 0
+    assert row.accuracy_interval.high == pytest.approx(1 - 0.025 ** (1 / 20))

@@ -193,14 +193,15 @@ def _lines(found: JudgeCheck) -> Iterator[str]:
     for figures in found.figures:
         yield ""
         yield _TITLES[figures.kind]
-        yield f"  {'criterion':20} {'n':>5}  {'equal':18} {'weighted kappa':24} {'stricter':>8} {'milder':>6}"
-        for row in figures.rows:
+        yield f"  {'criterion':20} {'n':>5}  {'equal':20} {'weighted kappa':24} {'stricter':>8} {'milder':>6}"
+        for row in filter(lambda row: row.answers, figures.rows):
             equal = _figure(row.accuracy, row.accuracy_interval, percent=True)
             kappa = _figure(row.kappa, row.kappa_interval, percent=False)
-            yield f"  {row.criterion:20} {row.transcripts:>5}  {equal:18} {kappa:24} {row.stricter:>8} {row.milder:>6}"
+            yield f"  {row.criterion:20} {row.transcripts:>5}  {equal:20} {kappa:24} {row.stricter:>8} {row.milder:>6}"
     if found.spent.calls:
         yield ""
-        yield f"{found.spent.calls} calls were made, ${found.spent.cost_usd:.4f}"
+        cost = "their price is not known" if found.spent.unpriced else f"${found.spent.cost_usd:.4f}"
+        yield f"{found.spent.calls} calls were made, {cost}"
 
 
 def _figure(value: float | None, interval: Interval | None, *, percent: bool) -> str:

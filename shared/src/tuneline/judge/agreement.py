@@ -43,6 +43,7 @@ class Agreement(Closed):
     kappa: float | None
     """Weighted kappa; None where chance alone explains everything, as when both always say the same."""
     kappa_interval: Interval | None
+    """None also where all answers are equal: then nothing says how far below 1 it may lie."""
     stricter: int
     """Answers of the first set that lie below the second's: NO for YES."""
     milder: int
@@ -127,12 +128,25 @@ def _agreement(name: str, transcripts: int, counts: _Counts, samples: Sequence[_
         transcripts=transcripts,
         answers=sum(counts),
         accuracy=accuracy(counts),
-        accuracy_interval=_interval([accuracy(sample) for sample in samples]),
+        accuracy_interval=_within_the_edges(_interval([accuracy(sample) for sample in samples]), transcripts),
         kappa=kappa(counts),
-        kappa_interval=_interval([kappa(sample) for sample in samples]),
+        kappa_interval=_interval([kappa(sample) for sample in samples])
+        if counts[0] + counts[4] + counts[8] < sum(counts)
+        else None,
         stricter=counts[1] + counts[2] + counts[5],
         milder=counts[3] + counts[6] + counts[7],
     )
+
+
+def _within_the_edges(found: Interval | None, transcripts: int) -> Interval | None:
+    """Widen an interval without width, as when all agreed: so many transcripts cannot show that all others would.
+
+    (The exact interval of Clopper and Pearson 1934, Biometrika 26, at 0 and n successes: n-th root of 0.025.)
+    """
+    if found is None or found.low < found.high or 0 < found.low < 1:
+        return found
+    edge = ((1 - CONFIDENCE) / 2) ** (1 / transcripts)
+    return Interval(low=edge, high=1) if found.low == 1 else Interval(low=0, high=1 - edge)
 
 
 def _interval(values: Sequence[float | None]) -> Interval | None:
