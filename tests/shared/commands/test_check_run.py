@@ -16,6 +16,7 @@ import yaml
 
 from kit.chat_models import write_chat_model
 from kit.places import EXAMPLES
+from kit.scripted_openai import Answer, Call, completion, judged, serve_openai
 from tuneline.parsing.yaml import read_yaml
 
 TUNELINE = Path(sys.executable).parent / "tuneline"
@@ -232,3 +233,36 @@ def test_a_template_that_shows_no_answer_is_refused_before_anything_is_judged(fo
     assert "run.yaml:7: inputs.base_model: The chat template's generation prompt is not how an answer begins" in (
         done.stderr
     )
+
+
+def test_online_asks_judge_and_simulator_one_question_each(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHECKED_API_KEY", "a-key")
+
+    def answer(call: Call) -> Answer:
+        return completion(judged(call) if "response_format" in call.body else "Hello, my kettle is cold.")
+
+    with serve_openai(answer) as server:
+        model = {"provider": "openai", "model": "m", "base_url": server.url, "api_key_env": "CHECKED_API_KEY"}
+        folder.inputs |= {"judge": model, "simulator": model}
+        assert folder.tuneline("check", goal=None).returncode == 0
+        assert not server.calls
+        done = folder.tuneline("check", "--online", goal=None)
+        assert done.returncode == 0
+        assert "assessor: the judge m at 127.0.0.1" in done.stdout
+        assert "evaluator: the simulator m speaks for the personas" in done.stdout
+        assert len(server.calls) == 2
+        server.script = lambda call: completion("Certainly! Here you are.")
+        done = folder.tuneline("check", "--online", goal=None)
+        assert done.returncode == 2
+        assert "run.yaml:8: inputs.judge: m at 127.0.0.1" in done.stderr
+        assert "was asked one question, and its answer is unparsed" in done.stderr
+
+
+def test_a_second_run_of_what_is_done_checks_nothing(folder: Folder) -> None:
+    assert folder.tuneline("run", "--store", "store", goal="assessor").returncode == 0
+    done = folder.tuneline("run", "--store", "store", goal="assessor")
+    assert (done.returncode, done.stderr) == (0, "assessor: found\n")
+    folder.inputs["personas"] = "absent.yaml"
+    done = folder.tuneline("run", "--store", "store", goal=None)
+    assert done.returncode == 2
+    assert "inputs.personas: " in done.stderr and "absent.yaml does not exist" in done.stderr

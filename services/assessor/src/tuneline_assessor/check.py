@@ -7,8 +7,9 @@ from tuneline.data.rubric import Rubric, load_rubric
 from tuneline.data.transcripts import Exchange, Transcript, read_transcripts
 from tuneline.errors import UserError
 from tuneline.judge.by_model import LlmJudge
-from tuneline.judge.judging import Judge, load_judge
+from tuneline.judge.judging import load_judge
 from tuneline.judge.panel import check_judges, members
+from tuneline.llm.config import Secret
 from tuneline.stage import Checks
 from tuneline_assessor.assess import most_bad
 from tuneline_assessor.stage import AssessorParams
@@ -35,13 +36,15 @@ def check_given(params: AssessorParams, checks: Checks) -> None:
     if rubric and judge and checks.online:
         with checks.about("judge"):
             for one in members(judge, rubric).values():
-                checks.note(_answer(one, rubric, params.timeout_s))
+                if isinstance(one, LlmJudge):
+                    checks.note(_answer(one, checks.secret, rubric, params.timeout_s))
 
 
-def _answer(judge: Judge, rubric: Rubric, timeout_s: float) -> str:
+def _answer(asked: LlmJudge, secret: Secret, rubric: Rubric, timeout_s: float) -> str:
     """Ask the judge about one conversation. Raises UserError unless it answers as the rubric wants it."""
-    if not isinstance(judge, LlmJudge):
-        return f"the judge {judge.label} is not asked over a network"
+    from tuneline.llm.client import Patience
+
+    judge = LlmJudge(asked.config, secret, Patience(attempts=2))
     with judge.open(rubric, concurrency=1, timeout_s=timeout_s) as ask:
         judgement = ask(QUESTION, False)
     if judgement.status != "scored":

@@ -7,17 +7,19 @@ from pathlib import Path
 
 from tuneline.data.personas import Persona, load_personas
 from tuneline.data.rubric import Rubric, load_rubric
-from tuneline.errors import UserError
+from tuneline.errors import LlmRejected, UserError
 from tuneline.judge.judging import Judges, load_judge, read_judges
 from tuneline.judge.panel import check_judges
 from tuneline.judge.recorded import RecordedConfig
-from tuneline.llm.config import Secret
+from tuneline.llm.config import ModelConfig, Secret
+from tuneline.llm.thoughts import without_thoughts
 from tuneline.model.chat import ChatTokenizer, read_system_prompt
 from tuneline.model.llama_cpp import program
 from tuneline.model.system_prompt import markdown_around
 from tuneline.parsing.yaml import read_yaml
 from tuneline.stage import Checks
 from tuneline_evaluator.comparison.power import enough_personas, personas_to_rule_out
+from tuneline_evaluator.conversations.played import as_played
 from tuneline_evaluator.conversations.prepare import context_of
 from tuneline_evaluator.conversations.simulate import ScriptedConfig, load_simulator
 from tuneline_evaluator.stage import EvaluatorParams
@@ -63,6 +65,22 @@ def _check_simulator(params: EvaluatorParams, checks: Checks, personas: Sequence
         return
     with checks.about("simulator"):
         simulator.key(checks.secret)
+        if checks.online and personas:
+            checks.note(_opening(simulator, personas[0], checks.secret, params.answer_timeout_s))
+
+
+def _opening(simulator: ModelConfig, persona: Persona, secret: Secret, timeout_s: float) -> str:
+    """Let a persona say its first message. Raises UserError if there is none."""
+    from tuneline.llm.client import LlmClient, Patience
+
+    try:
+        with LlmClient(simulator, secret, timeout_s, concurrency=1, patience=Patience(attempts=2)) as client:
+            reply = client.complete(as_played(persona, []))
+    except LlmRejected as e:
+        raise UserError(f"{simulator.model} was asked for one message and refuses it: {e}") from None
+    if reply.refused or not without_thoughts(reply.text).strip():
+        raise UserError(f"{simulator.model} was asked for one message and says nothing")
+    return f"the simulator {simulator.model} speaks for the personas"
 
 
 def _check_power(params: EvaluatorParams, checks: Checks, personas: Sequence[Persona], rubric: Rubric) -> None:

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from kit.s3_proxy import Proxy
+from kit.scripted_hub import COMMIT, REPOSITORY, serve_hub
+from tuneline.engine.glimpse import glimpse
+from tuneline.engine.pipelines import Address
+from tuneline.model.weights import read_shapes
+from tuneline.store.base import open_store
+from tuneline.store.verify import FileCache
+
+PATTERNS = ("*.json", "*.safetensors")
+HEADER = json.dumps({"w": {"dtype": "F32", "shape": [1 << 20, 4], "data_offsets": [0, 1 << 24]}}).encode()
+WEIGHTS = len(HEADER).to_bytes(8, "little") + HEADER + bytes(1 << 24)
+FILES = {"config.json": b"{}", "README.md": b"not read", "deep/model.safetensors": WEIGHTS}
+LOOK = f"""
+import sys
+from pathlib import Path
+from tuneline.engine.glimpse import glimpse
+from tuneline.engine.pipelines import Address
+from tuneline.store.base import open_store
+from tuneline.store.verify import FileCache
+folder = Path(sys.argv[2])
+store = open_store(str(folder / "store"))
+print(glimpse(Address(sys.argv[1]), "base_model", {{{PATTERNS!r}}}, folder / "inputs", store, FileCache()))
+"""
+"""In a process of its own: the Hub's library reads its environment when it is imported."""
+
+
+def look(uri: str, folder: Path, cache: Path) -> Path:
+    store = open_store(str(folder / "store"))
+    return glimpse(Address(uri), "base_model", {PATTERNS}, folder / "inputs", store, FileCache(cache))
+
+
+def is_whole_without_weights(path: Path) -> bool:
+    """Whether the files are there as their readers need them, and the weights take no space."""
+    weights = path / "deep" / "model.safetensors"
+    assert {file.relative_to(path).as_posix() for file in path.rglob("*.*")} == {
+        "config.json",
+        "deep/model.safetensors",
+    }
+    assert read_shapes(weights) == {"w": (1 << 20, 4)}
+    assert weights.stat().st_size == len(WEIGHTS)
+    return weights.stat().st_blocks * 512 < 1 << 20
+
+
+def test_of_weights_in_a_bucket_only_the_header_travels(s3: str, network: Proxy, tmp_path: Path) -> None:
+    given = open_store(f"{s3}/base")
+    for name, data in FILES.items():
+        given.put(name, data)
+    network.brought.clear()
+    assert is_whole_without_weights(look(given.uri, tmp_path / "1", tmp_path / "cache"))
+    brought = {path.partition("/base/")[2]: size for path, size in network.brought.items() if "/base/" in path}
+    assert brought == {"config.json": 2, "deep/model.safetensors": 8 + len(HEADER)}
+    assert is_whole_without_weights(look(given.uri, tmp_path / "2", tmp_path / "cache"))
+    assert sum(size for path, size in network.brought.items() if path.endswith("/config.json")) == 2
+
+
+def test_of_weights_in_the_hub_only_the_header_travels(tmp_path: Path) -> None:
+    with serve_hub(FILES, tmp_path / "hub") as hub:
+        words = [sys.executable, "-c", LOOK, f"hf://{REPOSITORY}@{COMMIT}", str(tmp_path)]
+        done = subprocess.run(words, env=os.environ | hub.environ, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert is_whole_without_weights(Path(done.stdout.strip()))
+    assert sorted(set(hub.sent)) == ["config.json", "deep/model.safetensors"]
+    assert not [file for file in (tmp_path / "hub").rglob("*") if file.is_file() and file.stat().st_size > 1 << 20]
