@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
 from kit.fuzz import Reader, fuzz
 from kit.judge_parts import RUBRIC
+from kit.mixed_logs import SHAPES
 from kit.places import EXAMPLES
 from kit.slicing import talk, verdict
 from tuneline.data.io import read_lines
@@ -37,6 +41,17 @@ CHAT = {
     "messages": [{"role": "user", "content": "é"}, {"role": "assistant", "content": "!"}],
 }
 LINES = "".join(json.dumps(row) + "\n" for row in (TALK, CHAT)).encode()
+TURNS = [("user", "Hello"), ("assistant", "Hi."), ("user", "Bye"), ("assistant", "Bye.")]
+TABLE = b'conversation_id,role,content\na,user,"Hello, you"\na,bot,Hi.\n'
+
+
+def columns() -> bytes:
+    """A table as Parquet."""
+    file = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist([CHAT, CHAT | {"id": "c"}]), file)
+    return file.getvalue()
+
+
 ANSWERS = {"id": "a", "answers": {"POLITE": "YES", "ASKS": "NA", "SAFE": "YES"}, "reasons": {"POLITE": "so"}}
 SLICE = {
     "id": "a#3", "transcript": "a", "point": 3, "dropped": 0, "split": "train", "tokens": 9, "planning_tokens": 7,
@@ -60,6 +75,12 @@ READERS = [
     Reader("transcript", "a.json", read_transcripts, json.dumps(TALK, indent=1).encode()),
     Reader("transcripts", "a.jsonl", read_transcripts, LINES),
     Reader("gzip", "a.jsonl.gz", read_transcripts, gzip.compress(LINES, mtime=0)),
+    Reader("list", "a.json", read_transcripts, json.dumps([TALK, CHAT], indent=1).encode()),
+    Reader("table", "a.csv", read_transcripts, TABLE),
+    Reader("columns", "a.parquet", read_transcripts, columns()),
+    Reader("zst", "a.jsonl.zst", read_transcripts, pa.compress(LINES, codec="zstd", asbytes=True)),
+    Reader("tree", "a.json", read_transcripts, json.dumps(SHAPES["chatgpt"]("a", TURNS)).encode()),
+    Reader("log", "a.json", read_transcripts, json.dumps(SHAPES["langsmith"]("a", TURNS)).encode()),
     Reader("folder", "t/a.jsonl", lambda path: read_transcripts(path.parent), LINES),
     Reader(
         "verdicts",

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -26,18 +27,19 @@ class Hub:
 
 
 @contextmanager
-def serve_hub(files: Mapping[str, bytes], cache: Path) -> Iterator[Hub]:
+def serve_hub(files: Mapping[str, bytes], cache: Path, kind: Literal["model", "dataset"] = "model") -> Iterator[Hub]:
     """Serve `files` as the repository `toys/tiny`; what is downloaded lies below `cache`."""
+    prefix = "datasets/" if kind == "dataset" else ""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             path = urlsplit(self.path).path
-            if path.startswith(f"/api/models/{REPOSITORY}"):
+            if path.startswith(f"/api/{kind}s/{REPOSITORY}"):
                 hub.listed += 1
                 found = tree(files) if "/tree/" in path else facts(files)
                 self.answer(json.dumps(found).encode(), {"Content-Type": "application/json"})
                 return
-            name = path.removeprefix(f"/{REPOSITORY}/resolve/{COMMIT}/")
+            name = path.removeprefix(f"/{prefix}{REPOSITORY}/resolve/{COMMIT}/")
             if name not in files:
                 self.send_error(404)
                 return

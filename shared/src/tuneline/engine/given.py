@@ -1,4 +1,4 @@
-"""Inputs that a run file names, wherever they lie: a path, `file://`, `s3://` or `hf://organisation/name@revision`.
+"""Inputs that a run file names, wherever they lie: a path, `file://`, `s3://` or in the Hub (`tuneline.engine.hub`).
 
 A file's identity is the SHA-256 of its bytes; size, times and ETag only say that it may be unchanged. A folder's is
 the SHA-256 of one line per file, `<sha256>  <name>` as `sha256sum` prints it, sorted bytewise: it is the same wherever
@@ -89,7 +89,8 @@ class Identified:
         if self.given.is_hub:
             from tuneline.engine.hub import fetch_hub
 
-            return fetch_hub(self.uri, self.given.patterns, {name: file.size for name, file in self.files.items()})
+            sizes = {name: file.size for name, file in self.files.items()}
+            return fetch_hub(self.uri, self.given.patterns, sizes, self.dest)
         if not self.uri.startswith("s3://"):
             return self._some_links() if self.given.shard else local_path(self.uri)
         fetch = _s3_reader(self.given, self.dest, self.cache)
@@ -240,8 +241,9 @@ def _listed(found: os.stat_result, path: Path, within: tuple[Path, ...]) -> List
 
 
 def is_wanted(name: str, patterns: Sequence[str]) -> bool:
-    """Tell whether `name` is to be read; as in the Hub's downloads, `*` matches `/` too."""
-    return "/." not in f"/{name}" and (not patterns or any(fnmatchcase(name, pattern) for pattern in patterns))
+    """Tell whether `name`, in letters of any case, is to be read; as in the Hub's downloads, `*` matches `/` too."""
+    matches = any(fnmatchcase(name.lower(), pattern.lower()) for pattern in patterns)
+    return "/." not in f"/{name}" and (not patterns or matches)
 
 
 def _list_s3(uri: str, patterns: Sequence[str]) -> GivenFiles:

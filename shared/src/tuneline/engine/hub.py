@@ -1,4 +1,8 @@
-"""Models in the Hugging Face Hub: `hf://organisation/name@revision`.
+"""Models and data sets in the Hugging Face Hub.
+
+    hf://organisation/name@revision
+    hf://datasets/organisation/name@revision/configuration/split
+
 
 Files land in the cache that all tools of this machine share (HF_HOME). A revision that is a whole commit needs no
 network when its files are there. Access to gated repositories comes from HF_TOKEN or `hf auth login`.
@@ -7,26 +11,33 @@ network when its files are there. Access to gated repositories comes from HF_TOK
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 from tuneline.engine.given import is_wanted
 from tuneline.errors import Changed, Temporary, UserError
 
-_ADDRESS = re.compile(r"hf://(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
+_MODEL = re.compile(r"hf://(?!datasets/)(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
+_DATASET = re.compile(
+    r"hf://datasets/(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>refs/[\w-]+/[\w.-]+|[\w.-]+))?"
+    r"(?:/(?P<config>[\w.-]+)/(?P<split>[\w.-]+))?"
+)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def resolve(uri: str) -> str:
     """Return the address with the commit that its revision (default `main`) means now."""
-    repository, revision = _split(uri)
-    if _COMMIT.fullmatch(revision):
+    there = _read(uri)
+    if _COMMIT.fullmatch(there.revision):
         return uri
     from huggingface_hub import resolve_revision
 
     with _plain_errors(uri):
-        return f"hf://{repository}@{resolve_revision(repository, revision=revision).resolved}"
+        found = resolve_revision(there.repository, revision=there.revision, repo_type=there.kind)
+        return there._replace(revision=found.resolved).uri
 
 
 def list_hub(uri: str, patterns: Sequence[str]) -> list[tuple[str, tuple[int, str]]]:
@@ -35,27 +46,33 @@ def list_hub(uri: str, patterns: Sequence[str]) -> list[tuple[str, tuple[int, st
     from huggingface_hub import HfApi
     from huggingface_hub.errors import OfflineModeIsEnabled
 
-    repository, commit = _split(uri)
+    there = _read(uri)
     with _plain_errors(uri):
         try:
-            listed = HfApi().model_info(repository, revision=commit, files_metadata=True).siblings or []
+            read = HfApi().dataset_info if there.kind == "dataset" else HfApi().model_info
+            listed = read(there.repository, revision=there.revision, files_metadata=True).siblings or []
             found = {f.rfilename: (f.size or 0, f.lfs.sha256 if f.lfs else f.blob_id or "") for f in listed}
         except (OfflineModeIsEnabled, TransportError):  # what this machine has may be enough
             path = _download(uri, patterns)
             found = {name: (size, "") for name, size in _present(path).items()}
-    wanted = [(name, found[name]) for name in sorted(found) if is_wanted(name, patterns)]
+    names = _names_of_split(there, sorted(found)) if there.kind == "dataset" else sorted(found)
+    wanted = [(name, found[name]) for name in names if is_wanted(name, patterns)]
     if not wanted:
         raise UserError(f"{uri}: has no files that match {', '.join(patterns) or 'anything'}.")
     return wanted
 
 
-def fetch_hub(uri: str, patterns: Sequence[str], sizes: Mapping[str, int]) -> Path:
-    """Return the local folder with these files. Raises Changed if one is not as large as the Hub says."""
-    path = _download(uri, patterns)
+def fetch_hub(uri: str, patterns: Sequence[str], sizes: Mapping[str, int], dest: Path) -> Path:
+    """Return the local folder with these files. Raises Changed if one is not as large as the Hub says.
+
+    Of a data set they alone are in it, as links below `dest`.
+    """
+    is_dataset = _read(uri).kind == "dataset"
+    path = _download(uri, [escape(name) for name in sizes] if is_dataset else patterns)
     present = _present(path)
     if wrong := [name for name, size in sizes.items() if present.get(name) != size]:
         raise Changed(f"{path}: {', '.join(wrong[:5])} is not what the Hub has. Delete this folder and run again.")
-    return path
+    return _linked(path, sizes, dest) if is_dataset else path
 
 
 def read_range(uri: str, name: str, start: int, end: int) -> bytes:
@@ -64,9 +81,9 @@ def read_range(uri: str, name: str, start: int, end: int) -> bytes:
     from huggingface_hub.utils._headers import build_hf_headers
     from huggingface_hub.utils._http import hf_raise_for_status
 
-    repository, commit = _split(uri)
+    there = _read(uri)
     headers = {**build_hf_headers(), "Range": f"bytes={start}-{end - 1}", "Accept-Encoding": "identity"}
-    url, found = hf_hub_url(repository, name, revision=commit), b""
+    url, found = hf_hub_url(there.repository, name, repo_type=there.kind, revision=there.revision), b""
     with _plain_errors(uri), get_session().stream("GET", url, headers=headers, follow_redirects=True) as answer:
         hf_raise_for_status(answer)
         ahead = start if answer.status_code == 200 else 0  # whoever ignores the range sends the file from its start
@@ -80,20 +97,65 @@ def read_range(uri: str, name: str, start: int, end: int) -> bytes:
 def _download(uri: str, patterns: Sequence[str]) -> Path:
     from huggingface_hub import snapshot_download
 
-    repository, commit = _split(uri)
+    there, wanted = _read(uri), list(patterns) or None
     with _plain_errors(uri):
-        return Path(snapshot_download(repository, revision=commit, allow_patterns=list(patterns) or None))
+        return Path(
+            snapshot_download(there.repository, revision=there.revision, repo_type=there.kind, allow_patterns=wanted)
+        )
+
+
+def _names_of_split(there: _Repository, names: Sequence[str]) -> list[str]:
+    """Return which files of a data set are the split that its address names."""
+    from huggingface_hub import hf_hub_download
+
+    from tuneline.engine.hub_datasets import CARD, files_of_split
+
+    card = b""
+    if CARD in names:
+        with _plain_errors(there.uri):
+            file = hf_hub_download(there.repository, CARD, repo_type=there.kind, revision=there.revision)
+            card = Path(file).read_bytes()
+    return sorted(files_of_split(there.uri, names, card, there.config, there.split))
+
+
+def _linked(folder: Path, names: Iterable[str], dest: Path) -> Path:
+    """Make a folder with links to these files: the cache's own may hold others of the data set."""
+    for name in names:
+        place = dest / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if not place.is_symlink():
+            place.symlink_to(folder / name)
+    return dest
 
 
 def _present(folder: Path) -> dict[str, int]:
     return {p.relative_to(folder).as_posix(): p.stat().st_size for p in folder.rglob("*") if p.is_file()}
 
 
-def _split(uri: str) -> tuple[str, str]:
-    found = _ADDRESS.fullmatch(uri)
-    if not found:
-        raise UserError(f"{uri}: an address in the Hub is hf://organisation/name@revision.")
-    return found["repository"], found["revision"] or "main"
+class _Repository(NamedTuple):
+    """What an address in the Hub names."""
+
+    kind: Literal["model", "dataset"]
+    repository: str
+    revision: str
+    config: str | None = None
+    split: str | None = None
+
+    @property
+    def uri(self) -> str:
+        part = f"/{self.config}/{self.split}" if self.config else ""
+        return f"hf://{'datasets/' * (self.kind == 'dataset')}{self.repository}@{self.revision}{part}"
+
+
+def _read(uri: str) -> _Repository:
+    if found := _MODEL.fullmatch(uri):
+        return _Repository("model", found["repository"], found["revision"] or "main")
+    if found := _DATASET.fullmatch(uri):
+        return _Repository("dataset", found["repository"], found["revision"] or "main", found["config"], found["split"])
+    raise UserError(
+        f"{uri}: an address in the Hub is hf://organisation/name@revision, and of a data set "
+        "hf://datasets/organisation/name@revision or hf://datasets/organisation/name@revision/configuration/split."
+    )
 
 
 @contextmanager
