@@ -104,6 +104,16 @@ def test_more_than_two_percent_unreadable_fails_and_two_percent_do_not(tmp_path:
     assert len(asked) == 3, "asked twice, and once more by the second run"
 
 
+def test_a_transcript_without_a_score_is_named_in_the_headline(tmp_path: Path) -> None:
+    rows = [
+        {"id": f"talk-{n:03}", "answers": {"POLITE": "YES", "ASKS": "YES", "SAFE": "ERROR" if n == 1 else "YES"}}
+        for n in range(3)
+    ]
+    done = assess(tmp_path, {"provider": "recorded"}, count=3, answers=rows)
+    assert done.manifest.metrics.headline == "2 of 3 transcripts passed, 3 judged now; 1 incomplete"
+    assert done.manifest.metrics.counts["incomplete"] == 1
+
+
 def test_refusals_and_blocks_are_counted_and_pass_nothing(tmp_path: Path) -> None:
     def moody(call: Call) -> Answer:
         if "Number 0:" in call.prompt:
@@ -177,7 +187,7 @@ def coach_rubric() -> dict[str, Any]:
     }  # fmt: skip
 
     def ask(names: str) -> list[dict[str, str]]:
-        return [{"id": name, "question": name, "yes": "yes", "no": "no"} for name in names.split()]
+        return [{"id": name, "question": name, "yes": "yes", "no": "no", "na": "na"} for name in names.split()]
 
     categories = [{"id": name, "weight": weight, "criteria": ask(ids)} for name, (weight, ids) in parts.items()]
     return {"name": "Coach", "categories": categories, "gates": ask("CQ8 CQ9")}

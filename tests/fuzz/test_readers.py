@@ -53,6 +53,13 @@ def columns() -> bytes:
 
 
 ANSWERS = {"id": "a", "answers": {"POLITE": "YES", "ASKS": "NA", "SAFE": "YES"}, "reasons": {"POLITE": "so"}}
+FOREIGN = {
+    "results": [
+        {"data": {"id": "b"}, "annotations": [{"result": [{"from_name": "ASKS", "value": {"choices": ["Yes"]}}]}]},
+        {"vars": {"id": "c"}, "gradingResult": {"componentResults": [{"pass": True, "assertion": {"metric": "ASKS"}}]}},
+        {"id": "d", "answers": [{"criterion": "ASKS", "answer": 1, "reason": "so"}, {"name": "SAFE"}]},
+    ]
+}
 SLICE = {
     "id": "a#3", "transcript": "a", "point": 3, "dropped": 0, "split": "train", "tokens": 9, "planning_tokens": 7,
     "messages": [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi."}],
@@ -72,6 +79,8 @@ READERS = [
     Reader("labels, long", "labels.csv", read_labels, b"id;criterion;answer\na;POLITE;YES\nb;SAFE;No\n"),
     Reader("judges", "judge.yaml", lambda p: load_judge(p, no_secret), JUDGES),
     Reader("answers", "answers.jsonl", RecordedJudge, f"{json.dumps(ANSWERS)}\n".encode()),
+    Reader("answers as JSON", "answers.json", RecordedJudge, json.dumps(FOREIGN, indent=1).encode()),
+    Reader("answers as CSV", "answers.csv", RecordedJudge, b'id,criterion,answer\na,POLITE,yes\na,"ASKS",no\n'),
     Reader("transcript", "a.json", read_transcripts, json.dumps(TALK, indent=1).encode()),
     Reader("transcripts", "a.jsonl", read_transcripts, LINES),
     Reader("gzip", "a.jsonl.gz", read_transcripts, gzip.compress(LINES, mtime=0)),

@@ -61,10 +61,10 @@ def test_a_stage_reads_its_run_file_from_the_environment_and_tells_what_came_of_
         run_file = as_parameters(yaml.safe_dump({"inputs": INPUTS}))
         done = pod.run("--variant=", RUN_FILE=run_file, TUNELINE_OUTPUTS=str(told))
         assert done.returncode == 0, done.stderr
-        first, headline = done.stdout.splitlines()
+        first, headline, page = done.stdout.splitlines()
         assert first.endswith(f" {word}")
-        assert "of 14 transcripts passed" in headline
-        assert [p.name for p in told.iterdir()] == ["headline"]
+        assert "of 14 transcripts passed" in headline and page.endswith("/assessor/audit.md")
+        assert sorted(p.name for p in told.iterdir()) == ["audit", "headline"]
         assert "of 14 transcripts passed" in (told / "headline").read_text()
         shutil.rmtree(told)
     assert pod.runs() == ["finetune-x7k2p"]

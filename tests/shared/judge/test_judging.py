@@ -116,16 +116,16 @@ def test_verdicts_of_an_earlier_judge_are_recorded_answers_with_their_status(tmp
     [
         (
             '{"id": "talk-000", "answers": {"POLITE": "YES"}}',
-            "2 answers to criteria of the rubric are missing: talk-000",
+            "2 answers to criteria of the rubric are missing or mean nothing:\nanswers.jsonl:1: answers.ASKS: is m",
         ),
         ('{"id": "talk-001", "answers": {}}', "1 of 1 transcripts have no recorded answers: talk-000"),
         ('{"id": "a", "answers": {}}\n{"id": "a", "answers": {}}', "answers.jsonl:2: id: `a` has answers already"),
-        ('{"id": "a", "answers": {"X": "yes"}}', "answers.jsonl:1: answers.X: Input should be 'YES', 'NO' or 'NA'"),
-        ('{"id": "a", "answers": {"X\\nlevel=error": "?"}}', "answers.jsonl:1: answers.X\\nlevel=error: Input"),
+        ('{"id": "a", "answers": {"X": "so"}}', "answers.jsonl:1: answers.X: is none of YES, NO, NA and ERROR"),
+        ('{"id": "a", "answers": {"X\\nlevel=error": "?"}}', "answers.jsonl:1: answers.X\\nlevel=error: is none"),
         ('{"id": "a\\nb\\u001b", "answers": {}}\n' * 2, "answers.jsonl:2: id: `a\\nb\\x1b` has answers already"),
         ('{"id": "a", "answers": {}, "reasons": {"X": "\\ud800"}}', "answers.jsonl:1: half of a surrogate pair"),
         ('\n{"id": "a"', "answers.jsonl:2: not JSON"),
-        ('[{"answers": {}}]', "answers.jsonl: item 1: id: Field required"),
+        ('[{"answers": {}}]', "answers.jsonl:1: id: is required"),
     ],
 )
 def test_recorded_answers_that_do_not_fit_are_refused_with_their_line(tmp_path: Path, rows: str, problem: str) -> None:

@@ -87,6 +87,8 @@ def _metrics(judged: Judged, audit: Audit, notes: list[str], **counts: Json) -> 
         "judges_disagree": disagreement(judged),
         "judges": [card.model_dump(mode="json") for card in judged.cards],
     }
+    unscored = [f"{count} {status.replace('_', ' ')}" for status, count in statuses.items() if status != "scored"]
+    notes = [*([", ".join(sorted(unscored))] if unscored else []), *notes]
     headline = "; ".join([f"{passed} of {len(judged)} transcripts passed, {judged.judged_now} judged now", *notes])
     return Metrics(headline=headline, counts=counts, cost=judged.cost)
 

@@ -17,7 +17,7 @@ from tuneline.data.rules import Answer
 from tuneline.data.transcripts import Transcript
 from tuneline.stage import Usage
 
-Status = Literal["scored", "refused", "blocked", "unparsed", "too_long", "failed"]
+Status = Literal["scored", "refused", "blocked", "unparsed", "too_long", "failed", "incomplete"]
 
 
 class Judgement(Closed):
@@ -80,7 +80,8 @@ class Verdict(Closed):
     sha256: str
     """Hash of the transcript's content."""
     status: Status
-    """scored · the judge refused · a filter blocked it · unreadable twice · over the judge's context · rejected."""
+    """scored · the judge refused · a filter blocked it · unreadable twice · over the judge's context · rejected · a
+    recorded answer is ERROR."""
     answers: dict[str, Answer]
     """YES, NO or NA by criterion that applies, in the rubric's order; empty unless scored."""
     reasons: dict[str, str]

@@ -71,7 +71,7 @@ def load_judge(path: Path, secret: Secret, answers: Path | None = None) -> Judge
 
 def _judge(config: JudgeConfig, secret: Secret, answers: Path | None) -> Judge:
     if isinstance(config, RecordedConfig):
-        return RecordedJudge(answers)
+        return RecordedJudge(answers, config.repeated)
     return HeuristicJudge() if isinstance(config, HeuristicConfig) else LlmJudge(config, secret)
 
 

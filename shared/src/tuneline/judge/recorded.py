@@ -6,21 +6,20 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
-
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import PydanticSerializationError
+from typing import Literal, NamedTuple
 
 from tuneline.data.io import Closed
-from tuneline.data.rubric import Rubric
+from tuneline.data.rubric import Criterion, Rubric
 from tuneline.data.rules import Answer
 from tuneline.data.transcripts import Transcript
 from tuneline.data.verdicts import Ask, Judgement, Status
-from tuneline.errors import BadJson, UserError
+from tuneline.errors import UserError
+from tuneline.judge.answer import as_answer
+from tuneline.judge.answer_files import files_in, read_items
+from tuneline.judge.answer_rows import Bad, Row, read_rows
 from tuneline.judge.card import JudgeCard
-from tuneline.judge.prompt import questions_sha256
-from tuneline.parsing.json import parse_json
-from tuneline.parsing.problems import printable
+from tuneline.judge.prompt import allowed_answers, questions_sha256
+from tuneline.parsing.problems import did_you_mean, printable
 from tuneline.stage import Account, Json
 
 MAX_NAMED = 5
@@ -31,78 +30,134 @@ class RecordedConfig(Closed):
     """Configuration of the judge `recorded`: the answers are an input of the stage."""
 
     provider: Literal["recorded"]
-
-
-class RecordedAnswers(BaseModel):
-    """One line of the answers: of verdicts.jsonl, or of any JSON Lines with an id and an answer by criterion."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    id: str = Field(validation_alias=AliasChoices("id", "transcript_id", "conversation_id"))
-    answers: dict[str, Answer]
-    reasons: dict[str, str] = Field(default_factory=dict, validation_alias=AliasChoices("reasons", "reasonings"))
-    status: Status = "scored"
-    sha256: str | None = None
-    """Content that was judged; where it is recorded it must still be the same."""
+    repeated: Literal["refuse", "latest"] = "refuse"
+    """What to do where a transcript has answers more than once: stop, or take those that stand last."""
 
 
 class RecordedJudge:
-    """Looks answers up in a file. Raises UserError, naming lines, when the file is not what it should be."""
+    """Looks answers up in a file or folder. Raises UserError, naming lines, when that is not what it should be."""
 
     label = "recorded answers"
     offline = False
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, repeated: Literal["refuse", "latest"] = "refuse") -> None:
         if path is None:
             raise UserError(
                 "The provider `recorded` reads the input `answers`, which is not given: it can only judge transcripts "
                 "that were judged before. Name a file of answers, or use another provider."
             )
-        data = _read(path)
-        self._sha256 = hashlib.sha256(data).hexdigest()
-        self._rows = _rows(path.name, data)
+        self._repeated, self._sha256 = repeated, hashlib.sha256(repeated.encode())
+        self.rows: dict[str, Row] = {}
+        problems: list[str] = []
+        for file in files_in(path):
+            data = _read(file)
+            self._sha256.update(hashlib.sha256(data).digest())
+            for place, item in read_items(file.name, data):
+                problems += [problem for row in read_rows(place, item) if (problem := self._take(row))]
+                if len(problems) >= MAX_SHOWN:
+                    break
+        if problems:
+            raise UserError("\n".join(problems))
+
+    def _take(self, row: Row | Bad) -> str:
+        """Keep a row, or return what is wrong with it."""
+        if isinstance(row, Bad):
+            return f"{row.place}: {row.problem}"
+        old = self.rows.get(row.id)
+        if old and old.is_part and row.is_part and not old.answers.keys() & row.answers.keys():
+            old.answers.update(row.answers)
+            old.reasons.update(row.reasons)
+            return ""
+        if old and self._repeated == "refuse":
+            return (
+                f"{row.place}: id: `{printable(row.id)}` has answers already, in {old.place}; where the last ones "
+                "count, say `repeated: latest` in the judge's configuration"
+            )
+        if old and row.is_part and old.is_part:
+            row = row._replace(answers={**old.answers, **row.answers}, reasons={**old.reasons, **row.reasons})
+        self.rows[row.id] = row
+        return ""
 
     def key(self, transcript: Transcript) -> str:
         """Return the id: people may have judged the same content twice, and not alike."""
         return transcript.id
 
     def scope(self, rubric: Rubric) -> tuple[str, ...]:
-        return ("recorded", self._sha256)
+        return ("recorded", self._sha256.hexdigest(), questions_sha256(rubric))
 
     def card(self, rubric: Rubric) -> JudgeCard:
-        settings: dict[str, Json] = {"answers_sha256": self._sha256}
+        settings: dict[str, Json] = {"answers_sha256": self._sha256.hexdigest()}
         asked = questions_sha256(rubric)
         return JudgeCard(
             label=self.label, provider="recorded", family="recorded", questions_sha256=asked, settings=settings
         )
 
     def check(self, rubric: Rubric, transcripts: Sequence[Transcript]) -> None:
-        if missing := [t.id for t in transcripts if t.id not in self._rows]:
+        if missing := [t.id for t in transcripts if t.id not in self.rows]:
+            others = "" if len(missing) < len(transcripts) else f"; there are answers for {_some(list(self.rows))}"
             raise UserError(
-                f"{len(missing)} of {len(transcripts)} transcripts have no recorded answers: {_some(missing)}"
+                f"{len(missing)} of {len(transcripts)} transcripts have no recorded answers: {_some(missing)}{others}"
             )
-        if changed := [t.id for t in transcripts if self._rows[t.id].sha256 not in (None, t.sha256)]:
+        if changed := [t.id for t in transcripts if self.rows[t.id].sha256 not in (None, t.sha256)]:
             raise UserError(f"{len(changed)} transcripts have changed since they were judged: {_some(changed)}")
-        scored = [row for row in (self._rows[t.id] for t in transcripts) if row.status == "scored"]
-        if gaps := [f"{row.id} ({c.id})" for row in scored for c in rubric.criteria if c.id not in row.answers]:
-            raise UserError(f"{len(gaps)} answers to criteria of the rubric are missing: {_some(gaps)}")
+        problems = [
+            f"{row.place}: answers.{c.id}: {problem}"
+            for t in transcripts
+            if (row := self.rows[t.id]).status == "scored"
+            for c in rubric.asked(len(t.exchanges)).criteria
+            if (problem := _problem_of(row, c))
+        ]
+        if problems:
+            more = [f"and {len(problems) - MAX_SHOWN:,} more"] if len(problems) > MAX_SHOWN else []
+            head = f"{len(problems)} answers to criteria of the rubric are missing or mean nothing:"
+            raise UserError("\n".join([head, *problems[:MAX_SHOWN], *more]))
 
     @contextmanager
     def open(
         self, rubric: Rubric, *, concurrency: int, timeout_s: float, account: Account | None = None
     ) -> Iterator[Ask]:
         def ask(transcript: Transcript, again: bool) -> Judgement:
-            row = self._rows[transcript.id]
+            row = self.rows[transcript.id]
             if row.status != "scored":
                 return Judgement(status=row.status, asked=2, detail="recorded so")
-            return Judgement(status="scored", answers=row.answers, reasons=row.reasons)
+            needed = [criterion.id for criterion in rubric.asked(len(transcript.exchanges)).criteria]
+            if errors := [name for name in needed if row.answers[name] == "ERROR"]:
+                return Judgement(status="incomplete", asked=2, detail=f"recorded as ERROR: {', '.join(errors)}")
+            return Judgement(status="scored", answers=_valid(row), reasons=row.reasons)
 
         yield ask
 
 
+def _problem_of(row: Row, criterion: Criterion) -> str:
+    """Return what is wrong with the answer to a criterion: nothing, in most cases."""
+    given = row.answers.get(criterion.id)
+    if given is None:
+        near = did_you_mean(criterion.id, row.answers).partition("; known")[0]
+        exact = [name for name in row.answers if name.casefold() == criterion.id.casefold()]
+        return "is missing" + (f"; did you mean `{printable(exact[0])}`?" if exact else printable(near))
+    if given == "?":
+        return "is none of YES, NO, NA and ERROR"
+    if given == "NA" and given not in allowed_answers(criterion):
+        return "is NA, but the rubric gives NA no meaning here (`na:`)"
+    return ""
+
+
+class RecordedAnswers(NamedTuple):
+    """What is recorded of one transcript."""
+
+    answers: dict[str, Answer]
+    status: Status
+    sha256: str | None
+
+
 def read_recorded(path: Path) -> dict[str, RecordedAnswers]:
     """Read recorded answers by id. Raises UserError, naming lines, when the file is not what it should be."""
-    return _rows(path.name, _read(path))
+    return {row.id: RecordedAnswers(_valid(row), row.status, row.sha256) for row in RecordedJudge(path).rows.values()}
+
+
+def _valid(row: Row) -> dict[str, Answer]:
+    """Return the answers that count, without ERROR and what is none."""
+    return {name: answer for name, given in row.answers.items() if (answer := as_answer(given))}
 
 
 def _read(path: Path) -> bytes:
@@ -110,48 +165,6 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as e:
         raise UserError(f"answers: {path.name} cannot be read: {e.strerror}") from None
-
-
-def _rows(name: str, data: bytes) -> dict[str, RecordedAnswers]:
-    rows: dict[str, RecordedAnswers] = {}
-    problems: list[str] = []
-    for place, item in _items(name, data):
-        try:
-            row = RecordedAnswers.model_validate(item)
-            row.model_dump_json()
-        except ValidationError as e:
-            first = e.errors(include_input=False)[0]
-            problems.append(f"{place}: {printable('.'.join(map(str, first['loc'])))}: {first['msg']}")
-        except PydanticSerializationError:
-            problems.append(f"{place}: half of a surrogate pair, which is not a character")
-        else:
-            if row.id in rows:
-                problems.append(f"{place}: id: `{printable(row.id)}` has answers already")
-            rows[row.id] = row
-        if len(problems) == MAX_SHOWN:
-            break
-    if problems:
-        raise UserError("\n".join(problems))
-    return rows
-
-
-def _items(name: str, data: bytes) -> Iterator[tuple[str, object]]:
-    """Yield every row with its place: of JSON Lines, or of one JSON list, which is how a run file holds them inline."""
-    if data.lstrip().startswith(b"["):
-        rows = _parse(name, 1, data)
-        for number, row in enumerate(rows if isinstance(rows, list) else [], 1):
-            yield f"{name}: item {number}", row
-        return
-    for number, line in enumerate(data.split(b"\n"), 1):
-        if line.strip():
-            yield f"{name}:{number}", _parse(name, number, line)
-
-
-def _parse(name: str, line: int, data: bytes) -> object:
-    try:
-        return parse_json(data)
-    except BadJson as bad:
-        raise UserError(f"{name}:{line + bad.line - 1}: {bad.problem}") from None
 
 
 def _some(names: Sequence[str]) -> str:

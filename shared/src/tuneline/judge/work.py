@@ -29,6 +29,13 @@ UNREADABLE = ("unparsed", "failed")
 MOST_REFUSED, ENOUGH = 0.9, 50
 """Share of the transcripts that a judge may not take, whatever it says of them; and answers after which that counts."""
 
+MODEL = (
+    "What was scored is kept, the rest is asked again by the next run: use a model that follows a JSON schema, raise "
+    "the judge's `max_tokens` if answers were cut,"
+)
+RECORDED = "Have these judged again and replace their answers, leave the transcripts out,"
+"""Ways out, of a model and of answers that exist already."""
+
 log = structlog.get_logger()
 
 
@@ -151,9 +158,8 @@ class Work:
         if count > self._max_unreadable * self.total:
             raise UserError(
                 f"{count} of {self.total} transcripts got no readable answer (most often: "
-                f"{self._most_often(*UNREADABLE)}), and at most {self._max_unreadable:.0%} may. Use a model that "
-                "follows a JSON schema, raise the judge's `max_tokens` if answers were cut, or accept more with "
-                "`max_unparsed`. What was scored is kept, the rest is asked again by the next run."
+                f"{self._most_often(*UNREADABLE)}), and at most {self._max_unreadable:.0%} may. "
+                f"{RECORDED if self._substance is None else MODEL} or accept more with `max_unparsed`."
             )
 
     def _refuse_refusals(self) -> None:
