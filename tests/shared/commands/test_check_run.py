@@ -109,6 +109,16 @@ def test_a_missing_key_is_a_problem_where_the_stages_run_and_a_warning_elsewhere
     assert "warning: CHECKED_API_KEY is not set" in done.stderr
 
 
+def test_a_key_in_a_file_is_a_key(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
+    monkeypatch.setenv("ANTHROPIC_API_KEY_FILE", "key")
+    folder.inputs["judge"] = {"provider": "anthropic", "model": "m"}
+    done = folder.tuneline("check")
+    assert "inputs.judge: ANTHROPIC_API_KEY_FILE: key cannot be read: No such file or directory" in done.stderr
+    (folder.path / "key").write_text("a-key\n")
+    assert folder.tuneline("check").returncode == 0
+
+
 def test_a_run_that_is_good_is_said_to_be_good_with_its_figures(folder: Folder) -> None:
     done = folder.tuneline("check")
     assert (done.returncode, done.stderr) == (0, "")
