@@ -36,11 +36,35 @@ def url() -> Iterator[str]:
         server.shutdown()
 
 
+CONFIG = {
+    "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 8, "intermediate_size": 8,
+    "num_attention_heads": 1, "num_hidden_layers": 1, "vocab_size": 4096, "max_position_embeddings": 2048,
+}  # fmt: skip
+
+
+def write_base(folder: Path) -> None:
+    """Write a base model without weights; a check reads their headers only."""
+    write_chat_model(folder)
+    old = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(old | CONFIG))
+    names = {f"model.layers.0.self_attn.{name}_proj.weight": [8, 8] for name in "qkvo"}
+    shapes = names | {"model.embed_tokens.weight": [4096, 8]}
+    end, header = 0, dict[str, Any]()
+    for name, shape in shapes.items():
+        size = 2 * shape[0] * shape[1]
+        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [end, end + size]}
+        end += size
+    text = json.dumps(header).encode()
+    with (folder / "model.safetensors").open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.truncate(8 + len(text) + end)
+
+
 class Planner:
     """A run of the examples with models that cost money."""
 
     def __init__(self, folder: Path, url: str, **settings: Any) -> None:
-        write_chat_model(folder / "base", context=2048)
+        write_base(folder / "base")
         model = {"provider": "openai", "model": "m", "base_url": url, "input_usd": 1.0, "output_usd": 5.0, **settings}
         self.inputs: dict[str, Any] = {
             "transcripts": str(EXAMPLES / "transcripts"), "rubric": str(EXAMPLES / "rubric.yaml"),
