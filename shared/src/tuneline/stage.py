@@ -290,6 +290,8 @@ class Checks(Protocol):
     """The inputs that are there, by port: given, or previews by earlier checks. Of weights only the headers may be."""
     work: Path | None
     """Where the stages will work, with the programs, memory and disk of this machine; None: on another machine."""
+    max_usd: float | None
+    """What the run may spend on calls to models; None is without limit."""
     online: bool
     """Whether models may be asked, which costs money."""
 
@@ -337,7 +339,7 @@ class Plans(Checks, Memory, Protocol):
         """Return the journal of `scope`, to be read."""
 
     def made(self, stage: str, port: str) -> Path | None:
-        """Return what another stage's check has written in place of an output, if it has."""
+        """Return the output of another stage, or what its check has written in its place; None if there is neither."""
 
 
 P = TypeVar("P", bound=Params)

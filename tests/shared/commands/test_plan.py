@@ -144,6 +144,15 @@ def test_a_price_that_is_not_known_is_said_and_is_no_0(tmp_path: Path) -> None:
     assert json.dumps(run.usd("assessor", "judge")) == "[null, null]"
 
 
+def test_a_limit_that_nobody_can_keep_is_refused_by_the_check(tmp_path: Path) -> None:
+    run = Planner(tmp_path, "http://models.example.com/v1", input_usd=None, output_usd=None)
+    run.write(max_usd=5)
+    done = run.command("tuneline", "check", "run.yaml")
+    assert done.returncode == 2
+    for name in ("judge", "simulator"):
+        assert f"inputs.{name}: the price of m is not known, and the run has a limit, `max_usd`" in done.stderr
+
+
 def test_a_plan_of_a_file_that_is_wrong_says_what_is_wrong(tmp_path: Path, url: str) -> None:
     run = Planner(tmp_path, url)
     run.inputs["rubric"] = {"name": "no criteria"}

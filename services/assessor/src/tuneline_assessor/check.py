@@ -7,6 +7,7 @@ from tuneline.data.rubric import Rubric, load_rubric
 from tuneline.data.transcripts import Exchange, Transcript, read_transcripts
 from tuneline.errors import UserError
 from tuneline.judge.by_model import LlmJudge
+from tuneline.judge.forecast import require_prices
 from tuneline.judge.judging import load_judge
 from tuneline.judge.panel import check_judges, members
 from tuneline.llm.config import Secret
@@ -33,6 +34,8 @@ def check_given(params: AssessorParams, checks: Checks) -> None:
     if rubric and judge and read:
         with checks.about("judge"):
             check_judges(judge, rubric, read.transcripts)
+            if checks.max_usd is not None:
+                require_prices(judge, rubric)
     if rubric and judge and checks.online:
         with checks.about("judge"):
             for one in members(judge, rubric).values():

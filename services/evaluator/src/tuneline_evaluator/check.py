@@ -8,10 +8,12 @@ from pathlib import Path
 from tuneline.data.personas import Persona, load_personas
 from tuneline.data.rubric import Rubric, load_rubric
 from tuneline.errors import LlmRejected, UserError
+from tuneline.judge.forecast import require_prices
 from tuneline.judge.judging import Judges, load_judge, read_judges
 from tuneline.judge.panel import check_judges
 from tuneline.judge.recorded import RecordedConfig
 from tuneline.llm.config import ModelConfig, Secret
+from tuneline.llm.prices import require_price
 from tuneline.llm.thoughts import without_thoughts
 from tuneline.model.chat import ChatTokenizer, read_system_prompt
 from tuneline.model.llama_cpp import program
@@ -35,6 +37,8 @@ def check_given(params: EvaluatorParams, checks: Checks) -> None:
     if judge and rubric:
         with checks.about("judge"):
             check_judges(judge, rubric, [])
+            if checks.max_usd is not None:
+                require_prices(judge, rubric)
     _check_simulator(params, checks, personas)
     checks.read("base_model", ChatTokenizer.from_folder, checks.inputs.get("chat_template"))
     checks.read("base_model", lambda path: context_of(params, path))
@@ -65,6 +69,8 @@ def _check_simulator(params: EvaluatorParams, checks: Checks, personas: Sequence
         return
     with checks.about("simulator"):
         simulator.key(checks.secret)
+        if checks.max_usd is not None:
+            require_price(simulator)
         if checks.online and personas:
             checks.note(_opening(simulator, personas[0], checks.secret, params.answer_timeout_s))
 

@@ -153,7 +153,7 @@ class StageChecks:
         self, run_file: RunFile, step: Step, inputs: Mapping[str, Path], where: Where, findings: Findings
     ) -> None:
         self.inputs, self.work, self.online = inputs, where.work, where.online
-        self._ours = where.ours
+        self.max_usd, self._ours = run_file.max_usd, where.ours
         self._run_file, self._step, self._folder, self._findings = run_file, step, where.folder, findings
 
     def read(self, port: str, reader: Callable[Concatenate[Path, A], T], *args: A.args, **kwargs: A.kwargs) -> T | None:

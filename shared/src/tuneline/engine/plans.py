@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from contextlib import ExitStack
+from collections.abc import Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 from tuneline.engine.checks import Findings, StageChecks, Where, check_run
 from tuneline.engine.journal import StoreJournal
 from tuneline.engine.layout import journal_prefix
 from tuneline.engine.pipelines import Step
-from tuneline.engine.records import forgotten_hashes, hash_of_id
+from tuneline.engine.records import Manifest, forgotten_hashes, hash_of_id
 from tuneline.engine.runfile import RunFile
 from tuneline.stage import Forecast
 from tuneline.store.base import Store
@@ -23,15 +23,15 @@ class Plan(NamedTuple):
     findings: Findings
 
 
-def plan_run(run_file: RunFile, store: Store, where: Where, done: Collection[str]) -> Plan:
+def plan_run(run_file: RunFile, store: Store, where: Where, done: Mapping[str, Manifest]) -> Plan:
     """Check the run, and let every stage but those that are `done` say what its calls to models will take."""
     forecasts: list[tuple[str, Forecast]] = []
 
     def ask(step: Step, checks: StageChecks) -> None:
         if step.stage.plan is not None:
-            with ExitStack() as stack:
-                stack.enter_context(checks.about(""))
-                planned = step.stage.plan(run_file.params[step.stage.name], StagePlans(checks, step, store))
+            with checks.about(""):
+                plans = StagePlans(checks, step, store, where.folder / "made", done)
+                planned = step.stage.plan(run_file.params[step.stage.name], plans)
                 forecasts.extend((step.name, forecast) for forecast in planned)
 
     findings = check_run(run_file, store, where, done, also=ask)
@@ -41,14 +41,28 @@ def plan_run(run_file: RunFile, store: Store, where: Where, done: Collection[str
 class StagePlans:
     """The Plans of one step (see `tuneline.stage.Plans`): its checks, and the journals of the store to read."""
 
-    def __init__(self, checks: StageChecks, step: Step, store: Store) -> None:
+    def __init__(
+        self, checks: StageChecks, step: Step, store: Store, folder: Path, done: Mapping[str, Manifest]
+    ) -> None:
         self.inputs, self.work, self.online = checks.inputs, checks.work, checks.online
         self.read, self.about, self.warn, self.note = checks.read, checks.about, checks.warn, checks.note
-        self.setting, self.preview, self.secret, self.made = checks.setting, checks.preview, checks.secret, checks.made
+        self.setting, self.preview, self.secret = checks.setting, checks.preview, checks.secret
+        self.max_usd, self._previewed = checks.max_usd, checks.made
+        self._folder, self._done = folder, done
         self._stage, self._store, self._forgotten = step.stage.name, store, forgotten_hashes(store)
 
     def is_forgotten(self, name: str, sha256: str) -> bool:
         return not self._forgotten.isdisjoint((hash_of_id(name), sha256))
+
+    def made(self, stage: str, port: str) -> Path | None:
+        previewed, output = self._previewed(stage, port), None
+        if previewed is None and stage in self._done:
+            output = self._done[stage].outputs.get(port)
+        if output is None or output.kind == "folder":
+            return previewed
+        place = self._folder / stage / output.path
+        self._store.download(output.files[output.path], place)
+        return place
 
     def journal(self, *scope: str) -> StoreJournal:
         return StoreJournal(self._store, journal_prefix(self._stage, scope), "plan", merge=False)

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from tuneline.data.rubric import Rubric
 from tuneline.data.transcripts import Transcript
 from tuneline.judge.by_model import LlmJudge
+from tuneline.judge.panel import Judges, members
 from tuneline.judge.prompt import judge_messages
 from tuneline.judge.work import Work
 from tuneline.llm.forecast import MEASURED, Expected, forecast
+from tuneline.llm.prices import require_price
 from tuneline.llm.token_counts import count_tokens
 from tuneline.stage import Forecast, Plans, Usage
 
@@ -39,6 +41,13 @@ def forecast_judging(
         f"{expected.output:.0f} tokens, {'as those have' if measured.calls else f'{REASON_TOKENS} for each reason'}"
     )
     return forecast(judge.config, "judge", judge.label, expected, held, concurrency)
+
+
+def require_prices(judge: Judges, rubric: Rubric) -> None:
+    """Raise UserError if nobody knows what one of the judges costs, so that no limit could be kept."""
+    for one in members(judge, rubric).values():
+        if isinstance(one, LlmJudge):
+            require_price(one.config)
 
 
 def prompt_tokens(rubric: Rubric, transcript: Transcript) -> int:

@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from tuneline.errors import UserError
 from tuneline.llm.config import ModelConfig
 from tuneline.stage import Json
 
@@ -34,6 +35,15 @@ def cost_usd(config: ModelConfig, tokens: Tokens, *, batch: bool = False) -> flo
     parts = [theirs if ours is None else ours for ours, theirs in zip(own, listed, strict=True)]
     known = [part for part in parts if part is not None]
     return round(sum(known), 9) if len(known) == len(parts) else None
+
+
+def require_price(config: ModelConfig) -> None:
+    """Raise UserError if nobody knows what the model's calls cost, so that no limit could be kept."""
+    if cost_usd(config, Tokens(1, output=1)) is None:
+        raise UserError(
+            f"the price of {config.model} is not known, and the run has a limit, `max_usd`: give `input_usd` and "
+            "`output_usd` (0 is free)"
+        )
 
 
 def most_usd(
