@@ -74,6 +74,22 @@ def test_redact_keeps_planted_values_from_judge_journal_outputs_and_pins(tmp_pat
     assert "names are not looked for" in metrics.headline
 
 
+def test_an_id_that_is_an_address_stands_in_no_list_of_what_was_mended_or_left_out(tmp_path: Path) -> None:
+    given = inputs(tmp_path, {"provider": "heuristic"})
+    said = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Please tell me more, would you?"}]
+    rows = [
+        {"id": "mended@example.org", "messages": [*said, {"role": "user", "content": "Are you there?"}]},
+        {"id": "bad@example.org", "messages": []},
+    ]
+    with given["transcripts"].open("a") as file:
+        file.write("".join(json.dumps(row) + "\n" for row in rows))
+    params = {"pii": "redact", "on_bad": "skip", "max_bad": 1}
+    done = run_stage(STAGE, tmp_path, inputs=given, params=params)
+    assert done.manifest.metrics.counts["rejected"] == done.manifest.metrics.counts["repaired"] == 1
+    for file in (tmp_path / "store").rglob("*"):
+        assert not file.is_file() or "@example.org" not in file.read_text(), file
+
+
 def test_a_second_run_pays_nothing_because_the_redacted_text_is_the_same(tmp_path: Path) -> None:
     with serve_openai(perfect) as server:
         judge = {"provider": "openai", "model": "m", "base_url": server.url, "input_usd": 1.0, "output_usd": 1.0}

@@ -74,9 +74,16 @@ def canary(name: str) -> str:
 
 
 def conversation(name: str) -> dict[str, Any]:
-    """Return a transcript of four exchanges, each with the canary."""
+    """Return a transcript of four exchanges, each with the canary; zoe's has a greeting and an unlearnt answer."""
     exchange = {"user": f"{canary(name)} It is raining.", "assistant": "Please tell me more about that, would you?"}
-    return {"id": name, "exchanges": [exchange] * 4}
+    if name != "zoe":
+        return {"id": name, "exchanges": [exchange] * 4}
+    turn = [{"role": "user", "content": exchange["user"]}, {"role": "assistant", "content": exchange["assistant"]}]
+    greeting = {
+        "role": "assistant",
+        "content": "Good morning. What can I do for you, and may I have your name, please?",
+    }
+    return {"id": name, "messages": [greeting, turn[0], turn[1] | {"weight": 0}, *turn, *turn, *turn]}
 
 
 class Forgetting:

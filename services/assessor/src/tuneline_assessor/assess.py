@@ -31,7 +31,7 @@ class Prepared(NamedTuple):
 
 def assess(params: AssessorParams, inputs: AssessorInputs, outputs: AssessorOutputs, context: Context) -> Metrics:
     """Judge `inputs.transcripts` and write them, their verdicts, the passing ids and what was left out."""
-    rubric, judge, (transcripts, pii, note), read = prepare(params, inputs, context)
+    rubric, judge, (transcripts, pii, note, shown), read = prepare(params, inputs, context)
     audit = audit_set(params.audit, rubric, transcripts)
     judged = judge_all(
         judge, rubric, transcripts, context,
@@ -45,8 +45,8 @@ def assess(params: AssessorParams, inputs: AssessorInputs, outputs: AssessorOutp
     passing = [Pass(id=v.id, score=v.score) for v in judged if v.passed and v.score is not None]
     threshold = rubric.pass_threshold
     write_record(outputs.passing, Passing(threshold=threshold, count=len(passing), transcripts=passing))
-    write_lines(outputs.rejected, read.rejected)
-    write_lines(outputs.repairs, read.repaired)
+    write_lines(outputs.rejected, (row.model_copy(update={"id": row.id and shown(row.id)}) for row in read.rejected))
+    write_lines(outputs.repairs, (row.model_copy(update={"id": shown(row.id)}) for row in read.repaired))
     found = report(audit, transcripts, judged)
     write_record(outputs.findings, found)
     outputs.audit.write_text(page_of(found), encoding="utf-8")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
-from tuneline.data.pii import PiiFinder, redact
+from tuneline.data.pii import PiiFinder, redact, redact_id
 from tuneline.data.transcripts import Transcript
 from tuneline.errors import UserError
 from tuneline.parsing.problems import printable
@@ -23,6 +24,8 @@ class Screened(NamedTuple):
     counts: dict[str, Json]
     note: str
     """For the headline; empty if nobody looked."""
+    shown: Callable[[str], str] = str
+    """What stands for an id in whatever is written."""
 
 
 def screen(transcripts: Sequence[Transcript], params: AssessorParams, memory: Memory) -> Screened:
@@ -38,7 +41,7 @@ def screen(transcripts: Sequence[Transcript], params: AssessorParams, memory: Me
         return found
     left_out = len(transcripts) - len(kept)
     note = "; ".join(filter(None, (f"{left_out} forgotten", found.note)))
-    return Screened(kept, found.counts | {"forgotten": left_out}, note)
+    return Screened(kept, found.counts | {"forgotten": left_out}, note, found.shown)
 
 
 def _remembered(transcripts: Sequence[Transcript], memory: Memory) -> list[Transcript]:
@@ -59,9 +62,9 @@ def _look(transcripts: Sequence[Transcript], params: AssessorParams) -> Screened
     redacted = params.pii == "redact"
     note = "personal data" + (" redacted" if redacted and total else " found" if total else "")
     kept = sorted((s.transcript for s in screened), key=lambda t: t.id) if redacted else list(transcripts)
-    return Screened(
-        kept, {"pii": dict(sorted(total.items())), "pii_transcripts": len(found)}, f"{note}: {kinds}{names}"
-    )
+    counts: dict[str, Json] = {"pii": dict(sorted(total.items())), "pii_transcripts": len(found)}
+    shown = partial(redact_id, finder=finder) if redacted else str
+    return Screened(kept, counts, f"{note}: {kinds}{names}", shown)
 
 
 def _listed(found: dict[str, Counter[str]], count: int) -> list[str]:

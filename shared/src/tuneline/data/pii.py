@@ -120,11 +120,17 @@ def redact(transcript: Transcript, finder: PiiFinder) -> Redacted:
     system = transcript.system and clean(transcript.system)
     greeting = transcript.greeting and clean(transcript.greeting)
     persona = transcript.persona and clean(transcript.persona)
-    inside = [found.kind for found in finder.find(transcript.id) if found.kind in _IN_AN_ID]
-    counts.update(inside)
-    name = f"id-{hashlib.sha256(transcript.id.encode()).hexdigest()[:16]}" if inside else transcript.id
+    name = redact_id(transcript.id, finder, counts)
     changed = replace(transcript, id=name, exchanges=exchanges, system=system, persona=persona, greeting=greeting)
     return Redacted(changed if counts else transcript, counts)
+
+
+def redact_id(name: str, finder: PiiFinder, counts: Counter[str] | None = None) -> str:
+    """Return an id, or a hash in its place if it holds an address of e-mail or a secret, which are then counted."""
+    inside = [found.kind for found in finder.find(name) if found.kind in _IN_AN_ID]
+    if counts is not None:
+        counts.update(inside)
+    return f"id-{hashlib.sha256(name.encode()).hexdigest()[:16]}" if inside else name
 
 
 class _Numbers:

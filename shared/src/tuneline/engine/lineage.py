@@ -186,8 +186,9 @@ def _words(reader: RowReader, manifest: Manifest, names: set[str]) -> set[str]:
     others: set[str] = set()
     for port, record in row_files(manifest):
         for row in reader.rows(record) if port == "transcripts" else ():
-            said = {text for exchange in row.get("exchanges", ()) for text in exchange.values() if len(text) >= WORDS}
-            (mine if owner(row) in names else others).update(said)
+            said = [row.get("greeting"), *(text for exchange in row.get("exchanges", ()) for text in exchange.values())]
+            long = {text for text in said if isinstance(text, str) and len(text) >= WORDS}
+            (mine if owner(row) in names else others).update(long)
     return {json.dumps(text, ensure_ascii=False)[1:-1] for text in mine - others}
 
 
