@@ -3,14 +3,13 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
+from kit.assessor_process import output, process
 from kit.judge_parts import CANARY, RUBRIC, write_transcripts
 from kit.places import REAL_DATA
 from kit.scripted_openai import Answer, Call, ScriptedOpenAI, completion, error, judged, serve_openai
@@ -19,8 +18,6 @@ from tuneline.data.io import read_lines
 from tuneline.data.verdicts import Verdict
 from tuneline.errors import UserError
 from tuneline_assessor.stage import STAGE
-
-TUNELINE_ASSESSOR = Path(sys.executable).with_name("tuneline-assessor")
 
 
 def assess(folder: Path, judge: object, *, count: int = 6, **given: Any) -> Done:
@@ -191,28 +188,6 @@ def coach_rubric() -> dict[str, Any]:
 
     categories = [{"id": name, "weight": weight, "criteria": ask(ids)} for name, (weight, ids) in parts.items()]
     return {"name": "Coach", "categories": categories, "gates": ask("CQ8 CQ9")}
-
-
-def process(folder: Path, judge: dict[str, Any], count: int, concurrency: int) -> subprocess.Popen[str]:
-    """Start the stage as its own process."""
-    folder.mkdir(exist_ok=True)
-    content = {
-        "inputs": {
-            "transcripts": str(write_transcripts(folder / "transcripts.jsonl", count)),
-            "rubric": RUBRIC,
-            "judge": judge,
-        },
-        "goal": "assessor",
-        "assessor": {"concurrency": concurrency},
-    }
-    (folder / "run.yaml").write_text(yaml.safe_dump(content))
-    command = [str(TUNELINE_ASSESSOR), "run", "--file", str(folder / "run.yaml"), "--store", str(folder / "store")]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def output(folder: Path, name: str) -> bytes:
-    [found] = (folder / "store" / "results" / "assessor").rglob(name)
-    return found.read_bytes()
 
 
 def wait_until_asked(server: ScriptedOpenAI, times: int, child: subprocess.Popen[str]) -> None:
