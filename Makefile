@@ -62,6 +62,7 @@ check: $(READY) ## Check format, lint, types and generated files
 	@$(BIN)/mypy $(SOURCES)
 	@$(BIN)/python tools/reference.py --check
 	@$(BIN)/python tools/known_models.py --check
+	@$(BIN)/python tools/schemas.py --check
 	@$(BIN)/python tools/argo.py --check
 	@$(BIN)/python tools/chart.py --check
 	@if command -v argo >/dev/null; then argo lint --offline --kinds=workflowtemplates argo/; else echo "argo lint: skipped, argo is not on PATH"; fi
@@ -73,6 +74,7 @@ format: $(READY) ## Format the code and write the generated files
 	@$(BIN)/ruff format .
 	@$(BIN)/python tools/reference.py
 	@$(BIN)/python tools/known_models.py
+	@$(BIN)/python tools/schemas.py
 	@$(BIN)/python tools/argo.py
 	@$(BIN)/python tools/chart.py
 	@PYTHONPATH=tests $(BIN)/python tests/contract/golden.py --write
