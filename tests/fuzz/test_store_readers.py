@@ -20,6 +20,7 @@ from tuneline.data.rubric import Rubric
 from tuneline.engine.checkpoints import State
 from tuneline.engine.given import known_from
 from tuneline.engine.journal import StoreJournal
+from tuneline.engine.ledger import Paid, Spending
 from tuneline.engine.lineage import trace
 from tuneline.engine.records import (
     Failure,
@@ -39,7 +40,7 @@ from tuneline.judge.answer import read_answers
 from tuneline.llm import anthropic, google
 from tuneline.llm.config import AnthropicConfig, GoogleConfig, OpenAiConfig
 from tuneline.llm.openai import read_reply
-from tuneline.stage import Cost, InputRecord, Metrics, installed_stages
+from tuneline.stage import Cost, InputRecord, Metrics, Usage, installed_stages
 from tuneline.store.base import FileRecord
 from tuneline.store.file import FileStore
 
@@ -57,6 +58,9 @@ FIRST_FORM = {
     **json.loads(MANIFEST.model_dump_json()), "record": 1, "metrics": {"headline": "3", "seconds": 1, "cost_usd": 2}
 }  # fmt: skip
 del FIRST_FORM["seconds"]
+SPENDING = Spending(
+    stage="slicer", attempt="one", paid=(Paid(role="judge", model="m", usage=Usage(calls=2, cost_usd=0.5), lost=1),)
+)
 PIN = Pin(stage="slicer", fingerprint=HASH)
 FAILURE = Failure(
     stage="slicer", attempt="one", exit_code=1, type="KeyError", message=None, frames=["a.py:1 f"], failed_at="2028"
@@ -149,6 +153,7 @@ def line(content: object) -> bytes:
 
 
 MANIFEST_KEY, PIN_KEY, FAILURE_KEY = f"{RESULT}/manifest.json", "runs/r/slicer.json", "runs/r/failed/slicer-one.json"
+SPENT_KEY = "runs/r/spent/slicer-one.json"
 MARK_KEY, FORGOTTEN_KEY = f"{RESULT}/forgotten.json", f"forgotten/{HASH}.json"
 INPUT_KEY, STATE_KEY, JOURNAL_KEY = "runs/r/inputs/rubric.json", f"{RESULT}/state/index.json", "journals/a/b/x-0.jsonl"
 STATE = {"entries": {"checkpoint-1": [{"key": f"{RESULT}/state/x/checkpoint-1/a", "sha256": HASH, "size": 3}]}}
@@ -158,6 +163,7 @@ READERS = [
     Reader("manifest for gc", MANIFEST_KEY, stored(MANIFEST_KEY, lambda s: collect(s, 0)), MANIFEST.to_bytes()),
     Reader("pin for gc", PIN_KEY, stored(PIN_KEY, lambda s: collect(s, 0)), PIN.to_bytes()),
     Reader("failure", FAILURE_KEY, stored(FAILURE_KEY, shown), FAILURE.to_bytes()),
+    Reader("spending", SPENT_KEY, stored(SPENT_KEY, shown), SPENDING.to_bytes()),
     Reader(
         "input pin", INPUT_KEY, stored(INPUT_KEY, lambda s: read(InputPin, s, INPUT_KEY)),
         InputPin(uri="file:///t", sha256=HASH, files={"a": HASH}).to_bytes(),

@@ -40,14 +40,14 @@ class Closed(BaseModel):
 class Usage(Closed):
     """Answered calls to a model, and what they took."""
 
-    calls: int = 0
-    input_tokens: int = 0
+    calls: int = Field(default=0, ge=0)
+    input_tokens: int = Field(default=0, ge=0)
     """Tokens of the prompts, cached ones included."""
-    cached_tokens: int = 0
-    output_tokens: int = 0
-    cost_usd: float = 0.0
+    cached_tokens: int = Field(default=0, ge=0)
+    output_tokens: int = Field(default=0, ge=0)
+    cost_usd: float = Field(default=0.0, ge=0)
     """As far as prices are known."""
-    unpriced: int = 0
+    unpriced: int = Field(default=0, ge=0)
     """Calls whose price is not known."""
 
     def __add__(self, other: Usage) -> Usage:

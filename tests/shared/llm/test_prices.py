@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from genai_prices import Usage, calc_price
+from genai_prices.data import providers
 from pydantic import ValidationError
 
 from tuneline.llm.config import OpenAiConfig
@@ -64,3 +65,27 @@ def test_the_most_that_a_call_can_cost_covers_every_tokenizer_and_a_whole_answer
     most = most_usd(own, [{"role": "user", "content": text}])
     assert most is not None
     assert most >= (len(text.encode("utf-8", "replace")) * 1.25 + 100 * 2.0) / 1e6
+
+
+def test_a_usage_that_adds_up_to_more_than_was_sent_costs_no_more_than_what_was_sent() -> None:
+    odd, fresh = (cost_usd(config(), tokens) for tokens in (Tokens(100, cached=80, written=80), Tokens(100)))
+    assert odd is not None and fresh is not None and 0 < odd <= fresh
+
+
+def test_a_model_that_is_listed_without_a_price_for_text_has_no_known_price() -> None:
+    assert cost_usd(config("tts-1"), Tokens(1000, output=10)) is None
+
+
+def test_every_listed_model_has_a_price_or_none_whatever_a_server_counts() -> None:
+    usages = (
+        Tokens(0),
+        Tokens(10, 10),
+        Tokens(10, 5, 5, 5),
+        Tokens(10, 9, 9),
+        Tokens(300_000),
+        Tokens(10**9, 1, 1, 10**9),
+    )
+    for provider in providers:
+        for model in provider.models if provider.id == "openai" else ():
+            costs = [cost_usd(config(model.id), tokens, batch=batch) for tokens in usages for batch in (False, True)]
+            assert all(cost is None or cost >= 0 for cost in costs), model.id

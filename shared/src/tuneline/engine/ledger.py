@@ -13,8 +13,10 @@ import time
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from pydantic import Field
+
 from tuneline.engine.layout import Node, run_key, spent_key
-from tuneline.engine.records import Record, read
+from tuneline.engine.records import Record, read_all
 from tuneline.errors import OverBudget, UserError
 from tuneline.stage import Closed, Usage
 from tuneline.store.base import Store
@@ -29,9 +31,9 @@ class Paid(Closed):
     role: str
     model: str
     usage: Usage = Usage()
-    lost: int = 0
+    lost: int = Field(default=0, ge=0)
     """Calls without an answer, cut off or out of time, that the server may bill."""
-    lost_usd: float = 0.0
+    lost_usd: float = Field(default=0.0, ge=0)
     """The most that the lost calls can have cost, counted against the limit."""
 
     @property
@@ -55,8 +57,9 @@ class Spending(Record):
 
 def spendings(store: Store, run: str) -> list[Spending]:
     """Return what each attempt of a run paid, sorted by stage and time."""
-    found = (read(Spending, store, entry.key) for entry in store.list(run_key(run, "spent", "")))
-    return sorted(filter(None, found), key=lambda spending: (spending.stage, spending.attempt))
+    return sorted(
+        read_all(Spending, store, run_key(run, "spent", "")), key=lambda spending: (spending.stage, spending.attempt)
+    )
 
 
 def added_up(paid: Iterable[Paid]) -> list[Paid]:

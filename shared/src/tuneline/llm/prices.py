@@ -77,18 +77,28 @@ def _times(count: int, per_million: float | None) -> float | None:
 
 
 def _listed_usd(config: ModelConfig, tokens: Tokens, batch: bool) -> _Parts:
+    """Return the list's prices; a model without a price for text has none. Where it has no price for a cache, what was
+    cached counts as fresh."""
+    cached = min(tokens.cached, tokens.input)
+    written = min(tokens.written, tokens.input - cached)
+    for cache in ({"cache_read_tokens": cached, "cache_write_tokens": written}, dict[str, int]()):
+        found = _looked_up(config, {"input_tokens": tokens.input, "output_tokens": tokens.output, **cache}, batch)
+        if found is not None:
+            return found
+    return _Parts(None, None)
+
+
+def _looked_up(config: ModelConfig, usage: Mapping[str, int], batch: bool) -> _Parts | None:
     from genai_prices import Usage, calc_price
 
-    usage = Usage(
-        input_tokens=tokens.input, cache_read_tokens=tokens.cached, cache_write_tokens=tokens.written,
-        output_tokens=tokens.output,
-    )  # fmt: skip
     context = {"processing": "batch"} if batch else None
     try:
         if config.base_url is None:
-            found = calc_price(usage, config.model, provider_id=config.provider, price_context=context)
+            found = calc_price(Usage(**usage), config.model, provider_id=config.provider, price_context=context)
         else:
-            found = calc_price(usage, config.model, provider_api_url=config.base_url, price_context=context)
+            found = calc_price(Usage(**usage), config.model, provider_api_url=config.base_url, price_context=context)
     except (LookupError, ValueError):  # not in the list, or a usage that its prices cannot express
-        return _Parts(None, None)
-    return _Parts(float(found.input_price), float(found.output_price))
+        return None
+    of_text = (found.model_price.input_mtok, found.model_price.output_mtok)
+    costs = (found.input_price, found.output_price)
+    return _Parts(*(None if price is None else float(cost) for price, cost in zip(of_text, costs, strict=True)))
