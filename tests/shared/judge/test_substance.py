@@ -26,7 +26,18 @@ def reasons(write: Write, answer: str = "YES") -> Callable[[Call], Answer]:
     return script
 
 
-HOLLOW = ["…", "...", "", " - ", "<reason>", "Text", "Is the assistant polite?", "always.", "Your own sentences"]
+HOLLOW = [
+    "…",
+    "...",
+    "",
+    " - ",
+    "<reason>",
+    "Text",
+    "Is the assistant polite?",
+    "always.",
+    "Your own sentences",
+    "YES.",
+]
 
 
 @pytest.mark.parametrize("reason", HOLLOW)

@@ -255,3 +255,30 @@ def test_a_judge_hands_in_all_transcripts_and_asks_again_live(protocol: Protocol
             assert [verdict.status for verdict in judged] == ["scored"] * 6
     assert (len(server.batches), server.items, server.live) == (1, 6, 1)
     assert judged.spent.calls == 7 and judged.spent_now.calls == 0
+
+
+def test_a_judge_that_refused_a_whole_batch_is_asked_again_when_it_is_mended(
+    protocol: Protocol, tmp_path: Path
+) -> None:
+    server = BatchServer(protocol, lambda call: protocol.reply("I would rather not."))
+    given = some_transcripts(tmp_path, 4)
+    with serve_openai(server) as served:
+        config = protocol.config(served.url, mode="batch", input_usd=1.0, output_usd=1.0)
+
+        def judge_in_batch() -> list[str]:
+            with live(tmp_path) as context:
+                judge = LlmJudge(config, lambda name: name)
+                found = judge_all(
+                    judge, SHORT_RUBRIC, given, context, concurrency=2, timeout_s=5, max_unreadable=0.0
+                )  # fmt: skip
+            return [verdict.status for verdict in found]
+
+        with pytest.raises(UserError, match="got no readable answer"):
+            judge_in_batch()
+        assert (len(server.batches), server.items) == (1, 4)
+        server.answer = lambda call: protocol.reply(json.dumps({
+            name: {"reason": f"seen in exchange 1 of {len(protocol.prompt(call))}", "answer": "YES"}
+            for name in protocol.schema(call)["properties"]
+        }))  # fmt: skip
+        assert judge_in_batch() == ["scored"] * 4
+    assert (len(server.batches), server.items) == (2, 8)

@@ -29,6 +29,7 @@ from tuneline.llm.config import AnthropicConfig, ModelConfig, Secret
 from tuneline.stage import Account, Context
 
 if TYPE_CHECKING:
+    from tuneline.llm.batch import BatchRun
     from tuneline.llm.client import Patience
     from tuneline.llm.provider import Reply, Request
 
@@ -48,6 +49,7 @@ class LlmJudge:
         config.key(secret)
         self._config, self._secret, self._patience = config, secret, patience
         self._fetched: dict[str, Reply | LlmRejected] = {}
+        self._batches: BatchRun | None = None
 
     @property
     def config(self) -> ModelConfig:
@@ -86,13 +88,14 @@ class LlmJudge:
 
     def fetch(
         self, rubric: Rubric, wanted: Iterable[tuple[Transcript, bool]], context: Context, account: Account, total: int
-    ) -> None:
+    ) -> bool:
         """In the mode `batch` get the answers about these, of `total`, before they are asked for one by one.
 
-        True asks again. Raises UserError, or Temporary when it is stopped: what was handed in is found again.
+        True asks again. Returns whether they are here now. Raises UserError, or Temporary when it is stopped: what was
+        handed in is found again.
         """
         if self._config.mode == "live":
-            return
+            return False
         from tuneline.llm.batch import BatchRun, request_id
         from tuneline.llm.batch_servers import open_batches
 
@@ -104,7 +107,8 @@ class LlmJudge:
             context.journal("batches", self._config.provider, self._config.address),
             lambda found: context.progress(done + found, total), account,
         )  # fmt: skip
-        self._fetched = run.answers(requests)
+        self._fetched, self._batches = run.answers(requests), run
+        return True
 
     @contextmanager
     def open(
@@ -123,7 +127,7 @@ class LlmJudge:
                 request = self.request(rubric, transcript, again)
                 if request is None:
                     return Judgement(status="scored")
-                reply = self._fetched.pop(request_id(self._config, request), None) if self._fetched else None
+                reply = self._answer_of(request_id(self._config, request)) if self._fetched else None
                 try:
                     reply = reply or client.complete(request.messages, schema=request.schema, seed=request.seed or 0)
                 except LlmRejected as e:
@@ -135,6 +139,13 @@ class LlmJudge:
                 return read.model_copy(update={"day": datetime.now(UTC).date().isoformat()})
 
             yield ask
+
+    def _answer_of(self, request: str) -> Reply | LlmRejected | None:
+        """Return what a batch answered, once."""
+        reply = self._fetched.pop(request, None)
+        if reply is not None and self._batches is not None:
+            self._batches.read(request)
+        return reply
 
     def request(self, rubric: Rubric, transcript: Transcript, again: bool) -> Request | None:
         """Return what is asked about a transcript, None if no criterion applies."""

@@ -165,7 +165,7 @@ def _judge_by(
     if work.todo:
         account = context.account("judge", judge.label)
         if isinstance(judge, LlmJudge):
-            judge.fetch(asked, work.wanted(), context, account, work.total)
+            work.all_paid = judge.fetch(asked, work.wanted(), context, account, work.total)
         # The judge hangs up first and the pool waits for its threads after that, also when this thread is told to stop.
         with (
             ThreadPoolExecutor(concurrency, thread_name_prefix="judge") as pool,

@@ -25,7 +25,10 @@ MOST_HOLLOW, MOST_EQUAL = 0.5, 0.95
 LEAST_VARIETY = 0.1
 """Least share of different reasons per criterion in a set whose answers are all equal."""
 
-_PLACEHOLDERS = {"reason", "your reason", "text", "string", "none", "null", "example", "your own sentences"}
+_PLACEHOLDERS = {
+    "reason", "your reason", "your reason here", "explanation", "text", "string", "none", "null", "example", "n/a",
+    "na", "yes", "no", "true", "false", "your own sentences",
+}  # fmt: skip
 _CITES = re.compile(
     r"\d|\b(?:exchanges?|turns?|first|second|third|fourth|fifth|last|opening|final|beginning|end|throughout)\b", re.I
 )

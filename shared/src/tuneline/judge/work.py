@@ -29,12 +29,11 @@ UNREADABLE = ("unparsed", "failed")
 MOST_REFUSED, ENOUGH = 0.9, 50
 """Share of the transcripts that a judge may not take, whatever it says of them; and answers after which that counts."""
 
-MODEL = (
-    "What was scored is kept, the rest is asked again by the next run: use a model that follows a JSON schema, raise "
-    "the judge's `max_tokens` if answers were cut,"
-)
+KEPT = "What was scored is kept, the rest is asked again by the next run:"
+UNPARSED = f"{KEPT} use a model that follows a JSON schema, raise the judge's `max_tokens` if answers were cut,"
+FAILED = f"{KEPT} mend the judge's settings or its server, which does not take what it is asked,"
 RECORDED = "Have these judged again and replace their answers, leave the transcripts out,"
-"""Ways out, of a model and of answers that exist already."""
+"""Ways out: of a model that is not understood or does not understand, and of answers that exist already."""
 
 log = structlog.get_logger()
 
@@ -61,6 +60,9 @@ class Work:
         self.todo = [key for key in keyed if key not in self.found]
         self.total = len(keyed)
         self.spent_now = Usage()
+        self.all_paid = False
+        """Whether the answers are there already, as from a batch: then all are read before a stop."""
+        self._stop: UserError | None = None
         self._postponed: list[str] = []
         self._held: list[str] = []
         self._why: dict[str, Counter[str]] = {}
@@ -84,7 +86,7 @@ class Work:
         """Judge one transcript, in a worker thread. What was paid and read is journalled at once, a failure too."""
         rows, spent = list(self._begun.get(key, ())), Usage()
         judgement = rows[-1] if rows else None
-        asks = 1 if judgement and judgement.status == "unparsed" else MOST_ASKS
+        asks = 1 if self._stop or (judgement and judgement.status == "unparsed") else MOST_ASKS
         while asks > 0:
             try:
                 answer = ask(self._keyed[key], judgement is not None and judgement.status == "unparsed")
@@ -115,15 +117,22 @@ class Work:
             log.warning("not scored", transcript=name, status=judgement.status, why=judgement.detail)
         if judgement.status in ("refused", "blocked") and judgement.usage.input_tokens:
             self._held.append(answered.key)
-        self._refuse_unreadable()
-        if len(self.found) >= ENOUGH:
-            self._refuse_refusals()
-        self._refuse_hollow()
+        try:
+            self._refuse_unreadable()
+            if len(self.found) >= ENOUGH:
+                self._refuse_refusals()
+            self._refuse_hollow()
+        except UserError as e:
+            if not self.all_paid:
+                raise
+            self._stop = self._stop or e
         if len(self._held) <= self._of("scored"):
             self._keep_held()
 
     def finish(self) -> None:
         """End the work. Raises UserError when the judge took next to nothing, Temporary when some is left to judge."""
+        if self._stop:
+            raise self._stop
         self._refuse_hollow()
         self._refuse_refusals()
         self._keep_held()
@@ -156,10 +165,11 @@ class Work:
         """Raise UserError when too many answers are of no use: then the judge is wrong, not the transcripts."""
         count = self._of(*UNREADABLE)
         if count > self._max_unreadable * self.total:
+            way_out = UNPARSED if self._of("unparsed") >= self._of("failed") else FAILED
             raise UserError(
                 f"{count} of {self.total} transcripts got no readable answer (most often: "
                 f"{self._most_often(*UNREADABLE)}), and at most {self._max_unreadable:.0%} may. "
-                f"{RECORDED if self._substance is None else MODEL} or accept more with `max_unparsed`."
+                f"{RECORDED if self._substance is None else way_out} or accept more with `max_unparsed`."
             )
 
     def _refuse_refusals(self) -> None:

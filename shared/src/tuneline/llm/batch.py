@@ -2,7 +2,7 @@
 
 What is in which batch is journalled before the batch is handed in, and its id after that. So a run that was killed
 finds its batches again and pays once; a batch whose id was lost is looked for by its name. Requests that have expired
-or met a fault of the server go into another batch.
+or met a fault of the server go into another batch, and so do those whose answers were read and found to be of no use.
 """
 
 from __future__ import annotations
@@ -109,6 +109,18 @@ class BatchRun:
         """Return the answer to each request, by id. Raises UserError, or Temporary: the batches are kept then."""
         return asyncio.run(self._answers(requests))
 
+    def read(self, request: str) -> None:
+        """Note that an answer has been read: who asks the same again was not content, and wants another one."""
+        self._journal.put(f"{self._key(request)} read", {})
+
+    def _key(self, request: str) -> str:
+        """Return the key of a request's row; each time that its answer was read, there is another one."""
+        key, times = request, 0
+        while self._journal.get(f"{key} read") is not None:
+            times += 1
+            key = f"{request} {times}"
+        return key
+
     async def _answers(self, requests: Mapping[str, Request]) -> dict[str, Answer]:
         try:
             open_batches = await self._known(requests)
@@ -131,7 +143,7 @@ class BatchRun:
 
     async def _known(self, requests: Mapping[str, Request]) -> dict[str, _Row]:
         """Return the batches of earlier runs that hold some of the requests, by the vendor's id."""
-        names = dict.fromkeys(row.name for request in requests if (row := self._row(request)))
+        names = dict.fromkeys(row.name for request in requests if (row := self._row(self._key(request))))
         known: dict[str, _Row] = {}
         for name in names:
             row = self._row(name)
@@ -150,7 +162,7 @@ class BatchRun:
         name = f"tuneline-{hashlib.sha256(f'{row.at} {row.requests}'.encode()).hexdigest()[:16]}"
         self._journal.put(name, row.model_dump())
         for request in piece:
-            self._journal.put(request, _Row(name=name).model_dump())
+            self._journal.put(self._key(request), _Row(name=name).model_dump())
         await self._wait(DURABLE_S)
         costs = [most_usd(self._config, request.messages, request.schema) for request in piece.values()]
         await self._reserve(name, None if None in costs else sum(cost for cost in costs if cost is not None))
