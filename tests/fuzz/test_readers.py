@@ -60,6 +60,23 @@ FOREIGN = {
         {"id": "d", "answers": [{"criterion": "ASKS", "answer": 1, "reason": "so"}, {"name": "SAFE"}]},
     ]
 }
+BY_ID = {
+    "name": "n",
+    "categories": {"all": {"weight": "100%", "criteria": {"A": {"question": "?", "YES": "y", "no": "n"}}}},
+    "gates": [{"id": "G", "question": "?", "yes": "y", "no": "n", "from_exchange": 2, "rule": {"rule": "language"}}],
+}
+FOREIGN_PERSONAS = b"""\
+count: 1
+personas:
+  kim:
+    name: Kim
+    age: [36, 45]
+    personality_traits: patient, terse
+    communicationStyle: terse
+    topics: [{category: fence, subtopic: post, complexity: easy}]
+    trajectory: volatile
+    writing_style: casual
+"""
 SLICE = {
     "id": "a#3", "transcript": "a", "point": 3, "dropped": 0, "split": "train", "tokens": 9, "planning_tokens": 7,
     "messages": [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi."}],
@@ -74,6 +91,8 @@ READERS = [
     ),
     Reader("rubric", "rubric.yaml", load_rubric, yaml.safe_dump(RUBRIC, sort_keys=False).encode()),
     Reader("personas", "personas.yaml", load_personas, (EXAMPLES / "personas.yaml").read_bytes()),
+    Reader("rubric by id", "rubric.json", load_rubric, json.dumps(BY_ID, indent=1).encode()),
+    Reader("foreign personas", "personas.yaml", load_personas, FOREIGN_PERSONAS),
     Reader("judge", "judge.yaml", lambda p: load_judge(p, no_secret), b"provider: heuristic\n"),
     Reader("labels", "labels.csv", read_labels, b"id,POLITE,SAFE\na,YES,NO\nb,n/a,\n"),
     Reader("labels, long", "labels.csv", read_labels, b"id;criterion;answer\na;POLITE;YES\nb;SAFE;No\n"),

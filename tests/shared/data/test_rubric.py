@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -196,3 +197,45 @@ def test_yaml_may_have_the_keys_yes_and_no_without_quotes(tmp_path: Path) -> Non
     (tmp_path / "r.yaml").write_text(yaml.safe_dump(RUBRIC).replace("'yes':", "yes:").replace("'no':", "no:"))
     assert True in yaml.safe_load((tmp_path / "r.yaml").read_text())["gates"][0]
     assert load_rubric(tmp_path / "r.yaml") == SHORT_RUBRIC
+
+
+def by_id(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    return {row["id"]: {key: value for key, value in row.items() if key != "id"} for row in rows}
+
+
+@pytest.mark.parametrize("write_as", [yaml.safe_dump, json.dumps])
+@pytest.mark.parametrize("weights", [(50, 50), ("50%", "50 %"), (50.0, "50%"), (0.5, 0.5)])
+def test_mappings_by_id_and_percentages_are_the_same_rubric(
+    tmp_path: Path, weights: tuple[object, object], write_as: Callable[[object], str]
+) -> None:
+    categories = [
+        {**category, "weight": weight, "criteria": by_id(category["criteria"])}
+        for category, weight in zip(RUBRIC["categories"], weights, strict=True)
+    ]
+    path = tmp_path / "rubric.json"
+    path.write_text(write_as({**RUBRIC, "categories": by_id(categories), "gates": by_id(RUBRIC["gates"])}))
+    assert load_rubric(path) == Rubric.model_validate(RUBRIC)
+
+
+def test_answers_may_be_explained_in_capitals(tmp_path: Path) -> None:
+    content = copy.deepcopy(RUBRIC)
+    gate = content["gates"][0]
+    gate["YES"], gate["NO"] = gate.pop("yes"), gate.pop("no")
+    path = tmp_path / "rubric.yaml"
+    path.write_text(yaml.safe_dump(content))
+    assert load_rubric(path) == Rubric.model_validate(RUBRIC)
+
+
+def test_a_mistake_in_a_mapping_by_id_keeps_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(
+        "name: n\ncategories:\n  manner:\n    weight: 100\n    criteria:\n      POLITE:\n        question: Is it?\n"
+        "        YES: y\n        no: n\n        from_exchanges: 2\n"
+    )
+    assert refusal(path).startswith("rubric.yaml:10: categories.0.criteria.0.from_exchanges: unknown key; did you mean")
+
+
+def test_a_rule_that_may_answer_na_needs_a_meaning_of_na(tmp_path: Path) -> None:
+    rule = {"rule": "echoes_user", "min_share": 0.5}
+    path = changed(tmp_path / "r.yaml", "gates", 0, "rule", value=rule)
+    assert "gates.0.na: is required, because the rule may answer NA" in refusal(path)

@@ -12,6 +12,7 @@ applies counts as met, like an NA; but a conversation to which nothing in any ca
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
@@ -19,7 +20,7 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import Field
 
 from tuneline.data.io import Closed
-from tuneline.data.rules import Answer, Rule
+from tuneline.data.rules import Answer, EchoesUser, Rule, WhenUserContains
 from tuneline.errors import UserError
 from tuneline.parsing.problems import Loc
 from tuneline.parsing.yaml import YamlFile, read_yaml
@@ -115,26 +116,99 @@ class Rubric(Closed):
 
 def load_rubric(path: Path) -> Rubric:
     """Read a rubric from YAML or JSON. Raises UserError that lists every problem as `file:line: field: problem`."""
-    source = read_yaml(path)
+    source = _usual(read_yaml(path))
     rubric = source.as_model(Rubric, "a rubric")
     if problems := list(_disagreements(rubric, source)):
         raise UserError("\n".join(problems))
     return rubric
 
 
+def _usual(source: YamlFile) -> YamlFile:
+    """Return the file with lists for mappings by id, shares for percentages, small letters for `YES`, `NO` and `NA`."""
+    content, moved = source.content, dict[Loc, Loc]()
+    if not isinstance(content, dict):
+        return source
+    content = dict(content)
+    if "categories" in content:
+        categories = [
+            {**row, "criteria": _by_id(row["criteria"], (*old, "criteria"), ("categories", n, "criteria"), moved)}
+            if isinstance(row, dict) and "criteria" in row
+            else row
+            for n, (old, row) in enumerate(_rows(content["categories"], ("categories",), ("categories",), moved))
+        ]
+        content["categories"] = _shares(categories) if _is_listed(content["categories"]) else content["categories"]
+    if "gates" in content:
+        content["gates"] = _by_id(content["gates"], ("gates",), ("gates",), moved)
+    return source.rearranged(content, moved)
+
+
+def _is_listed(held: object) -> bool:
+    by_id = isinstance(held, dict) and bool(held) and all(isinstance(row, dict) for row in held.values())
+    return by_id or isinstance(held, list)
+
+
+def _rows(held: object, old: Loc, new: Loc, moved: dict[Loc, Loc]) -> Iterator[tuple[Loc, object]]:
+    """Yield the old place and the content of each row, of a list or of a mapping by id."""
+    rows = (
+        {key: {"id": key, **row} for key, row in held.items()} if isinstance(held, dict) and _is_listed(held) else None
+    )
+    for number, (key, row) in enumerate(rows.items() if rows else enumerate(held if isinstance(held, list) else [])):
+        moved[*old, key] = (*new, number)
+        yield (*old, key), row
+
+
+def _by_id(held: object, old: Loc, new: Loc, moved: dict[Loc, Loc]) -> object:
+    """Return criteria as a list."""
+    if not _is_listed(held):
+        return held
+    found: list[object] = []
+    for place, row in _rows(held, old, new, moved):
+        small = (
+            {k: k.lower() for k in row if k in ("YES", "NO", "NA") and k.lower() not in row}
+            if isinstance(row, dict)
+            else {}
+        )
+        moved.update({(*place, k): (*new, len(found), name) for k, name in small.items()})
+        found.append({small.get(k, k): v for k, v in row.items()} if isinstance(row, dict) else row)
+    return found
+
+
+def _shares(categories: list[object]) -> list[object]:
+    """Return categories whose weights, where they are percentages that sum to 100, are shares."""
+    rows = [row for row in categories if isinstance(row, dict)]
+    weights = [_percent(row.get("weight")) for row in rows]
+    if not weights or len(rows) < len(categories) or None in weights:
+        return categories
+    if abs(math.fsum(w for w in weights if w is not None) - 100) > 100 * WEIGHT_TOLERANCE:
+        return categories
+    return [{**row, "weight": weight / 100} for row, weight in zip(rows, weights, strict=True) if weight is not None]
+
+
+def _percent(weight: object) -> float | None:
+    """Read 30, 30.5 and "30 %"."""
+    if isinstance(weight, str) and re.fullmatch(r"\d{1,3}(?:\.\d{1,6})? ?%", weight.strip()):
+        return float(weight.strip(" %"))
+    return float(weight) if type(weight) in (int, float) and abs(float(weight)) <= 100 else None  # type: ignore[arg-type]
+
+
 def _disagreements(rubric: Rubric, source: YamlFile) -> Iterator[str]:
     """Yield what is wrong between fields that are each fine on their own."""
+    for loc, criterion in _placed(rubric):
+        if isinstance(criterion.rule, EchoesUser | WhenUserContains) and not criterion.na:
+            yield f"{source.where((*loc, 'na'))}: is required, because the rule may answer NA"
     total = math.fsum(category.weight for category in rubric.categories)
     if abs(total - 1) > WEIGHT_TOLERANCE:
         yield f"{source.where(('categories',))}: the weights sum to {total:g}, but must sum to 1"
     categories: list[tuple[Loc, str]] = [(("categories", i, "id"), c.id) for i, c in enumerate(rubric.categories)]
-    criteria: list[tuple[Loc, str]] = [
-        (("categories", i, "criteria", j, "id"), criterion.id)
-        for i, category in enumerate(rubric.categories)
-        for j, criterion in enumerate(category.criteria)
-    ] + [(("gates", i, "id"), criterion.id) for i, criterion in enumerate(rubric.gates)]
+    criteria: list[tuple[Loc, str]] = [((*loc, "id"), criterion.id) for loc, criterion in _placed(rubric)]
     yield from _repeated(categories, source)
     yield from _repeated(criteria, source)
+
+
+def _placed(rubric: Rubric) -> Iterator[tuple[Loc, Criterion]]:
+    for i, category in enumerate(rubric.categories):
+        yield from ((("categories", i, "criteria", j), criterion) for j, criterion in enumerate(category.criteria))
+    yield from ((("gates", i), criterion) for i, criterion in enumerate(rubric.gates))
 
 
 def _repeated(ids: list[tuple[Loc, str]], source: YamlFile) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -47,6 +47,14 @@ class YamlFile(NamedTuple):
         for key in loc:
             content = content[key]
         return YamlFile(self.name, content, {k[len(loc) :]: n for k, n in self.lines.items() if k[: len(loc)] == loc})
+
+    def rearranged(self, content: Any, moved: Mapping[Loc, Loc]) -> YamlFile:
+        """Return the file as if it held `content`; lines go from old places to new ones, with all below."""
+        lines: dict[Loc, int] = {}
+        for loc, line in self.lines.items():
+            old = next((loc[:n] for n in range(len(loc), 0, -1) if loc[:n] in moved), None)
+            lines[loc if old is None else moved[old] + loc[len(old) :]] = line
+        return YamlFile(self.name, content, lines)
 
     def as_model(self, kind: type[M], what: str) -> M:
         """Return the content as `kind`. Raises UserError that lists every problem as `file:line: field: problem`."""
