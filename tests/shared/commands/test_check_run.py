@@ -18,6 +18,7 @@ from kit.chat_models import write_chat_model
 from kit.places import EXAMPLES
 from kit.scripted_openai import Answer, Call, completion, judged, serve_openai
 from tuneline.parsing.yaml import read_yaml
+from tuneline_trainer.check import GPU_DRIVER
 
 TUNELINE = Path(sys.executable).parent / "tuneline"
 
@@ -221,13 +222,16 @@ HUGE = {name: [200_000, 200_000] for name in LAYERS}
         ({"vocab_size": 7}, LAYERS, {}, "config.json has a vocab_size of 7: resize"),
         ({}, {"h.0.c_attn.weight": [8, 8]}, {}, "run.yaml:10: trainer.lora.targets: k_proj, o_proj, q_proj"),
         ({"attn_logit_softcapping": 50.0}, LAYERS, {"attention": "sdpa"}, "trainer.attention: `attention`=sdpa: it"),
-        ({}, HUGE, {}, "inputs.base_model: training needs at least 59"),
+        ({}, LAYERS, {"attention": "flex_attention"}, "`attention`=flex_attention: it has no backward pass"),
+        ({}, HUGE, {}, "GiB of host memory and there is"),
         ({}, HUGE, {}, "store/scratch: the conversion takes 640.00 GB of disk"),
     ],
 )  # fmt: skip
 def test_a_base_model_that_cannot_go_all_the_way_is_refused_before_anything_is_judged(
     folder: Folder, config: dict[str, object], layers: dict[str, list[int]], params: dict[str, object], message: str
 ) -> None:
+    if GPU_DRIVER.exists() and ("flex" in message or "memory" in message):
+        pytest.skip("a machine with a GPU can do this")
     folder.describe(CONFIG | config, layers)
     (folder.path / "store").mkdir()
     done = folder.tuneline("run", "--store", "store", goal=None, trainer={"quantization": "none"} | params)
@@ -276,3 +280,15 @@ def test_a_second_run_of_what_is_done_checks_nothing(folder: Folder) -> None:
     done = folder.tuneline("run", "--store", "store", goal=None)
     assert done.returncode == 2
     assert "inputs.personas: " in done.stderr and "absent.yaml does not exist" in done.stderr
+
+
+def test_verdicts_on_other_transcripts_are_refused_at_once(folder: Folder) -> None:
+    assert folder.tuneline("run", "--store", "store", goal="assessor").returncode == 0
+    made = folder.path / "store/runs/checked/assessor"
+    verdicts = (made / "verdicts.jsonl").read_text().splitlines(keepends=True)
+    (folder.path / "fewer.jsonl").write_text("".join(verdicts[1:]))
+    del folder.inputs["transcripts"]
+    folder.inputs |= {"judged": str(made / "transcripts.jsonl"), "verdicts": "fewer.jsonl"}
+    done = folder.tuneline("check")
+    assert done.returncode == 2
+    assert "inputs.verdicts: 1 transcript (" in done.stderr and "without a verdict" in done.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tuneline.data.judged import write_judged
+from tuneline.data.pii import PiiFinder
 from tuneline.data.rubric import Rubric, load_rubric
 from tuneline.data.transcripts import Exchange, Transcript, read_transcripts
 from tuneline.errors import UserError
@@ -23,6 +24,9 @@ QUESTION = Transcript(
 
 def check_given(params: AssessorParams, checks: Checks) -> None:
     """Read rubric, judge and transcripts, and let the judge say whether it can judge them."""
+    if params.pii != "off" and checks.work:
+        with checks.about("pii"):
+            PiiFinder(params.pii_regions, params.pii_model)
     rubric = checks.read("rubric", load_rubric)
     judge = checks.read("judge", load_judge, checks.secret, checks.inputs.get("answers"))
     read = checks.read("transcripts", read_transcripts, most_bad(params), params.tools)

@@ -14,6 +14,7 @@ from tuneline.model.chat import ChatTokenizer, read_system_prompt
 from tuneline.model.system_prompt import markdown_around
 from tuneline.stage import Checks
 from tuneline_slicer.ruler import limit_of
+from tuneline_slicer.slice import select_passing
 from tuneline_slicer.split import split_groups
 from tuneline_slicer.stage import SlicerParams
 from tuneline_slicer.token_counts import CleanTranscript
@@ -33,6 +34,8 @@ def check_given(params: SlicerParams, checks: Checks) -> None:
     chat = checks.read("base_model", ChatTokenizer.from_folder, checks.inputs.get("chat_template"))
     limit = checks.read("base_model", lambda path: limit_of(params, context_tokens(path)))
     judged = checks.read("judged", lambda path: list(read_judged(path)))
+    if judged and "verdicts" in checks.inputs:  # given too, so they must belong together
+        checks.read("verdicts", lambda path: select_passing(judged, path))
     long_enough = [t for t in judged or [] if len(t.exchanges) >= params.min_context]
     if judged is not None:
         _check_counts(params, checks, judged, long_enough)

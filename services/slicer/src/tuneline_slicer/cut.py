@@ -7,9 +7,7 @@ import random
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
-
-from datasketch import MinHash
+from typing import TYPE_CHECKING, NamedTuple
 
 from tuneline.data.transcripts import Rejection, Transcript
 from tuneline.stage import Context
@@ -17,6 +15,9 @@ from tuneline_slicer.ruler import Ruler
 from tuneline_slicer.split import signature_of
 from tuneline_slicer.stage import SlicerParams
 from tuneline_slicer.token_counts import CleanTranscript, TokenCounts, can_count_by_parts
+
+if TYPE_CHECKING:
+    from datasketch import MinHash
 
 TOO_FEW = "fewer exchanges than min_context"
 TOO_LONG = "longer than the token limit"

@@ -10,6 +10,7 @@ from tuneline.model.chat import ChatTokenizer, fold_system
 from tuneline.stage import Checks
 from tuneline_trainer.base_model import BaseModelFacts, glance_at_base_model, refuse_attention
 from tuneline_trainer.memory import adapter_parameters, capacity, estimate, gib, require_memory
+from tuneline_trainer.prepare import attention_of, quantization_of
 from tuneline_trainer.rows import refuse_token
 from tuneline_trainer.stage import TrainerParams
 
@@ -35,8 +36,15 @@ def check_given(params: TrainerParams, checks: Checks) -> None:
     if facts:
         with checks.about("attention"):
             refuse_attention(params.attention, facts.architecture)
+        on_gpu = GPU_DRIVER.exists() if checks.work else True
+        setup = _setup(params, facts, on_gpu)
+        if checks.work:
+            with checks.about("quantization"):
+                quantization_of(params, setup.device)
+            with checks.about("attention"):
+                attention_of(params, setup.device, setup.dtype, facts.architecture)
         with checks.about("base_model"):
-            _check_memory(params, checks, facts)
+            _check_memory(params, checks, facts, setup)
     if chat:
         with checks.about("base_model"):
             encoded = chat.encode_conversation(fold_system(PROBE, chat))
@@ -46,11 +54,9 @@ def check_given(params: TrainerParams, checks: Checks) -> None:
                 refuse_token(max(encoded.input_ids), facts.architecture.vocab_size)
 
 
-def _check_memory(params: TrainerParams, checks: Checks, facts: BaseModelFacts) -> None:
+def _check_memory(params: TrainerParams, checks: Checks, facts: BaseModelFacts, setup: TrainingSetup) -> None:
     """Refuse a machine that cannot even hold the model with a slice of one token; what a GPU holds is seen on it."""
-    longest = min(params.max_length, facts.architecture.max_position_embeddings)
-    on_gpu = GPU_DRIVER.exists() if checks.work else True
-    setup = _setup(params, facts, on_gpu)
+    longest, on_gpu = setup.max_length, setup.device == "cuda"
     least, most = (estimate(params, setup, facts, tokens, params.batch_size) for tokens in (1, longest))
     where = "on a GPU" if on_gpu else "on this machine's processor"
     checks.note(f"{gib(least.total)} of memory or more {where}, {gib(most.total)} with slices of {longest:,} tokens")

@@ -5,10 +5,7 @@ from __future__ import annotations
 import math
 from importlib.metadata import version
 from importlib.util import find_spec
-from typing import Literal, NamedTuple
-
-import torch
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from tuneline.data.training import TrainingSetup
 from tuneline.errors import UserError
@@ -24,6 +21,9 @@ from tuneline_trainer.base_model import (
 from tuneline_trainer.memory import Estimate, capacity, estimate, require_memory
 from tuneline_trainer.rows import Examples, read_examples, refuse_token
 from tuneline_trainer.stage import TrainerInputs, TrainerParams
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 LIBRARIES = ("accelerate", "bitsandbytes", "peft", "torch", "transformers", "trl")
 
@@ -69,8 +69,8 @@ def settle(params: TrainerParams, architecture: Architecture) -> TrainingSetup:
     return TrainingSetup(
         device=device,
         dtype=dtype,
-        quantization=_quantization(params, device),
-        attention=_attention(params, device, dtype, architecture),
+        quantization=quantization_of(params, device),
+        attention=attention_of(params, device, dtype, architecture),
         max_length=min(params.max_length, architecture.max_position_embeddings),
         threads=params.threads,
         libraries={name: version(name) for name in LIBRARIES if find_spec(name)},
@@ -83,6 +83,8 @@ def _refuse_other_vocabulary(examples: Examples, rows: int) -> None:
 
 
 def _device() -> Literal["cpu", "cuda"]:
+    import torch
+
     if not torch.cuda.is_available():
         return "cpu"
     if torch.cuda.device_count() > 1:
@@ -94,6 +96,8 @@ def _device() -> Literal["cpu", "cuda"]:
 
 
 def _dtype(params: TrainerParams, device: str) -> Literal["bf16", "fp32"]:
+    import torch
+
     able = device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     if params.dtype == "auto":
         return "bf16" if able else "fp32"
@@ -102,7 +106,8 @@ def _dtype(params: TrainerParams, device: str) -> Literal["bf16", "fp32"]:
     return params.dtype
 
 
-def _quantization(params: TrainerParams, device: str) -> Literal["none", "nf4"]:
+def quantization_of(params: TrainerParams, device: str) -> Literal["none", "nf4"]:
+    """Return the kind of the base weights. Raises UserError for one that is not installed."""
     wanted = params.quantization
     if wanted == "auto":
         wanted = "nf4" if device == "cuda" else "none"
@@ -111,9 +116,10 @@ def _quantization(params: TrainerParams, device: str) -> Literal["none", "nf4"]:
     return wanted
 
 
-def _attention(
+def attention_of(
     params: TrainerParams, device: str, dtype: str, architecture: Architecture
 ) -> Literal["eager", "sdpa", "flash_attention_2", "flex_attention"]:
+    """Return the kernel. Raises UserError for one that is not installed, or cannot compute this model here."""
     capped = architecture.attn_logit_softcapping is not None
     wanted = params.attention
     if wanted == "auto":
