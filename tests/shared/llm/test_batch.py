@@ -12,12 +12,13 @@ from kit.judge_parts import SHORT_RUBRIC, live, some_transcripts
 from kit.scripted_batches import BatchServer
 from kit.scripted_openai import Answer, Call, serve_openai
 from kit.scripted_vendors import PROTOCOLS, Protocol
-from tuneline.errors import LlmRejected, Temporary, UserError
+from tuneline.errors import LlmRejected, OverBudget, Temporary, UserError
 from tuneline.judge.by_model import LlmJudge
 from tuneline.judge.judging import judge_all
 from tuneline.llm import batch as module
 from tuneline.llm.batch import BatchRun, request_id
 from tuneline.llm.batch_servers import open_batches
+from tuneline.llm.prices import most_usd
 from tuneline.llm.provider import Reply, Request
 from tuneline.stage import Usage
 
@@ -37,10 +38,14 @@ def in_haste(monkeypatch: pytest.MonkeyPatch) -> None:
 class Purse:
     """An account that notes what is set aside and what is paid."""
 
-    def __init__(self) -> None:
-        self.held, self.paid = list[float | None](), Usage()
+    def __init__(self, limit_usd: float = 1e9) -> None:
+        self.held, self.paid, self.limit_usd = list[float | None](), Usage(), limit_usd
 
     def reserve(self, most_usd: float | None) -> bool:
+        if sum(filter(None, [*self.held, most_usd])) + self.paid.cost_usd > self.limit_usd:
+            if self.held:
+                return False
+            raise OverBudget("max_usd: no more")
         self.held.append(most_usd)
         return True
 
@@ -181,6 +186,18 @@ def test_what_a_batch_took_is_paid_once_by_whoever_reads_it(protocol: Protocol) 
         server.polls = 1
         run(server, served.url, requests_of(3), rows, purse=purse)
     assert (purse.paid.calls, purse.paid.input_tokens, round(purse.paid.cost_usd, 9)) == (3, 300, 360e-6)
+
+
+def test_no_more_is_handed_in_than_there_is_money_for(protocol: Protocol) -> None:
+    most = most_usd(protocol.config("http://127.0.0.1:1/v1", input_usd=1.0, output_usd=1.0), requests_of(1)[0].messages)
+    assert most is not None
+    server, purse = echo(protocol), Purse(most * 3.5)
+    with serve_openai(server) as served:
+        assert len(texts(run(server, served.url, requests_of(8), Rows(), purse=purse))) == 8
+        assert [len(batch["items"]) for batch in server.batches.values()] == [2, 3, 3]
+        with pytest.raises(OverBudget, match="max_usd"):
+            run(server, served.url, requests_of(8), Rows(), purse=Purse(most / 2))
+    assert server.items == 8 and purse.paid.calls == 8
 
 
 def test_a_key_that_is_wrong_stops_the_run(protocol: Protocol) -> None:

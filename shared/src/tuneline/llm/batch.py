@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 import json
 import time
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple, Protocol, TypeVar
@@ -18,7 +19,7 @@ from typing import NamedTuple, Protocol, TypeVar
 import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from tuneline.errors import Fault, LlmRejected, Temporary, UserError
+from tuneline.errors import Fault, LlmRejected, OverBudget, Temporary, UserError
 from tuneline.llm.config import ModelConfig
 from tuneline.llm.control_tokens import neutralise
 from tuneline.llm.prices import Tokens, cost_usd, most_usd
@@ -122,24 +123,24 @@ class BatchRun:
         return key
 
     async def _answers(self, requests: Mapping[str, Request]) -> dict[str, Answer]:
+        tries: Counter[str] = Counter()
         try:
-            open_batches = await self._known(requests)
-            for _ in range(MOST_ROUNDS):
-                waiting = {request for batch in open_batches.values() for request in batch.requests}
-                for piece in _pieces({i: r for i, r in requests.items() if i not in waiting | self._found.keys()}):
-                    open_batches |= await self._submit(piece)
-                for batch, row in open_batches.items():
+            out = await self._known(requests)
+            while left := requests.keys() - self._found.keys():
+                if worn := [request for request in left if tries[request] >= MOST_ROUNDS]:
+                    raise Temporary(f"{len(worn)} of {len(requests)} requests got no answer in {MOST_ROUNDS} batches")
+                waiting = {request for row in out.values() for request in row.requests}
+                out |= await self._hand_in({r: requests[r] for r in requests if r in left and r not in waiting})
+                for batch, row in out.items():
                     usage = await self._collect(batch, row.requests)
                     self._account.settle(self._held.pop(row.name), usage)
-                open_batches = {}
-                if requests.keys() <= self._found.keys():
-                    return {request: self._found[request] for request in requests}
+                    tries.update(row.requests)
+                out = {}
         finally:
             for most in self._held.values():  # whoever finds the batch again counts what it took
                 self._account.settle(most, Usage())
             await self._batches.close()
-        missing = len(requests.keys() - self._found.keys())
-        raise Temporary(f"{missing} of {len(requests)} requests got no answer in {MOST_ROUNDS} batches")
+        return {request: self._found[request] for request in requests}
 
     async def _known(self, requests: Mapping[str, Request]) -> dict[str, _Row]:
         """Return the batches of earlier runs that hold some of the requests, by the vendor's id."""
@@ -153,28 +154,51 @@ class BatchRun:
             if batch is not None:
                 log.info("batch found again", batch=batch, requests=len(row.requests))
                 self._journal.put(name, row.model_copy(update={"id": batch}).model_dump())
-                await self._reserve(name, 0.0)  # it is handed in: what it costs is owed already
+                if not await self._reserve(name, 0.0):  # it is handed in: what it costs is owed already
+                    raise OverBudget("max_usd: what is handed in as batches may reach the limit; raise it to go on")
                 known[batch] = row.model_copy(update={"name": name})
         return known
 
-    async def _submit(self, piece: Mapping[str, Request]) -> dict[str, _Row]:
-        row = _Row(requests=list(piece), at=time.time())
-        name = f"tuneline-{hashlib.sha256(f'{row.at} {row.requests}'.encode()).hexdigest()[:16]}"
+    async def _hand_in(self, requests: Mapping[str, Request]) -> dict[str, _Row]:
+        """Hand in as many as there is money for; the others wait until it is known what these have taken."""
+        out: dict[str, _Row] = {}
+        pieces = deque(_pieces(requests))
+        while pieces:
+            piece = pieces.popleft()
+            row = _Row(requests=list(piece), at=time.time())
+            name = f"tuneline-{hashlib.sha256(f'{row.at} {row.requests}'.encode()).hexdigest()[:16]}"
+            costs = [most_usd(self._config, request.messages, request.schema) for request in piece.values()]
+            try:
+                if not await self._reserve(name, None if None in costs else sum(filter(None, costs))):
+                    break
+            except OverBudget:
+                if len(piece) == 1:
+                    raise
+                one_by_one = list(piece.items())
+                half = len(one_by_one) // 2
+                pieces.extendleft([dict(one_by_one[half:]), dict(one_by_one[:half])])
+                continue
+            out |= await self._submit(name, row, piece)
+        return out
+
+    async def _submit(self, name: str, row: _Row, piece: Mapping[str, Request]) -> dict[str, _Row]:
         self._journal.put(name, row.model_dump())
         for request in piece:
             self._journal.put(self._key(request), _Row(name=name).model_dump())
         await self._wait(DURABLE_S)
-        costs = [most_usd(self._config, request.messages, request.schema) for request in piece.values()]
-        await self._reserve(name, None if None in costs else sum(cost for cost in costs if cost is not None))
         batch = await self._handed_in(name, piece, row)
         self._journal.put(name, row.model_copy(update={"id": batch}).model_dump())
         log.info("batch handed in", batch=batch, requests=len(piece))
         return {batch: row.model_copy(update={"name": name})}
 
-    async def _reserve(self, name: str, most: float | None) -> None:
+    async def _reserve(self, name: str, most: float | None) -> bool:
+        """Set aside what a batch may cost; False if that waits for a batch that is out."""
         while not self._account.reserve(most):
+            if self._held:
+                return False
             await self._wait(SAFE_POINT_S)
         self._held[name] = most
+        return True
 
     async def _handed_in(self, name: str, piece: Mapping[str, Request], row: _Row) -> str:
         """Return the id; a batch whose answer was lost may be there all the same, so it is looked for first."""
