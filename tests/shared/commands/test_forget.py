@@ -14,6 +14,7 @@ from kit.forgetting import Forgetting, canary
 from tuneline.commands.forget import forget
 from tuneline.commands.gc import collect
 from tuneline.commands.show import run_lines
+from tuneline.commands.trace import ids_in
 from tuneline.commands.tuneline import app
 from tuneline.engine.lineage import trace
 from tuneline.errors import Temporary, UserError
@@ -182,9 +183,22 @@ def test_an_upload_that_holds_it_is_removed_also_before_anything_is_judged(desk:
     desk.store.put(f"uploads/transcripts-{twelve}/t.jsonl.gz", gzip.compress(desk.transcripts.read_bytes()))
     desk.store.put(f"uploads/transcripts-{twelve}.json", b"{}")
     desk.store.put("uploads/transcripts-fedcba9876543210/other.jsonl", b'{"id": "evan"}\n')
-    assert trace(desk.store, ["eva"]).uploads == [f"transcripts-{twelve}"]
-    forget_ids(desk.store, "eva")
+    table = f'id,prompt,response\neva,"{canary("eva")}",No.\n'
+    desk.store.put("uploads/transcripts-aaaaaaaaaaaaaaaa/t.csv", table.encode())
+    found = trace(desk.store, ["eva"], ids_in)
+    assert found.uploads == [f"transcripts-{twelve}", "transcripts-aaaaaaaaaaaaaaaa"]
+    list(forget(desk.store, found))
     assert [e.key for e in desk.store.list("uploads/")] == ["uploads/transcripts-fedcba9876543210/other.jsonl"]
+
+
+def test_what_a_killed_run_had_judged_is_found_by_its_own_files(desk: Forgetting) -> None:
+    desk.store.delete([e.key for e in desk.store.list("results/")])
+    desk.store.delete([e.key for e in desk.store.list("runs/") if "/inputs/" not in e.key])
+    assert trace(desk.store, ["eva"]).journals == {}
+    found = trace(desk.store, ["eva"], ids_in)
+    assert list(found.journals.values()) == [1] and found.given == [desk.transcripts.as_uri()]
+    list(forget(desk.store, found))
+    assert trace(desk.store, ["eva"], ids_in).journals == {}
 
 
 def test_an_unpinned_result_that_holds_it_is_removed(desk: Forgetting) -> None:

@@ -6,11 +6,17 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import structlog
+
+from tuneline.data.transcript_repairs import Tools
+from tuneline.data.transcripts import MAX_KEPT, read_transcripts
 from tuneline.engine.layout import upload_place
 from tuneline.engine.lineage import Result, Trace
 from tuneline.errors import UserError
 from tuneline.parsing.problems import printable
 from tuneline.store.verify import plain_errors
+
+log = structlog.get_logger()
 
 MOST_SHOWN = 20
 MOST_BYTES = 64 << 20
@@ -30,6 +36,18 @@ def read_ids(ids: list[str] | None, file: Path | None) -> list[str]:
         where = f"{printable(str(file))}: holds no id. " if file else ""
         raise UserError(f"{where}Name at least one id of a transcript, or a file of ids with --from.")
     return found
+
+
+def ids_in(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield id and hash of each transcript in people's own files, whatever a run does about tools."""
+    choices: tuple[Tools, ...] = ("drop", "keep")
+    for tools in choices:
+        try:
+            for transcript in read_transcripts(path, MAX_KEPT, tools).transcripts:
+                yield transcript.id, transcript.sha256
+        except UserError:
+            log.warning("these transcripts cannot be read: whether it is among them is not known", path=str(path))
+            return
 
 
 def trace_lines(found: Trace) -> Iterator[str]:

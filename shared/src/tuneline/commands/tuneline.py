@@ -123,11 +123,11 @@ def trace_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show everything in a store that holds a transcript, or was made with it."""
-    from tuneline.commands.trace import read_ids, to_json, trace_lines
+    from tuneline.commands.trace import ids_in, read_ids, to_json, trace_lines
     from tuneline.engine.lineage import trace
 
     with exit_codes():
-        found = trace(open_store(store), read_ids(ids, from_file))
+        found = trace(open_store(store), read_ids(ids, from_file), ids_in)
         for line in [to_json(found)] if as_json else trace_lines(found):
             typer.echo(line)
 
@@ -141,12 +141,12 @@ def forget_command(
 ) -> None:
     """Take transcripts out of a store: rows, slices, judgements, uploads; mark the models that were made with them."""
     from tuneline.commands.forget import forget
-    from tuneline.commands.trace import read_ids, trace_lines
+    from tuneline.commands.trace import ids_in, read_ids, trace_lines
     from tuneline.engine.lineage import trace
 
     with exit_codes():
         opened = open_store(store)
-        found = trace(opened, read_ids(ids, from_file))
+        found = trace(opened, read_ids(ids, from_file), ids_in)
         for line in trace_lines(found):
             typer.echo(line)
         if not yes:

@@ -28,6 +28,7 @@ from tuneline.engine.layout import (
     upload_of,
 )
 from tuneline.engine.records import Forgotten, Manifest, Mark, Pin, hash_of_id, parse, read, read_all
+from tuneline.engine.sources import ReadIds, Source, sources
 from tuneline.errors import UserError
 from tuneline.store.base import FileRecord, Store, in_parallel
 
@@ -80,12 +81,16 @@ class Trace:
     """Messages that only they contain, as JSON spells them."""
 
 
-def trace(store: Store, patterns: Iterable[str]) -> Trace:
-    """Find everything that has to do with the transcripts of these ids; `*` and `?` stand for any characters."""
+def trace(store: Store, patterns: Iterable[str], read_ids: ReadIds = lambda _: ()) -> Trace:
+    """Find everything that has to do with the transcripts of these ids; `*` and `?` stand for any characters.
+
+    `read_ids` reads people's own files, so that what nobody has judged yet, or a killed run has, is found too.
+    """
     wanted, results = list(patterns), list(all_results(store))
     with tempfile.TemporaryDirectory(prefix="tuneline-") as folder:
         reader = RowReader(store, Path(folder))
-        found = _named(store, wanted, reader, results)
+        read = list(sources(store, Path(folder), read_ids))
+        found = _named(store, wanted, reader, results, [pair for source in read for pair in source.found])
         names = set(found.ids)
         for result in results:
             counts = _count_rows(reader, result.manifest, names)
@@ -94,7 +99,8 @@ def trace(store: Store, patterns: Iterable[str]) -> Trace:
                 found.words |= _words(reader, result.manifest, names)
     _follow(store, found, results)
     found.journals = dict(_journal_rows(store, found))
-    _find_sources(store, found)
+    holding = [source for source in read if any(name in names for name, _ in source.found)]
+    _find_sources(store, found, holding)
     return found
 
 
@@ -152,7 +158,9 @@ def row_files(manifest: Manifest) -> Iterator[tuple[str, FileRecord]]:
                     yield port, record
 
 
-def _named(store: Store, wanted: list[str], reader: RowReader, results: list[Result]) -> Trace:
+def _named(
+    store: Store, wanted: list[str], reader: RowReader, results: list[Result], given: list[tuple[str, str]]
+) -> Trace:
     """Return the ids that are meant, those with the same content too, and the hashes of all of it."""
     known: dict[str, set[str]] = defaultdict(set)
     for result in results:
@@ -160,6 +168,8 @@ def _named(store: Store, wanted: list[str], reader: RowReader, results: list[Res
             if port in ("verdicts", "transcripts"):
                 for row in reader.rows(record):
                     known[str(owner(row))] |= {str(row["sha256"])} if "sha256" in row else set()
+    for name, sha256 in given:
+        known[name].add(sha256)
     ids = {name for name in wanted if not _is_pattern(name)}
     ids |= {f"id-{hashlib.sha256(name.encode()).hexdigest()[:16]}" for name in ids} & known.keys()
     ids |= {name for name in known if any(fnmatchcase(name, pattern) for pattern in wanted if _is_pattern(pattern))}
@@ -243,15 +253,16 @@ def repeats(text: str, words: Iterable[str]) -> bool:
     return any(message in text for message in words)
 
 
-def _find_sources(store: Store, found: Trace) -> None:
+def _find_sources(store: Store, found: Trace, read: list[Source]) -> None:
     """Say where the assessor read them and what was said about them: uploads of this store, addresses elsewhere."""
     read_from = (result.manifest.inputs.get(port) for result, _ in found.holders for port in SOURCES)
     here = {r.uri: upload_of(f"{r.uri}/".removeprefix(f"{store.uri}/") + "…") for r in read_from if r and r.uri}
-    scanned = (e.key for port in SOURCES for e in store.list(f"uploads/{port}-"))
+    scanned = (e.key for port in SOURCES for e in store.list(f"uploads/{port}-"))  # also what cannot be read
     spelt = [json.dumps(name, ensure_ascii=ascii).encode() for name in found.ids for ascii in (True, False)]
     holding = {upload_of(key) for key in scanned if any(one in _plain(store.get(key)) for one in spelt)}
-    found.uploads = sorted(name for name in {*here.values(), *holding} if name)
-    found.given = sorted(uri for uri, name in here.items() if not name and "/results/" not in uri)
+    found.uploads = sorted(name for name in {*here.values(), *holding, *(source.upload for source in read)} if name)
+    outside = {uri for uri, name in here.items() if not name and "/results/" not in uri}
+    found.given = sorted(outside | {source.uri for source in read if source.uri})
 
 
 def _plain(data: bytes | None) -> bytes:
