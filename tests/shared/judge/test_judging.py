@@ -116,7 +116,7 @@ def test_verdicts_of_an_earlier_judge_are_recorded_answers_with_their_status(tmp
     [
         (
             '{"id": "talk-000", "answers": {"POLITE": "YES"}}',
-            "2 answers to criteria of the rubric are missing or mean nothing:\nanswers.jsonl:1: answers.ASKS: is m",
+            "2 answers to criteria of the rubric are missing or mean nothing (`from_exchange` in the rubric spares",
         ),
         ('{"id": "talk-001", "answers": {}}', "1 of 1 transcripts have no recorded answers: talk-000"),
         ('{"id": "a", "answers": {}}\n{"id": "a", "answers": {}}', "answers.jsonl:2: id: `a` has answers already"),

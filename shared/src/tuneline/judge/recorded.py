@@ -109,7 +109,10 @@ class RecordedJudge:
         ]
         if problems:
             more = [f"and {len(problems) - MAX_SHOWN:,} more"] if len(problems) > MAX_SHOWN else []
-            head = f"{len(problems)} answers to criteria of the rubric are missing or mean nothing:"
+            head = (
+                f"{len(problems)} answers to criteria of the rubric are missing or mean nothing "
+                "(`from_exchange` in the rubric spares short conversations a criterion):"
+            )
             raise UserError("\n".join([head, *problems[:MAX_SHOWN], *more]))
 
     @contextmanager
@@ -119,7 +122,7 @@ class RecordedJudge:
         def ask(transcript: Transcript, again: bool) -> Judgement:
             row = self.rows[transcript.id]
             if row.status != "scored":
-                return Judgement(status=row.status, asked=2, detail="recorded so")
+                return Judgement(status=row.status, asked=2, detail=f"recorded as {row.status}")
             needed = [criterion.id for criterion in rubric.asked(len(transcript.exchanges)).criteria]
             if errors := [name for name in needed if row.answers[name] == "ERROR"]:
                 return Judgement(status="incomplete", asked=2, detail=f"recorded as ERROR: {', '.join(errors)}")
