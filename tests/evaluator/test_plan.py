@@ -1,0 +1,69 @@
+"""What is planned for simulator and judge, and what conversations of that length take on a server that bills."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from threading import Thread
+
+import pytest
+import yaml
+
+from kit.judge_parts import live
+from kit.places import EXAMPLES
+from priced_server import serve
+from tuneline.data.conversations import Said
+from tuneline.data.judged import write_judged
+from tuneline.data.personas import load_personas
+from tuneline.data.transcripts import read_transcripts
+from tuneline.engine.checks import Findings, StageChecks, Where
+from tuneline.engine.layout import Node
+from tuneline.engine.pipelines import Step
+from tuneline.engine.plans import StagePlans
+from tuneline.engine.runfile import read_run_file
+from tuneline.stage import Forecast, installed_stages
+from tuneline.store.base import open_store
+from tuneline_evaluator.conversations.simulate import load_simulator, open_simulator
+from tuneline_evaluator.stage import STAGE, EvaluatorParams
+
+TURNS = 5
+ANSWER = "Please check the seal of the water tank first, then fill it again. Does it still drip when it is full? "
+"""About as long as the answers in the transcripts."""
+
+
+def planned(folder: Path) -> list[Forecast]:
+    run_file = read_run_file(folder / "run.yaml", installed_stages())
+    inputs = {name: folder / f"{name}.yaml" for name in ("simulator", "personas")}
+    step = Step(Node("evaluator"), STAGE)
+    seen = folder / "previews" / "assessor" / "transcripts"
+    seen.parent.mkdir(parents=True)
+    write_judged(seen, read_transcripts(EXAMPLES / "transcripts").transcripts)
+    checks = StageChecks(run_file, step, inputs, Where(folder), Findings())
+    plans = StagePlans(checks, step, open_store(str(folder / "store")), folder / "made", {})
+    assert STAGE.plan is not None
+    return list(STAGE.plan(EvaluatorParams(turns=TURNS), plans))
+
+
+def test_a_simulator_is_planned_within_a_fifth_of_what_it_bills(tmp_path: Path) -> None:
+    with serve(0) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}/v1"
+        model = {"provider": "openai", "model": "m", "base_url": url, "input_usd": 1.0, "output_usd": 5.0}
+        (tmp_path / "simulator.yaml").write_text(yaml.safe_dump(model))
+        (tmp_path / "personas.yaml").write_text((EXAMPLES / "personas.yaml").read_text())
+        (tmp_path / "run.yaml").write_text("run: r\ngoal: assessor\n")
+        [forecast] = planned(tmp_path)
+        personas = load_personas(tmp_path / "personas.yaml")
+        with (
+            live(tmp_path) as context,
+            open_simulator(load_simulator(tmp_path / "simulator.yaml"), context, timeout_s=30, concurrency=4) as played,
+        ):
+            for persona in personas:
+                for arm in ("base", "finetuned"):
+                    said: list[Said] = []
+                    for turn in range(TURNS):
+                        said.append(Said(role="user", content=played.speak(persona, turn, said)))
+                        said.append(Said(role="assistant", content=f"{ANSWER}{arm}"))
+            [paid] = played.cost([]).rows
+        server.shutdown()
+    assert forecast.total.calls == paid.now.calls == len(personas) * (2 * TURNS - 1)
+    assert forecast.total.cost_usd == pytest.approx(paid.now.cost_usd, rel=0.2)
