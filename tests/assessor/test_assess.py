@@ -52,6 +52,50 @@ def test_every_transcript_gets_a_verdict_and_those_that_pass_are_listed(tmp_path
     assert metrics["judge"] == "heuristic (offline, for demonstration)"
 
 
+def test_what_is_mended_or_left_out_is_counted_and_listed_without_a_word_of_it(tmp_path: Path) -> None:
+    said = [("user", f"I saw a {CANARY}."), ("user", "Hello?"), ("assistant", "Please tell me more?")]
+    rows = [
+        {"id": "org/1", "messages": [{"role": role, "content": text} for role, text in said]},
+        {"messages": [{"role": role, "content": text} for role, text in [*said, said[0]]]},
+        {"id": "bad", "messages": [{"role": "user", "content": CANARY}, {"role": "assistant", "content": " "}]},
+        {"id": 3, "prompt": CANARY, "response": "Please."},
+    ]
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    (folder / "a.JSONL").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    inputs = {"transcripts": folder, "rubric": RUBRIC, "judge": {"provider": "heuristic"}}
+    done = run_stage(STAGE, tmp_path, inputs=inputs, params={"on_bad": "skip", "max_bad": 1})
+    counts, headline = done.manifest.metrics.counts, done.manifest.metrics.headline
+    mended = {"ids_made": 1, "ids_mended": 2, "turns_joined": 2, "unanswered_cut": 1}
+    assert (counts["repaired"], counts["repairs"], counts["rejected_by_kind"]) == (3, mended, {"blank": 1})
+    assert "; 1 left out (blank 1); 3 mended (" in headline and "ids mended 2" in headline
+    listed = {port: [json.loads(line) for line in done.paths[port].read_text().splitlines()] for port in done.paths
+              if done.paths[port].suffix == ".jsonl"}  # fmt: skip
+    reason = "a.JSONL:3: messages[1].content: is empty"
+    assert listed["rejected"] == [{"id": "bad", "file": "a.JSONL", "line": 3, "kind": "blank", "reason": reason}]
+    assert [(r["file"], r["line"]) for r in listed["repairs"]] == [("a.JSONL", 4), ("a.JSONL", 1), ("a.JSONL", 2)]
+    assert [r["id"] for r in listed["repairs"]] == [r["id"] for r in listed["transcripts"]]
+    assert [r["id"] for r in listed["verdicts"]] == [r["id"] for r in listed["transcripts"]]
+    assert CANARY not in headline + done.paths["rejected"].read_text() + done.paths["repairs"].read_text()
+    with pytest.raises(UserError, match=r"a.JSONL:3: messages\[1\].content: is empty"):
+        run_stage(STAGE, tmp_path, inputs=inputs, run="strict")
+
+
+def test_recorded_answers_are_found_under_the_id_that_the_record_has(tmp_path: Path) -> None:
+    ids = (7, "org/7")
+    rows = [{"id": name, "prompt": "p", "response": f"r{name}"} for name in ids]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    answers = [{"id": row["id"], "answers": {"POLITE": "YES", "ASKS": "NA", "SAFE": "YES"}} for row in rows]
+    inputs = {
+        "transcripts": tmp_path / "a.jsonl",
+        "rubric": RUBRIC,
+        "judge": {"provider": "recorded"},
+        "answers": answers,
+    }
+    done = run_stage(STAGE, tmp_path, inputs=inputs)
+    assert [row.id for row in read_lines(done.paths["verdicts"], Verdict)] == ["7", "org%2F7"]
+
+
 def test_one_more_transcript_is_one_more_judgement(tmp_path: Path) -> None:
     assess(tmp_path / "offline", {"provider": "heuristic"}, count=6)
     metrics = assess(tmp_path / "offline", {"provider": "heuristic"}, count=7).manifest.metrics.counts

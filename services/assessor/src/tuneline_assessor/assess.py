@@ -110,4 +110,4 @@ def _notes(read: ReadTranscripts) -> list[str]:
 
 
 def _listed(counts: Counter[str]) -> str:
-    return ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in counts.most_common())
+    return ", ".join(f"{kind.replace('_', ' ')} {count}" for kind, count in counts.most_common())

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple, get_args
 
+from tuneline.data.transcript_ids import as_id
 from tuneline.data.verdicts import Status
 from tuneline.judge.answer_files import IDS, Place
 from tuneline.parsing.problems import printable
@@ -147,7 +148,7 @@ def _id_of(item: Mapping[str, object], keys: Mapping[str, str]) -> str:
     name = _first(item, [keys[key] for key in IDS if key in keys])
     if isinstance(name, bool) or not isinstance(name, str | int) or name == "":
         raise _Refused(f"id: is required, that of the transcript ({', '.join(IDS)})")
-    return str(name)
+    return as_id(name).id
 
 
 def _status_of(item: Mapping[str, object], keys: Mapping[str, str]) -> Status:
