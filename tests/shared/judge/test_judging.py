@@ -465,3 +465,13 @@ def test_a_refusal_by_a_judge_that_works_is_paid_once_and_what_cost_nothing_is_t
     assert [v.status for v in first[:3]] == ["scored", "refused", "too_long"]
     assert [v.status for v in second[:3]] == ["scored", "refused", "scored"]
     assert len(server.calls) == 7
+
+
+def test_a_set_may_begin_with_transcripts_that_are_too_long(tmp_path: Path) -> None:
+    def script(call: Call) -> Answer:
+        number = int(call.prompt.partition("Number ")[2].partition(":")[0])
+        return error(400, "context_length_exceeded") if number < 55 else perfect(call)
+
+    with serve_openai(script) as server:
+        found = judge_in(tmp_path, openai_judge(server.url), some_transcripts(tmp_path, 64))
+    assert [v.status for v in found] == ["too_long"] * 55 + ["scored"] * 9

@@ -75,7 +75,20 @@ def test_reasons_of_which_none_names_an_exchange_stop_the_run(tmp_path: Path) ->
         assert len(server.calls) == before, "what was paid is kept, and shows it at once"
 
 
-@pytest.mark.parametrize("cited", ["In exchange 2.", "Seen in the last answer.", "Im Austausch 3.", "٣", "Throughout."])
+@pytest.mark.parametrize(
+    "cited",
+    [
+        "In exchange 2.",
+        "Seen in the last answer.",
+        "Im Austausch 3.",
+        "٣",
+        "Throughout.",
+        "在第一轮中。",
+        "Au premier échange.",
+        "В первом обмене.",
+        "最初の回。",
+    ],
+)
 def test_a_citation_may_be_written_in_many_ways(tmp_path: Path, cited: str) -> None:
     with serve_openai(reasons(lambda call, name: f"{name}, {words(call)}. {cited}")) as server:
         assert len(judge_in(tmp_path, openai_judge(server.url), some_transcripts(tmp_path, 20))) == 20

@@ -30,7 +30,10 @@ _PLACEHOLDERS = {
     "na", "yes", "no", "true", "false", "your own sentences",
 }  # fmt: skip
 _CITES = re.compile(
-    r"\d|\b(?:exchanges?|turns?|first|second|third|fourth|fifth|last|opening|final|beginning|end|throughout)\b", re.I
+    r"\d|\b(?:exchanges?|turns?|messages?|first|second|third|fourth|fifth|last|opening|final|beginning|end|throughout"
+    r"|austausch\w*|erste\w*|letzte\w*|échanges?|premi\w+|derni\w+|intercambio\w*|primer\w*|últim\w+|scambi\w*|ultim\w+"
+    r"|troca\w*|обмен\w*|перв\w+|последн\w+)\b|[第轮輪回次]|최초|마지막|번째|أول|آخر|पहल|आख़िर",
+    re.IGNORECASE,
 )
 """What names a place in a conversation; digits of any script."""
 

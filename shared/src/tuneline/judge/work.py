@@ -120,7 +120,7 @@ class Work:
         try:
             self._refuse_unreadable()
             if len(self.found) >= ENOUGH:
-                self._refuse_refusals()
+                self._refuse_refusals(but="too_long")
             self._refuse_hollow()
         except UserError as e:
             if not self.all_paid:
@@ -172,9 +172,12 @@ class Work:
                 f"{RECORDED if self._substance is None else way_out} or accept more with `max_unparsed`."
             )
 
-    def _refuse_refusals(self) -> None:
-        """Raise UserError when the judge takes next to nothing: then it is no property of the transcripts."""
-        statuses = [status for status in self._why if status not in ("scored", "unparsed")]
+    def _refuse_refusals(self, but: str = "") -> None:
+        """Raise UserError when the judge takes next to nothing: then it is no property of the transcripts.
+
+        Before the end those that are too long do not count: they cost nothing, and may only stand at the beginning.
+        """
+        statuses = [status for status in self._why if status not in ("scored", "unparsed", but)]
         count, of = self._of(*statuses), len(self.found)
         if count > MOST_REFUSED * of:
             each = ", ".join(f"{self._of(status)} {status}" for status in sorted(statuses))
