@@ -19,7 +19,6 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from tuneline.commands.show import essence
-from tuneline.engine.checks import Where, check_run
 from tuneline.engine.layout import run_key
 from tuneline.engine.pins import note_inputs, refuse_other_params
 from tuneline.engine.pipelines import Step
@@ -105,6 +104,8 @@ class LocalRun:
 
     def _check(self, folder: Path) -> None:
         """Once, before the first stage starts, check what is given to those that are not done yet."""
+        from tuneline.engine.checks import Where, check_run  # a run that is up to date needs neither
+
         if not self._checked:
             self._checked = True
             where = Where(folder / "check", FileCache(folder / CACHE), work=work_folder(self.store))
