@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from base64 import b64encode
 from collections.abc import Callable
+from contextlib import suppress
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 from kit.fuzz import Reader, fuzz
 from kit.judge_parts import RUBRIC
@@ -38,6 +41,18 @@ from tuneline.engine.runfile import read_run_parameters
 from tuneline.errors import Fault, Unreadable, UserError
 from tuneline.judge.answer import read_answers
 from tuneline.llm import anthropic, google
+from tuneline.llm.batch_bodies import (
+    AnthropicBatch,
+    AnthropicItem,
+    AnthropicList,
+    OpenAiBatch,
+    OpenAiItem,
+    OpenAiList,
+    outcome,
+    read_body,
+    read_lines,
+)
+from tuneline.llm.batch_servers import AnthropicBatches, OpenAiBatches
 from tuneline.llm.config import AnthropicConfig, GoogleConfig, OpenAiConfig
 from tuneline.llm.openai import read_reply
 from tuneline.stage import Cost, InputRecord, Metrics, Usage, installed_stages
@@ -148,6 +163,30 @@ def generated(path: Path) -> None:
         return
 
 
+@cache
+def vendors() -> tuple[OpenAiBatches, AnthropicBatches]:
+    settings = {"model": "m", "base_url": "http://localhost/v1"}
+    return (
+        OpenAiBatches(OpenAiConfig(provider="openai", **settings), lambda name: name),
+        AnthropicBatches(AnthropicConfig(provider="anthropic", **settings), lambda name: name),
+    )
+
+
+def batched(path: Path) -> None:
+    openai, claude = vendors()
+    content = path.read_bytes()
+    with suppress(Fault):
+        for item in read_lines(content, OpenAiItem):
+            outcome(partial(openai.result, item))
+    with suppress(Fault):
+        for other in read_lines(content, AnthropicItem):
+            outcome(partial(claude.result, other))
+    kinds: list[type[BaseModel]] = [OpenAiBatch, OpenAiList, AnthropicBatch, AnthropicList]
+    for kind in kinds:
+        with suppress(Fault):
+            read_body(content, kind)
+
+
 def line(content: object) -> bytes:
     return f"{json.dumps(content)}\n".encode()
 
@@ -157,6 +196,7 @@ SPENT_KEY = "runs/r/spent/slicer-one.json"
 MARK_KEY, FORGOTTEN_KEY = f"{RESULT}/forgotten.json", f"forgotten/{HASH}.json"
 INPUT_KEY, STATE_KEY, JOURNAL_KEY = "runs/r/inputs/rubric.json", f"{RESULT}/state/index.json", "journals/a/b/x-0.jsonl"
 STATE = {"entries": {"checkpoint-1": [{"key": f"{RESULT}/state/x/checkpoint-1/a", "sha256": HASH, "size": 3}]}}
+ITEM, SAID = {"custom_id": "a"}, {"content": [{"type": "text", "text": "a"}], "stop_reason": "end_turn"}
 READERS = [
     Reader("manifest", MANIFEST_KEY, stored(MANIFEST_KEY, everything), MANIFEST.to_bytes()),
     Reader("old manifest", MANIFEST_KEY, stored(MANIFEST_KEY, everything), line(FIRST_FORM)),
@@ -181,6 +221,10 @@ READERS = [
     Reader("parameters", "parameter", parameters, line(ROWS)),
     Reader("answer", "answer.txt", said, ANSWER.encode()),
     Reader("reply", "reply.json", replied, line(REPLY)),
+    Reader("batch of OpenAI", "batch.jsonl", batched, line({**ITEM, "response": {"status_code": 200, "body": REPLY}})),
+    Reader(
+        "batch of Anthropic", "batch.jsonl", batched, line({**ITEM, "result": {"type": "succeeded", "message": SAID}})
+    ),
     Reader("message", "message.json", messaged, message("hello", thinking="hm", stop_details={"category": "bio"}).body),
     Reader("message's error", "error.json", messaged, anthropic_error(400, "api_error", "no", "x").body),
     Reader("content", "content.json", generated, content("hello", promptFeedback={"blockReason": "OTHER"}).body),

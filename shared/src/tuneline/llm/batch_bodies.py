@@ -124,9 +124,11 @@ def read_lines(content: bytes, kind: type[M]) -> list[M]:
     return items
 
 
-def outcome(read: Callable[[], Reply]) -> Reply | Exception:
+def outcome(read: Callable[[], Reply | Exception]) -> Reply | Exception:
     """Return what reading an item gives, an exception too: it concerns this item alone."""
     try:
         return read()
     except (Fault, UserError) as e:
         return e
+    except ValueError:  # a number of thousands of digits, which cannot be written again
+        return NO_BATCH

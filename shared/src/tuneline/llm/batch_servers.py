@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import anthropic
 import httpx2
@@ -38,9 +39,7 @@ MOST_RESULTS = 256 * 2**20
 TIMEOUT_S = 300.0
 """Of one request about a batch; it may hold megabytes."""
 
-_LISTED = 100
-"""Batches among which one is looked for by its name."""
-
+_LISTED = 100  # batches among which one is looked for by its name
 Fails = Callable[[int, Mapping[str, str], bytes], Exception]
 
 
@@ -102,7 +101,7 @@ class OpenAiBatches:
             with _plain(self._config):
                 content = (await self._provider.sdk.files.content(file)).content
             for item in read_lines(content, OpenAiItem):
-                found[item.custom_id] = self._result(item)
+                found[item.custom_id] = outcome(partial(self.result, item))
         return {key: result for key, result in found.items() if key in ids}
 
     async def close(self) -> None:
@@ -113,7 +112,8 @@ class OpenAiBatches:
             answer = await self._provider.sdk.batches.with_raw_response.retrieve(batch)
         return read_body(answer.http_response.content, OpenAiBatch)
 
-    def _result(self, item: OpenAiItem) -> Reply | Exception:
+    def result(self, item: OpenAiItem) -> Reply | Exception:
+        """Return what became of a request."""
         body = json.dumps(item.response.body).encode()
         if item.response.status_code != 200:
             return self._fails(item.response.status_code, {}, body) if item.response.status_code else Fault("expired")
@@ -181,12 +181,13 @@ class AnthropicBatches:
             # Not at the address that the server gives: the key goes to the configured server alone.
             answer = await self._provider.sdk.get(f"/v1/messages/batches/{batch}/results", cast_to=httpx2.Response)
         items = {item.custom_id: item for item in read_lines(answer.content, AnthropicItem)}
-        return {key: self._result(items[key]) for key in ids if key in items}
+        return {key: outcome(partial(self.result, items[key])) for key in ids if key in items}
 
     async def close(self) -> None:
         await self._provider.close()
 
-    def _result(self, item: AnthropicItem) -> Reply | Exception:
+    def result(self, item: AnthropicItem) -> Reply | Exception:
+        """Return what became of a request."""
         if item.result.type == "succeeded":
             body = json.dumps(item.result.message).encode()
             return outcome(lambda: claude.read_reply(body, self._config))
@@ -240,12 +241,13 @@ class GoogleBatches:
         found = (job.dest.inlined_responses if job.dest else None) or []
         if len(found) != len(ids):  # whose answer is whose cannot be told
             return {}
-        return {key: self._result(item) for key, item in zip(ids, found, strict=True)}
+        return {key: outcome(partial(self.result, item)) for key, item in zip(ids, found, strict=True)}
 
     async def close(self) -> None:
         await self._provider.close()
 
-    def _result(self, item: types.InlinedResponse) -> Reply | Exception:
+    def result(self, item: types.InlinedResponse) -> Reply | Exception:
+        """Return what became of a request."""
         if item.response is not None:
             body = item.response.model_dump_json(
                 by_alias=True, exclude_none=True, exclude={"sdk_http_response"}
