@@ -118,6 +118,7 @@ def test_a_habit_of_the_whole_set_is_seen(tmp_path: Path) -> None:
     assert found == {f"t{n}": [3] for n in range(30)}, "`Ok.` is every third answer, `I am so` every ninth"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not REAL_DATA.exists(), reason="the real transcripts are not here")
 def test_good_transcripts_of_many_thousand_words_have_next_to_no_faults() -> None:
     transcripts = read_transcripts(REAL_DATA / "transcripts").transcripts
@@ -126,6 +127,7 @@ def test_good_transcripts_of_many_thousand_words_have_next_to_no_faults() -> Non
     assert {check: sum(map(len, at.values())) for check, at in found.faults.items()} == {"ai_talk": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not REAL_DATA.exists(), reason="the recorded sessions are not here")
 def test_a_session_in_which_the_simulated_user_broke_off_is_found_among_thirty() -> None:
     transcripts = read_transcripts(REAL_DATA / "judged_sessions").transcripts

@@ -23,6 +23,12 @@ def test_answers_in_another_language_than_the_users_or_than_a_given_one_are_faul
     assert faults({"rule": "language", "language": "zh"}, *answers) == [1]
 
 
+def test_answers_that_are_each_too_short_to_tell_are_told_together() -> None:
+    german = "Welches Teil ist nass?", "Leeren Sie die Schale.", "Dann ist die Dichtung alt.", "Gern geschehen!"
+    assert faults({"rule": "language"}, *german) == [1, 2, 3, 4]
+    assert faults({"rule": "language"}, german[0], "Empty the tray.", "The seal is old.", "You are welcome!") == []
+
+
 @pytest.mark.parametrize("language", ["english", "xx", "", "EN"])
 def test_a_language_that_cannot_be_told_is_refused(language: str) -> None:
     with pytest.raises(ValidationError, match="ISO 639-1 code of a language that can be told, such as en"):

@@ -60,11 +60,15 @@ class Language(Check):
     def faults(self, exchanges: Sequence[Exchange]) -> list[int]:
         if self.language != "user":
             return [n for n, e in enumerate(exchanges, 1) if not is_in(Prose(e.assistant), self.language)]
-        said = Prose(" ".join(e.user for e in exchanges))
-        return [
-            n for n, e in enumerate(exchanges, 1)
-            if is_in_another_language(Prose(e.assistant), Prose(e.user), said)
-        ]  # fmt: skip
+        said, answers = Prose(" ".join(e.user for e in exchanges)), [Prose(e.assistant) for e in exchanges]
+        single = {
+            n for n, (e, answer) in enumerate(zip(exchanges, answers, strict=True), 1)
+            if is_in_another_language(answer, Prose(e.user), said)
+        }  # fmt: skip
+        together = Prose(" ".join(e.assistant for e in exchanges))
+        if is_in_another_language(together, said, said):  # answers that are each too short to tell
+            single |= {n for n, answer in enumerate(answers, 1) if answer.language is None and answer.scripts.total()}
+        return sorted(single)
 
 
 class NoArtifacts(Check):
