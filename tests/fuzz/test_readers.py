@@ -16,6 +16,7 @@ from kit.judge_parts import RUBRIC
 from kit.mixed_logs import SHAPES
 from kit.places import EXAMPLES
 from kit.slicing import talk, verdict
+from tuneline.commands.labels import read_labels
 from tuneline.data.io import read_lines
 from tuneline.data.personas import load_personas
 from tuneline.data.rubric import load_rubric
@@ -25,7 +26,6 @@ from tuneline.data.verdicts import Verdict
 from tuneline.engine.runfile import read_run_file
 from tuneline.errors import UserError
 from tuneline.judge.judging import load_judge
-from tuneline.judge.labels import read_labels
 from tuneline.judge.recorded import RecordedJudge
 from tuneline.stage import installed_stages
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from tuneline.commands.agreement import Agreement, Interval, agreement
+from tuneline.commands.labels import read_labels, refuse_unknown
 from tuneline.commands.show import fetch_output
 from tuneline.data.io import Closed, read_lines, read_record
 from tuneline.data.judged import read_judged
@@ -19,12 +21,10 @@ from tuneline.engine.inputs import resolve_inputs
 from tuneline.engine.runfile import read_run_file
 from tuneline.engine.runner import new_job
 from tuneline.errors import UserError
-from tuneline.judge.agreement import Agreement, Interval, agreement
 from tuneline.judge.by_model import LlmJudge
 from tuneline.judge.canary import answers_of, rejudge, shuffled, some_of
 from tuneline.judge.card import JudgeCard, JudgeCards
 from tuneline.judge.judging import Judge, load_judge
-from tuneline.judge.labels import read_labels, refuse_unknown
 from tuneline.judge.panel import combine, members
 from tuneline.judge.recorded import read_recorded
 from tuneline.parsing.problems import printable

@@ -11,9 +11,11 @@ from tuneline.data.rules import Answer
 from tuneline.data.transcripts import Transcript
 from tuneline.data.verdicts import NO_SCORE, Ask, Opinion, Verdict
 from tuneline.errors import UserError
-from tuneline.judge.agreement import SCALE
 from tuneline.judge.card import JudgeCard
 from tuneline.stage import Account, Json
+
+SCALE: tuple[Answer, ...] = ("NO", "NA", "YES")
+"""From the strictest answer to the mildest."""
 
 
 class Judge(Protocol):

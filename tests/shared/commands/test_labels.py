@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from tuneline.commands.labels import read_labels, refuse_unknown
 from tuneline.data.rules import Answer
 from tuneline.errors import UserError
-from tuneline.judge.labels import read_labels, refuse_unknown
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,7 @@ from typing import NamedTuple
 
 from tuneline.data.io import Closed
 from tuneline.data.rules import Answer
-
-SCALE: tuple[Answer, ...] = ("NO", "NA", "YES")
-"""From not met to met: NA lies between, so that taking it for either is half a mistake."""
+from tuneline.judge.panel import SCALE
 
 RESAMPLES, CONFIDENCE = 1_000, 0.95
 

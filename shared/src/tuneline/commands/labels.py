@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
 
+from tuneline.commands.agreement import Answers
 from tuneline.data.rules import Answer
 from tuneline.errors import UserError
-from tuneline.judge.agreement import Answers
 from tuneline.judge.answer import as_answer
 from tuneline.judge.recorded import read_recorded
 from tuneline.parsing.problems import did_you_mean, printable
