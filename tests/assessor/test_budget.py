@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,16 @@ PRICES = {"input_usd": 100.0, "output_usd": 100.0, "max_tokens": 400}
 
 
 def assess(folder: Path, server: ScriptedOpenAI, **keys: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(folder, server, **keys), capture_output=True, text=True, check=False)
+
+
+def command(folder: Path, server: ScriptedOpenAI, **keys: Any) -> list[str]:
     judge = {"provider": "openai", "model": "m", "base_url": server.url, **PRICES, **keys.pop("judge", {})}
     transcripts = write_transcripts(folder / "transcripts.jsonl", 20)
     inputs = {"transcripts": str(transcripts), "rubric": RUBRIC, "judge": judge}
     file = folder / "run.yaml"
     file.write_text(yaml.safe_dump({"run": "r", "goal": "assessor", "inputs": inputs, **keys}))
-    words = [str(TUNELINE_ASSESSOR), "run", "--file", str(file), "--store", str(folder / "store")]
-    return subprocess.run(words, capture_output=True, text=True, check=False)
+    return [str(TUNELINE_ASSESSOR), "run", "--file", str(file), "--store", str(folder / "store")]
 
 
 def paid_usd(folder: Path) -> float:
@@ -58,6 +62,21 @@ def test_a_stage_that_failed_has_paid_all_the_same(tmp_path: Path) -> None:
     assert paid_usd(tmp_path) == pytest.approx(3 * 0.012)
     lines = list(run_lines(open_store(str(tmp_path / "store")), "r"))
     assert any(line.startswith("assessor") and "judge" in line and "$0.036" in line for line in lines)
+
+
+def test_what_a_killed_attempt_paid_is_counted_but_for_its_last_second(tmp_path: Path) -> None:
+    with serve_openai(lambda call: completion(judged(call), latency_s=0.3)) as server:
+        words = command(tmp_path, server)
+        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 60
+        while not paid_usd(tmp_path) and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.kill()
+        process.wait()
+        before = paid_usd(tmp_path)
+        assert before >= 0.012
+        assert assess(tmp_path, server).returncode == 0
+    assert 20 * 0.012 - 1e-9 <= paid_usd(tmp_path) <= len(server.calls) * 0.012 + 1e-9
 
 
 def test_a_limit_without_a_price_is_refused_before_the_first_call(tmp_path: Path) -> None:
