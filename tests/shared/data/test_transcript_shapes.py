@@ -44,6 +44,10 @@ def test_every_shape_becomes_the_same_transcript(tmp_path: Path, shape: str) -> 
         ({"inputs": {"question": "p"}, "outputs": {"answer": "r"}}, ("p", "r")),
         ({"input": "[p", "output": "{r"}, ("[p", "{r")),
         ({"data": ["p", "r"]}, ("p", "r")),
+        ({"messages": [{"role": "user", "content": "p"}], "response": "r"}, ("p", "r")),
+        ({"messages": [{"role": "user", "content": "p"}], "choices": [{"message": {"content": "r"}}]}, ("p", "r")),
+        ({"turns": [{"customer": "p", "agent": "r"}]}, ("p", "r")),
+        ({"customer_message": "p", "agent_reply": "r"}, ("p", "r")),
         ({"conversation": [["p", "r"]]}, ("p", "r")),
         ([{"role": "user", "content": "p"}, {"role": "assistant", "content": "r"}], ("p", "r")),
         ({"chat": {"messages": [{"role": "user", "content": "p"}, {"role": "assistant", "content": "r"}]}}, ("p", "r")),
@@ -59,6 +63,26 @@ def test_pairs_lists_and_nested_logs_are_read(tmp_path: Path, record: object, ex
     (tmp_path / "a.json").write_text(json.dumps(record))
     [found] = read(tmp_path)
     assert found.exchanges == (Exchange(*expected),)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"user": "u-1", "model": "some-model", "text": "Hello"},
+        {"customer": "Ann", "agent": "Bert", "status": "open"},
+        {"user": "ann", "answer": "r"},
+        {"items": ["apple", "pear"]},
+        {"messages": [{"role": "user", "content": "p"}], "model": "m"},
+        {"messages": [{"role": "user", "content": "p"}], "choices": [{"text": "r"}, {"text": "s"}]},
+        {"text": "User: p Bot: r"},
+    ],
+)
+def test_what_only_looks_like_a_conversation_is_refused(tmp_path: Path, record: object) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(record))
+    with pytest.raises(
+        UserError, match=r"a.json:1: .*(holds no conversation|has no answer|several answers|must be an object)"
+    ):
+        read(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,8 @@ LISTS = (
     "message_history", "dialog", "dialogue", "dialogs", "utterances", "turns", "chat", "transcript", "thread",
 )  # fmt: skip
 """Keys under which the list of messages stands."""
-MESSAGES = ("exchanges", "messages", "chat_messages", "contents")
-"""Those of them whose items are never mere texts."""
+TEXTS = ("dialog", "dialogue", "dialogs", "utterances", "turns", "conversation", "conversations", "history", "data")
+"""Lists whose items may be mere texts, said by user and assistant by turns."""
 LATE_LISTS = ("history", "data", "input", "items", "events", "output", "text")
 """Keys that may hold it too, where nothing else does."""
 REQUESTS = ("request", "inputs", "input", "request_body", "requestBody", "inputBodyJson", "body", "kwargs", "params")
@@ -36,13 +36,18 @@ SYSTEMS = (
     "instructions",
 )
 ASKS = (
-    "prompt", "instruction", "question", "query", "user", "human", "customer", "input", "request", "user_message",
-    "user_input", "user_prompt", "inputs", "q",
+    "prompt", "instruction", "question", "query", "user", "human", "input", "request", "user_message", "user_input",
+    "user_prompt", "customer_message", "human_message", "inputs",
 )  # fmt: skip
 ANSWERS = (
-    "response", "completion", "output", "answer", "assistant", "reply", "bot", "agent", "assistant_message",
-    "bot_response", "model_response", "outputs", "gpt", "ai", "model", "a",
+    "response", "completion", "output", "answer", "assistant", "bot", "reply", "assistant_message",
+    "assistant_response", "bot_message", "bot_response", "agent_message", "agent_reply", "agent_response", "ai_message",
+    "model_response", "outputs",
 )  # fmt: skip
+SIDES = ("user", "human", "assistant", "bot")
+"""Keys that elsewhere hold the name of a person or program: they are texts only as a pair of such."""
+MORE_ASKS, MORE_ANSWERS = (*ASKS, "customer", "client", "q"), (*ANSWERS, "agent", "ai", "gpt", "model", "a")
+"""Keys of what was asked and answered in a list of exchanges, where no other meaning is possible."""
 ADDED = ("input", "context")
 """Columns of Alpaca and Dolly that belong to the instruction."""
 WRAPPERS = ("chat", "conversation", "thread", "session", "data", "record", "row", "json", "trace", "value")
@@ -109,22 +114,37 @@ def _first_list(record: Mapping[str, object], keys: Sequence[str], problems: lis
         return Found([], loc)
     if lists:
         here = (*loc, lists[0])
-        return Found(_items(_list(record[lists[0]]) or [], here, problems), here)
+        turns = _items(_list(record[lists[0]]) or [], here, problems)
+        return Found([*turns, *_answer_beside(record, turns, problems, loc)], here)
     if wrong := [key for key in keys[:3] if key in record and not isinstance(record[key], Mapping)]:
         problems.append(Problem((*loc, wrong[0]), f"must be a list (got {kind(record[wrong[0]])})", "shape"))
         return Found([], (*loc, wrong[0]))
     return None
 
 
+def _answer_beside(
+    record: Mapping[str, object], turns: Sequence[Turn], problems: list[Problem], loc: Loc
+) -> list[Turn]:
+    """Read the answer to the last message, where it stands beside the messages that were sent."""
+    if not turns or turns[-1].role == "assistant":
+        return []
+    key = next((key for key in ("response", "completion", "output", "answer", "choices") if record.get(key)), None)
+    return read_response(record[key], (*loc, key), problems) if key else []
+
+
 def _items(items: Sequence[object], loc: Loc, problems: list[Problem]) -> list[Turn]:
     """Read the items of a list: messages, or pairs of what was asked and answered."""
     first = items[0] if items else None
-    pairs = isinstance(first, Mapping) and not is_message(first) and _pair(first) is not None
+    pairs = isinstance(first, Mapping) and not is_message(first) and _are_exchanges(first)
     if items and (pairs or loc[-1] == "exchanges"):
         return [turn for place, item in enumerate(items) for turn in _exchange(item, (*loc, place), problems)]
     if isinstance(first, Sequence) and not isinstance(first, str) and len(first) == 2:
         return [turn for place, item in enumerate(items) for turn in _two(item, (*loc, place), problems)]
-    return read_turns(items, loc, problems, texts=loc[-1] not in MESSAGES)
+    return read_turns(items, loc, problems, texts=loc[-1] in TEXTS)
+
+
+def _are_exchanges(item: Mapping[str, object]) -> bool:
+    return any(key in item for key in MORE_ASKS) and any(key in item for key in MORE_ANSWERS)
 
 
 def _exchange(item: object, loc: Loc, problems: list[Problem]) -> list[Turn]:
@@ -132,7 +152,7 @@ def _exchange(item: object, loc: Loc, problems: list[Problem]) -> list[Turn]:
         problems.append(Problem(loc, f"must be an object (got {kind(item)})", "shape"))
         return []
     turns: list[Turn] = []
-    sides: tuple[tuple[Role, Sequence[str]], ...] = (("user", ASKS), ("assistant", ANSWERS))
+    sides: tuple[tuple[Role, Sequence[str]], ...] = (("user", MORE_ASKS), ("assistant", MORE_ANSWERS))
     for role, keys in sides:
         key = next((key for key in keys if key in item), role)
         if key not in item:
@@ -231,7 +251,7 @@ def _pair(record: Mapping[str, object]) -> tuple[str, str] | None:
     """Return the keys of what was asked and answered."""
     ask = next((key for key in ASKS if record.get(key) is not None), None)
     say = next((key for key in ANSWERS if record.get(key) is not None and key != ask), None)
-    return (ask, say) if ask and say else None
+    return (ask, say) if ask and say and (ask in SIDES) == (say in SIDES) else None
 
 
 def _list(value: object) -> Sequence[object] | None:
