@@ -75,12 +75,14 @@ def test_pairs_lists_and_nested_logs_are_read(tmp_path: Path, record: object, ex
         {"messages": [{"role": "user", "content": "p"}], "model": "m"},
         {"messages": [{"role": "user", "content": "p"}], "choices": [{"text": "r"}, {"text": "s"}]},
         {"text": "User: p Bot: r"},
+        {"message_tree_id": "t", "parent_id": None, "role": "prompter", "text": "p"},
     ],
 )
 def test_what_only_looks_like_a_conversation_is_refused(tmp_path: Path, record: object) -> None:
     (tmp_path / "a.json").write_text(json.dumps(record))
     with pytest.raises(
-        UserError, match=r"a.json:1: .*(holds no conversation|has no answer|several answers|must be an object)"
+        UserError,
+        match=r"a.json:1: .*(holds no conversation|has no answer|several answers|must be an object|of a tree)",
     ):
         read(tmp_path)
 

@@ -26,6 +26,8 @@ TIME_KEYS = (
     "timestamp", "created_at", "createdat", "create_time", "created", "sent_at", "datetime", "date_time", "time",
     "date", "ts", "message_time", "start_time",
 )  # fmt: skip
+TREES = ("message_tree_id",)
+"""Keys of rows in which a message may have several answers (OpenAssistant): none of them is the conversation."""
 KEPT_KEYS = ("system", "system_prompt", "persona")
 """What a row may say about the whole conversation."""
 _ISO = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?)?")
@@ -45,6 +47,10 @@ def grouped(records: Iterable[Record]) -> Iterator[Record]:
         value = record.value
         if not isinstance(value, Mapping) or record.problem:
             yield record
+        elif is_message(value) and not has_shape(value) and any(value.get(key) is not None for key in TREES):
+            yield record._replace(
+                problem="a message of a tree with several answers; export one conversation per record"
+            )
         elif is_message(value) and not has_shape(value):
             path = record.path
             messages.append(_Row(record.lines_of([()])[0], value))
