@@ -15,6 +15,7 @@ from typing import Any
 import helm_python
 import yaml
 
+from tuneline.llm.config import VENDORS
 from tuneline.stage import installed_stages
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -66,7 +67,10 @@ VARIABLES = (
 )
 """Variables that carry no secret, load no code and change neither store nor identity."""
 
-MODEL_KEY = "^([A-Z0-9_]+_API_KEY|([A-Z0-9_]+_)?(JUDGE|SIMULATOR|GENERATOR|MODEL|LLM)(_[A-Z0-9_]+)?_(KEY|TOKEN))$"
+MODEL_KEY = (
+    f"^([A-Z0-9_]+_)?(({'|'.join(VENDORS)})_([A-Z0-9_]+_)?API_KEY"
+    "|(JUDGE|SIMULATOR|GENERATOR|MODEL|LLM)(_[A-Z0-9_]+)?_(KEY|TOKEN))$"
+)
 OTHER_KEY = (
     "(^|_)(AWS|S3|MINIO|HF|HUGGING_?FACE(HUB)?|GITHUB|GH|GITLAB|CI|KUBE[A-Z0-9]*|K8S|ARGO[A-Z0-9]*|DOCKER|TUNELINE)_"
 )

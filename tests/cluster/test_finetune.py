@@ -155,7 +155,7 @@ def test_a_bad_parameter_fails_in_the_first_pod_and_says_why(cluster: Cluster, d
 def test_mistakes_of_several_stages_are_one_message_of_the_first_pod(cluster: Cluster, demo: str) -> None:
     good = yaml.safe_load(cluster.upload("store", run=None).read_text())
     file = cluster.folder / "mistakes.yaml"
-    judge = {"provider": "openai", "model": "m", "api_key_env": "ABSENT_API_KEY"}
+    judge = {"provider": "openai", "model": "m", "api_key_env": "JUDGE_ABSENT_KEY"}
     file.write_text(
         yaml.safe_dump(good | {"inputs": good["inputs"] | {"judge": judge}, "slicer": {"validation_fraction": 0.001}})
     )
@@ -164,7 +164,7 @@ def test_mistakes_of_several_stages_are_one_message_of_the_first_pod(cluster: Cl
     [tried] = cluster.nodes(name)
     assert task_of(tried) == "check" and tried["outputs"]["exitCode"] == "2"
     said = cluster.log(tried)
-    assert "parameter inputs: judge: ABSENT_API_KEY is not set" in said
+    assert "parameter inputs: judge: JUDGE_ABSENT_KEY is not set" in said
     assert "parameter slicer: validation_fraction: " in said
 
 

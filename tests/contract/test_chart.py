@@ -432,6 +432,8 @@ def test_a_value_of_the_wrong_kind_is_refused_with_its_place(path: str, value: A
 OTHERS = [
     "OUR_MODEL_KEY",
     "NPM_API_TOKEN",
+    "WANDB_API_KEY",
+    "TEAM_MISTRAL_X_API_KEY",
     "LLM_TOKEN",
     "AWS_API_KEY",
     "MY_HF_API_KEY",

@@ -38,9 +38,10 @@ from tuneline.engine.records import (
     read,
 )
 from tuneline.engine.runfile import read_run_parameters
-from tuneline.errors import Fault, Unreadable, UserError
+from tuneline.errors import Fault, LlmRejected, Unreadable, UserError
 from tuneline.judge.answer import read_answers
-from tuneline.llm import anthropic, google
+from tuneline.llm import anthropic, google, openai
+from tuneline.llm.announced import read_announced
 from tuneline.llm.batch_bodies import (
     AnthropicBatch,
     AnthropicItem,
@@ -54,7 +55,7 @@ from tuneline.llm.batch_bodies import (
 )
 from tuneline.llm.batch_servers import AnthropicBatches, OpenAiBatches
 from tuneline.llm.config import AnthropicConfig, GoogleConfig, OpenAiConfig
-from tuneline.llm.openai import read_reply
+from tuneline.llm.refusals import fitting_tokens, read_refusal, unwanted
 from tuneline.stage import Cost, InputRecord, Metrics, Usage, installed_stages
 from tuneline.store.base import FileRecord
 from tuneline.store.file import FileStore
@@ -139,10 +140,25 @@ def said(path: Path) -> None:
 
 
 def replied(path: Path) -> None:
+    config, body = OpenAiConfig(provider="openai", model="m", base_url="http://localhost/v1"), path.read_bytes()
+    for status in (200, 400, 404, 413, 429, 500):
+        refusal = read_refusal(status, {}, body)
+        assert fitting_tokens(refusal, 8192) in (None, *range(8193))
+        assert unwanted(refusal, ("seed", "max_tokens")) in (None, "seed", "max_tokens")
+        assert isinstance(openai.fault_of(config, status, {}, body), Exception)
     try:
-        read_reply(path.read_bytes(), OpenAiConfig(provider="openai", model="m", base_url="http://localhost/v1"))
-    except Fault:
+        assert "\ud800" not in openai.answer_of(config, body).text
+    except (Fault, LlmRejected, UserError):
         return
+
+
+def announced(path: Path) -> None:
+    words = path.read_bytes().decode("latin-1").split()
+    names = ("limit", "remaining", "reset")
+    for limit in read_announced(
+        {f"x-ratelimit-{name}-requests": word for name, word in zip(names, words, strict=False)}
+    ):
+        assert 0 < limit.per_s <= limit.limit and 0 <= limit.remaining <= limit.limit
 
 
 def messaged(path: Path) -> None:
@@ -225,6 +241,9 @@ READERS = [
     Reader(
         "batch of Anthropic", "batch.jsonl", batched, line({**ITEM, "result": {"type": "succeeded", "message": SAID}})
     ),
+    Reader("reply's error", "error.json", replied, line({"error": {"message": "max_tokens is too large: 8192",
+           "param": "seed", "code": 400, "metadata": {"raw": '{"loc": ["body", "seed"]}'}}})),
+    Reader("limits", "headers.txt", announced, b"500 17 1m30.5s"),
     Reader("message", "message.json", messaged, message("hello", thinking="hm", stop_details={"category": "bio"}).body),
     Reader("message's error", "error.json", messaged, anthropic_error(400, "api_error", "no", "x").body),
     Reader("content", "content.json", generated, content("hello", promptFeedback={"blockReason": "OTHER"}).body),

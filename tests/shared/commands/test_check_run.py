@@ -84,7 +84,12 @@ def folder(tmp_path: Path) -> Folder:
 @pytest.mark.parametrize("command", ["check", "run", "upload"])
 def test_mistakes_of_three_stages_are_one_message_and_nothing_is_written(folder: Folder, command: str) -> None:
     folder.replace("personas.yaml", "\n  name:", "\n  nam:")
-    folder.inputs["judge"] = {"provider": "openai", "model": "m", "api_key_env": "CHECKED_API_KEY", "max_tokens": 0}
+    folder.inputs["judge"] = {
+        "provider": "openai",
+        "model": "m",
+        "api_key_env": "JUDGE_CHECK_KEY",
+        "max_tokens": 0,
+    }
     before = os.times()
     words = [] if command == "check" else ["--store", "store"]
     done = folder.tuneline(command, *words, goal=None, slicer={"validation_fraction": 0.001})
@@ -101,13 +106,13 @@ def test_mistakes_of_three_stages_are_one_message_and_nothing_is_written(folder:
 
 
 def test_a_missing_key_is_a_problem_where_the_stages_run_and_a_warning_elsewhere(folder: Folder) -> None:
-    folder.inputs["judge"] = {"provider": "openai", "model": "m", "api_key_env": "CHECKED_API_KEY"}
+    folder.inputs["judge"] = {"provider": "openai", "model": "m", "api_key_env": "JUDGE_CHECK_KEY"}
     done = folder.tuneline("check")
     assert done.returncode == 2
-    assert "run.yaml:8: inputs.judge: CHECKED_API_KEY is not set" in done.stderr
+    assert "run.yaml:8: inputs.judge: JUDGE_CHECK_KEY is not set" in done.stderr
     done = folder.tuneline("upload", "--store", "store")
     assert done.returncode == 0
-    assert "warning: CHECKED_API_KEY is not set" in done.stderr
+    assert "warning: JUDGE_CHECK_KEY is not set" in done.stderr
 
 
 def test_a_key_in_a_file_is_a_key(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,13 +255,13 @@ def test_a_template_that_shows_no_answer_is_refused_before_anything_is_judged(fo
 
 
 def test_online_asks_judge_and_simulator_one_question_each(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CHECKED_API_KEY", "a-key")
+    monkeypatch.setenv("JUDGE_CHECK_KEY", "a-key")
 
     def answer(call: Call) -> Answer:
         return completion(judged(call) if "response_format" in call.body else "Hello, my kettle is cold.")
 
     with serve_openai(answer) as server:
-        model = {"provider": "openai", "model": "m", "base_url": server.url, "api_key_env": "CHECKED_API_KEY"}
+        model = {"provider": "openai", "model": "m", "base_url": server.url, "api_key_env": "JUDGE_CHECK_KEY"}
         folder.inputs |= {"judge": model, "simulator": model}
         assert folder.tuneline("check", goal=None).returncode == 0
         assert not server.calls

@@ -114,7 +114,10 @@ def test_a_200_that_is_no_chat_completion_is_tried_three_times_in_all(nonsense: 
     answer = Answer(200, nonsense, {"content-type": "application/json"})
     with serve_openai(at_first(2, answer)) as server:
         assert ask(server.url).text == "hello"
-    with serve_openai(lambda _: answer) as server, pytest.raises(Temporary, match="not a chat completion, after 3 att"):
+    with (
+        serve_openai(lambda _: answer) as server,
+        pytest.raises(Temporary, match=r"not a chat completion but .*, after 3 att"),
+    ):
         ask(server.url)
     assert len(server.calls) == 3
 
@@ -134,7 +137,7 @@ def test_no_choice_and_no_content_are_an_empty_text() -> None:
         (error(404), "check `model`"),
         (error(400, "model_not_found"), "check `model`"),
         (error(400, "unsupported_value"), "refuses a setting"),
-        (error(429, "insufficient_quota"), "no quota left"),
+        (error(429, "insufficient_quota"), "no money or quota left"),
         (Answer(307, b"", {"location": "https://elsewhere.example/v1"}), "leads elsewhere"),
     ],
 )
@@ -163,7 +166,8 @@ def test_a_request_that_the_server_does_not_want_is_not_tried_again(answer: Answ
     with serve_openai(lambda _: answer) as server, pytest.raises(LlmRejected) as rejected:
         ask(server.url)
     assert rejected.value.kind == kind
-    assert len(server.calls) == 1
+    sizes = [call.body["max_tokens"] for call in server.calls]
+    assert sizes in ([8192], [8192, 1024]), "where no figure says what is too long, it may have been the answer's limit"
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 500, 429])
@@ -302,7 +306,7 @@ def test_a_token_bucket_is_used_up_over_real_connections_and_many_calls_are_in_f
         assert {reply.text for reply in pool.map(lambda _: client.complete(HELLO), range(calls))} == {"hello"}
         seconds, counts = time.monotonic() - began, api.counts()
     assert seconds < 1.4 * ((calls - burst) / rate + call_s), "to be exact is the benchmark's task, on an idle machine"
-    assert counts.rejected < 12
+    assert counts.rejected < 50
     assert counts.most_in_flight > 80
 
 

@@ -26,7 +26,8 @@ def refused(folder: Path, **settings: Any) -> str:
     "name",
     [
         "AZURE_OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "OPENROUTER_API_KEY", "OPENAI_API_KEY",
-        "JUDGE_API_KEY", "MY_JUDGE_KEY", "SIMULATOR_TOKEN", "LLM_API_TOKEN", "TEAM_2_API_KEY", "JUDGE_KEY",
+        "JUDGE_API_KEY", "MY_JUDGE_KEY", "SIMULATOR_TOKEN", "LLM_API_TOKEN", "TEAM_2_LLM_API_KEY", "JUDGE_KEY",
+        "MISTRAL_API_KEY", "TEAM_FIREWORKS_API_KEY", "NVIDIA_API_KEY", "GENERATOR_API_KEY",
     ],
 )  # fmt: skip
 def test_a_run_file_may_name_the_key_of_a_model(tmp_path: Path, name: str) -> None:
@@ -37,7 +38,10 @@ def test_a_run_file_may_name_the_key_of_a_model(tmp_path: Path, name: str) -> No
     "name",
     [
         "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID", "AWS_API_KEY", "S3_API_KEY", "MINIO_API_KEY",
-        "CLOUDFLARE_API_TOKEN", "HUGGINGFACEHUB_API_KEY",
+        "CLOUDFLARE_API_TOKEN", "HUGGINGFACEHUB_API_KEY", "WANDB_API_KEY", "STRIPE_API_KEY", "DD_API_KEY",
+        "TEAM_2_API_KEY", "DATADOG_API_KEY",
+        "SENDGRID_API_KEY", "ELEVENLABS_API_KEY", "PINECONE_API_KEY", "GITHUB_OPENAI_API_KEY",
+        "MY_API_KEY", "SLACK_TOKEN", "NOTOPENAI_API_KEY",
         "HF_TOKEN", "HF_API_KEY", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_API_KEY", "GITHUB_TOKEN", "GH_API_TOKEN",
         "GITLAB_API_TOKEN", "CI_JOB_TOKEN", "KUBERNETES_API_TOKEN", "KUBE_API_KEY", "ARGO_API_TOKEN", "DOCKER_API_KEY",
         "TUNELINE_API_KEY", "MY_AWS_MODEL_KEY", "TUNELINE_MODEL_KEY", "PATH", "HOME", "RUN_FILE", "DATABASE_PASSWORD",
@@ -66,6 +70,10 @@ def test_a_run_file_may_name_no_other_secret_and_what_it_names_is_not_repeated(t
         ("TEAM_AZURE_OPENAI_API_KEY", "team.openai.azure.com", True),
         ("GEMINI_API_KEY", "generativelanguage.googleapis.com", True),
         ("JUDGE_API_KEY", "judge.example", True),
+        ("TOGETHER_API_KEY", "api.together.ai", True),
+        ("TOGETHER_API_KEY", "api.together.xyz", True),
+        ("FIREWORKS_API_KEY", "api.openai.com", False),
+        ("NVIDIA_API_KEY", "integrate.api.nvidia.com", True),
     ],
 )
 def test_a_vendors_key_goes_to_the_vendor_alone(tmp_path: Path, name: str, host: str, fine: bool) -> None:
@@ -161,7 +169,8 @@ def test_each_provider_has_the_settings_of_its_protocol(tmp_path: Path, settings
 
 def test_what_an_answer_depends_on_is_the_model_and_its_settings_alone(tmp_path: Path) -> None:
     assert read(tmp_path, api_key_env="JUDGE_API_KEY", input_usd=1, output_usd=1).identity == {
-        "model": "m", "base_url": None, "temperature": 0.0, "max_tokens": 8192, "seed": 0
+        "model": "m", "base_url": None, "temperature": 0.0, "max_tokens": 8192, "seed": 0,
+        "response_format": "json_schema",
     }  # fmt: skip
     claude = MODELS["anthropic"].model_validate({"provider": "anthropic", "model": "m", "thinking": 2048})
     assert claude.identity["thinking"] == 2048 and "seed" not in claude.identity
@@ -178,3 +187,13 @@ def test_the_second_name_of_googles_key_is_as_good(tmp_path: Path) -> None:
     named = MODELS["google"].model_validate({"provider": "google", "model": "m", "api_key_env": "GEMINI_API_KEY"})
     with pytest.raises(UserError, match="GEMINI_API_KEY is not set"):
         named.key(secret)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["https://openrouter.ai/api/v1", "https://team.openai.azure.com/openai/v1", "https://api.groq.com/openai/v1",
+     "http://localhost:11434/v1/", "https://generativelanguage.googleapis.com/v1beta/openai", "http://gpu:8000/K/S/I/kis",
+     "https://api.example/v1/chat/completions"],
+)  # fmt: skip
+def test_any_letter_may_stand_in_an_address(address: str) -> None:
+    assert OpenAiConfig(provider="openai", model="m", base_url=address).address == address

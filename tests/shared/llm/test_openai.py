@@ -85,11 +85,26 @@ def test_a_seed_of_null_is_not_sent() -> None:
     assert server.calls[1].body["seed"] == 5
 
 
-@pytest.mark.parametrize("usage", ['{"prompt_tokens": 1%s}' % ("0" * 400), '{"completion_tokens": -1}'])
-def test_figures_that_cannot_be_are_no_answer(usage: str) -> None:
+@pytest.mark.parametrize(
+    "usage",
+    ['{"prompt_tokens": 1%s}' % ("0" * 400), '{"completion_tokens": -1}', "null", "[]", '"many"',
+     '{"prompt_tokens": null}',
+     '{"prompt_tokens": "a", "completion_tokens": {}}', '{"prompt_tokens": 1e999}', '{"prompt_tokens": NaN}',
+     '{"prompt_tokens_details": 7}', '{"prompt_tokens": true}'],
+)  # fmt: skip
+def test_figures_that_cannot_be_cost_no_answer_and_are_not_known(usage: str) -> None:
     body = f'{{"choices": [{{"message": {{"content": "hello"}}}}], "usage": {usage}}}'.encode()
-    with serve_openai(lambda _: Answer(200, body, JSON)) as server, pytest.raises(Temporary, match="not a chat compl"):
-        ask(server.url)
+    with serve_openai(lambda _: Answer(200, body, JSON)) as server:
+        reply = ask(server.url, input_usd=1, output_usd=1)
+    assert (reply.text, reply.cost_usd) == ("hello", None)
+    assert len(server.calls) == 1
+
+
+def test_figures_in_other_forms_are_read() -> None:
+    usage = '{"prompt_tokens": "1000", "completion_tokens": 50.0, "prompt_cache_hit_tokens": 400}'
+    body = f'{{"choices": [{{"message": {{"content": "hello"}}}}], "usage": {usage}}}'.encode()
+    with serve_openai(lambda _: Answer(200, body, JSON)) as server:
+        assert ask(server.url)[3:6] == (1000, 50, 400)
 
 
 def test_no_more_can_be_read_from_the_cache_than_was_sent() -> None:

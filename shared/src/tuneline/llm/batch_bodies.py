@@ -8,7 +8,7 @@ from typing import Annotated, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ValidationError
 
-from tuneline.errors import Fault, UserError
+from tuneline.errors import Fault, LlmRejected, UserError
 from tuneline.llm.provider import AnyObject, Count, Reply
 
 M = TypeVar("M", bound=BaseModel)
@@ -128,7 +128,7 @@ def outcome(read: Callable[[], Reply | Exception]) -> Reply | Exception:
     """Return what reading an item gives, an exception too: it concerns this item alone."""
     try:
         return read()
-    except (Fault, UserError) as e:
+    except (Fault, LlmRejected, UserError) as e:
         return e
     except ValueError:  # a number of thousands of digits, which cannot be written again
         return NO_BATCH

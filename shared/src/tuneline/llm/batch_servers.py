@@ -117,7 +117,7 @@ class OpenAiBatches:
         body = json.dumps(item.response.body).encode()
         if item.response.status_code != 200:
             return self._fails(item.response.status_code, {}, body) if item.response.status_code else Fault("expired")
-        return outcome(lambda: gpt.read_reply(body, self._config))
+        return outcome(lambda: gpt.answer_of(self._config, body))
 
     def _failed(self, now: OpenAiBatch) -> Exception:
         codes = {error.code for error in now.errors.data or [] if error.code}
@@ -129,16 +129,7 @@ class OpenAiBatches:
         return not_taken(self._config, " ".join(["a failed batch", *known]), "check `model` and the account")
 
     def _fails(self, status: int, headers: Mapping[str, str], body: bytes) -> Exception:
-        response = httpx2.Response(
-            status, headers=dict(headers), content=body, request=httpx2.Request("POST", self._config.address)
-        )
-        try:
-            said = json.loads(body)
-        except (ValueError, RecursionError):  # a page of somebody in between
-            said = None
-        error = said.get("error") if isinstance(said, dict) else None
-        text = str(error.get("message")) if isinstance(error, dict) else ""
-        return gpt.fault_of(openai.APIStatusError(text, response=response, body=error), self._config.model)
+        return gpt.fault_of(self._config, status, headers, body)
 
 
 class AnthropicBatches:

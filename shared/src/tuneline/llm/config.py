@@ -42,16 +42,24 @@ _ADDRESS = re.compile(
 )
 """So plain that everybody reads the same host in it."""
 
-_KEY = re.compile(
-    r"(?=[A-Z0-9_]{1,64}$)(?!(?:\w+_)?(?:AWS|S3|MINIO|HF|HUGGING_?FACE(?:HUB)?|GITHUB|GH|GITLAB|CI|KUBE\w*|K8S|ARGO\w*|DOCKER"
-    r"|TUNELINE)_)(?:\w+_API_KEY|(?:\w+_)?(?:JUDGE|SIMULATOR|GENERATOR|MODEL|LLM)(?:_\w+)?_(?:KEY|TOKEN))"
-)
-_VENDORS = {
-    "AZURE_OPENAI": "azure.com", "OPENAI": "openai.com", "ANTHROPIC": "anthropic.com", "GEMINI": "googleapis.com",
-    "GOOGLE": "googleapis.com", "OPENROUTER": "openrouter.ai", "MISTRAL": "mistral.ai", "GROQ": "groq.com",
-    "CLAUDE": "anthropic.com", "DEEPSEEK": "deepseek.com", "TOGETHER": "together.xyz", "XAI": "x.ai",
+VENDORS: Mapping[str, tuple[str, ...]] = {
+    "AZURE_OPENAI": ("azure.com",), "OPENAI": ("openai.com",), "ANTHROPIC": ("anthropic.com",),
+    "CLAUDE": ("anthropic.com",), "GEMINI": ("googleapis.com",), "GOOGLE": ("googleapis.com",),
+    "OPENROUTER": ("openrouter.ai",), "MISTRAL": ("mistral.ai",), "GROQ": ("groq.com",), "DEEPSEEK": ("deepseek.com",),
+    "TOGETHER": ("together.xyz", "together.ai"), "XAI": ("x.ai",), "FIREWORKS": ("fireworks.ai",),
+    "CEREBRAS": ("cerebras.ai",), "SAMBANOVA": ("sambanova.ai",), "DEEPINFRA": ("deepinfra.com",),
+    "NEBIUS": ("nebius.com", "nebius.ai"), "PERPLEXITY": ("perplexity.ai",), "COHERE": ("cohere.com", "cohere.ai"),
+    "MOONSHOT": ("moonshot.ai", "moonshot.cn"), "DASHSCOPE": ("aliyuncs.com",), "ZAI": ("z.ai",),
+    "ZHIPUAI": ("bigmodel.cn",), "NVIDIA": ("nvidia.com",), "SILICONFLOW": ("siliconflow.com", "siliconflow.cn"),
+    "HYPERBOLIC": ("hyperbolic.xyz",), "NOVITA": ("novita.ai",), "VERTEX": ("googleapis.com",),
 }  # fmt: skip
 """Where a key goes whose variable has this word in its name."""
+
+_KEY = re.compile(
+    r"(?=[A-Z0-9_]{1,64}$)(?!(?:\w+_)?(?:AWS|S3|MINIO|HF|HUGGING_?FACE(?:HUB)?|GITHUB|GH|GITLAB|CI|KUBE\w*|K8S|ARGO\w*|DOCKER"
+    rf"|TUNELINE)_)(?:\w+_)?(?:(?:{'|'.join(VENDORS)})_(?:\w+_)?API_KEY"
+    r"|(?:JUDGE|SIMULATOR|GENERATOR|MODEL|LLM)(?:_\w+)?_(?:KEY|TOKEN))"
+)
 
 
 _BESIDE = {"provider", "api_key_env", "insecure_http", "mode", "cache", "api_version"}
@@ -99,7 +107,7 @@ class ModelConfig(BaseModel):
             raise PydanticCustomError(
                 "secret",
                 "the NAME of a variable with the key of a model, like OPENAI_API_KEY or JUDGE_API_KEY; "
-                "a key itself belongs in no file, and keys of stores, hubs and clusters go to no model",
+                "a key itself belongs in no file, and keys of stores, hubs, clusters and other services go to no model",
             )
         return value
 
@@ -121,12 +129,12 @@ class ModelConfig(BaseModel):
         name, host = self.key_name, urlsplit(self.address).hostname or ""
         if name is None or self.is_local:
             return self
-        vendor = next((theirs for word, theirs in _VENDORS.items() if f"_{word}_" in f"_{name}"), host)
-        if host != vendor and not host.endswith(f".{vendor}"):
+        vendors = next((theirs for word, theirs in VENDORS.items() if f"_{word}_" in f"_{name}"), (host,))
+        if not any(host == vendor or host.endswith(f".{vendor}") for vendor in vendors):
             raise PydanticCustomError(
                 "secret",
                 "api_key_env: {name} is sent to {vendor} only; for another server set a variable like JUDGE_API_KEY",
-                {"name": name, "vendor": vendor},
+                {"name": name, "vendor": " or ".join(vendors)},
             )
         if urlsplit(self.address).scheme == "http" and not self.insecure_http:
             raise PydanticCustomError(
@@ -191,6 +199,8 @@ class OpenAiConfig(_SeededConfig):
     provider: Literal["openai"]
     temperature: float | None = Field(default=0.0, ge=0, le=2)
     """Temperature of the sampler, 0 is greedy; null leaves it out, for models that refuse it."""
+    response_format: Literal["json_schema", "json_object"] | None = "json_schema"
+    """How the form of an answer is asked for: by its JSON schema, as any JSON, or (null) in the prompt alone."""
     api_version: str | None = Field(default=None, pattern=r"^[0-9a-z.-]{1,32}$")
     """Version of Azure's API, for a `base_url` of one of its deployments; the key then goes where Azure reads it."""
 

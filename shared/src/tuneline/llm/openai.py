@@ -1,42 +1,64 @@
-"""The provider `openai`: chat completions of OpenAI or of any server that speaks them, read without trust.
+"""The provider `openai`: chat completions of OpenAI or of any server that speaks them, more or less.
 
-A server's message may quote the request, so only its status and the codes that are known here are ever repeated.
+Servers differ in the fields that they take and in the form of their answers. A field that a server says it does not
+take is left out; if that helps, it is left out of every later request, and the log says so once. Of an answer only the
+text must be found: what stands beside it may have any form.
 """
 
 from __future__ import annotations
 
+import json
 import logging
-import re
 from collections.abc import Mapping, Sequence
-from typing import cast
+from typing import Literal, NamedTuple, cast
 
 import openai
+import structlog
 from openai.types.chat import ChatCompletionMessageParam
-from pydantic import BaseModel, Field, ValidationError
 
-from tuneline.errors import Fault, LlmRejected, UserError
+from tuneline.errors import Fault, UserError
 from tuneline.llm.config import OpenAiConfig, Secret
-from tuneline.llm.prices import Tokens, cost_usd
-from tuneline.llm.provider import GATEWAY_TIMEOUTS, PUSHBACK, BareHttp, Reply, joined, retry_after
+from tuneline.llm.openai_reply import Stranger, read_reply
+from tuneline.llm.provider import BareHttp, Reply, joined, not_taken
+from tuneline.llm.refusals import Refusal, Refused, fitting_tokens, meaning, read_refusal, unwanted
 from tuneline.stage import Json
+
+log = structlog.get_logger()
 
 _OPENAI_HEADERS = frozenset({"openai-organization", "openai-project"})
 """Sent to OpenAI alone, from the SDK's variables; its other variables and what it says of this machine go nowhere."""
 
-_TOO_LONG = re.compile(r"context.{0,10}(length|size|window)|maximum context|too many tokens|prompt is too long", re.I)
-_TOO_LONG_CODES = {"context_length_exceeded", "exceed_context_size_error", "string_above_max_length"}
-_BLOCKED_CODES = {"content_filter", "content_policy_violation", "invalid_prompt"}
-_CONFIG_CODES = {"model_not_found", "unsupported_parameter", "unsupported_value", "invalid_api_key"}
-_QUOTA_CODES = {"insufficient_quota", "billing_hard_limit_reached"}
-_SHOWN = _TOO_LONG_CODES | _BLOCKED_CODES | _CONFIG_CODES | _QUOTA_CODES | {
-    "invalid_request_error", "authentication_error", "permission_error", "permission_denied", "not_found_error",
-    "rate_limit_error", "rate_limit_exceeded", "requests", "tokens", "server_error", "internal_server_error",
-    "api_error", "overloaded_error", "timeout_error", "unavailable_error", "not_supported_error", "billing_not_active",
-    "invalid_value", "invalid_type", "unknown_parameter", "missing_required_parameter", "json_validate_failed",
-    "BadRequestError", "NotFoundError", "InternalServerError", "model", "messages", "temperature", "seed", "max_tokens",
-    "max_completion_tokens", "response_format",
-}  # fmt: skip
-"""Codes, types and fields that may be repeated; what a server says beside them could be words of a transcript."""
+MOST_FORMS = 8
+"""Forms in which one request is made before a refusal is believed."""
+
+MOST_STRANGERS = 3
+"""Different requests that were answered with something else, and none with an answer: then it is no such server."""
+
+_LEAST_TOKENS = 64
+
+
+class _Form(NamedTuple):
+    """How a request is written."""
+
+    limit: Literal["max_tokens", "max_completion_tokens"] | None
+    max_tokens: int
+    schema: Literal["json_schema", "json_object"] | None
+    without: frozenset[str] = frozenset()
+    """Fields that are left out."""
+    system: bool = True
+    """What the system says has a message of its own."""
+    other_address: bool = False
+    """With /v1 if the configured address has none, and without if it has."""
+
+    def leaving_out(self, field: str | None, usual: str | None) -> _Form | None:
+        """Return it without a field, or with what stands for it; `usual` is the field first tried for the limit."""
+        if field == "response_format":
+            return self._replace(schema="json_object" if self.schema == "json_schema" else None)
+        if field == self.limit and field == usual:
+            return self._replace(limit="max_tokens" if usual == "max_completion_tokens" else "max_completion_tokens")
+        if field == self.limit:
+            return self._replace(limit=None)
+        return self._replace(without=self.without | {field}) if field else None
 
 
 class OpenAiProvider:
@@ -46,140 +68,155 @@ class OpenAiProvider:
         self._config = config
         logging.getLogger("openai").setLevel(logging.WARNING)  # at the levels of OPENAI_LOG it writes whole requests
         also = frozenset[str]() if config.base_url else _OPENAI_HEADERS
-        self.http = BareHttp(config, timeout_s, config.headers(secret), also)
+        self.http = BareHttp(config, timeout_s, config.headers(secret), also, _refused)
+        address = config.address.rstrip("/").removesuffix("/chat/completions")
         self.sdk = openai.AsyncOpenAI(
-            base_url=config.address, api_key="unused", max_retries=0, http_client=self.http, default_query=config.query
+            base_url=address, api_key="unused", max_retries=0, http_client=self.http, default_query=config.query
         )
+        other = address.removesuffix("/v1") if address.endswith("/v1") else f"{address}/v1"
+        self._other = self.sdk.with_options(base_url=other)
+        self._form = _first_form(config)
+        self._limit = self._form.limit
+        self._strangers: set[int] = set()
+        self._answered = False
 
     async def send(
         self, messages: Sequence[Mapping[str, str]], schema: Mapping[str, Json] | None, seed: int | None
     ) -> Reply:
-        """Make one attempt. Raises Fault, LlmRejected or UserError."""
-        said = cast("list[ChatCompletionMessageParam]", [{"role": m["role"], "content": joined(m)} for m in messages])
-        create = self.sdk.chat.completions.with_raw_response.create
-        try:
-            answer = await create(model=self._config.model, messages=said, extra_body=_body(self._config, schema, seed))
-        except openai.APIError as e:
-            raise fault_of(e, self._config.model) from None
-        return read_reply(answer.http_response.content, self._config)
+        """Make one attempt, in a form that the server takes. Raises Fault, LlmRejected or UserError."""
+        form = begun = self._form
+        for _ in range(MOST_FORMS):
+            try:
+                answer = await self._post(form, messages, schema, seed)
+                reply = read_reply(answer, self._config, wanted=schema is not None)
+            except Refused as refused:
+                refusal = refused.refusal
+                learned = self._form if form is begun is not self._form else None  # by a call beside this one
+                changed = learned or self._changed(form, refusal, schema, seed)
+                if changed is None:
+                    break
+                form = changed
+            except Fault as fault:
+                self._note_stranger(fault, messages)
+                raise
+            else:
+                self._learn(form)
+                return reply
+        raise meaning(self._config, refusal)
 
     async def close(self) -> None:
         await self.sdk.close()
+
+    async def _post(
+        self, form: _Form, messages: Sequence[Mapping[str, str]], schema: Mapping[str, Json] | None, seed: int | None
+    ) -> bytes:
+        said = cast("list[ChatCompletionMessageParam]", list(_messages(messages, system=form.system)))
+        sdk = self._other if form.other_address else self.sdk
+        create = sdk.chat.completions.with_raw_response.create
+        try:
+            answer = await create(
+                model=self._config.model, messages=said, extra_body=_body(form, self._config, schema, seed)
+            )
+        except openai.APIError as e:
+            if isinstance(e.__cause__, Refused | Fault | UserError):
+                raise e.__cause__ from None
+            raise Fault(f"no connection ({type(e.__cause__).__name__})") from None
+        return answer.http_response.content
+
+    def _changed(
+        self, form: _Form, refusal: Refusal, schema: Mapping[str, Json] | None, seed: int | None
+    ) -> _Form | None:
+        """Return a form that the server may take instead, None if there is none."""
+        field = unwanted(refusal, tuple(_body(form, self._config, schema, seed)))
+        if (
+            refusal.is_of_the_path
+            and not field
+            and self._config.base_url
+            and not self._answered
+            and not form.other_address
+        ):
+            return form._replace(other_address=True)
+        if refusal.is_of_the_system_role and form.system:
+            return form._replace(system=False)
+        fitting = fitting_tokens(refusal, form.max_tokens) if form.limit else None
+        if fitting is not None:
+            return form._replace(max_tokens=fitting) if _LEAST_TOKENS <= fitting < form.max_tokens else None
+        return form.leaving_out(field, self._limit)
+
+    def _learn(self, form: _Form) -> None:
+        self._answered = True
+        if form != self._form:
+            changes = {
+                name: sorted(value) if isinstance(value, frozenset) else value
+                for name, value in form._asdict().items()
+                if value != self._form._asdict()[name]
+            }
+            log.warning(
+                "the judge or simulator takes requests in another form only", model=self._config.model, **changes
+            )
+            self._form = form
+
+    def _note_stranger(self, fault: Fault, messages: Sequence[Mapping[str, str]]) -> None:
+        """Raise UserError when different requests were answered by what is no such server."""
+        if not isinstance(fault, Stranger) or self._answered:
+            return
+        self._strangers.add(hash(json.dumps(messages)))
+        if len(self._strangers) >= MOST_STRANGERS:
+            raise not_taken(
+                self._config, str(fault), "it is no server of chat completions; check `base_url` and `provider`"
+            )
+
+
+def fault_of(config: OpenAiConfig, status: int, headers: Mapping[str, str], body: bytes) -> Exception:
+    """Return what an error of the server means: Fault, LlmRejected or UserError."""
+    return meaning(config, read_refusal(status, headers, body))
+
+
+def answer_of(config: OpenAiConfig, body: bytes) -> Reply:
+    """Read an answer by a schema that was not asked for by `send`. Raises Fault, LlmRejected or UserError."""
+    try:
+        return read_reply(body, config, wanted=True)
+    except Refused as e:
+        raise meaning(config, e.refusal) from None
 
 
 def request_of(
     config: OpenAiConfig, messages: Sequence[Mapping[str, str]], schema: Mapping[str, Json] | None, seed: int | None
 ) -> dict[str, Json]:
     """Return the body of a request for the next message."""
-    said: list[Json] = [{"role": message["role"], "content": joined(message)} for message in messages]
-    return {"model": config.model, "messages": said, **_body(config, schema, seed)}
+    said: list[Json] = [dict(message) for message in _messages(messages, system=True)]
+    return {"model": config.model, "messages": said, **_body(_first_form(config), config, schema, seed)}
 
 
-def _body(config: OpenAiConfig, schema: Mapping[str, Json] | None, seed: int | None) -> dict[str, Json]:
+def _first_form(config: OpenAiConfig) -> _Form:
     # OpenAI's newer models refuse max_tokens, and many compatible servers know nothing else.
-    body: dict[str, Json] = {"max_tokens" if config.base_url else "max_completion_tokens": config.max_tokens}
+    limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens" if config.base_url else "max_completion_tokens"
+    return _Form(limit, config.max_tokens, config.response_format)
+
+
+def _refused(status: int, headers: Mapping[str, str], body: bytes) -> Exception:
+    return Refused(read_refusal(status, headers, body))
+
+
+def _messages(messages: Sequence[Mapping[str, str]], *, system: bool) -> Sequence[Mapping[str, str]]:
+    said = [{"role": m["role"], "content": joined(m)} for m in messages]
+    if system:
+        return said
+    first = "\n\n".join(m["content"] for m in said if m["role"] == "system")
+    others = [m for m in said if m["role"] != "system"]
+    if not others or others[0]["role"] != "user":
+        return [{"role": "user", "content": first}, *others]
+    return [{"role": "user", "content": f"{first}\n\n{others[0]['content']}"}, *others[1:]]
+
+
+def _body(form: _Form, config: OpenAiConfig, schema: Mapping[str, Json] | None, seed: int | None) -> dict[str, Json]:
+    body: dict[str, Json] = {form.limit: form.max_tokens} if form.limit else {}
     if config.temperature is not None:
         body["temperature"] = config.temperature
     if seed is not None:
         body["seed"] = seed
-    if schema is not None:
+    if schema is not None and form.schema is not None:
         named: dict[str, Json] = {"name": "answer", "strict": True, "schema": dict(schema)}
-        body["response_format"] = {"type": "json_schema", "json_schema": named}
-    return body
-
-
-class _BodyMessage(BaseModel):
-    content: str | None = None
-    refusal: str | None = None
-
-
-class _BodyChoice(BaseModel):
-    message: _BodyMessage
-    finish_reason: str | None = None
-
-
-class _BodyCached(BaseModel):
-    cached_tokens: int | None = Field(default=None, ge=0, le=10**9)
-
-
-class _BodyUsage(BaseModel):
-    prompt_tokens: int = Field(default=0, ge=0, le=10**9)
-    completion_tokens: int = Field(default=0, ge=0, le=10**9)
-    prompt_tokens_details: _BodyCached | None = None
-
-
-class _Body(BaseModel):
-    choices: list[_BodyChoice]
-    usage: _BodyUsage | None = None
-
-
-def read_reply(body: bytes, config: OpenAiConfig) -> Reply:
-    """Read the body of a chat completion; no choice at all is an empty text. Raises Fault when it is something else."""
-    try:
-        answer = _Body.model_validate_json(body)
-    except ValidationError:
-        raise Fault("the answer is not a chat completion", paid=True) from None
-    choice = answer.choices[0] if answer.choices else _BodyChoice(message=_BodyMessage())
-    tokens = answer.usage or _BodyUsage()
-    cached = min((tokens.prompt_tokens_details or _BodyCached()).cached_tokens or 0, tokens.prompt_tokens)
-    return Reply(
-        text=choice.message.content or "",
-        finish_reason=choice.finish_reason or "",
-        refused=bool(choice.message.refusal),
-        input_tokens=tokens.prompt_tokens,
-        output_tokens=tokens.completion_tokens,
-        cached_tokens=cached,
-        cost_usd=cost_usd(config, Tokens(tokens.prompt_tokens, cached, output=tokens.completion_tokens)),
-    )
-
-
-def fault_of(error: openai.APIError, model: str) -> Exception:
-    """Return what an error of the SDK means: Fault, LlmRejected or UserError."""
-    if isinstance(error, openai.APITimeoutError):
-        return Fault("no answer in time", paid=True)
-    if isinstance(error.__cause__, Fault | UserError):
-        return error.__cause__
-    if isinstance(error, openai.APIConnectionError):
-        return Fault(f"no connection ({type(error.__cause__).__name__})")
-    if not isinstance(error, openai.APIStatusError):
-        return Fault("the answer is not a chat completion", paid=True)
-    return _fault_of_status(error, model, {str(error.code), str(error.type)})
-
-
-def _fault_of_status(error: openai.APIStatusError, model: str, codes: set[str]) -> Exception:
-    detail = _detail(error)
-    if error.status_code < 400 or error.status_code in (401, 403, 404) or codes & (_CONFIG_CODES | _QUOTA_CODES):
-        return UserError(f"model {model}: {_server(error)} answers {detail}: {_way_out(error.status_code, codes)}")
-    if error.status_code in PUSHBACK:
-        overloaded = error.status_code != 429
-        return Fault(detail, pushback=True, overloaded=overloaded, wait_s=retry_after(error.response.headers))
-    if error.status_code >= 500 or error.status_code in (408, 409):
-        paid = error.status_code in GATEWAY_TIMEOUTS
-        return Fault(detail, paid=paid, wait_s=retry_after(error.response.headers))
-    if error.status_code == 413 or codes & _TOO_LONG_CODES or _TOO_LONG.search(error.message):
-        return LlmRejected("too_long", detail)
-    return LlmRejected("blocked" if codes & _BLOCKED_CODES else "failed", detail)
-
-
-def _detail(error: openai.APIStatusError) -> str:
-    said = [part for part in (error.type, error.code, error.param) if isinstance(part, str) and part in _SHOWN]
-    return " ".join([f"HTTP {error.status_code}", *dict.fromkeys(said)])
-
-
-def _server(error: openai.APIStatusError) -> str:
-    url = error.request.url
-    return f"{url.scheme}://{url.host}{f':{url.port}' if url.port else ''}"
-
-
-def _way_out(status: int, codes: set[str]) -> str:
-    if codes & _QUOTA_CODES:
-        return "the account has no quota left; top it up, then run the same command again"
-    if status == 401 or "invalid_api_key" in codes:
-        return "the key is missing or wrong; set the variable that `api_key_env` names"
-    if status == 403:
-        return "this key may not use the model; choose another `model` or key"
-    if status == 404 or "model_not_found" in codes:
-        return "check `model`, and that `base_url` ends like …/v1"
-    if status < 400:
-        return "the address leads elsewhere; give the one it leads to as `base_url`"
-    return "the model refuses a setting; change it or leave it out (for `temperature`: null)"
+        whole: dict[str, Json] = {"type": "json_schema", "json_schema": named}
+        body["response_format"] = whole if form.schema == "json_schema" else {"type": "json_object"}
+    return {name: value for name, value in body.items() if name not in form.without}

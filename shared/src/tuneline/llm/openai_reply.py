@@ -1,0 +1,141 @@
+"""Answers of servers of chat completions: the text must be found, what stands beside it may have any form."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from tuneline.errors import Fault
+from tuneline.llm.config import OpenAiConfig
+from tuneline.llm.prices import Tokens, cost_usd
+from tuneline.llm.provider import Reply
+from tuneline.llm.refusals import Refused, read_refusal
+
+MOST_TOKENS = 10**9
+
+_ENDS = {"max_tokens": "length", "model_length": "context", "safety": "content_filter", "SAFETY": "content_filter"}
+"""How an answer ended, where a server says it otherwise than OpenAI."""
+
+
+class Stranger(Fault):
+    """The answer is something else."""
+
+    def __init__(self, looks: str) -> None:
+        super().__init__(f"the answer is not a chat completion but {looks}", paid=True)
+
+
+def read_reply(body: bytes, config: OpenAiConfig, *, wanted: bool = False) -> Reply:
+    """Read the body of a chat completion; no choice at all is an empty text.
+
+    An answer that is `wanted` by a schema is also taken from where thoughts belong: some servers put it there. Raises
+    Refused when it is an error whatever its status says, Stranger when it is something else.
+    """
+    answer = _read(body)
+    choices = answer["choices"]
+    choice = _object(choices[0] if choices else {})
+    message = _object(choice.get("message") or choice.get("delta") or {"content": choice.get("text")})
+    if not isinstance(message.get("content"), str | list | None):
+        raise Stranger("a message without text")
+    text, thoughts = _text(message.get("content")), _thoughts(message)
+    instead = wanted and not text.strip() and bool(thoughts.strip())
+    ended = choice.get("finish_reason")
+    tokens = _tokens(_object(answer.get("usage")))
+    return Reply(
+        text=(thoughts if instead else text).encode("utf-8", "replace").decode(),
+        finish_reason=_ENDS.get(ended, ended) if isinstance(ended, str) else "",
+        refused=isinstance(message.get("refusal"), str) and bool(message["refusal"]),
+        input_tokens=tokens.input,
+        output_tokens=tokens.output,
+        cached_tokens=tokens.cached,
+        cost_usd=cost_usd(config, tokens) if tokens.input else _unmeasured_usd(config),
+        cause="" if text.strip() or not thoughts.strip() or instead else "the model only thought, and said nothing",
+    )
+
+
+def _read(body: bytes) -> dict[str, Any]:
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
+        answer = _joined_stream(body)
+    if isinstance(answer, dict) and isinstance(answer.get("choices"), list):
+        return answer
+    refusal = read_refusal(200, {}, body) if isinstance(answer, dict) and answer.get("error") else None
+    if refusal is not None and refusal.status >= 400:  # an error that does not say so in its status
+        raise Refused(refusal)
+    raise Stranger(_looks(body, answer))
+
+
+def _joined_stream(body: bytes) -> object:
+    """Return the answer in a stream of server-sent events, None if it is none."""
+    joined: dict[str, Any] = {"content": "", "reasoning_content": ""}
+    ended, usage, chunks = None, None, 0
+    for line in body.splitlines():
+        if not line.startswith(b"data:") or line[5:].strip() == b"[DONE]":
+            continue
+        try:
+            chunk = _object(json.loads(line[5:]))
+        except (ValueError, RecursionError):
+            return None
+        choices = chunk.get("choices")
+        choice = _object(choices[0] if isinstance(choices, list) and choices else {})
+        delta, chunks = _object(choice.get("delta")), chunks + 1
+        joined["content"] += _text(delta.get("content"))
+        joined["reasoning_content"] += _thoughts(delta)
+        ended, usage = choice.get("finish_reason") or ended, chunk.get("usage") or usage
+    return {"choices": [{"message": joined, "finish_reason": ended}], "usage": usage} if chunks else None
+
+
+def _looks(body: bytes, answer: object) -> str:
+    """Return what an answer looks like, in words that quote nothing."""
+    start = body.lstrip()[:1]
+    if not start or start == b"<":
+        return "a web page" if start else "nothing"
+    if isinstance(answer, dict):
+        apis = {"candidates": "Google's", "content": "Anthropic's", "message": "Ollama's own", "output": "another"}
+        api = next((of for key, of in apis.items() if key in answer), None)
+        return "an error" if answer.get("error") else f"an answer of {api} API" if api else "an object without choices"
+    return "text" if answer is None and body.strip() != b"null" else "another value"
+
+
+def _object(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(content: object) -> str:
+    """Return the text of a message's content: a text, or a list of parts of which some are thoughts."""
+    if isinstance(content, str):
+        return content
+    parts = [_object(part) for part in content] if isinstance(content, list) else []
+    texts = [part.get("text") for part in parts if part.get("type") in ("text", "output_text", None)]
+    return "".join(text for text in texts if isinstance(text, str))
+
+
+def _thoughts(message: Mapping[str, Any]) -> str:
+    found = (message.get(name) for name in ("reasoning_content", "reasoning", "thinking"))
+    return next((text for text in found if isinstance(text, str) and text.strip()), "")
+
+
+def _tokens(usage: Mapping[str, Any]) -> Tokens:
+    prompt = _count(usage.get("prompt_tokens", usage.get("input_tokens")))
+    cached = _count(
+        _object(usage.get("prompt_tokens_details")).get("cached_tokens", usage.get("prompt_cache_hit_tokens"))
+    )
+    return Tokens(
+        prompt, min(cached, prompt), output=_count(usage.get("completion_tokens", usage.get("output_tokens")))
+    )
+
+
+def _count(value: object) -> int:
+    """Return a count of tokens; what cannot be one is 0."""
+    try:
+        count = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else 0.0
+    except (ValueError, OverflowError):
+        return 0
+    return int(count) if 0 <= count <= MOST_TOKENS else 0
+
+
+def _unmeasured_usd(config: OpenAiConfig) -> float | None:
+    """Return what a call costs whose tokens are not known: nothing if all are free."""
+    million = cost_usd(config, Tokens(10**6, output=10**6))
+    return 0.0 if million == 0 else None
