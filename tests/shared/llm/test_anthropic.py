@@ -140,7 +140,7 @@ def problem(answer: Answer) -> Exception:
         ),
         (
             anthropic_error(400, "invalid_request_error", "output_config.format: Extra inputs are not permitted"),
-            "`output_c",
+            "no JSON schema",
         ),
         (
             anthropic_error(

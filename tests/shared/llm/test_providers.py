@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from kit.judge_parts import CANARY
 from kit.scripted_openai import Answer, Call, completion, serve_openai
-from kit.scripted_vendors import JSON, PROTOCOLS, Protocol, generated, message
+from kit.scripted_vendors import JSON, PROTOCOLS, Protocol, anthropic_error, generated, google_error, message
 from tuneline.errors import LlmRejected, ServerDown, Temporary, UserError
 from tuneline.llm.client import LlmClient, Patience
 from tuneline.llm.config import MODELS
@@ -274,3 +274,30 @@ def test_cached_tokens_are_counted_and_have_their_own_price(protocol: Protocol) 
     assert first.cache_write_tokens == written and second.usage.cached_tokens == 80
     assert first.cost_usd == pytest.approx(((100 - written) * 10 + written * 12) / 1e6)
     assert second.cost_usd == pytest.approx((20 * 10 + 80 * 1) / 1e6)
+
+
+@pytest.mark.parametrize(
+    ("provider", "refusal"),
+    [
+        (
+            "anthropic",
+            anthropic_error(400, "invalid_request_error", "output_config.format: Extra inputs"),
+        ),
+        ("anthropic", anthropic_error(400, "invalid_request_error", "Schema is too complex.")),
+        ("google", google_error(400, "INVALID_ARGUMENT", "JSON mode is not enabled for models/gemma-3-27b-it")),
+        (
+            "google",
+            google_error(400, "INVALID_ARGUMENT", "The specified schema has too many states"),
+        ),
+    ],
+)
+def test_a_model_that_takes_no_schema_is_asked_without_one_from_then_on(provider: str, refusal: Answer) -> None:
+    [protocol] = [p for p in PROTOCOLS if p.provider == provider]
+
+    def strict(call: Call) -> Answer:
+        asked = call.body.get("output_config") or call.body.get("generationConfig", {}).get("responseJsonSchema")
+        return refusal if asked else protocol.reply("hello")
+
+    with serve_openai(strict) as server, LlmClient(protocol.config(server.url), lambda name: name, 5) as client:
+        assert [client.complete(SAID, schema=SCHEMA).text for _ in range(3)] == ["hello"] * 3
+    assert len(server.calls) == 4, "the refusal is met once"

@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import anthropic
+import structlog
 from anthropic.types import MessageParam, TextBlockParam, ThinkingConfigParam
 from pydantic import BaseModel, Field, ValidationError
 
@@ -27,6 +28,7 @@ from tuneline.llm.provider import (
     AnyObject,
     BareHttp,
     Count,
+    NoSchema,
     Reply,
     error_of,
     joined,
@@ -37,6 +39,8 @@ from tuneline.stage import Json
 
 if TYPE_CHECKING:
     from anthropic.types.message_create_params import MessageCreateParamsNonStreaming
+
+log = structlog.get_logger()
 
 _HEADERS = frozenset({"anthropic-version"})
 _FINISHED = {"end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length", "refusal": "refusal"}
@@ -54,16 +58,15 @@ _SHOWN = _MONEY_CODES | {
 
 _TOO_LONG = re.compile(r"prompt is too long|input is too long|exceeds? (?:the )?context (?:limit|window)", re.I)
 _SUM = re.compile(r"(\d+) \+ (\d+) > (\d+)")
-_OUR_SETTINGS = re.compile(
-    r"\b(max_tokens|temperature|thinking|budget_tokens|effort|output_config|cache_control|model|schema)\b"
-)
+_SCHEMA = re.compile(r"output_config|output.?format|structured output|schema", re.I)
+_OUR_SETTINGS = re.compile(r"\b(max_tokens|temperature|thinking|budget_tokens|effort|cache_control|model)\b")
 
 
 class AnthropicProvider:
     """Calls one model; an attempt may take `timeout_s` seconds and a little more, and is not repeated."""
 
     def __init__(self, config: AnthropicConfig, secret: Secret, timeout_s: float) -> None:
-        self._config = config
+        self._config, self._takes_schemas = config, True
         logging.getLogger("anthropic").setLevel(logging.WARNING)  # below it the SDK writes whole requests
         key = config.key(secret)
         headers = {} if key is None else {"x-api-key": key}
@@ -76,7 +79,17 @@ class AnthropicProvider:
     async def send(
         self, messages: Sequence[Mapping[str, str]], schema: Mapping[str, Json] | None, seed: int | None
     ) -> Reply:
-        """Make one attempt. Raises Fault, LlmRejected or UserError."""
+        """Make one attempt; without a schema where the model takes none. Raises Fault, LlmRejected or UserError."""
+        if schema is None or not self._takes_schemas:
+            return await self._send(messages, None)
+        try:
+            return await self._send(messages, schema)
+        except NoSchema as e:
+            log.warning("asked without a JSON schema from now on", model=self._config.model, why=str(e))
+            self._takes_schemas = False
+        return await self._send(messages, None)
+
+    async def _send(self, messages: Sequence[Mapping[str, str]], schema: Mapping[str, Json] | None) -> Reply:
         # The SDK's types know no temperature any more, but older models take one.
         extra = {} if self._config.temperature is None else {"temperature": self._config.temperature}
         create = self.sdk.messages.with_raw_response.create
@@ -204,6 +217,8 @@ def _rejection(config: AnthropicConfig, status: int, detail: str, said: str) -> 
         return _too_long(config, detail, said)
     if "content filtering policy" in said:
         return LlmRejected("blocked", f"{detail} content filter")
+    if _SCHEMA.search(said) and "effort" not in said:
+        return NoSchema(str(not_taken(config, detail, "it takes no JSON schema, or not ours; use another `model`")))
     if setting := _OUR_SETTINGS.search(said):
         return not_taken(
             config, detail, f"it does not take `{setting[1]}` as it is; change the setting or leave it out"

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Annotated
 
+import structlog
 from google import genai
 from google.genai import types
 from pydantic import BaseModel, Field, ValidationError
@@ -24,6 +25,7 @@ from tuneline.llm.provider import (
     AnyObject,
     BareHttp,
     Count,
+    NoSchema,
     Reply,
     error_of,
     joined,
@@ -32,6 +34,8 @@ from tuneline.llm.provider import (
     temporary_fault,
 )
 from tuneline.stage import Json
+
+log = structlog.get_logger()
 
 _API_VERSION = "v1beta"
 """The only one with JSON schemas and batches."""
@@ -57,9 +61,9 @@ _SHOWN = _KEY_REASONS | _MONEY_REASONS | {
 """Codes that may be repeated; what a server says beside them could be words of a transcript."""
 
 _TOO_LONG = re.compile(r"input token count.{0,40}exceeds|exceeds the maximum number of (?:input )?tokens", re.I)
+_SCHEMA = re.compile(r"JSON mode|response_?mime_?type|schema", re.I)
 _OUR_SETTINGS = re.compile(
-    r"\b(max_?output_?tokens|temperature|thinking(?:[_ ]?(?:budget|level|config))?|budget|seed"
-    r"|response_?(?:json_?)?schema)\b",
+    r"\b(max_?output_?tokens|temperature|thinking(?:[_ ]?(?:budget|level|config))?|budget|seed)\b",
     re.I,
 )
 _A_DAY_S = 24 * 3600.0
@@ -69,7 +73,7 @@ class GoogleProvider:
     """Calls one model; an attempt may take `timeout_s` seconds and a little more, and is not repeated."""
 
     def __init__(self, config: GoogleConfig, secret: Secret, timeout_s: float) -> None:
-        self._config = config
+        self._config, self._takes_schemas = config, True
         logging.getLogger("google_genai").setLevel(logging.ERROR)
         key = config.key(secret)
         headers = {} if key is None else {"x-goog-api-key": key}
@@ -84,7 +88,19 @@ class GoogleProvider:
     async def send(
         self, messages: Sequence[Mapping[str, str]], schema: Mapping[str, Json] | None, seed: int | None
     ) -> Reply:
-        """Make one attempt. Raises Fault, LlmRejected or UserError."""
+        """Make one attempt; without a schema where the model takes none. Raises Fault, LlmRejected or UserError."""
+        if schema is None or not self._takes_schemas:
+            return await self._send(messages, None, seed)
+        try:
+            return await self._send(messages, schema, seed)
+        except NoSchema as e:
+            log.warning("asked without a JSON schema from now on", model=self._config.model, why=str(e))
+            self._takes_schemas = False
+        return await self._send(messages, None, seed)
+
+    async def _send(
+        self, messages: Sequence[Mapping[str, str]], schema: Mapping[str, Json] | None, seed: int | None
+    ) -> Reply:
         contents, wanted = request_of(self._config, messages, schema, seed)
         answer = await self.sdk.aio.models.generate_content(model=self._config.model, contents=contents, config=wanted)
         body = answer.sdk_http_response.body if answer.sdk_http_response else None
@@ -219,6 +235,8 @@ def fault_of(config: GoogleConfig, status: int, headers: Mapping[str, str], body
 def _rejection(config: GoogleConfig, status: int, detail: str, said: str) -> Exception:
     if status == 413 or _TOO_LONG.search(said):
         return LlmRejected("too_long", detail)
+    if _SCHEMA.search(said):
+        return NoSchema(str(not_taken(config, detail, "it takes no JSON schema, or not ours; use another `model`")))
     if setting := _OUR_SETTINGS.search(said):
         return not_taken(
             config, detail, f"it does not take `{setting[1]}` as it is; change the setting or leave it out"

@@ -210,6 +210,10 @@ def not_taken(config: ModelConfig, detail: str, way_out: str) -> UserError:
     return UserError(f"model {config.model}: {server} answers {detail}: {way_out}")
 
 
+class NoSchema(UserError):  # noqa: N818  (it is said of a model, and a provider can do without)
+    """The model takes no JSON schema, or not this one."""
+
+
 def error_of(body: bytes) -> dict[str, object]:
     """Return the object `error` of an error's body, empty if it has none."""
     try:
