@@ -122,7 +122,7 @@ def test_verdicts_of_an_earlier_judge_are_recorded_answers_with_their_status(tmp
         ('{"id": "a", "answers": {}}\n{"id": "a", "answers": {}}', "answers.jsonl:2: id: `a` has answers already"),
         ('{"id": "a", "answers": {"X": "so"}}', "answers.jsonl:1: answers.X: is none of YES, NO, NA and ERROR"),
         ('{"id": "a", "answers": {"X\\nlevel=error": "?"}}', "answers.jsonl:1: answers.X\\nlevel=error: is none"),
-        ('{"id": "a\\nb\\u001b", "answers": {}}\n' * 2, "answers.jsonl:2: id: `a\\nb\\x1b` has answers already"),
+        ('{"id": "a\\nb\\u001b", "answers": {}}\n' * 2, "answers.jsonl:2: id: `a%0Ab%1B` has answers already"),
         ('{"id": "a", "answers": {}, "reasons": {"X": "\\ud800"}}', "answers.jsonl:1: half of a surrogate pair"),
         ('\n{"id": "a"', "answers.jsonl:2: not JSON"),
         ('[{"answers": {}}]', "answers.jsonl:1: id: is required"),
