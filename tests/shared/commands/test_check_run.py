@@ -97,8 +97,9 @@ def test_mistakes_of_three_stages_are_one_message_and_nothing_is_written(folder:
     assert after.children_user + after.children_system - before.children_user - before.children_system < 5
     assert done.returncode == 2
     lines = done.stderr.splitlines()
-    place = str(folder.path)
-    assert f"{place}/personas.yaml:7: personas.0.nam: unknown key; did you mean `name`?" in lines
+    written = (folder.path / "personas.yaml").read_text().partition("\n  nam:")[0].count("\n") + 2
+    place = f"{folder.path}/personas.yaml:{written}"
+    assert f"{place}: personas.0.nam: unknown key; did you mean `name`?" in lines
     assert any("run.yaml:14: slicer.validation_fraction: `validation_fraction`=0.001 of 47" in line for line in lines)
     assert any("run.yaml:12: inputs.judge.max_tokens: input should be greater than" in line for line in lines)
     assert not (folder.path / "store" / "results").exists()
