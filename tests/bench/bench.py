@@ -13,14 +13,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+from kit.bucket_api import serve_bucket
 from kit.places import ROOT
 from kit.s3_server import serve_s3
 from kit.s3_transfers import LARGE_MIB, ROUNDS, SMALL_FILES, Ratios, compare, slow_network
 from kit.slicing import real_bench
 from tuneline.engine.records import pinned_manifest
+from tuneline.llm.client import LlmClient
+from tuneline.llm.config import OpenAiConfig
 from tuneline.store.base import open_store
 
 DATA = ROOT.parent / "shared" / "data" / "therapy-coach"
@@ -45,7 +49,7 @@ def main(*names: str) -> None:
         table = page.read_text().partition("|---|---|---|\n")[2].partition("\n\n")[0]
         lines = {line.split(" | ")[0]: line for line in table.splitlines()}
     with tempfile.TemporaryDirectory() as folder:
-        for measure in (slicing, whole_chain, s3):
+        for measure in (slicing, whole_chain, s3, judge):
             if not names or measure.__name__ in names:
                 lines |= {f"| {r.what}": f"| {r.what} | {r.target} | {r.measured} |" for r in measure(Path(folder))}
     rows = "\n".join(lines.values())
@@ -62,6 +66,11 @@ S3 is SeaweedFS on the same cores, and the network to it is simulated. A result 
 {SMALL_FILES} files of 1 to 8 kB. Both copy 16 files at once, with 16 connections for the parts of a large one and
 SHA-256 on each part; ours is the store as the runner uses it, which also hashes whole files and verifies them.
 Medians of {ROUNDS}, in turns.
+
+The judge's server rejects at once what its token bucket (one second's worth of calls) does not hold, and announces
+nothing, so that the rate has to be found; the ideal knows it from the beginning. Missed by: halving on each 429, a
+fixed number of calls in flight, a bucket of less than a quarter of a second, more than 20 ms to a 429, fewer than 600
+calls, or cores that cannot keep up with the rate.
 """
     page.write_text(text)
     print(text)
@@ -114,6 +123,29 @@ def s3(folder: Path) -> Iterator[Ratio]:
     where = f"at {1000 * ROUND_TRIP:.0f} ms and {RATE / 1e6:.0f} MB/s per connection"
     yield from _s3_ratios(distant, where, "≥ 0.9")
     yield from _s3_ratios(near, "over loopback, where the cores are the limit", "–")
+
+
+def judge(folder: Path) -> Iterator[Ratio]:
+    """Ask a server that limits calls by a token bucket, and announces nothing, what a judge would be asked."""
+    yield _paced(call_s=0.5, target="≤ 1.15; < 1 %")
+    yield _paced(call_s=5.0, target="≤ 1.15; < 1 %")
+    yield _paced(call_s=12.0, rate=100.0, calls=2500, target="≥ 1,000 in flight")
+
+
+def _paced(call_s: float, target: str, rate: float = 20.0, calls: int = 600) -> Ratio:
+    with serve_bucket(rate=rate, burst=rate, call_s=call_s) as api:
+        config = OpenAiConfig(provider="openai", model="m", base_url=f"{api.url}/v1")
+        with (
+            LlmClient(config, str, 120, concurrency=2048) as client,
+            ThreadPoolExecutor(min(calls, 2048)) as pool,
+        ):
+            start = time.monotonic()
+            list(pool.map(lambda _: client.complete([{"role": "user", "content": "Hello"}]), range(calls)))
+            seconds, counts = time.monotonic() - start, api.counts()
+    ideal = (calls - rate) / rate + call_s
+    what = f"judge, {calls} calls of {call_s:g} s at {rate:g} a second: time / ideal; share of 429"
+    measured = f"{seconds / ideal:.2f}; {100 * counts.rejected / calls:.1f} %"
+    return Ratio(what, target, f"{measured}; {counts.most_in_flight} in flight" if "flight" in target else measured)
 
 
 def _s3_ratios(found: Mapping[str, Ratios], where: str, target: str) -> Iterator[Ratio]:

@@ -58,6 +58,7 @@ class Pace:
         self._slowest = 1 / first_wait_s
         self._sent = self._rejected = self._ended = 0
         self._began = self._last = -math.inf
+        self._grown_s = 0.0
         self._recent: deque[float] = deque()
         self._not_before = self._probe_at = -math.inf
         self._fence = 0  # calls before this number were under way at the last cut
@@ -72,8 +73,7 @@ class Pace:
         if self._curve is not None:
             return self._curve.rate(self._sent)
         start = min(50.0, max(25.0, self.most / 20))
-        doublings = (self._last - self._began) / (DOUBLING * self._first) if self._sent else 0.0
-        return start * math.exp2(min(10, doublings))
+        return start * math.exp2(min(10, self._grown_s / (DOUBLING * self._first)))
 
     def next(self, now: float) -> float:
         """Return when the next call may begin; infinity is after one has ended."""
@@ -92,6 +92,8 @@ class Pace:
         """Begin a call, now."""
         due = self._last + 1 / self.rate() if self._sent else now
         in_time = due >= now or due < self._not_before
+        # A pause of ours, as at the first call of an SDK, is no reason to hurry after it.
+        self._grown_s += min(now - self._last, 2 / self.rate()) if self._sent else 0.0
         turn = Turn(self._sent, now, self.in_flight)
         if self.slots is not None and self.in_flight > self.slots:
             self.slots = None  # it took more than we thought, else it would have rejected the last call long ago
