@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 from tuneline.data.judged import JudgedTranscript
 from tuneline.data.personas import Personas
 from tuneline.data.rubric import Rubric
-from tuneline.data.rules import Answer
+from tuneline.data.text.rules import Answer
 from tuneline.data.verdicts import Status
 from tuneline.engine.pipelines import PIPELINES, steps_of
 from tuneline.judge.judging import CONFIGS

@@ -11,9 +11,9 @@ import pytest
 from kit.judge_parts import CANARY
 from kit.places import EXAMPLES, REAL_DATA
 from kit.support import Done, run_stage
-from tuneline.data.audit import Audit
 from tuneline.data.io import read_lines, read_record
 from tuneline.data.rubric import load_rubric
+from tuneline.data.text.audit import Audit
 from tuneline.data.transcripts import read_transcripts
 from tuneline.data.verdicts import Verdict
 from tuneline.errors import UserError

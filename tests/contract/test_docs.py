@@ -23,8 +23,8 @@ from kit.judge_parts import RUBRIC
 from kit.manifests import TEMPLATES, VALUES, check_schema, reached_by
 from kit.places import ROOT
 from tuneline.commands.tuneline import app
+from tuneline.data.reading.repairs import normalise
 from tuneline.data.rubric import Criterion, Rubric
-from tuneline.data.transcript_repairs import normalise
 from tuneline.llm.config import MODELS
 from tuneline.stage import installed_stages
 

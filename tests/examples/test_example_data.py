@@ -8,7 +8,7 @@ from typing import get_args
 from kit.places import EXAMPLES, ROOT
 from tuneline.data.personas import load_personas
 from tuneline.data.rubric import load_rubric, score
-from tuneline.data.rules import Rule
+from tuneline.data.text.rules import Rule
 from tuneline.data.transcripts import Transcript, read_transcripts
 
 RUBRIC = load_rubric(EXAMPLES / "rubric.yaml")

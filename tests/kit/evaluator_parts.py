@@ -10,7 +10,7 @@ from typing import Any
 from tuneline.data.conversations import AnswerFacts, Arm, Conversation, Said
 from tuneline.data.personas import Persona
 from tuneline.data.rubric import Rubric, score
-from tuneline.data.rules import Answer as YesOrNo
+from tuneline.data.text.rules import Answer as YesOrNo
 from tuneline.data.verdicts import Status, Verdict
 from tuneline.stage import Usage
 from tuneline_evaluator.comparison.scores import JudgedConversation

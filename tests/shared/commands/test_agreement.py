@@ -5,7 +5,7 @@ import random
 import pytest
 
 from tuneline.commands.agreement import agreement, kappa
-from tuneline.data.rules import Answer
+from tuneline.data.text.rules import Answer
 from tuneline.judge.panel import combine
 
 WORDS: dict[str, Answer] = {"y": "YES", "n": "NO", "a": "NA"}

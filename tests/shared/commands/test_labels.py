@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tuneline.commands.labels import read_labels, refuse_unknown
-from tuneline.data.rules import Answer
+from tuneline.data.text.rules import Answer
 from tuneline.errors import UserError
 
 

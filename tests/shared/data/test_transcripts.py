@@ -232,7 +232,7 @@ def test_a_problem_in_pretty_printed_json_has_its_own_line(tmp_path: Path, value
 
 
 def test_a_line_longer_than_the_limit_is_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tuneline.data.transcript_records.MAX_RECORD_BYTES", 2**20)
+    monkeypatch.setattr("tuneline.data.reading.records.MAX_RECORD_BYTES", 2**20)
     long = GOOD | {"id": "long", "exchanges": [{"user": SECRET * 100_000, "assistant": "Hi."}]}
     path = write(tmp_path / "a.jsonl", long, GOOD, GOOD | {"messages": []})
     assert problems(path) == ["a.jsonl:1: longer than 1 MiB", f"a.jsonl:3: {TWO}"]

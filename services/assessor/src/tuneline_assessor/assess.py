@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import NamedTuple, get_args
 
-from tuneline.data.audit import Audit
 from tuneline.data.io import write_lines, write_record
 from tuneline.data.judged import write_judged
 from tuneline.data.rubric import Rubric, load_rubric
+from tuneline.data.text.audit import Audit
 from tuneline.data.transcripts import ReadTranscripts, read_transcripts
 from tuneline.data.verdicts import Pass, Passing, Status, Verdict
 from tuneline.judge.card import JudgeCards

@@ -6,10 +6,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from tuneline.data.artifacts import artifacts_in
-from tuneline.data.audit import MOST_EXAMPLES, Action, Audit, Found, Place
-from tuneline.data.checks import Check, Language, LengthRatio, NoLoops, opening
 from tuneline.data.rubric import Rubric
+from tuneline.data.text.artifacts import artifacts_in
+from tuneline.data.text.audit import MOST_EXAMPLES, Action, Audit, Found, Place
+from tuneline.data.text.checks import Check, Language, LengthRatio, NoLoops, opening
 from tuneline.data.transcripts import Transcript
 from tuneline.data.verdicts import Verdict
 from tuneline.errors import UserError

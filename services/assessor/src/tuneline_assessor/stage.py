@@ -12,9 +12,9 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from tuneline.data.audit import Action
 from tuneline.data.pii import REGIONS, Region
-from tuneline.data.transcript_files import PATTERNS
+from tuneline.data.reading.files import PATTERNS
+from tuneline.data.text.audit import Action
 from tuneline.stage import (
     Checks,
     Context,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from tuneline.data.io import Closed
-from tuneline.data.rules import Answer
+from tuneline.data.text.rules import Answer
 from tuneline.judge.panel import SCALE
 
 RESAMPLES, CONFIDENCE = 1_000, 0.95

@@ -13,7 +13,7 @@ from tuneline.commands.show import fetch_output
 from tuneline.data.io import Closed, read_lines, read_record
 from tuneline.data.judged import read_judged
 from tuneline.data.rubric import Rubric, load_rubric
-from tuneline.data.rules import Answer
+from tuneline.data.text.rules import Answer
 from tuneline.data.transcripts import Transcript
 from tuneline.data.verdicts import Judgement, Verdict
 from tuneline.engine.context import read_secret

@@ -12,7 +12,7 @@ from io import StringIO
 from pathlib import Path
 
 from tuneline.commands.agreement import Answers
-from tuneline.data.rules import Answer
+from tuneline.data.text.rules import Answer
 from tuneline.errors import UserError
 from tuneline.judge.answer import as_answer
 from tuneline.judge.recorded import read_recorded

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import structlog
 
-from tuneline.data.transcript_repairs import Tools
+from tuneline.data.reading.repairs import Tools
 from tuneline.data.transcripts import MAX_KEPT, read_transcripts
 from tuneline.engine.layout import upload_place
 from tuneline.engine.lineage import Result, Trace

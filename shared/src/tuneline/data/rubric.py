@@ -20,7 +20,7 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import Field
 
 from tuneline.data.io import Closed
-from tuneline.data.rules import Answer, EchoesUser, Rule, WhenUserContains
+from tuneline.data.text.rules import Answer, EchoesUser, Rule, WhenUserContains
 from tuneline.errors import UserError
 from tuneline.parsing.problems import Loc
 from tuneline.parsing.yaml import YamlFile, read_yaml

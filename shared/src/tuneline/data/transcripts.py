@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 from tuneline.data.io import Closed, Id
 from tuneline.data.judged import Exchange, Transcript
-from tuneline.data.transcript_content import Problem
-from tuneline.data.transcript_files import read_records
-from tuneline.data.transcript_records import Record
-from tuneline.data.transcript_repairs import Repair, Tools, normalise
+from tuneline.data.reading.content import Problem
+from tuneline.data.reading.files import read_records
+from tuneline.data.reading.records import Record
+from tuneline.data.reading.repairs import Repair, Tools, normalise
 from tuneline.errors import UserError
 from tuneline.parsing.problems import printable
 

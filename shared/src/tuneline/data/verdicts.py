@@ -13,7 +13,7 @@ from pydantic import Field
 
 from tuneline.data.io import Closed, Id
 from tuneline.data.rubric import Rubric, score
-from tuneline.data.rules import Answer
+from tuneline.data.text.rules import Answer
 from tuneline.data.transcripts import Transcript
 from tuneline.stage import Usage
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from tuneline.data.rubric import Criterion, Rubric
-from tuneline.data.rules import Answer
+from tuneline.data.text.rules import Answer
 from tuneline.errors import BadJson, Unreadable
 from tuneline.judge.prompt import allowed_answers
 from tuneline.llm.control_tokens import neutralise

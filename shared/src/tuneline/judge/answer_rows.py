@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple, get_args
 
-from tuneline.data.transcript_ids import as_id
+from tuneline.data.reading.ids import as_id
 from tuneline.data.verdicts import Status
 from tuneline.judge.answer_files import IDS, Place
 from tuneline.parsing.problems import printable

@@ -10,7 +10,7 @@ from random import Random
 import structlog
 
 from tuneline.data.rubric import Category, Rubric
-from tuneline.data.rules import Answer
+from tuneline.data.text.rules import Answer
 from tuneline.data.transcripts import Transcript
 from tuneline.data.verdicts import Judgement
 from tuneline.errors import UserError

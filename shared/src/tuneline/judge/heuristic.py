@@ -10,7 +10,7 @@ from typing import Literal
 
 from tuneline.data.io import Closed
 from tuneline.data.rubric import Rubric
-from tuneline.data.rules import HEURISTIC_VERSION
+from tuneline.data.text.rules import HEURISTIC_VERSION
 from tuneline.data.transcripts import Transcript
 from tuneline.data.verdicts import Ask, Judgement
 from tuneline.errors import UserError

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol, TypeAlias
 
 from tuneline.data.rubric import SCORE_DIGITS, Rubric, Score, score
-from tuneline.data.rules import Answer
+from tuneline.data.text.rules import Answer
 from tuneline.data.transcripts import Transcript
 from tuneline.data.verdicts import NO_SCORE, Ask, Opinion, Verdict
 from tuneline.errors import UserError

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 from tuneline.data.io import Closed
 from tuneline.data.rubric import Criterion, Rubric
-from tuneline.data.rules import Answer
+from tuneline.data.text.rules import Answer
 from tuneline.data.transcripts import Transcript
 from tuneline.data.verdicts import Ask, Judgement, Status
 from tuneline.errors import UserError

@@ -12,10 +12,10 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from tuneline.data.transcript_ids import CONVERSATION_KEYS
-from tuneline.data.transcript_records import Record
-from tuneline.data.transcript_shapes import has_shape, is_pair
-from tuneline.data.transcript_turns import is_message
+from tuneline.data.reading.ids import CONVERSATION_KEYS
+from tuneline.data.reading.records import Record
+from tuneline.data.reading.shapes import has_shape, is_pair
+from tuneline.data.reading.turns import is_message
 from tuneline.parsing.problems import Loc
 
 ORDER_KEYS = (

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from tuneline.data.transcript_calls import as_json, read_request, read_response
-from tuneline.data.transcript_content import MAX_DEPTH, Problem, kind, read_content
-from tuneline.data.transcript_trees import TREE, path_of
-from tuneline.data.transcript_turns import Role, Turn, is_learnt, is_message, read_turns, turns_of
+from tuneline.data.reading.calls import as_json, read_request, read_response
+from tuneline.data.reading.content import MAX_DEPTH, Problem, kind, read_content
+from tuneline.data.reading.trees import TREE, path_of
+from tuneline.data.reading.turns import Role, Turn, is_learnt, is_message, read_turns, turns_of
 from tuneline.parsing.problems import Loc
 
 LISTS = (

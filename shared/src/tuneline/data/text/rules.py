@@ -14,10 +14,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from tuneline.data.checks import Check, Language, LengthRatio, NoArtifacts, NoLoops, Share, VariedOpenings
 from tuneline.data.io import Closed
 from tuneline.data.judged import Exchange
-from tuneline.data.words import contains, content_words, is_stuck, triples, words
+from tuneline.data.text.checks import Check, Language, LengthRatio, NoArtifacts, NoLoops, Share, VariedOpenings
+from tuneline.data.text.words import contains, content_words, is_stuck, triples, words
 
 HEURISTIC_VERSION = 2
 """Part of the journal's scope: raise it when a rule would answer differently."""

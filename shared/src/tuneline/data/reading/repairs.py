@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from tuneline.data.judged import Exchange, Transcript
-from tuneline.data.transcript_content import MAX_PROBLEMS, Problem, check_text, kind
-from tuneline.data.transcript_ids import Named, find_id, id_of_content
-from tuneline.data.transcript_shapes import SYSTEMS, read_shape
-from tuneline.data.transcript_turns import Turn
+from tuneline.data.reading.content import MAX_PROBLEMS, Problem, check_text, kind
+from tuneline.data.reading.ids import Named, find_id, id_of_content
+from tuneline.data.reading.shapes import SYSTEMS, read_shape
+from tuneline.data.reading.turns import Turn
 from tuneline.parsing.problems import Loc
 
 Tools = Literal["drop", "keep", "refuse"]

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import quote
 
-from tuneline.data.transcript_content import Problem, kind
+from tuneline.data.reading.content import Problem, kind
 
 CONVERSATION_KEYS = (
     "conversation_id", "conversationid", "thread_id", "threadid", "session_id", "sessionid", "chat_id", "chatid",

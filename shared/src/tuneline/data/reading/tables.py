@@ -11,7 +11,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import BinaryIO
 
-from tuneline.data.transcript_records import GROWN, MAX_RECORD_BYTES, Record
+from tuneline.data.reading.records import GROWN, MAX_RECORD_BYTES, Record
 
 PARQUET = b"PAR1"
 SEPARATORS = ",;\t|"

@@ -13,11 +13,11 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from tuneline.data.artifacts import Artifact, artifacts_in
 from tuneline.data.io import Closed
 from tuneline.data.judged import Exchange
-from tuneline.data.language import CODES, Prose, is_in, is_in_another_language
-from tuneline.data.words import is_stuck, words
+from tuneline.data.text.artifacts import Artifact, artifacts_in
+from tuneline.data.text.language import CODES, Prose, is_in, is_in_another_language
+from tuneline.data.text.words import is_stuck, words
 
 Share = Annotated[float, Field(ge=0, le=1)]
 

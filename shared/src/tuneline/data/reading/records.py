@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import BinaryIO, NamedTuple
 
-from tuneline.data.transcript_calls import is_turn
-from tuneline.data.transcript_shapes import has_shape
+from tuneline.data.reading.calls import is_turn
+from tuneline.data.reading.shapes import has_shape
 from tuneline.errors import BadJson
 from tuneline.parsing.cutting import Cut, ValueCutter
 from tuneline.parsing.json import lines_of, parse_json

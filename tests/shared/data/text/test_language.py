@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tuneline.data.language import CODES, Prose, is_in, is_in_another_language
+from tuneline.data.text.language import CODES, Prose, is_in, is_in_another_language
 
 ENGLISH = "My coffee machine leaks from below every morning, and I cannot see why it would do that."
 GERMAN = "Meine Kaffeemaschine tropft jeden Morgen von unten, und ich kann mir nicht erklären, warum."

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from tuneline.data.transcript_content import Problem
+from tuneline.data.reading.content import Problem
 from tuneline.parsing.problems import Loc
 
 TREE = "mapping"

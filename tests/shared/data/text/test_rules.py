@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from tuneline.data.rules import Rule
+from tuneline.data.text.rules import Rule
+from tuneline.data.text.words import contains, words
 from tuneline.data.transcripts import Exchange
-from tuneline.data.words import contains, words
 
 RULES: TypeAdapter[Rule] = TypeAdapter(Rule)
 

@@ -14,9 +14,9 @@ from typing import BinaryIO, cast
 
 import structlog
 
-from tuneline.data.tables import PARQUET, read_csv, read_parquet
-from tuneline.data.transcript_records import BOM, GROWN, MAX_GROWTH, MAX_RECORD_BYTES, Record, cut_records
-from tuneline.data.transcript_rows import grouped
+from tuneline.data.reading.records import BOM, GROWN, MAX_GROWTH, MAX_RECORD_BYTES, Record, cut_records
+from tuneline.data.reading.rows import grouped
+from tuneline.data.reading.tables import PARQUET, read_csv, read_parquet
 from tuneline.errors import UserError
 from tuneline.parsing.problems import printable
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tuneline.data.artifacts import Artifact, artifacts_in
+from tuneline.data.text.artifacts import Artifact, artifacts_in
 
 FOUND: list[tuple[Artifact, str, str]] = [
     ("stage_directions", "", "*smiles warmly* Good to hear."),

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from tuneline.data.transcript_content import MAX_PROBLEMS, Content, Problem, call_text, kind, read_content
+from tuneline.data.reading.content import MAX_PROBLEMS, Content, Problem, call_text, kind, read_content
 from tuneline.parsing.problems import Loc
 
 Role = Literal["system", "user", "assistant", "tool"]

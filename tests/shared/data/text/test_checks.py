@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from tuneline.data.checks import Check
-from tuneline.data.rules import Rule
+from tuneline.data.text.checks import Check
+from tuneline.data.text.rules import Rule
 from tuneline.data.transcripts import Exchange
 
 RULES: TypeAdapter[Check] = TypeAdapter(Rule)  # type: ignore[arg-type]  # those that this file tests are checks

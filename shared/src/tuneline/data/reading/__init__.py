@@ -1,0 +1,1 @@
+"""Transcripts as they come: formats, shapes and repairs, up to our own shape."""

@@ -1,0 +1,86 @@
+"""What calls to models take, in US dollars and tokens."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from pydantic import Field
+
+from tuneline.stage.records import Closed
+
+
+class Usage(Closed):
+    """Answered calls to a model, and what they took."""
+
+    calls: int = Field(default=0, ge=0)
+    input_tokens: int = Field(default=0, ge=0)
+    """Tokens of the prompts, cached ones included."""
+    cached_tokens: int = Field(default=0, ge=0)
+    output_tokens: int = Field(default=0, ge=0)
+    cost_usd: float = Field(default=0.0, ge=0)
+    """As far as prices are known."""
+    unpriced: int = Field(default=0, ge=0)
+    """Calls whose price is not known."""
+
+    def __add__(self, other: Usage) -> Usage:
+        ours, theirs = self.model_dump(), other.model_dump()
+        return Usage.model_validate({name: round(value + theirs[name], 9) for name, value in ours.items()})
+
+
+class Spent(Closed):
+    """What one role's calls to one model took: `total` and `now` as in Cost."""
+
+    role: str
+    """judge · simulator · generator"""
+    model: str
+    total: Usage = Usage()
+    now: Usage = Usage()
+
+
+class Cost(Closed):
+    """Money that a result took, in US dollars; the same in every stage."""
+
+    total_usd: float = 0.0
+    """Every call whose answer is part of the result, whichever run or attempt paid for it."""
+    now_usd: float = 0.0
+    """The calls of the attempt that made the result."""
+    rows: tuple[Spent, ...] = ()
+    """The same by role and model."""
+
+    @classmethod
+    def of(cls, *rows: Spent) -> Cost:
+        paid = tuple(row for row in rows if row.total.calls or row.now.calls)
+        total, now = sum(row.total.cost_usd for row in rows), sum(row.now.cost_usd for row in rows)
+        return cls(total_usd=round(total, 6), now_usd=round(now, 6), rows=paid)
+
+    def __add__(self, other: Cost) -> Cost:
+        total, now = self.total_usd + other.total_usd, self.now_usd + other.now_usd
+        return Cost(total_usd=round(total, 6), now_usd=round(now, 6), rows=self.rows + other.rows)
+
+
+class Account(Protocol):
+    """What the calls of one role to one model cost in this run. Safe for threads."""
+
+    def reserve(self, most_usd: float | None) -> bool:
+        """Set aside what a call may cost, None if unknown. False: calls in flight may leave enough, so ask again.
+
+        Raises OverBudget when it could exceed what the run may spend, UserError when nobody can tell.
+        """
+
+    def settle(self, most_usd: float | None, usage: Usage, *, lost: bool = False) -> None:
+        """Put what a call took in place of what was set aside; a lost call is one that the server may bill anyway."""
+
+
+class Forecast(NamedTuple):
+    """What the calls of one role to one model will take, as far as it can be said before."""
+
+    role: str
+    model: str
+    total: Usage
+    """All calls of the result."""
+    held: Usage
+    """Those of them whose answers a journal holds."""
+    left_usd: float | None
+    """What the others will cost; None: the price is not known."""
+    left_seconds: float
+    """How long the others will take."""
