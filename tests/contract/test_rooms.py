@@ -84,3 +84,13 @@ def test_a_room_of_a_stage_enters_only_what_comes_before_it(stage: str) -> None:
         for path in files:
             entered = {name.split(".")[1] for name in imports(path) if name.startswith(f"{package}.")}
             assert entered <= {"stage", *rooms[: index + 1]}, path
+
+
+LARGE = {"engine", "commands"}
+"""Rooms with a file for each of many things of one kind."""
+
+
+def test_a_room_can_be_taken_in_at_a_glance() -> None:
+    for folder in [f for f in LIBRARY.rglob("*") if f.is_dir() and (f / "__init__.py").exists()]:
+        files = [path for path in folder.glob("*.py") if path.stem != "__init__"]
+        assert 3 <= len(files) <= (25 if folder.name in LARGE else 15), folder.name

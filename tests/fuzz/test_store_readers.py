@@ -40,9 +40,8 @@ from tuneline.engine.records import (
 from tuneline.engine.runfile import read_run_parameters
 from tuneline.errors import Fault, LlmRejected, Unreadable, UserError
 from tuneline.judge.answer import read_answers
-from tuneline.llm import anthropic, google, openai
 from tuneline.llm.announced import read_announced
-from tuneline.llm.batch_bodies import (
+from tuneline.llm.batches.bodies import (
     AnthropicBatch,
     AnthropicItem,
     AnthropicList,
@@ -53,9 +52,10 @@ from tuneline.llm.batch_bodies import (
     read_body,
     read_lines,
 )
-from tuneline.llm.batch_servers import AnthropicBatches, OpenAiBatches
+from tuneline.llm.batches.servers import AnthropicBatches, OpenAiBatches
 from tuneline.llm.config import AnthropicConfig, GoogleConfig, OpenAiConfig
-from tuneline.llm.refusals import fitting_tokens, read_refusal, unwanted
+from tuneline.llm.providers import anthropic, google, openai
+from tuneline.llm.providers.refusals import fitting_tokens, read_refusal, unwanted
 from tuneline.stage import Cost, InputRecord, Metrics, Usage, installed_stages
 from tuneline.store.base import FileRecord
 from tuneline.store.file import FileStore

@@ -11,7 +11,7 @@ from tuneline.data.transcripts import Exchange, Transcript
 from tuneline.judge.by_model import LlmJudge
 from tuneline.judge.prompt import answer_schema, delimiter, judge_messages, questions_sha256
 from tuneline.llm.config import AnthropicConfig
-from tuneline.llm.provider import joined
+from tuneline.llm.providers.provider import joined
 
 
 def talk(user: str, assistant: str = "Good.", system: str | None = None) -> Transcript:

@@ -19,7 +19,7 @@ from kit.scripted_openai import Answer, Call, completion, error, serve_openai
 from tuneline.errors import LlmRejected, ServerDown, Stopped, Temporary, UserError
 from tuneline.llm.client import LlmClient, Patience, allow_open_files
 from tuneline.llm.config import OpenAiConfig
-from tuneline.llm.provider import Reply
+from tuneline.llm.providers.provider import Reply
 
 HASTY = Patience(first_wait_s=0.01, longest_wait_s=0.05, streak_s=0.2)
 HELLO = [{"role": "user", "content": f"Hello, {CANARY}"}]

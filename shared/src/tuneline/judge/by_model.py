@@ -29,9 +29,9 @@ from tuneline.llm.config import AnthropicConfig, ModelConfig, Secret
 from tuneline.stage import Account, Context
 
 if TYPE_CHECKING:
-    from tuneline.llm.batch import BatchRun
+    from tuneline.llm.batches.run import BatchRun
     from tuneline.llm.client import Patience
-    from tuneline.llm.provider import Reply, Request
+    from tuneline.llm.providers.provider import Reply, Request
 
 
 LONG_PROMPT = 1_000
@@ -96,8 +96,8 @@ class LlmJudge:
         """
         if self._config.mode == "live":
             return False
-        from tuneline.llm.batch import BatchRun, request_id
-        from tuneline.llm.batch_servers import open_batches
+        from tuneline.llm.batches.run import BatchRun, request_id
+        from tuneline.llm.batches.servers import open_batches
 
         asked = [self.request(rubric, transcript, again) for transcript, again in wanted]
         requests = {request_id(self._config, request): request for request in asked if request}
@@ -115,9 +115,9 @@ class LlmJudge:
         self, rubric: Rubric, *, concurrency: int, timeout_s: float, account: Account | None = None
     ) -> Iterator[Ask]:
         """Connect; at the end calls in flight get some seconds to finish, so that what is paid can be kept."""
-        from tuneline.llm.batch import request_id
+        from tuneline.llm.batches.run import request_id
         from tuneline.llm.client import LlmClient
-        from tuneline.llm.provider import joined
+        from tuneline.llm.providers.provider import joined
 
         with LlmClient(
             self._config, self._secret, timeout_s, concurrency=concurrency, patience=self._patience, account=account
@@ -149,7 +149,7 @@ class LlmJudge:
 
     def request(self, rubric: Rubric, transcript: Transcript, again: bool) -> Request | None:
         """Return what is asked about a transcript, None if no criterion applies."""
-        from tuneline.llm.provider import Request
+        from tuneline.llm.providers.provider import Request
 
         asked = rubric.asked(len(transcript.exchanges))
         if not asked.criteria:

@@ -28,7 +28,7 @@ from tuneline.llm.control_tokens import neutralise
 from tuneline.llm.limits import Breaker, Turns
 from tuneline.llm.pace import Pace, Turn
 from tuneline.llm.prices import most_usd
-from tuneline.llm.provider import HEARD, Provider, Reply
+from tuneline.llm.providers.provider import HEARD, Provider, Reply
 from tuneline.stage import Account, Json, Usage
 
 STOPPED = "stopped; run the same command again to resume from here"
@@ -235,15 +235,15 @@ def allow_open_files(connections: int) -> None:
 def _provider_of(config: ModelConfig, secret: Secret, timeout_s: float) -> Provider:
     """Return the provider of a configuration; only its own SDK is imported."""
     if isinstance(config, AnthropicConfig):
-        from tuneline.llm.anthropic import AnthropicProvider
+        from tuneline.llm.providers.anthropic import AnthropicProvider
 
         return AnthropicProvider(config, secret, timeout_s)
     if isinstance(config, GoogleConfig):
-        from tuneline.llm.google import GoogleProvider
+        from tuneline.llm.providers.google import GoogleProvider
 
         return GoogleProvider(config, secret, timeout_s)
     if isinstance(config, OpenAiConfig):
-        from tuneline.llm.openai import OpenAiProvider
+        from tuneline.llm.providers.openai import OpenAiProvider
 
         return OpenAiProvider(config, secret, timeout_s)
     raise NotImplementedError(config.provider)

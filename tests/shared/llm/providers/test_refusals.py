@@ -13,8 +13,8 @@ from kit.scripted_openai import Answer, Call, completion, serve_openai
 from tuneline.errors import LlmRejected, UserError
 from tuneline.llm.client import LlmClient, Patience
 from tuneline.llm.config import OpenAiConfig
-from tuneline.llm.openai import fault_of
-from tuneline.llm.refusals import fitting_tokens, read_refusal, unwanted
+from tuneline.llm.providers.openai import fault_of
+from tuneline.llm.providers.refusals import fitting_tokens, read_refusal, unwanted
 
 JSON = {"content-type": "application/json"}
 HASTY = Patience(first_wait_s=0.01, longest_wait_s=0.05, streak_s=0.2)

@@ -21,7 +21,7 @@ from kit.scripted_vendors import JSON, PROTOCOLS, Protocol, anthropic_error, gen
 from tuneline.errors import LlmRejected, ServerDown, Temporary, UserError
 from tuneline.llm.client import LlmClient, Patience
 from tuneline.llm.config import MODELS
-from tuneline.llm.provider import Reply
+from tuneline.llm.providers.provider import Reply
 
 HASTY = Patience(first_wait_s=0.01, longest_wait_s=0.05, streak_s=0.2)
 SAID = [
@@ -142,7 +142,7 @@ def test_the_sdks_own_log_does_not_get_the_request(protocol: Protocol) -> None:
 import logging, sys
 sys.path.insert(0, "tests")
 logging.basicConfig(level=logging.DEBUG)
-from tests.shared.llm.test_providers import *
+from tests.shared.llm.providers.test_providers import *
 [protocol] = [p for p in PROTOCOLS if p.provider == {protocol.provider!r}]
 with serve_openai(lambda _: protocol.reply("hello")) as server:
     ask(protocol, server.url)

@@ -19,7 +19,7 @@ from pydantic import BaseModel, Field, ValidationError
 from tuneline.errors import Fault, LlmRejected, UserError
 from tuneline.llm.config import AnthropicConfig, Secret
 from tuneline.llm.prices import Tokens, cost_usd
-from tuneline.llm.provider import (
+from tuneline.llm.providers.provider import (
     ADDRESS,
     KEY,
     MODEL,

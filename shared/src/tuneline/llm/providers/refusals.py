@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from tuneline.errors import LlmRejected
 from tuneline.llm.config import OpenAiConfig
-from tuneline.llm.provider import ADDRESS, KEY, MODEL, MONEY, NAME, SETTING, not_taken, temporary_fault
+from tuneline.llm.providers.provider import ADDRESS, KEY, MODEL, MONEY, NAME, SETTING, not_taken, temporary_fault
 
 MOST_SAID = 4000
 """Characters of a server's words that are looked at; what it quotes of a request comes last, if at all."""

@@ -9,8 +9,8 @@ from typing import Any
 from tuneline.errors import Fault
 from tuneline.llm.config import OpenAiConfig
 from tuneline.llm.prices import Tokens, cost_usd
-from tuneline.llm.provider import Reply
-from tuneline.llm.refusals import Refused, read_refusal
+from tuneline.llm.providers.provider import Reply
+from tuneline.llm.providers.refusals import Refused, read_refusal
 
 MOST_TOKENS = 10**9
 

@@ -9,7 +9,7 @@ from typing import Annotated, TypeVar
 from pydantic import AwareDatetime, BaseModel, ValidationError
 
 from tuneline.errors import Fault, LlmRejected, UserError
-from tuneline.llm.provider import AnyObject, Count, Reply
+from tuneline.llm.providers.provider import AnyObject, Count, Reply
 
 M = TypeVar("M", bound=BaseModel)
 

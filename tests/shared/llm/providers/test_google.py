@@ -9,8 +9,8 @@ from kit.scripted_vendors import PROTOCOLS, generated, google_error
 from tuneline.errors import Fault, LlmRejected, Temporary, UserError
 from tuneline.llm.client import LlmClient, Patience
 from tuneline.llm.config import GoogleConfig
-from tuneline.llm.google import fault_of, read_reply
-from tuneline.llm.provider import Reply
+from tuneline.llm.providers.google import fault_of, read_reply
+from tuneline.llm.providers.provider import Reply
 
 [PROTOCOL] = [protocol for protocol in PROTOCOLS if protocol.provider == "google"]
 CONFIG = GoogleConfig(provider="google", model="gemini", input_usd=10, cached_input_usd=1, output_usd=50)

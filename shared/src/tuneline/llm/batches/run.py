@@ -23,7 +23,7 @@ from tuneline.errors import Fault, LlmRejected, OverBudget, Temporary, UserError
 from tuneline.llm.config import ModelConfig
 from tuneline.llm.control_tokens import neutralise
 from tuneline.llm.prices import Tokens, cost_usd, most_usd
-from tuneline.llm.provider import Reply, Request
+from tuneline.llm.providers.provider import Reply, Request
 from tuneline.stage import Account, Journal, Usage
 
 MOST_REQUESTS, MOST_BYTES = 1_000, 15 * 2**20

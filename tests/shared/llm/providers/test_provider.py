@@ -7,7 +7,7 @@ import pytest
 from kit.scripted_openai import completion, serve_openai
 from tuneline.errors import UserError
 from tuneline.llm.config import OpenAiConfig
-from tuneline.llm.provider import BareHttp
+from tuneline.llm.providers.provider import BareHttp
 
 
 @pytest.mark.parametrize("also", ["127.0.0.1:1", "localhost:{port}"])

@@ -13,11 +13,7 @@ import openai
 from google.genai import types
 
 from tuneline.errors import Fault, LlmRejected, UserError
-from tuneline.llm import anthropic as claude
-from tuneline.llm import google as gemini
-from tuneline.llm import openai as gpt
-from tuneline.llm.batch import Batches, Gone, Look
-from tuneline.llm.batch_bodies import (
+from tuneline.llm.batches.bodies import (
     NO_BATCH,
     AnthropicBatch,
     AnthropicItem,
@@ -30,8 +26,12 @@ from tuneline.llm.batch_bodies import (
     read_body,
     read_lines,
 )
+from tuneline.llm.batches.run import Batches, Gone, Look
 from tuneline.llm.config import AnthropicConfig, GoogleConfig, ModelConfig, OpenAiConfig, Secret
-from tuneline.llm.provider import BareHttp, Reply, Request, not_taken
+from tuneline.llm.providers import anthropic as claude
+from tuneline.llm.providers import google as gemini
+from tuneline.llm.providers import openai as gpt
+from tuneline.llm.providers.provider import BareHttp, Reply, Request, not_taken
 
 MOST_RESULTS = 256 * 2**20
 """Bytes of the results of one batch."""

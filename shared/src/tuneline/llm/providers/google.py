@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, ValidationError
 from tuneline.errors import Fault, LlmRejected
 from tuneline.llm.config import GoogleConfig, Secret
 from tuneline.llm.prices import Tokens, cost_usd
-from tuneline.llm.provider import (
+from tuneline.llm.providers.provider import (
     ADDRESS,
     KEY,
     MODEL,

@@ -7,10 +7,10 @@ import pytest
 from kit.scripted_openai import Answer, serve_openai
 from kit.scripted_vendors import PROTOCOLS, anthropic_error, json_answer, message
 from tuneline.errors import Fault, LlmRejected, Temporary, UserError
-from tuneline.llm.anthropic import fault_of, read_reply
 from tuneline.llm.client import LlmClient, Patience
 from tuneline.llm.config import AnthropicConfig
-from tuneline.llm.provider import Reply
+from tuneline.llm.providers.anthropic import fault_of, read_reply
+from tuneline.llm.providers.provider import Reply
 
 [PROTOCOL] = [protocol for protocol in PROTOCOLS if protocol.provider == "anthropic"]
 CONFIG = AnthropicConfig(

@@ -18,9 +18,9 @@ from openai.types.chat import ChatCompletionMessageParam
 
 from tuneline.errors import Fault, UserError
 from tuneline.llm.config import OpenAiConfig, Secret
-from tuneline.llm.openai_reply import Stranger, read_reply
-from tuneline.llm.provider import BareHttp, Reply, joined, not_taken
-from tuneline.llm.refusals import Refusal, Refused, fitting_tokens, meaning, read_refusal, unwanted
+from tuneline.llm.providers.openai_reply import Stranger, read_reply
+from tuneline.llm.providers.provider import BareHttp, Reply, joined, not_taken
+from tuneline.llm.providers.refusals import Refusal, Refused, fitting_tokens, meaning, read_refusal, unwanted
 from tuneline.stage import Json
 
 log = structlog.get_logger()

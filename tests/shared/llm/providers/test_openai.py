@@ -16,7 +16,7 @@ from kit.scripted_openai import Answer, Call, completion, error, serve_openai
 from tuneline.errors import LlmRejected, Temporary, UserError
 from tuneline.llm.client import LlmClient, Patience
 from tuneline.llm.config import OpenAiConfig
-from tuneline.llm.provider import Reply
+from tuneline.llm.providers.provider import Reply
 
 HASTY = Patience(first_wait_s=0.01, longest_wait_s=0.05, streak_s=0.2)
 JSON = {"content-type": "application/json"}
@@ -155,7 +155,7 @@ def test_the_sdks_own_log_does_not_get_the_request() -> None:
     program = f"""
 import sys
 sys.path.insert(0, "tests")
-from tests.shared.llm.test_openai import *
+from tests.shared.llm.providers.test_openai import *
 with serve_openai(lambda _: completion("hello")) as server:
     ask(server.url, {CANARY!r})
 """

@@ -15,11 +15,11 @@ from kit.scripted_vendors import PROTOCOLS, Protocol
 from tuneline.errors import LlmRejected, OverBudget, Temporary, UserError
 from tuneline.judge.by_model import LlmJudge
 from tuneline.judge.judging import judge_all
-from tuneline.llm import batch as module
-from tuneline.llm.batch import BatchRun, request_id
-from tuneline.llm.batch_servers import open_batches
+from tuneline.llm.batches import run as module
+from tuneline.llm.batches.run import BatchRun, request_id
+from tuneline.llm.batches.servers import open_batches
 from tuneline.llm.prices import most_usd
-from tuneline.llm.provider import Reply, Request
+from tuneline.llm.providers.provider import Reply, Request
 from tuneline.stage import Usage
 
 
