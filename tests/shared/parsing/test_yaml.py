@@ -64,6 +64,7 @@ WRONG = {
     "control": (b"a: 1\nb: \x1b", "2: not valid YAML: it holds a character that YAML forbids"),
     "NUL": (b"a: 1\nb: \0", "2: not valid YAML: it holds a character that YAML forbids"),
     "not UTF-8": (b"a: 1\nb: \xff", "2: not UTF-8 text (byte 0xff); save it as UTF-8"),
+    "not UTF-8 behind a mark": (b"\xef\xbb\xbfa: 1\nb: \xe9t", "2: not UTF-8 text (byte 0xe9); save it as UTF-8"),
     "two documents": (b"a: 1\n---\nb: 1", "2: not valid YAML: but found another document"),
 }
 

@@ -144,17 +144,21 @@ def meaning_of(check: str) -> str:
 def _found(audit: SetAudit, check: str, passed: set[str]) -> Found:
     at = audit.faults[check]
     names = sorted(at, key=lambda name: (name not in passed, name))
-    places = [Place(id=name, exchange=next(iter(at[name]), None)) for name in names[:MOST_EXAMPLES]]
     return Found(
         check=check, meaning=meaning_of(check), action=audit.actions.get(check, "report"),
         transcripts=len(at), exchanges=sum(map(len, at.values())),
         passing=len(at.keys() & passed), passing_exchanges=sum(len(at[name]) for name in at.keys() & passed),
-        examples=places,
+        examples=_examples(at, names),
     )  # fmt: skip
 
 
+def _examples(at: Mapping[str, Sequence[int]], names: Sequence[str]) -> list[Place]:
+    """Return the first fault of each of the first transcripts named."""
+    return [Place(id=name, exchange=next(iter(at[name]), None)) for name in names[:MOST_EXAMPLES]]
+
+
 def _stop(check: str, at: Mapping[str, Sequence[int]], total: int) -> str:
-    some = ", ".join(_place(Place(id=name, exchange=next(iter(at[name]), None))) for name in sorted(at)[:MOST_EXAMPLES])
+    some = ", ".join(map(_place, _examples(at, sorted(at))))
     more = f" and {len(at) - MOST_EXAMPLES:,} more" if len(at) > MOST_EXAMPLES else ""
     return (
         f"audit.{check}: {len(at)} of {total} transcripts, as {some}{more}: {meaning_of(check)} "

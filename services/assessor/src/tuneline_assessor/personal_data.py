@@ -10,11 +10,9 @@ from typing import NamedTuple
 from tuneline.data.pii import PiiFinder, redact, redact_id
 from tuneline.data.transcripts import Transcript
 from tuneline.errors import UserError
-from tuneline.parsing.problems import printable
+from tuneline.parsing.problems import listed, printable
 from tuneline.stage import Json, Memory
 from tuneline_assessor.stage import AssessorParams
-
-MAX_SHOWN = 100
 
 
 class Screened(NamedTuple):
@@ -55,10 +53,10 @@ def _look(transcripts: Sequence[Transcript], params: AssessorParams) -> Screened
     screened = [redact(transcript, finder) for transcript in transcripts]
     found = {s.transcript.id: s.counts for s in screened if s.counts}
     if found and params.pii == "refuse":
-        raise UserError("\n".join(_listed(found, len(transcripts))))
+        raise UserError("\n".join(_refusal(found, len(transcripts))))
     total = sum(found.values(), Counter[str]())
     names = "" if params.pii_model else "; names are not looked for without `pii_model`"
-    kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(total.items())) or "none found"
+    kinds = _kinds(total) or "none found"
     redacted = params.pii == "redact"
     note = "personal data" + (" redacted" if redacted and total else " found" if total else "")
     kept = sorted((s.transcript for s in screened), key=lambda t: t.id) if redacted else list(transcripts)
@@ -67,11 +65,11 @@ def _look(transcripts: Sequence[Transcript], params: AssessorParams) -> Screened
     return Screened(kept, counts, f"{note}: {kinds}{names}", shown)
 
 
-def _listed(found: dict[str, Counter[str]], count: int) -> list[str]:
-    lines = [
-        f"{printable(name)}: {', '.join(f'{n} {kind}' for kind, n in sorted(kinds.items()))}"
-        for name, kinds in list(found.items())[:MAX_SHOWN]
-    ]
-    more = [f"and {len(found) - MAX_SHOWN:,} more"] if len(found) > MAX_SHOWN else []
+def _kinds(counts: Counter[str]) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
+
+
+def _refusal(found: dict[str, Counter[str]], count: int) -> list[str]:
+    lines = [f"{printable(name)}: {_kinds(kinds)}" for name, kinds in found.items()]
     head = f"{len(found)} of {count} transcripts hold personal data, and `pii` is `refuse`:"
-    return [head, *lines, *more, "Remove them, or replace what was found with `pii: redact`."]
+    return [head, *listed(lines), "Remove them, or replace what was found with `pii: redact`."]

@@ -12,15 +12,13 @@ from tuneline.data.slices import Message, Slice, Split
 from tuneline.data.transcripts import Transcript
 from tuneline.data.verdicts import Verdict
 from tuneline.errors import UserError
+from tuneline.parsing.problems import shortened
 from tuneline.stage import Context, Metrics
 from tuneline_slicer.cut import Cut, cut_all
 from tuneline_slicer.ruler import Ruler, load_ruler
 from tuneline_slicer.split import near_duplicates, split_groups
 from tuneline_slicer.stage import SlicerInputs, SlicerOutputs, SlicerParams
 from tuneline_slicer.stats import describe, measure
-
-MAX_NAMED = 5
-"""Ids that a message names; the rest is a number."""
 
 
 class Prepared(NamedTuple):
@@ -70,8 +68,7 @@ def select_passing(transcripts: Sequence[Transcript], verdicts: Path) -> list[Tr
 
 def _refuse(ids: Sequence[str], problem: str) -> None:
     if ids:
-        more = f" and {len(ids) - MAX_NAMED} more" if len(ids) > MAX_NAMED else ""
-        head = f"{len(ids)} transcript{'s' * (len(ids) > 1)} ({', '.join(ids[:MAX_NAMED])}{more}) {problem}"
+        head = f"{len(ids)} transcript{'s' * (len(ids) > 1)} ({shortened(ids)}) {problem}"
         raise UserError(f"{head}. Give `judged` and `verdicts` of one assessor, or neither.")
 
 

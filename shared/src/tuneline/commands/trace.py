@@ -13,7 +13,7 @@ from tuneline.data.transcripts import MAX_KEPT, read_transcripts
 from tuneline.engine.layout import upload_place
 from tuneline.engine.lineage import Result, Trace
 from tuneline.errors import UserError
-from tuneline.parsing.problems import printable
+from tuneline.parsing.problems import printable, shortened
 from tuneline.store.verify import plain_errors
 
 log = structlog.get_logger()
@@ -56,8 +56,7 @@ def trace_lines(found: Trace) -> Iterator[str]:
 
 
 def _lines(found: Trace) -> Iterator[str]:
-    more = f" and {len(found.ids) - MOST_SHOWN} more" if len(found.ids) > MOST_SHOWN else ""
-    yield f"{len(found.ids)} transcript{'s' * (len(found.ids) != 1)}: {', '.join(found.ids[:MOST_SHOWN])}{more}"
+    yield f"{len(found.ids)} transcript{'s' * (len(found.ids) != 1)}: {shortened(found.ids, MOST_SHOWN)}"
     for result, counts in found.holders:
         rows = ", ".join(f"{count} of {port}" for port, count in counts.items())
         yield _line("holds", _where(result), f"rows: {rows}")

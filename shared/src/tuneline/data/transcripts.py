@@ -18,11 +18,10 @@ from tuneline.data.reading.files import read_records
 from tuneline.data.reading.records import Record
 from tuneline.data.reading.repairs import Repair, Tools, normalise
 from tuneline.errors import UserError
-from tuneline.parsing.problems import printable
+from tuneline.parsing.problems import MAX_PROBLEMS, listed, printable
 
 __all__ = ["Exchange", "ReadTranscripts", "Rejection", "Repaired", "Transcript", "read_transcripts"]
 
-MAX_SHOWN = 100
 MAX_KEPT = 10_000
 """Records that can be left out at most, because each of them is listed; after one more, nothing more is read."""
 MAX_SHARE = 0.01
@@ -62,7 +61,7 @@ class ReadTranscripts(NamedTuple):
 
     transcripts: list[Transcript]
     rejected: list[Rejection]
-    repaired: list[Repaired] = []  # noqa: RUF012
+    repaired: list[Repaired]
 
     @property
     def kinds(self) -> Counter[str]:
@@ -93,10 +92,9 @@ def read_transcripts(path: Path, max_bad: int | None = None, tools: Tools = "ref
     most = 0 if max_bad is None else min(max(max_bad, int(MAX_SHARE * reader.count)), MAX_KEPT)
     if reader.bad > most:
         limit = "" if max_bad is None else f" (at most {most:,} may be left out)"
-        more = [f"and {reader.problems - MAX_SHOWN:,} more"] if reader.problems > MAX_SHOWN else []
         first = "the first " if reader.bad > MAX_KEPT else ""
         head = f"{reader.bad} of {first}{reader.count} transcripts cannot be used{limit}:"
-        raise UserError("\n".join([head, *reader.shown, *more]))
+        raise UserError("\n".join([head, *listed(reader.shown, reader.problems)]))
     if not reader.count:
         raise UserError(f"No transcripts in {printable(path.name)}: it has no file of JSON, CSV or Parquet.")
     if not reader.found:
@@ -167,7 +165,7 @@ class _Collector:
         self.problems += len(problems)
         lines = record.lines_of([problem.loc for problem in problems])
         shown = [_place(record.path, line, one) for line, one in zip(lines, problems, strict=True)]
-        self.shown += shown[: MAX_SHOWN - len(self.shown)]
+        self.shown += shown[: MAX_PROBLEMS - len(self.shown)]
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         self.rejected.append(
             Rejection(id=name, file=record.path, line=lines[0], kind=problems[0].kind, reason=shown[0] + more)

@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tuneline.errors import UserError
+from tuneline.parsing.problems import shortened
 
 CARD = "README.md"
 DATA = (".parquet", ".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".gz", ".zst")
@@ -54,10 +55,9 @@ def _one_of(uri: str, what: str, names: Sequence[str], wanted: str | None, usual
     """Return the wanted name, else the usual or the only one."""
     chosen = wanted or (usual if usual in names or len(names) != 1 else names[0])
     if chosen not in names:
-        more = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
         problem = f"it has no {what} {chosen}" if wanted else f"name a {what}"
         raise UserError(
             f"{uri}: {problem}, as in hf://datasets/org/name@revision/configuration/split; "
-            f"there {'is' if len(names) == 1 else 'are'} {', '.join(names[:MAX_LISTED]) or 'none'}{more}."
+            f"there {'is' if len(names) == 1 else 'are'} {shortened(names, MAX_LISTED) or 'none'}."
         )
     return chosen

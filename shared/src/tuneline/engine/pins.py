@@ -15,6 +15,7 @@ from tuneline.engine.layout import known_key, pin_key, run_key
 from tuneline.engine.records import InputPin, Manifest, Pin, pinned_manifest, read, read_manifest
 from tuneline.engine.runfile import RunFile
 from tuneline.errors import UserError
+from tuneline.parsing.problems import shortened
 from tuneline.stage import Params
 from tuneline.store.base import Store
 
@@ -116,8 +117,7 @@ def _of_pins(job: Job, given: GivenInput) -> dict[str, str]:
         old = read(InputPin, job.store, entry.key) if entry.key.removeprefix(prefix)[0] in ".@" else None
         changed = _changed(entry.key == given.pin_key(job.run), old, given.pin) if old else []
         if changed:
-            shown = ", ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")
-            differs[f"inputs.{given.port.name}"] = f"changed ({shown})"
+            differs[f"inputs.{given.port.name}"] = f"changed ({shortened(changed)})"
     return differs
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tuneline.errors import BadJson, UserError
-from tuneline.parsing.json import lines_of, parse_json
-from tuneline.parsing.problems import Loc, printable
+from tuneline.parsing.json import is_json, lines_of, parse_json
+from tuneline.parsing.problems import Loc, line_of, not_utf8, printable
 
 ENDINGS = (".json", ".jsonl", ".ndjson", ".csv", ".tsv")
 IDS = ("transcript_id", "conversation_id", "session_id", "dialogue_id", "sample_id", "id")
@@ -68,8 +68,7 @@ def _csv(name: str, data: bytes) -> Iterator[tuple[Place, object]]:
     try:
         lines = data.decode("utf-8-sig").splitlines(keepends=True)
     except UnicodeDecodeError as e:
-        line = data.count(b"\n", 0, e.start) + 1
-        raise UserError(f"{name}:{line}: not UTF-8 text (byte 0x{data[e.start]:02x}); save it as UTF-8") from None
+        raise UserError(f"{name}:{line_of(e)}: {not_utf8(e)}") from None
     skipped = 1 if lines and lines[0].lower().startswith("sep=") else 0
     header = lines[skipped] if len(lines) > skipped else ""
     reader = csv.reader(lines[skipped:], delimiter=max(",;\t", key=header.count), strict=True)
@@ -91,7 +90,7 @@ def _csv(name: str, data: bytes) -> Iterator[tuple[Place, object]]:
 def _values(name: str, data: bytes) -> Iterator[tuple[Place, object]]:
     """Yield the items of JSON Lines, of one document, or of documents that follow each other."""
     lines = [(number, line) for number, line in enumerate(data.split(b"\n"), 1) if line.strip()]
-    if len(lines) > 1 and _is_whole(lines[0][1]):
+    if len(lines) > 1 and is_json(lines[0][1]):
         for number, line in lines:
             yield Place(name, number), _parse(name, number, line)
         return
@@ -100,14 +99,6 @@ def _values(name: str, data: bytes) -> Iterator[tuple[Place, object]]:
         document = Document(text, number)
         document.locs = [loc for loc, _ in items]
         yield from ((Place(name, number, document, loc), item) for loc, item in items)
-
-
-def _is_whole(line: bytes) -> bool:
-    try:
-        parse_json(line)
-    except BadJson:
-        return False
-    return True
 
 
 def _documents(data: bytes) -> Iterator[tuple[int, bytes]]:

@@ -19,11 +19,8 @@ from tuneline.judge.answer_files import files_in, read_items
 from tuneline.judge.answer_rows import Bad, Row, read_rows
 from tuneline.judge.card import JudgeCard
 from tuneline.judge.prompt import allowed_answers, questions_sha256
-from tuneline.parsing.problems import did_you_mean, printable
+from tuneline.parsing.problems import MAX_PROBLEMS, listed, nearest, printable, shortened
 from tuneline.stage import Account, Json
-
-MAX_NAMED = 5
-MAX_SHOWN = 100
 
 
 class RecordedConfig(Closed):
@@ -54,7 +51,7 @@ class RecordedJudge:
             self._sha256.update(hashlib.sha256(data).digest())
             for place, item in read_items(file.name, data):
                 problems += [problem for row in read_rows(place, item) if (problem := self._take(row))]
-                if len(problems) >= MAX_SHOWN:
+                if len(problems) >= MAX_PROBLEMS:
                     break
         if problems:
             raise UserError("\n".join(problems))
@@ -94,12 +91,13 @@ class RecordedJudge:
 
     def check(self, rubric: Rubric, transcripts: Sequence[Transcript]) -> None:
         if missing := [t.id for t in transcripts if t.id not in self.rows]:
-            others = "" if len(missing) < len(transcripts) else f"; there are answers for {_some(list(self.rows))}"
+            others = "" if len(missing) < len(transcripts) else f"; there are answers for {shortened(list(self.rows))}"
             raise UserError(
-                f"{len(missing)} of {len(transcripts)} transcripts have no recorded answers: {_some(missing)}{others}"
+                f"{len(missing)} of {len(transcripts)} transcripts have no recorded answers: "
+                f"{shortened(missing)}{others}"
             )
         if changed := [t.id for t in transcripts if self.rows[t.id].sha256 not in (None, t.sha256)]:
-            raise UserError(f"{len(changed)} transcripts have changed since they were judged: {_some(changed)}")
+            raise UserError(f"{len(changed)} transcripts have changed since they were judged: {shortened(changed)}")
         problems = [
             f"{row.place}: answers.{c.id}: {problem}"
             for t in transcripts
@@ -108,12 +106,11 @@ class RecordedJudge:
             if (problem := _problem_of(row, c))
         ]
         if problems:
-            more = [f"and {len(problems) - MAX_SHOWN:,} more"] if len(problems) > MAX_SHOWN else []
             head = (
                 f"{len(problems)} answers to criteria of the rubric are missing or mean nothing "
                 "(`from_exchange` in the rubric spares short conversations a criterion):"
             )
-            raise UserError("\n".join([head, *problems[:MAX_SHOWN], *more]))
+            raise UserError("\n".join([head, *listed(problems)]))
 
     @contextmanager
     def open(
@@ -135,9 +132,8 @@ def _problem_of(row: Row, criterion: Criterion) -> str:
     """Return what is wrong with the answer to a criterion: nothing, in most cases."""
     given = row.answers.get(criterion.id)
     if given is None:
-        near = did_you_mean(criterion.id, row.answers).partition("; known")[0]
-        exact = [name for name in row.answers if name.casefold() == criterion.id.casefold()]
-        return "is missing" + (f"; did you mean `{printable(exact[0])}`?" if exact else printable(near))
+        near = nearest(criterion.id, row.answers)
+        return "is missing" + (f"; did you mean `{printable(near)}`?" if near else "")
     if given == "?":
         return "is none of YES, NO, NA and ERROR"
     if given == "NA" and given not in allowed_answers(criterion):
@@ -168,8 +164,3 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as e:
         raise UserError(f"answers: {path.name} cannot be read: {e.strerror}") from None
-
-
-def _some(names: Sequence[str]) -> str:
-    more = len(names) - MAX_NAMED
-    return printable(", ".join(names[:MAX_NAMED])) + (f" and {more} more" if more > 0 else "")

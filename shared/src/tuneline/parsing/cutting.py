@@ -6,13 +6,13 @@ Only brackets and quotes are looked at; whether what stands between them is JSON
 from __future__ import annotations
 
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from typing import NamedTuple
 
 _SHALLOW = re.compile(rb'["\[\]{},]')
 _DEEP = re.compile(rb'["\[\]{}]')
 _QUOTED = re.compile(rb'["\\]')
-_BOM = b"\xef\xbb\xbf"
 
 
 class Cut(NamedTuple):
@@ -46,7 +46,7 @@ class ValueCutter:
     def cut(self, data: bytes) -> Iterator[Cut]:
         """Yield the values that end in this piece."""
         if self._is_new:
-            data, self._is_new = data.removeprefix(_BOM), False
+            data, self._is_new = data.removeprefix(BOM_UTF8), False
         begin, at = 0, self._skip
         while found := self._pattern().search(data, at):
             mark, at = found[0], found.end()

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple, NoReturn
 
 from tuneline.errors import BadJson
-from tuneline.parsing.problems import Loc
+from tuneline.parsing.problems import Loc, line_of, not_utf8
 
 
 def parse_json(data: bytes) -> object:
@@ -31,6 +31,15 @@ def parse_json(data: bytes) -> object:
         problem = str(error) if isinstance(error, _Refused) else "a number has too many digits"
         raise BadJson(problem, _line_of_refused(text)) from None
     return value
+
+
+def is_json(data: bytes) -> bool:
+    """Tell whether `data` holds one value, whole."""
+    try:
+        parse_json(data)
+    except BadJson:
+        return False
+    return True
 
 
 def lines_of(data: bytes, locs: Sequence[Loc]) -> list[int]:
@@ -64,8 +73,7 @@ def _decode(data: bytes) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise BadJson(f"not UTF-8 text (byte 0x{data[error.start]:02x}); save it as UTF-8", line) from None
+        raise BadJson(not_utf8(error), line_of(error)) from None
 
 
 def _explain(error: json.JSONDecodeError) -> str:

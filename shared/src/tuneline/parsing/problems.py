@@ -13,12 +13,35 @@ Loc = tuple[int | str, ...]
 
 MAX_SHOWN_CHARACTERS = 4000
 MAX_PROBLEMS = 100
+MAX_NAMED = 5
 
 
 def printable(text: str) -> str:
     """Return foreign text as one line that is safe to show: what cannot be seen is spelt out, as `\\n` or `\\u202e`."""
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:MAX_SHOWN_CHARACTERS])
     return f"{shown}…" if len(text) > MAX_SHOWN_CHARACTERS else shown
+
+
+def listed(problems: Sequence[str], count: int | None = None) -> list[str]:
+    """Return the first hundred of `count` problems (of these, if it is not given), and the rest as a number."""
+    more = (len(problems) if count is None else count) - MAX_PROBLEMS
+    return [*problems[:MAX_PROBLEMS], *([f"and {more:,} more"] if more > 0 else [])]
+
+
+def shortened(names: Sequence[str], most: int = MAX_NAMED) -> str:
+    """Return names for a sentence, the first few and the rest as a number: `a, b and 3 more`."""
+    more = len(names) - most
+    return printable(", ".join(names[:most])) + (f" and {more:,} more" if more > 0 else "")
+
+
+def not_utf8(error: UnicodeDecodeError) -> str:
+    """Return what is wrong with bytes that are no text, and the way out."""
+    return f"not UTF-8 text (byte 0x{error.object[error.start]:02x}); save it as UTF-8"
+
+
+def line_of(error: UnicodeDecodeError) -> int:
+    """Return the line, from 1, of the first byte that is no text."""
+    return error.object.count(b"\n", 0, error.start) + 1
 
 
 class Source(Protocol):
@@ -39,9 +62,8 @@ def problems_of(error: ValidationError, model: type[BaseModel], source: Source, 
     After a hundred the rest is a number.
     """
     errors = error.errors(include_url=False)
-    more = [f"and {len(errors) - MAX_PROBLEMS:,} more"] if len(errors) > MAX_PROBLEMS else []
     shown = [f"{source.where((*under, *e['loc']))}: {_problem(dict(e), model)}" for e in errors[:MAX_PROBLEMS]]
-    return shown + more
+    return listed(shown, len(errors))
 
 
 def _problem(error: dict[str, Any], model: type[BaseModel]) -> str:
@@ -78,7 +100,14 @@ def _models_in(annotation: object) -> Iterator[type[BaseModel]]:
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return `; did you mean …?` with the closest known name, or the known names when none is close."""
     names = sorted(known)
-    close = [n for n in names if n.endswith(f".{name}")] or difflib.get_close_matches(name, names, n=1)
-    if close:
-        return f"; did you mean `{close[0]}`?"
+    near = nearest(name, names)
+    if near is not None:
+        return f"; did you mean `{near}`?"
     return f"; known: {', '.join(names)}" if names else ""
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that somebody meant: the same in another case or group, or nearly the same."""
+    names = sorted(known)
+    same = [n for n in names if n.casefold() == name.casefold() or n.endswith(f".{name}")]
+    return next(iter(same or difflib.get_close_matches(name, names, n=1)), None)

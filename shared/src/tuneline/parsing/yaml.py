@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from tuneline.errors import UserError
-from tuneline.parsing.problems import Loc, printable, problems_of
+from tuneline.parsing.problems import Loc, line_of, not_utf8, printable, problems_of
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -76,8 +76,7 @@ def read_yaml(path: Path) -> YamlFile:
     except OSError as e:
         raise UserError(f"{name}: cannot be read: {e.strerror}") from None
     except UnicodeDecodeError as e:
-        line = data.count(b"\n", 0, e.start) + 1
-        raise UserError(f"{name}:{line}: not UTF-8 text (byte 0x{data[e.start]:02x}); save it as UTF-8") from None
+        raise UserError(f"{name}:{line_of(e)}: {not_utf8(e)}") from None
     if len(data) > MAX_CHARACTERS:
         raise UserError(f"{name}:1: longer than {MAX_CHARACTERS // 2**20} MiB")
     try:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import gzip
 import io
 import zlib
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
 import structlog
 
-from tuneline.data.reading.records import BOM, GROWN, MAX_GROWTH, MAX_RECORD_BYTES, Record, cut_records
+from tuneline.data.reading.records import GROWN, MAX_GROWTH, MAX_RECORD_BYTES, Record, cut_records
 from tuneline.data.reading.rows import grouped
 from tuneline.data.reading.tables import PARQUET, read_csv, read_parquet
 from tuneline.errors import UserError
@@ -108,7 +109,7 @@ def _open(path: Path, name: str) -> Iterator[Record]:
 
 
 def _is_table(head: bytes, name: str) -> bool:
-    is_json = head.removeprefix(BOM).lstrip()[:1] in (b"{", b"[", b"")
+    is_json = head.removeprefix(BOM_UTF8).lstrip()[:1] in (b"{", b"[", b"")
     return not is_json and name.lower().removesuffix(".gz").removesuffix(".zst").endswith((".csv", ".tsv"))
 
 

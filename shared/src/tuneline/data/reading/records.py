@@ -6,6 +6,7 @@ takes the memory of its longest conversation.
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import BinaryIO, NamedTuple
 
@@ -13,7 +14,7 @@ from tuneline.data.reading.calls import is_turn
 from tuneline.data.reading.shapes import has_shape
 from tuneline.errors import BadJson
 from tuneline.parsing.cutting import Cut, ValueCutter
-from tuneline.parsing.json import lines_of, parse_json
+from tuneline.parsing.json import is_json, lines_of, parse_json
 from tuneline.parsing.problems import Loc
 
 MAX_RECORD_BYTES = 64 * 1024 * 1024
@@ -28,8 +29,7 @@ MAX_GROWTH = 100
 """Text shrinks to a tenth or so when it is compressed."""
 GROWN = f"more than {MAX_GROWTH} times as large as its file; was it made to fill the memory?"
 TOO_LONG = "longer than {} MiB"
-UTF_16 = (b"\xff\xfe", b"\xfe\xff")
-BOM = b"\xef\xbb\xbf"
+UTF_16 = (BOM_UTF16_LE, BOM_UTF16_BE)
 
 Lines = Callable[[Sequence[Loc]], list[int]]
 
@@ -53,7 +53,7 @@ class Record(NamedTuple):
 
 def cut_records(stream: BinaryIO, head: bytes, path: str) -> Iterator[Record]:
     """Yield the records of a file of JSON text that begins with `head`."""
-    text = head.removeprefix(BOM).lstrip()
+    text = head.removeprefix(BOM_UTF8).lstrip()
     if head.startswith(UTF_16):
         yield Record(path, 1, problem="UTF-16 text; save it as UTF-8")
     elif text[:1] == b"[" or (text[:1] == b"{" and _is_spread(text)):
@@ -65,9 +65,9 @@ def cut_records(stream: BinaryIO, head: bytes, path: str) -> Iterator[Record]:
 def _is_spread(text: bytes) -> bool:
     """Tell whether the first value goes over many lines; one that is cut off before a whole line does not."""
     first, ended, rest = text.partition(b"\n")
-    if not ended or first.rstrip().endswith(b"}") or _is_whole(first):
+    if not ended or first.rstrip().endswith(b"}") or is_json(first):
         return False
-    return not _is_whole(rest.lstrip().partition(b"\n")[0])
+    return not is_json(rest.lstrip().partition(b"\n")[0])
 
 
 def records_of(value: object, path: str, line: int, lines: Lines | None = None) -> Iterator[Record]:
@@ -78,7 +78,7 @@ def records_of(value: object, path: str, line: int, lines: Lines | None = None) 
         return
     prefix: Loc = ()
     items = value
-    if isinstance(value, Mapping) and not any(has_shape_alone(value)):
+    if isinstance(value, Mapping) and not _is_conversation(value):
         key = next((key for key in HOLDERS if _holds_records(value.get(key))), None)
         prefix, items = ((key,), value[key]) if key else ((), value)
     if not isinstance(items, list):
@@ -97,9 +97,9 @@ def records_of(value: object, path: str, line: int, lines: Lines | None = None) 
         yield Record(path, line, item, lines=first_line)
 
 
-def has_shape_alone(value: Mapping[str, object]) -> Iterator[bool]:
+def _is_conversation(value: Mapping[str, object]) -> bool:
     """Tell whether an object is a conversation itself rather than a holder of some."""
-    yield has_shape({key: item for key, item in value.items() if not _holds_records(item)})
+    return has_shape({key: item for key, item in value.items() if not _holds_records(item)})
 
 
 def _holds_records(value: object) -> bool:
@@ -114,7 +114,7 @@ def _by_line(stream: BinaryIO, path: str) -> Iterator[Record]:
             yield Record(path, number, problem=TOO_LONG.format(MAX_RECORD_BYTES // 2**20))
             while data and not data.endswith(b"\n"):
                 data = stream.readline(2**20)
-        elif data.strip(b" \t\r\n" + BOM):
+        elif data.strip(b" \t\r\n" + BOM_UTF8):
             yield from _parsed(data.rstrip(b"\r\n"), path, number, is_line=True)
 
 
@@ -175,11 +175,3 @@ def _parsed(data: bytes, path: str, line: int, *, is_line: bool) -> Iterator[Rec
     shift = line - 1
     lines: Lines | None = None if is_line else lambda locs: [shift + at for at in lines_of(data, locs)]
     yield from records_of(value, path, line, lines)
-
-
-def _is_whole(text: bytes) -> bool:
-    try:
-        parse_json(text)
-    except BadJson:
-        return False
-    return True

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from tuneline.data.reading.ids import CONVERSATION_KEYS
@@ -112,7 +112,6 @@ def _folded(value: Mapping[str, object]) -> dict[str, object]:
 
 
 Place = float | str
-_Read = Callable[[object], Place | None]
 
 
 def _number(value: object) -> Place | None:

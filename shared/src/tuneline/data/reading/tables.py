@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tuneline.data.reading.records import GROWN, MAX_RECORD_BYTES, Record
+from tuneline.parsing.problems import not_utf8
 
 PARQUET = b"PAR1"
 SEPARATORS = ",;\t|"
@@ -39,8 +40,7 @@ def read_csv(stream: BinaryIO, head: bytes, path: str) -> Iterator[Record]:
                 yield Record(path, line, dict(zip(columns, row, strict=False)))
             line = reader.line_num + 1
     except UnicodeDecodeError as error:
-        byte = error.object[error.start]
-        yield Record(path, line, problem=f"not UTF-8 text (byte 0x{byte:02x}); save it as UTF-8")
+        yield Record(path, line, problem=not_utf8(error))
     except csv.Error:
         yield Record(path, line, problem="not a table: a quote has no end, or stands inside of a cell")
 
