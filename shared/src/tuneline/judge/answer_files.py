@@ -61,10 +61,14 @@ def files_in(path: Path) -> list[Path]:
 
 def read_items(name: str, data: bytes) -> Iterator[tuple[Place, object]]:
     """Yield what a file says about one transcript each. Raises UserError, with the line, when it is no such file."""
-    yield from _csv(name, data) if name.lower().endswith((".csv", ".tsv")) else _values(name, data)
+    if name.lower().endswith((".csv", ".tsv")):
+        yield from ((place, dict(zip(columns, cells, strict=False))) for place, columns, cells in read_csv(name, data))
+    else:
+        yield from _values(name, data)
 
 
-def _csv(name: str, data: bytes) -> Iterator[tuple[Place, object]]:
+def read_csv(name: str, data: bytes) -> Iterator[tuple[Place, list[str], list[str]]]:
+    """Yield the place of each row that is not empty, the columns, and as many cells or fewer, without space around."""
     try:
         lines = data.decode("utf-8-sig").splitlines(keepends=True)
     except UnicodeDecodeError as e:
@@ -82,7 +86,7 @@ def _csv(name: str, data: bytes) -> Iterator[tuple[Place, object]]:
             if len(cells) > len(columns):
                 raise UserError(f"{place}: {len(cells)} cells, but {len(columns)} columns have a name")
             if any(map(str.strip, cells)):
-                yield place, dict(zip(columns, map(str.strip, cells), strict=False))
+                yield place, columns, [cell.strip() for cell in cells]
     except csv.Error as e:
         raise UserError(f"{name}:{skipped + reader.line_num}: not CSV: {printable(str(e))}") from None
 

@@ -22,19 +22,19 @@ def counted(fact: Fact, transcript: Transcript) -> str:
     exchanges = transcript.exchanges
     if fact == "exchanges":
         return f"the conversation has {len(exchanges)} exchanges."
-    count: Callable[[str], int] = words if fact == "words" else questions
+    count: Callable[[str], int] = count_words if fact == "words" else count_questions
     mine, theirs = [count(e.assistant) for e in exchanges], [count(e.user) for e in exchanges]
     unit = "words" if fact == "words" else "questions (by question mark)"
     return f"{unit} of the assistant {sum(mine)} ({_each(mine)}), of the user {sum(theirs)}."
 
 
-def words(text: str) -> int:
+def count_words(text: str) -> int:
     """Count words; of scripts that set no spaces between them, characters."""
     unspaced = len(_UNSPACED.findall(text))
     return unspaced + len(_WORD.findall(_UNSPACED.sub(" ", text)))
 
 
-def questions(text: str) -> int:
+def count_questions(text: str) -> int:
     """Count question marks, of which several in a row are one."""
     return len(_QUESTION.findall(text))
 
