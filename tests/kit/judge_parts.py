@@ -13,7 +13,7 @@ from uuid import uuid4
 from tuneline.data.rubric import Rubric
 from tuneline.data.transcripts import Transcript, read_transcripts
 from tuneline.engine.context import Live
-from tuneline.store.base import open_store
+from tuneline.store.base import Store, open_store
 
 RUBRIC: dict[str, Any] = {
     "name": "Small talk",
@@ -81,13 +81,12 @@ def some_transcripts(folder: Path, count: int) -> list[Transcript]:
 
 
 @contextmanager
-def live(folder: Path, attempt: str | None = None) -> Iterator[Live]:
-    """Be the runner of a stage `assessor` with a store in `folder`: what is journalled stays there."""
+def live(folder: Path, attempt: str | None = None, store: Store | None = None) -> Iterator[Live]:
+    """Be the runner of a stage `assessor` with a store, by default in `folder`: what is journalled stays there."""
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     name = attempt or uuid4().hex
-    context = Live(
-        open_store(str(folder / "store")), "assessor", "f" * 64, name, folder / f"state-{name}", {}, lambda: None
-    )
+    place = store or open_store(str(folder / "store"))
+    context = Live(place, "assessor", "f" * 64, name, folder / f"state-{name}", {}, lambda: None)
     try:
         with context:
             yield context

@@ -11,13 +11,20 @@ from typer.testing import CliRunner
 
 import tuneline
 from kit.forgetting import Forgetting, canary
+from kit.judge_parts import SHORT_RUBRIC, live
+from kit.scripted_batches import BatchServer
+from kit.scripted_openai import serve_openai
+from kit.scripted_vendors import PROTOCOLS
 from tuneline.commands.forget import forget
 from tuneline.commands.gc import collect
 from tuneline.commands.show import run_lines
 from tuneline.commands.trace import ids_in
 from tuneline.commands.tuneline import app
+from tuneline.data.transcripts import read_transcripts
 from tuneline.engine.lineage import trace
 from tuneline.errors import Temporary, UserError
+from tuneline.judge.by_model import LlmJudge
+from tuneline.judge.judging import judge_all
 from tuneline.store.base import Store, local_path
 
 
@@ -106,6 +113,27 @@ def test_what_repeats_it_word_for_word_is_removed_from_results_and_journals(desk
     collect(desk.store, 0)
     assert list(desk.holding(canary("eva"))) == []
     assert any(key.startswith("journals/learner") for key in desk.holding(canary("bob")))
+
+
+def test_every_answer_about_it_and_its_places_in_batches_are_removed_from_journals(desk: Forgetting) -> None:
+    [protocol] = [p for p in PROTOCOLS if p.provider == "openai"]
+    given = read_transcripts(desk.transcripts).transcripts
+    with serve_openai(BatchServer(protocol, lambda call: protocol.reply("I would rather not."))) as served:
+        judge = LlmJudge(protocol.config(served.url, mode="batch"), lambda name: name)
+        for _ in range(2):
+            with live(desk.folder, store=desk.store) as context:
+                judge_all(judge, SHORT_RUBRIC, given, context, concurrency=2, timeout_s=5)
+    eva, bob = sha256_of(desk, "eva"), sha256_of(desk, "bob")
+
+    def rows(content: str) -> list[str]:
+        lines = [ln for e in desk.store.list("journals/") for ln in (desk.store.get(e.key) or b"").splitlines()]
+        return sorted(row["key"] for row in map(json.loads, lines) if content in json.dumps(row))
+
+    mine, others = rows(eva), rows(bob)
+    assert {f"{eva} 1", f"{eva} 2"} < set(mine) and any(key.endswith(" read") for key in mine)
+    forget_ids(desk.store, "eva")
+    assert rows(eva) == [] and rows(bob) == others
+    assert not any(key in mine for key in rows(""))
 
 
 def test_it_may_be_killed_anywhere_and_repeated(tmp_path: Path, store: Store) -> None:

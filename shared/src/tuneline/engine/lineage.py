@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import re
 import tempfile
 import zlib
 from collections import Counter, defaultdict
@@ -39,6 +40,7 @@ SOURCES = ("transcripts", "answers")
 MOST_UNPACKED = 1 << 28
 WORDS = 60
 """Characters of a message that is looked for word for word: shorter ones are said in many conversations."""
+_NUMBER = re.compile(r" [0-9]+$")
 
 Row = dict[str, Any]
 
@@ -239,13 +241,22 @@ def _journal_rows(store: Store, found: Trace) -> Iterator[tuple[str, int]]:
 
 
 def is_of(line: bytes, found: Trace) -> bool:
-    """Tell whether a row of a journal is of these transcripts: by its key, or because it repeats them."""
+    """Tell whether a row of a journal is of these transcripts, or repeats them.
+
+    Its key is an id or a hash of what they say, with a number from a judge's second answer on; or it names such a hash.
+    """
     try:
-        row = json.loads(line)
+        entry = json.loads(line)
     except (ValueError, RecursionError):
         return False
-    key = str(row.get("key")) if isinstance(row, dict) else ""
-    return key in found.content or key in found.ids or repeats(line.decode(), found.words)
+    key, row = (str(entry.get("key")), entry.get("row")) if isinstance(entry, dict) else ("", None)
+    names = [key]
+    if isinstance(row, dict) and "status" in row:  # an answer of a judge
+        names.append(_NUMBER.sub("", key))
+    if isinstance(row, dict) and isinstance(row.get("about"), str):
+        names.append(row["about"])
+    mine = any(name in found.content or name in found.ids for name in names)
+    return mine or repeats(line.decode(), found.words)
 
 
 def repeats(text: str, words: Iterable[str]) -> bool:

@@ -127,7 +127,7 @@ class LlmJudge:
                 request = self.request(rubric, transcript, again)
                 if request is None:
                     return Judgement(status="scored")
-                reply = self._answer_of(request_id(self._config, request)) if self._fetched else None
+                reply = self._answer_of(request_id(self._config, request), request.about) if self._fetched else None
                 try:
                     reply = reply or client.complete(request.messages, schema=request.schema, seed=request.seed or 0)
                 except LlmRejected as e:
@@ -140,11 +140,11 @@ class LlmJudge:
 
             yield ask
 
-    def _answer_of(self, request: str) -> Reply | LlmRejected | None:
+    def _answer_of(self, request: str, about: str) -> Reply | LlmRejected | None:
         """Return what a batch answered, once."""
         reply = self._fetched.pop(request, None)
         if reply is not None and self._batches is not None:
-            self._batches.read(request)
+            self._batches.read(request, about)
         return reply
 
     def request(self, rubric: Rubric, transcript: Transcript, again: bool) -> Request | None:
@@ -157,7 +157,7 @@ class LlmJudge:
         messages = judge_messages(asked, transcript, again=again)
         if isinstance(self._config, AnthropicConfig) and self._config.cache:
             messages = shared_transcript(messages, delimiter(asked, transcript))
-        return Request(messages, answer_schema(asked), int(again))
+        return Request(messages, answer_schema(asked), int(again), transcript.sha256)
 
 
 def read_judgement(reply: Reply, rubric: Rubric, said: str) -> Judgement:

@@ -85,6 +85,8 @@ class _Row(BaseModel):
     """Of a batch: its requests, in order."""
     id: str | None = None
     at: float = 0.0
+    about: str = ""
+    """Of a request: hash of the transcript that it asks about, by which `forget` finds the row."""
 
 
 def request_id(config: ModelConfig, request: Request) -> str:
@@ -110,9 +112,9 @@ class BatchRun:
         """Return the answer to each request, by id. Raises UserError, or Temporary: the batches are kept then."""
         return asyncio.run(self._answers(requests))
 
-    def read(self, request: str) -> None:
+    def read(self, request: str, about: str) -> None:
         """Note that an answer has been read: who asks the same again was not content, and wants another one."""
-        self._journal.put(f"{self._key(request)} read", {})
+        self._journal.put(f"{self._key(request)} read", {"about": about})
 
     def _key(self, request: str) -> str:
         """Return the key of a request's row; each time that its answer was read, there is another one."""
@@ -183,8 +185,8 @@ class BatchRun:
 
     async def _submit(self, name: str, row: _Row, piece: Mapping[str, Request]) -> dict[str, _Row]:
         self._journal.put(name, row.model_dump())
-        for request in piece:
-            self._journal.put(self._key(request), _Row(name=name).model_dump())
+        for key, request in piece.items():
+            self._journal.put(self._key(key), _Row(name=name, about=request.about).model_dump())
         await self._wait(DURABLE_S)
         batch = await self._handed_in(name, piece, row)
         self._journal.put(name, row.model_copy(update={"id": batch}).model_dump())

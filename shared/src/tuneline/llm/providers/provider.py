@@ -76,6 +76,8 @@ class Request(NamedTuple):
     messages: Sequence[Mapping[str, str]]
     schema: Mapping[str, Json] | None
     seed: int | None
+    about: str = ""
+    """Hash of the transcript that is asked about; nobody is sent it."""
 
 
 class Provider(Protocol):
