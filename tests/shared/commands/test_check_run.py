@@ -106,6 +106,25 @@ def test_mistakes_of_three_stages_are_one_message_and_nothing_is_written(folder:
     assert not (folder.path / "store" / "runs").exists()
 
 
+@pytest.mark.parametrize("command", ["check", "run", "upload", "plan"])
+def test_mistakes_in_the_run_file_hide_none_in_what_it_names(folder: Folder, command: str) -> None:
+    folder.replace("personas.yaml", "\n  name:", "\n  nam:")
+    folder.inputs |= {"transcripts": "gs://bucket/logs", "judge": {"provider": "openai", "modle": "m"}}
+    words = [] if command == "check" else ["--store", "store"]
+    trainer = {"epochs": -1, "lora": {"rnk": 4, "targets": ["c_attn"]}}
+    done = folder.tuneline(command, *words, goal=None, max_usd=-1, trainer=trainer, evaluator={"margn": 0.1})
+    assert done.returncode == 2
+    for mistake in (
+        "run.yaml:4: inputs.transcripts: 'gs' is no kind of address", "inputs.judge.model: is required",
+        "inputs.judge.modle: unknown key", "max_usd: US dollars", "trainer.epochs: ",
+        "trainer.lora.rnk: unknown key; did you mean `rank`?", "trainer.lora.targets: c_attn is no linear layer",
+        "evaluator.margn: unknown key; did you mean `margin`?", "personas.0.nam: unknown key; did you mean `name`?",
+    ):  # fmt: skip
+        assert done.stderr.count(mistake) == 1, mistake
+    assert "is missing" not in done.stderr
+    assert not (folder.path / "store").exists()
+
+
 def test_a_missing_key_is_a_problem_where_the_stages_run_and_a_warning_elsewhere(folder: Folder) -> None:
     folder.inputs["judge"] = {"provider": "openai", "model": "m", "api_key_env": "JUDGE_CHECK_KEY"}
     done = folder.tuneline("check")

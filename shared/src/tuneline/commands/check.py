@@ -21,6 +21,7 @@ from tuneline.store.base import Store, is_local, open_store
 
 if TYPE_CHECKING:
     from tuneline.engine.checks import Findings
+    from tuneline.engine.runfile import RunFile
 
 STORE_HELP = "Where results will live; without it nothing but the run file is checked."
 
@@ -48,22 +49,38 @@ def check(
             findings.refuse()
             typer.echo(f"{store}: works")
             return
-        run_file = read_run(file, None, store or "")
+        run_file = read_run(file, None, store or "", wrong=findings.problems)
         with tempfile.TemporaryDirectory(prefix="tuneline-", dir=os.environ.get("TUNELINE_SCRATCH")) as folder:
             here = not of_a_workflow and (opened is None or is_local(opened.uri))
             work = work_folder(opened) if opened else Path(tempfile.gettempdir())
-            where = Where(Path(folder), work=work if here else None, online=online)
+            where = Where(Path(folder), work=work if here else None, online=online and not findings.problems)
             check_run(run_file, opened or open_store(f"{folder}/store"), where, findings=findings)
         show(findings)
         findings.refuse()
         typer.echo(f"{run_file.source.name}: nothing is wrong that can be known before it runs")
 
 
+def read_checked(file: Path, run: str | None = None, *, ours: bool = True) -> RunFile:
+    """Read a run file that is to be started. Of one with mistakes all that it names is checked too, and all is said.
+
+    Raises UserError. `ours` as in `Where`.
+    """
+    from tuneline.engine.checks import Findings, Where, check_run
+
+    findings = Findings()
+    run_file = read_run(file, run, "", wrong=findings.problems)
+    if findings.problems:
+        with tempfile.TemporaryDirectory(prefix="tuneline-") as folder:
+            check_run(run_file, open_store(f"{folder}/store"), Where(Path(folder), ours=ours), findings=findings)
+        findings.refuse()
+    return run_file
+
+
 def check_store(store: Store) -> None:
     """Do once what stages do. Raises UserError that says what this store does not do, Temporary if it is not there."""
     key = f"checks/{uuid4().hex}"
+    store.put(key, b"first", if_absent=True)  # an S3 store makes sure that a second one is refused
     try:
-        store.put(key, b"first", if_absent=True)  # an S3 store makes sure that a second one is refused
         if store.get(key) != b"first" or [entry.key for entry in store.list(key)] != [key]:
             raise UserError(f"{store.uri}: what is read or listed differs from what was written.")
     finally:

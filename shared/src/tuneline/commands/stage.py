@@ -81,19 +81,22 @@ def stage_main(stage: AnyStage) -> None:
     app()
 
 
-def read_run(file: Path | None, run: str | None, store: str) -> RunFile:
-    """Read the run file from `file` or, without one, from RUN_FILE; then only mounted data and the store are read."""
+def read_run(file: Path | None, run: str | None, store: str, wrong: list[str] | None = None) -> RunFile:
+    """Read the run file from `file` or, without one, from RUN_FILE; then only mounted data and the store are read.
+
+    `wrong` as in `read_run_file`.
+    """
     from tuneline.engine.parameters import VARIABLE
     from tuneline.engine.runfile import read_run_file, read_run_parameters
     from tuneline.store.base import is_local, local_path
 
     if file is not None:
-        return read_run_file(file, installed_stages(), run)
+        return read_run_file(file, installed_stages(), run, wrong)
     if encoded := os.environ.get(VARIABLE):
         folders = [f for f in os.environ.get("TUNELINE_DATA", "/data").split(":") if f]
         folders += [store] if store and is_local(store) else []
         data = tuple(local_path(folder).resolve() for folder in folders)
-        return read_run_parameters(encoded, installed_stages(), run, os.environ.get("WORKFLOW"), data)
+        return read_run_parameters(encoded, installed_stages(), run, os.environ.get("WORKFLOW"), data, wrong)
     raise UserError(f"name a run file with --file; {VARIABLE}, where a workflow puts it, is not set either")
 
 

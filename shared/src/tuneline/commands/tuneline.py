@@ -7,12 +7,11 @@ from typing import Annotated
 
 import typer
 
-from tuneline.commands.check import check
+from tuneline.commands.check import check, read_checked
 from tuneline.commands.show import fetch_output, run_lines, size
 from tuneline.commands.stage import ReplaceOption, RunOption, StoreOption, configure_logging, exit_codes
 from tuneline.errors import StageFailed, UserError
 from tuneline.parsing.problems import printable
-from tuneline.stage import installed_stages
 from tuneline.store.base import open_store
 
 FileArgument = Annotated[Path, typer.Argument(help="The run file (YAML).")]
@@ -43,10 +42,9 @@ def run(
     from rich.console import Console
 
     from tuneline.commands.local import LocalRun, conclusion
-    from tuneline.engine.runfile import read_run_file
 
     with exit_codes():
-        run_file = read_run_file(file, installed_stages(), run)
+        run_file = read_checked(file, run)
         opened, console = open_store(store), Console(stderr=True, highlight=False, soft_wrap=True)
         try:
             worked = LocalRun(run_file, opened, replace, at_once, console).run()
@@ -66,10 +64,9 @@ def plan(file: FileArgument, store: StoreOption = DEFAULT_STORE, run: RunOption 
     """Say what a run will take: calls, tokens, dollars and hours by stage, and what of it is paid for already."""
     from tuneline.commands.check import show as show_findings
     from tuneline.commands.plan import plan_lines
-    from tuneline.engine.runfile import read_run_file
 
     with exit_codes():
-        lines, findings = plan_lines(read_run_file(file, installed_stages(), run), open_store(store))
+        lines, findings = plan_lines(read_checked(file, run), open_store(store))
         findings.notes.clear()  # they are part of the plan
         show_findings(findings)
         findings.refuse()
@@ -83,11 +80,10 @@ def upload(file: FileArgument, store: StoreOption) -> None:
     from rich.console import Console
 
     from tuneline.commands.upload import to_yaml, upload_inputs
-    from tuneline.engine.runfile import read_run_file
 
     with exit_codes():
         console = Console(stderr=True, highlight=False, soft_wrap=True)
-        content = upload_inputs(read_run_file(file, installed_stages()), open_store(store), console)
+        content = upload_inputs(read_checked(file, ours=False), open_store(store), console)
         typer.echo(to_yaml(content), nl=False)
 
 

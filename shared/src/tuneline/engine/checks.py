@@ -17,7 +17,7 @@ from tuneline.engine.context import read_secret
 from tuneline.engine.glimpse import glimpse
 from tuneline.engine.inputs import inline_file, missing_input
 from tuneline.engine.origin import named_by_origin
-from tuneline.engine.pipelines import Address, Inline, Step
+from tuneline.engine.pipelines import REFUSED, Address, Inline, Step
 from tuneline.engine.runfile import RunFile
 from tuneline.errors import Temporary, UserError
 from tuneline.stage import Json
@@ -97,6 +97,8 @@ def _inputs(
     made = {port.name: source for port, source in step.reads(run_file.inputs)}
     for port in step.stage.input_ports(step.variant):
         value, source = run_file.inputs.get(port.name), made.get(port.name)
+        if value == REFUSED:
+            continue
         if isinstance(value, Address | Inline):
             if port.name not in places:
                 places[port.name] = _bring(run_file, port.name, value, store, where, findings)

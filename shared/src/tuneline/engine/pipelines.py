@@ -25,6 +25,10 @@ class Address(NamedTuple):
     within: tuple[Path, ...] = ()
 
 
+REFUSED = Address("")
+"""A value that was refused, in a run that is checked and never started: it is there, so it is not missing."""
+
+
 class Inline(NamedTuple):
     """A given input that stands in the run file itself."""
 

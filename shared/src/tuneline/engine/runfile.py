@@ -6,10 +6,12 @@ every stage, so that a misspelt parameter of the last stage is refused before th
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +20,20 @@ import structlog
 from pydantic import ValidationError
 
 from tuneline.engine.parameters import Parameters, read_parameters
-from tuneline.engine.pipelines import PIPELINES, Address, Given, Inline, OutputOf, Step, plan, steps_of, with_shards
+from tuneline.engine.pipelines import (
+    PIPELINES,
+    REFUSED,
+    Address,
+    Given,
+    Inline,
+    OutputOf,
+    Step,
+    plan,
+    steps_of,
+    with_shards,
+)
 from tuneline.errors import UserError
-from tuneline.parsing.problems import Source, did_you_mean, problems_of
+from tuneline.parsing.problems import Loc, Source, did_you_mean, problems_of
 from tuneline.parsing.yaml import read_yaml
 from tuneline.stage import AnyStage, Params
 from tuneline.store.base import is_local, local_path
@@ -54,34 +67,40 @@ class RunFile:
         )
 
 
-def read_run_file(path: Path, stages: Mapping[str, AnyStage], run: str | None = None) -> RunFile:
+def read_run_file(
+    path: Path, stages: Mapping[str, AnyStage], run: str | None = None, wrong: list[str] | None = None
+) -> RunFile:
     """Read and check a run file against the installed stages. `run` overrides the file's name for the run.
 
-    Raises UserError that lists every problem with file, line and field.
+    Raises UserError that lists every problem with file, line and field. With `wrong` they are added to that list where
+    the rest of the file is a run that can be checked, though not started.
     """
-    return _checked(read_yaml(path), stages, run or "", path.stem)
+    return _checked(read_yaml(path), stages, run or "", path.stem, wrong)
 
 
 def read_run_parameters(
     encoded: str, stages: Mapping[str, AnyStage], run: str | None = None, workflow: str | None = None,
-    data: tuple[Path, ...] = (),
+    data: tuple[Path, ...] = (), wrong: list[str] | None = None,
 ) -> RunFile:  # fmt: skip
     """Read and check a run file that a workflow hands on as its parameters. A run without a name has the workflow's.
 
-    Of the files of this machine its inputs may name those below the folders `data`.
+    Of the files of this machine its inputs may name those below the folders `data`; `wrong` as in `read_run_file`.
 
     Raises UserError that lists every problem with parameter and field.
     """
-    return _checked(read_parameters(encoded, _known(stages), data), stages, run or "", workflow or "")
+    return _checked(read_parameters(encoded, _known(stages), data), stages, run or "", workflow or "", wrong)
 
 
-def _checked(source: Source, stages: Mapping[str, AnyStage], run: str, default_run: str) -> RunFile:
+def _checked(
+    source: Source, stages: Mapping[str, AnyStage], run: str, default_run: str, wrong: list[str] | None = None
+) -> RunFile:
     content = source.content if source.content is not None else {}
     if not isinstance(content, dict):
         raise UserError(f"{source.name}:1: a run file is a mapping with the keys run, inputs and the stages' names")
     problems = list(_check_keys(source, content, stages))
     inputs = _read_inputs(source, content.get("inputs") or {}, stages, problems)
-    steps = _plan(source, stages, inputs, content.get("goal"), problems)
+    goal = content.get("goal")
+    steps = _plan(source, stages, inputs, goal, problems)
     planned = {step.stage.name: step.stage for step in steps}
     params = _read_params(source, content, planned, problems)
     name = str(run or content.get("run") or default_run)
@@ -94,8 +113,11 @@ def _checked(source: Source, stages: Mapping[str, AnyStage], run: str, default_r
         problems.append(
             f"{source.where(('max_usd',))}: US dollars that the run may spend, 0 or more (got {max_usd!r:.40})"
         )
-    if problems:
+    is_run = planned.keys() == params.keys() and steps and (goal is None or str(goal) in _goals(stages))
+    if problems and (wrong is None or not is_run):
         raise UserError("\n".join(problems))
+    if wrong is not None:
+        wrong += problems
     for key in sorted(stages.keys() & content.keys() - planned.keys()):
         log.info("ignored: this run has no such stage", key=key)
     shards = {name: found.model_dump().get("shards", 1) for name, found in params.items()}
@@ -110,16 +132,38 @@ def _known(stages: Mapping[str, AnyStage]) -> list[str]:
     return ["run", "goal", "max_usd", "inputs", *stages]
 
 
+def _goals(stages: Mapping[str, AnyStage]) -> list[str]:
+    return [*PIPELINES, *steps_of(stages)]
+
+
 def _read_params(
     source: Source, content: Mapping[str, Any], stages: Mapping[str, AnyStage], problems: list[str]
 ) -> dict[str, Params]:
+    """Read the parameters of each stage; those that are refused become problems, and the others count."""
     params: dict[str, Params] = {}
     for name, stage in stages.items():
         try:
             params[name] = stage.params.model_validate(content.get(name) or {})
         except ValidationError as e:
             problems += problems_of(e, stage.params, source, (name,))
+            rest = _without(content[name], [error["loc"] for error in e.errors(include_url=False)])
+            with suppress(ValidationError):  # a parameter that must be there, or two that do not fit: said already
+                params[name] = stage.params.model_validate(rest)
     return params
+
+
+def _without(content: object, locs: Iterable[Loc]) -> object:
+    """Return a copy of parameters without the values at `locs`; of what is not there, without what should hold it."""
+    rest = copy.deepcopy(content) if isinstance(content, dict) else {}
+    for loc in locs:
+        holder, last, value = rest, None, rest
+        for key in loc:
+            if not isinstance(value, dict) or key not in value:
+                break
+            holder, last, value = value, key, value[key]
+        if last is not None:
+            del holder[last]
+    return rest
 
 
 def _check_keys(source: Source, content: Mapping[str, Any], stages: Mapping[str, AnyStage]) -> Iterator[str]:
@@ -133,7 +177,7 @@ def _plan(
     source: Source, stages: Mapping[str, AnyStage], inputs: Mapping[str, Given], goal: object, problems: list[str]
 ) -> tuple[Step, ...]:
     """Return the steps up to `goal`, or to the default one if there is no such goal."""
-    goals = [*PIPELINES, *steps_of(stages)]
+    goals = _goals(stages)
     if goal is not None and str(goal) not in goals:
         problems.append(f"{source.where(('goal',))}: no stage with this name{did_you_mean(str(goal), goals)}")
         goal = None
@@ -160,6 +204,8 @@ def _read_inputs(
                 found[key] = _given(value, source, stages)
         except (ValueError, UserError) as e:
             problems.append(f"{source.where(('inputs', str(key)))}: {e}")
+            if key in ports:
+                found[key] = REFUSED
     return found
 
 
