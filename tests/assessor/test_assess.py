@@ -11,6 +11,7 @@ import pytest
 
 from kit.assessor_process import output, process
 from kit.judge_parts import CANARY, RUBRIC, write_transcripts
+from kit.judging import perfect
 from kit.places import REAL_DATA
 from kit.scripted_openai import Answer, Call, ScriptedOpenAI, completion, error, judged, serve_openai
 from kit.support import Done, run_stage
@@ -31,10 +32,6 @@ def assess(folder: Path, judge: object, *, count: int = 6, **given: Any) -> Done
 
 def model_at(server: ScriptedOpenAI) -> dict[str, Any]:
     return {"provider": "openai", "model": "m", "base_url": server.url, "input_usd": 1.0, "output_usd": 4.0}
-
-
-def perfect(call: Call) -> Answer:
-    return completion(judged(call))
 
 
 def test_every_transcript_gets_a_verdict_and_those_that_pass_are_listed(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from kit.judge_parts import RUBRIC
-from kit.scripted_openai import Answer, Call, completion, judged, serve_openai
+from kit.judging import perfect
+from kit.scripted_openai import serve_openai
 from kit.support import run_stage
 from tuneline.data.io import read_lines
 from tuneline.data.judged import read_judged
@@ -41,10 +42,6 @@ def write(folder: Path) -> Path:
 
 def inputs(folder: Path, judge: object) -> dict[str, Any]:
     return {"transcripts": write(folder), "rubric": RUBRIC, "judge": judge}
-
-
-def perfect(call: Call) -> Answer:
-    return completion(judged(call))
 
 
 def holds_planted(text: str) -> list[str]:

@@ -8,15 +8,15 @@ from typing import NamedTuple
 
 from tuneline.data.rubric import Rubric
 from tuneline.data.text.artifacts import artifacts_in
-from tuneline.data.text.audit import MOST_EXAMPLES, Action, Audit, Found, Place
-from tuneline.data.text.checks import Check, Language, LengthRatio, NoLoops, opening
+from tuneline.data.text.audit import MOST_EXAMPLES, Action, Audit, FaultyExchange, Finding
+from tuneline.data.text.checks import FaultRule, Language, LengthRatio, NoLoops, opening
 from tuneline.data.transcripts import Transcript
 from tuneline.data.verdicts import Verdict
 from tuneline.errors import UserError
 from tuneline.parsing.problems import printable
 from tuneline_assessor.stage import AuditParams
 
-CHECKS: Mapping[str, Check] = {
+CHECKS: Mapping[str, FaultRule] = {
     "language": Language(rule="language"),
     "loops": NoLoops(rule="no_loops"),
     "length": LengthRatio(rule="length_ratio", max_ratio=50, free_words=400),
@@ -118,7 +118,8 @@ def _faults_of(
     yield from ((kind, numbers) for kind, numbers in kinds.items() if actions[kind] != "off")
     for criterion in rubric.applying(len(exchanges)):
         if criterion.rule and criterion.rule.answer(exchanges) == "NO":
-            yield f"{RULE}{criterion.id}", criterion.rule.faults(exchanges) if isinstance(criterion.rule, Check) else ()
+            numbers = criterion.rule.faults(exchanges) if isinstance(criterion.rule, FaultRule) else []
+            yield f"{RULE}{criterion.id}", numbers
 
 
 def _same_opening(transcripts: Sequence[Transcript]) -> dict[str, Sequence[int]]:
@@ -141,10 +142,10 @@ def meaning_of(check: str) -> str:
     return str(AuditParams.model_fields[check].description)
 
 
-def _found(audit: SetAudit, check: str, passed: set[str]) -> Found:
+def _found(audit: SetAudit, check: str, passed: set[str]) -> Finding:
     at = audit.faults[check]
     names = sorted(at, key=lambda name: (name not in passed, name))
-    return Found(
+    return Finding(
         check=check, meaning=meaning_of(check), action=audit.actions.get(check, "report"),
         transcripts=len(at), exchanges=sum(map(len, at.values())),
         passing=len(at.keys() & passed), passing_exchanges=sum(len(at[name]) for name in at.keys() & passed),
@@ -152,9 +153,9 @@ def _found(audit: SetAudit, check: str, passed: set[str]) -> Found:
     )  # fmt: skip
 
 
-def _examples(at: Mapping[str, Sequence[int]], names: Sequence[str]) -> list[Place]:
+def _examples(at: Mapping[str, Sequence[int]], names: Sequence[str]) -> list[FaultyExchange]:
     """Return the first fault of each of the first transcripts named."""
-    return [Place(id=name, exchange=next(iter(at[name]), None)) for name in names[:MOST_EXAMPLES]]
+    return [FaultyExchange(id=name, exchange=next(iter(at[name]), None)) for name in names[:MOST_EXAMPLES]]
 
 
 def _stop(check: str, at: Mapping[str, Sequence[int]], total: int) -> str:
@@ -166,6 +167,6 @@ def _stop(check: str, at: Mapping[str, Sequence[int]], total: int) -> str:
     )
 
 
-def _place(place: Place) -> str:
+def _place(place: FaultyExchange) -> str:
     name = printable(place.id).replace("|", "\\|")
     return f"{name} (exchange {place.exchange})" if place.exchange else name

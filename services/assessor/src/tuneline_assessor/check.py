@@ -7,10 +7,10 @@ from tuneline.data.pii import PiiFinder
 from tuneline.data.rubric import Rubric, load_rubric
 from tuneline.data.transcripts import Exchange, Transcript, read_transcripts
 from tuneline.errors import UserError
-from tuneline.judge.by_model import LlmJudge
+from tuneline.judge.by_model import LlmJudge, models_among
 from tuneline.judge.forecast import require_prices
 from tuneline.judge.judging import load_judge
-from tuneline.judge.panel import check_judges, members
+from tuneline.judge.panel import check_judges
 from tuneline.llm.config import Secret
 from tuneline.stage import Checks
 from tuneline_assessor.assess import most_bad
@@ -42,9 +42,8 @@ def check_given(params: AssessorParams, checks: Checks) -> None:
                 require_prices(judge, rubric)
     if rubric and judge and checks.online:
         with checks.about("judge"):
-            for one in members(judge, rubric).values():
-                if isinstance(one, LlmJudge):
-                    checks.note(_answer(one, checks.secret, rubric, params.timeout_s))
+            for model in models_among(judge, rubric):
+                checks.note(_answer(model, checks.secret, rubric, params.timeout_s))
 
 
 def _answer(asked: LlmJudge, secret: Secret, rubric: Rubric, timeout_s: float) -> str:

@@ -6,10 +6,9 @@ from collections.abc import Iterator
 
 from tuneline.data.rubric import load_rubric
 from tuneline.data.transcripts import read_transcripts
-from tuneline.judge.by_model import LlmJudge
+from tuneline.judge.by_model import models_among
 from tuneline.judge.forecast import forecast_judging
 from tuneline.judge.judging import load_judge
-from tuneline.judge.panel import members
 from tuneline.stage import Forecast, Plans
 from tuneline_assessor.assess import most_bad
 from tuneline_assessor.personal_data import screen
@@ -23,6 +22,5 @@ def plan_judging(params: AssessorParams, plans: Plans) -> Iterator[Forecast]:
     read = plans.read("transcripts", read_transcripts, most_bad(params), params.tools)
     if rubric and judge and read:
         transcripts = screen(read.transcripts, params, plans).transcripts
-        for one in members(judge, rubric).values():
-            if isinstance(one, LlmJudge):
-                yield forecast_judging(one, rubric, transcripts, plans, params.concurrency)
+        for model in models_among(judge, rubric):
+            yield forecast_judging(model, rubric, transcripts, plans, params.concurrency)

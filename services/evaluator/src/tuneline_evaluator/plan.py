@@ -15,10 +15,9 @@ from tuneline.data.judged import read_judged
 from tuneline.data.personas import Persona, load_personas
 from tuneline.data.rubric import load_rubric
 from tuneline.data.transcripts import Exchange, Transcript
-from tuneline.judge.by_model import LlmJudge
+from tuneline.judge.by_model import models_among
 from tuneline.judge.forecast import answer_tokens, prompt_tokens
 from tuneline.judge.judging import load_judge
-from tuneline.judge.panel import members
 from tuneline.llm.forecast import Expected, forecast
 from tuneline.llm.token_counts import count_tokens
 from tuneline.stage import Forecast, Plans, Usage
@@ -62,9 +61,8 @@ def plan_talks(params: EvaluatorParams, plans: Plans) -> Iterator[Forecast]:
         form = prompt_tokens(asked, Transcript("t", (Exchange("", ""),) * params.turns))
         inputs = [form + params.turns * (lengths.user + lengths.answer)] * talks
         expected = Expected(inputs, answer_tokens(asked))
-        for one in members(judge, rubric).values():
-            if isinstance(one, LlmJudge):
-                yield forecast(one.config, "judge", one.label, expected, Usage(), params.judge_concurrency)
+        for model in models_among(judge, rubric):
+            yield forecast(model.config, "judge", model.label, expected, Usage(), params.judge_concurrency)
 
 
 def _lengths(params: EvaluatorParams, plans: Plans) -> Lengths:

@@ -32,6 +32,9 @@ NAMES: Mapping[str, str] = {
 }  # fmt: skip
 """What other tools call the fields, in small letters with `_`."""
 
+NEAR = 0.75
+"""How alike a key must be to one of ours to be a mistake."""
+
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=10_000)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
 
@@ -137,7 +140,3 @@ def _renamed(row: dict[str, Any], old: Loc, new: Loc, moved: dict[Loc, Loc], ove
         else:
             over.add(key)
     return found
-
-
-NEAR = 0.75
-"""How alike a key must be to one of ours to be a mistake."""

@@ -70,7 +70,7 @@ _REST_OF_WORD = re.compile(rf"\S{{0,{PIECE}}}")
 _UNSEEN = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")
 
 
-class Found(NamedTuple):
+class Match(NamedTuple):
     """Personal data: characters `start` to `end` of a text."""
 
     start: int
@@ -91,17 +91,17 @@ class PiiFinder:
     def __init__(self, regions: Iterable[Region] = REGIONS, model: str | None = None) -> None:
         self._engine = _engine(tuple(sorted(set(regions))), model)
 
-    def find(self, text: str) -> list[Found]:
+    def find(self, text: str) -> list[Match]:
         """Return what is found, in order and without overlaps."""
         plain, places = _plain(text)
-        spans = [(1.0, Found(*key.span(), "SECRET")) for key in _PRIVATE_KEY.finditer(plain)]
+        spans = [(1.0, Match(*key.span(), "SECRET")) for key in _PRIVATE_KEY.finditer(plain)]
         for start, piece in _pieces(plain):
             for result in self._engine.analyze(piece, "en", score_threshold=LEAST_SCORE):
                 kind = KINDS.get(result.entity_type, "NATIONAL_ID")
-                spans.append((result.score, Found(start + result.start, start + result.end, kind)))
-        taken = [Found(*found.span(), "") for found in PLACEHOLDER.finditer(plain)]
+                spans.append((result.score, Match(start + result.start, start + result.end, kind)))
+        taken = [Match(*found.span(), "") for found in PLACEHOLDER.finditer(plain)]
         merged = _merged(spans, taken)
-        return merged if places is None else [Found(places[f.start], places[f.end - 1] + 1, f.kind) for f in merged]
+        return merged if places is None else [Match(places[f.start], places[f.end - 1] + 1, f.kind) for f in merged]
 
 
 def redact(transcript: Transcript, finder: PiiFinder) -> Redacted:
@@ -175,16 +175,16 @@ def _plain(text: str) -> tuple[str, list[int] | None]:
     return "".join(f if len(f) == 1 else text[p] for f, p in zip(forms, places, strict=True)), places
 
 
-def _merged(spans: list[tuple[float, Found]], taken: list[Found]) -> list[Found]:
+def _merged(spans: list[tuple[float, Match]], taken: list[Match]) -> list[Match]:
     """Join what overlaps under the surest kind; placeholders, which are none, stay."""
-    merged: list[tuple[float, Found]] = []
+    merged: list[tuple[float, Match]] = []
     for score, found in sorted(spans, key=lambda s: (s[1].start, -s[1].end, s[1].kind)):
         if any(found.start < t.end and t.start < found.end for t in taken):
             continue
         if merged and found.start < merged[-1][1].end:
             before, last = merged[-1]
             sure = last if (before, last.end - last.start) >= (score, found.end - found.start) else found
-            merged[-1] = max(before, score), Found(last.start, max(last.end, found.end), sure.kind)
+            merged[-1] = max(before, score), Match(last.start, max(last.end, found.end), sure.kind)
         else:
             merged.append((score, found))
     return [found for _, found in merged]

@@ -26,14 +26,14 @@ MOST_OBJECTS = 100
 """Braces that are looked at: each costs a look at what follows, up to the end."""
 
 
-class Answers(NamedTuple):
+class JudgeAnswers(NamedTuple):
     """One answer and one reason per criterion."""
 
     answers: dict[str, Answer]
     reasons: dict[str, str]
 
 
-def read_answers(text: str, rubric: Rubric, said: str = "") -> Answers:
+def read_answers(text: str, rubric: Rubric, said: str = "") -> JudgeAnswers:
     """Read the answers of a judge, but none that stands in `said`, the transcript.
 
     Raises Unreadable unless there is exactly one valid answer to each criterion.
@@ -95,11 +95,12 @@ def _parse(text: str) -> object:
         raise Unreadable(bad.problem.partition(";")[0]) from None
 
 
-def _strict(found: dict[str, object], rubric: Rubric) -> Answers:
+def _strict(found: dict[str, object], rubric: Rubric) -> JudgeAnswers:
     if not found.keys() & {criterion.id for criterion in rubric.criteria}:
         raise Unreadable(f"none of its {len(found)} keys is a criterion of the rubric")
     read = {criterion.id: _read(criterion, found) for criterion in rubric.criteria}
-    return Answers({name: answer for name, (answer, _) in read.items()}, {name: why for name, (_, why) in read.items()})
+    answers = {name: answer for name, (answer, _) in read.items()}
+    return JudgeAnswers(answers, {name: reason for name, (_, reason) in read.items()})
 
 
 def _read(criterion: Criterion, found: dict[str, object]) -> tuple[Answer, str]:

@@ -54,7 +54,7 @@ _STATUSES: Mapping[str, Status] = {
 }  # fmt: skip
 
 
-class Row(NamedTuple):
+class AnswerRow(NamedTuple):
     """What a file says about one transcript."""
 
     place: Place
@@ -79,7 +79,7 @@ class _Refused(Exception):  # noqa: N818  (a fact about an item)
     pass
 
 
-def read_rows(place: Place, item: object) -> Iterator[Row | Bad]:
+def read_rows(place: Place, item: object) -> Iterator[AnswerRow | Bad]:
     """Yield what an item says, or what is wrong with it."""
     try:
         yield from _rows(place, item)
@@ -87,7 +87,7 @@ def read_rows(place: Place, item: object) -> Iterator[Row | Bad]:
         yield Bad(place, str(refused))
 
 
-def _rows(place: Place, item: object) -> Iterator[Row]:
+def _rows(place: Place, item: object) -> Iterator[AnswerRow]:
     if not isinstance(item, dict):
         raise _Refused("is no object with an id and answers")
     if isinstance(item.get("data"), dict) and isinstance(item.get("annotations"), list):
@@ -121,7 +121,7 @@ def _graded(result: Mapping[str, object]) -> Iterator[object]:
             yield {"criterion": asked["metric"], "answer": part.get("pass"), "reason": part.get("reason")}
 
 
-def _row(place: Place, item: Mapping[str, object]) -> Row:
+def _row(place: Place, item: Mapping[str, object]) -> AnswerRow:
     keys = {_plain(key): key for key in reversed(list(item))}
     held = next((item[keys[key]] for key in _ANSWERS if key in keys and isinstance(item[keys[key]], dict | list)), None)
     named = _first(item, [keys[key] for key in _CRITERION if key in keys])
@@ -136,7 +136,7 @@ def _row(place: Place, item: Mapping[str, object]) -> Row:
     more = _first(item, [keys[key] for key in _REASONS if key in keys])
     reasons |= {key: why for key, why in more.items() if isinstance(why, str)} if isinstance(more, dict) else {}
     sha256 = item.get("sha256")
-    row = Row(
+    row = AnswerRow(
         place, _id_of(item, keys), answers, reasons, _status_of(item, keys),
         sha256 if isinstance(sha256, str) else None, is_part,
     )  # fmt: skip
@@ -203,7 +203,7 @@ def _plain(key: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", key[:100].strip().casefold())
 
 
-def _refuse_surrogates(row: Row) -> None:
+def _refuse_surrogates(row: AnswerRow) -> None:
     for text in (row.id, *row.answers, *row.reasons, *row.reasons.values()):
         try:
             text.encode()

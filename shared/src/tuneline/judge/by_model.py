@@ -17,6 +17,7 @@ from tuneline.errors import LlmRejected, Unreadable
 from tuneline.judge.answer import read_answers
 from tuneline.judge.card import JudgeCard, family_of
 from tuneline.judge.facts import least_tokens
+from tuneline.judge.panel import Judges, members
 from tuneline.judge.prompt import (
     PROMPT_VERSION,
     answer_schema,
@@ -158,6 +159,11 @@ class LlmJudge:
         if isinstance(self._config, AnthropicConfig) and self._config.cache:
             messages = shared_transcript(messages, delimiter(asked, transcript))
         return Request(messages, answer_schema(asked), int(again), transcript.sha256)
+
+
+def models_among(judge: Judges, rubric: Rubric) -> list[LlmJudge]:
+    """Return those that a rubric asks and that are models. Raises UserError as `members`."""
+    return [one for one in members(judge, rubric).values() if isinstance(one, LlmJudge)]
 
 
 def read_judgement(reply: Reply, rubric: Rubric, said: str) -> Judgement:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from tuneline.data.rubric import Rubric
 from tuneline.data.transcripts import Transcript
-from tuneline.judge.by_model import LlmJudge
-from tuneline.judge.panel import Judges, members
+from tuneline.judge.by_model import LlmJudge, models_among
+from tuneline.judge.panel import Judges
 from tuneline.judge.prompt import judge_messages
 from tuneline.judge.work import Work
 from tuneline.llm.forecast import MEASURED, Expected, forecast
@@ -45,9 +45,8 @@ def forecast_judging(
 
 def require_prices(judge: Judges, rubric: Rubric) -> None:
     """Raise UserError if nobody knows what one of the judges costs, so that no limit could be kept."""
-    for one in members(judge, rubric).values():
-        if isinstance(one, LlmJudge):
-            require_price(one.config)
+    for model in models_among(judge, rubric):
+        require_price(model.config)
 
 
 def prompt_tokens(rubric: Rubric, transcript: Transcript) -> int:

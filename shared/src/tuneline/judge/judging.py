@@ -125,19 +125,17 @@ def judge_all(
     than the share `canary_noise` of its answers have changed.
     """
     check_judges(judge, rubric, transcripts)
-    pace = Pace(concurrency, timeout_s, canaries, canary_noise)
-    found = {
-        name: _judge_by(one, rubric, transcripts, context, pace, max_unreadable)
-        for name, one in members(judge, rubric).items()
-    }
+    how = JudgeSettings(concurrency, timeout_s, max_unreadable, canaries, canary_noise)
+    found = {name: _judge_by(one, rubric, transcripts, context, how) for name, one in members(judge, rubric).items()}
     return found[""] if "" in found else _together(rubric, transcripts, found)
 
 
-class Pace(NamedTuple):
-    """How fast a judge is asked."""
+class JudgeSettings(NamedTuple):
+    """How a judge is asked, and when it is no longer believed: the settings of `judge_all`."""
 
     concurrency: int
     timeout_s: float
+    max_unreadable: float
     canaries: int
     canary_noise: float
 
@@ -154,14 +152,14 @@ def _together(rubric: Rubric, transcripts: Sequence[Transcript], found: Mapping[
 
 
 def _judge_by(
-    judge: Judge, rubric: Rubric, transcripts: Sequence[Transcript], context: Context, pace: Pace, max_unreadable: float
+    judge: Judge, rubric: Rubric, transcripts: Sequence[Transcript], context: Context, how: JudgeSettings
 ) -> Judged:
-    asked, concurrency, timeout_s = rubric.asked(), pace.concurrency, pace.timeout_s
+    asked, concurrency, timeout_s = rubric.asked(), how.concurrency, how.timeout_s
     keyed = {judge.key(transcript): transcript for transcript in transcripts}
     substance = Substance(asked) if isinstance(judge, LlmJudge) else None
-    work = Work(context.journal(*judge.scope(asked)), keyed, max_unreadable, substance)
-    if pace.canaries and isinstance(judge, LlmJudge):
-        _check_canaries(judge, rubric, work, pace, context)
+    work = Work(context.journal(*judge.scope(asked)), keyed, how.max_unreadable, substance)
+    if how.canaries and isinstance(judge, LlmJudge):
+        _check_canaries(judge, rubric, work, how, context)
     if work.todo:
         account = context.account("judge", judge.label)
         if isinstance(judge, LlmJudge):
@@ -178,14 +176,14 @@ def _judge_by(
     return Judged(verdicts, [card], len(work.todo), work.spent_now)
 
 
-def _check_canaries(judge: LlmJudge, rubric: Rubric, work: Work, pace: Pace, context: Context) -> None:
-    chosen = some_of([transcript for transcript, _ in work.scored()], pace.canaries)
+def _check_canaries(judge: LlmJudge, rubric: Rubric, work: Work, how: JudgeSettings, context: Context) -> None:
+    chosen = some_of([transcript for transcript, _ in work.scored()], how.canaries)
     if not chosen:
         return
     account = context.account("judge", judge.label)
-    now = rejudge(judge, rubric, chosen, concurrency=pace.concurrency, timeout_s=pace.timeout_s, account=account)
+    now = rejudge(judge, rubric, chosen, concurrency=how.concurrency, timeout_s=how.timeout_s, account=account)
     work.spent_now += sum((judgement.usage for judgement in now.values()), start=Usage())
-    refuse_drift({t.id: judgement for t, judgement in work.scored() if t.id in now}, now, pace.canary_noise)
+    refuse_drift({t.id: judgement for t, judgement in work.scored() if t.id in now}, now, how.canary_noise)
 
 
 def _drive(work: Work, submit: Callable[[str], Future[Answered]], concurrency: int, context: Context) -> None:

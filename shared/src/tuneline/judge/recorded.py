@@ -16,7 +16,7 @@ from tuneline.data.verdicts import Ask, Judgement, Status
 from tuneline.errors import UserError
 from tuneline.judge.answer import as_answer
 from tuneline.judge.answer_files import files_in, read_items
-from tuneline.judge.answer_rows import Bad, Row, read_rows
+from tuneline.judge.answer_rows import AnswerRow, Bad, read_rows
 from tuneline.judge.card import JudgeCard
 from tuneline.judge.prompt import allowed_answers, questions_sha256
 from tuneline.parsing.problems import MAX_PROBLEMS, listed, nearest, printable, shortened
@@ -44,7 +44,7 @@ class RecordedJudge:
                 "that were judged before. Name a file of answers, or use another provider."
             )
         self._repeated, self._sha256 = repeated, hashlib.sha256(repeated.encode())
-        self.rows: dict[str, Row] = {}
+        self.rows: dict[str, AnswerRow] = {}
         problems: list[str] = []
         for file in files_in(path):
             data = _read(file)
@@ -56,7 +56,7 @@ class RecordedJudge:
         if problems:
             raise UserError("\n".join(problems))
 
-    def _take(self, row: Row | Bad) -> str:
+    def _take(self, row: AnswerRow | Bad) -> str:
         """Keep a row, or return what is wrong with it."""
         if isinstance(row, Bad):
             return f"{row.place}: {row.problem}"
@@ -128,7 +128,7 @@ class RecordedJudge:
         yield ask
 
 
-def _problem_of(row: Row, criterion: Criterion) -> str:
+def _problem_of(row: AnswerRow, criterion: Criterion) -> str:
     """Return what is wrong with the answer to a criterion: nothing, in most cases."""
     given = row.answers.get(criterion.id)
     if given is None:
@@ -154,7 +154,7 @@ def read_recorded(path: Path) -> dict[str, RecordedAnswers]:
     return {row.id: RecordedAnswers(_valid(row), row.status, row.sha256) for row in RecordedJudge(path).rows.values()}
 
 
-def _valid(row: Row) -> dict[str, Answer]:
+def _valid(row: AnswerRow) -> dict[str, Answer]:
     """Return the answers that count, without ERROR and what is none."""
     return {name: answer for name, given in row.answers.items() if (answer := as_answer(given))}
 

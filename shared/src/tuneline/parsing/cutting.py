@@ -15,7 +15,7 @@ _DEEP = re.compile(rb'["\[\]{}]')
 _QUOTED = re.compile(rb'["\\]')
 
 
-class Cut(NamedTuple):
+class RawValue(NamedTuple):
     """The text of one value, and the line that it begins in, from 1.
 
     `list_number`: the list that it is an item of, from 1, or 0; `too_long`: only its beginning is there.
@@ -43,7 +43,7 @@ class ValueCutter:
         self._kept = self._newlines = 0
         self._is_new = True
 
-    def cut(self, data: bytes) -> Iterator[Cut]:
+    def cut(self, data: bytes) -> Iterator[RawValue]:
         """Yield the values that end in this piece."""
         if self._is_new:
             data, self._is_new = data.removeprefix(BOM_UTF8), False
@@ -72,10 +72,10 @@ class ValueCutter:
         """Line that the text has come to."""
         return self.line + self._newlines
 
-    def rest(self) -> Cut | None:
+    def rest(self) -> RawValue | None:
         """Return what is left at the end, which is not whole."""
         text = b"".join(self._parts)
-        return Cut(text, self.line, 0, too_long=self._kept > self._max) if text.strip() else None
+        return RawValue(text, self.line, 0, too_long=self._kept > self._max) if text.strip() else None
 
     def _pattern(self) -> re.Pattern[bytes]:
         if self._quoted:
@@ -91,14 +91,14 @@ class ValueCutter:
             return "item" if not self._depth else None
         return "value" if not self._depth else None
 
-    def _whole(self, data: bytes, *, is_item: bool, mark: bytes) -> Iterator[Cut]:
+    def _whole(self, data: bytes, *, is_item: bool, mark: bytes) -> Iterator[RawValue]:
         self._keep(data)
         whole = b"".join(self._parts)
         text = whole.lstrip(b" \t\r\n")
         if text or (is_item and mark == b","):
             line = self.line + whole.count(b"\n", 0, len(whole) - len(text))
             self._items += 1
-            yield Cut(text, line, self._lists if is_item else 0, self._items == 1, self._kept > self._max)
+            yield RawValue(text, line, self._lists if is_item else 0, self._items == 1, self._kept > self._max)
         self._drop()
         if is_item and mark != b",":
             self.in_list = False

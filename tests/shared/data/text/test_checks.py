@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from tuneline.data.text.checks import Check
+from tuneline.data.text.checks import FaultRule
 from tuneline.data.text.rules import Rule
 from tuneline.data.transcripts import Exchange
 
-RULES: TypeAdapter[Check] = TypeAdapter(Rule)  # type: ignore[arg-type]  # those that this file tests are checks
+RULES: TypeAdapter[FaultRule] = TypeAdapter(Rule)  # type: ignore[arg-type]  # those that this file tests are checks
 ASKED = "My coffee machine leaks from below every morning, and I cannot see why."
 
 

@@ -24,16 +24,16 @@ ID_KEYS = (
 MAX_ID_CHARACTERS = 200
 
 
-class Named(NamedTuple):
+class RecordId(NamedTuple):
     """An id; `mended`: it is not to the letter what the record has."""
 
     id: str
     mended: bool
 
 
-def find_id(record: Mapping[str, object], problems: list[Problem]) -> Named | None:
+def find_id(record: Mapping[str, object], problems: list[Problem]) -> RecordId | None:
     """Return the id of a record; None if it has none, or one that cannot be used, which is a problem then."""
-    folded = {key.casefold().replace(" ", "_").replace("-", "_"): key for key in reversed(list(record))}
+    folded = {folded_key(key): key for key in reversed(list(record))}
     for key in ID_KEYS:
         name = folded.get(key)
         value = record[name] if name is not None else None
@@ -53,14 +53,19 @@ def find_id(record: Mapping[str, object], problems: list[Problem]) -> Named | No
     return None
 
 
-def as_id(value: str | int) -> Named:
+def folded_key(key: str) -> str:
+    """Return a key without what differs from export to export: `Thread ID`, `thread-id`, `THREAD_ID`."""
+    return key.casefold().replace(" ", "_").replace("-", "_")
+
+
+def as_id(value: str | int) -> RecordId:
     """Return the id that a foreign one becomes: what could not name a thing is spelt as in an address (`a%2Fb`)."""
     text = str(value)
     name = "".join(c if _is_plain(c) else quote(c, safe="", errors="replace") for c in text.strip())
     name = name.replace("..", "%2E%2E")
     if len(name) > MAX_ID_CHARACTERS:
         name = f"{name[: MAX_ID_CHARACTERS - 17]}~{hashlib.sha256(text.encode(errors='replace')).hexdigest()[:16]}"
-    return Named(name, name != value)
+    return RecordId(name, name != value)
 
 
 def id_of_content(sha256: str) -> str:

@@ -13,7 +13,7 @@ from typing import BinaryIO, NamedTuple
 from tuneline.data.reading.calls import is_turn
 from tuneline.data.reading.shapes import has_shape
 from tuneline.errors import BadJson
-from tuneline.parsing.cutting import Cut, ValueCutter
+from tuneline.parsing.cutting import RawValue, ValueCutter
 from tuneline.parsing.json import is_json, lines_of, parse_json
 from tuneline.parsing.problems import Loc
 
@@ -141,7 +141,7 @@ class _Messages:
         self._items: list[object] = []
         self._lines: list[int] = []
 
-    def add(self, cut: Cut) -> Iterator[Record]:
+    def add(self, cut: RawValue) -> Iterator[Record]:
         if cut.list_number != self._number:
             yield from self.end()
         if cut.too_long or self._size > MAX_RECORD_BYTES:

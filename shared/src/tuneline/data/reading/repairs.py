@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 from tuneline.data.judged import Exchange, Transcript
 from tuneline.data.reading.content import MAX_PROBLEMS, Problem, check_text, kind
-from tuneline.data.reading.ids import Named, find_id, id_of_content
+from tuneline.data.reading.ids import RecordId, find_id, id_of_content
 from tuneline.data.reading.shapes import SYSTEMS, read_shape
 from tuneline.data.reading.turns import Turn
 from tuneline.parsing.problems import Loc
@@ -55,7 +55,7 @@ def normalise(record: object, tools: Tools = "refuse") -> Normalised:
     return _named(name, talk, persona)
 
 
-def _named(name: Named | None, talk: _Talk, persona: str | None) -> Normalised:
+def _named(name: RecordId | None, talk: _Talk, persona: str | None) -> Normalised:
     parts = (tuple(talk.exchanges), talk.system, persona, talk.greeting, tuple(talk.unlearnt))
     transcript = Transcript(name.id if name else "", *parts)
     if name is None:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from tuneline.data.reading.ids import CONVERSATION_KEYS
+from tuneline.data.reading.ids import CONVERSATION_KEYS, folded_key
 from tuneline.data.reading.records import Record
 from tuneline.data.reading.shapes import has_shape, is_pair
 from tuneline.data.reading.turns import is_message
@@ -108,7 +108,7 @@ def _named(value: Mapping[str, object], keys: Sequence[str]) -> str | None:
 
 
 def _folded(value: Mapping[str, object]) -> dict[str, object]:
-    return {key.casefold().replace(" ", "_").replace("-", "_"): item for key, item in value.items()}
+    return {folded_key(key): item for key, item in value.items()}
 
 
 Place = float | str

@@ -56,22 +56,22 @@ CHOICES = "a preference pair, of which the record does not say what is to be lea
 NO_SHAPE = "holds no conversation: messages, conversations, prompt and response, or one of the shapes in the manual"
 
 
-class Found(NamedTuple):
+class Shaped(NamedTuple):
     """The turns of a record, and the key that they stand under, for problems with all of them."""
 
     turns: list[Turn]
     loc: Loc
 
 
-def read_shape(record: Mapping[str, object], problems: list[Problem], loc: Loc = ()) -> Found:
+def read_shape(record: Mapping[str, object], problems: list[Problem], loc: Loc = ()) -> Shaped:
     """Find the conversation in a record and read its turns, system prompts first."""
     readers = (_tree, _listed, _preference, _logged, _paired, _listed_late, _wrapped)
     for reader in readers:
         if (found := reader(record, problems, loc)) is not None:
             system = [] if reader is _wrapped else _system(record, problems, loc)
-            return Found([*system, *found.turns], found.loc)
+            return Shaped([*system, *found.turns], found.loc)
     problems.append(Problem(loc, NO_SHAPE, "shape"))
-    return Found([], loc)
+    return Shaped([], loc)
 
 
 def has_shape(record: object) -> bool:
@@ -88,37 +88,37 @@ def is_pair(record: Mapping[str, object]) -> bool:
     return alone and pair is not None and all(isinstance(record[key], str) for key in pair)
 
 
-def _tree(record: Mapping[str, object], problems: list[Problem], loc: Loc) -> Found | None:
+def _tree(record: Mapping[str, object], problems: list[Problem], loc: Loc) -> Shaped | None:
     nodes = record.get(TREE)
     if not isinstance(nodes, Mapping):
         return None
     turns: list[Turn] = []
     for step, message in path_of(nodes, record.get("current_node"), problems, (*loc, TREE)):
         turns += read_turns([message], step, problems)
-    return Found(turns, (*loc, TREE))
+    return Shaped(turns, (*loc, TREE))
 
 
-def _listed(record: Mapping[str, object], problems: list[Problem], loc: Loc) -> Found | None:
+def _listed(record: Mapping[str, object], problems: list[Problem], loc: Loc) -> Shaped | None:
     return _first_list(record, LISTS, problems, loc)
 
 
-def _listed_late(record: Mapping[str, object], problems: list[Problem], loc: Loc) -> Found | None:
+def _listed_late(record: Mapping[str, object], problems: list[Problem], loc: Loc) -> Shaped | None:
     return _first_list(record, LATE_LISTS, problems, loc)
 
 
-def _first_list(record: Mapping[str, object], keys: Sequence[str], problems: list[Problem], loc: Loc) -> Found | None:
+def _first_list(record: Mapping[str, object], keys: Sequence[str], problems: list[Problem], loc: Loc) -> Shaped | None:
     there = [key for key in keys if record.get(key) is not None]
     lists = [key for key in there if _list(record[key]) is not None]
     if len(main := [key for key in lists if key in LISTS[:3]]) > 1:
         problems.append(Problem(loc, f"must have one conversation (got {' and '.join(main)})", "shape"))
-        return Found([], loc)
+        return Shaped([], loc)
     if lists:
         here = (*loc, lists[0])
         turns = _items(_list(record[lists[0]]) or [], here, problems)
-        return Found([*turns, *_answer_beside(record, turns, problems, loc)], here)
+        return Shaped([*turns, *_answer_beside(record, turns, problems, loc)], here)
     if wrong := [key for key in keys[:3] if key in record and not isinstance(record[key], Mapping)]:
         problems.append(Problem((*loc, wrong[0]), f"must be a list (got {kind(record[wrong[0]])})", "shape"))
-        return Found([], (*loc, wrong[0]))
+        return Shaped([], (*loc, wrong[0]))
     return None
 
 
@@ -171,17 +171,17 @@ def _two(item: object, loc: Loc, problems: list[Problem]) -> list[Turn]:
     return asked + (turns_of("assistant", item[1], (*loc, 1), problems) if item[1] else [])
 
 
-def _preference(record: Mapping[str, object], problems: list[Problem], loc: Loc) -> Found | None:
+def _preference(record: Mapping[str, object], problems: list[Problem], loc: Loc) -> Shaped | None:
     if "chosen" in record and "rejected" in record:
         problems.append(Problem((*loc, "chosen"), CHOICES, "preference"))
     elif record.get("label") is False and _pair(record) is not None:
         problems.append(Problem((*loc, "label"), "marks the answer as one that nobody wants", "preference"))
     else:
         return None
-    return Found([], loc)
+    return Shaped([], loc)
 
 
-def _logged(record: Mapping[str, object], problems: list[Problem], loc: Loc) -> Found | None:
+def _logged(record: Mapping[str, object], problems: list[Problem], loc: Loc) -> Shaped | None:
     """Read the log of a call of an API: the request's messages, then the response's."""
     for key in REQUESTS:
         asked = as_json(record.get(key))
@@ -194,11 +194,11 @@ def _logged(record: Mapping[str, object], problems: list[Problem], loc: Loc) -> 
             there = [name for name in RESPONSES if record.get(name) is not None and name != key]
             answers = read_response(record[there[0]], (*loc, there[0]), problems) if there else []
             repeats = [(t.role, t.text) for t in answers[: len(turns)]] == [(t.role, t.text) for t in turns]
-            return Found(answers if repeats and len(answers) > len(turns) else [*turns, *answers], (*loc, key))
+            return Shaped(answers if repeats and len(answers) > len(turns) else [*turns, *answers], (*loc, key))
     return None
 
 
-def _paired(record: Mapping[str, object], problems: list[Problem], loc: Loc) -> Found | None:
+def _paired(record: Mapping[str, object], problems: list[Problem], loc: Loc) -> Shaped | None:
     keys = _pair(record)
     if keys is None:
         return None
@@ -220,10 +220,10 @@ def _paired(record: Mapping[str, object], problems: list[Problem], loc: Loc) -> 
             turns += read_response(value, here, problems)
         else:
             turns += turns_of(role, value, here, problems)
-    return Found(turns, (*loc, ask))
+    return Shaped(turns, (*loc, ask))
 
 
-def _wrapped(record: Mapping[str, object], problems: list[Problem], loc: Loc) -> Found | None:
+def _wrapped(record: Mapping[str, object], problems: list[Problem], loc: Loc) -> Shaped | None:
     for key in WRAPPERS if len(loc) < MAX_DEPTH else ():
         inner = as_json(record.get(key))
         if isinstance(inner, Mapping):

@@ -17,7 +17,7 @@ Action = Literal["off", "report", "refuse", "stop"]
 MOST_EXAMPLES = 10
 
 
-class Place(Closed):
+class FaultyExchange(Closed):
     """One exchange of a transcript."""
 
     id: Id
@@ -25,7 +25,7 @@ class Place(Closed):
     """None for a rule of the rubric that looks at the whole conversation."""
 
 
-class Found(Closed):
+class Finding(Closed):
     """What one check found in the set."""
 
     check: str
@@ -41,7 +41,7 @@ class Found(Closed):
     """Of these transcripts, those that passed."""
     passing_exchanges: int
     """Exchanges at fault in transcripts that passed."""
-    examples: list[Place]
+    examples: list[FaultyExchange]
     """The first few, those that passed first."""
 
 
@@ -58,4 +58,4 @@ class Audit(Closed):
     """Of these, those that passed."""
     refused: int
     """Transcripts that would have passed without the checks that refuse."""
-    found: list[Found]
+    found: list[Finding]

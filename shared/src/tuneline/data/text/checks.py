@@ -30,7 +30,7 @@ GROUPS = 20
 """An answer with fewer such groups is too short to say that it repeats itself."""
 
 
-class Check(Closed):
+class FaultRule(Closed):
     """A rule that finds exchanges at fault."""
 
     max_share: Share = 0.0
@@ -50,7 +50,7 @@ def _known(code: str) -> str:
     return code
 
 
-class Language(Check):
+class Language(FaultRule):
     """YES when the answers are in the language of the user, or in a given one; what cannot be told is no fault."""
 
     rule: Literal["language"]
@@ -71,7 +71,7 @@ class Language(Check):
         return sorted(single)
 
 
-class NoArtifacts(Check):
+class NoArtifacts(FaultRule):
     """YES when no exchange holds a trace of the tools that made it, such as stage directions, tool boxes or footers."""
 
     rule: Literal["no_artifacts"]
@@ -85,7 +85,7 @@ class NoArtifacts(Check):
         return self.kinds is None or kind in self.kinds
 
 
-class NoLoops(Check):
+class NoLoops(FaultRule):
     """YES when no answer says the same thing over and over."""
 
     rule: Literal["no_loops"]
@@ -105,7 +105,7 @@ class NoLoops(Check):
         return repeated > self.max_repeated or is_stuck(text)
 
 
-class LengthRatio(Check):
+class LengthRatio(FaultRule):
     """YES when answers are neither much longer nor much shorter than the messages they answer, in words."""
 
     rule: Literal["length_ratio"]
@@ -123,7 +123,7 @@ class LengthRatio(Check):
         return answered < self.min_ratio * said or answered > max(self.free_words, self.max_ratio * said)
 
 
-class VariedOpenings(Check):
+class VariedOpenings(FaultRule):
     """YES when at most `max_share` of the answers, from four on, begin with the same words."""
 
     rule: Literal["varied_openings"]

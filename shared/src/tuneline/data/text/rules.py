@@ -16,7 +16,7 @@ from pydantic import Field, StringConstraints
 
 from tuneline.data.io import Closed
 from tuneline.data.judged import Exchange
-from tuneline.data.text.checks import Check, Language, LengthRatio, NoArtifacts, NoLoops, Share, VariedOpenings
+from tuneline.data.text.checks import FaultRule, Language, LengthRatio, NoArtifacts, NoLoops, Share, VariedOpenings
 from tuneline.data.text.words import contains, content_words, is_stuck, triples, words
 
 HEURISTIC_VERSION = 2
@@ -48,7 +48,7 @@ class AnswersContain(Closed):
         return _yes(_share(contains(e.assistant, self.any) for e in exchanges) >= self.share)
 
 
-class AnswersAvoid(Check):
+class AnswersAvoid(FaultRule):
     """YES when no answer (at most the share `max_share`) contains any of the phrases."""
 
     rule: Literal["answers_avoid"]
