@@ -11,7 +11,8 @@ from tuneline.data.rubric import Rubric
 from tuneline.data.transcripts import Transcript
 from tuneline.errors import UserError
 from tuneline.judge.by_model import LlmJudge
-from tuneline.judge.judging import Judged, Judges, judge_all
+from tuneline.judge.judging import Judged, judge_all
+from tuneline.judge.panel import Judges
 from tuneline.llm.client import Patience
 from tuneline.llm.config import OpenAiConfig
 

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from kit.chat_models import write_chat_model
 from kit.slicing import talk
+from tuneline.data.judged import Transcript
+from tuneline.errors import UserError
 from tuneline.llm.token_counts import load_planning_encoding
 from tuneline.model.chat import ChatTokenizer
 from tuneline_slicer.cut import exchanges_to_drop, slice_points
@@ -74,7 +76,7 @@ def test_a_split_keeps_groups_together_and_holds_out_no_more_than_asked(groups: 
     count = sum(map(len, groups))
     smallest = min(map(len, groups))
     if share and int(share * count + 1e-9) < smallest:
-        with pytest.raises(Exception, match="is empty"):
+        with pytest.raises(UserError, match="is empty"):
             split_groups(groups, share)
         return
     split = split_groups(groups, share)
@@ -87,10 +89,10 @@ def test_a_split_keeps_groups_together_and_holds_out_no_more_than_asked(groups: 
 
 def test_an_empty_validation_split_names_the_smallest_share_that_works() -> None:
     groups = [[str(n)] for n in range(100)]
-    with pytest.raises(Exception, match=r"`validation_fraction`=0.001 of 100 transcripts is empty. Use at least 0.010"):
+    with pytest.raises(UserError, match=r"`validation_fraction`=0.001 of 100 transcripts is empty. Use at least 0.010"):
         split_groups(groups, 0.001)
     assert list(split_groups(groups, 0.010).values()).count("validation") == 1
-    with pytest.raises(Exception, match=r"Use at least 0.334"):
+    with pytest.raises(UserError, match=r"Use at least 0.334"):
         split_groups(groups[:3], 0.001)
     assert split_groups(groups[:3], 0.334)
 
@@ -104,6 +106,6 @@ def test_near_duplicates_are_found_through_each_other_and_other_texts_are_not() 
     talks = {name: talk(name, 30).exchanges for name in ("a", "x", "y")}
     chain = {"a": talks["a"], "b": (*talks["a"][2:], *talks["x"][:2]), "c": (*talks["a"][4:], *talks["x"][:4])}
     texts = {**chain, "x": talks["x"][4:], "y": talks["y"]}
-    signatures = {name: signature_of(talk(name, 0).__class__(name, exchanges)) for name, exchanges in texts.items()}
+    signatures = {name: signature_of(Transcript(name, exchanges)) for name, exchanges in texts.items()}
     assert near_duplicates(signatures, 0.7) == [["a", "b", "c"], ["x"], ["y"]]
     assert signatures["a"].jaccard(signatures["c"]) < 0.8

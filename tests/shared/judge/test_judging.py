@@ -18,7 +18,8 @@ from tuneline.data.rubric import Rubric
 from tuneline.data.transcripts import Transcript, read_transcripts
 from tuneline.data.verdicts import Verdict
 from tuneline.errors import Temporary, UserError
-from tuneline.judge.judging import Judges, judge_all, load_judge
+from tuneline.judge.judging import judge_all, load_judge
+from tuneline.judge.panel import Judges
 from tuneline.stage import Usage
 
 

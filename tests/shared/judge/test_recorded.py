@@ -77,6 +77,7 @@ LAYOUTS = {
     ),
     "numbers": ("a.jsonl", json.dumps(row(POLITE=1, ASKS=0, SAFE=1.0))),
     "a spreadsheet": ("a.csv", SURVEY),
+    "a spreadsheet with a long note": ("a.csv", SURVEY.replace("a, b", "x" * 200_000)),
     "a spreadsheet with tabs": ("a.tsv", "id\tPOLITE\tASKS\tSAFE\ntalk-000\tY\tN\tpass\n"),
     "a spreadsheet with semicolons and a mark": ("a.csv", "\ufeffsep=;\n" + LONG),
     "Label Studio": ("a.json", json.dumps(LABELLED)),

@@ -12,8 +12,8 @@ from tuneline.data.text.audit import Audit
 from tuneline.data.transcripts import ReadTranscripts, read_transcripts
 from tuneline.data.verdicts import Pass, Passing, Status, Verdict
 from tuneline.judge.card import JudgeCards
-from tuneline.judge.judging import Judged, Judges, judge_all, load_judge
-from tuneline.judge.panel import disagreement
+from tuneline.judge.judging import Judged, judge_all, load_judge
+from tuneline.judge.panel import Judges, disagreement
 from tuneline.stage import Context, Json, Metrics
 from tuneline_assessor.audit import audit_set, headline_of, page_of, report
 from tuneline_assessor.personal_data import Screened, screen

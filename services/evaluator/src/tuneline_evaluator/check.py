@@ -9,8 +9,8 @@ from tuneline.data.personas import Persona, load_personas
 from tuneline.data.rubric import Rubric, load_rubric
 from tuneline.errors import LlmRejected, UserError
 from tuneline.judge.forecast import require_prices
-from tuneline.judge.judging import Judges, load_judge, read_judges
-from tuneline.judge.panel import check_judges
+from tuneline.judge.judging import load_judge, read_judges
+from tuneline.judge.panel import Judges, check_judges
 from tuneline.judge.recorded import RecordedConfig
 from tuneline.llm.config import ModelConfig, Secret
 from tuneline.llm.prices import require_price

@@ -24,8 +24,8 @@ from tuneline.errors import UserError
 from tuneline.judge.by_model import LlmJudge
 from tuneline.judge.canary import answers_of, rejudge, shuffled, some_of
 from tuneline.judge.card import JudgeCard, JudgeCards
-from tuneline.judge.judging import Judge, load_judge
-from tuneline.judge.panel import combine, members
+from tuneline.judge.judging import load_judge
+from tuneline.judge.panel import Judge, combine, members
 from tuneline.judge.recorded import read_recorded
 from tuneline.parsing.problems import printable
 from tuneline.stage import Usage, installed_stages

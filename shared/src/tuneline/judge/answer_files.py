@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
+from tuneline.data.reading.records import MAX_RECORD_BYTES
 from tuneline.errors import BadJson, UserError
 from tuneline.parsing.json import is_json, lines_of, parse_json
 from tuneline.parsing.problems import Loc, line_of, not_utf8, printable
@@ -73,6 +74,7 @@ def read_csv(name: str, data: bytes) -> Iterator[tuple[Place, list[str], list[st
         lines = data.decode("utf-8-sig").splitlines(keepends=True)
     except UnicodeDecodeError as e:
         raise UserError(f"{name}:{line_of(e)}: {not_utf8(e)}") from None
+    csv.field_size_limit(MAX_RECORD_BYTES)  # for the whole process: the same for all readers of tables
     skipped = 1 if lines and lines[0].lower().startswith("sep=") else 0
     header = lines[skipped] if len(lines) > skipped else ""
     reader = csv.reader(lines[skipped:], delimiter=max(",;\t", key=header.count), strict=True)

@@ -21,9 +21,7 @@ from tuneline.judge.by_model import LlmJudge
 from tuneline.judge.canary import refuse_drift, rejudge, some_of
 from tuneline.judge.card import JudgeCard
 from tuneline.judge.heuristic import HeuristicConfig, HeuristicJudge
-from tuneline.judge.panel import Judge as Judge  # noqa: PLC0414  (who judges is asked for where judging is)
-from tuneline.judge.panel import Judges as Judges  # noqa: PLC0414
-from tuneline.judge.panel import Panel, both, check_judges, members
+from tuneline.judge.panel import Judge, Judges, Panel, both, check_judges, members
 from tuneline.judge.recorded import RecordedConfig, RecordedJudge
 from tuneline.judge.substance import Substance
 from tuneline.judge.work import Answered, Work

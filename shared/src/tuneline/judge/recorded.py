@@ -54,7 +54,7 @@ class RecordedJudge:
                 if len(problems) >= MAX_PROBLEMS:
                     break
         if problems:
-            raise UserError("\n".join(problems))
+            raise UserError("\n".join(listed(problems)))
 
     def _take(self, row: AnswerRow | Bad) -> str:
         """Keep a row, or return what is wrong with it."""

@@ -10,8 +10,8 @@ from tuneline.data.personas import Persona, load_personas
 from tuneline.data.rubric import Rubric, load_rubric
 from tuneline.errors import UserError
 from tuneline.judge.card import JudgeCard, JudgeCards
-from tuneline.judge.judging import Judges, load_judge
-from tuneline.judge.panel import check_judges
+from tuneline.judge.judging import load_judge
+from tuneline.judge.panel import Judges, check_judges
 from tuneline.model.chat import ChatTokenizer, read_system_prompt
 from tuneline.model.llama_cpp import program, version
 from tuneline.stage import Context

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from tuneline.parsing.problems import Loc
 
-MAX_PROBLEMS = 100
+MAX_PER_RECORD = 100
 """Problems of a record after which nothing more is looked for: whoever mends these will see the rest."""
 MAX_DEPTH = 8
 """Levels of parts in parts: a result of a tool holds parts itself."""
@@ -106,7 +106,7 @@ class _Parts:
 
     def take(self, value: object, loc: Loc, depth: int) -> None:
         """Add a part, or a list of them."""
-        if len(self._problems) >= MAX_PROBLEMS:
+        if len(self._problems) >= MAX_PER_RECORD:
             return
         if isinstance(value, str):
             self.texts += filter(str.strip, [check_text(value, loc, self._problems)])

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from tuneline.data.judged import Exchange, Transcript
-from tuneline.data.reading.content import MAX_PROBLEMS, Problem, check_text, kind
+from tuneline.data.reading.content import MAX_PER_RECORD, Problem, check_text, kind
 from tuneline.data.reading.ids import RecordId, find_id, id_of_content
 from tuneline.data.reading.shapes import SYSTEMS, read_shape
 from tuneline.data.reading.turns import Turn
@@ -51,7 +51,7 @@ def normalise(record: object, tools: Tools = "refuse") -> Normalised:
     if not problems:
         talk.take(turns, loc)
     if problems:
-        return Normalised(name.id if name else None, None, problems[:MAX_PROBLEMS], repairs)
+        return Normalised(name.id if name else None, None, problems[:MAX_PER_RECORD], repairs)
     return _named(name, talk, persona)
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from tuneline.data.reading.content import MAX_PROBLEMS, Content, Problem, call_text, kind, read_content
+from tuneline.data.reading.content import MAX_PER_RECORD, Content, Problem, call_text, kind, read_content
 from tuneline.parsing.problems import Loc
 
 Role = Literal["system", "user", "assistant", "tool"]
@@ -78,7 +78,7 @@ def read_turns(items: Sequence[object], loc: Loc, problems: list[Problem], *, te
         problems.append(Problem(loc, "is empty", "no_exchange"))
     turns: list[Turn] = []
     for index, item in enumerate(items):
-        if len(problems) >= MAX_PROBLEMS:
+        if len(problems) >= MAX_PER_RECORD:
             break
         here = (*loc, index)
         if isinstance(item, Mapping):
