@@ -16,6 +16,7 @@ from kit.scripted_openai import Answer, Call, completion, error, serve_openai
 from tuneline.errors import LlmRejected, Temporary, UserError
 from tuneline.llm.client import LlmClient, Patience
 from tuneline.llm.config import OpenAiConfig
+from tuneline.llm.providers.openai_reply import read_reply
 from tuneline.llm.providers.provider import Reply
 
 HASTY = Patience(first_wait_s=0.01, longest_wait_s=0.05, streak_s=0.2)
@@ -165,3 +166,29 @@ with serve_openai(lambda _: completion("hello")) as server:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert CANARY not in done.stdout + done.stderr
+
+
+LOCAL = OpenAiConfig(provider="openai", model="m", base_url="http://127.0.0.1:1/v1")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"content": ['{"a": ', "1}"]},
+        {
+            "content": None,
+            "tool_calls": [{"type": "function", "function": {"name": "answer", "arguments": '{"a": 1}'}}],
+        },
+        {"content": "", "tool_calls": [{"function": {"name": "answer", "arguments": {"a": 1}}}]},
+    ],
+    ids=["texts in a list", "a tool's arguments", "arguments that are no text"],
+)
+def test_the_answer_to_a_schema_is_found_where_a_server_puts_it(message: dict[str, object]) -> None:
+    body = json.dumps({"choices": [{"message": message, "finish_reason": "stop"}]}).encode()
+    assert json.loads(read_reply(body, LOCAL, wanted=True).text) == {"a": 1}
+
+
+def test_a_tool_that_nobody_asked_for_is_no_answer() -> None:
+    calls = [{"function": {"name": "search", "arguments": '{"a": 1}'}}]
+    body = json.dumps({"choices": [{"message": {"content": None, "tool_calls": calls}}]}).encode()
+    assert read_reply(body, LOCAL).text == ""

@@ -205,6 +205,8 @@ def test_how_much_may_be_answered_is_read_from_what_is_said(
         (402, openai_error("Insufficient Balance", None, "invalid_request_error", "unknown_error"), UserError, "money"),
         (429, openai_error("You exceeded your current quota", None, "insufficient_quota"), UserError, "money"),
         (403, {"error": "Your team has no credits left; no credits"}, UserError, "money"),
+        (400, openai_error("Your credit balance is too low to access the API"), UserError, "money"),
+        (400, openai_error("the user asks: why is my balance too low, and what is billing?"), LlmRejected, "failed"),
         (413, openai_error("Request too large on tokens per minute (TPM): Limit 6000, Requested 9100", None,
          "rate_limit_exceeded", "tokens"), UserError, "account's limit"),
         (401, {"detail": "Unauthorized"}, UserError, "key is missing or wrong"),

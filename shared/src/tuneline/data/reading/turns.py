@@ -37,8 +37,8 @@ TEXT_KEYS = (
     "message_text", "content_text",
 )  # fmt: skip
 """Keys under which a message's text stands; the first that holds anything counts."""
-MARKS = ("weight", "train", "training", "learn", "loss")
-"""Keys that say whether an answer is to be learnt: 0 or false is a no (OpenAI, Mistral, axolotl, ms-swift)."""
+MARKS = ("weight", "train", "training", "train_on_turn", "learn", "loss", "compute_loss")
+"""Keys, in any case, that say whether an answer is to be learnt: 0 or false is a no (OpenAI, Mistral, axolotl, ms-swift)."""
 
 
 class Turn(NamedTuple):
@@ -171,13 +171,18 @@ def _bad_role(item: Mapping[str, object], key: str | None, loc: Loc) -> Problem:
     return Problem((*loc, key), f"must say who speaks, as in {usual} (got {got})", "role")
 
 
+_NO_OR_YES = {"0": 0, "0.0": 0, "false": 0, "no": 0, "1": 1, "1.0": 1, "true": 1, "yes": 1}
+
+
 def is_learnt(item: Mapping[str, object], role: Role, loc: Loc, problems: list[Problem]) -> bool:
     """Return whether an answer may be learnt. A mark that cannot be followed is a problem, never passed over."""
     if role != "assistant":
         return True
     if item.get("train_detail"):
         problems.append(Problem((*loc, "train_detail"), "cannot be followed: an answer is learnt whole or not", "mark"))
-    marks = {key: item[key] for key in MARKS if isinstance(item.get(key), bool | int | float)}
+    named = {key: item[key] for key in item if key.lower() in MARKS}
+    marks = {key: _NO_OR_YES.get(str(mark).lower(), mark) for key, mark in named.items()}
+    marks = {key: mark for key, mark in marks.items() if isinstance(mark, bool | int | float)}
     for key, mark in marks.items():
         if mark not in (0, 1) and not (key == "loss" and isinstance(mark, float)):
             problems.append(Problem((*loc, key), "must be 0 or 1: an answer is learnt or not", "mark"))

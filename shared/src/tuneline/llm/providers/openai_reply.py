@@ -38,6 +38,8 @@ def read_reply(body: bytes, config: OpenAiConfig, *, wanted: bool = False) -> Re
     if not isinstance(message.get("content"), str | list | None):
         raise Stranger("a message without text")
     text, thoughts = _text(message.get("content")), _thoughts(message)
+    if wanted and not text.strip():  # a schema that became a tool
+        text = _tool_arguments(message)
     instead = wanted and not text.strip() and bool(thoughts.strip())
     ended = choice.get("finish_reason")
     tokens = _tokens(_object(answer.get("usage")))
@@ -106,9 +108,18 @@ def _text(content: object) -> str:
     """Return the text of a message's content: a text, or a list of parts of which some are thoughts."""
     if isinstance(content, str):
         return content
-    parts = [_object(part) for part in content] if isinstance(content, list) else []
-    texts = [part.get("text") for part in parts if part.get("type") in ("text", "output_text", None)]
+    parts = content if isinstance(content, list) else []
+    said = [{"text": part} if isinstance(part, str) else _object(part) for part in parts]
+    texts = [part.get("text") for part in said if part.get("type") in ("text", "output_text", None)]
     return "".join(text for text in texts if isinstance(text, str))
+
+
+def _tool_arguments(message: Mapping[str, Any]) -> str:
+    """Return what the only tool call of a message is called with, as JSON; empty if there is not exactly one."""
+    calls = message.get("tool_calls")
+    one = _object(calls[0]) if isinstance(calls, list) and len(calls) == 1 else {}
+    arguments = _object(one.get("function")).get("arguments")
+    return arguments if isinstance(arguments, str) else json.dumps(arguments) if isinstance(arguments, dict) else ""
 
 
 def _thoughts(message: Mapping[str, Any]) -> str:

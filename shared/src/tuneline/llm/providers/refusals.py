@@ -84,6 +84,7 @@ _MONEY = re.compile(
     r"|payment required|billing|arrears|overdue",
     re.I,
 )
+_NO_MONEY = re.compile(r"\byour? credit balance is too low|insufficient (?:account )?(?:balance|credits)\b", re.I)
 _PATH = re.compile(
     r"not found|unexpected endpoint|(?:unknown|invalid|no such|no) (?:url|path|route|endpoint)|cannot post", re.I
 )
@@ -240,7 +241,8 @@ def meaning(config: OpenAiConfig, refusal: Refusal) -> Exception:
 
 def _way_out(refusal: Refusal, codes: set[str]) -> str | None:
     status, said = refusal.status, refusal.said
-    if status == 402 or codes & _MONEY_CODES or (status in (403, 429) and _MONEY.search(said)):
+    plainly = status == 400 and _NO_MONEY.search(said)  # only so: its words may quote a request about bills
+    if status == 402 or codes & _MONEY_CODES or plainly or (status in (403, 429) and _MONEY.search(said)):
         return MONEY
     if status in (413, 429) and _RATE.search(said) and _LARGE.search(said):
         return "one request is larger than the account's limit of tokens; lower `max_tokens`, or have the limit raised"
