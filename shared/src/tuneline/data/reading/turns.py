@@ -38,7 +38,7 @@ TEXT_KEYS = (
 )  # fmt: skip
 """Keys under which a message's text stands; the first that holds anything counts."""
 MARKS = ("weight", "train", "training", "train_on_turn", "learn", "loss", "compute_loss")
-"""Keys, in any case, that say whether an answer is to be learnt: 0 or false is a no (OpenAI, Mistral, axolotl, ms-swift)."""
+"""Keys, in any case, that say whether an answer is to be learnt: 0 or false is a no (OpenAI, Mistral, ms-swift …)."""
 
 
 class Turn(NamedTuple):
