@@ -24,21 +24,18 @@ from typing import NamedTuple
 from tuneline.errors import Fault, LlmRejected, ServerDown, Stopped, Temporary, UserError
 from tuneline.llm.announced import read_announced
 from tuneline.llm.config import AnthropicConfig, GoogleConfig, ModelConfig, OpenAiConfig, Secret
-from tuneline.llm.control_tokens import neutralise
-from tuneline.llm.limits import Breaker, Turns
+from tuneline.llm.control_tokens import neutralised
+from tuneline.llm.limits import STOPPED, Breaker, Turns
 from tuneline.llm.pace import Pace, Turn
 from tuneline.llm.prices import most_usd
 from tuneline.llm.providers.provider import HEARD, Provider, Reply
 from tuneline.stage import Account, Json, Usage
-
-STOPPED = "stopped; run the same command again to resume from here"
 
 OTHER_FILES = 200
 """Files that are open beside the connections of calls."""
 
 DRAIN_SECONDS = 10.0
 """How long calls in flight may still end when the client is closed: paid answers are worth half the grace period."""
-
 
 MONEY_SECONDS = 0.05
 """A call for which there may be no money looks so often whether those in flight cost less than they could have."""
@@ -112,8 +109,7 @@ class LlmClient:
 
         `seed` is added to the configured one. Raises UserError, LlmRejected or Temporary: see the module's docstring.
         """
-        said = [{name: neutralise(text) for name, text in message.items()} for message in messages]
-        drawn = self.config.drawn_seed(seed)
+        said, drawn = neutralised(messages), self.config.drawn_seed(seed)
         with self._closing:
             if self._closed:
                 raise Stopped(STOPPED)

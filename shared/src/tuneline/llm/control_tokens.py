@@ -9,6 +9,7 @@ changes nothing. What looks like a token of no known family (`<|…|>`) counts t
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 
 _ANGLED = (
     r"s|bos|eos|pad|unk|mask|cls|sep|bot|eot|eod|eop|sop|sys|inst|AI|用户|(?:bos|eos|pad)_token|endoftext|role"
@@ -37,3 +38,8 @@ _TOKEN = re.compile(
 def neutralise(text: str) -> str:
     """Return `text` in which no control token is spelt any more. Idempotent."""
     return _TOKEN.sub(r"\g<0> ", text)
+
+
+def neutralised(messages: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+    """Return the messages of a request as they are sent."""
+    return [{name: neutralise(text) for name, text in message.items()} for message in messages]

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from tuneline.errors import Stopped
 from tuneline.llm.pace import Pace, Turn
 
+STOPPED = "stopped; run the same command again to resume from here"
+
 
 class Turns:
     """Hands out turns at the times that `pace` says, within one event loop."""
@@ -27,7 +29,7 @@ class Turns:
     async def begin(self) -> Turn:
         """Wait for a turn. Raises Stopped after `close`."""
         if self._closed:
-            raise Stopped("stopped; run the same command again to resume from here")
+            raise Stopped(STOPPED)
         place: asyncio.Future[Turn] = asyncio.get_running_loop().create_future()
         self._waiting.append(place)
         self.go_on()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Annotated, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ValidationError
@@ -13,7 +14,7 @@ from tuneline.llm.providers.provider import AnyObject, Count, Reply
 
 M = TypeVar("M", bound=BaseModel)
 
-NO_BATCH = Fault("the answer is not a batch")
+no_batch = partial(Fault, "the answer is not a batch")
 
 
 class Named(BaseModel):
@@ -110,7 +111,7 @@ def read_body(body: bytes, kind: type[M]) -> M:
     try:
         return kind.model_validate_json(body)
     except ValidationError:
-        raise NO_BATCH from None
+        raise no_batch() from None
 
 
 def read_lines(content: bytes, kind: type[M]) -> list[M]:
@@ -120,7 +121,7 @@ def read_lines(content: bytes, kind: type[M]) -> list[M]:
         with suppress(ValidationError):
             items.append(kind.model_validate_json(line))
     if content.strip() and not items:
-        raise NO_BATCH
+        raise no_batch()
     return items
 
 
@@ -131,4 +132,4 @@ def outcome(read: Callable[[], Reply | Exception]) -> Reply | Exception:
     except (Fault, LlmRejected, UserError) as e:
         return e
     except ValueError:  # a number of thousands of digits, which cannot be written again
-        return NO_BATCH
+        return no_batch()

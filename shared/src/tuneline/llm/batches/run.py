@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tuneline.errors import Fault, LlmRejected, OverBudget, Temporary, UserError
 from tuneline.llm.config import ModelConfig
-from tuneline.llm.control_tokens import neutralise
+from tuneline.llm.control_tokens import neutralised
 from tuneline.llm.prices import Tokens, cost_usd, most_usd
 from tuneline.llm.providers.provider import Reply, Request
 from tuneline.stage import Account, Journal, Usage
@@ -217,8 +217,7 @@ class BatchRun:
                 await self._after(fault, faults)
 
     def _said(self, request: Request) -> Request:
-        messages = [{name: neutralise(text) for name, text in message.items()} for message in request.messages]
-        return Request(messages, request.schema, self._config.drawn_seed(request.seed or 0))
+        return Request(neutralised(request.messages), request.schema, self._config.drawn_seed(request.seed or 0))
 
     async def _collect(self, batch: str, requests: Sequence[str]) -> Usage:
         """Wait for a batch, take its answers and return what they took; what has expired stays unanswered."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -14,7 +14,6 @@ from google.genai import types
 
 from tuneline.errors import Fault, LlmRejected, UserError
 from tuneline.llm.batches.bodies import (
-    NO_BATCH,
     AnthropicBatch,
     AnthropicItem,
     AnthropicList,
@@ -22,6 +21,7 @@ from tuneline.llm.batches.bodies import (
     OpenAiBatch,
     OpenAiItem,
     OpenAiList,
+    no_batch,
     outcome,
     read_body,
     read_lines,
@@ -31,7 +31,7 @@ from tuneline.llm.config import AnthropicConfig, GoogleConfig, ModelConfig, Open
 from tuneline.llm.providers import anthropic as claude
 from tuneline.llm.providers import google as gemini
 from tuneline.llm.providers import openai as gpt
-from tuneline.llm.providers.provider import BareHttp, Reply, Request, not_taken
+from tuneline.llm.providers.provider import AsError, BareHttp, Reply, Request, not_taken
 
 MOST_RESULTS = 256 * 2**20
 """Bytes of the results of one batch."""
@@ -40,7 +40,6 @@ TIMEOUT_S = 300.0
 """Of one request about a batch; it may hold megabytes."""
 
 _LISTED = 100  # batches among which one is looked for by its name
-Fails = Callable[[int, Mapping[str, str], bytes], Exception]
 
 
 def open_batches(config: ModelConfig, secret: Secret) -> Batches:
@@ -60,7 +59,7 @@ class OpenAiBatches:
     def __init__(self, config: OpenAiConfig, secret: Secret) -> None:
         self._config, self._provider = config, gpt.OpenAiProvider(config, secret, TIMEOUT_S)
         self._files: dict[str, str] = {}
-        _prepare(self._provider.http, self._fails)
+        _prepare(self._provider.http, partial(gpt.fault_of, config))
 
     async def submit(self, name: str, requests: Mapping[str, Request]) -> str:
         lines = [
@@ -115,8 +114,10 @@ class OpenAiBatches:
     def result(self, item: OpenAiItem) -> Reply | Exception:
         """Return what became of a request."""
         body = json.dumps(item.response.body).encode()
-        if item.response.status_code != 200:
-            return self._fails(item.response.status_code, {}, body) if item.response.status_code else Fault("expired")
+        if not (status := item.response.status_code):
+            return Fault("expired")
+        if status != 200:
+            return gpt.fault_of(self._config, status, {}, body)
         return outcome(lambda: gpt.answer_of(self._config, body))
 
     def _failed(self, now: OpenAiBatch) -> Exception:
@@ -128,16 +129,13 @@ class OpenAiBatches:
         )
         return not_taken(self._config, " ".join(["a failed batch", *known]), "check `model` and the account")
 
-    def _fails(self, status: int, headers: Mapping[str, str], body: bytes) -> Exception:
-        return gpt.fault_of(self._config, status, headers, body)
-
 
 class AnthropicBatches:
     """Requests go up and answers come down by the id that we gave them; a batch has no name."""
 
     def __init__(self, config: AnthropicConfig, secret: Secret) -> None:
         self._config, self._provider = config, claude.AnthropicProvider(config, secret, TIMEOUT_S)
-        _prepare(self._provider.http, self._fails)
+        _prepare(self._provider.http, partial(claude.fault_of, config))
 
     async def submit(self, name: str, requests: Mapping[str, Request]) -> str:
         extra = {} if self._config.temperature is None else {"temperature": self._config.temperature}
@@ -190,9 +188,6 @@ class AnthropicBatches:
             self._config, _ANTHROPIC_STATUS.get(kind, 500), {}, json.dumps(item.result.error).encode()
         )
 
-    def _fails(self, status: int, headers: Mapping[str, str], body: bytes) -> Exception:
-        return claude.fault_of(self._config, status, headers, body)
-
 
 _ANTHROPIC_STATUS = {
     "invalid_request_error": 400, "authentication_error": 401, "billing_error": 402, "permission_error": 403,
@@ -205,7 +200,7 @@ class GoogleBatches:
 
     def __init__(self, config: GoogleConfig, secret: Secret) -> None:
         self._config, self._provider = config, gemini.GoogleProvider(config, secret, TIMEOUT_S)
-        _prepare(self._provider.http, self._fails)
+        _prepare(self._provider.http, partial(gemini.fault_of, config))
 
     async def submit(self, name: str, requests: Mapping[str, Request]) -> str:
         wanted = [gemini.request_of(self._config, r.messages, r.schema, r.seed) for r in requests.values()]
@@ -249,9 +244,6 @@ class GoogleBatches:
         error = {"status": name, "message": item.error.message if item.error else ""}
         return gemini.fault_of(self._config, status, {}, json.dumps({"error": error}).encode())
 
-    def _fails(self, status: int, headers: Mapping[str, str], body: bytes) -> Exception:
-        return gemini.fault_of(self._config, status, headers, body)
-
 
 _GOOGLE_ENDED = {
     f"JOB_STATE_{state}" for state in ("SUCCEEDED", "PARTIALLY_SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED")
@@ -266,11 +258,11 @@ _RPC = {
 
 def _name_of(job: types.BatchJob) -> str:
     if not job.name:
-        raise Fault("the answer is not a batch")
+        raise no_batch()
     return job.name
 
 
-def _prepare(http: BareHttp, fails: Fails) -> None:
+def _prepare(http: BareHttp, fails: AsError) -> None:
     http.most_bytes = MOST_RESULTS
     http.refusal = lambda status, headers, body: Gone() if status == 404 else fails(status, headers, body)
 
@@ -283,9 +275,9 @@ def _plain(config: ModelConfig) -> Iterator[None]:
             yield
         except (anthropic.APIError, openai.APIError) as e:
             raise (
-                e.__cause__ if isinstance(e.__cause__, Fault | LlmRejected | UserError | Gone) else NO_BATCH
+                e.__cause__ if isinstance(e.__cause__, Fault | LlmRejected | UserError | Gone) else no_batch()
             ) from None
         except (ValueError, TypeError, KeyError, AttributeError):  # from the SDK's reading of what it was sent
-            raise NO_BATCH from None
+            raise no_batch() from None
     except LlmRejected as e:  # of the batch as a whole, so it says nothing about a transcript
         raise not_taken(config, str(e), "it does not take the batch; use `mode: live`") from None

@@ -12,7 +12,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import anthropic
-import structlog
 from anthropic.types import MessageParam, TextBlockParam, ThinkingConfigParam
 from pydantic import BaseModel, Field, ValidationError
 
@@ -25,13 +24,15 @@ from tuneline.llm.providers.provider import (
     MODEL,
     MONEY,
     NAME,
+    SETTING,
     AnyObject,
     BareHttp,
     Count,
-    NoSchema,
     Reply,
+    Schemas,
     error_of,
     joined,
+    no_schema,
     not_taken,
     temporary_fault,
 )
@@ -39,8 +40,6 @@ from tuneline.stage import Json
 
 if TYPE_CHECKING:
     from anthropic.types.message_create_params import MessageCreateParamsNonStreaming
-
-log = structlog.get_logger()
 
 _HEADERS = frozenset({"anthropic-version"})
 _FINISHED = {"end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length", "refusal": "refusal"}
@@ -66,7 +65,7 @@ class AnthropicProvider:
     """Calls one model; an attempt may take `timeout_s` seconds and a little more, and is not repeated."""
 
     def __init__(self, config: AnthropicConfig, secret: Secret, timeout_s: float) -> None:
-        self._config, self._takes_schemas = config, True
+        self._config, self._schemas = config, Schemas(config.model)
         logging.getLogger("anthropic").setLevel(logging.WARNING)  # below it the SDK writes whole requests
         key = config.key(secret)
         headers = {} if key is None else {"x-api-key": key}
@@ -80,14 +79,7 @@ class AnthropicProvider:
         self, messages: Sequence[Mapping[str, str]], schema: Mapping[str, Json] | None, seed: int | None
     ) -> Reply:
         """Make one attempt; without a schema where the model takes none. Raises Fault, LlmRejected or UserError."""
-        if schema is None or not self._takes_schemas:
-            return await self._send(messages, None)
-        try:
-            return await self._send(messages, schema)
-        except NoSchema as e:
-            log.warning("asked without a JSON schema from now on", model=self._config.model, why=str(e))
-            self._takes_schemas = False
-        return await self._send(messages, None)
+        return await self._schemas.send(lambda taken: self._send(messages, taken), schema)
 
     async def _send(self, messages: Sequence[Mapping[str, str]], schema: Mapping[str, Json] | None) -> Reply:
         # The SDK's types know no temperature any more, but older models take one.
@@ -218,11 +210,9 @@ def _rejection(config: AnthropicConfig, status: int, detail: str, said: str) -> 
     if "content filtering policy" in said:
         return LlmRejected("blocked", f"{detail} content filter")
     if _SCHEMA.search(said) and "effort" not in said:
-        return NoSchema(str(not_taken(config, detail, "it takes no JSON schema, or not ours; use another `model`")))
+        return no_schema(config, detail)
     if setting := _OUR_SETTINGS.search(said):
-        return not_taken(
-            config, detail, f"it does not take `{setting[1]}` as it is; change the setting or leave it out"
-        )
+        return not_taken(config, detail, SETTING.format(setting[1]))
     return LlmRejected("failed", detail)
 
 

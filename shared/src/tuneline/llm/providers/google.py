@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Annotated
 
-import structlog
 from google import genai
 from google.genai import types
 from pydantic import BaseModel, Field, ValidationError
@@ -22,20 +21,20 @@ from tuneline.llm.providers.provider import (
     MODEL,
     MONEY,
     NAME,
+    SETTING,
     AnyObject,
     BareHttp,
     Count,
-    NoSchema,
     Reply,
+    Schemas,
     error_of,
     joined,
+    no_schema,
     not_taken,
     retry_after,
     temporary_fault,
 )
 from tuneline.stage import Json
-
-log = structlog.get_logger()
 
 _API_VERSION = "v1beta"
 """The only one with JSON schemas and batches."""
@@ -73,7 +72,7 @@ class GoogleProvider:
     """Calls one model; an attempt may take `timeout_s` seconds and a little more, and is not repeated."""
 
     def __init__(self, config: GoogleConfig, secret: Secret, timeout_s: float) -> None:
-        self._config, self._takes_schemas = config, True
+        self._config, self._schemas = config, Schemas(config.model)
         logging.getLogger("google_genai").setLevel(logging.ERROR)
         key = config.key(secret)
         headers = {} if key is None else {"x-goog-api-key": key}
@@ -89,14 +88,7 @@ class GoogleProvider:
         self, messages: Sequence[Mapping[str, str]], schema: Mapping[str, Json] | None, seed: int | None
     ) -> Reply:
         """Make one attempt; without a schema where the model takes none. Raises Fault, LlmRejected or UserError."""
-        if schema is None or not self._takes_schemas:
-            return await self._send(messages, None, seed)
-        try:
-            return await self._send(messages, schema, seed)
-        except NoSchema as e:
-            log.warning("asked without a JSON schema from now on", model=self._config.model, why=str(e))
-            self._takes_schemas = False
-        return await self._send(messages, None, seed)
+        return await self._schemas.send(lambda taken: self._send(messages, taken, seed), schema)
 
     async def _send(
         self, messages: Sequence[Mapping[str, str]], schema: Mapping[str, Json] | None, seed: int | None
@@ -236,11 +228,9 @@ def _rejection(config: GoogleConfig, status: int, detail: str, said: str) -> Exc
     if status == 413 or _TOO_LONG.search(said):
         return LlmRejected("too_long", detail)
     if _SCHEMA.search(said):
-        return NoSchema(str(not_taken(config, detail, "it takes no JSON schema, or not ours; use another `model`")))
+        return no_schema(config, detail)
     if setting := _OUR_SETTINGS.search(said):
-        return not_taken(
-            config, detail, f"it does not take `{setting[1]}` as it is; change the setting or leave it out"
-        )
+        return not_taken(config, detail, SETTING.format(setting[1]))
     return LlmRejected("failed", detail)
 
 

@@ -10,17 +10,20 @@ import json
 import re
 import ssl
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from email.utils import parsedate_to_datetime
 from typing import Annotated, Any, NamedTuple, Protocol
 
 import httpx2
+import structlog
 from pydantic import BeforeValidator
 
 from tuneline.errors import Fault, UserError
 from tuneline.llm.config import ModelConfig
 from tuneline.stage import Json, Usage
+
+log = structlog.get_logger()
 
 MAX_BODY = 8 * 2**20
 """Bytes of an answer, unpacked; the longest that anybody reads is a tenth of it."""
@@ -80,6 +83,10 @@ class Request(NamedTuple):
     """Hash of the transcript that is asked about; nobody is sent it."""
 
 
+AsError = Callable[[int, Mapping[str, str], bytes], Exception]
+"""Makes an exception of status, headers and body of an error."""
+
+
 class Provider(Protocol):
     """Calls one model; an attempt is not repeated."""
 
@@ -100,13 +107,13 @@ class BareHttp(httpx2.AsyncClient):
     """Sends our own headers to one server, follows it nowhere, and reads a bounded part of an answer, however packed.
 
     `headers` holds the key; of what an SDK would send, the headers named in `also` are sent beside the usual ones.
-    Every failure leaves it as a Fault or UserError; with `refusal`, which makes an exception of status, headers and
-    body, so does every status from 300 on, and no SDK reads the body of an error.
+    Every failure leaves it as a Fault or UserError; with `refusal`, so does every status from
+    300 on, and no SDK reads the body of an error.
     """
 
     def __init__(
         self, config: ModelConfig, timeout_s: float, headers: Mapping[str, str], also: frozenset[str] = frozenset(),
-        refusal: Refusal | None = None,
+        refusal: AsError | None = None,
     ) -> None:  # fmt: skip
         # A proxy from the environment must not swallow calls to this machine.
         timeout = httpx2.Timeout(timeout_s + 5, connect=10)
@@ -134,9 +141,6 @@ class BareHttp(httpx2.AsyncClient):
             raise self.refusal(response.status_code, response.headers, body)
         kept = {k: v for k, v in response.headers.items() if k not in ("content-encoding", "content-length")}
         return httpx2.Response(response.status_code, headers=kept, content=body, request=request)
-
-
-Refusal = Callable[[int, Mapping[str, str], bytes], Exception]
 
 
 async def _read(response: httpx2.Response, most: int) -> bytes:
@@ -214,6 +218,31 @@ def not_taken(config: ModelConfig, detail: str, way_out: str) -> UserError:
 
 class NoSchema(UserError):  # noqa: N818  (it is said of a model, and a provider can do without)
     """The model takes no JSON schema, or not this one."""
+
+
+def no_schema(config: ModelConfig, detail: str) -> NoSchema:
+    """Return the error of a model that refuses a schema."""
+    return NoSchema(str(not_taken(config, detail, "it takes no JSON schema, or not ours; use another `model`")))
+
+
+class Schemas:
+    """Whether a model takes JSON schemas: from its first refusal on it is asked without one."""
+
+    def __init__(self, model: str) -> None:
+        self._model, self._taken = model, True
+
+    async def send(
+        self, attempt: Callable[[Mapping[str, Json] | None], Awaitable[Reply]], schema: Mapping[str, Json] | None
+    ) -> Reply:
+        """Make one attempt, with the schema if the model takes one. Raises what `attempt` does."""
+        if schema is None or not self._taken:
+            return await attempt(None)
+        try:
+            return await attempt(schema)
+        except NoSchema as e:
+            log.warning("asked without a JSON schema from now on", model=self._model, why=str(e))
+            self._taken = False
+        return await attempt(None)
 
 
 def error_of(body: bytes) -> dict[str, object]:
