@@ -10,7 +10,7 @@ import fcntl
 import json
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
 
@@ -25,15 +25,7 @@ from tuneline.engine.layout import (
     run_key,
     upload_place,
 )
-from tuneline.engine.lineage import (
-    Result,
-    RowReader,
-    Trace,
-    all_results,
-    is_of,
-    owner,
-    repeats,
-)
+from tuneline.engine.lineage import Result, RowReader, Trace, all_results, is_of, owner, repeats
 from tuneline.engine.records import Forgotten, Manifest, Mark, OutputRecord, hash_of_id, now, read
 from tuneline.engine.runner import link_outputs
 from tuneline.errors import Temporary
@@ -157,18 +149,16 @@ def _removed(store: Store, result: Result) -> str:
 def _remove(store: Store, result: Result) -> None:
     """Remove a result and the pins that name it, the manifest first."""
     stage, digest = result.manifest.stage, result.manifest.fingerprint
-    for node in result.nodes:
-        run, _, step = node.partition("/")
-        store.delete([pin_key(run, step)])
+    store.delete([pin_key(*pin) for pin in result.pins])
     store.delete([manifest_key(stage, digest)])
     store.delete([entry.key for entry in store.list(result_key(stage, digest, ""))])
-    _remove_links(store, result.nodes)
+    _remove_links(store, result)
 
 
-def _remove_links(store: Store, nodes: Iterable[str]) -> None:
+def _remove_links(store: Store, result: Result) -> None:
     if is_local(store.uri):
-        for node in nodes:
-            for link in (local_path(store.uri) / run_key(*node.split("/", 1))).glob("*"):
+        for pin in result.pins:
+            for link in (local_path(store.uri) / run_key(*pin)).glob("*"):
                 if link.is_symlink() and not link.exists():
                     link.unlink()
 
@@ -194,16 +184,14 @@ def _rewrite(store: Store, result: Result, found: Trace) -> str:
     new_manifest = manifest.model_copy(update={"outputs": outputs, "metrics": metrics})
     store.put(manifest_key(manifest.stage, manifest.fingerprint), new_manifest.to_bytes())
     _remove_unlisted(store, new_manifest)
-    for node in result.nodes:
-        run, _, step = node.partition("/")
+    for run, step in result.pins:
         link_outputs(store, run, step, new_manifest, attempt)
     return f"written again without them: {_shown(result)}"
 
 
 def _remove_unlisted(store: Store, manifest: Manifest) -> None:
     stage, digest = manifest.stage, manifest.fingerprint
-    kept = {record.key for output in manifest.outputs.values() for record in output.files.values()}
-    kept |= {manifest_key(stage, digest), mark_key(stage, digest)}
+    kept = manifest.keys | {manifest_key(stage, digest), mark_key(stage, digest)}
     store.delete([e.key for e in store.list(result_key(stage, digest, "")) if e.key not in kept])
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import structlog
 
-from tuneline.engine.layout import is_input_pin, manifest_key, mark_key, pinned_by, result_of, upload_of
+from tuneline.engine.layout import is_input_pin, manifest_key, mark_key, pinned_by, result_of, upload_at, upload_of
 from tuneline.engine.records import InputPin, Manifest, Pin, R, parse
 from tuneline.errors import UserError
 from tuneline.store.base import Entry, Store, in_parallel
@@ -123,8 +123,7 @@ def _leftovers(store: Store, result: _Result, before: float) -> list[Entry]:
     manifest = _read(store, result.manifest_key, data, Manifest)
     if manifest is None:
         return []
-    listed = {record.key for output in manifest.outputs.values() for record in output.files.values()}
-    listed |= {result.manifest_key, mark_key(result.stage, result.digest)}
+    listed = manifest.keys | {result.manifest_key, mark_key(result.stage, result.digest)}
     return [e for e in old if e.key not in listed]
 
 
@@ -152,5 +151,5 @@ def _unwanted_uploads(store: Store, before: float) -> list[Entry]:
     for _, pin in _records(store, is_input_pin, InputPin) if old else ():
         if pin is None:
             return []
-        pinned.add(upload_of(f"{pin.uri}/".removeprefix(f"{store.uri}/") + "…"))
+        pinned.add(upload_at(str(pin.uri), store.uri))
     return [entry for name, entries in old.items() if name not in pinned for entry in entries]

@@ -7,13 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from tuneline.commands.agreement import Agreement, Interval, agreement
+from tuneline.commands.agreement import Agreement, Answers, Interval, agreement
 from tuneline.commands.labels import read_labels, refuse_unknown
 from tuneline.commands.show import fetch_output
 from tuneline.data.io import Closed, read_lines, read_record
 from tuneline.data.judged import read_judged
 from tuneline.data.rubric import Rubric, load_rubric
-from tuneline.data.text.rules import Answer
 from tuneline.data.transcripts import Transcript
 from tuneline.data.verdicts import Judgement, Verdict
 from tuneline.engine.context import read_secret
@@ -32,7 +31,6 @@ from tuneline.stage import Usage, installed_stages
 from tuneline.store.base import Store
 
 Kind = Literal["labels", "retest", "order", "second judge", "second judge, labels", "stricter, labels"]
-Answers = dict[str, dict[str, Answer]]
 
 
 class Figures(Closed):

@@ -64,9 +64,9 @@ def slice_again(store: Store, run: str, old: Manifest) -> Manifest:
 
 def rebuilt(store: Store, result: Result) -> Iterator[tuple[str, str]]:
     """Slice again for each run that pins the result; yield its node, and why not, or nothing."""
-    for node in result.nodes:
+    for node, (run, _) in zip(result.nodes, result.pins, strict=True):
         try:
-            slice_again(store, node.partition("/")[0], result.manifest)
+            slice_again(store, run, result.manifest)
         except UserError as e:
             yield node, str(e).partition("\n")[0]
         else:

@@ -20,7 +20,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 from tuneline.commands.show import size
 from tuneline.engine.checks import Where, check_run
-from tuneline.engine.given import Identified, check_unchanged, identify, list_given
+from tuneline.engine.given import Identified, any_of, check_unchanged, identify, list_given
 from tuneline.engine.layout import upload_key
 from tuneline.engine.pipelines import Address
 from tuneline.engine.records import InputPin
@@ -48,7 +48,7 @@ def upload_inputs(run_file: RunFile, store: Store, console: Console) -> dict[str
     for name, value in run_file.inputs.items():
         if not isinstance(value, Address) or not is_local(value.uri):
             continue
-        if wanted := _patterns(run_file, name):
+        if wanted := run_file.selections(name):
             with console.status(f"{name}: reading"):
                 found[name] = _read(run_file, name, value.uri, wanted)
         else:
@@ -60,12 +60,6 @@ def upload_inputs(run_file: RunFile, store: Store, console: Console) -> dict[str
     return {"run": run_file.run} | given | {"run": run_file.run, "inputs": inputs}
 
 
-def _patterns(run_file: RunFile, name: str) -> set[tuple[str, ...]]:
-    """Return which files of the input each stage of the run reads; an empty tuple stands for all files."""
-    ports = (port for step in run_file.steps for port in step.stage.input_ports(step.variant))
-    return {port.patterns for port in ports if port.name == name}
-
-
 def _read(run_file: RunFile, name: str, uri: str, wanted: set[tuple[str, ...]]) -> Identified:
     try:
         root = local_path(uri).resolve()
@@ -73,8 +67,7 @@ def _read(run_file: RunFile, name: str, uri: str, wanted: set[tuple[str, ...]]) 
         within = (root, root.parent.parent / "blobs") if root.parent.name == "snapshots" else (root,)
         for patterns in wanted:
             list_given(uri, patterns, within)  # each stage must find something
-        union = sorted({pattern for patterns in wanted for pattern in patterns}) if () not in wanted else []
-        return identify(list_given(uri, union, within), Path())
+        return identify(list_given(uri, any_of(wanted), within), Path())
     except UserError as e:
         raise UserError(f"{run_file.source.where(('inputs', name))}: {e}") from None
 

@@ -73,9 +73,11 @@ def check_run(
     `also` is called after each check.
     """
     findings, places = findings or Findings(), dict[str, Path | None]()
-    steps = {step.stage.name: step for step in reversed(run_file.steps) if step.name not in done}
-    for name in _in_order(run_file, steps):
-        step = steps[name]
+    steps: dict[str, Step] = {}
+    for step in run_file.steps:
+        if step.name not in done:
+            steps.setdefault(step.stage.name, step)
+    for name, step in steps.items():
         there = dict(_inputs(run_file, step, places, findings, store, where))
         if step.stage.check:
             checks = StageChecks(run_file, step, there, where, findings)
@@ -86,22 +88,16 @@ def check_run(
     return findings
 
 
-def _in_order(run_file: RunFile, steps: Mapping[str, Step]) -> list[str]:
-    return [name for name in dict.fromkeys(step.stage.name for step in run_file.steps) if name in steps]
-
-
 def _inputs(
     run_file: RunFile, step: Step, places: dict[str, Path | None], findings: Findings, store: Store, where: Where
 ) -> Iterator[tuple[str, Path]]:
     """Yield the inputs of a step that are there; what is missing becomes a problem. `places` keeps what is brought."""
-    made = {port.name: source for port, source in step.reads(run_file.inputs)}
-    for port in step.stage.input_ports(step.variant):
-        value, source = run_file.inputs.get(port.name), made.get(port.name)
-        if value == REFUSED:
+    for port, source in step.sources(run_file.inputs):
+        if source == REFUSED:
             continue
-        if isinstance(value, Address | Inline):
+        if isinstance(source, Address | Inline):
             if port.name not in places:
-                places[port.name] = _bring(run_file, port.name, value, store, where, findings)
+                places[port.name] = _bring(run_file, port.name, source, store, where, findings)
             if (place := places[port.name]) is not None:
                 yield port.name, place
         elif source:
@@ -123,8 +119,7 @@ def _bring(
         if isinstance(value, Inline):
             place = inline_file(name, value.content, folder).write()
         else:
-            ports = [p for step in run_file.steps for p in step.stage.input_ports(step.variant) if p.name == name]
-            place = glimpse(value, name, {port.patterns for port in ports}, folder, store, where.cache)
+            place = glimpse(value, name, run_file.selections(name), folder, store, where.cache)
     if elsewhere:
         findings.warnings += noting.problems + noting.unreached
     return place

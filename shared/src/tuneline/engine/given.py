@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -238,6 +238,11 @@ def _listed(found: os.stat_result, path: Path, within: tuple[Path, ...]) -> List
     if not stat.S_ISREG(found.st_mode):
         raise UserError(f"{path}: is neither a file nor a folder.")
     return Listed(found.st_size, stamp_of(found))
+
+
+def any_of(selections: Collection[tuple[str, ...]]) -> tuple[str, ...]:
+    """Return the patterns of all that some selections take together."""
+    return () if () in selections else tuple(sorted({pattern for patterns in selections for pattern in patterns}))
 
 
 def is_wanted(name: str, patterns: Sequence[str]) -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 from tuneline.engine.given import (
     Identified,
     KnownFile,
+    any_of,
     identify,
     is_wanted,
     known_from,
@@ -45,7 +46,7 @@ def glimpse(
         for patterns in selections:
             list_given(uri, patterns, within)
         return local_path(uri)
-    wanted = () if () in selections else tuple(sorted({pattern for patterns in selections for pattern in patterns}))
+    wanted = any_of(selections)
     light = tuple(pattern for pattern in wanted if not pattern.endswith(WEIGHTS))
     listed = list_given(uri, light)
     known = {} if listed.is_hub else _known(name, listed.uri, selections, store, cache)

@@ -3,7 +3,6 @@
     hf://organisation/name@revision
     hf://datasets/organisation/name@revision/configuration/split
 
-
 Files land in the cache that all tools of this machine share (HF_HOME). A revision that is a whole commit needs no
 network when its files are there. Access to gated repositories comes from HF_TOKEN or `hf auth login`.
 """

@@ -40,6 +40,11 @@ class Job(NamedTuple):
         return self.run_file.run
 
     @property
+    def label(self) -> str:
+        """Name of the attempt in records of the run, with the part that it does."""
+        return f"{self.part}-{self.attempt}" if self.part else self.attempt
+
+    @property
     def params(self) -> Params:
         return self.run_file.params[self.step.stage.name]
 
@@ -152,15 +157,13 @@ def resolve_inputs(job: Job) -> dict[str, Resolved]:
     Raises UserError for a missing input, a stage that has not run yet, or a file that cannot be read.
     """
     resolved: dict[str, Resolved] = {}
-    run_file, made = job.run_file, {port.name: source for port, source in job.step.reads(job.run_file.inputs)}
-    for port in job.step.stage.input_ports(job.step.variant):
-        value, source = run_file.inputs.get(port.name), made.get(port.name)
-        if isinstance(value, Address | Inline):
-            resolved[port.name] = _given(job, port, value)
+    for port, source in job.step.sources(job.run_file.inputs):
+        if isinstance(source, Address | Inline):
+            resolved[port.name] = _given(job, port, source)
         elif source and (nodes := [n for n in job.step.needs if n.partition("/")[0] == source.node]):
             resolved[port.name] = _made(job, port, nodes, source.port)
         elif not port.optional:
-            raise UserError(missing_input(run_file, job.step, port))
+            raise UserError(missing_input(job.run_file, job.step, port))
     return resolved
 
 

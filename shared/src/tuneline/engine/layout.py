@@ -158,3 +158,8 @@ def upload_of(key: str) -> str | None:
     """Return the name of the upload that a key belongs to; None for any other key."""
     found = _UPLOAD.fullmatch(key)
     return found["upload"] if found else None
+
+
+def upload_at(uri: str, store_uri: str) -> str | None:
+    """Return the name of the upload of a store that an address lies in, or is; None for any other address."""
+    return upload_of(f"{uri}/".removeprefix(f"{store_uri}/") + "…")

@@ -26,6 +26,7 @@ from tuneline.engine.layout import (
     pinned_by,
     result_key,
     result_of,
+    upload_at,
     upload_of,
 )
 from tuneline.engine.records import Forgotten, Manifest, Mark, Pin, hash_of_id, parse, read, read_all
@@ -50,6 +51,11 @@ class Result(NamedTuple):
 
     manifest: Manifest
     nodes: tuple[str, ...]
+
+    @property
+    def pins(self) -> list[tuple[str, str]]:
+        """Run and step of each node."""
+        return [(run, step) for run, _, step in (node.partition("/") for node in self.nodes)]
 
     @property
     def name(self) -> str:
@@ -267,7 +273,7 @@ def repeats(text: str, words: Iterable[str]) -> bool:
 def _find_sources(store: Store, found: Trace, read: list[Source]) -> None:
     """Say where the assessor read them and what was said about them: uploads of this store, addresses elsewhere."""
     read_from = (result.manifest.inputs.get(port) for result, _ in found.holders for port in SOURCES)
-    here = {r.uri: upload_of(f"{r.uri}/".removeprefix(f"{store.uri}/") + "…") for r in read_from if r and r.uri}
+    here = {r.uri: upload_at(r.uri, store.uri) for r in read_from if r and r.uri}
     scanned = (e.key for port in SOURCES for e in store.list(f"uploads/{port}-"))  # also what cannot be read
     spelt = [json.dumps(name, ensure_ascii=ascii).encode() for name in found.ids for ascii in (True, False)]
     holding = {upload_of(key) for key in scanned if any(one in _plain(store.get(key)) for one in spelt)}

@@ -29,7 +29,7 @@ TEXT = ("run", "goal")
 
 
 class Parameters(NamedTuple):
-    """A run file that arrived as parameters; see `tuneline.yamlfile.Source`."""
+    """A run file that arrived as parameters; see `tuneline.parsing.problems.Source`."""
 
     name: str
     content: dict[str, Any]

@@ -64,14 +64,18 @@ class Step(NamedTuple):
     def shard(self) -> Part | None:
         return self.node.shard
 
-    def reads(self, given: Mapping[str, Given]) -> Iterator[tuple[InputPort, OutputOf]]:
-        """Yield the inputs that other steps make: what is given takes the place of what a stage declares."""
+    def sources(self, given: Mapping[str, Given]) -> Iterator[tuple[InputPort, Given | None]]:
+        """Yield each input and where it comes from: what is given takes the place of what a stage declares."""
         for port in self.stage.input_ports(self.variant):
             value = given.get(port.name)
             if isinstance(value, OutputOf):
                 yield port._replace(optional=False), value
-            elif value is None and port.stage:
-                yield port, OutputOf(port.stage, port.port)
+            else:
+                yield port, OutputOf(port.stage, port.port) if value is None and port.stage else value
+
+    def reads(self, given: Mapping[str, Given]) -> Iterator[tuple[InputPort, OutputOf]]:
+        """Yield the inputs that other steps make."""
+        yield from ((port, source) for port, source in self.sources(given) if isinstance(source, OutputOf))
 
 
 def steps_of(stages: Mapping[str, AnyStage]) -> dict[str, Step]:

@@ -39,8 +39,6 @@ class _Form(BaseModel):
 
 
 _CONTENT = TypeAdapter(dict[str, Any])
-
-
 _Name = Annotated[str, AfterValidator(safe_name)]
 
 
@@ -98,6 +96,11 @@ class Manifest(Record):
     provenance: Provenance
     started_at: str
     finished_at: str
+
+    @property
+    def keys(self) -> set[str]:
+        """The files that it lists."""
+        return {record.key for output in self.outputs.values() for record in output.files.values()}
 
     @classmethod
     def upgraded(cls, content: dict[str, Any], record: int) -> dict[str, Any]:

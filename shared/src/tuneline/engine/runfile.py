@@ -66,6 +66,11 @@ class RunFile:
             f"{self.source.name}: {name} is not part of this run; it has {', '.join(s.name for s in self.steps)}"
         )
 
+    def selections(self, name: str) -> set[tuple[str, ...]]:
+        """Return which files of an input each stage of the run reads, as patterns; an empty tuple is all files."""
+        ports = (port for step in self.steps for port in step.stage.input_ports(step.variant))
+        return {port.patterns for port in ports if port.name == name}
+
 
 def read_run_file(
     path: Path, stages: Mapping[str, AnyStage], run: str | None = None, wrong: list[str] | None = None

@@ -136,8 +136,7 @@ def _run(job: Job, found: Found) -> tuple[Metrics, float, Live]:
 
 
 def _ledger(job: Job) -> Ledger:
-    attempt = f"{job.part}-{job.attempt}" if job.part else job.attempt
-    return Ledger(job.store, job.run, job.step.node, attempt, job.run_file.max_usd)
+    return Ledger(job.store, job.run, job.step.node, job.label, job.run_file.max_usd)
 
 
 def _call(job: Job, paths: dict[str, Path | None], live: Live) -> Metrics:
@@ -178,7 +177,7 @@ def _publish(job: Job, found: Found, metrics: Metrics, seconds: float, started: 
     if winner is None:
         raise Temporary(f"{key} has disappeared; run the same command again")
     if winner.outputs != manifest.outputs:
-        job.store.delete(r.key for output in outputs.values() for r in output.files.values())
+        job.store.delete(manifest.keys)
     return winner
 
 
@@ -230,8 +229,7 @@ def _record_failure(job: Job, error: Exception) -> None:
         stage=job.step.name, attempt=job.attempt, exit_code=2 if wrong else 1, type=type(error).__name__,
         message=str(error) if wrong else None, frames=frames_of(error), failed_at=now(),
     )  # fmt: skip
-    part = f"{job.part}-" if job.part else ""
-    job.store.put(failure_key(job.run, job.step.node, f"{part}{job.attempt}"), failure.to_bytes())
+    job.store.put(failure_key(job.run, job.step.node, job.label), failure.to_bytes())
 
 
 def frames_of(error: BaseException) -> list[str]:
