@@ -111,15 +111,17 @@ def test_a_name_that_leads_out_of_its_folder_is_refused_wherever_it_is_read(
     else:
         port["path"] = name
     path.write_text(json.dumps(manifest))
-    before = sorted(tmp_path.parent.rglob("*"))
+    home = tmp_path / "home"
+    home.mkdir()
+    before = {*tmp_path.rglob("*")}
     store = open_store(str(old))
     with pytest.raises(UserError, match="not a record that Tuneline wrote"):
-        fetch_output(store, "r", f"counter/{'pages' if place == 'file' else 'counts'}", tmp_path / "dest")
-    (tmp_path / "run.yaml").write_text("run: r\ngoal: adder\ninputs: {words: [one]}\n")
-    run_file = read_run_file(tmp_path / "run.yaml", STAGES)
+        fetch_output(store, "r", f"counter/{'pages' if place == 'file' else 'counts'}", home / "dest")
+    (home / "run.yaml").write_text("run: r\ngoal: adder\ninputs: {words: [one]}\n")
+    run_file = read_run_file(home / "run.yaml", STAGES)
     with new_job(run_file, run_file.step("adder"), store) as job, pytest.raises(UserError, match="not a record"):
         run_job(job)
-    assert sorted(set(tmp_path.parent.rglob("*")) - set(before)) == [tmp_path / "run.yaml"]
+    assert {*tmp_path.rglob("*")} - before == {home / "run.yaml"}
 
 
 def test_a_key_that_is_not_that_of_its_file_is_refused(old: Path, tmp_path: Path) -> None:
