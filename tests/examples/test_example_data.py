@@ -38,7 +38,8 @@ POOR = {
 
 
 def passes(transcript: Transcript) -> bool:
-    return score(RUBRIC, {name: rule.answer(transcript.exchanges) for name, rule in RULES.items()}).passed
+    answers = {name: rule.answer(transcript.exchanges) for name, rule in RULES.items()}
+    return score(RUBRIC, answers, len(transcript.exchanges)).passed
 
 
 def test_the_poor_transcripts_fail_and_all_others_pass() -> None:

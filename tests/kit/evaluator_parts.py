@@ -62,7 +62,7 @@ def talked(
     if ended != "complete":
         return JudgedConversation(conversation, None)
     given = dict(answers or {}) if status == "scored" else {}
-    scored = score(rubric, given) if status == "scored" else None
+    scored = score(rubric, given, exchanges=1) if status == "scored" else None
     verdict = Verdict(
         id=conversation.judged_id, sha256="0" * 64, status=status, answers=given, reasons={},
         category_scores=scored.category_scores if scored else {}, score=scored.score if scored else None,

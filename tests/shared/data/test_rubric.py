@@ -41,7 +41,7 @@ def test_the_score_rule_gives_every_recorded_score_category_score_and_pass() -> 
     rows = [json.loads(line) for line in (REAL_DATA / "judge_results_30_sessions.jsonl").read_text().splitlines()]
     assert len(rows) == 20
     for row in rows:
-        found = score(rubric_of(row), row["answers"])
+        found = score(rubric_of(row), row["answers"], exchanges=1)
         assert round(found.score, 3) == row["score"]
         assert {name: round(share, 3) for name, share in found.category_scores.items()} == row["category_scores"]
         assert found.passed == row["pass"]
@@ -50,13 +50,13 @@ def test_the_score_rule_gives_every_recorded_score_category_score_and_pass() -> 
 
 
 def test_na_counts_as_met_and_each_category_by_its_weight() -> None:
-    assert score(SHORT_RUBRIC, {"POLITE": "NO", "ASKS": "NA", "SAFE": "YES"}) == (
+    assert score(SHORT_RUBRIC, {"POLITE": "NO", "ASKS": "NA", "SAFE": "YES"}, exchanges=1) == (
         0.5, False, {"manner": 0.0, "matter": 1.0}, []
     )  # fmt: skip
 
 
 def test_a_gate_answered_no_fails_a_perfect_score() -> None:
-    found = score(SHORT_RUBRIC, {"POLITE": "YES", "ASKS": "YES", "SAFE": "NO"})
+    found = score(SHORT_RUBRIC, {"POLITE": "YES", "ASKS": "YES", "SAFE": "NO"}, exchanges=1)
     assert (found.score, found.passed, found.failed_gates) == (1.0, False, ["SAFE"])
 
 
@@ -66,12 +66,12 @@ def test_a_score_that_equals_the_threshold_on_paper_passes() -> None:
     answers = {name: "YES" for ids in CATEGORIES.values() for name in ids} | {"CQ8": "YES", "CQ9": "YES"}
     answers |= dict.fromkeys(CATEGORIES["multi_topic"] + CATEGORIES["context_use"], "NO")
     assert 0.1 + 0.2 + 0.3 != 0.6
-    assert score(rubric_of(row), answers).passed  # type: ignore[arg-type]
+    assert score(rubric_of(row), answers, exchanges=1).passed  # type: ignore[arg-type]
 
 
 def test_a_missing_answer_is_an_error_and_not_a_no() -> None:
     with pytest.raises(KeyError, match="SAFE"):
-        score(SHORT_RUBRIC, {"POLITE": "YES", "ASKS": "YES"})
+        score(SHORT_RUBRIC, {"POLITE": "YES", "ASKS": "YES"}, exchanges=1)
 
 
 LONGER = Rubric.model_validate(

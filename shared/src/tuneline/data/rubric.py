@@ -220,13 +220,12 @@ def _repeated(ids: list[tuple[Loc, str]], source: YamlFile) -> Iterator[str]:
         first.setdefault(name, loc)
 
 
-def score(rubric: Rubric, answers: Mapping[str, Answer], exchanges: int | None = None) -> Score:
+def score(rubric: Rubric, answers: Mapping[str, Answer], exchanges: int) -> Score:
     """Compute score and pass from one answer per criterion that applies; raises KeyError when one is missing.
 
-    With `exchanges` the criteria that so few are too short for are not counted.
+    Criteria that so few `exchanges` are too short for are not counted.
     """
-    counted = rubric.criteria if exchanges is None else rubric.applying(exchanges)
-    met = {criterion.id: answers[criterion.id] != "NO" for criterion in counted}
+    met = {criterion.id: answers[criterion.id] != "NO" for criterion in rubric.applying(exchanges)}
     flags = {c.id: [met[criterion.id] for criterion in c.criteria if criterion.id in met] for c in rubric.categories}
     shares = {name: sum(found) / len(found) if found else 1.0 for name, found in flags.items()}
     total = round(math.fsum(c.weight * shares[c.id] for c in rubric.categories), SCORE_DIGITS)

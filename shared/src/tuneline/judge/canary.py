@@ -39,10 +39,10 @@ def rejudge(
         return dict(zip([t.id for t in transcripts], pool.map(lambda t: ask(t, False), transcripts), strict=True))
 
 
-def shuffled(rubric: Rubric, seed: int = 1) -> Rubric:
-    """Return the questions of a rubric in another order; what they count for is lost."""
+def shuffled(rubric: Rubric) -> Rubric:
+    """Return the questions of a rubric in another order, the same one each time; what they count for is lost."""
     criteria = list(rubric.asked().criteria)
-    Random(seed).shuffle(criteria)
+    Random(1).shuffle(criteria)
     if criteria == rubric.asked().criteria:
         criteria.reverse()
     return rubric.model_copy(update={"categories": [Category(id="all", weight=1, criteria=criteria)], "gates": []})

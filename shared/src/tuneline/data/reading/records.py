@@ -70,7 +70,7 @@ def _is_spread(text: bytes) -> bool:
     return not is_json(rest.lstrip().partition(b"\n")[0])
 
 
-def records_of(value: object, path: str, line: int, lines: Lines | None = None) -> Iterator[Record]:
+def _records_of(value: object, path: str, line: int, lines: Lines | None) -> Iterator[Record]:
     """Yield the records in a parsed value: itself, its items if it is a list of conversations, or those it holds."""
     if isinstance(value, list) and value and is_turn(value[0]):
         # Its messages stand one level higher than in a record.
@@ -174,4 +174,4 @@ def _parsed(data: bytes, path: str, line: int, *, is_line: bool) -> Iterator[Rec
         return
     shift = line - 1
     lines: Lines | None = None if is_line else lambda locs: [shift + at for at in lines_of(data, locs)]
-    yield from records_of(value, path, line, lines)
+    yield from _records_of(value, path, line, lines)
