@@ -30,18 +30,8 @@ _WORDS: Mapping[str, Given] = {
 _ANSWERS = ("answers", "judgements", "judgments", "labels", "ratings", "criteria", "criterion_results")
 _CRITERION = ("criterion", "criterion_id", "metric", "question_id")
 _ANSWER = (
-    "answer",
-    "value",
-    "label",
-    "judgement",
-    "judgment",
-    "verdict",
-    "result",
-    "rating",
-    "score",
-    "pass",
-    "passed",
-)
+    "answer", "value", "label", "judgement", "judgment", "verdict", "result", "rating", "score", "pass", "passed",
+)  # fmt: skip
 _REASON = ("reason", "reasoning", "rationale", "explanation", "justification", "comment")
 _REASONS = ("reasons", "reasonings", "rationales", "explanations")
 _BESIDE = {*IDS, *_REASONS, *_REASON, *_ANSWER, "status", "sha256"}

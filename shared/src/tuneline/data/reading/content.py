@@ -23,15 +23,10 @@ THOUGHTS = (
 """Parts that nobody saw: a model's thoughts, and what a program keeps beside the conversation."""
 CALLS = ("tool_use", "server_tool_use", "mcp_tool_use", "tool_call", "tool-call", "function_call", "functionCall")
 RESULTS = (
-    "tool_result",
-    "tool-result",
-    "function_call_output",
-    "functionResponse",
-    "function_response",
-    "tool_response",
-)
+    "tool_result", "tool-result", "function_call_output", "functionResponse", "function_response", "tool_response",
+)  # fmt: skip
 MEDIA = re.compile(r"image|audio|video|file|document|media|inline_?data|blob|picture|voice|attachment", re.IGNORECASE)
-KEYED = {"functionCall": CALLS, "function_call": CALLS, "functionResponse": RESULTS, "function_response": RESULTS}
+KEYED = ("functionCall", "function_call", "functionResponse", "function_response")
 """Parts of Gemini, whose one key says what they are."""
 
 SURROGATE = re.compile("[\ud800-\udfff]")
@@ -124,12 +119,11 @@ class _Parts:
         if name in THOUGHTS or part.get("thought") is True:
             self.unseen += 1
         elif name in CALLS:
-            about = _inner(part, KEYED)
-            self.calls.append(
-                call_text(about.get("name"), about.get("input", about.get("arguments", about.get("args"))))
-            )
+            about = _inner(part)
+            arguments = about.get("input", about.get("arguments", about.get("args")))
+            self.calls.append(call_text(about.get("name"), arguments))
         elif name in RESULTS or name.endswith("_tool_result"):
-            self._take_result(_inner(part, KEYED), loc, depth)
+            self._take_result(_inner(part), loc, depth)
         elif MEDIA.search(name) or (not named and any(MEDIA.search(str(key)) for key in part)):
             self._refuse(loc, "is no text (a picture, sound or file)", "image")
         else:
@@ -156,7 +150,7 @@ class _Parts:
         self.bad = True
 
 
-def _inner(part: Mapping[str, object], keys: Mapping[str, object]) -> Mapping[str, object]:
+def _inner(part: Mapping[str, object]) -> Mapping[str, object]:
     """Return what a part of Gemini holds under its one key, else the part itself."""
-    found = next((part[key] for key in keys if isinstance(part.get(key), Mapping)), part)
+    found = next((part[key] for key in KEYED if isinstance(part.get(key), Mapping)), part)
     return found if isinstance(found, Mapping) else part

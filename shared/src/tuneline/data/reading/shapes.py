@@ -27,14 +27,9 @@ LATE_LISTS = ("history", "data", "input", "items", "events", "output", "text")
 REQUESTS = ("request", "inputs", "input", "request_body", "requestBody", "inputBodyJson", "body", "kwargs", "params")
 RESPONSES = ("response", "outputs", "output", "response_body", "responseBody", "outputBodyJson", "completion", "result")
 SYSTEMS = (
-    "system",
-    "system_prompt",
-    "systemPrompt",
-    "system_instruction",
-    "systemInstruction",
-    "system_message",
+    "system", "system_prompt", "systemPrompt", "system_instruction", "systemInstruction", "system_message",
     "instructions",
-)
+)  # fmt: skip
 ASKS = (
     "prompt", "instruction", "question", "query", "user", "human", "input", "request", "user_message", "user_input",
     "user_prompt", "customer_message", "human_message", "inputs",

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from tuneline.data.reading.content import MAX_PER_RECORD, Content, Problem, call_text, kind, read_content
+from tuneline.data.reading.content import MAX_PER_RECORD, Problem, call_text, kind, read_content
 from tuneline.parsing.problems import Loc
 
 Role = Literal["system", "user", "assistant", "tool"]
@@ -105,7 +105,8 @@ def read_message(item: Mapping[str, object], loc: Loc, problems: list[Problem]) 
         if not calls and not any(name in item for name in TEXT_KEYS):
             problems.append(Problem((*loc, "content"), "is missing", "content"))
             return []
-        return [Turn(role, "", (*loc, _present(item)), is_learnt(item, role, loc, problems), calls)]
+        present = next((name for name in TEXT_KEYS if name in item), "content")
+        return [Turn(role, "", (*loc, present), is_learnt(item, role, loc, problems), calls)]
     if is_call and isinstance(item[said], str):
         return [Turn("assistant", "", loc, calls=(str(item[said]),))]
     learnt = is_learnt(item, role, loc, problems)
@@ -116,7 +117,7 @@ def turns_of(
     role: Role, value: object, loc: Loc, problems: list[Problem], *, learnt: bool = True, calls: tuple[str, ...] = ()
 ) -> list[Turn]:
     """Turn the content of one message, text or parts, into turns: results of tools first, then what is said."""
-    content: Content = read_content(value, loc, problems, joint="" if role == "assistant" else "\n")
+    content = read_content(value, loc, problems, joint="" if role == "assistant" else "\n")
     results = [Turn("tool", text, loc) for text in content.results]
     calls = (*calls, *content.calls)
     only_results = bool(results) and not content.text.strip() and not calls
@@ -142,13 +143,11 @@ def _typed(item: Mapping[str, object], loc: Loc) -> list[Turn] | None:
         case "reasoning":
             return []
         case "function_call" | "custom_tool_call":
-            return [
-                Turn(
-                    "assistant", "", loc, calls=(call_text(item.get("name"), item.get("arguments", item.get("input"))),)
-                )
-            ]
+            call = call_text(item.get("name"), item.get("arguments", item.get("input")))
+            return [Turn("assistant", "", loc, calls=(call,))]
         case "function_call_output" | "custom_tool_call_output":
-            return [Turn("tool", _as_text(item.get("output")), loc)]
+            output = item.get("output")
+            return [Turn("tool", output if isinstance(output, str) else json.dumps(output, ensure_ascii=False), loc)]
     return None
 
 
@@ -202,14 +201,6 @@ def _one_call(call: Mapping[str, object]) -> str:
     inner = call.get("function")
     about = inner if isinstance(inner, Mapping) else call
     return call_text(about.get("name"), about.get("arguments", about.get("args", about.get("input"))))
-
-
-def _as_text(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _present(item: Mapping[str, object]) -> str:
-    return next((key for key in TEXT_KEYS if key in item), "content")
 
 
 def _is_call(value: object) -> bool:
