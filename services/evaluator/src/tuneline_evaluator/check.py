@@ -15,9 +15,9 @@ from tuneline.judge.recorded import RecordedConfig
 from tuneline.llm.config import ModelConfig, Secret
 from tuneline.llm.prices import require_price
 from tuneline.llm.thoughts import without_thoughts
-from tuneline.model.chat import ChatTokenizer, read_system_prompt
+from tuneline.model.chat import ChatTokenizer
 from tuneline.model.llama_cpp import program
-from tuneline.model.system_prompt import markdown_around
+from tuneline.model.system_prompt import markdown_around, read_system_prompt
 from tuneline.parsing.yaml import read_yaml
 from tuneline.stage import Checks
 from tuneline_evaluator.comparison.power import enough_personas, personas_to_rule_out

@@ -10,8 +10,8 @@ from tuneline.data.transcripts import Transcript
 from tuneline.errors import UserError
 from tuneline.llm.token_counts import load_planning_encoding
 from tuneline.model.base_model import context_tokens
-from tuneline.model.chat import ChatTokenizer, read_system_prompt
-from tuneline.model.system_prompt import markdown_around
+from tuneline.model.chat import ChatTokenizer
+from tuneline.model.system_prompt import markdown_around, read_system_prompt
 from tuneline.stage import Checks
 from tuneline_slicer.ruler import limit_of
 from tuneline_slicer.slice import select_passing

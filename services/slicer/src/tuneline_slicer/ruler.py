@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from tuneline.errors import UserError
 from tuneline.llm.token_counts import load_planning_encoding
 from tuneline.model.base_model import context_tokens
-from tuneline.model.chat import ChatTokenizer, read_system_prompt
+from tuneline.model.chat import ChatTokenizer
+from tuneline.model.system_prompt import read_system_prompt
 from tuneline_slicer.stage import SlicerInputs, SlicerParams
 
 if TYPE_CHECKING:

@@ -23,14 +23,14 @@ Render = Callable[[Sequence[Mapping[str, str]], bool], str]
 """Renders messages, with or without the generation prompt."""
 
 
-class Answers(NamedTuple):
+class Learnt(NamedTuple):
     """Ranges of characters that are learnt, in order, and how they were found."""
 
     spans: list[Span]
     found_by: FoundBy
 
 
-def with_ends(spans: Sequence[Span], text: str, control: re.Pattern[str]) -> Answers:
+def with_ends(spans: Sequence[Span], text: str, control: re.Pattern[str]) -> Learnt:
     """Return the spans of generation blocks, each with the end of turn that may stand right behind it."""
     whole = []
     for start, end in spans:
@@ -38,10 +38,10 @@ def with_ends(spans: Sequence[Span], text: str, control: re.Pattern[str]) -> Ans
         behind = control.match(text, end)
         ended = inside and not text[inside[-1] : end].strip()
         whole.append((start, behind.end() if behind and not ended else end))
-    return Answers(whole, "generation blocks")
+    return Learnt(whole, "generation blocks")
 
 
-def find_answers(messages: Sequence[Mapping[str, str]], text: str, render: Render, control: re.Pattern[str]) -> Answers:
+def find_answers(messages: Sequence[Mapping[str, str]], text: str, render: Render, control: re.Pattern[str]) -> Learnt:
     """Find the answers of `messages` in `text`, their rendering; `control` matches the model's control tokens.
 
     Raises UserError when the last answer does not follow the generation prompt: no model could say it.
@@ -54,14 +54,14 @@ def find_answers(messages: Sequence[Mapping[str, str]], text: str, render: Rende
             end = _end_of_turn(asked, message["content"].strip(), len(prompt), control) if begins else 0
             found.append(((len(prompt), end), begins and text.startswith(asked[:end])))
     if all(exact for _, exact in found):
-        return Answers([span for span, _ in found], "generation prompts")
+        return Learnt([span for span, _ in found], "generation prompts")
     last, exact = found[-1]
     if not exact:
         raise UserError(
             "The chat template's generation prompt is not how an answer begins (it may open a thought), so the answers "
             "of transcripts are not what the model would say. Give another template as the input `chat_template`."
         )
-    return Answers([last], "last answer")
+    return Learnt([last], "last answer")
 
 
 def _end_of_turn(text: str, content: str, start: int, control: re.Pattern[str]) -> int:

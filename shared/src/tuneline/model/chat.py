@@ -151,12 +151,7 @@ class ChatTokenizer:
     @cached_property
     def accepts_system(self) -> bool:
         """Whether the template renders a system message, rather than refusing or dropping it."""
-        probe = "Answer in one word."
-        messages = [{"role": "system", "content": probe}, {"role": "user", "content": "Hello"}]
-        try:
-            return probe in self.render(messages, add_generation_prompt=True)
-        except UserError:
-            return False
+        return self._renders_first("system", "Answer in one word.")
 
     def refuse_lost_text(self) -> None:
         """Raise UserError when a template drops what is said, as those do that expect a list of parts."""
@@ -171,10 +166,12 @@ class ChatTokenizer:
     @cached_property
     def accepts_greeting(self) -> bool:
         """Whether the template renders an assistant that speaks first, rather than refusing or dropping it."""
-        probe = "How can I help?"
-        messages = [{"role": "assistant", "content": probe}, {"role": "user", "content": "Hello"}]
+        return self._renders_first("assistant", "How can I help?")
+
+    def _renders_first(self, role: str, said: str) -> bool:
+        messages = [{"role": role, "content": said}, {"role": "user", "content": "Hello"}]
         try:
-            return probe in self.render(messages, add_generation_prompt=True)
+            return said in self.render(messages, add_generation_prompt=True)
         except UserError:
             return False
 
@@ -204,19 +201,6 @@ class ChatTokenizer:
     def _encode(self, text: str) -> Encoding:
         with _plain_errors("cannot encode a text"):
             return self._tokenizer.encode(text, add_special_tokens=False)
-
-
-def read_system_prompt(path: Path | None) -> str | None:
-    """Return the system prompt in a text file; None without a file. Raises UserError if it is empty or not UTF-8."""
-    if path is None:
-        return None
-    try:
-        text = path.read_text(encoding="utf-8-sig").strip()
-    except UnicodeDecodeError:
-        raise UserError(f"{path.name}: the system prompt is not UTF-8 text") from None
-    if not text:
-        raise UserError(f"{path.name}: the system prompt is empty; leave the input out to have none")
-    return text
 
 
 def fold_system(messages: Sequence[Message], tokenizer: ChatTokenizer) -> list[dict[str, str]]:

@@ -1,10 +1,26 @@
-"""What people leave around a system prompt when they copy it out of a document."""
+"""The system prompt, in a text file, and what people leave around it when they copy it out of a document."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
+
+from tuneline.errors import UserError
 
 _FENCED = re.compile(r"^(?P<fence>```+|~~~+)[^\n`]*\n(?P<inside>.*?)^(?P=fence)[ \t]*$", re.MULTILINE | re.DOTALL)
+
+
+def read_system_prompt(path: Path | None) -> str | None:
+    """Return the system prompt in a text file; None without a file. Raises UserError if it is empty or not UTF-8."""
+    if path is None:
+        return None
+    try:
+        text = path.read_text(encoding="utf-8-sig").strip()
+    except UnicodeDecodeError:
+        raise UserError(f"{path.name}: the system prompt is not UTF-8 text") from None
+    if not text:
+        raise UserError(f"{path.name}: the system prompt is empty; leave the input out to have none")
+    return text
 
 
 def markdown_around(prompt: str) -> str | None:

@@ -12,8 +12,9 @@ from tuneline.errors import UserError
 from tuneline.judge.card import JudgeCard, JudgeCards
 from tuneline.judge.judging import load_judge
 from tuneline.judge.panel import Judges, check_judges
-from tuneline.model.chat import ChatTokenizer, read_system_prompt
+from tuneline.model.chat import ChatTokenizer
 from tuneline.model.llama_cpp import program, version
+from tuneline.model.system_prompt import read_system_prompt
 from tuneline.stage import Context
 from tuneline_evaluator.conversations.arms import (
     Model,
