@@ -15,7 +15,7 @@ from tuneline_evaluator.conversations.arms import ArmFacts
 from tuneline_evaluator.stage import EvaluatorParams
 
 Outcome = Literal["better", "not worse", "worse", "inconclusive", "withheld"]
-"""The verdict on the fine-tuned model; `statistics.py` documents the rule."""
+"""The verdict on the fine-tuned model; `verdict.py` documents the rule."""
 
 
 class Range(Closed):
