@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from kit.mixed_logs import SHAPES, Turns, as_rows, talk, write_csv, write_mixed_logs, write_parquet
@@ -155,13 +156,80 @@ def test_a_table_has_a_question_and_its_answer_per_row(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("keys", "user", "assistant"),
+    [
+        (("Ticket ID", "Author Role", "Comment Body"), "end-user", "agent"),
+        (("conversationId", "senderType", "messageText"), "customer", "bot"),
+        (("TicketNumber", "From", "Message"), "Visitor", "Agent"),
+        (("Conversation-ID", "Message Type", "message_body"), "incoming", "outgoing"),
+        (("Case No.", "ROLE", "CONTENT"), "USER", "ASSISTANT"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_columns_and_keys_may_be_spelt_in_any_way(
+    tmp_path: Path, keys: tuple[str, str, str], user: str, assistant: str, kind: str
+) -> None:
+    said = [(7, user, "p"), (7, assistant, "r"), (8, user, "q"), (8, assistant, "s")]
+    rows = [dict(zip(keys, row, strict=True)) for row in said]
+    if kind == "csv":
+        write_csv(tmp_path / "a.csv", rows)
+    elif kind == "jsonl":
+        (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
+    assert read(tmp_path) == [Transcript("7", (Exchange("p", "r"),)), Transcript("8", (Exchange("q", "s"),))]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"Messages": [{"Role": "User", "Content": "p"}, {"Role": "Assistant", "Content": "r"}]},
+        {"chatHistory": [{"senderType": "user", "messageText": "p"}, {"senderType": "agent", "messageText": "r"}]},
+        {"Prompt": "p", "Response": "r"},
+        {"userMessage": "p", "assistantMessage": "r"},
+    ],
+)
+def test_keys_of_a_record_may_be_spelt_in_any_way(tmp_path: Path, record: dict[str, Any]) -> None:
+    (tmp_path / "a.json").write_text(json.dumps({"Conversations": [{"Id": 4, **record}]}))
+    assert read(tmp_path) == [Transcript("4", (Exchange("p", "r"),))]
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        ("2025-03-01T10:00:00+02:00", "2025-03-01T08:30:00Z", "2025-03-01T09:00:00.5Z", "2025-03-01T09:00:01Z"),
+        ("3/2/2025 9:58", "3/2/2025 9:59", "3/2/2025 10:00", "3/2/2025 10:01"),
+        ("3/25/2025 11:58 AM", "3/25/2025 12:01 PM", "3/25/2025 1:00 PM", "3/25/2025 1:01 PM"),
+        ("30.01.2025 23:59", "31.01.2025 00:00", "01.02.2025 08:00", "01.02.2025 08:01"),
+        ("25/12/25 08:00:01", "25/12/25 08:00:09", "25/12/25 08:00:10", "01/01/26 08:00:00"),
+        ("Tue Oct 31 22:10:47 +0000 2017", "Tue Oct 31 22:11:00 +0000 2017",
+         "Wed Nov 01 00:00:00 +0000 2017", "Wed Nov 01 00:00:01 +0000 2017"),
+        ("2025-03-01 10:00", "2025-03-01 10:00", "2025-03-01 10:00", "2025-03-01 10:01"),
+    ],
+)  # fmt: skip
+def test_a_table_with_the_newest_message_first_is_put_in_order(tmp_path: Path, times: tuple[str, ...]) -> None:
+    said = [("user", "p"), ("assistant", "r"), ("user", "q"), ("assistant", "s")]
+    rows = [("c", time, *one) for time, one in zip(times, said, strict=True)]
+    keys = ("chat_id", "date", "from", "text")
+    write_csv(tmp_path / "a.csv", [dict(zip(keys, row, strict=True)) for row in rows[::-1]])
+    assert read(tmp_path) == [Transcript("c", (Exchange("p", "r"), Exchange("q", "s")))]
+
+
+def test_numbers_that_became_fractions_still_name_conversations(tmp_path: Path) -> None:
+    rows = [{"ticket_id": n, "role": by, "content": by} for n in (1.0, 2.0) for by in ("user", "assistant")]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert [t.id for t in read(tmp_path)] == ["1", "2"]
+
+
+@pytest.mark.parametrize(
     ("text", "problem"),
     [
         ("id,prompt,prompt\n", "a.csv:1: two columns have the same name"),
         ("prompt,response\np,r\np,r,x\n", "a.csv:3: 3 cells in a row of a table with 2 columns"),
         ('prompt,response\np,r\np,"r\n', "a.csv:3: not a table: a quote has no end, or stands inside of a cell"),
         ("prompt,response\np,\n", "a.csv:2: response: is empty"),
-        ("speaker,text\nAnna,p\nBert,r\n", "a.csv:2: holds no conversation"),
+        ("speaker,text\nAnna,p\nBert,r\n", "a.csv:2: holds no conversation: a text, and no key or column such as role"),
+        ("name,note\nAnna,p\n", "a.csv:2: holds no conversation"),
     ],
 )
 def test_a_bad_table_is_refused_with_its_line(tmp_path: Path, text: str, problem: str) -> None:

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from typing import NamedTuple
 
 from tuneline.parsing.problems import Loc
@@ -29,6 +30,10 @@ MEDIA = re.compile(r"image|audio|video|file|document|media|inline_?data|blob|pic
 KEYED = ("functionCall", "function_call", "functionResponse", "function_response")
 """Parts of Gemini, whose one key says what they are."""
 
+_PLAIN = re.compile(r"[^\sA-Z.-]+")
+_WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+"""Where a word begins in `senderType` and `TicketID`."""
+
 SURROGATE = re.compile("[\ud800-\udfff]")
 """Half of a character outside the first plane: JSON can spell it alone, UTF-8 cannot write it."""
 
@@ -49,6 +54,20 @@ class Content(NamedTuple):
     results: tuple[str, ...] = ()
     is_silent: bool = False
     parts: int = 1
+
+
+def spelt(record: Mapping[str, object]) -> Mapping[str, object]:
+    """Return a record with its keys as `key_of` writes them; itself where two of them would be one."""
+    if all(isinstance(key, str) and _PLAIN.fullmatch(key) for key in record):
+        return record
+    found = {key_of(str(key)): value for key, value in record.items()}
+    return found if len(found) == len(record) else record
+
+
+@lru_cache(maxsize=1024)
+def key_of(name: str) -> str:
+    """Return the name of a key or column in small letters with its words apart: `sender_type` for `Sender Type`."""
+    return re.sub(r"[\s_.-]+", "_", _WORD.sub("_", name.strip().rstrip(" .:#"))).casefold()
 
 
 def kind(value: object) -> str:

@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import quote
 
-from tuneline.data.reading.content import Problem, kind
+from tuneline.data.reading.content import Problem, key_of, kind
 
 CONVERSATION_KEYS = (
     "conversation_id", "conversationid", "thread_id", "threadid", "session_id", "sessionid", "chat_id", "chatid",
-    "dialog_id", "dialogue_id", "dialog_index", "ticket_id", "ticketid", "conv_id", "room_id", "case_id",
+    "dialog_id", "dialogue_id", "dialog_index", "ticket_id", "ticketid", "conv_id", "room_id", "case_id", "issue_id",
+    "ticket_number", "ticket_no", "case_number", "case_no", "chat_number", "conversation_number", "conversation_uuid",
     "conversation", "thread_ts", "ticket", "thread", "session",
 )  # fmt: skip
 """Keys that say which conversation a message belongs to."""
@@ -33,7 +34,7 @@ class RecordId(NamedTuple):
 
 def find_id(record: Mapping[str, object], problems: list[Problem]) -> RecordId | None:
     """Return the id of a record; None if it has none, or one that cannot be used, which is a problem then."""
-    folded = {folded_key(key): key for key in reversed(list(record))}
+    folded = {key_of(key): key for key in reversed(list(record))}
     for key in ID_KEYS:
         name = folded.get(key)
         value = record[name] if name is not None else None
@@ -41,6 +42,8 @@ def find_id(record: Mapping[str, object], problems: list[Problem]) -> RecordId |
             value = value.get("$oid", value.get("id"))  # as MongoDB exports it
         if value is None or (isinstance(value, str) and not value.strip()):
             continue
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)  # a column of whole numbers in which some are missing
         if isinstance(value, bool) or not isinstance(value, str | int):
             if key in ("id", "transcript_id"):
                 problems.append(Problem((key,), f"must be a string or a whole number (got {kind(value)})", "id"))
@@ -51,11 +54,6 @@ def find_id(record: Mapping[str, object], problems: list[Problem]) -> RecordId |
             return None
         return as_id(value)
     return None
-
-
-def folded_key(key: str) -> str:
-    """Return a key without what differs from export to export: `Thread ID`, `thread-id`, `THREAD_ID`."""
-    return key.casefold().replace(" ", "_").replace("-", "_")
 
 
 def as_id(value: str | int) -> RecordId:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import BinaryIO, NamedTuple
 
 from tuneline.data.reading.calls import is_turn
+from tuneline.data.reading.content import key_of
 from tuneline.data.reading.shapes import has_shape
 from tuneline.errors import BadJson
 from tuneline.parsing.cutting import RawValue, ValueCutter
@@ -79,7 +80,8 @@ def _records_of(value: object, path: str, line: int, lines: Lines | None) -> Ite
     prefix: Loc = ()
     items = value
     if isinstance(value, Mapping) and not _is_conversation(value):
-        key = next((key for key in HOLDERS if _holds_records(value.get(key))), None)
+        keys = {key_of(str(key)): key for key in reversed(list(value))}
+        key = next((keys[name] for name in HOLDERS if name in keys and _holds_records(value[keys[name]])), None)
         prefix, items = ((key,), value[key]) if key else ((), value)
     if not isinstance(items, list):
         yield Record(path, line, value, lines=lines)

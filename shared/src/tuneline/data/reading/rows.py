@@ -10,9 +10,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from itertools import pairwise
 from typing import NamedTuple
 
-from tuneline.data.reading.ids import CONVERSATION_KEYS, folded_key
+from tuneline.data.reading.content import key_of, spelt
+from tuneline.data.reading.ids import CONVERSATION_KEYS
 from tuneline.data.reading.records import Record
 from tuneline.data.reading.shapes import has_shape, is_pair
 from tuneline.data.reading.turns import is_message
@@ -24,13 +28,23 @@ ORDER_KEYS = (
 )  # fmt: skip
 TIME_KEYS = (
     "timestamp", "created_at", "createdat", "create_time", "created", "sent_at", "datetime", "date_time", "time",
-    "date", "ts", "message_time", "start_time",
+    "date", "ts", "message_time", "start_time", "created_on", "created_time", "date_created", "sent", "sent_on",
+    "sent_time", "sent_date", "message_date", "message_created_at", "comment_created_at", "posted_at", "received_at",
+    "time_stamp",
 )  # fmt: skip
 TREES = ("message_tree_id",)
 """Keys of rows in which a message may have several answers (OpenAssistant): none of them is the conversation."""
 KEPT_KEYS = ("system", "system_prompt", "persona")
 """What a row may say about the whole conversation."""
 _ISO = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?)?")
+
+_CLOCKS = ("%H:%M", "%H:%M:%S", "%I:%M %p", "%I:%M:%S %p")
+_DAYS = ("%m/%d/%Y", "%d/%m/%Y", "%m/%d/%y", "%d/%m/%y", "%d.%m.%Y", "%d.%m.%y", "%d-%m-%Y", "%b %d, %Y", "%d %b %Y")
+_DATES = (
+    *(f"{day}{between}{clock}" for day in _DAYS for clock in _CLOCKS for between in (" ", ", ")),
+    "%a %b %d %H:%M:%S %z %Y", "%a, %d %b %Y %H:%M:%S %z", "%Y/%m/%d %H:%M", "%Y/%m/%d %H:%M:%S",
+)  # fmt: skip
+"""Times as spreadsheets, help desks, mails and social media write them."""
 
 
 class _Row(NamedTuple):
@@ -53,10 +67,10 @@ def grouped(records: Iterable[Record]) -> Iterator[Record]:
             )
         elif is_message(value) and not has_shape(value):
             path = record.path
-            messages.append(_Row(record.lines_of([()])[0], value))
+            messages.append(_Row(record.lines_of([()])[0], spelt(value)))
         elif is_pair(value) and (name := _named(value, CONVERSATION_KEYS)) is not None:
             path = record.path
-            pairs.setdefault(name, []).append(_Row(record.lines_of([()])[0], value))
+            pairs.setdefault(name, []).append(_Row(record.lines_of([()])[0], spelt(value)))
         else:
             yield record
     for name, rows in _by_conversation(messages):
@@ -91,24 +105,48 @@ def _together(path: str, name: str | None, rows: list[_Row], key: str) -> Record
 
 def _in_order(rows: list[_Row]) -> list[_Row]:
     """Sort rows by number, else by time; as they stand where not all of them have the same kind of either."""
+    folded = [_folded(row.value) for row in rows]
     for keys, read in ((ORDER_KEYS, _number), (TIME_KEYS, _time)):
-        for key in keys:
-            places = [read(_folded(row.value).get(key)) for row in rows]
+        for key in filter(folded[0].__contains__, keys):
+            places = [read(row.get(key)) for row in folded]
             if None not in places and len({type(place) for place in places}) == 1:
-                order = sorted(range(len(rows)), key=lambda at: (places[at], at))
-                return [rows[at] for at in order]
+                return _sorted(rows, places)
+    for key in filter(folded[0].__contains__, TIME_KEYS):
+        texts = [row.get(key) for row in folded]
+        orders = [_sorted(rows, times) for form in _DATES if (times := _times(texts, form))]
+        if orders:  # a day and a month that could be either must not matter
+            return orders[0] if all(order == orders[0] for order in orders) else rows
     return rows
+
+
+def _sorted(rows: list[_Row], places: Sequence[Place | None]) -> list[_Row]:
+    """Sort rows by their places. Of those at one place the later comes first where the newest stands first."""
+    known = [place for place in places if place is not None]
+    downwards = all(one >= other for one, other in pairwise(known)) and known[0] > known[-1]  # type: ignore[operator]
+    order = sorted(range(len(rows)), key=lambda at: (places[at], -at if downwards else at))
+    return [rows[at] for at in order]
+
+
+def _times(texts: Sequence[object], form: str) -> list[float]:
+    """Read times as spreadsheets and help desks write them; nothing, if one of them is written otherwise."""
+    try:
+        found = [datetime.strptime(text, form) for text in texts if isinstance(text, str)]
+    except ValueError:
+        return []
+    times = [(time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() for time in found]
+    return times if len(times) == len(texts) else []
 
 
 def _named(value: Mapping[str, object], keys: Sequence[str]) -> str | None:
     folded = _folded(value)
     found = (folded[key] for key in keys if key in folded)
+    found = (int(name) if isinstance(name, float) and name.is_integer() else name for name in found)
     names = (str(name) for name in found if isinstance(name, str | int) and not isinstance(name, bool))
     return next(filter(str.strip, names), None)
 
 
 def _folded(value: Mapping[str, object]) -> dict[str, object]:
-    return {folded_key(key): item for key, item in value.items()}
+    return {key_of(key): item for key, item in value.items()}
 
 
 Place = float | str
@@ -126,5 +164,8 @@ def _number(value: object) -> Place | None:
 
 def _time(value: object) -> Place | None:
     if isinstance(value, str) and _ISO.match(value):
+        with suppress(ValueError):
+            time = datetime.fromisoformat(value.strip().removesuffix(" UTC"))
+            return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
         return value.replace(" ", "T", 1)
     return _number(value)

@@ -7,12 +7,13 @@ an API), or one prompt with its answer. What people must decide (preference pair
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import NamedTuple
 
 from tuneline.data.reading.calls import as_json, read_request, read_response
-from tuneline.data.reading.content import MAX_DEPTH, Problem, kind, read_content
+from tuneline.data.reading.content import MAX_DEPTH, Problem, kind, read_content, spelt
 from tuneline.data.reading.trees import TREE, path_of
-from tuneline.data.reading.turns import Role, Turn, is_learnt, is_message, read_turns, turns_of
+from tuneline.data.reading.turns import TEXT_KEYS, Role, Turn, is_learnt, is_message, read_turns, turns_of
 from tuneline.parsing.problems import Loc
 
 LISTS = (
@@ -49,6 +50,10 @@ WRAPPERS = ("chat", "conversation", "thread", "session", "data", "record", "row"
 
 CHOICES = "a preference pair, of which the record does not say what is to be learnt: keep one as `messages`"
 NO_SHAPE = "holds no conversation: messages, conversations, prompt and response, or one of the shapes in the manual"
+NO_SPEAKER = (
+    "holds no conversation: a text, and no key or column such as role, sender or author_type that says whose it is "
+    "(user, customer; assistant, agent)"
+)
 
 
 class Shaped(NamedTuple):
@@ -61,11 +66,12 @@ class Shaped(NamedTuple):
 def read_shape(record: Mapping[str, object], problems: list[Problem], loc: Loc = ()) -> Shaped:
     """Find the conversation in a record and read its turns, system prompts first."""
     readers = (_tree, _listed, _preference, _logged, _paired, _listed_late, _wrapped)
-    for reader in readers:
-        if (found := reader(record, problems, loc)) is not None:
-            system = [] if reader is _wrapped else _system(record, problems, loc)
+    for form, reader in product((record, spelt(record)), readers):
+        if (found := reader(form, problems, loc)) is not None:
+            system = [] if reader is _wrapped else _system(form, problems, loc)
             return Shaped([*system, *found.turns], found.loc)
-    problems.append(Problem(loc, NO_SHAPE, "shape"))
+    text = NO_SPEAKER if any(isinstance(spelt(record).get(key), str) for key in TEXT_KEYS) else NO_SHAPE
+    problems.append(Problem(loc, text, "shape"))
     return Shaped([], loc)
 
 
@@ -73,11 +79,13 @@ def has_shape(record: object) -> bool:
     """Tell whether a value looks like the record of a conversation."""
     if not isinstance(record, Mapping):
         return False
+    record = {**spelt(record), **record}
     return TREE in record or any(_list(record.get(key)) is not None for key in LISTS) or _pair(record) is not None
 
 
 def is_pair(record: Mapping[str, object]) -> bool:
     """Tell whether a record is one prompt with one answer, in texts, and nothing else."""
+    record = {**spelt(record), **record}
     pair = _pair(record)
     alone = TREE not in record and not any(_list(record.get(key)) is not None for key in (*LISTS, "history"))
     return alone and pair is not None and all(isinstance(record[key], str) for key in pair)
@@ -224,7 +232,7 @@ def _wrapped(record: Mapping[str, object], problems: list[Problem], loc: Loc) ->
         if isinstance(inner, Mapping):
             found: list[Problem] = []
             read = read_shape(inner, found, (*loc, key))
-            if read.turns or any(problem.text != NO_SHAPE for problem in found):
+            if read.turns or any(problem.text not in (NO_SHAPE, NO_SPEAKER) for problem in found):
                 problems += found
                 return read
     return None

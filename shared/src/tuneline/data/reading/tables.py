@@ -11,6 +11,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import BinaryIO
 
+from tuneline.data.reading.content import key_of
 from tuneline.data.reading.records import GROWN, MAX_RECORD_BYTES, Record
 from tuneline.parsing.problems import not_utf8
 
@@ -28,7 +29,7 @@ def read_csv(stream: BinaryIO, head: bytes, path: str) -> Iterator[Record]:
     try:
         first = head.partition(b"\n")[0].decode("utf-8", errors="replace")
         reader = csv.reader(text, delimiter=max(SEPARATORS, key=first.count), strict=True)
-        columns = [name.strip().casefold().replace(" ", "_") for name in next(reader, [])]
+        columns = [key_of(name) for name in next(reader, [])]
         if len({*columns}) < len(columns):
             yield Record(path, 1, problem="two columns have the same name")
             return

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from tuneline.data.reading.content import MAX_PER_RECORD, Problem, call_text, kind, read_content
+from tuneline.data.reading.content import MAX_PER_RECORD, Problem, call_text, kind, read_content, spelt
 from tuneline.parsing.problems import Loc
 
 Role = Literal["system", "user", "assistant", "tool"]
@@ -29,12 +29,13 @@ CALL = "functioncall", "toolcall"
 
 ROLE_KEYS = (
     "role", "from", "sender", "speaker", "author", "sender_type", "author_type", "user_type", "sender_role",
-    "participant", "participant_role", "actor", "actor_type", "who", "direction", "type",
+    "author_role", "participant", "participant_role", "participant_type", "actor", "actor_type", "actor_role", "who",
+    "message_from", "message_type", "from_type", "speaker_role", "speaker_type", "direction", "type",
 )  # fmt: skip
 """Keys that say who speaks. The first whose value is a role counts: `from` may be an address, the role beside it."""
 TEXT_KEYS = (
     "content", "value", "text", "message", "body", "parts", "utterance", "msg", "mes", "comment", "plaintext",
-    "message_text", "content_text",
+    "message_text", "content_text", "message_body", "message_content", "comment_body", "plain_body",
 )  # fmt: skip
 """Keys under which a message's text stands; the first that holds anything counts."""
 MARKS = ("weight", "train", "training", "train_on_turn", "learn", "loss", "compute_loss")
@@ -68,6 +69,7 @@ def is_message(value: object) -> bool:
     """Tell whether a record is one message rather than a conversation: it says who speaks, and what."""
     if not isinstance(value, Mapping):
         return False
+    value = spelt(value)
     by = any(role_of(value.get(key)) or _is_call(value.get(key)) for key in ROLE_KEYS)
     return by and any(key in value for key in (*TEXT_KEYS, "tool_calls", "function_call"))
 
@@ -92,7 +94,7 @@ def read_turns(items: Sequence[object], loc: Loc, problems: list[Problem], *, te
 
 def read_message(item: Mapping[str, object], loc: Loc, problems: list[Problem]) -> list[Turn]:
     """Read one message of any program; tool calls and results in it become turns of their own."""
-    item = _unwrapped(item)
+    item = spelt(_unwrapped(spelt(item)))
     if (typed := _typed(item, loc)) is not None:
         return typed
     key, role, is_call = _role(item)
