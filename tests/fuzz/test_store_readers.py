@@ -166,7 +166,7 @@ def messaged(path: Path) -> None:
     assert isinstance(anthropic.fault_of(config, 400, {}, body), Exception)
     try:
         anthropic.read_reply(body, config)
-    except Fault:
+    except (Fault, LlmRejected, UserError):
         return
 
 
@@ -175,7 +175,7 @@ def generated(path: Path) -> None:
     assert isinstance(google.fault_of(config, 400, {}, body), Exception)
     try:
         google.read_reply(body, config)
-    except (Fault, UserError):
+    except (Fault, LlmRejected, UserError):
         return
 
 

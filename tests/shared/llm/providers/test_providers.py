@@ -89,6 +89,88 @@ def test_a_200_that_is_no_answer_is_tried_three_times_in_all(protocol: Protocol,
     assert len(server.calls) == 3
 
 
+@pytest.mark.parametrize("body", [b"<html>log in</html>", b"{}", b'{"choices": 1, "content": 1, "candidates": 1}'])
+def test_a_server_of_another_kind_is_the_settings_fault_and_not_waited_for(protocol: Protocol, body: bytes) -> None:
+    with (
+        serve_openai(lambda _: Answer(200, body, JSON)) as server,
+        LlmClient(protocol.config(server.url), lambda name: name, 5.0, patience=HASTY) as client,
+    ):
+        for number in range(2):
+            with pytest.raises(Temporary):
+                client.complete([{"role": "user", "content": f"number {number}"}])
+        with pytest.raises(UserError, match="it is no server of"):
+            client.complete([{"role": "user", "content": "number 2"}])
+        server.script = lambda _: protocol.reply("hello")
+        assert client.complete([{"role": "user", "content": "number 2"}]).text == "hello"
+        server.script = lambda _: Answer(200, body, JSON)
+        with pytest.raises(Temporary):
+            client.complete([{"role": "user", "content": "number 3"}])
+
+
+ERRORS: dict[str, dict[str, Answer]] = {
+    "openai": {
+        "busy": Answer(200, b'{"error": {"type": "overloaded_error", "message": "no"}}', JSON),
+        "broken": Answer(200, b'{"choices": [{"error": {"code": 502}, "message": {"content": "{"}}]}', JSON),
+        "key": Answer(200, b'{"error": {"type": "authentication_error", "message": "no"}}', JSON),
+    },
+    "anthropic": {
+        "busy": anthropic_error(200, "overloaded_error"),
+        "broken": anthropic_error(200, "api_error"),
+        "key": anthropic_error(200, "authentication_error"),
+    },
+    "google": {
+        "busy": Answer(200, b'{"error": {"code": 503, "status": "UNAVAILABLE"}}', JSON),
+        "broken": Answer(200, b'[{"error": {"code": 500, "status": "INTERNAL"}}]', JSON),
+        "key": Answer(200, b'{"error": {"code": 401, "status": "UNAUTHENTICATED"}}', JSON),
+    },
+}
+
+
+def test_an_error_in_an_answer_that_says_200_is_that_error(protocol: Protocol) -> None:
+    errors = ERRORS[protocol.provider]
+    with serve_openai(lambda c: [errors["busy"], errors["broken"], protocol.reply("hello")][c.number]) as server:
+        assert ask(protocol, server.url).text == "hello"
+    with serve_openai(lambda _: errors["key"]) as server, pytest.raises(UserError, match="key is missing"):
+        ask(protocol, server.url)
+    assert len(server.calls) == 1
+
+
+def test_an_answer_that_was_broken_off_without_a_reason_is_asked_for_again() -> None:
+    [openai] = [p for p in PROTOCOLS if p.provider == "openai"]
+    answers = [completion("half", finish="error"), completion("whole")]
+    with serve_openai(lambda call: answers[call.number]) as server:
+        assert ask(openai, server.url).text == "whole"
+
+
+FORMS: dict[str, list[Answer]] = {
+    "openai": [
+        Answer(200, json.dumps({"choices": [{"message": {"content": content}}], "usage": None}).encode(), JSON)
+        for content in ("hello", ["hel", "lo"], {"type": "text", "text": "hello"}, [None, {"text": "hello"}])
+    ],
+    "anthropic": [
+        message(None, None, content="hello", usage=None),
+        message(None, content=[None, {"type": "text", "text": 5}, {"type": "text", "text": "hello"}]),
+    ],
+    "google": [
+        generated(None, candidates=[None, {"content": {"parts": [None, {"text": "hello"}]}, "finishReason": 5}]),
+        generated(None, candidates=[{"content": {"parts": [{"text": "hello", "thought": {}}]}}], usageMetadata=None),
+    ],
+}
+
+
+def test_what_has_another_form_beside_the_text_costs_no_answer(protocol: Protocol) -> None:
+    forms = FORMS[protocol.provider]
+    with serve_openai(lambda call: forms[call.number]) as server:
+        assert [ask(protocol, server.url).text for _ in forms] == ["hello"] * len(forms)
+
+
+def test_an_answer_that_is_json_and_no_text_is_that_json() -> None:
+    [openai] = [p for p in PROTOCOLS if p.provider == "openai"]
+    body = {"choices": [{"message": {"content": {"POLITE": {"answer": "YES"}}}}]}
+    with serve_openai(lambda _: Answer(200, json.dumps(body).encode(), JSON)) as server:
+        assert json.loads(ask(openai, server.url).text) == {"POLITE": {"answer": "YES"}}
+
+
 @pytest.mark.parametrize(("status", "words"), [(401, "key is missing"), (403, "may not use"), (404, "`model`")])
 def test_a_wrong_configuration_is_said_at_the_first_call(protocol: Protocol, status: int, words: str) -> None:
     with serve_openai(lambda _: protocol.fails(status)) as server, pytest.raises(UserError, match=words):

@@ -10,7 +10,7 @@ import structlog
 
 from kit.judge_parts import CANARY
 from kit.scripted_openai import Answer, Call, completion, serve_openai
-from tuneline.errors import LlmRejected, UserError
+from tuneline.errors import Fault, LlmRejected, UserError
 from tuneline.llm.client import LlmClient, Patience
 from tuneline.llm.config import OpenAiConfig
 from tuneline.llm.providers.openai import fault_of
@@ -220,6 +220,13 @@ def test_how_much_may_be_answered_is_read_from_what_is_said(
         (400, openai_error("9000 tokens in the messages, maximum context length is 8192"), LlmRejected, "too_long"),
         (400, openai_error("max_tokens is too large: 9. maximum context length is 8192 and your request has 900 input "
          "tokens"), UserError, "`max_tokens`"),
+        (400, openai_error("Your credit balance is too low to access the API"), UserError, "no money"),
+        (400, openai_error("Budget has been exceeded!", None, "400", "budget_exceeded"), UserError, "no money"),
+        (400, openai_error("API key not valid. Please pass a valid API key.", None, 400), UserError, "key is missing"),
+        (400, openai_error("x is not a valid model ID", None, 400), UserError, "check `model`"),
+        (400, openai_error("Try again later", None, None, "rate_limit_error"), Fault, "rate_limit_error"),
+        (413, openai_error("Slow down", None, "rate_limit_exceeded"), Fault, "HTTP 413"),
+        (498, openai_error("Flex tier capacity exceeded", None, "capacity_exceeded"), Fault, "HTTP 498"),
         (400, openai_error("something else"), LlmRejected, "failed"),
         (400, "", LlmRejected, "failed"),
     ],

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import anthropic
 from anthropic.types import MessageParam, TextBlockParam, ThinkingConfigParam
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from tuneline.errors import Fault, LlmRejected, UserError
 from tuneline.llm.config import AnthropicConfig, Secret
@@ -36,6 +36,7 @@ from tuneline.llm.providers.provider import (
     not_taken,
     temporary_fault,
 )
+from tuneline.llm.providers.strangers import STATUS_OF, Stranger, Strangers, Text
 from tuneline.stage import Json
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ _SHOWN = _MONEY_CODES | {
 
 _TOO_LONG = re.compile(r"prompt is too long|input is too long|exceeds? (?:the )?context (?:limit|window)", re.I)
 _SUM = re.compile(r"(\d+) \+ (\d+) > (\d+)")
-_SCHEMA = re.compile(r"output_config|output.?format|structured output|schema", re.I)
+_SCHEMA = re.compile(r"output_config|output.?format|structured output|schema|grammar", re.I)
 _OUR_SETTINGS = re.compile(r"\b(max_tokens|temperature|thinking|budget_tokens|effort|cache_control|model)\b")
 
 
@@ -66,6 +67,7 @@ class AnthropicProvider:
 
     def __init__(self, config: AnthropicConfig, secret: Secret, timeout_s: float) -> None:
         self._config, self._schemas = config, Schemas(config.model)
+        self._strangers = Strangers(config, "Anthropic's messages")
         logging.getLogger("anthropic").setLevel(logging.WARNING)  # below it the SDK writes whole requests
         key = config.key(secret)
         headers = {} if key is None else {"x-api-key": key}
@@ -89,13 +91,14 @@ class AnthropicProvider:
             answer = await create(**request_of(self._config, messages, schema), extra_body=extra)
         except anthropic.APIError as e:
             raise e.__cause__ if isinstance(e.__cause__, Fault | LlmRejected | UserError) else _NO_MESSAGE() from None
-        return read_reply(answer.http_response.content, self._config)
+        with self._strangers.watch(messages):
+            return read_reply(answer.http_response.content, self._config)
 
     async def close(self) -> None:
         await self.sdk.close()
 
 
-_NO_MESSAGE = partial(Fault, "the answer is not a message", paid=True)
+_NO_MESSAGE = partial(Stranger, "the answer is not a message")
 
 
 def request_of(
@@ -153,17 +156,31 @@ class _Usage(BaseModel):
 
 class _Body(BaseModel):
     content: list[_Block]
-    stop_reason: str | None = None
+    stop_reason: Text = None
     stop_details: Annotated[_StopDetails, AnyObject] = _StopDetails()
     usage: Annotated[_Usage, AnyObject] = Field(default_factory=_Usage)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _plain(cls, value: object) -> object:
+        """Bring the content of what calls itself a message into the protocol's form."""
+        if not isinstance(value, dict) or value.get("type") != "message" or "content" not in value:
+            return value
+        content = value["content"]
+        if isinstance(content, str):
+            content = [{"type": "text", "text": content}]
+        if isinstance(content, list):
+            content = [b for b in content if isinstance(b, dict) and isinstance(b.get("text"), str | None)]
+        return {**value, "content": content}
+
 
 def read_reply(body: bytes, config: AnthropicConfig) -> Reply:
-    """Read the body of a message. Raises Fault when it is something else."""
+    """Read the body of a message. Raises what an error in it means, Stranger when it is something else."""
     try:
         answer = _Body.model_validate_json(body)
     except ValidationError:
-        raise _NO_MESSAGE() from None
+        status = STATUS_OF.get(str(error_of(body).get("type")))
+        raise (fault_of(config, status, {}, body) if status else _NO_MESSAGE()) from None
     used, reason = answer.usage, answer.stop_reason or ""
     written, cached = used.cache_creation_input_tokens, used.cache_read_input_tokens
     tokens = Tokens(used.input_tokens + written + cached, cached, written, used.output_tokens)

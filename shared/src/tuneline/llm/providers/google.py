@@ -34,6 +34,7 @@ from tuneline.llm.providers.provider import (
     retry_after,
     temporary_fault,
 )
+from tuneline.llm.providers.strangers import OnlyObjects, Stranger, Strangers, Text
 from tuneline.stage import Json
 
 _API_VERSION = "v1beta"
@@ -73,6 +74,7 @@ class GoogleProvider:
 
     def __init__(self, config: GoogleConfig, secret: Secret, timeout_s: float) -> None:
         self._config, self._schemas = config, Schemas(config.model)
+        self._strangers = Strangers(config, "the Gemini API")
         logging.getLogger("google_genai").setLevel(logging.ERROR)
         key = config.key(secret)
         headers = {} if key is None else {"x-goog-api-key": key}
@@ -96,7 +98,8 @@ class GoogleProvider:
         contents, wanted = request_of(self._config, messages, schema, seed)
         answer = await self.sdk.aio.models.generate_content(model=self._config.model, contents=contents, config=wanted)
         body = answer.sdk_http_response.body if answer.sdk_http_response else None
-        return read_reply((body or "").encode("utf-8", "replace"), self._config)
+        with self._strangers.watch(messages):
+            return read_reply((body or "").encode("utf-8", "replace"), self._config)
 
     async def close(self) -> None:
         await self.http.aclose()
@@ -137,21 +140,21 @@ def _thinking(wanted: str | int | None) -> types.ThinkingConfig | None:
 
 
 class _Part(BaseModel):
-    text: str | None = None
-    thought: bool | None = None
+    text: Text = None
+    thought: object = None
 
 
 class _Content(BaseModel):
-    parts: list[_Part] | None = None
+    parts: Annotated[list[_Part] | None, OnlyObjects] = None
 
 
 class _Candidate(BaseModel):
     content: Annotated[_Content, AnyObject] = _Content()
-    finishReason: str | None = None  # noqa: N815  (the protocol's name)
+    finishReason: Text = None  # noqa: N815  (the protocol's name)
 
 
 class _Feedback(BaseModel):
-    blockReason: str | None = None  # noqa: N815
+    blockReason: Text = None  # noqa: N815
 
 
 class _Usage(BaseModel):
@@ -162,19 +165,24 @@ class _Usage(BaseModel):
 
 
 class _Body(BaseModel):
-    candidates: list[_Candidate] | None = None
+    candidates: Annotated[list[_Candidate] | None, OnlyObjects] = None
     promptFeedback: Annotated[_Feedback, AnyObject] = _Feedback()  # noqa: N815
     usageMetadata: Annotated[_Usage, AnyObject] = Field(default_factory=_Usage)  # noqa: N815
 
 
 def read_reply(body: bytes, config: GoogleConfig) -> Reply:
-    """Read the body of a generated content. Raises Fault when it is something else, UserError for a limited account."""
+    """Read the body of a generated content.
+
+    Raises what an error in it means, Stranger when it is something else, UserError for a limited account.
+    """
     try:
         answer = _Body.model_validate_json(body)
     except ValidationError:
-        raise Fault("the answer is no generated content", paid=True) from None
+        raise _error_in(body, config) from None
     if not answer.candidates and answer.promptFeedback.blockReason is None:
-        raise Fault("the answer has no candidate", paid=True)
+        # A server of Gemini says what it has read, whatever becomes of it.
+        read = answer.usageMetadata.promptTokenCount > 0
+        raise Fault("the answer has no candidate", paid=True) if read else _error_in(body, config)
     candidate = answer.candidates[0] if answer.candidates else _Candidate()
     if candidate.finishReason == _LIMITED:
         raise not_taken(config, _LIMITED, "Google has limited this account; use another key")
@@ -183,7 +191,7 @@ def read_reply(body: bytes, config: GoogleConfig) -> Reply:
     cached = min(used.cachedContentTokenCount, used.promptTokenCount)
     tokens = Tokens(used.promptTokenCount, cached, output=used.candidatesTokenCount + used.thoughtsTokenCount)
     return Reply(
-        text="".join(part.text or "" for part in candidate.content.parts or [] if not part.thought),
+        text="".join(part.text or "" for part in candidate.content.parts or [] if part.thought is not True),
         finish_reason=finish_reason,
         refused=False,
         input_tokens=tokens.input,
@@ -192,6 +200,14 @@ def read_reply(body: bytes, config: GoogleConfig) -> Reply:
         cost_usd=cost_usd(config, tokens),
         cause=cause,
     )
+
+
+def _error_in(body: bytes, config: GoogleConfig) -> Exception:
+    """Return what an answer without content means: an error, whatever its status says, or somebody else's answer."""
+    code = error_of(body).get("code")
+    if isinstance(code, int) and 400 <= code < 600:
+        return fault_of(config, code, {}, body)
+    return Stranger("the answer is no generated content")
 
 
 def _finished(reason: str | None, blocked: str | None) -> tuple[str, str]:

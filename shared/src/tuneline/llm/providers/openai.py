@@ -7,7 +7,6 @@ text must be found: what stands beside it may have any form.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, cast
@@ -18,9 +17,10 @@ from openai.types.chat import ChatCompletionMessageParam
 
 from tuneline.errors import Fault, UserError
 from tuneline.llm.config import OpenAiConfig, Secret
-from tuneline.llm.providers.openai_reply import Stranger, read_reply
-from tuneline.llm.providers.provider import BareHttp, Reply, joined, not_taken
+from tuneline.llm.providers.openai_reply import read_reply
+from tuneline.llm.providers.provider import BareHttp, Reply, joined
 from tuneline.llm.providers.refusals import Refusal, Refused, fitting_tokens, meaning, read_refusal, unwanted
+from tuneline.llm.providers.strangers import Strangers
 from tuneline.stage import Json
 
 log = structlog.get_logger()
@@ -30,9 +30,6 @@ _OPENAI_HEADERS = frozenset({"openai-organization", "openai-project"})
 
 MOST_FORMS = 8
 """Forms in which one request is made before a refusal is believed."""
-
-MOST_STRANGERS = 3
-"""Different requests that were answered with something else, and none with an answer: then it is no such server."""
 
 _LEAST_TOKENS = 64
 
@@ -77,8 +74,7 @@ class OpenAiProvider:
         self._other = self.sdk.with_options(base_url=other)
         self._form = _first_form(config)
         self._limit = self._form.limit
-        self._strangers: set[int] = set()
-        self._answered = False
+        self._strangers = Strangers(config, "chat completions")
 
     async def send(
         self, messages: Sequence[Mapping[str, str]], schema: Mapping[str, Json] | None, seed: int | None
@@ -88,7 +84,8 @@ class OpenAiProvider:
         for _ in range(MOST_FORMS):
             try:
                 answer = await self._post(form, messages, schema, seed)
-                reply = read_reply(answer, self._config, wanted=schema is not None)
+                with self._strangers.watch(messages):
+                    reply = read_reply(answer, self._config, wanted=schema is not None)
             except Refused as refused:
                 refusal = refused.refusal
                 learned = self._form if form is begun is not self._form else None  # by a call beside this one
@@ -96,9 +93,6 @@ class OpenAiProvider:
                 if changed is None:
                     break
                 form = changed
-            except Fault as fault:
-                self._note_stranger(fault, messages)
-                raise
             else:
                 self._learn(form)
                 return reply
@@ -132,7 +126,7 @@ class OpenAiProvider:
             refusal.is_of_the_path
             and not field
             and self._config.base_url
-            and not self._answered
+            and not self._strangers.answered
             and not form.other_address
         ):
             return form._replace(other_address=True)
@@ -144,7 +138,6 @@ class OpenAiProvider:
         return form.leaving_out(field, self._limit)
 
     def _learn(self, form: _Form) -> None:
-        self._answered = True
         if form != self._form:
             changes = {
                 name: sorted(value) if isinstance(value, frozenset) else value
@@ -155,16 +148,6 @@ class OpenAiProvider:
                 "the judge or simulator takes requests in another form only", model=self._config.model, **changes
             )
             self._form = form
-
-    def _note_stranger(self, fault: Fault, messages: Sequence[Mapping[str, str]]) -> None:
-        """Raise UserError when different requests were answered by what is no such server."""
-        if not isinstance(fault, Stranger) or self._answered:
-            return
-        self._strangers.add(hash(json.dumps(messages)))
-        if len(self._strangers) >= MOST_STRANGERS:
-            raise not_taken(
-                self._config, str(fault), "it is no server of chat completions; check `base_url` and `provider`"
-            )
 
 
 def fault_of(config: OpenAiConfig, status: int, headers: Mapping[str, str], body: bytes) -> Exception:

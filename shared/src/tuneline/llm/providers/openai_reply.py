@@ -11,18 +11,14 @@ from tuneline.llm.config import OpenAiConfig
 from tuneline.llm.prices import Tokens, cost_usd
 from tuneline.llm.providers.provider import Reply
 from tuneline.llm.providers.refusals import Refused, read_refusal
+from tuneline.llm.providers.strangers import Stranger
 
 MOST_TOKENS = 10**9
 
+_NOT = "the answer is not a chat completion but {}"
+
 _ENDS = {"max_tokens": "length", "model_length": "context", "safety": "content_filter", "SAFETY": "content_filter"}
 """How an answer ended, where a server says it otherwise than OpenAI."""
-
-
-class Stranger(Fault):
-    """The answer is something else."""
-
-    def __init__(self, looks: str) -> None:
-        super().__init__(f"the answer is not a chat completion but {looks}", paid=True)
 
 
 def read_reply(body: bytes, config: OpenAiConfig, *, wanted: bool = False) -> Reply:
@@ -35,8 +31,10 @@ def read_reply(body: bytes, config: OpenAiConfig, *, wanted: bool = False) -> Re
     choices = answer["choices"]
     choice = _object(choices[0] if choices else {})
     message = _object(choice.get("message") or choice.get("delta") or {"content": choice.get("text")})
-    if not isinstance(message.get("content"), str | list | None):
-        raise Stranger("a message without text")
+    if isinstance(choice.get("error"), dict) or choice.get("finish_reason") == "error":
+        raise _broken_off(choice)
+    if not isinstance(message.get("content"), str | list | dict | None):
+        raise Stranger(_NOT.format("a message without text"))
     text, thoughts = _text(message.get("content")), _thoughts(message)
     if wanted and not text.strip():  # a schema that became a tool
         text = _tool_arguments(message)
@@ -62,10 +60,20 @@ def _read(body: bytes) -> dict[str, Any]:
         answer = _joined_stream(body)
     if isinstance(answer, dict) and isinstance(answer.get("choices"), list):
         return answer
-    refusal = read_refusal(200, {}, body) if isinstance(answer, dict) and answer.get("error") else None
+    refusal = read_refusal(200, {}, body) if isinstance(answer, dict) and _is_error(answer) else None
     if refusal is not None and refusal.status >= 400:  # an error that does not say so in its status
         raise Refused(refusal)
-    raise Stranger(_looks(body, answer))
+    raise Stranger(_NOT.format(_looks(body, answer)))
+
+
+def _broken_off(choice: Mapping[str, Any]) -> Exception:
+    """Return what an error means that somebody behind the server had in the middle of an answer."""
+    refusal = read_refusal(200, {}, json.dumps({"error": choice.get("error")}).encode())
+    return Refused(refusal) if refusal.status >= 400 else Fault("the answer was broken off by an error", paid=True)
+
+
+def _is_error(answer: Mapping[str, Any]) -> bool:
+    return bool(answer.get("error")) or answer.get("object") == "error"
 
 
 def _joined_stream(body: bytes) -> object:
@@ -108,9 +116,11 @@ def _text(content: object) -> str:
     """Return the text of a message's content: a text, or a list of parts of which some are thoughts."""
     if isinstance(content, str):
         return content
-    parts = content if isinstance(content, list) else []
-    said = [{"text": part} if isinstance(part, str) else _object(part) for part in parts]
-    texts = [part.get("text") for part in said if part.get("type") in ("text", "output_text", None)]
+    if isinstance(content, dict) and "text" not in content:  # the answer itself, as JSON that is not written as text
+        return json.dumps(content)
+    listed = content if isinstance(content, list) else [content]
+    parts = [{"text": part} if isinstance(part, str) else _object(part) for part in listed]
+    texts = [part.get("text") for part in parts if part.get("type") in ("text", "output_text", None)]
     return "".join(text for text in texts if isinstance(text, str))
 
 

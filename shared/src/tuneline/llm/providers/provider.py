@@ -28,8 +28,8 @@ log = structlog.get_logger()
 MAX_BODY = 8 * 2**20
 """Bytes of an answer, unpacked; the longest that anybody reads is a tenth of it."""
 
-PUSHBACK = (429, 503, 529)
-"""Too many requests, unavailable, overloaded: the server wants fewer calls."""
+PUSHBACK = (429, 498, 503, 529)
+"""Too many requests, no room (of Groq), unavailable, overloaded: the server wants fewer calls."""
 
 GATEWAY_TIMEOUTS = (408, 504, 524)
 """Somebody in between grew tired of waiting; the model may have done its work."""

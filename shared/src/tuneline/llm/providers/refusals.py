@@ -14,18 +14,29 @@ from typing import NamedTuple
 
 from tuneline.errors import LlmRejected
 from tuneline.llm.config import OpenAiConfig
-from tuneline.llm.providers.provider import ADDRESS, KEY, MODEL, MONEY, NAME, SETTING, not_taken, temporary_fault
+from tuneline.llm.providers.provider import (
+    ADDRESS,
+    KEY,
+    MODEL,
+    MONEY,
+    NAME,
+    SETTING,
+    not_taken,
+    temporary_fault,
+)
+from tuneline.llm.providers.strangers import STATUS_OF
 
 MOST_SAID = 4000
 """Characters of a server's words that are looked at; what it quotes of a request comes last, if at all."""
 
 _TOO_LONG_CODES = {"context_length_exceeded", "exceed_context_size_error", "string_above_max_length"}
 _BLOCKED_CODES = {"content_filter", "content_policy_violation", "invalid_prompt", "data_inspection_failed"}
+_RATE_CODES = {"rate_limit_error", "rate_limit_exceeded"}
 _NAME_CODES = {"model_not_found", "model_not_supported", "DeploymentNotFound", "unknown_model"}
 _SETTING_CODES = {"unsupported_parameter", "unsupported_value"}
 _MONEY_CODES = {
     "insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "exceeded_current_quota_error",
-    "Arrearage",
+    "Arrearage", "budget_exceeded",
 }  # fmt: skip
 _SHOWN = _TOO_LONG_CODES | _BLOCKED_CODES | _NAME_CODES | _SETTING_CODES | _MONEY_CODES | {
     "invalid_request_error", "authentication_error", "permission_error", "permission_denied", "not_found_error",
@@ -85,6 +96,12 @@ _MONEY = re.compile(
     re.I,
 )
 _NO_MONEY = re.compile(r"\byour? credit balance is too low|insufficient (?:account )?(?:balance|credits)\b", re.I)
+_OUR_FAULTS = (
+    (re.compile(r"budget has been exceeded", re.I), MONEY),
+    (re.compile(r"api key (?:is )?(?:not valid|invalid|expired)|(?:invalid|incorrect) api key", re.I), KEY),
+    (re.compile(r"not a valid model|model not exist", re.I), NAME),
+)
+"""What the beginning of a 400 may say of us, whatever its codes are."""
 _PATH = re.compile(
     r"not found|unexpected endpoint|(?:unknown|invalid|no such|no) (?:url|path|route|endpoint)|cannot post", re.I
 )
@@ -142,8 +159,9 @@ def read_refusal(status: int, headers: Mapping[str, str], body: bytes) -> Refusa
     codes = [text for name, text in found if name in ("code", "type", "status", "error_type", "error_code")]
     inner = [int(code) for code in codes if re.fullmatch("[45][0-9][0-9]", code)]
     said = "\n".join(text for name, text in found if name not in ("loc", "param"))[:MOST_SAID]
-    if status < 300 and (inner or _PATH.search(said)):
-        status = inner[0] if inner else 404
+    if status < 300:
+        inner += [STATUS_OF[code] for code in codes if code in STATUS_OF]
+        status = next(iter(inner), 404 if _PATH.search(said) else status)
     return Refusal(
         status, headers, tuple(dict.fromkeys(codes)),
         tuple(text for name, text in found if name in ("param", "loc")), said,
@@ -230,7 +248,8 @@ def meaning(config: OpenAiConfig, refusal: Refusal) -> Exception:
     codes = {*refusal.codes}
     if way_out := _way_out(refusal, codes):
         return not_taken(config, refusal.detail, way_out)
-    if fault := temporary_fault(refusal.status, refusal.headers, refusal.detail):
+    status = 429 if codes & _RATE_CODES else refusal.status  # some say it with 400 or 413
+    if fault := temporary_fault(status, refusal.headers, refusal.detail):
         return fault
     if codes & _BLOCKED_CODES or (refusal.status == 403 and "flagged" in refusal.said):
         return LlmRejected("blocked", refusal.detail)
@@ -252,7 +271,8 @@ def _way_out(refusal: Refusal, codes: set[str]) -> str | None:
         return f"{NAME} (it usually ends with /v1)"
     if status in (401, 403) or "invalid_api_key" in codes:
         return MODEL if status == 403 else KEY
-    return ADDRESS if status < 400 else _setting(refusal, codes)
+    ours = (out for words, out in _OUR_FAULTS if status == 400 and words.search(said[:200]))
+    return ADDRESS if status < 400 else next(ours, None) or _setting(refusal, codes)
 
 
 def _setting(refusal: Refusal, codes: set[str]) -> str | None:

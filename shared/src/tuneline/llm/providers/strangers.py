@@ -1,0 +1,68 @@
+"""Answers that are not what a protocol has: another kind of server, an error inside an answer, another form."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Annotated
+
+from pydantic import BeforeValidator
+
+from tuneline.errors import Fault
+from tuneline.llm.config import ModelConfig
+from tuneline.llm.providers.provider import not_taken
+
+STATUS_OF = {
+    "invalid_request_error": 400, "authentication_error": 401, "invalid_api_key": 401, "billing_error": 402,
+    "insufficient_quota": 402, "permission_error": 403, "not_found_error": 404, "request_too_large": 413,
+    "rate_limit_error": 429, "rate_limit_exceeded": 429, "api_error": 500, "server_error": 500,
+    "internal_server_error": 500, "InternalServerError": 500, "unavailable_error": 503, "timeout_error": 504,
+    "overloaded_error": 529,
+}  # fmt: skip
+"""What an error means whose status says that there is none, by its type."""
+
+MOST_STRANGERS = 3
+"""Different requests that were answered with something else, and none with an answer: then it is no such server."""
+
+GATEWAY_TIMEOUTS = (408, 504, 524)
+"""Somebody in between grew tired of waiting; the model may have done its work."""
+
+
+class Stranger(Fault):
+    """The answer is something else than the protocol has."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what, paid=True)
+
+
+class Strangers:
+    """Tells a server of another kind, which time does not mend, from one that falters."""
+
+    def __init__(self, config: ModelConfig, kind: str) -> None:
+        self._config, self._kind, self._asked = config, kind, set[int]()
+        self.answered = False
+
+    @contextmanager
+    def watch(self, messages: Sequence[Mapping[str, str]]) -> Iterator[None]:
+        """Read an answer within. Raises UserError where different requests only got something else."""
+        try:
+            yield
+        except Stranger as stranger:
+            self._asked.add(hash(json.dumps([dict(message) for message in messages])))
+            if self.answered or len(self._asked) < MOST_STRANGERS:
+                raise
+            way_out = f"it is no server of {self._kind}; check `base_url` and `provider`"
+            raise not_taken(self._config, str(stranger), way_out) from None
+        self.answered = True
+
+
+def _objects(value: object) -> object:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else value
+
+
+OnlyObjects = BeforeValidator(_objects)
+"""Leaves out of a list what is no object."""
+
+Text = Annotated[str | None, BeforeValidator(lambda value: value if isinstance(value, str) else None)]
+"""A text; what is none is None."""
