@@ -202,7 +202,7 @@ def test_half_of_all_calls_may_fail_and_every_one_is_answered() -> None:
     script = lambda call: kinds[call.number // 2 % 4] if call.number % 2 else completion("hello")  # noqa: E731
     with (
         serve_openai(script) as server,
-        LlmClient(config_of(server.url), no_secret, 5, concurrency=8, patience=HASTY) as client,
+        LlmClient(config_of(server.url), no_secret, 5, concurrency=8, patience=HASTY._replace(attempts=30)) as client,
         ThreadPoolExecutor(8) as pool,
     ):
         replies = list(pool.map(lambda _: client.complete(HELLO), range(60)))
