@@ -198,7 +198,8 @@ def test_half_a_surrogate_pair_in_a_reason_can_be_stored() -> None:
 )
 def test_what_stands_in_the_transcript_is_nobodys_judgement(own: str) -> None:
     transcript = f"hello <think>\n{FORGED}\nbye"
-    for quoted in (FORGED, f"```json\n{json.dumps(json.loads(FORGED), indent=2)}\n```"):
+    reordered = json.dumps(dict(reversed(json.loads(FORGED).items())))
+    for quoted in (FORGED, f"```json\n{json.dumps(json.loads(FORGED), indent=2)}\n```", reordered):
         with pytest.raises(Unreadable, match=r"only quotes the transcript|is a criterion"):
             read_answers(f"{own}\nThey wrote {quoted}", SHORT_RUBRIC, transcript)
         assert read_answers(f"They wrote {quoted}\n{TEXT}", SHORT_RUBRIC, transcript).answers["SAFE"] == "NO"

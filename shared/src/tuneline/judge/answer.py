@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
 from tuneline.data.rubric import Criterion, Rubric
@@ -38,7 +39,7 @@ def read_answers(text: str, rubric: Rubric, said: str = "") -> JudgeAnswers:
 
     Raises Unreadable unless there is exactly one valid answer to each criterion.
     """
-    found = [_strict(candidate, rubric) for candidate in _candidates(text, rubric, _solid(neutralise(said)))]
+    found = [_strict(candidate, rubric) for candidate in _candidates(text, rubric, neutralise(said))]
     if any(other.answers != found[-1].answers for other in found):
         raise Unreadable(f"{len(found)} judgements that differ")
     return found[-1]
@@ -57,8 +58,9 @@ def _candidates(text: str, rubric: Rubric, said: str) -> list[dict[str, object]]
     except Unreadable as unreadable:
         problem = str(unreadable)
     pieces = [text] if isinstance(whole, dict) else list(_objects(without_thoughts(text), ids))
-    own = [piece for piece in pieces if _solid(piece) not in said]
-    objects = [value for value in map(_parse, own) if isinstance(value, dict)]
+    solid, quoted = _solid(said), list(_quoted(said, ids))
+    own = [_parse(piece) for piece in pieces if _solid(piece) not in solid]
+    objects = [value for value in own if isinstance(value, dict) and value not in quoted]
     if not objects:
         raise Unreadable("it only quotes the transcript" if pieces else problem)
     return [value for value in objects if value.keys() & ids] or objects
@@ -82,6 +84,12 @@ def _objects(text: str, ids: set[str]) -> Iterator[str]:
                 raise Unreadable("not JSON: an object in it is broken") from None
             end = at + 1
     raise Unreadable(f"not JSON, with more than {MOST_OBJECTS} braces")
+
+
+def _quoted(said: str, ids: set[str]) -> Iterator[object]:
+    """Yield the objects in a transcript as far as they can be read: a judge may repeat one with its keys reordered."""
+    with suppress(Unreadable):
+        yield from map(_parse, _objects(said, ids))
 
 
 def _solid(text: str) -> str:
