@@ -59,7 +59,7 @@ def _check_memory(params: TrainerParams, checks: Checks, facts: BaseModelFacts, 
     longest, on_gpu = setup.max_length, setup.device == "cuda"
     least, most = (estimate(params, setup, facts, tokens, params.batch_size) for tokens in (1, longest))
     where = "on a GPU" if on_gpu else "on this machine's processor"
-    checks.note(f"{gib(least.total)} of memory or more {where}, {gib(most.total)} with slices of {longest:,} tokens")
+    checks.note(f"{gib(least.total)} of memory at least {where}, {gib(most.total)} with slices of {longest:,} tokens")
     if not on_gpu:
         require_memory(least, capacity(setup), setup, 1)
 

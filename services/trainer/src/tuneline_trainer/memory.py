@@ -114,5 +114,5 @@ def _activations(params: TrainerParams, setup: TrainingSetup, base: BaseModelFac
 
 
 def gib(size: int) -> str:
-    """Write a number of bytes in GiB."""
-    return f"{size / 2**30:.1f} GiB"
+    """Write a number of bytes in GiB, or in MiB where that would be nothing."""
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 / 10 else f"{size / 2**20:.0f} MiB"
