@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -70,7 +70,7 @@ def encode(tokenizer: ChatTokenizer, source: Slice, answers: int) -> tuple[Examp
     Answers that are marked as context have none.
     """
     encoded = tokenizer.encode_conversation(source.chat)
-    mask = without_runs(last_runs(encoded.assistant_mask, answers), unlearnt(source))
+    mask = learnt_runs(encoded.assistant_mask, answers, unlearnt(source))
     labels = [token if on else IGNORED for token, on in zip(encoded.input_ids, mask, strict=True)]
     return Example(source.id, encoded.input_ids, labels), encoded.found_by
 
@@ -109,21 +109,19 @@ def unlearnt(source: Slice) -> list[int]:
     return [place for place, message in enumerate(reversed(answers), 1) if not message.learn]
 
 
-def without_runs(mask: Sequence[int], places: Sequence[int]) -> list[int]:
-    """Clear the runs of ones at these places, counted from the last one, which is 1."""
-    starts = [at for at, on in enumerate(mask) if on and not (at and mask[at - 1])]
-    cleared = list(mask)
-    for at in (starts[-place] for place in places if place <= len(starts)):
-        length = next((step for step, on in enumerate(mask[at:]) if not on), len(mask) - at)
-        cleared[at : at + length] = [0] * length
-    return cleared
+def learnt_runs(mask: Sequence[int], answers: int, unlearnt: Collection[int]) -> list[int]:
+    """Keep the last `answers` runs of ones, less those whose place, counted from the last one (1), is unlearnt.
 
-
-def last_runs(mask: Sequence[int], answers: int) -> list[int]:
-    """Keep the last runs of ones: answers never touch, because a user's turn stands between them."""
-    starts = [at for at, on in enumerate(mask) if on and not (at and mask[at - 1])]
-    first = starts[-answers] if 0 < answers <= len(starts) else 0
-    return [on if at >= first else 0 for at, on in enumerate(mask)]
+    Answers never touch, because a user's turn stands between them.
+    """
+    kept = list(mask)
+    place = 0
+    for at in reversed(range(len(mask))):
+        ends_here = mask[at] and not (at + 1 < len(mask) and mask[at + 1])
+        place += bool(ends_here)
+        if place > answers or place in unlearnt:
+            kept[at] = 0
+    return kept
 
 
 def refuse_unusable(examples: Sequence[Example], max_length: int) -> None:
