@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 
 from tuneline.model.base_model import Checkpoint
-from tuneline.model.gguf_header import Header
 from tuneline.stage import InputRecord
-from tuneline_gguf_converter.metadata import Identity, identify, modelfile, write_metadata
+from tuneline_gguf_converter.metadata import Identity, identify, write_metadata
 from tuneline_gguf_converter.stage import GgufConverterParams
 
 HUB, LOCAL = "hf://google/gemma-2-9b-it@0123abcd", "file:///home/someone/secret/model"
@@ -104,12 +103,3 @@ def test_the_licence_and_nothing_else_comes_from_the_base_models_readme(tmp_path
 )
 def test_a_readme_without_a_licence_is_no_obstacle(readme: str | None, tmp_path: Path) -> None:
     assert metadata(identity(HUB), tmp_path, readme)[1] == ""
-
-
-def test_the_modelfile_names_file_context_and_stop() -> None:
-    header = Header({"general.architecture": "gemma2", "gemma2.context_length": 131072}, 1, 1)
-    assert modelfile("x.gguf", header, '<|"end"|>').splitlines()[1:] == [
-        "FROM ./model/x.gguf",
-        "PARAMETER num_ctx 8192",
-        'PARAMETER stop "<|\\"end\\"|>"',
-    ]

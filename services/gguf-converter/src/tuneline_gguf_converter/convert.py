@@ -20,7 +20,8 @@ from tuneline.stage import Context, Json, Metrics
 from tuneline_gguf_converter.adapter import Adapter, read_adapter
 from tuneline_gguf_converter.checks import Subject, check_file, end_of_turn
 from tuneline_gguf_converter.merge import merge
-from tuneline_gguf_converter.metadata import Identity, identify, modelfile, write_metadata
+from tuneline_gguf_converter.metadata import Identity, identify, write_metadata
+from tuneline_gguf_converter.ollama import modelfile, turn_form
 from tuneline_gguf_converter.reference import likeliest_tokens
 from tuneline_gguf_converter.samples import Samples, choose_samples
 from tuneline_gguf_converter.stage import GgufConverterInputs, GgufConverterOutputs, GgufConverterParams
@@ -134,7 +135,8 @@ def write_results(prepared: Prepared, files: list[File], checks: list[Check], ou
         checks=tuple(checks),
     )
     write_record(outputs.gguf, facts)
-    outputs.modelfile.write_text(modelfile(first.path.name, first.header, stop), encoding="utf-8")
+    form = turn_form(prepared.tokenizer, first.header, prepared.samples.texts)
+    outputs.modelfile.write_text(modelfile(first.path.name, first.header, stop, form), encoding="utf-8")
 
 
 def _converter_sha256() -> str:

@@ -13,7 +13,6 @@ import gguf
 import yaml
 
 from tuneline.model.base_model import Checkpoint, hub_name
-from tuneline.model.gguf_header import Header
 from tuneline.stage import InputRecord, Json
 from tuneline_gguf_converter.stage import GgufConverterParams
 
@@ -69,17 +68,6 @@ def write_metadata(folder: Path, base_folder: Path, identity: Identity, destinat
         "general.version": identity.release,
     }
     destination.write_text(json.dumps(names | identity.sources, indent=1), encoding="utf-8")
-
-
-def modelfile(file: str, header: Header, end_of_turn: str) -> str:
-    """Return the Modelfile for Ollama, which takes the chat template from the file itself."""
-    context = header.number(f"{header.text('general.architecture')}.context_length") or 4096
-    return (
-        "# ollama create my-model -f Modelfile     (beside the folder `model`)\n"
-        f"FROM ./model/{file}\n"
-        f"PARAMETER num_ctx {min(context, 8192)}\n"
-        f"PARAMETER stop {json.dumps(end_of_turn, ensure_ascii=False)}\n"
-    )
 
 
 def _sources(record: InputRecord, name: str | None, slices: InputRecord | None) -> dict[str, Json]:

@@ -104,7 +104,7 @@ def check(params: GgufConverterParams, checks: Checks) -> None:
 VARIANTS = {"base": without("adapter", "slices")}
 STAGE = Stage(
     "gguf-converter",
-    3,
+    4,
     GgufConverterParams,
     GgufConverterInputs,
     GgufConverterOutputs,
