@@ -13,7 +13,7 @@ from tuneline.data.model_facts import CHECKS
 from tuneline.errors import UserError
 from tuneline.model.chat import ChatTokenizer
 from tuneline.model.gguf_header import read_header
-from tuneline_gguf_converter.checks import Subject, check_file
+from tuneline_gguf_converter.checks import Subject, check_agreement, check_reading
 from tuneline_gguf_converter.samples import Sample, Samples, choose_samples
 
 pytestmark = pytest.mark.slow
@@ -24,8 +24,11 @@ def subject(tiny_base: Path, finetuned_file: Path) -> Subject:
     """A sound file with what it must agree with; any token is likely enough."""
     tokenizer = ChatTokenizer.from_folder(tiny_base)
     samples = choose_samples(tokenizer, None, 1, 4, 64)
-    likeliest = [[0] * len(sample.positions) for sample in samples.predicted]
-    return Subject(finetuned_file, read_header(finetuned_file), tokenizer, samples, likeliest, 0.0, 1)
+    return Subject(finetuned_file, read_header(finetuned_file), tokenizer, samples, 1)
+
+
+def unlikely(subject: Subject) -> list[list[int]]:
+    return [[0] * len(sample.positions) for sample in subject.samples.predicted]
 
 
 def changed_base(base: Path, folder: Path, file: str, old: str, new: str) -> ChatTokenizer:
@@ -60,7 +63,8 @@ def with_conversation(subject: Subject, *turns: str) -> Subject:
 
 def test_a_sound_file_passes_every_check_in_order(subject: Subject) -> None:
     ticks: list[int] = []
-    checks = check_file(subject, lambda: ticks.append(1))
+    checks = check_reading(subject, lambda: ticks.append(1))
+    checks.append(check_agreement(subject, unlikely(subject), 0.0, lambda: ticks.append(1)))
     assert tuple(check.name for check in checks) == CHECKS
     assert all(check.passed for check in checks)
     assert len(ticks) == len(CHECKS)
@@ -69,7 +73,7 @@ def test_a_sound_file_passes_every_check_in_order(subject: Subject) -> None:
 def test_another_template_in_the_file_fails(subject: Subject, tmp_path: Path) -> None:
     template = subject.header.text("tokenizer.chat_template").replace("<start_of_turn>", "<start>")
     with pytest.raises(UserError, match=r"^Check `template` failed for other\.gguf: the file has another template"):
-        check_file(with_template(subject, template, tmp_path), lambda: None)
+        check_reading(with_template(subject, template, tmp_path), lambda: None)
 
 
 def test_a_template_that_llama_cpp_cannot_read_fails_with_its_words(
@@ -78,7 +82,7 @@ def test_a_template_that_llama_cpp_cannot_read_fails_with_its_words(
     end = "{%- if add_generation_prompt %}"
     broken = with_base_template(subject, tiny_base, end, "{% autoescape false %}{% endautoescape %}" + end, tmp_path)
     with pytest.raises(UserError, match=r"while it loaded other\.gguf: .*Unknown statement: autoescape"):
-        check_file(broken, lambda: None)
+        check_reading(broken, lambda: None)
 
 
 def test_a_template_that_llama_cpp_reads_differently_fails(subject: Subject, tiny_base: Path, tmp_path: Path) -> None:
@@ -88,7 +92,7 @@ def test_a_template_that_llama_cpp_reads_differently_fails(subject: Subject, tin
         r"Check `rendering` failed for other\.gguf: in 5 of 5 conversations \(probe: plain, .*renders .* differently"
     )
     with pytest.raises(UserError, match=message):
-        check_file(other, lambda: None)
+        check_reading(other, lambda: None)
 
 
 def test_a_conversation_that_llama_cpp_renders_differently_fails(subject: Subject) -> None:
@@ -96,7 +100,7 @@ def test_a_conversation_that_llama_cpp_renders_differently_fails(subject: Subjec
     odd = with_conversation(subject, "Hello", "\u00a0Good morning")
     message = r"Check `rendering` failed for .*: in 1 of 6 conversations \(t1#2\) llama\.cpp renders"
     with pytest.raises(UserError, match=message) as failed:
-        check_file(odd, lambda: None)
+        check_reading(odd, lambda: None)
     assert "morning" not in str(failed.value)
 
 
@@ -108,20 +112,20 @@ def test_other_token_ids_fail(subject: Subject, tiny_base: Path, tmp_path: Path)
     with pytest.raises(
         UserError, match=r"Check `token_ids` failed for .*: in \d of 5 conversations .*tokenizer\.model"
     ):
-        check_file(subject._replace(tokenizer=tokenizer), lambda: None)
+        check_reading(subject._replace(tokenizer=tokenizer), lambda: None)
 
 
 def test_an_answer_that_never_ends_fails(subject: Subject, tiny_base: Path, tmp_path: Path) -> None:
     old, new = "{{ '<end_of_turn>' }}{% endgeneration %}", "{{ '###' }}{% endgeneration %}"
     endless = with_base_template(subject, tiny_base, old, new, tmp_path)
     with pytest.raises(UserError, match=r"Check `end_of_turn` failed for .*does not stop at token \d+.*eos_token"):
-        check_file(endless, lambda: None)
+        check_reading(endless, lambda: None)
 
 
 def test_a_file_that_disagrees_too_often_fails_with_the_figure(subject: Subject) -> None:
     message = r"Check `top1_agreement` failed for .*: on 20 tokens of 5 probe .* is 0\.\d{3}, below 0\.9"
     with pytest.raises(UserError, match=message):
-        check_file(subject._replace(min_top1_agreement=0.9), lambda: None)
+        check_agreement(subject, unlikely(subject), 0.9, lambda: None)
 
 
 def test_real_conversations_get_the_ids_of_transformers(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import re
 from pathlib import Path
-from typing import NamedTuple
 
+from tuneline.data.io import Closed
 from tuneline.errors import UserError
 from tuneline.model.base_model import Checkpoint, hub_name, read_object
 from tuneline.model.weights import read_shapes
@@ -24,7 +24,7 @@ _PLAIN: dict[str, tuple[object, ...]] = {"bias": ("none",), "init_lora_weights":
 _LORA_KEY = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
 
 
-class Adapter(NamedTuple):
+class Adapter(Closed):
     """A LoRA adapter: the layers that it changes are `targets`; W becomes W + scaling · B·A."""
 
     file: Path
@@ -53,7 +53,8 @@ def read_adapter(folder: Path, base: Checkpoint, record: InputRecord) -> Adapter
     if unknown or not found:
         names = printable(", ".join(unknown[:3])) or "nothing"
         raise UserError(f"adapter: it holds more than LoRA matrices of linear layers: {names}")
-    adapter = Adapter(file, _scaling(config), frozenset(f"{match[1]}.weight" for match in found if match))
+    targets = frozenset(f"{match[1]}.weight" for match in found if match)
+    adapter = Adapter(file=file, scaling=_scaling(config), targets=targets)
     _check_shapes(adapter, shapes, base)
     return adapter
 

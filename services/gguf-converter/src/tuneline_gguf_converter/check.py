@@ -14,7 +14,7 @@ from tuneline.stage import Checks
 from tuneline_gguf_converter.stage import GgufConverterParams
 
 BYTES = 2 * 2
-"""Per weight: the merged model and the file that is made of it, each with 16 bits, lie beside each other."""
+"""Per weight: the unquantised file has 16 bits, and those that are made of it lie beside it."""
 
 
 def check_given(params: GgufConverterParams, checks: Checks) -> None:

@@ -6,7 +6,8 @@ Each check compares what llama-server does with what the Hugging Face files say,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal, NamedTuple
@@ -28,20 +29,40 @@ class Subject(NamedTuple):
     header: Header
     tokenizer: ChatTokenizer
     samples: Samples
-    likeliest: list[list[int]]
-    min_top1_agreement: float
     threads: int | None
 
 
-def check_file(subject: Subject, tick: Callable[[], None]) -> list[Check]:
-    """Return the checks, all passed. Raises UserError naming the first that fails; `tick` is called after each."""
-    passed = []
-    for check in _checks(subject):
-        if not check.passed:
-            raise UserError(f"Check `{check.name}` failed for {check.file}: {check.detail}")
-        passed.append(check)
-        tick()
-    return passed
+def check_reading(subject: Subject, tick: Callable[[], None]) -> list[Check]:
+    """Return the checks of how the file reads and ends a text, which cost little, all passed.
+
+    Raises UserError naming the first that fails; `tick` is called after each.
+    """
+    with closing(_reading(subject)) as checks:  # the server stops at once when one fails
+        return [_passed(check, tick) for check in checks]
+
+
+def check_agreement(
+    subject: Subject, likeliest: list[list[int]], min_top1_agreement: float, tick: Callable[[], None]
+) -> Check:
+    """Return the check of which token comes next, passed. Raises UserError when it fails."""
+    with _served(subject) as server:
+        return _passed(_top1_agreement(subject, server, likeliest, min_top1_agreement), tick)
+
+
+def _passed(check: Check, tick: Callable[[], None]) -> Check:
+    if not check.passed:
+        raise UserError(f"Check `{check.name}` failed for {check.file}: {check.detail}")
+    tick()
+    return check
+
+
+@contextmanager
+def _served(subject: Subject) -> Iterator[Server]:
+    longest = max(len(sample.ids) for sample in subject.samples.predicted)  # rendering and encoding need no context
+    with TemporaryDirectory(prefix="tuneline-check-") as scratch:
+        log = Path(scratch, "llama-server.log")
+        with serve(subject.file, context_tokens=longest + 8, slots=1, threads=subject.threads, log=log) as server:
+            yield server
 
 
 def end_of_turn(tokenizer: ChatTokenizer, samples: Samples) -> int:
@@ -50,17 +71,14 @@ def end_of_turn(tokenizer: ChatTokenizer, samples: Samples) -> int:
     return [token for token, mask in zip(encoded.input_ids, encoded.assistant_mask, strict=True) if mask][-1]
 
 
-def _checks(subject: Subject) -> Iterator[Check]:
+def _reading(subject: Subject) -> Generator[Check]:
     header, name = subject.header, subject.file.name
     yield Check(name="header", file=name, passed=True, detail=f"{header.tensors} tensors within the file's bounds")
     yield _template(subject)
-    longest = max(len(sample.ids) for sample in subject.samples.predicted)  # rendering and encoding need no context
-    with TemporaryDirectory(prefix="tuneline-check-") as scratch:
-        log = Path(scratch, "llama-server.log")
-        with serve(subject.file, context_tokens=longest + 8, slots=1, threads=subject.threads, log=log) as server:
-            yield Check(name="loads", file=name, passed=True, detail="llama-server serves it")
-            for check in (_rendering, _token_ids, _end_of_turn, _top1_agreement):
-                yield check(subject, server)
+    with _served(subject) as server:
+        yield Check(name="loads", file=name, passed=True, detail="llama-server serves it")
+        for check in (_rendering, _token_ids, _end_of_turn):
+            yield check(subject, server)
 
 
 def _template(subject: Subject) -> Check:
@@ -118,19 +136,18 @@ def _end_of_turn(subject: Subject, server: Server) -> Check:
     return Check(name="end_of_turn", file=subject.file.name, passed=stops, detail=detail)
 
 
-def _top1_agreement(subject: Subject, server: Server) -> Check:
+def _top1_agreement(subject: Subject, server: Server, likeliest: list[list[int]], threshold: float) -> Check:
     pairs = [
         (_next_token(server, sample.ids[:position]), choice)
-        for sample, choices in zip(subject.samples.predicted, subject.likeliest, strict=True)
+        for sample, choices in zip(subject.samples.predicted, likeliest, strict=True)
         for position, choice in zip(sample.positions, choices, strict=True)
     ]
     agreement = sum(ours == theirs for ours, theirs in pairs) / len(pairs)
-    threshold = subject.min_top1_agreement
     enough = agreement >= threshold
     detail = f"on {len(pairs)} tokens of {len(subject.samples.predicted)} {subject.samples.kind} conversations"
     if not enough:
         detail += (
-            f": top-1 agreement with the merged model is {agreement:.3f}, below {subject.min_top1_agreement:g}; "
+            f": top-1 agreement with the merged model is {agreement:.3f}, below {threshold:g}; "
             "choose a quantisation with more bits, or lower `min_top1_agreement` if that is good enough"
         )
     name, value = subject.file.name, round(agreement, 4)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
-import sys
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
@@ -18,13 +16,14 @@ from tuneline.model.chat import ChatTokenizer
 from tuneline.model.gguf_header import Header, read_header
 from tuneline.stage import Context, Json, Metrics
 from tuneline_gguf_converter.adapter import Adapter, read_adapter
-from tuneline_gguf_converter.checks import Subject, check_file, end_of_turn
-from tuneline_gguf_converter.merge import merge
+from tuneline_gguf_converter.checks import Subject, check_agreement, check_reading, end_of_turn
+from tuneline_gguf_converter.merge import merged_weights
 from tuneline_gguf_converter.metadata import Identity, identify, write_metadata
 from tuneline_gguf_converter.ollama import modelfile, turn_form
 from tuneline_gguf_converter.reference import likeliest_tokens
 from tuneline_gguf_converter.samples import Samples, choose_samples
 from tuneline_gguf_converter.stage import GgufConverterInputs, GgufConverterOutputs, GgufConverterParams
+from tuneline_gguf_converter.writer import Task, link_model, write_merged
 
 
 class Prepared(NamedTuple):
@@ -51,25 +50,24 @@ def convert(
 ) -> Metrics:
     """Merge, convert, quantise and check; write the files, gguf.json and the Modelfile.
 
-    The merged model is no checkpoint: making it again takes less time than bringing 18 GB (of a 9 B model) to a store
-    and back. So it lies in a `.part` folder, which the runner does not keep.
+    What costs little comes first: a template that llama.cpp reads differently is found before the merged model is
+    computed. The file of 16 bits is no checkpoint: making it again takes less time than bringing 18 GB (of a 9 B model)
+    to a store and back. So it lies in a `.part` folder, which the runner does not keep.
     """
     prepared = prepare(params, inputs, context)
-    base, samples = prepared.base, prepared.samples
-    total = len(base.files) + len(samples.predicted) + 1 + (1 + len(CHECKS)) * len(params.quantizations)
+    total = 1 + len(prepared.samples.predicted) + (1 + len(CHECKS)) * len(params.quantizations)
     done = count(1)
 
     def tick() -> None:
         context.progress(next(done), total)
 
-    likeliest, unquantised = make_unquantised(prepared, context.state / "merging.part", tick)
-    files, checks = [], []
-    for encoding in params.quantizations:
-        files.append(quantise(prepared, unquantised, encoding, outputs.model, context.fingerprint))
-        tick()
-    for path, _, header in files:
-        of_all = (prepared.tokenizer, samples, likeliest, params.min_top1_agreement, params.threads)
-        checks += check_file(Subject(path, header, *of_all), tick)
+    unquantised = write_unquantised(prepared, context.state / "merging.part", context.fingerprint)
+    tick()
+    files = [quantise(prepared, unquantised, encoding, outputs.model, tick) for encoding in params.quantizations]
+    subjects = [Subject(file.path, file.header, prepared.tokenizer, prepared.samples, params.threads) for file in files]
+    checks = [check for subject in subjects for check in check_reading(subject, tick)]
+    likeliest = compute_likeliest(prepared, unquantised.parent / "model", tick)
+    checks += [check_agreement(subject, likeliest, params.min_top1_agreement, tick) for subject in subjects]
     write_results(prepared, files, checks, outputs)
     return _metrics(files, checks)
 
@@ -89,30 +87,46 @@ def prepare(params: GgufConverterParams, inputs: GgufConverterInputs, context: C
     return Prepared(params, base, adapter, tokenizer, samples, identity)
 
 
-def make_unquantised(prepared: Prepared, folder: Path, tick: Callable[[], None]) -> tuple[list[list[int]], Path]:
-    """Return the merged model's likeliest tokens, and the merged model as a GGUF file of 16 bits per weight."""
-    merged, unquantised = folder / "merged", folder / "unquantised.gguf"
-    folder.mkdir()
-    dtype, metadata = prepared.params.merge_dtype, merged / "tuneline-metadata.json"
-    merge(prepared.base, prepared.adapter, merged, dtype, prepared.tokenizer.template, tick)
-    likeliest = likeliest_tokens(merged, prepared.samples.predicted, prepared.params.threads, tick)
-    write_metadata(merged, prepared.base.folder, prepared.identity, metadata)
-    options: list[str | Path] = ["--outtype", dtype, "--outfile", unquantised, "--metadata", metadata]
-    llama_cpp.run_program([sys.executable, llama_cpp.converter(), merged, *options])
-    tick()
-    shutil.rmtree(merged)  # as large as the file that was made of it
-    return likeliest, unquantised
+def write_unquantised(prepared: Prepared, folder: Path, fingerprint: str) -> Path:
+    """Write the merged model as a GGUF file with 16 bits per weight, named after the result that it belongs to."""
+    model, destination = folder / "model", folder / "unquantised.gguf"
+    model.mkdir(parents=True)
+    dtype, template = prepared.params.merge_dtype, prepared.tokenizer.template
+    link_model(prepared.base, model, dtype, template)
+    write_metadata(model, prepared.base.folder, prepared.identity, folder / "metadata.json")
+    task = Task(
+        converter=llama_cpp.converter(),
+        folder=model,
+        metadata=folder / "metadata.json",
+        fingerprint=fingerprint,
+        adapter=prepared.adapter,
+        dtype=dtype,
+        destination=destination,
+        problem=folder / "problem.txt",
+    )
+    write_merged(task, folder / "task.json")
+    return destination
 
 
-def quantise(prepared: Prepared, unquantised: Path, encoding: str, folder: Path, fingerprint: str) -> File:
-    """Make one file of type `encoding`, named after the model and marked with the result that it belongs to."""
+def quantise(prepared: Prepared, unquantised: Path, encoding: str, folder: Path, tick: Callable[[], None]) -> File:
+    """Make one file of type `encoding`, named after the model."""
     path = folder / prepared.identity.file_name(read_header(unquantised).text("general.size_label"), encoding)
     part = path.with_name(f"{path.name}.part")
-    mark = ["--override-kv", f"tuneline.fingerprint=str:{fingerprint}"]
     threads = [str(prepared.params.threads)] if prepared.params.threads else []
-    llama_cpp.run_program([llama_cpp.program("llama-quantize"), *mark, unquantised, part, encoding, *threads])
+    if encoding == prepared.params.merge_dtype.upper():
+        part.hardlink_to(unquantised)  # there is nothing to quantise
+    else:
+        llama_cpp.run_program([llama_cpp.program("llama-quantize"), unquantised, part, encoding, *threads])
     part.rename(path)
+    tick()
     return File(path, encoding, read_header(path))
+
+
+def compute_likeliest(prepared: Prepared, folder: Path, tick: Callable[[], None]) -> list[list[int]]:
+    """Return the merged model's likeliest tokens, by transformers and not by llama.cpp."""
+    dtype, samples = prepared.params.merge_dtype, prepared.samples.predicted
+    weights = merged_weights(prepared.base, prepared.adapter, dtype)
+    return likeliest_tokens(folder, weights, dtype, samples, prepared.params.threads, tick)
 
 
 def write_results(prepared: Prepared, files: list[File], checks: list[Check], outputs: GgufConverterOutputs) -> None:

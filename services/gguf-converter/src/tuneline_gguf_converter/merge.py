@@ -1,58 +1,63 @@
-"""Merges the adapter into the base model, one weight at a time.
+"""Merges the adapter into the base model, one weight at a time, wherever the weights are going.
 
-PEFT's own merge holds the whole model in memory, twice as large if it is to be exact. Here a weight is read, changed in
-fp32, rounded once to its final format and written with the others of its file: memory for one file is enough. Without
-an adapter every weight takes the same way, so that a base model and a fine-tuned one are treated alike.
+PEFT's own merge holds the whole model in memory, twice as large if it is to be exact, and writes a copy of it. Here a
+weight is read, changed in fp32 and rounded once to its final format when the converter or the reference asks for it:
+memory for one weight is enough, and no merged model lies on disk. Without an adapter every weight takes the same way,
+so that a base model and a fine-tuned one are treated alike.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 
-from tuneline.model.base_model import Checkpoint, copy_text_files, read_object, write_object
+from tuneline.errors import UserError
+from tuneline.model.base_model import Checkpoint
+from tuneline.parsing.problems import printable
 from tuneline_gguf_converter.adapter import Adapter
 
-DTYPES = {"bf16": torch.bfloat16, "f16": torch.float16}
+Dtype = Literal["bf16", "f16"]
+DTYPES: dict[Dtype, torch.dtype] = {"bf16": torch.bfloat16, "f16": torch.float16}
 
 
-def merge(
-    base: Checkpoint,
-    adapter: Adapter | None,
-    destination: Path,
-    dtype: Literal["bf16", "f16"],
-    template: str,
-    tick: Callable[[], None],
-) -> None:
-    """Write the merged model into `destination`, which must not exist, with the chat template it was trained with.
+def merged(name: str, weight: torch.Tensor, adapter: Adapter | None, dtype: Dtype) -> torch.Tensor:
+    """Return the base weight `name` as the merged model has it. Raises UserError for a number that `dtype` cannot hold.
 
-    `tick` is called after each weight file.
+    Weights of whole numbers, such as buffers with positions, stay as they are.
     """
-    destination.mkdir()
-    copy_text_files(base.folder, destination)
-    (destination / "chat_template.jinja").write_text(template, encoding="utf-8", newline="")
-    config = read_object(destination / "config.json")
-    config.pop("torch_dtype", None)
-    write_object(destination / "config.json", config | {"dtype": str(DTYPES[dtype]).removeprefix("torch.")})
-    for file in base.files:
-        _merge_file(file, adapter, destination / file.name, DTYPES[dtype])
-        tick()
+    if adapter and name in adapter.targets:
+        weight = weight.float() + _delta(adapter, name)
+    if not weight.is_floating_point():
+        return weight
+    rounded = weight.to(DTYPES[dtype])
+    if not torch.isfinite(rounded).all():
+        raise UserError(_not_finite(name, weight, dtype))
+    return rounded
 
 
-def _merge_file(file: Path, adapter: Adapter | None, destination: Path, dtype: torch.dtype) -> None:
-    merged = {}
+class Weight:
+    """A weight of the merged model that is read and merged only when it is indexed, as transformers loads them."""
+
+    def __init__(self, name: str, file: Path, adapter: Adapter | None, dtype: Dtype) -> None:
+        self._parts = name, file, adapter, dtype
+
+    def __getitem__(self, _whole: object) -> torch.Tensor:
+        name, file, adapter, dtype = self._parts
+        with safe_open(file, framework="pt") as weights:
+            return merged(name, weights.get_tensor(name), adapter, dtype)
+
+
+def merged_weights(base: Checkpoint, adapter: Adapter | None, dtype: Dtype) -> dict[str, Weight]:
+    """Return every weight of the merged model by its name in the base model's files; none is read yet."""
+    return {name: Weight(name, file, adapter, dtype) for file in base.files for name in _names(file)}
+
+
+def _names(file: Path) -> list[str]:
     with safe_open(file, framework="pt") as weights:
-        for name in weights.keys():  # noqa: SIM118
-            weight = weights.get_tensor(name)
-            if adapter and name in adapter.targets:
-                weight = weight.float() + _delta(adapter, name)
-            merged[name] = weight.to(dtype) if weight.is_floating_point() else weight
-    save_file(merged, destination, metadata={"format": "pt"})
+        return list(weights.keys())
 
 
 def _delta(adapter: Adapter, target: str) -> torch.Tensor:
@@ -60,3 +65,10 @@ def _delta(adapter: Adapter, target: str) -> torch.Tensor:
     with safe_open(adapter.file, framework="pt") as matrices:
         down, up = (matrices.get_tensor(adapter.key(target, half)).float() for half in "AB")
     return torch.mul(up @ down, adapter.scaling)
+
+
+def _not_finite(name: str, weight: torch.Tensor, dtype: Dtype) -> str:
+    if torch.isfinite(weight).all():
+        most = weight.abs().max().item()
+        return f"`merge_dtype`: {printable(name)} has numbers up to {most:.3g}, which {dtype} cannot hold: use bf16"
+    return f"{printable(name)} has numbers that are infinite or none (NaN): such a model says nothing. Take another one"

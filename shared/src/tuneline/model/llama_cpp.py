@@ -44,17 +44,17 @@ def version(server: Path) -> str:
     return found[1].strip()
 
 
-def run_program(command: Sequence[str | Path]) -> None:
+def run_program(command: Sequence[str | Path], called: str | None = None) -> None:
     """Run one of llama.cpp's programs, or its converter, to its end; it ends with this process at the latest.
 
-    Raises UserError with the program's last words when it fails (they are about a model file, never about a request),
-    Temporary when it was killed.
+    `called` is its name where a script of ours runs it. Raises UserError with the program's last words when it fails
+    (they are about a model file, never about a request), Temporary when it was killed.
     """
     plain = tied_to_us([str(part) for part in command])
     done = subprocess.run(
         plain, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, env=environment(), start_new_session=True, check=False
     )
-    name = next(Path(part).name for part in command if Path(part).name != Path(sys.executable).name)
+    name = called or next(Path(part).name for part in command if Path(part).name != Path(sys.executable).name)
     if done.returncode < 0:
         raise Temporary(f"{name} was ended by {ending(done.returncode)}; it may need more memory.")
     if done.returncode > 0:

@@ -1,0 +1,108 @@
+"""Runs llama.cpp's converter on a model that is merged while it is written: `writer.py TASK`, a process of its own.
+
+The converter asks for one weight after the other and lets go of each when it is written. It is given the merged ones
+in place of those in the base model's files; what it does with them is left to it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+import torch
+
+from tuneline.data.io import Closed
+from tuneline.errors import UserError
+from tuneline.model import llama_cpp
+from tuneline.model.base_model import Checkpoint, copy_text_files, read_object, write_object
+from tuneline_gguf_converter.adapter import Adapter
+from tuneline_gguf_converter.merge import DTYPES, Dtype, merged
+
+
+class Task(Closed):
+    """What to write: `folder` holds links to the weights of the base model, and the files beside them."""
+
+    converter: Path
+    folder: Path
+    metadata: Path
+    fingerprint: str
+    adapter: Adapter | None
+    dtype: Dtype
+    destination: Path
+    problem: Path
+    """Where a UserError is told to the process that waits for this one."""
+
+
+def link_model(base: Checkpoint, folder: Path, dtype: Dtype, template: str) -> None:
+    """Offer the converter, and transformers, what lies beside the weights: the original files, but for two things.
+
+    They are the chat template that the model was trained with, and the format of the merged weights. The weights of
+    the base model are links, with names that the converter looks for.
+    """
+    copy_text_files(base.folder, folder)
+    (folder / "chat_template.jinja").write_text(template, encoding="utf-8", newline="")
+    config = read_object(folder / "config.json")
+    config.pop("torch_dtype", None)
+    write_object(folder / "config.json", config | {"dtype": str(DTYPES[dtype]).removeprefix("torch.")})
+    for number, file in enumerate(base.files, start=1):
+        name = f"model-{number:05}-of-{len(base.files):05}.safetensors"
+        (folder / name).symlink_to(file.absolute())
+
+
+def write_merged(task: Task, place: Path) -> None:
+    """Do the task, which is written to `place`, in a process of its own. Raises UserError and Temporary."""
+    place.write_text(task.model_dump_json(), encoding="utf-8")
+    try:
+        llama_cpp.run_program([sys.executable, __file__, place], called=task.converter.name)
+    except UserError:
+        if task.problem.exists():
+            raise UserError(task.problem.read_text(encoding="utf-8")) from None
+        raise
+
+
+def main(place: str) -> None:
+    """Write the GGUF file. Ends with status 2 after a UserError, otherwise as the converter does."""
+    task = Task.model_validate_json(Path(place).read_bytes())
+    sys.path[0] = str(task.converter.parent)  # in place of this file's folder
+    script = import_module(task.converter.stem)
+    known: Callable[..., type] = vars(script)["get_model_class"]
+    vars(script)["get_model_class"] = lambda name, mmproj=False: merging(known(name, mmproj), task)
+    options = ["--outtype", task.dtype, "--outfile", str(task.destination), "--metadata", str(task.metadata)]
+    sys.argv = [str(task.converter), str(task.folder), *options]
+    try:
+        script.main()
+    except UserError as error:
+        task.problem.write_text(str(error), encoding="utf-8")
+        sys.exit(2)
+
+
+def merging(architecture: type, task: Task) -> type:
+    """Return the converter's class of a model with every weight merged, and the result's name in the metadata."""
+    lazy = import_module("conversion").LazyTorchTensor
+
+    class Merging(architecture):  # type: ignore[misc]
+        model_arch = vars(architecture)["model_arch"]
+
+        @classmethod
+        def filter_tensors(cls, item: tuple[str, Callable[[], torch.Tensor]]) -> object:
+            """See each weight under its name in the base model's files, before any architecture renames it."""
+            name, read = item
+            return super().filter_tensors((name, lambda: later(name, read())))
+
+        def set_gguf_parameters(self) -> None:
+            super().set_gguf_parameters()
+            self.gguf_writer.add_string("tuneline.fingerprint", task.fingerprint)
+
+    def later(name: str, weight: torch.Tensor) -> object:
+        # The format is said before the weight is there: what the converter makes of it is put off as well.
+        dtype = DTYPES[task.dtype] if weight.dtype.is_floating_point else weight.dtype
+        meta = lazy.meta_with_dtype_and_shape(dtype, weight.shape)
+        return lazy(meta=meta, args=(weight,), func=lambda read: merged(name, read, task.adapter, task.dtype))
+
+    return Merging
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
