@@ -242,6 +242,18 @@ def test_retry_after_is_honoured_by_every_call() -> None:
     assert all(call.at >= rejected + 0.4 for call in server.calls[2:]), "the second was under way already"
 
 
+@pytest.mark.parametrize(
+    "said", ["Please try again in 400ms.", "Please retry after 0.4 seconds.", "Try again in 0m0.4s"]
+)
+def test_a_wait_that_is_only_said_is_honoured(said: str) -> None:
+    with (
+        serve_openai(at_first(1, error(429, message=said))) as server,
+        LlmClient(config_of(server.url), no_secret, 5, concurrency=1, patience=HASTY) as client,
+    ):
+        client.complete(HELLO)
+    assert server.calls[1].at >= server.calls[0].at + 0.4
+
+
 def test_retry_after_may_be_a_date_or_nonsense() -> None:
     with serve_openai(at_first(1, error(503, retry_after=formatdate(time.time() - 5, usegmt=True)))) as server:
         assert ask(server.url).text == "hello"

@@ -20,6 +20,23 @@ def test_a_token_bucket_is_found_and_used_whatever_a_call_takes(rate: float, bur
 
 
 @pytest.mark.parametrize("call_s", [0.5, 5.0])
+def test_a_bucket_of_a_second_is_found_within_two_hundred_calls(call_s: float) -> None:
+    for seed in range(5):
+        few = simulate(Bucket(20, 20), call_s=call_s, calls=200, most=2048, seed=seed)
+        assert few.ratio <= 1.15
+        assert few.rejected < 0.01
+        more = simulate(Bucket(20, 20), call_s=call_s, calls=600, most=2048, seed=seed)
+        assert more.ratio <= 1.05
+        assert more.rejected < 0.006
+
+
+def test_a_bucket_that_was_full_while_its_rate_was_unknown_is_measured_nevertheless() -> None:
+    fared = simulate(Bucket(20, 5), calls=600, call_s=0.5)
+    assert fared.ratio <= 1.15
+    assert fared.rejected < 0.01
+
+
+@pytest.mark.parametrize("call_s", [0.5, 5.0])
 @pytest.mark.parametrize(("rate", "burst"), [(1, 60), (8, 8), (20, 20), (20, 200)])
 def test_a_server_that_orders_waits_is_used_as_well(rate: float, burst: float, call_s: float) -> None:
     fared = simulate(Bucket(rate, burst), call_s=call_s, orders=True)

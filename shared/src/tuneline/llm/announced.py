@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
+from tuneline.stage import Usage
+
 _NAME = re.compile(
     r"(?:x-|anthropic-)?rate-?limit-(?:(?P<field>limit|remaining|reset)(?:-(?P<of>[a-z-]{1,40}))?"
     r"|(?P<of2>[a-z-]{1,40})-(?P<field2>limit|remaining|reset))"
@@ -61,7 +63,7 @@ def _limits(found: Mapping[str, Mapping[str, str]]) -> Iterator[Announced]:
 
 def _window(used: float, limit: float, fields: Mapping[str, str]) -> float:
     """Return in how many seconds an empty bucket is full; when little was used, rounding would distort it."""
-    reset = _seconds(fields.get("reset", ""))
+    reset = read_seconds(fields.get("reset", ""))
     if reset is None or reset <= 0 or used < limit / 4:
         return 60.0
     return min(86400.0, max(1.0, limit * reset / used))
@@ -71,7 +73,7 @@ def _number(text: str) -> float | None:
     return float(text) if re.fullmatch(r"\d{1,15}(\.\d{1,6})?", text.strip()) else None
 
 
-def _seconds(text: str) -> float | None:
+def read_seconds(text: str) -> float | None:
     """Read `1m30.5s`, `20ms`, seconds, or a moment: seconds or milliseconds since 1970, or RFC 3339."""
     text = text.strip()
     number = _number(text)
@@ -94,23 +96,39 @@ class _Gate(NamedTuple):
 
 
 class Gates:
-    """What is left of every announced limit, in calls, after those that were begun since."""
+    """What is left of every announced limit, in calls, after those that were begun since.
+
+    A limit of tokens counts calls as large as the latest were on average. Anthropic limits `input-tokens`, without what
+    came from its cache, and `output-tokens` apart; elsewhere a call counts with all its tokens.
+    """
 
     def __init__(self, longest_wait_s: float) -> None:
         self._longest = longest_wait_s
         self._gates: dict[str, _Gate] = {}
-        self._tokens = 0.0
+        self._fresh = self._cached = self._output = 0.0
+        self._heard = 0
 
-    def hear(self, number: int, at: float, announced: Sequence[Announced], tokens: int) -> None:
-        """Take what the answer to call `number`, begun at `at`, announced; the call took so many tokens."""
-        if tokens:
-            self._tokens += (tokens - self._tokens) / (10 if self._tokens else 1)
+    def hear(self, number: int, at: float, announced: Sequence[Announced], usage: Usage) -> None:
+        """Take what the answer to call `number`, begun at `at`, announced, and what the call took."""
+        if usage.input_tokens or usage.output_tokens:
+            self._heard = min(self._heard + 1, 10)
+            fresh = usage.input_tokens - min(usage.cached_tokens, usage.input_tokens)
+            self._fresh += (fresh - self._fresh) / self._heard
+            self._cached += (usage.cached_tokens - self._cached) / self._heard
+            self._output += (usage.output_tokens - self._output) / self._heard
         for it in announced:
-            known = self._gates.get(it.name)
-            if (known and known.number > number) or (it.tokens and not self._tokens):
+            known, each = self._gates.get(it.name), self._each(it)
+            if (known and known.number > number) or each <= 0:
                 continue
-            each = self._tokens if it.tokens else 1.0
             self._gates[it.name] = _Gate(number, at, it.remaining / each, it.per_s / each)
+
+    def _each(self, limit: Announced) -> float:
+        """Return what a call takes of a limit, 0 while that is not known."""
+        if not limit.tokens:
+            return 1.0
+        if "input" in limit.name:
+            return self._fresh
+        return self._output if "output" in limit.name else self._fresh + self._cached + self._output
 
     def next(self, sent: int, last: float) -> float:
         """Return when all limits allow the call after `sent` others, the last of which began at `last`."""

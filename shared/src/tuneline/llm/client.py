@@ -147,8 +147,7 @@ class LlmClient:
                 self.pace.end(turn, taken=False)
                 raise
             else:
-                tokens = reply.input_tokens + reply.output_tokens
-                self.pace.end(turn, announced=read_announced(heard), tokens=tokens)
+                self.pace.end(turn, announced=read_announced(heard), usage=reply.usage)
                 self._down.success()
                 self._full.success()
                 return reply

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from tuneline.llm.announced import Announced, Gates
+from tuneline.stage import Usage
 
 DOUBLING = 1.4
 """Time in which the pace doubles while nothing is known of the server, in first waits."""
@@ -25,14 +26,22 @@ SHY = 0.05
 """Share by which the pace starts below a rate that is measured well, and which it is above after twice the cycle."""
 CYCLE = 300
 """Calls in which it comes back to that rate; a rejection for every two cycles costs less than one call in 500."""
+TRUST = 6
+"""As many cycles of calls as were taken between two rejections; few calls measure a rate badly."""
+TRUST_ONE = 0.15
+"""The same for the first rejection, times the square of the calls before it, which say little of a small bucket."""
 MEASURED = 20
 """Calls after which a rate is measured anew rather than together with the time before."""
+REMEMBERED = 4096
+"""Calls whose times are kept; the mean of more is near enough to the rate."""
 PROBE = 4
 """Time after which a call that was not rejected has been taken, in first waits."""
 BETTER = 200
 """Calls without a rejection after which one more in flight is tried, where those are what is limited."""
 LATE_S = 0.05
 """How much of a delay of ours is made good by sending faster."""
+
+NOTHING = Usage()
 
 
 class Turn(NamedTuple):
@@ -59,7 +68,8 @@ class Pace:
         self._sent = self._rejected = self._ended = 0
         self._began = self._last = -math.inf
         self._grown_s = 0.0
-        self._recent: deque[float] = deque()
+        self._taken_at: deque[float] = deque(maxlen=REMEMBERED)  # when calls began that were not rejected
+        self._first_cut = math.inf, 0.0  # calls and seconds before it
         self._not_before = self._probe_at = -math.inf
         self._fence = 0  # calls before this number were under way at the last cut
         self._cuts: deque[tuple[float, int]] = deque()  # when it was sent, and how many had been taken before
@@ -99,18 +109,18 @@ class Pace:
             self.slots = None  # it took more than we thought, else it would have rejected the last call long ago
         self._began = min(now, self._began) if self._sent else now
         self._last = now if in_time else max(due, now - LATE_S)
-        self._recent.append(now)
-        while self._recent[0] < now - DOUBLING * self._first:
-            self._recent.popleft()
+        self._taken_at.append(now)
         self._sent += 1
         self.in_flight += 1
         return turn
 
-    def end(self, turn: Turn, *, taken: bool = True, announced: Sequence[Announced] = (), tokens: int = 0) -> None:
-        """End a call that the server took (with how many tokens), or that says nothing about its limits."""
+    def end(
+        self, turn: Turn, *, taken: bool = True, announced: Sequence[Announced] = (), usage: Usage = NOTHING
+    ) -> None:
+        """End a call that the server took (and what it took), or that says nothing about its limits."""
         self.in_flight -= 1
         self._ended += 1
-        self.gates.hear(turn.number, turn.at, announced, tokens)
+        self.gates.hear(turn.number, turn.at, announced, usage)
         if not taken or turn.number < self._fence:
             return
         self._in_vain = 0
@@ -130,8 +140,10 @@ class Pace:
         """End a call that the server did not take; it may order a wait, and say that it has too much to do."""
         self.in_flight -= 1
         before = turn.number - self._rejected
+        if turn.at in self._taken_at:
+            self._taken_at.remove(turn.at)
         self._rejected += 1
-        self.gates.hear(turn.number, turn.at, announced, 0)
+        self.gates.hear(turn.number, turn.at, announced, NOTHING)
         if wait_s:
             self._not_before = max(self._not_before, now + wait_s)
         if turn.number < self._fence:
@@ -166,15 +178,15 @@ class Pace:
         self._wait_in_vain(turn, now, before, idle=idle, ordered=ordered)
 
     def _begin_anew(self, turn: Turn) -> None:
-        """The first rejection: at least, the server takes no more than in the last moments before."""
-        recent = sum(at <= turn.at for at in self._recent)
-        top = recent / min(DOUBLING * self._first, max(turn.at - self._began, 0.2 * self._first))
-        top = max(self._slowest / 2, top)
-        self._curve = _Curve(top, 0.75, max(4.0, top * self._first), self._sent)
+        """The first rejection: a bucket that holds a second's worth of calls, as most do, has this rate."""
+        self._first_cut = turn.number, turn.at - self._began
+        top = max(self._slowest / 2, turn.number / (turn.at - self._began + 1.0))
+        cycle = min(CYCLE, max(8.0, TRUST_ONE * turn.number**2))
+        self._curve = _Curve(top, SHY, cycle, self._sent - cycle / 2)
 
     def _is_noise(self, taken: int) -> bool:
         """Whether it rejects calls at any pace: four times slower than measured, and it did so nevertheless."""
-        early = self._curve is not None and self._sent - self._curve.start < self._curve.cycle
+        early = self._curve is not None and self._sent - self._curve.start < self._curve.cycle / 2
         if self._in_vain > 2 or not early:
             self._early = 0
         self._early += early and taken > 0
@@ -182,14 +194,28 @@ class Pace:
 
     def _measure(self, rate: float) -> None:
         (since, first), (until, last) = self._cuts[0], self._cuts[-1]
-        taken, trust = max(1, last - first), 3.0
-        top = taken / max(until - since, 1e-3)
-        if not self._clean:
-            trust = 2.0
-        elif rate > 1.2 * top:  # a small bucket had overflown while we were slower than the server
-            top, trust = (top + min(rate, 2 * top)) / 2, 1.0
+        taken = max(1, last - first)
+        least = taken / max(until - since, 1e-3)
+        top = self._filled(least, rate, since, until)
+        trust = TRUST if self._clean or taken >= MEASURED else TRUST / 2
         shy = min(0.5, max(SHY, 1.5 / taken))
         self._curve = _Curve(top, shy, min(CYCLE, max(8, trust * taken)), self._sent)
+
+    def _filled(self, least: float, most: float, since: float, until: float) -> float:
+        """Return the rate of a bucket that was empty at both times and takes what was sent between them.
+
+        Of one that was full meanwhile the mean, `least`, is too low: what had flowed over by then was not taken.
+        """
+        if self._taken_at and self._taken_at[0] > since:
+            return least
+        sent = [at for at in self._taken_at if since < at <= until]
+        calls, seconds = self._first_cut
+        while most > 1.01 * least:
+            rate, level, before = (least + most) / 2, 0.0, since
+            for at in sent:
+                level, before = min(max(1.0, calls - rate * seconds), level + (at - before) * rate) - 1, at
+            least, most = (least, rate) if level >= 0 else (rate, most)
+        return least
 
     def _wait_in_vain(self, turn: Turn, now: float, before: int, *, idle: bool, ordered: bool) -> None:
         first, wait = len(self._cuts) == 1, self._wait()
@@ -227,7 +253,7 @@ class _Curve(NamedTuple):
     top: float
     shy: float
     cycle: float
-    start: int
+    start: float
 
     def rate(self, sent: int) -> float:
         from_top = (sent - self.start) / self.cycle - 1

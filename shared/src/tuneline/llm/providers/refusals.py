@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
 from tuneline.errors import LlmRejected
+from tuneline.llm.announced import read_seconds
 from tuneline.llm.config import OpenAiConfig
 from tuneline.llm.providers.provider import (
     ADDRESS,
@@ -90,6 +91,11 @@ _PROMPT = (
 )  # fmt: skip
 _LIMIT, _REQUESTED = (r"limit:? ([0-9]+)",), (r"requested:? ([0-9]+)",)
 _RATE = re.compile(r"tokens per (?:min|day|hour)|\b[TI]P[MD]\b|rate.?limit", re.I)
+_WAIT = re.compile(
+    r"(?:try again|retry) (?:in|after) "
+    r"((?:[0-9]{1,6}(?:\.[0-9]{1,6})?(?:d|h|ms|m|s))+|[0-9]{1,6}(?:\.[0-9]{1,6})?(?= seconds?))",
+    re.I,
+)
 _MONEY = re.compile(
     r"insufficient[ _](?:balance|credits?|funds|quota)|(?:out of|no|enough|more) credits|current quota|credit balance"
     r"|payment required|billing|arrears|overdue",
@@ -250,12 +256,19 @@ def meaning(config: OpenAiConfig, refusal: Refusal) -> Exception:
         return not_taken(config, refusal.detail, way_out)
     status = 429 if codes & _RATE_CODES else refusal.status  # some say it with 400 or 413
     if fault := temporary_fault(status, refusal.headers, refusal.detail):
+        fault.wait_s = _said_wait(refusal.said) if fault.pushback and fault.wait_s is None else fault.wait_s
         return fault
     if codes & _BLOCKED_CODES or (refusal.status == 403 and "flagged" in refusal.said):
         return LlmRejected("blocked", refusal.detail)
     if refusal.status == 413 or codes & _TOO_LONG_CODES or _TOO_LONG.search(refusal.said):
         return LlmRejected("too_long", refusal.detail)
     return LlmRejected("failed", refusal.detail)
+
+
+def _said_wait(said: str) -> float | None:
+    """Return the seconds of `try again in 1m2.5s`, which some servers say instead of a header."""
+    match = _WAIT.search(said)
+    return read_seconds(match[1]) if match else None
 
 
 def _way_out(refusal: Refusal, codes: set[str]) -> str | None:
