@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kit.assessor_process import output, process
+from kit.assessor_process import TUNELINE_ASSESSOR, output, process
 from kit.judge_parts import CANARY
 from kit.scripted_batches import BatchServer
 from kit.scripted_openai import Answer, Call, serve_openai
@@ -77,3 +78,30 @@ def test_a_run_that_is_stopped_says_that_its_batch_goes_on(protocol: Protocol, t
     assert child.returncode == 75 and time.monotonic() - began < 10, said
     assert "the batch goes on at its vendor" in said
     assert "Traceback" not in said and CANARY not in said
+
+
+@pytest.mark.slow
+def test_a_person_sees_that_a_run_waits_for_a_batch_and_what_stopping_it_means(tmp_path: Path) -> None:
+    protocol = PROTOCOLS[0]
+    server = server_of(protocol)
+    with serve_openai(server) as served:
+        writer = process(tmp_path, judge_at(protocol, served.url), COUNT, 4)  # of the run file
+        writer.kill()
+        writer.communicate()
+        words = ["run", str(tmp_path / "run.yaml"), "--store", str(tmp_path / "other")]
+        child = subprocess.Popen(
+            [str(TUNELINE_ASSESSOR.with_name("tuneline")), *words],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        assert child.stdout is not None
+        said = ""
+        while "waiting for" not in said:
+            line = child.stdout.readline()
+            assert line, said
+            said += line
+        child.send_signal(signal.SIGINT)
+        said += child.communicate(timeout=60)[0]
+    assert child.returncode == 75, said
+    assert f"assessor: waiting for {COUNT} answers by batches of 127.0.0.1" in said
+    assert "assessor: stopped; A run that is stopped cancels no batch" in said
+    assert "timestamp=" not in said and CANARY not in said

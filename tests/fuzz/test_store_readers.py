@@ -41,6 +41,7 @@ from tuneline.engine.runfile import read_run_parameters
 from tuneline.errors import Fault, LlmRejected, Unreadable, UserError
 from tuneline.judge.answer import read_answers
 from tuneline.llm.announced import read_announced
+from tuneline.llm.batches.anthropic import AnthropicBatches
 from tuneline.llm.batches.bodies import (
     AnthropicBatch,
     AnthropicItem,
@@ -52,7 +53,7 @@ from tuneline.llm.batches.bodies import (
     read_body,
     read_lines,
 )
-from tuneline.llm.batches.servers import AnthropicBatches, OpenAiBatches
+from tuneline.llm.batches.openai import OpenAiBatches
 from tuneline.llm.config import AnthropicConfig, GoogleConfig, OpenAiConfig
 from tuneline.llm.providers import anthropic, google, openai
 from tuneline.llm.providers.refusals import fitting_tokens, read_refusal, unwanted

@@ -29,6 +29,12 @@ class BatchServer:
     """Answers to handing in that are lost: the batch is there."""
     fault: Callable[[Call], Answer | None] = lambda call: None
     """What a call gets instead, if anything."""
+    end: Callable[[list[tuple[str, Item]]], str] = lambda items: ""
+    """How a batch of such items ends: `failed …` with a code, `cancelled`, or as it should."""
+    more_lines: list[Item] = field(default_factory=list)
+    """Lines that stand in every file of results beside its own."""
+    echoes: bool = True
+    """Whether Google sends back what came along with a request, and not in its order then."""
 
     def __call__(self, call: Call) -> Answer:
         if (instead := self.fault(call)) is not None:
@@ -93,11 +99,16 @@ class BatchServer:
 
     def _openai_batch(self, key: str, status: str) -> Item:
         batch = self.batches[key]
-        done = {"output_file_id": f"out-{key}", "error_file_id": f"err-{key}"} if status == "completed" else {}
+        status, _, code = (
+            (self.end(batch["items"]) or status).partition(" ") if status == "completed" else (status, "", "")
+        )
+        files = {"output_file_id": f"out-{key}", "error_file_id": f"err-{key}"}
+        done = files if status in ("completed", "cancelled", "expired") else {}
+        errors = {"object": "list", "data": [{"code": code, "message": "no", "line": None}]} if code else None
         counts = {"total": len(batch["items"]), "completed": 0, "failed": 0}
         return {
             "id": key, "object": "batch", "status": status, "metadata": {"tuneline": batch["name"]},
-            "request_counts": counts, "errors": None, **done,
+            "request_counts": counts, "errors": errors, **done,
         }  # fmt: skip
 
     def _openai_list(self, call: Call) -> Answer:
@@ -118,7 +129,7 @@ class BatchServer:
             response = answer and {"status_code": answer.status, "request_id": "r", "body": json.loads(answer.body)}
             error = None if answer else {"code": "batch_expired", "message": "late"}
             lines.append({"id": "x", "custom_id": custom_id, "response": response, "error": error})
-        return _lines(lines)
+        return _lines([*lines, *self.more_lines])
 
     def _anthropic_create(self, call: Call) -> Answer:
         key, lost = self._new("", [(item["custom_id"], item["params"]) for item in call.body["requests"]])
@@ -126,10 +137,14 @@ class BatchServer:
 
     def _anthropic_batch(self, key: str, *, ended: bool) -> Item:
         count = len(self.batches[key]["items"])
-        counts = {"processing": 0 if ended else count, "succeeded": count if ended else 0, "errored": 0}
+        canceled = int(ended and self.end(self.batches[key]["items"]) == "cancelled")
+        counts = {
+            "processing": 0 if ended else count, "succeeded": count - canceled if ended else 0, "errored": 0,
+            "canceled": canceled, "expired": 0,
+        }  # fmt: skip
         return {
             "id": key, "type": "message_batch", "processing_status": "ended" if ended else "in_progress",
-            "request_counts": {**counts, "canceled": 0, "expired": 0}, "created_at": "2999-01-01T00:00:00Z",
+            "request_counts": counts, "created_at": "2999-01-01T00:00:00Z",
             "expires_at": "2999-01-02T00:00:00Z", "results_url": "https://elsewhere.example/results" if ended else None,
         }  # fmt: skip
 
@@ -154,12 +169,14 @@ class BatchServer:
                     else {"type": "errored", "error": read}
                 )
             lines.append({"custom_id": custom_id, "result": result})
-        return _lines(lines)
+        return _lines([*lines, *self.more_lines])
 
     def _google_create(self, call: Call) -> Answer:
         batch = call.body["batch"]
         requests = batch["inputConfig"]["requests"]["requests"]
-        key, lost = self._new(batch["displayName"], [("", item["request"]) for item in requests])
+        key, lost = self._new(
+            batch["displayName"], [(item["metadata"]["tuneline"], item["request"]) for item in requests]
+        )
         return Answer(reset=True) if lost else json_answer(self._google_job(key, "BATCH_STATE_PENDING"))
 
     def _google_job(self, key: str, state: str, **output: Any) -> Item:
@@ -174,8 +191,12 @@ class BatchServer:
             return self.protocol.fails(404)
         if self.batches[key]["polls"] < self.polls and not self._ended(key):
             return json_answer(self._google_job(key, "BATCH_STATE_RUNNING"))
+        ended, _, code = self.end(self.batches[key]["items"]).partition(" ")
+        if ended == "failed":
+            error = {"code": int(code or 13), "message": "no"}
+            return json_answer({**self._google_job(key, "BATCH_STATE_FAILED"), "done": True, "error": error})
         responses = []
-        for _, body in self.batches[key]["items"]:
+        for custom_id, body in self.batches[key]["items"]:
             answer, result = self._asked(body), {"error": {"code": 4, "message": "late"}}
             if answer is not None:
                 read = json.loads(answer.body)
@@ -183,12 +204,15 @@ class BatchServer:
                     result = {"response": read}
                 else:
                     result = {"error": {"code": _RPC.get(answer.status, 13), "message": read["error"]["message"]}}
-            responses.append(result)
+            echoed = {"metadata": {"tuneline": custom_id}} if self.echoes else {}
+            responses.append({**result, **echoed})
+        responses = list(reversed(responses)) if self.echoes else responses
         output = {"inlinedResponses": {"inlinedResponses": responses}}
-        return json_answer(self._google_job(key, "BATCH_STATE_SUCCEEDED", output=output))
+        state = f"BATCH_STATE_{ended.upper() or 'SUCCEEDED'}"
+        return json_answer(self._google_job(key, state, output=output))
 
 
-_RPC = {400: 3, 401: 16, 429: 8, 500: 13}
+_RPC = {400: 3, 401: 16, 403: 7, 429: 8, 500: 13}
 
 
 def _lines(rows: list[Item]) -> Answer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -45,6 +46,8 @@ class _Child:
     progress: Path
     task: TaskID
     shown: str = ""
+    read: int = 0
+    """Bytes of the log that were looked through."""
 
 
 @dataclass
@@ -143,6 +146,7 @@ class LocalRun:
             raise Temporary("stopped; run the same command again to resume from here")
         for child in list(children):
             self._show(child, progress)
+            self._tell(child)
             code = child.process.poll()
             if code is not None:
                 children.remove(child)
@@ -155,12 +159,20 @@ class LocalRun:
             done, _, total = written.partition("/")
             progress.update(child.task, completed=int(done), total=int(total))
 
+    def _tell(self, child: _Child) -> None:
+        """Show what a stage says that it waits for, since that may take hours."""
+        with child.log.open("rb") as file:
+            file.seek(child.read)
+            new = file.read().rpartition(b"\n")[0]
+        child.read += len(new)
+        for said in re.findall(r'event="(waiting [^"]*)"', new.decode(errors="replace")):
+            self.console.print(f"{child.step.name}: {escape(printable(said))}")
+
     def _finish(self, child: _Child, code: int, progress: Progress) -> None:
         self._keep_log(child)
         if code:
             self.console.print(f"[bold red]{child.step.name} failed[/]")
-            lines = map(printable, child.log.read_text(errors="replace").splitlines()[-30:])
-            print("\n".join(line for line in lines if not line.startswith("timestamp=")), file=sys.stderr)  # noqa: T201
+            print("\n".join(_last_words(child.log)), file=sys.stderr)  # noqa: T201
             raise StageFailed(code if code > 0 else 128 - code)
         self._done.add(child.step.name)
         task = progress.tasks[progress.task_ids.index(child.task)]
@@ -189,6 +201,8 @@ class LocalRun:
                 child.process.kill()
                 child.process.wait()
             self._keep_log(child)
+            if self._stop:
+                self.console.print("\n".join(f"{child.step.name}: {escape(line)}" for line in _last_words(child.log)))
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
@@ -205,6 +219,12 @@ class LocalRun:
     def _progress(self) -> Progress:
         columns = (TextColumn("{task.description:20}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         return Progress(*columns, console=self.console, disable=not self.console.is_terminal)
+
+
+def _last_words(log: Path) -> list[str]:
+    """Return the end of what a stage printed, without its log."""
+    lines = map(printable, log.read_text(errors="replace").splitlines()[-30:])
+    return [line for line in lines if not line.startswith("timestamp=")]
 
 
 def conclusion(run_file: RunFile, store: Store) -> Iterator[str]:

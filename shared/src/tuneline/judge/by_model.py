@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from tuneline.data.rubric import Rubric
 from tuneline.data.transcripts import Transcript
 from tuneline.data.verdicts import Ask, Judgement
-from tuneline.errors import LlmRejected, Unreadable
+from tuneline.errors import LlmRejected, OverBudget, Stopped, Temporary, Unreadable, UserError
 from tuneline.judge.answer import read_answers
 from tuneline.judge.card import JudgeCard, family_of
 from tuneline.judge.facts import least_tokens
@@ -51,6 +51,8 @@ class LlmJudge:
         self._config, self._secret, self._patience = config, secret, patience
         self._fetched: dict[str, Reply | LlmRejected] = {}
         self._batches: BatchRun | None = None
+        self._missing: set[str] = set()
+        self._problem: UserError | Temporary | None = None
 
     @property
     def config(self) -> ModelConfig:
@@ -92,12 +94,13 @@ class LlmJudge:
     ) -> bool:
         """In the mode `batch` get the answers about these, of `total`, before they are asked for one by one.
 
-        True asks again. Returns whether they are here now. Raises UserError, or Temporary when it is stopped: what was
-        handed in is found again.
+        True asks again. Returns whether they came by batches. Raises UserError, or Temporary when it is stopped: what
+        was handed in is found again. If some are here and others are not, `refuse_rest` says why.
         """
         if self._config.mode == "live":
             return False
-        from tuneline.llm.batches.run import BatchRun, request_id
+        from tuneline.llm.batches.kept import request_id
+        from tuneline.llm.batches.run import BatchRun
         from tuneline.llm.batches.servers import open_batches
 
         asked = [self.request(rubric, transcript, again) for transcript, again in wanted]
@@ -108,15 +111,28 @@ class LlmJudge:
             context.journal("batches", self._config.provider, self._config.address),
             lambda found: context.progress(done + found, total), account,
         )  # fmt: skip
-        self._fetched, self._batches = run.answers(requests), run
+        try:
+            run.answers(requests)
+        except (UserError, Temporary) as e:
+            told_to_stop = isinstance(e, Stopped) and not isinstance(e, OverBudget)
+            if told_to_stop or not run.found:
+                raise
+            self._problem = e  # what is here is paid, so it is read first
+        self._fetched, self._batches = dict(run.found), run
+        self._missing = requests.keys() - self._fetched.keys()
         return True
+
+    def refuse_rest(self) -> None:
+        """Raise what kept `fetch` from getting all answers, if anything did."""
+        if self._problem:
+            raise self._problem
 
     @contextmanager
     def open(
         self, rubric: Rubric, *, concurrency: int, timeout_s: float, account: Account | None = None
     ) -> Iterator[Ask]:
         """Connect; at the end calls in flight get some seconds to finish, so that what is paid can be kept."""
-        from tuneline.llm.batches.run import request_id
+        from tuneline.llm.batches.kept import request_id
         from tuneline.llm.client import LlmClient
         from tuneline.llm.providers.provider import joined
 
@@ -128,7 +144,10 @@ class LlmJudge:
                 request = self.request(rubric, transcript, again)
                 if request is None:
                     return Judgement(status="scored")
-                reply = self._answer_of(request_id(self._config, request), request.about) if self._fetched else None
+                key = request_id(self._config, request) if self._batches else ""
+                if key in self._missing:
+                    raise Temporary("no batch has answered it")
+                reply = self._answer_of(key, request.about) if key else None
                 try:
                     reply = reply or client.complete(request.messages, schema=request.schema, seed=request.seed or 0)
                 except LlmRejected as e:

@@ -168,6 +168,8 @@ def _judge_by(
             judge.open(asked, concurrency=concurrency, timeout_s=timeout_s, account=account) as ask,
         ):
             _drive(work, lambda key: pool.submit(work.judge, ask, key), concurrency, context)
+        if isinstance(judge, LlmJudge):
+            judge.refuse_rest()
     work.finish()
     verdicts = [to_verdict(rubric, t, judge.label, work.found[judge.key(t)]) for t in transcripts]
     card = judge.card(asked).dated(work.found.values())

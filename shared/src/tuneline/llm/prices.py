@@ -47,13 +47,14 @@ def require_price(config: ModelConfig) -> None:
 
 
 def most_usd(
-    config: ModelConfig, messages: Sequence[Mapping[str, str]], schema: Mapping[str, Json] | None = None
-) -> float | None:
+    config: ModelConfig, messages: Sequence[Mapping[str, str]], schema: Mapping[str, Json] | None = None, *,
+    batch: bool = False,
+) -> float | None:  # fmt: skip
     """Return the most that a call can cost: no tokenizer makes more tokens of a text than it has bytes."""
     texts = [text for message in messages for text in message.values()] + [json.dumps(schema)]
     size = sum(len(text.encode("utf-8", "replace")) + 16 for text in texts)
     worst = (Tokens(size, written=written, output=config.max_tokens) for written in (0, size))
-    costs = [cost for tokens in worst if (cost := cost_usd(config, tokens)) is not None]
+    costs = [cost for tokens in worst if (cost := cost_usd(config, tokens, batch=batch)) is not None]
     return max(costs, default=None)
 
 

@@ -4,92 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from kit.batches import Purse, Rows, echo, requests_of, run, texts
 from kit.judge_parts import SHORT_RUBRIC, live, some_transcripts
 from kit.scripted_batches import BatchServer
 from kit.scripted_openai import Answer, Call, serve_openai
-from kit.scripted_vendors import PROTOCOLS, Protocol
+from kit.scripted_vendors import Protocol
 from tuneline.errors import LlmRejected, OverBudget, Temporary, UserError
 from tuneline.judge.by_model import LlmJudge
 from tuneline.judge.judging import judge_all
 from tuneline.llm.batches import run as module
-from tuneline.llm.batches.run import BatchRun, request_id
-from tuneline.llm.batches.servers import open_batches
 from tuneline.llm.prices import most_usd
-from tuneline.llm.providers.provider import Reply, Request
 from tuneline.stage import Usage
-
-
-@pytest.fixture(params=PROTOCOLS, ids=lambda p: p.provider)
-def protocol(request: pytest.FixtureRequest) -> Protocol:
-    found: Protocol = request.param
-    return found
-
-
-@pytest.fixture(autouse=True)
-def in_haste(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, seconds in {"DURABLE_S": 0.0, "FIRST_POLL_S": 0.01, "LONGEST_POLL_S": 0.02, "SAFE_POINT_S": 0.01}.items():
-        monkeypatch.setattr(module, name, seconds)
-
-
-class Purse:
-    """An account that notes what is set aside and what is paid."""
-
-    def __init__(self, limit_usd: float = 1e9) -> None:
-        self.held, self.paid, self.limit_usd = list[float | None](), Usage(), limit_usd
-
-    def reserve(self, most_usd: float | None) -> bool:
-        if sum(filter(None, [*self.held, most_usd])) + self.paid.cost_usd > self.limit_usd:
-            if self.held:
-                return False
-            raise OverBudget("max_usd: no more")
-        self.held.append(most_usd)
-        return True
-
-    def settle(self, most_usd: float | None, usage: Usage, *, lost: bool = False) -> None:
-        self.held.remove(most_usd)
-        self.paid += usage
-
-
-class Rows(dict[str, dict[str, Any]]):
-    """A journal in memory."""
-
-    def put(self, key: str, row: Any) -> None:
-        self[key] = dict(row)
-
-
-def requests_of(count: int, schema: dict[str, Any] | None = None) -> list[Request]:
-    return [Request([{"role": "user", "content": f"number {n}</s>"}], schema, 0) for n in range(count)]
-
-
-def run(
-    server: BatchServer,
-    url: str,
-    requests: list[Request],
-    rows: Rows,
-    progress: Any = lambda found: None,
-    purse: Purse | None = None,
-) -> list[Any]:
-    config = server.protocol.config(url, mode="batch", input_usd=1.0, output_usd=1.0)
-    asked = {request_id(config, request): request for request in requests}
-    purse = purse or Purse()
-    try:
-        found = BatchRun(config, open_batches(config, lambda name: name), rows, progress, purse).answers(asked)
-    finally:
-        assert purse.held == []
-    return [found[key] for key in asked]
-
-
-def echo(protocol: Protocol) -> BatchServer:
-    return BatchServer(protocol, lambda call: protocol.reply(protocol.prompt(call).strip()), polls=3)
-
-
-def texts(answers: list[Any]) -> list[str]:
-    assert all(isinstance(answer, Reply) for answer in answers), answers
-    return [answer.text for answer in answers]
 
 
 def test_every_request_gets_its_own_answer_in_one_batch(protocol: Protocol) -> None:

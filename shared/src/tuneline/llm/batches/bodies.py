@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from typing import Annotated, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ValidationError
@@ -14,7 +13,12 @@ from tuneline.llm.providers.provider import AnyObject, Count, Reply
 
 M = TypeVar("M", bound=BaseModel)
 
-no_batch = partial(Fault, "the answer is not a batch")
+
+class NoBatch(Fault):
+    """What came is not what servers say of batches."""
+
+    def __init__(self) -> None:
+        super().__init__("the answer is not a batch")
 
 
 class Named(BaseModel):
@@ -111,7 +115,7 @@ def read_body(body: bytes, kind: type[M]) -> M:
     try:
         return kind.model_validate_json(body)
     except ValidationError:
-        raise no_batch() from None
+        raise NoBatch() from None
 
 
 def read_lines(content: bytes, kind: type[M]) -> list[M]:
@@ -121,7 +125,7 @@ def read_lines(content: bytes, kind: type[M]) -> list[M]:
         with suppress(ValidationError):
             items.append(kind.model_validate_json(line))
     if content.strip() and not items:
-        raise no_batch()
+        raise NoBatch()
     return items
 
 
@@ -132,4 +136,4 @@ def outcome(read: Callable[[], Reply | Exception]) -> Reply | Exception:
     except (Fault, LlmRejected, UserError) as e:
         return e
     except ValueError:  # a number of thousands of digits, which cannot be written again
-        return no_batch()
+        return NoBatch()

@@ -66,7 +66,7 @@ class AnthropicProvider:
     """Calls one model; an attempt may take `timeout_s` seconds and a little more, and is not repeated."""
 
     def __init__(self, config: AnthropicConfig, secret: Secret, timeout_s: float) -> None:
-        self._config, self._schemas = config, Schemas(config.model)
+        self._config, self.schemas = config, Schemas(config.model)
         self._strangers = Strangers(config, "Anthropic's messages")
         logging.getLogger("anthropic").setLevel(logging.WARNING)  # below it the SDK writes whole requests
         key = config.key(secret)
@@ -81,7 +81,7 @@ class AnthropicProvider:
         self, messages: Sequence[Mapping[str, str]], schema: Mapping[str, Json] | None, seed: int | None
     ) -> Reply:
         """Make one attempt; without a schema where the model takes none. Raises Fault, LlmRejected or UserError."""
-        return await self._schemas.send(lambda taken: self._send(messages, taken), schema)
+        return await self.schemas.send(lambda taken: self._send(messages, taken), schema)
 
     async def _send(self, messages: Sequence[Mapping[str, str]], schema: Mapping[str, Json] | None) -> Reply:
         # The SDK's types know no temperature any more, but older models take one.

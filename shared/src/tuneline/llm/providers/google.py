@@ -73,7 +73,7 @@ class GoogleProvider:
     """Calls one model; an attempt may take `timeout_s` seconds and a little more, and is not repeated."""
 
     def __init__(self, config: GoogleConfig, secret: Secret, timeout_s: float) -> None:
-        self._config, self._schemas = config, Schemas(config.model)
+        self._config, self.schemas = config, Schemas(config.model)
         self._strangers = Strangers(config, "the Gemini API")
         logging.getLogger("google_genai").setLevel(logging.ERROR)
         key = config.key(secret)
@@ -90,7 +90,7 @@ class GoogleProvider:
         self, messages: Sequence[Mapping[str, str]], schema: Mapping[str, Json] | None, seed: int | None
     ) -> Reply:
         """Make one attempt; without a schema where the model takes none. Raises Fault, LlmRejected or UserError."""
-        return await self._schemas.send(lambda taken: self._send(messages, taken, seed), schema)
+        return await self.schemas.send(lambda taken: self._send(messages, taken, seed), schema)
 
     async def _send(
         self, messages: Sequence[Mapping[str, str]], schema: Mapping[str, Json] | None, seed: int | None

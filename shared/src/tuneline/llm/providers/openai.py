@@ -34,7 +34,7 @@ MOST_FORMS = 8
 _LEAST_TOKENS = 64
 
 
-class _Form(NamedTuple):
+class Form(NamedTuple):
     """How a request is written."""
 
     limit: Literal["max_tokens", "max_completion_tokens"] | None
@@ -47,7 +47,7 @@ class _Form(NamedTuple):
     other_address: bool = False
     """With /v1 if the configured address has none, and without if it has."""
 
-    def leaving_out(self, field: str | None, usual: str | None) -> _Form | None:
+    def leaving_out(self, field: str | None, usual: str | None) -> Form | None:
         """Return it without a field, or with what stands for it; `usual` is the field first tried for the limit."""
         if field == "response_format":
             return self._replace(schema="json_object" if self.schema == "json_schema" else None)
@@ -72,15 +72,15 @@ class OpenAiProvider:
         )
         other = address.removesuffix("/v1") if address.endswith("/v1") else f"{address}/v1"
         self._other = self.sdk.with_options(base_url=other)
-        self._form = _first_form(config)
-        self._limit = self._form.limit
+        self.form = _first_form(config)
+        self._limit = self.form.limit
         self._strangers = Strangers(config, "chat completions")
 
     async def send(
         self, messages: Sequence[Mapping[str, str]], schema: Mapping[str, Json] | None, seed: int | None
     ) -> Reply:
         """Make one attempt, in a form that the server takes. Raises Fault, LlmRejected or UserError."""
-        form = begun = self._form
+        form = begun = self.form
         for _ in range(MOST_FORMS):
             try:
                 answer = await self._post(form, messages, schema, seed)
@@ -88,7 +88,7 @@ class OpenAiProvider:
                     reply = read_reply(answer, self._config, wanted=schema is not None)
             except Refused as refused:
                 refusal = refused.refusal
-                learned = self._form if form is begun is not self._form else None  # by a call beside this one
+                learned = self.form if form is begun is not self.form else None  # by a call beside this one
                 changed = learned or self._changed(form, refusal, schema, seed)
                 if changed is None:
                     break
@@ -98,11 +98,26 @@ class OpenAiProvider:
                 return reply
         raise meaning(self._config, refusal)
 
+    def request(
+        self, messages: Sequence[Mapping[str, str]], schema: Mapping[str, Json] | None, seed: int | None
+    ) -> dict[str, Json]:
+        """Return the body of a request for the next message, in the form that the server takes."""
+        said: list[Json] = [dict(message) for message in _messages(messages, system=self.form.system)]
+        return {"model": self._config.model, "messages": said, **_body(self.form, self._config, schema, seed)}
+
+    def adapt(self, form: Form, refusal: Refusal) -> bool:
+        """Take another form from now on, where what was asked in `form` was refused for it; False if it was not."""
+        changed = self._changed(form, refusal, {}, self._config.drawn_seed(0))
+        if changed is None or changed.other_address != form.other_address:
+            return False
+        self._learn(changed)
+        return True
+
     async def close(self) -> None:
         await self.sdk.close()
 
     async def _post(
-        self, form: _Form, messages: Sequence[Mapping[str, str]], schema: Mapping[str, Json] | None, seed: int | None
+        self, form: Form, messages: Sequence[Mapping[str, str]], schema: Mapping[str, Json] | None, seed: int | None
     ) -> bytes:
         said = cast("list[ChatCompletionMessageParam]", list(_messages(messages, system=form.system)))
         sdk = self._other if form.other_address else self.sdk
@@ -118,8 +133,8 @@ class OpenAiProvider:
         return answer.http_response.content
 
     def _changed(
-        self, form: _Form, refusal: Refusal, schema: Mapping[str, Json] | None, seed: int | None
-    ) -> _Form | None:
+        self, form: Form, refusal: Refusal, schema: Mapping[str, Json] | None, seed: int | None
+    ) -> Form | None:
         """Return a form that the server may take instead, None if there is none."""
         field = unwanted(refusal, tuple(_body(form, self._config, schema, seed)))
         if (
@@ -137,17 +152,17 @@ class OpenAiProvider:
             return form._replace(max_tokens=fitting) if _LEAST_TOKENS <= fitting < form.max_tokens else None
         return form.leaving_out(field, self._limit)
 
-    def _learn(self, form: _Form) -> None:
-        if form != self._form:
+    def _learn(self, form: Form) -> None:
+        if form != self.form:
             changes = {
                 name: sorted(value) if isinstance(value, frozenset) else value
                 for name, value in form._asdict().items()
-                if value != self._form._asdict()[name]
+                if value != self.form._asdict()[name]
             }
             log.warning(
                 "the judge or simulator takes requests in another form only", model=self._config.model, **changes
             )
-            self._form = form
+            self.form = form
 
 
 def fault_of(config: OpenAiConfig, status: int, headers: Mapping[str, str], body: bytes) -> Exception:
@@ -163,18 +178,10 @@ def answer_of(config: OpenAiConfig, body: bytes) -> Reply:
         raise meaning(config, e.refusal) from None
 
 
-def request_of(
-    config: OpenAiConfig, messages: Sequence[Mapping[str, str]], schema: Mapping[str, Json] | None, seed: int | None
-) -> dict[str, Json]:
-    """Return the body of a request for the next message."""
-    said: list[Json] = [dict(message) for message in _messages(messages, system=True)]
-    return {"model": config.model, "messages": said, **_body(_first_form(config), config, schema, seed)}
-
-
-def _first_form(config: OpenAiConfig) -> _Form:
+def _first_form(config: OpenAiConfig) -> Form:
     # OpenAI's newer models refuse max_tokens, and many compatible servers know nothing else.
     limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens" if config.base_url else "max_completion_tokens"
-    return _Form(limit, config.max_tokens, config.response_format)
+    return Form(limit, config.max_tokens, config.response_format)
 
 
 def _refused(status: int, headers: Mapping[str, str], body: bytes) -> Exception:
@@ -192,7 +199,7 @@ def _messages(messages: Sequence[Mapping[str, str]], *, system: bool) -> Sequenc
     return [{"role": "user", "content": f"{first}\n\n{others[0]['content']}"}, *others[1:]]
 
 
-def _body(form: _Form, config: OpenAiConfig, schema: Mapping[str, Json] | None, seed: int | None) -> dict[str, Json]:
+def _body(form: Form, config: OpenAiConfig, schema: Mapping[str, Json] | None, seed: int | None) -> dict[str, Json]:
     body: dict[str, Json] = {form.limit: form.max_tokens} if form.limit else {}
     if config.temperature is not None:
         body["temperature"] = config.temperature

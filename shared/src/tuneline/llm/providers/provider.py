@@ -235,14 +235,23 @@ class Schemas:
         self, attempt: Callable[[Mapping[str, Json] | None], Awaitable[Reply]], schema: Mapping[str, Json] | None
     ) -> Reply:
         """Make one attempt, with the schema if the model takes one. Raises what `attempt` does."""
-        if schema is None or not self._taken:
+        if self.taken(schema) is None:
             return await attempt(None)
         try:
             return await attempt(schema)
         except NoSchema as e:
-            log.warning("asked without a JSON schema from now on", model=self._model, why=str(e))
-            self._taken = False
+            self.refused(e)
         return await attempt(None)
+
+    def taken(self, schema: Mapping[str, Json] | None) -> Mapping[str, Json] | None:
+        """Return the schema if the model takes one, as far as is known."""
+        return schema if self._taken else None
+
+    def refused(self, why: NoSchema) -> None:
+        """Learn that it takes none."""
+        if self._taken:
+            log.warning("asked without a JSON schema from now on", model=self._model, why=str(why))
+        self._taken = False
 
 
 def error_of(body: bytes) -> dict[str, object]:
