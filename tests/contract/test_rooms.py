@@ -23,7 +23,7 @@ MAY_ENTER = {
     "data": {"errors", "stage", "parsing"},
     "judge": {"errors", "stage", "parsing", "data", "llm"},
     "engine": {"errors", "stage", "parsing", "store"},
-    "commands": {"errors", "stage", "parsing", "store", "engine", "data", "llm", "judge"},
+    "commands": {"errors", "stage", "parsing", "store", "engine", "data", "model", "llm", "judge"},
 }
 DOOR = "tuneline.commands.stage"
 """The one way out of a stage's own file: its `main` is the command line."""

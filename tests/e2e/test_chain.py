@@ -113,6 +113,23 @@ def test_show_tells_what_each_stage_read_and_wrote_and_get_fetches_an_output(lap
     assert file.read_bytes()[:4] == b"GGUF"
 
 
+def test_the_model_is_served_and_the_command_that_is_told_gets_an_answer(laptop: Laptop) -> None:
+    words = [str(TUNELINE), "serve", "demo", "--store", laptop.store.uri]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        told = list(iter(process.stdout.readline, "Ctrl-C ends it.\n"))
+        curl = next(line.strip() for line in told if line.strip().startswith("curl "))
+        answer = subprocess.run(["bash", "-c", f"{curl} --silent --noproxy '*'"], capture_output=True, check=True)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+    choice = json.loads(answer.stdout)["choices"][0]
+    assert choice["message"]["role"] == "assistant"
+    assert told[0].startswith(
+        "Tuneline-Tiny-3.7M-coffee-support-v1-Q4_K_M.gguf (finetuned) is served at http://127.0.0.1:"
+    )
+    assert "temperature 0.5" in told[1] and "no system prompt" in told[1]
+
+
 def test_one_more_transcript_in_a_new_run_is_the_only_one_judged(laptop: Laptop) -> None:
     laptop.add_transcript()
     try:

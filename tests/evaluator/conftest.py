@@ -42,10 +42,12 @@ def arms(tiny_base: Path, tiny_gguf: Path, tmp_path_factory: pytest.TempPathFact
         (folder / name).mkdir()
         shutil.copy(tiny_gguf, folder / name / f"{name}.gguf")
         write_info(folder / f"{name}.json", f"{name}.gguf", template_sha256=template)
+    (folder / "Modelfile").write_text('FROM ./model/tuned.gguf\nPARAMETER num_ctx 2048\nPARAMETER stop "<end>"\n')
     other_weights(folder / "tuned" / "tuned.gguf", "blk.1.ffn_down.weight")
     return {
         "model": folder / "tuned", "model_info": folder / "tuned.json",
         "base": folder / "base", "base_info": folder / "base.json", "base_model": tiny_base,
+        "modelfile": folder / "Modelfile",
         "rubric": RUBRIC, "judge": {"provider": "heuristic"},
         "personas": {"personas": [persona_row(number) for number in range(6)]},
     }  # fmt: skip

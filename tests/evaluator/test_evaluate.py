@@ -24,6 +24,7 @@ from kit.scripted_openai import Answer, Call, ScriptedOpenAI, completion, error,
 from kit.support import Done, alone, run_stage
 from tuneline.data.conversations import Conversation
 from tuneline.data.io import write_record
+from tuneline.data.serving import Serving
 from tuneline.errors import UserError
 from tuneline.judge.card import JudgeCard, JudgeCards
 from tuneline_evaluator.comparison.figures import Comparison
@@ -99,6 +100,18 @@ def test_the_comparison_agrees_with_the_verdicts_it_was_made_from(done: Done, ar
     assert report.startswith("<!doctype html>")
     here = {str(Path(path).parent) for path in arms.values() if isinstance(path, Path)}
     assert not [folder for folder in here if folder in report + done.paths["comparison"].read_text()]
+
+
+def test_it_leaves_behind_how_to_serve_what_was_compared(done: Done) -> None:
+    serving = Serving.model_validate_json(done.paths["serving"].read_text())
+    found = comparison(done)
+    assert (serving.sampler, serving.context_tokens) == (found.settings.sampler, found.arms[1].context_tokens)
+    lines = done.paths["modelfile"].read_text().splitlines()
+    assert lines[0] == "FROM ./model/tuned.gguf"
+    assert [line for line in lines if line.startswith("PARAMETER num_ctx")] == [
+        f"PARAMETER num_ctx {serving.context_tokens}"
+    ]
+    assert "PARAMETER num_predict 24" in lines
 
 
 def test_an_exact_evaluation_repeats_to_the_byte_in_a_fresh_store(arms: Inputs, tmp_path: Path) -> None:

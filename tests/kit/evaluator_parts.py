@@ -10,11 +10,12 @@ from typing import Any
 from tuneline.data.conversations import AnswerFacts, Arm, Conversation, Said
 from tuneline.data.personas import Persona
 from tuneline.data.rubric import Rubric, score
+from tuneline.data.serving import SamplerParams
 from tuneline.data.text.rules import Answer as YesOrNo
 from tuneline.data.verdicts import Status, Verdict
 from tuneline.stage import Usage
 from tuneline_evaluator.comparison.scores import JudgedConversation
-from tuneline_evaluator.stage import EvaluatorParams, SamplerParams
+from tuneline_evaluator.stage import EvaluatorParams
 
 SETTINGS = EvaluatorParams(turns=2, sampler=SamplerParams(max_answer_tokens=64))
 

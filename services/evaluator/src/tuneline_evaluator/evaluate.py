@@ -21,6 +21,7 @@ from tuneline_evaluator.conversations.converse import Held, hold_conversations
 from tuneline_evaluator.conversations.prepare import Prepared, prepare
 from tuneline_evaluator.conversations.simulate import open_simulator
 from tuneline_evaluator.report.page import write_report
+from tuneline_evaluator.serving import completed, serving_of
 from tuneline_evaluator.stage import EvaluatorInputs, EvaluatorOutputs, EvaluatorParams
 
 
@@ -35,7 +36,7 @@ class JudgedBlind(NamedTuple):
 
 
 def evaluate(params: EvaluatorParams, inputs: EvaluatorInputs, outputs: EvaluatorOutputs, context: Context) -> Metrics:
-    """Compare the two arms; write conversations, verdicts, comparison and report."""
+    """Compare the two arms; write conversations, verdicts, comparison, report, and how to serve what was compared."""
     prepared = prepare(params, inputs, context)
     timeout_s, slots = params.answer_timeout_s, 1 if params.exact else params.slots
     with open_simulator(prepared.simulator, context, timeout_s=timeout_s, concurrency=2 * slots) as simulator:
@@ -46,6 +47,11 @@ def evaluate(params: EvaluatorParams, inputs: EvaluatorInputs, outputs: Evaluato
     rows = (_verdict_row(item.conversation, item.verdict) for item in judged.items if item.verdict)
     outputs.verdicts.write_text("".join(rows), encoding="utf-8")
     write_record(outputs.comparison, comparison)
+    serving = serving_of(prepared)
+    write_record(outputs.serving, serving)
+    own = f"FROM ./model/{prepared.models[1].facts.file}\n"
+    converted = inputs.modelfile.read_text(encoding="utf-8") if inputs.modelfile else own
+    outputs.modelfile.write_text(completed(converted, serving), encoding="utf-8")
     by_id = {persona.id: persona for persona in prepared.personas}
     asked = ((by_id[c.persona], seed, said) for c in held.conversations for seed, said in c.asked)
     cost = judged.cost + simulator.cost(asked)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from tuneline.data.serving import SamplerParams
 from tuneline.model.base_model import TOKENIZER_FILES
 from tuneline.stage import (
     Checks,
@@ -28,21 +29,6 @@ from tuneline.stage import (
     pace,
     page,
 )
-
-
-class SamplerParams(Params):
-    """How an answer is drawn, the same in both arms; whatever is not here is off."""
-
-    temperature: float = Field(default=0.7, ge=0, le=2)
-    """Flattens (above 1) or sharpens what is drawn from (0 is greedy); use what people will use."""
-    top_p: float = Field(default=0.95, gt=0, le=1)
-    """Smallest share of probability that is sampled from (1 is off)."""
-    top_k: int = Field(default=40, ge=0)
-    """Number of likeliest tokens that are sampled from (0 is off)."""
-    min_p: float = Field(default=0.05, ge=0, le=1)
-    """Least probability of a token relative to the likeliest (0 is off)."""
-    max_answer_tokens: int = Field(default=512, ge=1)
-    """Tokens after which an answer is cut; the report counts cut answers, so raise it when there are many."""
 
 
 class EvaluatorParams(Params):
@@ -100,6 +86,8 @@ class EvaluatorInputs(Inputs):
     """Facts about the fine-tuned file."""
     base_info: Path = output_of("gguf-converter@base", "gguf")
     """Facts about the base file."""
+    modelfile: Path | None = output_of("gguf-converter", optional=True)
+    """Makes the fine-tuned file a model of Ollama; without it there is no chat template in the Modelfile."""
     base_model: Path = given(*TOKENIZER_FILES)
     """Tokenizer and chat template, as the slicer read them."""
     chat_template: Path | None = given(optional=True)
@@ -139,6 +127,10 @@ class EvaluatorOutputs(Outputs):
     """The report: one static page."""
     summary: Path = file_name("summary.md")
     """The report in short, for a pull request or a terminal."""
+    modelfile: Path = file_name("Modelfile")
+    """The converter's, with system prompt, sampler and context of the comparison."""
+    serving: Path = file_name("serving.json")
+    """The same settings for `tuneline serve`."""
 
 
 def run(params: EvaluatorParams, inputs: EvaluatorInputs, outputs: EvaluatorOutputs, context: Context) -> Metrics:
@@ -162,7 +154,7 @@ def plan(params: EvaluatorParams, plans: Plans) -> Iterable[Forecast]:
     return plan_talks(params, plans)
 
 
-STAGE = Stage("evaluator", 5, EvaluatorParams, EvaluatorInputs, EvaluatorOutputs, run, check=check, plan=plan)
+STAGE = Stage("evaluator", 6, EvaluatorParams, EvaluatorInputs, EvaluatorOutputs, run, check=check, plan=plan)
 
 
 def main() -> None:

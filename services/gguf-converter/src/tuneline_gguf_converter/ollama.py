@@ -10,13 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+from tuneline.data.serving import LARGEST_DEFAULT_CONTEXT
 from tuneline.errors import UserError
 from tuneline.model.chat import ChatTokenizer, fold_system
 from tuneline.model.gguf_header import Header
 from tuneline_gguf_converter.samples import Messages, Sample
-
-MOST_CONTEXT = 8192
-"""Tokens of context that the Modelfile asks for at most: memory grows with it."""
 
 PROMPT = "Answer in one word."
 _TURNS = ("Qone1q", "Aone1a", "Qtwo2q", "Atwo2a", "Qthree3q")
@@ -93,7 +91,7 @@ def modelfile(file: str, header: Header, end_of_turn: str, form: TurnForm | str)
         "# ollama create my-model -f Modelfile     (beside the folder `model`)\n"
         f"FROM ./model/{file}\n"
         f"{template}\n"
-        f"PARAMETER num_ctx {min(context, MOST_CONTEXT)}\n"
+        f"PARAMETER num_ctx {min(context, LARGEST_DEFAULT_CONTEXT)}\n"
         f'PARAMETER stop "{end_of_turn}"\n'  # Ollama takes the outer quotation marks off, and knows no escapes
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -105,6 +105,22 @@ def get(
     """Fetch an output of a run, verified."""
     with exit_codes():
         typer.echo(fetch_output(open_store(store), run, output, dest))
+
+
+@app.command("serve")
+def serve_command(
+    run: RunArgument,
+    arm: Annotated[Literal["finetuned", "base"], typer.Option(help="Which model of the run.")] = "finetuned",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 is any that is free.")] = 0,
+    store: StoreOption = DEFAULT_STORE,
+) -> None:
+    """Serve a run's model with llama-server, with the sampler, context and system prompt of its comparison."""
+    from contextlib import suppress
+
+    from tuneline.commands.serve import serve_run
+
+    with exit_codes(), suppress(KeyboardInterrupt):
+        serve_run(open_store(store), run, arm, port, lambda line: typer.echo(printable(line)))
 
 
 IdsArgument = Annotated[list[str] | None, typer.Argument(help="Ids of transcripts; * and ? stand for any characters.")]

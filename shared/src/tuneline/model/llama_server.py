@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import secrets
 import signal
 import time
@@ -41,10 +42,13 @@ _CRASHES = (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal
 class Server:
     """One llama-server process. Its address stays the same when `ensure` has to start it again. Safe for threads."""
 
-    def __init__(self, command: Sequence[str], model: Path, log: Path, start_timeout_s: float) -> None:
+    def __init__(
+        self, command: Sequence[str], model: Path, log: Path, start_timeout_s: float, port: int | None = None
+    ) -> None:
         self.model, self._command, self._log, self._start_timeout_s = model, command, log, start_timeout_s
+        self._told_port = port
         # An address that nobody else can have: a stranger on the same port cannot be taken for our server.
-        self._prefix = f"/{secrets.token_hex(8)}"
+        self._prefix = f"/{secrets.token_hex(8)}" if port is None else ""
         self._process: Popen[bytes] | None = None
         self._port, self._restarts, self._lock = 0, 0, Lock()
         # The kernel ends the child with the *thread* that started it: one that lives as long as this object does so.
@@ -95,8 +99,7 @@ class Server:
         healthy in time.
         """
         for _ in range(2):
-            with create_server(("127.0.0.1", 0)) as probe:
-                self._port = probe.getsockname()[1]
+            self._port = _free_port(self._told_port or 0)
             offset = self._log.stat().st_size if self._log.exists() else 0
             if (status := self._spawn()) is None:
                 return
@@ -175,22 +178,39 @@ def serve(
     threads: int | None,
     log: Path,
     start_timeout_s: float = 600.0,
+    port: int | None = None,
+    options: Sequence[str] = (),
 ) -> Iterator[Server]:
     """Serve `model` on 127.0.0.1 until the block ends, or this process does, however it ends.
 
     Each of the `slots` conversations at once has `context_tokens` tokens of its own. `threads` None takes what
-    llama-server finds. `log` gets errors only, and no text of a request. Raises UserError when the file is damaged, or
-    the program is missing or refuses it; Temporary when it does not get healthy.
+    llama-server finds. `log` gets errors only, and no text of a request. With a `port` (0 is any free one) the address
+    is one for people, without the part that nobody can guess. `options` are more of llama-server's own. Raises
+    UserError when the file is damaged, the port taken, or the program is missing or refuses; Temporary when it does not
+    get healthy.
     """
     refuse_unservable(model)
     flags = ["--model", str(model), "--ctx-size", str(context_tokens * slots), "--parallel", str(slots)]
     flags += ["--threads", str(threads)] if threads else []
-    server = Server([str(program("llama-server")), *flags, *_FIXED_FLAGS], model, log, start_timeout_s)
+    command = [str(program("llama-server")), *flags, *_FIXED_FLAGS, *options]
+    server = Server(command, model, log, start_timeout_s, port)
     try:
         server.start()
         yield server
     finally:
         server.stop()
+
+
+def _free_port(wanted: int) -> int:
+    """Return the port, or any that is free for 0."""
+    try:
+        with create_server(("127.0.0.1", wanted)) as probe:
+            port: int = probe.getsockname()[1]
+            return port
+    except OSError as error:
+        raise UserError(
+            f"port {wanted} cannot be used ({os.strerror(error.errno or 0)}). Choose another one."
+        ) from None
 
 
 # Said out loud although some are today's defaults: they decide what is measured, stored or shown.

@@ -9,11 +9,10 @@ from typing import NamedTuple
 from tuneline.data.conversations import Arm
 from tuneline.data.io import Closed, read_record
 from tuneline.data.model_facts import ModelFacts
+from tuneline.data.serving import LARGEST_DEFAULT_CONTEXT
 from tuneline.errors import UserError
 from tuneline.model.base_model import context_tokens
 from tuneline.model.chat import ChatTokenizer
-
-LARGEST_DEFAULT_CONTEXT = 8192
 
 MUST_MATCH = (
     "architecture", "parameters", "file_type", "template_sha256", "tokenizer_sha256", "converter", "llama_cpp",

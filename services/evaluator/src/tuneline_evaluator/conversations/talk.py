@@ -13,12 +13,12 @@ from pydantic import BaseModel, Field, ValidationError
 from tuneline.data.conversations import AnswerFacts, Arm, Conversation, Said
 from tuneline.data.io import Closed
 from tuneline.data.personas import Persona
+from tuneline.data.serving import SamplerParams
 from tuneline.errors import Temporary, UserError
 from tuneline.model.chat import ChatTokenizer, fold_system
 from tuneline.model.llama_server import Server
 from tuneline.stage import Json
 from tuneline_evaluator.conversations.simulate import NothingSaid, Simulator
-from tuneline_evaluator.stage import SamplerParams
 
 TRIES = 3
 """How often one answer is asked for while its server keeps failing."""

@@ -1,0 +1,48 @@
+"""How the fine-tuned model is to be served so that people get what was compared."""
+
+from __future__ import annotations
+
+import re
+
+from tuneline.data.serving import Serving
+from tuneline_evaluator.conversations.prepare import Prepared
+
+
+def serving_of(prepared: Prepared) -> Serving:
+    """Return the settings with which both arms answered."""
+    plan, tokenizer = prepared.plan, prepared.tokenizer
+    prompt = tokenizer.neutralise(plan.system_prompt) if plan.system_prompt else None
+    folded = prompt is not None and not tokenizer.accepts_system
+    return Serving(context_tokens=plan.context_tokens, sampler=plan.sampler, system_prompt=prompt, folded=folded)
+
+
+def completed(modelfile: str, serving: Serving) -> str:
+    """Return the converter's Modelfile with context, sampler and system prompt of the comparison."""
+    sampler = serving.sampler
+    parameters = {
+        "num_ctx": serving.context_tokens,
+        "temperature": sampler.temperature,
+        "top_k": sampler.top_k,
+        "top_p": sampler.top_p,
+        "min_p": sampler.min_p,
+        "num_predict": sampler.max_answer_tokens,
+        "repeat_penalty": 1,  # older versions of Ollama have 1.1
+    }
+    lines = [f"PARAMETER {name} {value}" for name, value in parameters.items()]
+    lines += [system_line(serving.system_prompt)] if serving.system_prompt else []
+    return re.sub(r"^PARAMETER num_ctx .*\n", "", modelfile, flags=re.MULTILINE) + "\n".join([*lines, ""])
+
+
+def system_line(prompt: str) -> str:
+    """Return SYSTEM with `prompt`, or a comment where the parser of Ollama would make another text of it.
+
+    It knows no escapes: quotation marks at the end of a line end the text, and it drops characters that are not seen.
+    """
+    lost = sorted({c for c in prompt if not (c.isprintable() or c in "\n\r\t")})
+    if lost:
+        problem = f"it would lose the character U+{ord(lost[0]):04X}"
+    elif any(line.rstrip().endswith('"""') for line in re.split(r"[\r\n]", prompt)[:-1]):
+        problem = 'a line of it ends with """'
+    else:
+        return f'SYSTEM """{prompt}"""'
+    return f"# No SYSTEM: send the system prompt with each conversation. Ollama would change it here: {problem}."
