@@ -150,7 +150,7 @@ class ChatTokenizer:
 
     @cached_property
     def accepts_system(self) -> bool:
-        """Whether the template renders a system message, rather than refusing or dropping it."""
+        """Whether the template renders a system message, in whatever is asked and answered, or drops or refuses it."""
         return self._renders_first("system", "Answer in one word.")
 
     def refuse_lost_text(self) -> None:
@@ -170,8 +170,10 @@ class ChatTokenizer:
 
     def _renders_first(self, role: str, said: str) -> bool:
         messages = [{"role": role, "content": said}, {"role": "user", "content": "Hello"}]
+        answered = [*messages, {"role": "assistant", "content": "Good morning."}]
         try:
-            return said in self.render(messages, add_generation_prompt=True)
+            # Mistral's writes a system prompt when it is asked, and none into a conversation that has its answer.
+            return said in self.render(messages, add_generation_prompt=True) and said in self.render(answered)
         except UserError:
             return False
 

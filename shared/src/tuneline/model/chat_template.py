@@ -33,6 +33,9 @@ TEMPLATE_SUFFIXES = (".jinja", ".jinja2", ".j2")
 DEFAULTS: Mapping[str, bool] = {"enable_thinking": False}
 """Transcripts hold no thoughts: a model that could think learns to answer at once."""
 
+CLOCKS: Mapping[str, str] = {"date_string": "%d %b %Y", "datetime": "%b %d %Y"}
+"""Variables in which llama.cpp tells a template today's date, and how it writes it; Llama's templates read the first."""
+
 _TODAY = re.compile(r"""\bstrftime_now\(\s*(["'])([^"'\n]*)\1\s*\)""")
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,59}$")]
 
@@ -50,7 +53,13 @@ class ChatSettings(Closed):
     def pinned(self, own: str) -> str:
         """Return the template to use instead of the model's `own`: with its options and the date written into it."""
         source = _TODAY.sub(lambda found: json.dumps(self.date.strftime(found[2])), self.template or own)
-        defaults = {name: value for name, value in DEFAULTS.items() if name in source}
+        if re.search(r"\bstrftime_now\s*\(", source):
+            raise UserError(
+                "The chat template asks for today's date in a form that is itself computed, so the day cannot be written "
+                "into it. Give another template as the input `chat_template`."
+            )
+        days = {name: self.date.strftime(form) for name, form in CLOCKS.items()}
+        defaults = {name: value for name, value in {**DEFAULTS, **days}.items() if re.search(rf"\b{name}\b", source)}
         values = {**defaults, **self.options}
         words = "".join(f"{{% set {name} = {json.dumps(value)} %}}" for name, value in sorted(values.items()))
         # A line end right behind a block would be taken for the block's own.

@@ -1,0 +1,67 @@
+"""What docs/models.md says of each family: learnt, converted, served and asked, on small models with random weights."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from kit.families import FAMILIES, conversation, write_family
+from kit.slicing import slice_of
+from kit.support import run_stage
+from tuneline.data.conversations import Said
+from tuneline.data.io import write_lines
+from tuneline.model.chat import ChatTokenizer, fold_system
+from tuneline.model.llama_server import serve
+from tuneline_evaluator.conversations.talk import for_model
+from tuneline_gguf_converter.stage import STAGE as CONVERTER
+from tuneline_trainer.stage import STAGE as TRAINER
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180), pytest.mark.xdist_group("families")]
+
+TRAINING = {
+    "epochs": 1, "batch_size": 2, "accumulation": 1, "max_length": 1024, "threads": 1, "warmup": 0, "dtype": "fp32",
+    "quantization": "none", "gradient_checkpointing": False, "learning_rate": 0.01,
+}  # fmt: skip
+CONVERSION = {"quantizations": ["Q8_0"], "min_top1_agreement": 0.3, "threads": 1, "check_positions": 4}
+END = re.compile(r"(<[^<> ]+>|</s>)")
+SYSTEM = {"role": "system", "content": "Be brief."}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_family_learns_what_it_is_asked_and_the_file_says_the_same(tmp_path: Path, name: str) -> None:
+    base = write_family(tmp_path / "base", name)
+    chat = ChatTokenizer.from_folder(base)
+    messages = fold_system([SYSTEM, *conversation(1)], chat)
+    assert_learnt_as_asked(chat, messages)
+
+    slices = tmp_path / "slices.jsonl"
+    turns = [[m["content"] for m in conversation(seed)] for seed in range(4)]
+    write_lines(slices, [slice_of(f"t{at}", said, "validation" if at == 3 else "train") for at, said in enumerate(turns)])
+    given = {"base_model": base, "slices": slices}
+    # Experts lie in memory as one block, which is no linear layer.
+    targets = ["q_proj", "v_proj"] if FAMILIES[name].experts else "all-linear"
+    trained = run_stage(TRAINER, tmp_path, inputs=given, params={**TRAINING, "lora": {"rank": 2, "targets": targets}})
+    made = run_stage(CONVERTER, tmp_path, inputs={**given, "adapter": trained["adapter"]}, params=CONVERSION)
+    facts = json.loads(made["gguf"].read_text())
+    checks = {check["name"] for check in facts["checks"] if check["passed"]}
+    assert checks >= {"template", "rendering", "token_ids", "end_of_turn", "top1_agreement"}
+
+    prompt = for_model([Said(**message) for message in [SYSTEM, *conversation(1)[:-1]]], chat)
+    with serve(made["model"] / facts["file"], context_tokens=1024, slots=1, threads=1, log=tmp_path / "log") as server:
+        answer = server.post("/v1/chat/completions", {"messages": prompt.messages, "max_tokens": 1})
+    assert answer["usage"]["prompt_tokens"] == len(prompt.ids)
+
+
+def assert_learnt_as_asked(chat: ChatTokenizer, messages: list[dict[str, str]]) -> None:
+    """What is learnt of an answer stands behind the very tokens that the model is asked with, and ends its turn."""
+    ids, mask, found_by = chat.encode_conversation(messages)
+    places = [at for at, message in enumerate(messages) if message["role"] == "assistant"]
+    for at in places[-1:] if found_by == "last answer" else places:
+        asked = chat.encode(chat.render(messages[:at], add_generation_prompt=True))
+        end = (mask + [0]).index(0, len(asked))
+        assert ids[: len(asked)] == asked
+        assert mask[len(asked) - 1] == 0
+        assert END.fullmatch(chat.decode(ids[len(asked) : end]).partition(messages[at]["content"])[2])

@@ -1,0 +1,242 @@
+"""Small models of the families that people tune: real configuration class, tokenizer and chat template, random weights.
+
+Tokenizers come from packages that tools/tokenizers.sh fetches; templates from TRL, llama.cpp's source, or the package.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from base64 import b64decode
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import pytest
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
+
+CACHE = Path(os.environ.get("TUNELINE_CACHE") or Path.home() / ".cache" / "tuneline") / "tokenizers"
+
+SMALL: Mapping[str, Any] = {
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 32,
+    "max_position_embeddings": 1024,
+}
+LLAMA3_ROPE = {
+    "rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 256,
+}  # fmt: skip
+
+
+class Family(NamedTuple):
+    """A family: `tokenizer` is a folder of the cache, `template` the place of its chat template."""
+
+    tokenizer: str
+    template: str
+    model_type: str
+    config: Mapping[str, Any] = {}
+    sentencepiece: bool = False
+    """Whether the family ships a tokenizer.model; it is written again from tokenizer.json."""
+    renamed: Mapping[str, str] = {}
+    """Tokens that the package's tokenizer has under another name; the name is empty where the family lacks one."""
+    special: Mapping[str, str] = {}
+    """Changes in tokenizer_config.json."""
+    experts: bool = False
+
+
+QWEN3_ONLY = dict.fromkeys(("<tool_response>", "</tool_response>", "<think>", "</think>"), "")
+SMOLLM3 = {
+    "<|reserved_special_token_0|>": "<think>",
+    "<|reserved_special_token_1|>": "</think>",
+    "<|reserved_special_token_3|>": "<|im_start|>",
+    "<|reserved_special_token_4|>": "<|im_end|>",
+}
+PHI = {
+    "added": "<|endoftext|> <|assistant|> <|placeholder1|> <|placeholder2|> <|placeholder3|> <|placeholder4|> "
+    "<|system|> <|end|> <|placeholder5|> <|placeholder6|> <|user|>"
+}
+TEKKEN = (
+    *("<unk>", "<s>", "</s>", "[INST]", "[/INST]", "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]"),
+    *("[TOOL_RESULTS]", "[/TOOL_RESULTS]", "[TOOL_CALLS]"),
+)
+"""The first tokens of Mistral's byte tokenizers; their file holds ranked tokens only."""
+MOE = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 64}
+
+FAMILIES: Mapping[str, Family] = {
+    "Gemma 2": Family("gemini", "package", "gemma2", {"query_pre_attn_scalar": 32, "sliding_window": 64}, True),
+    "Gemma 3": Family("gemma3", "package", "gemma3_text", {"query_pre_attn_scalar": 32, "sliding_window": 64}, True),
+    "Llama 3.1": Family("llama3_1", "trl:llama3_1", "llama", {"rope_parameters": LLAMA3_ROPE}),
+    "Llama 3.2": Family(
+        "llama3_1", "trl:llama3_2", "llama", {"rope_parameters": LLAMA3_ROPE, "tie_word_embeddings": True}
+    ),
+    "Qwen 2.5": Family("qwen3", "trl:qwen2_5", "qwen2", {"tie_word_embeddings": True, "head_dim": 16}, renamed=QWEN3_ONLY),
+    "Qwen 3": Family("qwen3", "package", "qwen3", {"tie_word_embeddings": True}),
+    "Qwen 3 MoE": Family("qwen3", "package", "qwen3_moe", MOE, experts=True),
+    "Mistral 0.3": Family("mistral/mistral_instruct_tokenizer_240323.model.v3", "llama.cpp:mistralai-Mistral-Nemo-Instruct-2407", "mistral", {"sliding_window": None}),
+    "Mistral Nemo": Family("mistral/tekken_240718.json", "llama.cpp:mistralai-Mistral-Nemo-Instruct-2407", "mistral", {"sliding_window": None}),
+    "Phi 3.5": Family("llama2", "trl:phi3_5", "phi3", {"sliding_window": 64, "original_max_position_embeddings": 1024, "head_dim": 16}, True),
+    "SmolLM 3": Family("llama3_1", "llama.cpp:HuggingFaceTB-SmolLM3-3B", "smollm3", {"tie_word_embeddings": True}, renamed=SMOLLM3, special={"eos_token": "<|im_end|>"}),
+    "gpt-oss": Family("gptoss", "trl:gptoss", "gpt_oss", {"num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 64}, experts=True),
+}  # fmt: skip
+
+
+def write_family(folder: Path, name: str, **config: Any) -> Path:
+    """Write a model of the family `name`, with random weights; skips the test where its tokenizer is not at hand."""
+    family = FAMILIES[name]
+    if not (CACHE / family.tokenizer).exists():
+        pytest.skip(f"the package with the tokenizer of {name} is not at hand: tools/tokenizers.sh fetches it")
+    folder.mkdir(parents=True)
+    tokenizer, settings = _tokenizer(family)
+    template = settings.pop("chat_template", "")
+    if family.template != "package":
+        template = _template(family.template)
+    (folder / "chat_template.jinja").write_text(template, newline="")
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings | dict(family.special)))
+    if family.sentencepiece:
+        write_sentencepiece(tokenizer, folder / "tokenizer.model")
+    if family.tokenizer.endswith(".v3"):
+        (folder / "tokenizer.model").write_bytes((CACHE / family.tokenizer).read_bytes())
+    _write_weights(folder, family, tokenizer, settings | dict(family.special), config)
+    return folder
+
+
+def _tokenizer(family: Family) -> tuple[Tokenizer, dict[str, Any]]:
+    place = CACHE / family.tokenizer
+    if place.is_file():
+        return _of_mistral(place)
+    settings = json.loads((place / "tokenizer_config.json").read_text())
+    content = json.loads((place / "tokenizer.json").read_text())
+    for token in content["added_tokens"]:
+        token["content"] = family.renamed.get(token["content"], token["content"])
+    content["added_tokens"] = [token for token in content["added_tokens"] if token["content"]]
+    if family.renamed:
+        settings.pop("added_tokens_decoder", None)
+    if family.model_type == "phi3":
+        first = len(content["model"]["vocab"])
+        plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+        names = PHI["added"].split()
+        content["added_tokens"] += [{"id": first + at, "content": name, **plain} for at, name in enumerate(names)]
+        settings |= {"eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>", "add_bos_token": False}
+        settings["added_tokens_decoder"] = {
+            str(t["id"]): {k: v for k, v in t.items() if k != "id"} for t in content["added_tokens"]
+        }
+    return Tokenizer.from_str(json.dumps(content)), settings
+
+
+def _of_mistral(file: Path) -> tuple[Tokenizer, dict[str, Any]]:
+    """Return a tokenizer that Mistral publishes in its own form, or as a SentencePiece model."""
+    names = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+    if file.name.startswith("tekken"):
+        return _of_tekken(json.loads(file.read_text())), names | {"tokenizer_class": "PreTrainedTokenizerFast"}
+    from transformers import LlamaTokenizer
+
+    with TemporaryDirectory() as folder:
+        shutil.copyfile(file, Path(folder, "tokenizer.model"))
+        tokenizer = LlamaTokenizer.from_pretrained(folder)
+    settings = {"tokenizer_class": "LlamaTokenizer", "add_bos_token": True, "add_eos_token": False, "legacy": False}
+    return tokenizer.backend_tokenizer, names | settings
+
+
+def _of_tekken(content: Mapping[str, Any]) -> Tokenizer:
+    """Make a tokenizer of bytes from ranked tokens; ids begin with the special ones."""
+    config = content["config"]
+    offset, size = config["default_num_special_tokens"], config["default_vocab_size"]
+    letters = _letters()
+    ranked = [b64decode(token["token_bytes"]) for token in content["vocab"]][: size - offset]
+    ranks = {token: rank for rank, token in enumerate(ranked)}
+    said = ["".join(letters[byte] for byte in token) for token in ranked]
+    merges = []
+    for token, whole in zip(ranked, said, strict=True):
+        pairs = [(token[:at], token[at:]) for at in range(1, len(token))]
+        known = [(ranks[left], ranks[right]) for left, right in pairs if left in ranks and right in ranks]
+        merges += [(said[left], said[right]) for left, right in sorted(known)]
+    tokenizer = Tokenizer(models.BPE())
+    pattern = pre_tokenizers.Split(Regex(config["pattern"]), "isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pattern, pre_tokenizers.ByteLevel(False, False, False)])
+    tokenizer.decoder = decoders.ByteLevel()
+    special = [*TEKKEN, *(f"<SPECIAL_{number}>" for number in range(len(TEKKEN), offset))]
+    vocabulary = {token: number for number, token in enumerate([*special, *said])}
+    tokenizer.model = models.BPE(vocabulary, merges)
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
+    return tokenizer
+
+
+def _letters() -> list[str]:
+    """Return the letter that byte-level tokenizers write for each byte (GPT-2's table)."""
+    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in plain]
+    return [chr(byte) if byte in plain else chr(256 + others.index(byte)) for byte in range(256)]
+
+
+def _template(place: str) -> str:
+    source, _, name = place.partition(":")
+    if source == "trl":
+        spec = find_spec("trl")
+        assert spec and spec.submodule_search_locations
+        return Path(spec.submodule_search_locations[0], "chat_templates", f"{name}.jinja").read_text()
+    file = CACHE / "templates" / f"{name}.jinja"
+    if not file.is_file():
+        pytest.skip(f"the template {name} is not at hand: tools/tokenizers.sh fetches it")
+    return file.read_text()
+
+
+def write_sentencepiece(tokenizer: Tokenizer, file: Path) -> None:
+    """Write the SentencePiece model from which a tokenizer.json of merges was made: a piece's score is its rank."""
+    from sentencepiece import sentencepiece_model_pb2 as proto
+
+    model = json.loads(tokenizer.to_str())
+    ranks: dict[str, int] = {}
+    for merge in model["model"]["merges"]:
+        ranks.setdefault("".join(merge if isinstance(merge, list) else merge.split(" ")), len(ranks))
+    added = {token["content"]: token["special"] for token in model["added_tokens"]}
+    pieces = proto.ModelProto()
+    for piece, _ in sorted(model["model"]["vocab"].items(), key=lambda entry: entry[1]):
+        kind = proto.ModelProto.SentencePiece.Type
+        row = pieces.pieces.add()
+        row.piece, row.score = piece, -float(ranks.get(piece, 0))
+        if piece == "\t" and "<0x09>" not in model["model"]["vocab"]:
+            row.piece, row.type = "<0x09>", kind.BYTE
+        elif piece == "<unk>":
+            row.type = kind.UNKNOWN
+        elif len(piece) == 6 and piece.startswith("<0x"):
+            row.type = kind.BYTE
+        elif piece in added:
+            row.type = kind.CONTROL if added[piece] else kind.USER_DEFINED
+        elif piece not in ranks:
+            row.score = -float(len(ranks))
+    ids = model["model"]["vocab"]
+    spec = pieces.trainer_spec
+    spec.model_type, spec.byte_fallback, spec.vocab_size = proto.TrainerSpec.ModelType.BPE, True, len(ids)
+    spec.unk_id, spec.bos_id, spec.eos_id = ids["<unk>"], ids.get("<bos>", ids.get("<s>")), ids.get("<eos>", ids.get("</s>"))
+    spec.pad_id = ids.get("<pad>", -1)
+    pieces.normalizer_spec.name = "identity"
+    pieces.normalizer_spec.add_dummy_prefix = pieces.normalizer_spec.remove_extra_whitespaces = False
+    file.write_bytes(pieces.SerializeToString())
+
+
+def _write_weights(
+    folder: Path, family: Family, tokenizer: Tokenizer, settings: Mapping[str, Any], config: Mapping[str, Any]
+) -> None:
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    names = {f"{name}_id": settings.get(name) for name in ("bos_token", "eos_token", "pad_token")}
+    ids = {name: tokenizer.token_to_id(token if isinstance(token, str) else token["content"]) for name, token in names.items() if token}
+    shape = {**SMALL, "vocab_size": -(-tokenizer.get_vocab_size() // 64) * 64, **ids, **family.config, **config}
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family.model_type, **shape), dtype=torch.bfloat16)
+    model.save_pretrained(folder)
+
+
+def conversation(seed: int, exchanges: int = 3) -> Sequence[Mapping[str, str]]:
+    """A conversation whose words every tokenizer splits differently."""
+    said = (f"Where is my order {seed * 37}? Grüße, 你好!", f"It left on day {seed}; it\u2019s    on its way 🚚.")
+    return [{"role": role, "content": f"{text} ({turn})"} for turn in range(exchanges) for role, text in zip(("user", "assistant"), said, strict=True)]  # fmt: skip
