@@ -40,6 +40,7 @@ run-real: $(READY) $(SMOLLM2) ## Take them through on a real small model, SmolLM
 
 .PHONY: test
 test: $(READY) $(WHEEL) ## Run all tests (set-up included)
+	@tools/tokenizers.sh .uv/bin/python
 	@$(BIN)/pytest -n 2 --dist loadgroup -q tests
 
 .PHONY: test-fast

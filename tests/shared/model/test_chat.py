@@ -8,9 +8,9 @@ from typing import Literal, get_args
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tokenizers import AddedToken, Tokenizer
+from tokenizers import AddedToken, Tokenizer, normalizers
 
-from kit.chat_models import CHATML, GEMMA, SPECIAL, Family, write_chat_model
+from kit.chat_models import CHATML, GEMMA, SPECIAL, Family, byte_level, write_chat_model
 from kit.places import EXAMPLES, REAL_DATA
 from tuneline.data.transcripts import read_transcripts
 from tuneline.errors import UserError
@@ -322,7 +322,7 @@ def test_a_template_runs_where_no_secret_is(tmp_path: Path, monkeypatch: pytest.
 
 def test_templates_find_the_functions_that_transformers_offers(tmp_path: Path) -> None:
     loop = "{% for m in messages %}{% if m.role == 'system' %}{% break %}{% endif %}{{ m | tojson }}{% endfor %}"
-    template = loop + "{% set form = '%%' %}{{ strftime_now(form) }}"
+    template = loop + "{% set now = strftime_now %}{{ now('%%') }}"
     chat = ChatTokenizer.from_folder(write_chat_model(tmp_path, template=template))
     assert chat.render([{"role": "user", "content": "é<b>"}, SYSTEM]) == '{"role": "user", "content": "é<b>"}%'
 
@@ -460,3 +460,13 @@ def test_an_expression_that_backtracks_for_ever_is_refused_at_the_first_text_it_
     file.write_text(json.dumps(json.loads(file.read_text()) | {"pre_tokenizer": splitter}))
     with pytest.raises(UserError, match=r"tokenizer\.json cannot encode a text"):
         ChatTokenizer.from_folder(folder).encode("a" * 40 + "!")
+
+
+def test_a_text_is_composed_where_the_tokenizer_composes_it_so_that_llama_cpp_sees_the_same_characters() -> None:
+    tokenizer = byte_level()
+    accent = "cafe\u0301"
+    assert ChatTokenizer(tokenizer, CHATML, {}).neutralise(accent) == accent
+    tokenizer.normalizer = normalizers.NFC()
+    composing = ChatTokenizer(tokenizer, CHATML, {})
+    assert composing.neutralise(accent) == "caf\u00e9"
+    assert composing.encode(accent) == composing.encode(composing.neutralise(accent))

@@ -9,7 +9,7 @@ from pathlib import Path
 from tuneline.data.io import Closed
 from tuneline.errors import UserError
 from tuneline.model.base_model import Checkpoint, hub_name, read_object
-from tuneline.model.weights import read_shapes
+from tuneline.model.weights import bare_name, names_in_files, read_shapes
 from tuneline.parsing.problems import printable
 from tuneline.stage import InputRecord
 
@@ -25,15 +25,16 @@ _LORA_KEY = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
 
 
 class Adapter(Closed):
-    """A LoRA adapter: the layers that it changes are `targets`; W becomes W + scaling · B·A."""
+    """A LoRA adapter: W becomes W + scaling · B·A for each base weight of `targets`."""
 
     file: Path
     scaling: float
-    targets: frozenset[str]
+    targets: dict[str, str]
+    """Base weights by their names in the base model's files, and what the adapter calls the layer of each."""
 
     def key(self, target: str, half: str) -> str:
         """Return the name of matrix `half` (A or B) of the base weight `target` in the adapter's file."""
-        return f"base_model.model.{target.removesuffix('.weight')}.lora_{half}.weight"
+        return f"base_model.model.{self.targets[target]}.lora_{half}.weight"
 
 
 def read_adapter(folder: Path, base: Checkpoint, record: InputRecord) -> Adapter:
@@ -53,7 +54,10 @@ def read_adapter(folder: Path, base: Checkpoint, record: InputRecord) -> Adapter
     if unknown or not found:
         names = printable(", ".join(unknown[:3])) or "nothing"
         raise UserError(f"adapter: it holds more than LoRA matrices of linear layers: {names}")
-    targets = frozenset(f"{match[1]}.weight" for match in found if match)
+    places = names_in_files(base.shapes)
+    layers = [match[1] for match in found if match]
+    targets = {places.get(bare_name(f"{layer}.weight"), f"{layer}.weight"): layer for layer in layers}
+    targets |= {f"{layer}.weight": layer for layer in layers if f"{layer}.weight" in base.shapes}
     adapter = Adapter(file=file, scaling=_scaling(config), targets=targets)
     _check_shapes(adapter, shapes, base)
     return adapter
@@ -90,8 +94,8 @@ def _check_shapes(adapter: Adapter, shapes: dict[str, tuple[int, ...]], base: Ch
         if expected != (up[0], down[1]):
             has = f"shape {'×'.join(map(str, expected))}" if expected else "no such weight"
             raise UserError(
-                f"adapter: it was trained on another base model: it changes {name} of shape {up[0]}×{down[1]}, "
-                f"and this base model has {has}. Give the base model that it was trained on."
+                f"adapter: it changes {name} of shape {up[0]}×{down[1]}, and this base model has {has}. "
+                "Give the base model that it was trained on."
             )
 
 

@@ -73,7 +73,8 @@ def choose_samples(
     probes = []
     for name, turns in PROBES.items():
         messages = [
-            {"role": role, "content": turn} for role, turn in zip(("user", "assistant") * 2, turns, strict=True)
+            {"role": role, "content": tokenizer.neutralise(turn)}
+            for role, turn in zip(("user", "assistant") * 2, turns, strict=True)
         ]
         probes.append(_sample(tokenizer, name, messages, positions, tokens))
     chosen, kind = _choose(slices, conversations) if slices else ([], "probe")

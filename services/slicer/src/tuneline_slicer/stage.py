@@ -81,7 +81,7 @@ def check(params: SlicerParams, checks: Checks) -> None:
     check_given(params, checks)
 
 
-STAGE = Stage("slicer", 4, SlicerParams, SlicerInputs, SlicerOutputs, run, check=check)
+STAGE = Stage("slicer", 5, SlicerParams, SlicerInputs, SlicerOutputs, run, check=check)
 
 
 def main() -> None:

@@ -51,6 +51,13 @@ def linear_layers(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int,
     return {name: shape for name, shape in layers.items() if name.rpartition(".")[2] not in NO_LAYERS}
 
 
+def text_layers(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, int]]:
+    """Return the linear layers of the part that writes text; only models that also see or hear have another one."""
+    layers = linear_layers(shapes)
+    named = {name: shape for name, shape in layers.items() if "language_model." in name}
+    return named or layers
+
+
 def read_base_model(folder: Path) -> BaseModelFacts:
     """Read the facts. Raises UserError for anything but an architecture that transformers knows, in safetensors."""
     from transformers import AutoConfig

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from tuneline.data.training import TrainingSetup
 from tuneline.errors import UserError
-from tuneline_trainer.base_model import BaseModelFacts, linear_layers
+from tuneline_trainer.base_model import BaseModelFacts, linear_layers, text_layers
 from tuneline_trainer.stage import LoraParams, TrainerParams
 
 NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
@@ -89,7 +89,7 @@ def _weights(setup: TrainingSetup, base: BaseModelFacts) -> int:
 
 def adapter_parameters(lora: LoraParams, shapes: Mapping[str, tuple[int, ...]]) -> int:
     """Return rank × (inputs + outputs) of the targeted layers. Raises UserError for a target that names none."""
-    layers = linear_layers(shapes)
+    layers = text_layers(shapes)
     names = {name.rpartition(".")[2] for name in layers}
     targets = names if lora.targets == "all-linear" else set(lora.targets)
     if unknown := sorted(targets - names):

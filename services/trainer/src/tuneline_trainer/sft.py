@@ -28,6 +28,7 @@ from tuneline.parsing.problems import printable
 from tuneline.stage import Context
 from tuneline_trainer import checkpoints
 from tuneline_trainer.base_model import BaseModelFacts
+from tuneline_trainer.layers import target_modules
 from tuneline_trainer.prepare import Prepared
 from tuneline_trainer.rows import Example
 
@@ -138,8 +139,9 @@ def run_training(prepared: Prepared, context: Context, checkpoint: Path | None) 
 
 def _trainer(prepared: Prepared, arguments: SFTConfig, guard: Guard) -> LoraTrainer:
     examples, lora = prepared.examples, prepared.params.lora
+    model = load_model(prepared.setup, prepared.base)
     trainer = LoraTrainer(
-        model=load_model(prepared.setup, prepared.base),
+        model=model,
         args=arguments,
         train_dataset=_dataset(examples.train),
         eval_dataset=_dataset(examples.validation) if examples.validation else None,
@@ -149,7 +151,7 @@ def _trainer(prepared: Prepared, arguments: SFTConfig, guard: Guard) -> LoraTrai
             r=lora.rank,
             lora_alpha=lora.alpha,
             lora_dropout=lora.dropout,
-            target_modules=lora.targets if lora.targets == "all-linear" else list(lora.targets),
+            target_modules=target_modules(model, lora.targets),
             bias="none",
             task_type="CAUSAL_LM",
         ),

@@ -9,6 +9,9 @@ Policy on control tokens: a message is data. Where its text spells a control tok
 invisible enters the training text, doing it twice changes nothing, and no tokenizer takes it for the control token.
 Role markers that a template writes as ordinary text (`[INST]` of some models) are no control tokens and stay.
 
+Policy on spelling: where the tokenizer composes characters before it splits a text (Qwen's makes `é` of `e` and an
+accent), the text is composed here already: llama.cpp does not, and would make other tokens of it.
+
 Policy on what comes before the first user message: where the template refuses a system message or drops it, or refuses
 an assistant that speaks first, that text is put in front of the first user message, with an empty line between.
 """
@@ -19,13 +22,14 @@ import hashlib
 import json
 import math
 import re
+import unicodedata
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from tokenizers import Encoding, Tokenizer
 
@@ -36,6 +40,9 @@ from tuneline.model.chat_template import ChatTemplate, read_chat_settings
 
 Message = Mapping[str, str]
 """A message as the template sees it: `role` (system, user or assistant) and `content`."""
+
+UnicodeForm = Literal["NFC", "NFD", "NFKC", "NFKD"]
+UNICODE_FORMS: tuple[UnicodeForm, ...] = ("NFC", "NFD", "NFKC", "NFKD")
 
 MOST_PASSES = 100
 """Over a text, to break its control tokens: two do for any tokenizer that is not made to resist."""
@@ -127,11 +134,11 @@ class ChatTokenizer:
         return EncodedConversation(encoding.ids, _mask(encoding.offsets, answers.spans), answers.found_by)
 
     def neutralise(self, text: str) -> str:
-        """Return `text` in which no control token is spelt any more (see the policy above). Idempotent.
+        """Return `text` in which no control token is spelt any more (see the policies above). Idempotent.
 
         White space at the ends goes too: templates trim it, but each program knows another set of it.
         """
-        text = text.strip()
+        text = (unicodedata.normalize(self._unicode_form, text) if self._unicode_form else text).strip()
         # An insertion can free a token that overlapped, or complete one with spaces in it: repeat until none is left.
         for _ in range(MOST_PASSES):
             spans = [found.span() for found in self._control_pattern.finditer(text)] or self._normalised_spans(text)
@@ -176,6 +183,13 @@ class ChatTokenizer:
             return said in self.render(messages, add_generation_prompt=True) and said in self.render(answered)
         except UserError:
             return False
+
+    @cached_property
+    def _unicode_form(self) -> UnicodeForm | None:
+        """The form in which the tokenizer composes or splits characters; None if it leaves them as they are."""
+        normaliser = self._tokenizer.normalizer
+        found: object = json.loads(normaliser.__getstate__()) if normaliser else {}
+        return next((form for form in UNICODE_FORMS if found == {"type": form}), None)
 
     @cached_property
     def _normalised_pattern(self) -> re.Pattern[str] | None:

@@ -34,7 +34,7 @@ DEFAULTS: Mapping[str, bool] = {"enable_thinking": False}
 """Transcripts hold no thoughts: a model that could think learns to answer at once."""
 
 CLOCKS: Mapping[str, str] = {"date_string": "%d %b %Y", "datetime": "%b %d %Y"}
-"""Variables in which llama.cpp tells a template today's date, and how it writes it; Llama's templates read the first."""
+"""Variables in which llama.cpp tells a template today's date, and how it writes it there."""
 
 _TODAY = re.compile(r"""\bstrftime_now\(\s*(["'])([^"'\n]*)\1\s*\)""")
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,59}$")]
@@ -55,7 +55,7 @@ class ChatSettings(Closed):
         source = _TODAY.sub(lambda found: json.dumps(self.date.strftime(found[2])), self.template or own)
         if re.search(r"\bstrftime_now\s*\(", source):
             raise UserError(
-                "The chat template asks for today's date in a form that is itself computed, so the day cannot be written "
+                "The chat template asks for today's date in a form that is itself computed, so no day can be written "
                 "into it. Give another template as the input `chat_template`."
             )
         days = {name: self.date.strftime(form) for name, form in CLOCKS.items()}

@@ -6,6 +6,8 @@ The format: eight bytes with the header's length, the header as JSON, then the t
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
@@ -50,6 +52,22 @@ def read_shapes(file: Path, port: str = "base_model") -> dict[str, tuple[int, ..
     except (OSError, ValueError, KeyError, ValidationError) as error:
         raise UserError(f"{port}: {file.name} is damaged ({type(error).__name__}): copy it again") from None
     return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+
+def bare_name(name: str) -> str:
+    """Return a weight's name without the parts that files, and transformers in memory, put differently before it.
+
+    Of a model that also sees, `language_model.model.layers.0…` of the file is `model.language_model.layers.0…` there.
+    """
+    return re.sub(r"^(?:(?:model|language_model)\.)+", "", name)
+
+
+def names_in_files(shapes: Iterable[str]) -> dict[str, str]:
+    """Return the names of weights by their bare names; without those that two weights share."""
+    found: dict[str, list[str]] = {}
+    for name in shapes:
+        found.setdefault(bare_name(name), []).append(name)
+    return {bare: names[0] for bare, names in found.items() if len(names) == 1}
 
 
 def _refuse_gaps(tensors: dict[str, _Tensor], size: int) -> None:

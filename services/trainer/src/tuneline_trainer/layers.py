@@ -1,0 +1,33 @@
+"""Which layers of the loaded model get an adapter: those that write text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Literal
+
+from torch.nn import Linear
+from transformers import PreTrainedModel
+
+from tuneline.errors import UserError
+
+
+def target_modules(model: PreTrainedModel, wanted: Sequence[str] | Literal["all-linear"]) -> list[str] | str:
+    """Return what PEFT takes as `target_modules`: a list of last names, or an expression that whole names match.
+
+    Of a model that also sees or hears, only the layers of its text part count. Raises UserError when it has none.
+    """
+    names = [name for name, module in model.named_modules() if isinstance(module, Linear)]
+    decoder = model.get_decoder()  # type: ignore[no-untyped-call]
+    place = next(name for name, module in model.named_modules() if module is decoder)
+    text = [name for name in names if name.startswith(f"{place}.")]
+    last = sorted({name.rpartition(".")[2] for name in text} if wanted == "all-linear" else set(wanted))
+    if missing := [target for target in last if not any(name.endswith(f".{target}") for name in text)]:
+        raise UserError(
+            f"`lora.targets`: the text part of this model has no linear layer {', '.join(missing)} once it is loaded "
+            "(experts lie there as one block). Leave the name out"
+        )
+    head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    if all(name in text or model.get_submodule(name) is head for name in names):
+        return wanted if isinstance(wanted, str) else list(wanted)
+    return rf"{re.escape(place)}\.(?:.+\.)?(?:{'|'.join(map(re.escape, last))})"
