@@ -132,7 +132,7 @@ def test_a_plan_has_simulator_and_judge_of_the_evaluator_and_weighs_the_limit(tm
     assert done.returncode == 0, done.stderr
     rows = {tuple(line.split()[:2]): line for line in done.stdout.splitlines()}
     assert f" {32 * (2 * 4 - 1)} " in rows["evaluator", "simulator"] and " 64 " in rows["evaluator", "judge"]
-    assert "max_usd: $0.3 is too little" in done.stdout
+    assert "max_usd: $0.30 is too little" in done.stdout
 
 
 def test_a_price_that_is_not_known_is_said_and_is_no_0(tmp_path: Path) -> None:

@@ -42,7 +42,9 @@ def test_the_limit_counts_what_other_attempts_paid_and_no_call_is_made_that_coul
     account = ledger(store, "b", max_usd=0.05).account("judge", "m")
     account.reserve(0.03)
     account.settle(0.03, CENT)
-    with pytest.raises(OverBudget, match=r"^max_usd: the run has spent \$0.0300 of \$0.05, .* up to \$0.0300"):
+    with pytest.raises(
+        OverBudget, match=r"^max_usd: the run has spent \$0.03 of \$0.05, \$0.02 is left, .* to \$0.03;"
+    ):
         account.reserve(0.03)
     raised = ledger(store, "c", max_usd=0.06).account("judge", "m")
     raised.reserve(0.03)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from tuneline.engine.ledger import Paid, added_up, spendings
 from tuneline.engine.records import Manifest
-from tuneline.stage import Usage
+from tuneline.stage import Usage, dollars
 from tuneline.store.base import Store
 
 
@@ -59,16 +59,11 @@ def spent_in_words(rows: Sequence[Row]) -> str:
     parts = []
     for role in dict.fromkeys(row.role for row in rows):
         usage = sum((row.paid.usage for row in rows if row.role == role), start=Usage())
-        parts.append(f"{role} {_usd(usage)} in {usage.calls:,} calls")
+        parts.append(f"{role} {usage.usd} in {usage.calls:,} calls")
     if not rows:
         return ""
     paid, total = (sum(usd) for usd in ([r.paid.usage.cost_usd for r in rows], [r.total.cost_usd for r in rows]))
     return f"{dollars(paid)} paid by this run ({', '.join(parts)}), {dollars(total)} in its results"
-
-
-def dollars(usd: float) -> str:
-    """Return an amount with cents, a small one with two digits that count."""
-    return f"${usd:.2f}" if usd >= 0.1 or not usd else f"${usd:.2g}"
 
 
 def aligned(table: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -89,10 +84,4 @@ def _cells(row: Row) -> list[str]:
 def _figures(rows: Sequence[Row]) -> list[str]:
     paid, total = (sum(usages, start=Usage()) for usages in ((r.paid.usage for r in rows), (r.total for r in rows)))
     counts = (paid.calls, paid.input_tokens, paid.cached_tokens, paid.output_tokens)
-    return [*(f"{count:,}" for count in counts), _usd(paid), f"{_usd(total)} in {total.calls:,} calls"]
-
-
-def _usd(usage: Usage) -> str:
-    if not usage.unpriced:
-        return dollars(usage.cost_usd)
-    return "not known" if usage.unpriced == usage.calls else f"over {dollars(usage.cost_usd)}"
+    return [*(f"{count:,}" for count in counts), paid.usd, f"{total.usd} in {total.calls:,} calls"]

@@ -198,8 +198,7 @@ def _lines(found: JudgeCheck) -> Iterator[str]:
             yield f"  {row.criterion:20} {row.transcripts:>5}  {equal:20} {kappa:24} {row.stricter:>8} {row.milder:>6}"
     if found.spent.calls:
         yield ""
-        cost = "their price is not known" if found.spent.unpriced else f"${found.spent.cost_usd:.4f}"
-        yield f"{found.spent.calls} calls were made, {cost}"
+        yield f"{found.spent.calls} calls were made, cost {found.spent.usd}"
 
 
 def _figure(value: float | None, interval: Interval | None, *, percent: bool) -> str:

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tuneline.commands.costs import Row, aligned, dollars, ledger_of
+from tuneline.commands.costs import Row, aligned, ledger_of
 from tuneline.engine.checks import Findings, Where
 from tuneline.engine.plans import Plan, plan_run
 from tuneline.engine.records import Manifest, pinned_manifest
 from tuneline.engine.runfile import RunFile
+from tuneline.stage import dollars
 from tuneline.store.base import Store
 
 
@@ -100,7 +101,7 @@ def _remarks(run_file: RunFile, rows: Sequence[Planned], paid_usd: float) -> Ite
     if run_file.max_usd is not None and total.left_usd is not None:
         left = run_file.max_usd - paid_usd
         enough = "leaves enough" if total.left_usd <= left else "is too little: the run will stop before it is done"
-        yield f"max_usd: ${run_file.max_usd:g} {enough}."
+        yield f"max_usd: {dollars(run_file.max_usd)} {enough}."
 
 
 def _sum(rows: Sequence[Planned]) -> Planned:

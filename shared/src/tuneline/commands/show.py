@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from tuneline.commands.costs import dollars, ledger_lines, ledger_of, spent_in_words
+from tuneline.commands.costs import ledger_lines, ledger_of, spent_in_words
 from tuneline.engine.layout import mark_key, pinned_by, run_key
 from tuneline.engine.ledger import spendings
 from tuneline.engine.records import Failure, Manifest, Mark, pinned_manifest, read
 from tuneline.errors import UserError
 from tuneline.parsing.problems import printable
-from tuneline.stage import Cost, InputRecord
+from tuneline.stage import Cost, InputRecord, dollars
 from tuneline.store.base import Store, in_parallel, is_local, local_path
 
 

@@ -18,7 +18,7 @@ from pydantic import Field
 from tuneline.engine.layout import Node, run_key, spent_key
 from tuneline.engine.records import Record, read_all
 from tuneline.errors import OverBudget, UserError
-from tuneline.stage import Closed, Usage
+from tuneline.stage import Closed, Usage, dollars
 from tuneline.store.base import Store
 
 READ_SECONDS = 10.0
@@ -120,8 +120,9 @@ class Ledger:
         enough = self._spent_usd() + self._held_usd + most_usd <= limit
         if not enough and not self._in_flight:
             raise OverBudget(
-                f"max_usd: the run has spent ${self._spent_usd():.4f} of ${limit:g}, and the next call may cost up "
-                f"to ${most_usd:.4f}; raise max_usd and run the same command again to resume from here"
+                f"max_usd: the run has spent {dollars(self._spent_usd())} of {dollars(limit)}, "
+                f"{dollars(max(0.0, limit - self._spent_usd()))} is left, and the next call may cost up to "
+                f"{dollars(most_usd)}; raise max_usd and run the same command again to resume from here"
             )
         return enough
 

@@ -24,7 +24,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import Field
 
 from tuneline.stage.context import Checks, Context, Journal, Memory, Plans
-from tuneline.stage.money import Account, Cost, Forecast, Spent, Usage
+from tuneline.stage.money import Account, Cost, Forecast, Spent, Usage, dollars
 from tuneline.stage.ports import (
     InputPort,
     Inputs,
@@ -47,8 +47,8 @@ from tuneline.stage.records import Closed, InputRecord, Json, Part
 __all__ = [
     "Account", "AnyStage", "Checks", "Closed", "Context", "Cost", "Forecast", "InputPort", "InputRecord", "Inputs",
     "Journal", "Json", "Memory", "Metrics", "OutputKind", "OutputPort", "Outputs", "Params", "Part", "Plans",
-    "Spent", "Stage", "Usage", "file_name", "folder_name", "given", "installed_stages", "output_of", "pace", "page",
-    "without",
+    "Spent", "Stage", "Usage", "dollars", "file_name", "folder_name", "given", "installed_stages", "output_of", "pace",
+    "page", "without",
 ]  # fmt: skip
 
 

@@ -9,6 +9,13 @@ from pydantic import Field
 from tuneline.stage.records import Closed
 
 
+def dollars(usd: float) -> str:
+    """Return an amount for people: with cents, a small one with the two digits that count, nothing as $0.00."""
+    if 0 < usd < 0.0001:
+        return "under $0.0001"
+    return f"${usd:,.2f}" if usd >= 0.1 or not usd else f"${usd:.2g}"
+
+
 class Usage(Closed):
     """Answered calls to a model, and what they took."""
 
@@ -21,6 +28,13 @@ class Usage(Closed):
     """As far as prices are known."""
     unpriced: int = Field(default=0, ge=0)
     """Calls whose price is not known."""
+
+    @property
+    def usd(self) -> str:
+        """What the calls cost, for people, as far as it is known."""
+        if not self.unpriced:
+            return dollars(self.cost_usd)
+        return "not known" if self.unpriced == self.calls else f"over {dollars(self.cost_usd)}"
 
     def __add__(self, other: Usage) -> Usage:
         ours, theirs = self.model_dump(), other.model_dump()

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from tuneline.judge.card import JudgeCard
 from tuneline.stage import Context, InputRecord
-from tuneline_evaluator.comparison.figures import Comparison
+from tuneline_evaluator.comparison.figures import Comparison, TwoJudges
+from tuneline_evaluator.comparison.numbers import signed
 from tuneline_evaluator.comparison.scores import (
     JudgedConversation,
     arm_summary,
@@ -20,6 +21,7 @@ from tuneline_evaluator.comparison.scores import (
     scored_of,
 )
 from tuneline_evaluator.comparison.statistics import effect
+from tuneline_evaluator.comparison.two_judges import two_judges
 from tuneline_evaluator.comparison.verdict import decide, notes, rate_gaps
 from tuneline_evaluator.conversations.arms import unequal_facts
 from tuneline_evaluator.conversations.prepare import Prepared
@@ -39,7 +41,9 @@ def compare(
     safety = safety_rows(scored, rubric, params.safety_margin, params.significance)
     gaps = rate_gaps(base, finetuned, params.significance)
     decision = decide(whole, safety, gaps, params)
-    around = (*_notes(prepared, unequal, simulator.reacts, whole.personas), *_about_judges(judges, prepared.chosen_by))
+    around = [*_notes(prepared, unequal, simulator.reacts, whole.personas), *_about_judges(judges, prepared.chosen_by)]
+    if two := two_judges(judged, rubric):
+        around += about_both(two)
     return Comparison(
         **decision._asdict(),
         score=whole,
@@ -54,6 +58,7 @@ def compare(
         unequal=unequal,
         judge=prepared.judge.label,
         judges=list(judges),
+        two_judges=two,
         chosen_by=prepared.chosen_by,
         judge_is_heuristic=prepared.judge.offline,
         simulator=simulator.label,
@@ -102,3 +107,15 @@ def _about_judges(judges: Sequence[JudgeCard], chosen_by: Sequence[JudgeCard]) -
             f"Models of one family ({family}) chose what was learnt and judge what came of it, and a family likes its "
             "own answers: a judge of another family, or people, would show whether the difference is more than that."
         )
+
+
+def about_both(two: TwoJudges) -> Iterator[str]:
+    """Yield what a reader must know of two judges that differ."""
+    first, second = two.judges
+    if first.difference and second.difference and (first.difference > 0) != (second.difference > 0):
+        yield (
+            f"The two judges do not agree which model is better: {first.name} alone finds {signed(first.difference)} "
+            f"points and {second.name} alone {signed(second.difference)}."
+        )
+    if alone := two.conversations - two.both_scored:
+        yield f"{alone} of {two.conversations} judged conversations have no score, as one of the two judges gave none."

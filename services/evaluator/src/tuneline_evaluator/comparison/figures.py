@@ -165,6 +165,52 @@ class RateGap(Closed):
     """Whether the gap is large enough to withhold the headline."""
 
 
+class OneJudge(Closed):
+    """What one of two judges alone found."""
+
+    name: str
+    """As the rubric calls it."""
+    judge: str
+    scored: int
+    """Conversations that it scored."""
+    passed: int
+    base_mean: float | None
+    """Mean over personas of their mean score by this judge."""
+    finetuned_mean: float | None
+    difference: float | None
+
+
+class CriterionDisagreement(Closed):
+    """How often two judges answered a criterion differently."""
+
+    id: str
+    text: str
+    """The criterion's question."""
+    answers: int
+    """Conversations about which both answered it."""
+    differ: int
+    first_stricter: int
+    """Of those, the conversations in which the first judge gave the stricter answer: NO before NA before YES."""
+
+
+class TwoJudges(Closed):
+    """Where the two judges of a rubric differ."""
+
+    rule: Literal["stricter", "mean"]
+    """How two verdicts became one."""
+    conversations: int
+    """That were judged."""
+    both_scored: int
+    """That have a score from both: only these have one at all."""
+    answers: int
+    differ: int
+    passed_by_one: int
+    """Conversations that only one of them let pass."""
+    judges: list[OneJudge]
+    criteria: list[CriterionDisagreement]
+    """The most disputed first."""
+
+
 class PairedExample(Closed):
     """Two conversations of one persona and trial, one per arm, to read side by side."""
 
@@ -200,6 +246,8 @@ class Comparison(Closed):
     judge: str
     judges: list[JudgeCard]
     """Who judged these conversations."""
+    two_judges: TwoJudges | None = None
+    """Where they differ; None for one judge."""
     chosen_by: list[JudgeCard]
     """Who chose the transcripts that the model learnt from; empty where that is not known."""
     judge_is_heuristic: bool

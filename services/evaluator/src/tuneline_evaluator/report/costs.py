@@ -21,13 +21,6 @@ class CostRow(NamedTuple):
     model: str
     usage: Usage
 
-    @property
-    def usd(self) -> str:
-        known = f"${self.usage.cost_usd:.2f}" if self.usage.cost_usd >= 0.1 else f"${self.usage.cost_usd:.2g}"
-        if not self.usage.unpriced:
-            return known
-        return "not known" if self.usage.unpriced == self.usage.calls else f"over {known}"
-
 
 def cost_rows(assessed: Path | None, cost: Cost) -> list[CostRow]:
     """Return the assessor's calls, if this run has its verdicts, and those of `cost`; nothing if none was made."""

@@ -1,0 +1,25 @@
+"""Amounts of money, as people read them everywhere."""
+
+from __future__ import annotations
+
+import pytest
+
+from tuneline.stage import Usage, dollars
+
+
+@pytest.mark.parametrize(
+    ("usd", "said"),
+    [
+        (0, "$0.00"), (1e-9, "under $0.0001"), (0.00012, "$0.00012"), (0.0123, "$0.012"), (0.1, "$0.10"),
+        (1.005, "$1.00"), (1234.5, "$1,234.50"),
+    ],
+)  # fmt: skip
+def test_an_amount_has_cents_and_a_small_one_the_digits_that_count(usd: float, said: str) -> None:
+    assert dollars(usd) == said
+
+
+def test_a_price_that_is_not_known_is_never_nothing() -> None:
+    assert Usage(calls=2, unpriced=2).usd == "not known"
+    assert Usage(calls=2, unpriced=1, cost_usd=0.5).usd == "over $0.50"
+    assert Usage(calls=2, cost_usd=0.5).usd == "$0.50"
+    assert Usage().usd == "$0.00"
