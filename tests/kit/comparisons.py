@@ -94,8 +94,8 @@ SLICES = SliceStats.model_validate({
     "transcripts": 41, "passed": 35, "sliced": 34, "slices": 297, "train": 268, "validation": 29,
     "rejected": {"longer than the token limit": 4}, "rejected_transcripts": {"fewer exchanges than min_context": 1},
     "splits": {
-        "train": {"transcripts": 30, "slices": 268, "tokens": 1_402_331},
-        "validation": {"transcripts": 4, "slices": 29, "tokens": 150_118},
+        "train": {"transcripts": 30, "slices": 268, "rows": 268, "tokens": 1_402_331},
+        "validation": {"transcripts": 4, "slices": 29, "rows": 29, "tokens": 150_118},
     },
     "slices_per_transcript": {"total": 297, "min": 3, "mean": 8.7, "max": 17},
     "max_tokens": 8192, "tokens": {"total": 1_552_449, "unique": 221_300, "min": 804, "mean": 5227.1, "max": 8190},
@@ -111,9 +111,10 @@ TRAINING = TrainingRecord.model_validate({
         "threads": 2, "libraries": {"torch": "2.15.0"},
     },
     "examples": {
-        "train": {"slices": 268, "tokens": 1_402_331, "supervised_tokens": 310_442},
-        "validation": {"slices": 29, "tokens": 150_118, "supervised_tokens": 33_871},
+        "train": {"slices": 268, "rows": 268, "tokens": 1_402_331, "supervised_tokens": 310_442},
+        "validation": {"slices": 29, "rows": 29, "tokens": 150_118, "supervised_tokens": 33_871},
     },
+    "batching": "slices", "batching_reason": "as asked for",
     "answers_found_by": "generation blocks", "learnt_per_third": [1.0, 1.0, 1.0],
     "steps": 102, "kept_step": 102, "tokens_seen": 4_206_993,
     "parameters": {"trained": 54_018_048, "base": 9_241_705_984},

@@ -13,25 +13,29 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from kit.chat_models import Family, write_chat_model
 from trainer import runs
+from tuneline.data.io import read_lines
 from tuneline.data.slices import Slice
 from tuneline.data.training import TrainingSetup
 from tuneline.errors import UserError
 from tuneline.model.chat import ChatTokenizer
+from tuneline.model.windows import encode_window
+from tuneline_trainer import sft
 from tuneline_trainer.base_model import Architecture, BaseModelFacts, read_base_model
 from tuneline_trainer.memory import estimate, require_memory
-from tuneline_trainer.prepare import settle
-from tuneline_trainer.rows import encode, read_examples
+from tuneline_trainer.prepare import prepare, settle
+from tuneline_trainer.rows import Plan, Supervise, answers_to_learn, read_examples
 from tuneline_trainer.sft import load_model
-from tuneline_trainer.stage import TrainerParams
+from tuneline_trainer.stage import TrainerInputs, TrainerParams
+from tuneline_trainer.windows import source_of
 
 
 def ids_are_those_of_transformers(folder: Path, family: Family) -> None:
     write_chat_model(folder, family)
     messages = runs.conversation(5, exchanges=4)
     source = Slice.model_validate(runs.slice_row(1, messages=messages))
-    found, _ = encode(ChatTokenizer.from_folder(folder), source, 4)
+    (found,) = encode_window(ChatTokenizer.from_folder(folder), [source.chat])
     text = AutoTokenizer.from_pretrained(folder).apply_chat_template(messages, return_dict=False)
-    assert found.input_ids == text
+    assert found.ids == text
 
 
 def lose_a_weight(base: Path) -> None:
@@ -76,9 +80,11 @@ def adapter_gives_the_validation_loss(base: Path, adapter: Path, slices: Path, r
     model = AutoModelForCausalLM.from_pretrained(base, attn_implementation="eager", dtype=torch.float32)
     tuned = PeftModel.from_pretrained(model, str(adapter)).eval()
     losses = []
-    for example in read_examples(slices, ChatTokenizer.from_folder(base), "new", 512).validation:
-        logits = tuned(torch.tensor([example.input_ids])).logits[0, :-1]
-        losses.append(torch.nn.functional.cross_entropy(logits, torch.tensor(example.labels[1:])).item())
+    for row in read_examples(slices, ChatTokenizer.from_folder(base), Plan("new", "slices", 512, 1)).validation:
+        ids = torch.tensor(row.ids[: row.length])
+        logits = tuned(ids[None]).logits[0, :-1]
+        learnt = torch.tensor([at for (start, end), _ in row.learnt for at in range(start, end)])
+        losses.append(torch.nn.functional.cross_entropy(logits[learnt - 1], ids[learnt]).item())
     assert sum(losses) / len(losses) == pytest.approx(reported, rel=1e-5)
 
 
@@ -98,3 +104,58 @@ def gradients_survive_a_validation(base: Path) -> None:
         model.train(False)(ids)
     assert before.abs().max() > 0
     assert torch.equal(gradient(), before)
+
+
+def gradients_are_those_of_the_slices(folder: Path, base: Path, slices: Path, batching: str) -> None:
+    """Whatever is learnt and however it is batched: those of each slice's own pass, token by token, in one sum."""
+    torch.set_num_threads(1)
+    for supervise in ("new", "all", "last"):
+        wanted: dict[str, torch.Tensor] | None = None
+        for batch_size, checkpointing in ((1, False), (1, True), (3, False)):
+            params = TrainerParams.model_validate({
+                "supervise": supervise, "batching": batching, "batch_size": batch_size, "accumulation": 99,
+                "gradient_checkpointing": checkpointing, "lora": {"rank": 4, "dropout": 0},
+            })  # fmt: skip
+            context = runs.LocalContext(folder / f"{supervise}-{batch_size}-{checkpointing}")
+            inputs = TrainerInputs(slices=slices, base_model=base)
+            prepared = prepare(params, inputs, context)
+            assert prepared.steps_per_epoch == 1
+            trainer = sft.new_trainer(prepared, context.state, sft.Guard(context, prepared))
+            model = trainer.model
+            assert isinstance(model, PeftModel)
+            torch.manual_seed(1)
+            trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+            for weight in trained.values():  # the second matrix begins with zeros, and would hide the gradient
+                weight.data.normal_(0, 0.1)
+            loss = trainer.training_step(model, trainer.data_collator([{"step": 0}]))
+            found = {name: weight.grad for name, weight in trained.items()}
+            model.zero_grad()
+            if wanted is None:
+                reference = _loss_of_slices(model, base, slices, params.supervise)
+                reference.backward()  # type: ignore[no-untyped-call]
+                wanted = {name: weight.grad.clone() for name, weight in trained.items() if weight.grad is not None}
+                assert wanted.keys() == trained.keys()
+            assert loss.item() == pytest.approx(reference.item(), rel=1e-5)
+            for name, gradient in found.items():
+                assert gradient is not None
+                assert torch.linalg.vector_norm(gradient - wanted[name]) <= 1e-5 * torch.linalg.vector_norm(
+                    wanted[name]
+                )
+
+
+def _loss_of_slices(model: torch.nn.Module, base: Path, slices: Path, supervise: Supervise) -> torch.Tensor:
+    """By the plain way: every slice rendered, encoded and computed by itself."""
+    chat = ChatTokenizer.from_folder(base)
+    read = list(read_lines(slices, Slice))
+    wanted = dict(answers_to_learn([source_of(source) for source in read], supervise))
+    losses, tokens = [], 0
+    for source in [source for source in read if source.split == "train"]:
+        (encoded,) = encode_window(chat, [source.chat])
+        ids = torch.tensor(encoded.ids)
+        said = [message for message in source.messages if message.role == "assistant"]
+        answers = list(zip(said, encoded.answers, strict=True))[-wanted[source.id] :]
+        learnt = torch.tensor([at for m, (start, end) in answers if m.learn for at in range(start, end)])
+        logits = model(input_ids=ids[None]).logits[0, :-1]
+        losses.append(torch.nn.functional.cross_entropy(logits[learnt - 1], ids[learnt], reduction="sum"))
+        tokens += len(learnt)
+    return torch.stack(losses).sum() / tokens

@@ -65,6 +65,28 @@ def slice_row(
     return row | {"tokens": 0, "planning_tokens": 0, "messages": messages or conversation(number)}
 
 
+def overlapping_rows(number: int, points: Sequence[int], dropped: Sequence[int], split: str = "train") -> list[Any]:
+    """Rows of one transcript, as the slicer cuts it; its third answer is context only."""
+    talk = conversation(number, max(points))
+    talk[5] = {**talk[5], "learn": False}  # type: ignore[dict-item]
+    rows = []
+    for point, gone in zip(points, dropped, strict=True):
+        row = slice_row(number, split, talk[2 * gone : 2 * point])
+        rows.append(row | {"id": f"talk-{number}#{point}", "point": point, "dropped": gone})
+    return rows
+
+
+def write_overlapping(path: Path) -> Path:
+    """Write slices that begin alike, and some that do not; those of one more transcript are for validation."""
+    rows = [
+        *overlapping_rows(1, [2, 4, 7], [0, 0, 0]),
+        *overlapping_rows(2, [2, 5, 7, 8], [0, 0, 1, 1]),
+        *overlapping_rows(3, [4], [0]),
+        *overlapping_rows(4, [2, 4, 6], [0, 0, 1], "validation"),
+    ]
+    return write_rows(path, rows)
+
+
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> Path:
     """Write slices.jsonl."""
     path.parent.mkdir(parents=True, exist_ok=True)

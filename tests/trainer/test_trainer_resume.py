@@ -130,3 +130,14 @@ def test_4_bit_training_goes_on_exactly_too(tmp_path: Path, base: Path, slices: 
     assert runs.train(tmp_path / "stopped", base, slices, params, stop_at=3).exit_code == 75
     assert runs.train(tmp_path / "stopped", base, slices, params).metrics["resumed_from_step"] == 3
     assert runs.results(tmp_path / "stopped") == runs.results(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("batching", ["slices", "shared_prefix"])
+def test_rows_that_are_shared_or_not_are_gone_on_from_exactly(tmp_path: Path, base: Path, batching: str) -> None:
+    slices = runs.write_overlapping(tmp_path / "slices.jsonl")
+    params = {"batching": batching, "batch_size": 2, "accumulation": 1, "supervise": "all", "eval_steps": 3}
+    assert runs.train(tmp_path / "whole", base, slices, params).exit_code == 0
+    assert runs.train(tmp_path / "ended", base, slices, params, kill_at=4).exit_code == -signal.SIGKILL
+    assert runs.train(tmp_path / "ended", base, slices, params, stop_at=5).exit_code == 75
+    assert runs.train(tmp_path / "ended", base, slices, params).metrics["resumed_from_step"] == 5
+    assert runs.results(tmp_path / "ended") == runs.results(tmp_path / "whole")

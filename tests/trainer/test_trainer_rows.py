@@ -9,46 +9,45 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer
 
-from kit.chat_models import Family, write_chat_model
+from kit.chat_models import CHATML, Family, write_chat_model
 from trainer import runs
-from tuneline.data.slices import Slice
 from tuneline.errors import UserError
 from tuneline.model.chat import ChatTokenizer
 from tuneline_trainer.rows import (
-    IGNORED,
-    Example,
+    Asked,
     Examples,
+    Plan,
+    Row,
     Supervise,
     answers_to_learn,
-    encode,
+    learnt_answers,
     learnt_per_third,
     read_examples,
+    rows_of,
 )
+from tuneline_trainer.windows import Source, read_windows
 
 FAMILIES: list[tuple[Family, str]] = [("gemma", "<end_of_turn>"), ("chatml", "<|im_end|>"), ("llama", "<|eot_id|>")]
 CANARY = "kumquat-marmalade"
 
 
-def example(folder: Path, messages: Sequence[Mapping[str, object]], answers: int = 99) -> Example:
-    source = Slice.model_validate(runs.slice_row(1, messages=messages))
-    return encode(ChatTokenizer.from_folder(folder), source, answers)[0]
+def example(folder: Path, messages: Sequence[Mapping[str, object]], answers: int = 99) -> Row:
+    slices = runs.write_rows(folder / "slices.jsonl", [runs.slice_row(1, messages=messages)])
+    (window,) = read_windows(slices, ChatTokenizer.from_folder(folder))
+    (row,) = rows_of(window, learnt_answers([window], {"talk-1#2": answers}), 0)
+    return row
 
 
-def examples(slices: Path, folder: Path, max_length: int = 8192, supervise: Supervise = "all") -> Examples:
-    return read_examples(slices, ChatTokenizer.from_folder(folder), supervise, max_length)
+def examples(
+    slices: Path, folder: Path, max_length: int = 8192, supervise: Supervise = "all", batching: Asked = "slices"
+) -> Examples:
+    return read_examples(slices, ChatTokenizer.from_folder(folder), Plan(supervise, batching, max_length, 1))
 
 
-def learnt(folder: Path, found: Example) -> list[str]:
-    """The runs of tokens that have a label, as text; every label must be its own token."""
+def learnt(folder: Path, found: Row) -> list[str]:
+    """What is learnt, as text."""
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    texts: list[list[int]] = [[]]
-    for token, label in zip(found.input_ids, found.labels, strict=True):
-        assert label in (token, IGNORED)
-        if label == IGNORED:
-            texts.append([])
-        else:
-            texts[-1].append(token)
-    return [tokenizer.decode(ids, skip_special_tokens=False) for ids in texts if ids]
+    return [tokenizer.decode(found.ids[start:end], skip_special_tokens=False) for (start, end), _ in found.learnt]
 
 
 @pytest.mark.parametrize(("family", "end"), FAMILIES)
@@ -67,7 +66,7 @@ def test_an_answer_that_must_not_be_learnt_has_no_label(tmp_path: Path, family: 
     marked: list[dict[str, object]] = [{**message} for message in messages]
     marked[1]["learn"] = marked[3]["learn"] = False
     found, whole = example(folder, marked), example(folder, messages)
-    assert found.input_ids == whole.input_ids, "it stays as context"
+    assert (found.ids, found.length) == (whole.ids, whole.length), "it stays as context"
     assert learnt(folder, found) == learnt(folder, whole)[2:] == learnt(folder, example(folder, marked, 1))
 
 
@@ -131,9 +130,8 @@ def test_the_ids_are_those_of_transformers(tmp_path: Path, family: Family) -> No
     runs.check("ids_are_those_of_transformers", tmp_path, family)
 
 
-def cut(transcript: str, point: int, dropped: int = 0, split: str = "train") -> Slice:
-    row = runs.slice_row(1, split) | {"id": f"{transcript}#{point}", "transcript": transcript}
-    return Slice.model_validate(row | {"point": point, "dropped": dropped})
+def cut(transcript: str, point: int, dropped: int = 0) -> Source:
+    return Source(f"{transcript}#{point}", transcript, point, dropped, "train", (True,) * (point - dropped))
 
 
 OVERLAPPING = [cut("a", 3), cut("b", 3), cut("a", 7), cut("a", 9, dropped=8)]
@@ -165,3 +163,51 @@ def test_the_last_answers_are_learnt_as_many_as_are_asked_for(tmp_path: Path) ->
     answers = [message["content"] + "<end_of_turn>" for message in messages[1::2]]
     for wanted in (1, 2, 3, 4, 9):
         assert learnt(folder, example(folder, messages, wanted)) == answers[-wanted:]
+
+
+@pytest.mark.parametrize(
+    ("supervise", "weights"),
+    [("new", [1, 1, 1, 1, 1, 1]), ("all", [3, 3, 2, 1, 1, 1]), ("last", [1, 1, 1])],
+)
+def test_a_row_of_slices_that_begin_alike_weighs_an_answer_as_often_as_they_teach_it(
+    tmp_path: Path, supervise: Supervise, weights: list[int]
+) -> None:
+    folder = write_chat_model(tmp_path / "base", "chatml")
+    slices = runs.write_rows(tmp_path / "slices.jsonl", runs.overlapping_rows(1, [2, 4, 7], [0, 0, 0]))
+    chat = ChatTokenizer.from_folder(folder)
+    shared = read_examples(slices, chat, Plan(supervise, "auto", 8192, 9))
+    alone = read_examples(slices, chat, Plan(supervise, "slices", 8192, 9))
+    (row,) = shared.train
+    assert [weight for _, weight in row.learnt] == weights  # the third answer of the transcript is context only
+    assert (shared.batching, alone.batching) == ("shared_prefix", "slices")
+    assert (row.slices, row.supervised) == (3, sum(one.supervised for one in alone.train))
+    assert row.length == max(one.length for one in alone.train) < sum(one.length for one in alone.train)
+
+
+def test_a_window_that_teaches_more_than_a_step_is_several_rows(tmp_path: Path) -> None:
+    folder = write_chat_model(tmp_path / "base", "chatml")
+    slices = runs.write_rows(tmp_path / "slices.jsonl", runs.overlapping_rows(1, range(1, 13), [0] * 12))
+    with pytest.raises(UserError, match="no assistant token to learn: talk-1#3"):
+        examples(slices, folder, supervise="new")
+    read = [read_examples(slices, ChatTokenizer.from_folder(folder), Plan("all", "auto", 8192, n)) for n in (2, 4, 12)]
+    assert [len(found.train) for found in read] == sorted((len(found.train) for found in read), reverse=True)
+    assert len(read[-1].train) == 1 < len(read[0].train)
+    assert len({sum(row.supervised for row in found.train) for found in read}) == 1
+
+
+THOUGHT = CHATML.replace(
+    "message.role + '\\n' + ",
+    "message.role + '\\n' + ('<think>\\n\\n</think>\\n\\n' if loop.last and message.role == 'assistant' else '') + ",
+)
+
+
+def test_a_template_that_writes_the_last_answer_otherwise_shares_nothing_and_says_why(tmp_path: Path) -> None:
+    prompt = "{{ '<|im_start|>assistant\\n<think>\\n\\n</think>\\n\\n' }}"
+    template = THOUGHT.replace("{{ '<|im_start|>assistant\\n' }}", prompt)
+    folder = write_chat_model(tmp_path / "base", "chatml", template=template)
+    slices = runs.write_rows(tmp_path / "slices.jsonl", runs.overlapping_rows(1, [2, 4, 7], [0, 0, 0]))
+    found = examples(slices, folder, batching="auto")
+    assert (found.batching, len(found.train), found.found_by) == ("slices", 3, "last answer")
+    assert "as the chat template writes them" in found.batching_reason
+    with pytest.raises(UserError, match=r"`batching`=shared_prefix: 3 slices .*Use auto, or slices"):
+        examples(slices, folder, batching="shared_prefix")

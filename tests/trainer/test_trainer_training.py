@@ -89,6 +89,35 @@ def test_the_adapter_gives_the_validation_loss_that_was_reported(undisturbed: Pa
     runs.check("adapter_gives_the_validation_loss", base, undisturbed / "outputs" / "adapter", slices, reported)
 
 
+@pytest.mark.parametrize("batching", ["slices", "shared_prefix"])
+@pytest.mark.parametrize("kind", ["gemma2", "llama"])
+def test_gradients_are_those_of_the_slices_whatever_is_computed_at_once(
+    tmp_path: Path, base: Path, llama: Path, kind: str, batching: str
+) -> None:
+    slices = runs.write_overlapping(tmp_path / "slices.jsonl")
+    runs.check("gradients_are_those_of_the_slices", tmp_path, base if kind == "gemma2" else llama, slices, batching)
+
+
+def test_batching_changes_what_is_computed_and_no_schedule_and_no_validation_loss(tmp_path: Path, base: Path) -> None:
+    slices = runs.write_overlapping(tmp_path / "slices.jsonl")
+    params = {"lora": {"rank": 4, "dropout": 0}, "epochs": 3, "accumulation": 3}
+    records = {}
+    for batching in ("slices", "shared_prefix"):
+        outcome = runs.train(tmp_path / batching, base, slices, params | {"batching": batching})
+        assert outcome.exit_code == 0, outcome.error
+        records[batching] = json.loads((tmp_path / batching / "outputs" / "training.json").read_text())
+    one, other = records["slices"], records["shared_prefix"]
+    assert (one["examples"]["train"]["rows"], other["examples"]["train"]["rows"]) == (8, 4)
+    for split in ("train", "validation"):
+        for count in ("slices", "supervised_tokens"):
+            assert one["examples"][split][count] == other["examples"][split][count]
+    assert one["steps"] == other["steps"] == 3 * 3
+    assert other["tokens_seen"] == 3 * other["examples"]["train"]["tokens"] < one["tokens_seen"]
+    before = [record["losses"]["validation_before"] for record in (one, other)]
+    assert before[0] == pytest.approx(before[1], rel=1e-5)
+    assert one["losses"]["validation_after"] == pytest.approx(other["losses"]["validation_after"], rel=0.05)
+
+
 OVERFITS = {
     "epochs": 8, "learning_rate": 0.05, "scheduler": "constant", "save_steps": 4,
     "lora": {"rank": 8, "alpha": 32, "targets": "all-linear"},

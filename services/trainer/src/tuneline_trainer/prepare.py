@@ -7,6 +7,8 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+import structlog
+
 from tuneline.data.training import TrainingSetup
 from tuneline.errors import UserError
 from tuneline.model.chat import ChatTokenizer
@@ -19,11 +21,13 @@ from tuneline_trainer.base_model import (
     refuse_attention,
 )
 from tuneline_trainer.memory import Estimate, capacity, estimate, require_memory
-from tuneline_trainer.rows import Examples, read_examples, refuse_token
+from tuneline_trainer.rows import Examples, Plan, read_examples, refuse_token
 from tuneline_trainer.stage import TrainerInputs, TrainerParams
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+log = structlog.get_logger()
 
 LIBRARIES = ("accelerate", "bitsandbytes", "peft", "torch", "transformers", "trl")
 
@@ -41,8 +45,9 @@ class Prepared(NamedTuple):
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimiser steps; the last one of an epoch takes the batches that are left, however few."""
-        return math.ceil(math.ceil(len(self.examples.train) / self.params.batch_size) / self.params.accumulation)
+        """Optimiser steps: as many as slices would take, so that batching changes no schedule."""
+        slices_per_step = self.params.batch_size * self.params.accumulation
+        return min(math.ceil(self.examples.train_slices / slices_per_step), len(self.examples.train))
 
     @property
     def steps(self) -> int:
@@ -54,7 +59,9 @@ def prepare(params: TrainerParams, inputs: TrainerInputs, context: Context) -> P
     base = read_base_model(inputs.base_model)
     setup = settle(params, base.architecture)
     chat = ChatTokenizer.from_folder(inputs.base_model, inputs.chat_template)
-    examples = read_examples(inputs.slices, chat, params.supervise, setup.max_length)
+    plan = Plan(params.supervise, params.batching, setup.max_length, params.batch_size * params.accumulation)
+    examples = read_examples(inputs.slices, chat, plan)
+    log.info("slices become rows", batching=examples.batching, reason=examples.batching_reason)
     _refuse_other_vocabulary(examples, base.architecture.vocab_size)
     memory = estimate(params, setup, base, examples.longest, min(params.batch_size, len(examples.train)))
     require_memory(memory, capacity(setup), setup, examples.longest)
@@ -79,7 +86,7 @@ def settle(params: TrainerParams, architecture: Architecture) -> TrainingSetup:
 
 def _refuse_other_vocabulary(examples: Examples, rows: int) -> None:
     """Raise UserError if the tokenizer makes a token that the model has no row for, as when one was added later."""
-    refuse_token(max(max(e.input_ids) for e in (*examples.train, *examples.validation)), rows)
+    refuse_token(max(max(row.ids) for row in (*examples.train, *examples.validation)), rows)
 
 
 def _device() -> Literal["cpu", "cuda"]:

@@ -1,81 +1,175 @@
-"""From slices to token ids and labels: rendered, labelled and checked by us, so that nothing is ever cut."""
+"""From windows to rows: what goes through the model at once, with how often each token of it is learnt.
+
+A row of `shared_prefix` stands for all slices of its window: a token that several of them teach weighs as many times as
+much, so the gradient is that of the slices, and what they have in common is computed once. A row of `slices` is one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from tuneline.data.io import read_lines
-from tuneline.data.slices import Slice
 from tuneline.errors import UserError
-from tuneline.model.answers import FoundBy
 from tuneline.model.chat import ChatTokenizer
-
-IGNORED = -100
-"""Label of a token that is not learnt (the convention of torch's cross-entropy)."""
+from tuneline_trainer.windows import Range, Source, Window, read_windows
 
 Supervise = Literal["new", "all", "last"]
+Batching = Literal["shared_prefix", "slices"]
+Asked = Literal["auto", Batching]
+
+MOST_STEPS = 1.5
+"""What a row may teach, in steps; a window that teaches more is several rows, lest a step grow with its window."""
 
 
-class Example(NamedTuple):
-    """One slice as the model sees it: `labels` are the ids where an answer is learnt, else IGNORED."""
+class Row(NamedTuple):
+    """The first `length` of `ids`; `learnt` are ranges of them, in order, each with its tokens' weight in the loss."""
 
-    slice_id: str
-    input_ids: list[int]
-    labels: list[int]
-
-    @property
-    def supervised(self) -> int:
-        """Tokens that are learnt. The first token has nothing before it to be predicted from, so it never counts."""
-        return sum(label != IGNORED for label in self.labels[1:])
+    ids: array[int]
+    length: int
+    learnt: list[tuple[Range, float]]
+    slices: int
+    supervised: int
+    """Tokens that its slices teach, as often as they do."""
 
 
 class Examples(NamedTuple):
-    """The examples of a run, in the order of their file, and what is learnt of their transcripts."""
+    """The rows of a run, in the order of their file, and what is learnt of their transcripts."""
 
-    train: list[Example]
-    validation: list[Example]
-    found_by: FoundBy
+    train: list[Row]
+    validation: list[Row]
+    batching: Batching
+    batching_reason: str
+    found_by: str
     learnt_per_third: tuple[float, float, float]
     """How often an answer of the first, second and last third of a transcript is learnt in one pass, on average."""
 
     @property
     def longest(self) -> int:
-        return max(len(e.input_ids) for e in (*self.train, *self.validation))
+        return max(row.length for row in (*self.train, *self.validation))
+
+    @property
+    def train_slices(self) -> int:
+        return sum(row.slices for row in self.train)
 
 
-def read_examples(path: Path, tokenizer: ChatTokenizer, supervise: Supervise, max_length: int) -> Examples:
-    """Render and label every slice. Raises UserError if one is unreadable, too long or teaches nothing."""
-    slices = list(read_lines(path, Slice))
-    wanted = dict(answers_to_learn(slices, supervise))
-    learnt: list[tuple[Slice, int]] = []
-    sides: dict[str, list[Example]] = {"train": [], "validation": []}
-    found_by: FoundBy = "generation prompts"
-    for source in slices:
-        example, found_by = encode(tokenizer, source, wanted[source.id])
-        sides[source.split].append(example)
-        if source.split == "train":
-            learnt.append((source, 1 if found_by == "last answer" else wanted[source.id]))
-    refuse_unusable([*sides["train"], *sides["validation"]], max_length)
-    if not learnt:
-        raise UserError(f"slices: none of {len(slices)} has the split `train`: give more transcripts to the slicer")
-    return Examples(sides["train"], sides["validation"], found_by, learnt_per_third(learnt))
+class Plan(NamedTuple):
+    """What the parameters say about rows; `slices_per_step` is how much a step learns, counted in slices."""
+
+    supervise: Supervise
+    batching: Asked
+    max_length: int
+    slices_per_step: int
 
 
-def encode(tokenizer: ChatTokenizer, source: Slice, answers: int) -> tuple[Example, FoundBy]:
-    """Return ids of the whole conversation, with labels on its last `answers` answers and the tokens that end them.
+def read_examples(path: Path, tokenizer: ChatTokenizer, plan: Plan) -> Examples:
+    """Encode and label every slice. Raises UserError if one is unreadable, too long or teaches nothing."""
+    windows = list(read_windows(path, tokenizer))
+    sources = [source for window in windows for source in window.slices]
+    wanted = dict(answers_to_learn(sources, plan.supervise))
+    learnt = learnt_answers(windows, wanted)
+    refuse_unusable(windows, learnt, plan.max_length)
+    batching, reason = settle_batching(windows, plan.batching)
+    train = [window for window in windows if window.slices[0].split == "train"]
+    held_out = [window for window in windows if window.slices[0].split == "validation"]
+    if not train:
+        raise UserError(f"slices: none of {len(sources)} has the split `train`: give more transcripts to the slicer")
+    counts = [(s, 1 if w.found_by == "last answer" else wanted[s.id]) for w in train for s in w.slices]
+    tokens = sum(sum(lengths_of(window, learnt[s.id])) for window in train for s in window.slices)
+    most = MOST_STEPS * plan.slices_per_step * tokens / len(counts) if batching == "shared_prefix" else 0.0
+    return Examples(
+        train=[row for window in train for row in rows_of(window, learnt, most)],
+        validation=validation_rows(held_out, learnt, batching),
+        batching=batching,
+        batching_reason=reason,
+        found_by=windows[-1].found_by,
+        learnt_per_third=learnt_per_third(counts),
+    )
 
-    Answers that are marked as context have none.
-    """
-    encoded = tokenizer.encode_conversation(source.chat)
-    mask = learnt_runs(encoded.assistant_mask, answers, unlearnt(source))
-    labels = [token if on else IGNORED for token, on in zip(encoded.input_ids, mask, strict=True)]
-    return Example(source.id, encoded.input_ids, labels), encoded.found_by
+
+def settle_batching(windows: Sequence[Window], asked: Asked) -> tuple[Batching, str]:
+    """Return how slices become rows, and why. Raises UserError if they are to be shared and nothing is shared."""
+    if asked == "slices":
+        return "slices", "as asked for"
+    alone = sum(not window.exact for window in windows)
+    why = f"{alone} slices are not how the next one begins, as the chat template writes them"
+    if not alone:
+        return "shared_prefix", "every slice is exactly how the longest one of its window begins"
+    if any(len(window.slices) > 1 for window in windows):
+        return "shared_prefix", f"exact, and {why}: these have rows of their own"
+    if asked == "shared_prefix":
+        raise UserError(f"`batching`=shared_prefix: {why}. Use auto, or slices")
+    return "slices", why
 
 
-def answers_to_learn(slices: Sequence[Slice], supervise: Supervise) -> Iterator[tuple[str, int]]:
+def learnt_answers(windows: Sequence[Window], wanted: Mapping[str, int]) -> dict[str, list[int]]:
+    """Return which of its window's answers each slice teaches: its last ones, less those that are context only."""
+    learnt = {}
+    for window in windows:
+        for source in window.slices:
+            held = window.answers_of(source)
+            places = range(1, min(wanted[source.id], held) + 1)  # counted from the slice's last answer
+            learnt[source.id] = sorted(held - place for place in places if source.learn[-place])
+    return learnt
+
+
+def rows_of(window: Window, learnt: Mapping[str, Sequence[int]], most: float) -> Iterator[Row]:
+    """Yield the rows of a window, each of as many slices as teach no more than `most` tokens, or of one."""
+    held: list[Source] = []
+    tokens = 0
+    for source in window.slices:
+        added = sum(lengths_of(window, learnt[source.id]))
+        if held and tokens + added > most:
+            yield _row(window, held, learnt, [1.0] * len(held))
+            held, tokens = [], 0
+        held.append(source)
+        tokens += added
+    yield _row(window, held, learnt, [1.0] * len(held))
+
+
+def validation_rows(windows: Sequence[Window], learnt: Mapping[str, Sequence[int]], batching: Batching) -> list[Row]:
+    """Return rows whose mean loss is the mean over the slices of each one's mean, however they are batched."""
+    groups = [
+        (window, group)
+        for window in windows
+        for group in ([window.slices] if batching == "shared_prefix" else [[source] for source in window.slices])
+    ]
+    each = len(groups) / max(1, sum(len(group) for _, group in groups))
+    return [
+        _row(window, group, learnt, [each / sum(lengths_of(window, learnt[source.id])) for source in group])
+        for window, group in groups
+    ]
+
+
+def _row(
+    window: Window, slices: Sequence[Source], learnt: Mapping[str, Sequence[int]], weights: Sequence[float]
+) -> Row:
+    """Return the row of some slices of a window; a token of each weighs what `weights` says of it."""
+    of_answer: dict[int, float] = {}
+    supervised = 0
+    for source, weight in zip(slices, weights, strict=True):
+        supervised += sum(lengths_of(window, learnt[source.id]))
+        for answer in learnt[source.id]:
+            of_answer[answer] = of_answer.get(answer, 0.0) + weight
+    ranges = [(_predicted(window.answers[answer]), weight) for answer, weight in sorted(of_answer.items())]
+    return Row(window.ids, ranges[-1][0][1], ranges, len(slices), supervised)
+
+
+def lengths_of(window: Window, answers: Iterable[int]) -> Iterator[int]:
+    """Yield how many tokens of each answer can be learnt."""
+    for answer in answers:
+        start, end = _predicted(window.answers[answer])
+        yield end - start
+
+
+def _predicted(answer: Range) -> Range:
+    """Leave out the first token of all: it has nothing before it to be predicted from."""
+    return max(1, answer[0]), max(1, answer[1])
+
+
+def answers_to_learn(slices: Sequence[Source], supervise: Supervise) -> Iterator[tuple[str, int]]:
     """Yield each slice's id and how many of its last answers it teaches.
 
     `new` are those since the slice before it of the same transcript, so that every answer is learnt once.
@@ -87,7 +181,7 @@ def answers_to_learn(slices: Sequence[Slice], supervise: Supervise) -> Iterator[
         before[source.transcript] = source.point
 
 
-def learnt_per_third(learnt: Sequence[tuple[Slice, int]]) -> tuple[float, float, float]:
+def learnt_per_third(learnt: Sequence[tuple[Source, int]]) -> tuple[float, float, float]:
     """Return how often an answer is learnt in one pass, for each third of the transcripts up to their last slice."""
     lengths: dict[str, int] = {}
     for source, _ in learnt:
@@ -103,38 +197,18 @@ def learnt_per_third(learnt: Sequence[tuple[Slice, int]]) -> tuple[float, float,
     return first, second, last
 
 
-def unlearnt(source: Slice) -> list[int]:
-    """Return which answers of a slice are context only, counted from its last one, which is 1."""
-    answers = [message for message in source.messages if message.role == "assistant"]
-    return [place for place, message in enumerate(reversed(answers), 1) if not message.learn]
-
-
-def learnt_runs(mask: Sequence[int], answers: int, unlearnt: Collection[int]) -> list[int]:
-    """Keep the last `answers` runs of ones, less those whose place, counted from the last one (1), is unlearnt.
-
-    Answers never touch, because a user's turn stands between them.
-    """
-    kept = list(mask)
-    place = 0
-    for at in reversed(range(len(mask))):
-        ends_here = mask[at] and not (at + 1 < len(mask) and mask[at + 1])
-        place += bool(ends_here)
-        if place > answers or place in unlearnt:
-            kept[at] = 0
-    return kept
-
-
-def refuse_unusable(examples: Sequence[Example], max_length: int) -> None:
-    """Raise UserError if an example is longer than `max_length` tokens or has no token to learn."""
-    if long := [f"{e.slice_id} ({len(e.input_ids):,} tokens)" for e in examples if len(e.input_ids) > max_length]:
+def refuse_unusable(windows: Sequence[Window], learnt: Mapping[str, Sequence[int]], max_length: int) -> None:
+    """Raise UserError if a slice is longer than `max_length` tokens or has no token to learn."""
+    slices = [(window, source) for window in windows for source in window.slices]
+    if long := [f"{s.id} ({w.tokens_of(s):,} tokens)" for w, s in slices if w.tokens_of(s) > max_length]:
         raise UserError(
-            f"slices: {len(long)} of {len(examples)} are longer than {max_length:,} tokens "
+            f"slices: {len(long)} of {len(slices)} are longer than {max_length:,} tokens "
             f"(the smaller of `max_length` and the model's context): {_listed(long)}. "
             "Raise trainer `max_length` if the model allows it, or lower slicer `max_tokens`"
         )
-    if empty := [e.slice_id for e in examples if not e.supervised]:
+    if empty := [s.id for w, s in slices if not sum(lengths_of(w, learnt[s.id]))]:
         raise UserError(
-            f"slices: {len(empty)} of {len(examples)} have no assistant token to learn: {_listed(empty)}. "
+            f"slices: {len(empty)} of {len(slices)} have no assistant token to learn: {_listed(empty)}. "
             "Check that every slice has an answer, and that the chat template writes it"
         )
 

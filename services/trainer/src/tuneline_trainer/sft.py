@@ -1,7 +1,4 @@
-"""The training loop: TRL's SFTTrainer with what it lacks to be killed, stopped and trusted.
-
-Room for what comes next: weighted examples that share a prefix need another collator and loss here, and nothing else.
-"""
+"""The training loop: TRL's SFTTrainer with what it lacks to be killed, stopped and trusted."""
 
 from __future__ import annotations
 
@@ -10,11 +7,13 @@ import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import cast
+from typing import Any, cast
 
 import torch
 from datasets import Dataset
 from peft import LoraConfig, PeftModel, load_peft_weights, set_peft_model_state_dict
+from torch import nn
+from torch.utils.data import DataLoader
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, TrainerCallback, TrainerControl, TrainerState
 from transformers.utils.logging import disable_progress_bar
@@ -28,9 +27,9 @@ from tuneline.parsing.problems import printable
 from tuneline.stage import Context
 from tuneline_trainer import checkpoints
 from tuneline_trainer.base_model import BaseModelFacts
+from tuneline_trainer.batches import Batch, Collator
 from tuneline_trainer.layers import target_modules
 from tuneline_trainer.prepare import Prepared
-from tuneline_trainer.rows import Example
 
 
 class Guard(TrainerCallback):
@@ -87,7 +86,41 @@ def _not_finite(name: str, value: float, step: int, setup: TrainingSetup) -> str
 
 
 class LoraTrainer(SFTTrainer):
-    """SFTTrainer that saves only the adapter, restores it exactly and stays off the network."""
+    """SFTTrainer that saves only the adapter, restores it exactly and stays off the network.
+
+    What its data loader yields is a whole optimiser step, so that steps may differ in their number of rows.
+    """
+
+    loss_is_scaled_for_ga = True  # type: ignore[assignment]
+
+    def get_train_dataloader(self) -> DataLoader[object]:
+        """Yield the steps in their order: each pass is shuffled already, and every process may see all of it."""
+        assert isinstance(self.train_dataset, Dataset)
+        return DataLoader(self.train_dataset, collate_fn=self.data_collator)
+
+    def training_step(self, model: nn.Module, inputs: Mapping[str, Any], *_: object) -> torch.Tensor:
+        """Sum the gradients of a step's forward passes; their weights add up to 1."""
+        losses = [super(LoraTrainer, self).training_step(model, batch) for batch in inputs["batches"]]  # type: ignore[no-untyped-call]
+        return torch.stack(losses).sum()
+
+    def compute_loss(
+        self, model: nn.Module, inputs: Batch, return_outputs: bool = False, num_items_in_batch: object = None
+    ) -> torch.Tensor:
+        """Weigh the loss of each token. There is no attention mask: in a causal model no token sees padding behind it.
+
+        TRL's own reduction would divide by the number of tokens. Its head never holds the logits of all tokens.
+        """
+        ids, labels = inputs["input_ids"], inputs["labels"]
+        outputs = model(input_ids=ids, labels=labels, use_cache=False, fused_lm_head=True)
+        loss: torch.Tensor = -(outputs.log_probs * inputs["weights"][:, 1:]).sum()
+        return loss
+
+    def floating_point_ops(self, inputs: object) -> int:
+        """Not counted."""
+        return 0
+
+    def _track_num_input_tokens(self, inputs: Mapping[str, Any]) -> None:
+        self.state.num_input_tokens_seen += sum(int(batch["tokens"].sum()) for batch in inputs["batches"])
 
     def _send_telemetry(self) -> None:
         """Stay silent: a stage talks to nobody but its runner."""
@@ -121,12 +154,11 @@ def run_training(prepared: Prepared, context: Context, checkpoint: Path | None) 
     torch.set_num_threads(prepared.setup.threads)
     disable_progress_bar()  # type: ignore[no-untyped-call]
     guard = Guard(context, prepared)
-    arguments = _arguments(prepared, checkpoints.saving_folder(context.state, checkpoint))
-    arguments.eval_on_start = bool(examples.validation) and checkpoint is None
     try:
         with warnings.catch_warnings():  # of a name that PEFT uses and transformers has deprecated
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
-            trainer = _trainer(prepared, arguments, guard)
+            trainer = new_trainer(prepared, checkpoints.saving_folder(context.state, checkpoint), guard)
+            trainer.args.eval_on_start = bool(examples.validation) and checkpoint is None
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except torch.OutOfMemoryError:
         raise UserError(
@@ -137,14 +169,16 @@ def run_training(prepared: Prepared, context: Context, checkpoint: Path | None) 
         raise guard.stopped
 
 
-def _trainer(prepared: Prepared, arguments: SFTConfig, guard: Guard) -> LoraTrainer:
+def new_trainer(prepared: Prepared, folder: Path, guard: Guard) -> LoraTrainer:
+    """Load the model and put an adapter on it; `folder` is where checkpoints are written."""
     examples, lora = prepared.examples, prepared.params.lora
     model = load_model(prepared.setup, prepared.base)
     trainer = LoraTrainer(
         model=model,
-        args=arguments,
-        train_dataset=_dataset(examples.train),
-        eval_dataset=_dataset(examples.validation) if examples.validation else None,
+        args=_arguments(prepared, folder),
+        train_dataset=Dataset.from_dict({"step": range(prepared.steps)}),
+        eval_dataset=Dataset.from_dict({"row": range(len(examples.validation))}) if examples.validation else None,
+        data_collator=Collator(prepared),
         processing_class=prepared.tokenizer,
         # Not wrapped by us: TRL seeds before the adapter gets its first numbers.
         peft_config=LoraConfig(
@@ -214,8 +248,8 @@ def _arguments(prepared: Prepared, folder: Path) -> SFTConfig:
     return SFTConfig(
         output_dir=str(folder),
         max_steps=prepared.steps,
-        per_device_train_batch_size=params.batch_size,
-        gradient_accumulation_steps=params.accumulation,
+        per_device_train_batch_size=1,  # a step
+        gradient_accumulation_steps=1,
         learning_rate=params.learning_rate,
         lr_scheduler_type="constant_with_warmup" if params.scheduler == "constant" else params.scheduler,
         warmup_steps=params.warmup,  # below 1 it is a share
@@ -226,7 +260,6 @@ def _arguments(prepared: Prepared, folder: Path) -> SFTConfig:
         use_cpu=setup.device == "cpu",
         activation_checkpointing=params.gradient_checkpointing,
         seed=params.seed,
-        # One at a time: the mean over slices then does not depend on how they are grouped.
         per_device_eval_batch_size=1,
         eval_strategy="no",  # Guard asks for it
         prediction_loss_only=True,
@@ -237,12 +270,9 @@ def _arguments(prepared: Prepared, folder: Path) -> SFTConfig:
         report_to="none",
         disable_tqdm=True,
         include_num_input_tokens_seen="non_padding",
+        remove_unused_columns=False,
         dataloader_pin_memory=setup.device == "cuda",
         # The rows are ready: TRL would cut their ends and drop those that then teach nothing.
         max_length=None,
         dataset_kwargs={"skip_prepare_dataset": True},
     )
-
-
-def _dataset(examples: list[Example]) -> Dataset:
-    return Dataset.from_list([{"input_ids": e.input_ids, "labels": e.labels} for e in examples])

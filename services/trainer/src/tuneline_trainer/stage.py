@@ -53,9 +53,12 @@ class TrainerParams(Params):
     learning_rate: float = Field(default=2e-4, gt=0, le=1)
     """Peak step size of AdamW; higher learns faster and diverges sooner."""
     batch_size: int = Field(default=1, ge=1)
-    """Slices in one forward pass; more is faster on a large GPU and takes memory in proportion."""
+    """Rows in one forward pass, of about one length; more is faster on a large GPU, for memory in proportion."""
     accumulation: int = Field(default=8, ge=1)
-    """Forward passes per optimiser step; more gives a steadier gradient and fewer steps, at no cost in memory."""
+    """Times `batch_size` the slices of an optimiser step; more gives a steadier gradient and fewer steps."""
+    batching: Literal["auto", "shared_prefix", "slices"] = "auto"
+    """What a row is: all slices that begin alike, computed once for the same gradient (`shared_prefix`), or one slice;
+    auto shares where that is exact."""
     warmup: float = Field(default=0.1, ge=0, lt=1)
     """Share of the steps in which the rate rises to its peak; more is safer at a high rate and wastes short runs."""
     scheduler: Literal["cosine", "linear", "constant"] = "cosine"
@@ -130,7 +133,7 @@ def check(params: TrainerParams, checks: Checks) -> None:
     check_given(params, checks)
 
 
-STAGE = Stage("trainer", 3, TrainerParams, TrainerInputs, TrainerOutputs, run, check=check)
+STAGE = Stage("trainer", 4, TrainerParams, TrainerInputs, TrainerOutputs, run, check=check)
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from tuneline.model.weights import read_shapes
 from tuneline.stage import Context, Json, Metrics
 from tuneline_trainer import checkpoints
 from tuneline_trainer.prepare import Prepared, prepare
-from tuneline_trainer.rows import Example
+from tuneline_trainer.rows import Row
 from tuneline_trainer.sft import run_training
 from tuneline_trainer.stage import TrainerInputs, TrainerOutputs, TrainerParams
 
@@ -65,13 +65,15 @@ def _is_last(checkpoint: Path | None, prepared: Prepared) -> bool:
 def _record(outputs: TrainerOutputs, prepared: Prepared, checkpoint: Path) -> TrainingRecord:
     """Write metrics.jsonl and training.json, without times, so that equal results have equal files."""
     state, examples = checkpoints.state_of(checkpoint), prepared.examples
-    rows = [row for entry in state.log_history for row in _rows(entry)]
+    rows = [row for entry in state.log_history for row in _rows(entry, prepared.steps_per_epoch)]
     write_lines(outputs.metrics, rows)
     record = TrainingRecord(
         # save_steps is a pace: it may differ for equal results
         params=prepared.params.model_dump(mode="json", exclude={"save_steps"}),
         setup=prepared.setup,
         examples=ExamplesBySplit(train=_counts(examples.train), validation=_counts(examples.validation)),
+        batching=examples.batching,
+        batching_reason=examples.batching_reason,
         answers_found_by=examples.found_by,
         learnt_per_third=examples.learnt_per_third,
         steps=state.global_step,
@@ -87,18 +89,22 @@ def _record(outputs: TrainerOutputs, prepared: Prepared, checkpoint: Path) -> Tr
     return record
 
 
-def _rows(entry: dict[str, float]) -> list[TrainingRow]:
+def _rows(entry: dict[str, float], steps_per_epoch: int) -> list[TrainingRow]:
     """Return the row of an entry of the log of transformers; none for the summary at its end."""
     step = int(entry["step"])
     if "loss" in entry:
-        values = {name: entry[name] for name in ("epoch", "loss", "learning_rate", "grad_norm")}
-        return [TrainingRow(step=step, **values)]
+        values = {name: entry[name] for name in ("loss", "learning_rate", "grad_norm")}
+        return [TrainingRow(step=step, epoch=round(step / steps_per_epoch, 4), **values)]
     return [TrainingRow(step=step, validation_loss=entry["eval_loss"])] if "eval_loss" in entry else []
 
 
-def _counts(examples: Sequence[Example]) -> ExampleCounts:
-    tokens, supervised = sum(len(e.input_ids) for e in examples), sum(e.supervised for e in examples)
-    return ExampleCounts(slices=len(examples), tokens=tokens, supervised_tokens=supervised)
+def _counts(rows: Sequence[Row]) -> ExampleCounts:
+    return ExampleCounts(
+        slices=sum(row.slices for row in rows),
+        rows=len(rows),
+        tokens=sum(row.length for row in rows),
+        supervised_tokens=sum(row.supervised for row in rows),
+    )
 
 
 def _losses(rows: Sequence[TrainingRow]) -> Losses:

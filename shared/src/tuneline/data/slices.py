@@ -19,6 +19,19 @@ class Message(Said):
     """False for an answer that is context only: a greeting, or one that the transcript marks so."""
 
 
+class Encoding(Closed):
+    """A slice as the model sees it, so that the trainer need not encode it while it holds a GPU."""
+
+    by: str
+    """The fingerprint of the tokenizer and chat template that were there."""
+    found_by: str
+    """How the answers were told apart."""
+    ids: list[int] | None = None
+    """Token ids; without them they are the first ones of the longest slice that begins at the same exchange."""
+    answers: list[tuple[int, int]]
+    """Where each answer begins in them, and ends."""
+
+
 class Slice(Closed):
     """One training example: a row of slices.jsonl. Its last message is the answer that it teaches."""
 
@@ -34,6 +47,7 @@ class Slice(Closed):
     planning_tokens: int
     """Those of the texts alone, as cl100k_base counts."""
     messages: list[Message] = Field(min_length=1)
+    encoding: Encoding | None = None
 
     @property
     def chat(self) -> list[dict[str, str]]:

@@ -27,8 +27,12 @@ class ExampleCounts(Closed):
     """The size of one side of the split, for one pass over it."""
 
     slices: int
+    rows: int
+    """What goes through the model at once: a slice, or all slices that begin alike."""
     tokens: int
+    """Those of the rows, so what is computed."""
     supervised_tokens: int
+    """Those that are learnt, as often as they are."""
 
 
 class ExamplesBySplit(Closed):
@@ -63,6 +67,8 @@ class TrainingRecord(Closed):
     params: dict[str, Json]
     setup: TrainingSetup
     examples: ExamplesBySplit
+    batching: Literal["shared_prefix", "slices"]
+    batching_reason: str
     answers_found_by: str
     """How the chat template's answers are told apart: by its generation blocks, by generation prompts, or only the
     last answer of each slice."""

@@ -24,7 +24,7 @@ import math
 import re
 import unicodedata
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from itertools import pairwise
@@ -52,6 +52,16 @@ MOST_GROWTH = 1000
 
 SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 """The variables that a template may use beside the messages, in the naming of tokenizer_config.json."""
+
+
+class Tokens(NamedTuple):
+    """Token ids of a text, and the range of its characters that each stands for."""
+
+    ids: list[int]
+    offsets: list[tuple[int, int]]
+
+
+Encode = Callable[[str], Tokens]
 
 
 class EncodedConversation(NamedTuple):
@@ -117,12 +127,26 @@ class ChatTokenizer:
         """Return the ids of rendered `text`: control tokens are recognised, none is added (the template writes BOS)."""
         return self._encode(text).ids
 
+    def tokens(self, text: str) -> Tokens:
+        """Return the ids of rendered `text` with where they stand in it."""
+        encoding = self._encode(text)
+        return Tokens(encoding.ids, encoding.offsets)
+
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of tokens, control tokens included."""
         return self._tokenizer.decode(list(ids), skip_special_tokens=False)
 
-    def encode_conversation(self, messages: Sequence[Message]) -> EncodedConversation:
-        """Render and encode `messages`, and mark the tokens that are learnt: see `tuneline.model.answers`."""
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of all that decides on the ids of a conversation; equal ones encode alike."""
+        decides = [self._tokenizer.to_str(), self.template, self._special_tokens]
+        return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+
+    def encode_conversation(self, messages: Sequence[Message], encode: Encode | None = None) -> EncodedConversation:
+        """Render and encode `messages`, and mark the tokens that are learnt: see `tuneline.model.answers`.
+
+        `encode` may know parts of the text already.
+        """
         marked = self._template.marks_generation
         rendered = self._template.render(messages, self._special_tokens, spans=marked)
         text = rendered["text"]
@@ -130,8 +154,8 @@ class ChatTokenizer:
             answers = with_ends(rendered["spans"], text, self._control_pattern)
         else:
             answers = find_answers(messages, text, self.render, self._control_pattern)
-        encoding = self._encode(text)
-        return EncodedConversation(encoding.ids, _mask(encoding.offsets, answers.spans), answers.found_by)
+        ids, offsets = (encode or self.tokens)(text)
+        return EncodedConversation(ids, _mask(offsets, answers.spans), answers.found_by)
 
     def neutralise(self, text: str) -> str:
         """Return `text` in which no control token is spelt any more (see the policies above). Idempotent.
