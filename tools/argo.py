@@ -24,7 +24,11 @@ GRAPHS = {
     "finetune": (
         "Fine-tune and compare",
         "From transcripts to a small model and a verdict on it. Results that exist already are found, not made again.",
-    )
+    ),
+    "publish": (
+        "Publish",
+        "What a run has made, as it is, for others: to the Hugging Face Hub or to a bucket. Name the run.",
+    ),
 }
 """Title and description of each graph by its name."""
 
@@ -85,15 +89,20 @@ def _version() -> str:
 
 
 def graph(name: str, title: str, text: str, nodes: Sequence[Step]) -> str:
-    """Return the graph of all `nodes`, which come in dependency order, for the pipeline `name`."""
-    nodes = _fed(PIPELINES[name], nodes)
-    before, tasks = _before(nodes), [Task(CHECK, CHECK, None)]
+    """Return the graph of all `nodes`, which come in dependency order, for the pipeline `name`.
+
+    A stage that takes a run as it is has a graph of its own. Nothing is checked before it: it does that itself.
+    """
+    alone = [node for node in nodes if node.stage.takes_runs and node.name in PIPELINES[name]]
+    nodes = alone or _fed(PIPELINES[name], [node for node in nodes if not node.stage.takes_runs])
+    before, tasks = _before(nodes), [] if alone else [Task(CHECK, CHECK, None)]
     for node in nodes:
         last = [need for need in node.needs if not any(need in before[other] for other in node.needs)]
-        depends = [_name(n) for n in last] or [CHECK]
+        depends = [_name(n) for n in last] or [one.name for one in tasks[:1] if one.stage == CHECK]
         tasks.append(_task(node)._replace(depends=depends, needed=list(_needed(node, nodes, name))))
     return _filled(
-        "pipeline.yaml", name=name, title=title, text=text, tasks=tasks, ends=" ".join(map(_name, PIPELINES[name])),
+        "pipeline.yaml", name=name, title=title, text=text, tasks=tasks, alone=bool(alone),
+        ends=" ".join(map(_name, PIPELINES[name])),
         goals=[name, *(node.name for node in nodes)], stages=list(dict.fromkeys(node.stage.name for node in nodes)),
     )  # fmt: skip
 

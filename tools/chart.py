@@ -91,6 +91,7 @@ TYPES: Mapping[str, Schema] = {
     "judge.existingSecret": NAME,
     "judge.keys": _list({"type": "string", "pattern": MODEL_KEY, "not": {"pattern": OTHER_KEY}}),
     "hub.existingSecret": NAME,
+    "publish.existingSecret": NAME,
     "hub.cacheClaim": NAME,
     # A host without a dot or a port would be a name on Docker Hub, where anybody may own it.
     "image.registry": {

@@ -28,7 +28,7 @@ from tuneline.stage import given as declared_given
 from tuneline.stage import page as declared_page
 
 STAGES = installed_stages()
-NODES = [node.name for node in in_order(steps_of(STAGES), {})]
+NODES = [node.name for node in in_order(steps_of(STAGES), {}) if not node.stage.takes_runs]
 PIPELINE = {step.name for step in plan(STAGES, {})}
 """The steps of the pipeline; other stages run as goals of their own, or where an input names their output."""
 FINETUNE = TEMPLATES["finetune"]["spec"]
@@ -87,7 +87,7 @@ def starts(goal: str, given: dict[str, str], tasks: dict[str, Any] = TASKS) -> s
 
 
 def test_each_stage_has_a_template_an_image_and_nothing_else_has() -> None:
-    assert set(TEMPLATES) == {*STAGES, "finetune", argo.CHECK}
+    assert set(TEMPLATES) == {*STAGES, *argo.GRAPHS, argo.CHECK}
     for name in STAGES:
         assert TEMPLATES[name]["metadata"]["name"] == template(name)["name"] == name
         assert f'ENTRYPOINT ["tini", "--", "tuneline-{name}"]' in (ROOT / "images" / name / "Dockerfile").read_text()
@@ -235,6 +235,17 @@ def test_a_stage_starts_if_and_only_if_it_is_part_of_the_run(goal: str) -> None:
             assert starts(goal, {"transcripts": "s3://bucket/t", **given}) == expected, (goal, names)
 
 
+def test_publishing_is_a_workflow_of_its_own_and_no_part_of_another() -> None:
+    publish = TEMPLATES["publish"]["spec"]
+    [task] = publish["templates"][0]["dag"]["tasks"]
+    assert task == {"name": "publisher", "templateRef": {"name": "publisher", "template": "publisher"}}
+    rows = publish["arguments"]["parameters"]
+    assert {row["name"] for row in rows if "value" in row} == {"run", "goal", "max_usd", "inputs", "publisher"}
+    run_file = read_run_parameters(encode(rows), STAGES, run="demo")
+    assert [step.name for step in run_file.steps] == ["publisher"]
+    assert "publisher" not in ALL_TASKS and "publisher" not in PARAMETERS
+
+
 def test_an_input_that_names_the_output_of_a_stage_leaves_that_stage_in_the_run() -> None:
     named = {
         p.name: f"output:{p.stage}/{p.port}"
@@ -255,7 +266,7 @@ def test_the_inputs_in_question_are_those_that_a_stage_needs_of_another() -> Non
 
 
 def test_the_parameters_are_the_keys_of_a_run_file() -> None:
-    assert set(PARAMETERS) == {"run", "goal", "max_usd", "inputs", *STAGES}
+    assert set(PARAMETERS) == {"run", "goal", "max_usd", "inputs", *(node.partition("@")[0] for node in NODES)}
     assert set(PARAMETERS["goal"]["enum"]) == {"finetune", *NODES}
     assert [name for name, row in PARAMETERS.items() if "value" not in row] == ["inputs"]
     for name, row in PARAMETERS.items():

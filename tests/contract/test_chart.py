@@ -72,6 +72,7 @@ def test_the_values_have_the_stages_and_what_each_may_reach_follows_from_its_inp
     for name, stage in STAGES.items():
         read = {port.name for port in stage.input_ports()}
         reaches = {peer for peer, port in (("hub", "base_model"), ("judge", "judge")) if port in read}
+        reaches |= {"hub"} if stage.takes_runs else set()
         assert set(reached_by(name)) == reaches
         assert "simulator" not in read or "judge" in reaches
 
@@ -193,7 +194,8 @@ def test_a_key_of_a_secret_is_seen_by_the_stages_that_need_it_and_no_other_key_b
     judge = {("tuneline-judge", name) for name in VALUES["judge"]["keys"]}
     hub = {("tuneline-hub", "HF_TOKEN")}
     keys = {"judge": judge, "hub": hub}
-    assert seen == {stage: store.union(*(keys[peer] for peer in reached_by(stage))) for stage in STAGES}
+    needed = {stage: store.union(*(keys[peer] for peer in reached_by(stage))) for stage in STAGES}
+    assert seen == needed | {"publisher": store | {("tuneline-publish", "HF_TOKEN")}}
     assert seen["assessor"] == store | judge and seen["slicer"] == store | hub
     assert not [one for one in found if one["kind"] == "Secret"]
 

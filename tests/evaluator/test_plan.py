@@ -37,7 +37,7 @@ def planned(folder: Path) -> list[Forecast]:
     seen = folder / "previews" / "assessor" / "transcripts"
     seen.parent.mkdir(parents=True)
     write_judged(seen, read_transcripts(EXAMPLES / "transcripts").transcripts)
-    checks = StageChecks(run_file, step, inputs, Where(folder), Findings())
+    checks = StageChecks(run_file, step, inputs, Where(folder), Findings(), open_store(str(folder / "store")))
     plans = StagePlans(checks, step, open_store(str(folder / "store")), folder / "made", {})
     assert STAGE.plan is not None
     return list(STAGE.plan(EvaluatorParams(turns=TURNS), plans))

@@ -73,8 +73,8 @@ def conversations(of: Comparison, says: str = "", answers: str = "") -> list[Con
 
 def material(folder: Path, *, earlier: bool = True, steps: int = 102) -> EvaluatorInputs:
     """Write what earlier stages leave, as they write it; without `earlier` only what the conversion leaves."""
-    write_record(folder / "base.json", _gguf("Gemma-2-9B-it-v1-Q4_K_M.gguf"))
-    write_record(folder / "gguf.json", _gguf("Gemma-2-9B-it-support-v1-Q4_K_M.gguf"))
+    write_record(folder / "base.json", gguf_facts("Gemma-2-9B-it-v1-Q4_K_M.gguf"))
+    write_record(folder / "gguf.json", gguf_facts("Gemma-2-9B-it-support-v1-Q4_K_M.gguf"))
     unread = dict.fromkeys(("model", "base", "base_model", "rubric", "personas", "judge"), folder)
     made = EvaluatorInputs(**unread, model_info=folder / "gguf.json", base_info=folder / "base.json")
     if not earlier:
@@ -229,7 +229,8 @@ def _lineage() -> dict[str, InputRecord]:
     return {**made, "rubric": rubric, "judge": judge}
 
 
-def _gguf(file: str) -> ModelFacts:
+def gguf_facts(file: str) -> ModelFacts:
+    """Return gguf.json about a file."""
     checks = [
         ("header", "288 tensors within the file's bounds", None, None),
         ("template", "the file has the base model's chat template", None, None),

@@ -79,7 +79,7 @@ labels: {{- include "tuneline.labels" .root | nindent 2 }}
 {{- end }}
 {{- end }}
 {{- if has "hub" $stage.reaches }}
-{{- with $values.hub.existingSecret }}
+{{- with ternary $values.publish.existingSecret $values.hub.existingSecret (eq .stage "publisher") }}
 - {name: HF_TOKEN, valueFrom: {secretKeyRef: {name: {{ . | quote }}, key: HF_TOKEN}}}
 {{- end }}
 {{- if $values.hub.cacheClaim }}

@@ -98,13 +98,23 @@ def show(run: RunArgument, store: StoreOption = DEFAULT_STORE) -> None:
 @app.command()
 def get(
     run: RunArgument,
-    output: Annotated[str, typer.Argument(help="What to fetch, as stage/port: gguf-converter/model.")],
+    output: Annotated[str | None, typer.Argument(help="What to fetch, as stage/port: gguf-converter/model.")] = None,
     dest: Annotated[Path, typer.Argument(help="Folder to put it in.")] = Path(),
+    release: Annotated[
+        Path | None, typer.Option(help="New folder for all models of the run, with cards, hashes and a statement.")
+    ] = None,
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
-    """Fetch an output of a run, verified."""
+    """Fetch an output of a run, verified; or all that people need to run its models."""
+    from tuneline.commands.release import write_release
+
     with exit_codes():
-        typer.echo(fetch_output(open_store(store), run, output, dest))
+        if (output is None) == (release is None):
+            raise UserError("name one output of the run, as stage/port, or a folder with --release")
+        if release is not None:
+            typer.echo(printable(write_release(open_store(store), run, release)))
+        elif output is not None:
+            typer.echo(fetch_output(open_store(store), run, output, dest))
 
 
 @app.command("serve")

@@ -18,6 +18,7 @@ from tuneline.engine.glimpse import glimpse
 from tuneline.engine.inputs import inline_file, missing_input
 from tuneline.engine.origin import named_by_origin
 from tuneline.engine.pipelines import REFUSED, Address, Inline, Step
+from tuneline.engine.places import StorePlace, open_place
 from tuneline.engine.runfile import RunFile
 from tuneline.errors import Temporary, UserError
 from tuneline.stage import Json
@@ -80,7 +81,7 @@ def check_run(
     for name, step in steps.items():
         there = dict(_inputs(run_file, step, places, findings, store, where))
         if step.stage.check:
-            checks = StageChecks(run_file, step, there, where, findings)
+            checks = StageChecks(run_file, step, there, where, findings, store)
             with checks.about(""):
                 step.stage.check(run_file.params[name], checks)
             if also is not None:
@@ -147,11 +148,12 @@ class StageChecks:
     """The Checks of one step (see `tuneline.stage.Checks`)."""
 
     def __init__(
-        self, run_file: RunFile, step: Step, inputs: Mapping[str, Path], where: Where, findings: Findings
+        self, run_file: RunFile, step: Step, inputs: Mapping[str, Path], where: Where, findings: Findings, store: Store
     ) -> None:
         self.inputs, self.work, self.online = inputs, where.work, where.online
         self.max_usd, self._ours = run_file.max_usd, where.ours
         self._run_file, self._step, self._folder, self._findings = run_file, step, where.folder, findings
+        self._store = store
 
     def read(self, port: str, reader: Callable[Concatenate[Path, A], T], *args: A.args, **kwargs: A.kwargs) -> T | None:
         if port in self.inputs:
@@ -193,6 +195,9 @@ class StageChecks:
         place = _preview(self._folder, self._step.stage.name, port)
         place.parent.mkdir(parents=True, exist_ok=True)
         return place
+
+    def place(self, uri: str) -> StorePlace:
+        return open_place(uri, self._store)
 
     def secret(self, name: str) -> str:
         try:

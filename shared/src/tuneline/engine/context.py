@@ -20,9 +20,10 @@ from tuneline.engine.checkpoints import State
 from tuneline.engine.journal import StoreJournal
 from tuneline.engine.layout import Node, journal_prefix, result_key
 from tuneline.engine.ledger import Ledger, LedgerAccount
-from tuneline.engine.records import forgotten_hashes, hash_of_id
+from tuneline.engine.places import StorePlace, open_place
+from tuneline.engine.records import forgotten_hashes, hash_of_id, maker_of
 from tuneline.errors import Temporary, UserError
-from tuneline.stage import InputRecord, Part
+from tuneline.stage import InputRecord, Maker, Part
 from tuneline.store.base import Store
 from tuneline.store.verify import plain_errors
 
@@ -84,6 +85,13 @@ class Live:
     @cached_property
     def _forgotten(self) -> frozenset[str]:
         return forgotten_hashes(self._store)
+
+    def maker(self, port: str) -> Maker | None:
+        record = self.lineage.get(port)
+        return maker_of(self._store, record) if record else None
+
+    def place(self, uri: str) -> StorePlace:
+        return open_place(uri, self._store)
 
     def progress(self, done: int, total: int) -> None:
         """Report progress; raises Temporary after SIGTERM, and whatever went wrong while saving."""

@@ -160,11 +160,18 @@ def resolve_inputs(job: Job) -> dict[str, Resolved]:
     for port, source in job.step.sources(job.run_file.inputs):
         if isinstance(source, Address | Inline):
             resolved[port.name] = _given(job, port, source)
-        elif source and (nodes := [n for n in job.step.needs if n.partition("/")[0] == source.node]):
+        elif source and (nodes := _makers(job, port, source.node)):
             resolved[port.name] = _made(job, port, nodes, source.port)
         elif not port.optional:
             raise UserError(missing_input(job.run_file, job.step, port))
     return resolved
+
+
+def _makers(job: Job, port: InputPort, made_by: str) -> list[str]:
+    """Return the nodes whose output an input is: those of this run's plan, or the one that the run has already."""
+    if port.found:
+        return [made_by] if pinned_manifest(job.store, job.run, made_by) else []
+    return [name for name in job.step.needs if name.partition("/")[0] == made_by]
 
 
 def inline_file(name: str, content: Json, folder: Path) -> InlineFile:

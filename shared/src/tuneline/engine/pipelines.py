@@ -14,7 +14,7 @@ from tuneline.engine.layout import Node
 from tuneline.errors import UserError
 from tuneline.stage import AnyStage, InputPort, Json, Part
 
-PIPELINES = {"finetune": ("evaluator",)}
+PIPELINES = {"finetune": ("evaluator",), "publish": ("publisher",)}
 """The steps that a pipeline ends in. A run without a goal is the first one."""
 
 
@@ -74,8 +74,9 @@ class Step(NamedTuple):
                 yield port, OutputOf(port.stage, port.port) if value is None and port.stage else value
 
     def reads(self, given: Mapping[str, Given]) -> Iterator[tuple[InputPort, OutputOf]]:
-        """Yield the inputs that other steps make."""
-        yield from ((port, source) for port, source in self.sources(given) if isinstance(source, OutputOf))
+        """Yield the inputs that other steps make for this one."""
+        made = ((port, source) for port, source in self.sources(given) if isinstance(source, OutputOf))
+        yield from ((port, source) for port, source in made if not port.found)
 
 
 def steps_of(stages: Mapping[str, AnyStage]) -> dict[str, Step]:

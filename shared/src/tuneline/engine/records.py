@@ -8,9 +8,9 @@ from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, Field, TypeAdapter, ValidationError, model_validator
 
-from tuneline.engine.layout import Node, forgotten_key, manifest_key, pin_key
+from tuneline.engine.layout import Node, forgotten_key, manifest_key, mark_key, pin_key
 from tuneline.errors import UserError
-from tuneline.stage import Closed, InputRecord, Metrics, OutputKind
+from tuneline.stage import Closed, InputRecord, Maker, Metrics, OutputKind
 from tuneline.store.base import FileRecord, Store, in_parallel, safe_name
 
 
@@ -217,6 +217,22 @@ def parse(model: type[R], data: bytes, key: str) -> R:
     except (AttributeError, KeyError, TypeError, ValueError) as e:  # an old record that lacks what it must have
         problem = type(e).__name__
     raise UserError(f"{key}: not a record that Tuneline wrote ({problem}). Remove it, and run the same command again.")
+
+
+def maker_of(store: Store, record: InputRecord) -> Maker | None:
+    """Return the result that an input comes from; None if no single one made it."""
+    stage, _, digest = (record.producer or "").partition("/")
+    data = store.get(manifest_key(stage, digest)) if digest and "+" not in digest else None
+    if data is None:
+        return None
+    manifest = parse(Manifest, data, manifest_key(stage, digest))
+    mark = read(Mark, store, mark_key(stage, digest))
+    return Maker(
+        stage=stage, version=manifest.version, fingerprint=digest, manifest_sha256=hashlib.sha256(data).hexdigest(),
+        params=manifest.params, inputs=manifest.inputs, headline=manifest.metrics.headline,
+        counts=manifest.metrics.counts, commit=manifest.provenance.commit, finished_at=manifest.finished_at,
+        forgotten=len(mark.transcripts) if mark else 0,
+    )  # fmt: skip
 
 
 def forgotten_hashes(store: Store) -> frozenset[str]:

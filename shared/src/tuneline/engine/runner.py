@@ -94,6 +94,11 @@ def do_part(job: Job) -> str:
     return f"{job.step.name}, part {job.part}: {_run(job, found)[0].headline}"
 
 
+def do_once(job: Job) -> str:
+    """Let a stage do its work for somebody outside of the store: its result is neither published nor pinned."""
+    return _run(job, find(job))[0].headline
+
+
 def work(job: Job, found: Found) -> Manifest:
     """Run the stage, publish what it made, pin it."""
     started = now()

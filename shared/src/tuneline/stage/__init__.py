@@ -23,7 +23,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import Field
 
-from tuneline.stage.context import Checks, Context, Journal, Memory, Plans
+from tuneline.stage.context import Checks, Context, Journal, Memory, Place, Plans
 from tuneline.stage.money import Account, Cost, Forecast, Spent, Usage, dollars
 from tuneline.stage.ports import (
     InputPort,
@@ -34,6 +34,7 @@ from tuneline.stage.ports import (
     Params,
     file_name,
     folder_name,
+    found,
     given,
     input_port,
     output_of,
@@ -42,13 +43,13 @@ from tuneline.stage.ports import (
     page,
     without,
 )
-from tuneline.stage.records import Closed, InputRecord, Json, Part
+from tuneline.stage.records import Closed, InputRecord, Json, Maker, Part
 
 __all__ = [
     "Account", "AnyStage", "Checks", "Closed", "Context", "Cost", "Forecast", "InputPort", "InputRecord", "Inputs",
-    "Journal", "Json", "Memory", "Metrics", "OutputKind", "OutputPort", "Outputs", "Params", "Part", "Plans",
-    "Spent", "Stage", "Usage", "dollars", "file_name", "folder_name", "given", "installed_stages", "output_of", "pace",
-    "page", "without",
+    "Journal", "Json", "Maker", "Memory", "Metrics", "OutputKind", "OutputPort", "Outputs", "Params", "Part", "Place",
+    "Plans", "Spent", "Stage", "Usage", "dollars", "file_name", "folder_name", "found", "given", "installed_stages",
+    "output_of", "pace", "page", "without",
 ]  # fmt: skip
 
 
@@ -90,6 +91,11 @@ class Stage(Generic[P, I, O]):
     def sharded(self) -> bool:
         """Whether its work is split into several results, as its parameter `shards` says."""
         return any(port.split for port in self.input_ports())
+
+    @property
+    def takes_runs(self) -> bool:
+        """Whether it takes a run as it is, instead of being a step of one."""
+        return any(port.found for port in self.input_ports())
 
     def input_ports(self, variant: str | None = None) -> tuple[InputPort, ...]:
         """Return the inputs in declared order, without those that `variant` does not have."""

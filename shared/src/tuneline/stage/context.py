@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from tuneline.stage.money import Account
-from tuneline.stage.records import InputRecord, Json, Part
+from tuneline.stage.records import InputRecord, Json, Maker, Part
 
 
 class Journal(Protocol):
@@ -26,6 +26,29 @@ class Memory(Protocol):
 
     def is_forgotten(self, name: str, sha256: str) -> bool:
         """Tell whether the transcript of this id or content was forgotten."""
+
+
+class Place(Protocol):
+    """A folder, or a prefix of a bucket, outside of the store: where files are put for others."""
+
+    @property
+    def uri(self) -> str:
+        """Return its address."""
+
+    def sizes(self) -> dict[str, int]:
+        """Return the files that are there, in bytes by name. Raises UserError for a symbolic link among them."""
+
+    def read(self, name: str) -> bytes | None:
+        """Return a small file; None if it is not there."""
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a small file, whole or not at all."""
+
+    def put(self, path: Path, name: str) -> None:
+        """Copy a file of any size, whole or not at all."""
+
+    def try_writing(self) -> None:
+        """Write a file and remove it. Raises UserError if that is not allowed, Temporary if nobody answers."""
 
 
 class Context(Memory, Protocol):
@@ -55,6 +78,12 @@ class Context(Memory, Protocol):
 
     def progress(self, done: int, total: int) -> None:
         """Report progress. Also a safe point: raises Temporary after SIGTERM."""
+
+    def maker(self, port: str) -> Maker | None:
+        """Return the result that an input comes from; None if it was given, or is not there."""
+
+    def place(self, uri: str) -> Place:
+        """Open a folder (an absolute path) or `s3://bucket/prefix`. Raises UserError for one inside the store."""
 
     def secret(self, name: str) -> str:
         """Return the secret in variable `name` or in the file that `name`_FILE names. Raises UserError without both."""
@@ -93,6 +122,9 @@ class Checks(Protocol):
 
     def preview(self, port: str) -> Path:
         """Return where to write what this stage would make, as far as it is known: later checks read it as an input."""
+
+    def place(self, uri: str) -> Place:
+        """Open a folder or prefix, as `Context.place` does."""
 
     def secret(self, name: str) -> str:
         """Return a secret, as `Context.secret` does."""

@@ -46,6 +46,14 @@ def output_of(stage: str, port: str | None = None, *, optional: bool = False) ->
     return _input(stage, port, (), optional, False)
 
 
+def found(stage: str, port: str | None = None) -> Any:
+    """Declare an input that `stage` made in the run before, whatever command that was; None if the run has none.
+
+    It is no edge: nothing is made for a stage that takes a run as it is. `port` defaults to this name.
+    """
+    return _input(stage, port, (), True, False, found=True)
+
+
 def file_name(name: str) -> Any:
     """Declare an output port that is one file."""
     return Field(json_schema_extra={"file": name})
@@ -66,9 +74,12 @@ def without(*inputs: str) -> frozenset[str]:
     return frozenset(inputs)
 
 
-def _input(stage: str | None, port: str | None, patterns: tuple[str, ...], optional: bool, split: bool) -> Any:
+def _input(
+    stage: str | None, port: str | None, patterns: tuple[str, ...], optional: bool, split: bool, *, found: bool = False
+) -> Any:
     source: dict[str, Any] = {"stage": stage, "port": port, "patterns": list(patterns)}
-    return Field(default=None if optional else ..., json_schema_extra=source | {"optional": optional, "split": split})
+    extra = source | {"optional": optional, "split": split, "found": found}
+    return Field(default=None if optional else ..., json_schema_extra=extra)
 
 
 class InputPort(NamedTuple):
@@ -81,6 +92,8 @@ class InputPort(NamedTuple):
     optional: bool
     description: str
     split: bool = False
+    found: bool = False
+    """Whether it is read if the run has it, and never made for this stage."""
 
 
 OutputKind = Literal["file", "folder", "page"]
@@ -105,7 +118,7 @@ def input_port(name: str, info: FieldInfo) -> InputPort:
     extra = _extra_of(info)
     port = extra["port"] or name
     patterns, text = tuple(extra["patterns"]), info.description or ""
-    return InputPort(name, extra["stage"], port, patterns, extra["optional"], text, extra["split"])
+    return InputPort(name, extra["stage"], port, patterns, extra["optional"], text, extra["split"], extra["found"])
 
 
 def output_port(name: str, info: FieldInfo) -> OutputPort:

@@ -27,6 +27,25 @@ class InputRecord(Closed):
     producer: str | None = None
 
 
+class Maker(Closed):
+    """The result that an input comes from."""
+
+    stage: str
+    version: int
+    fingerprint: str
+    manifest_sha256: str
+    params: dict[str, Json]
+    """Resolved."""
+    inputs: dict[str, InputRecord]
+    headline: str
+    counts: dict[str, Json]
+    commit: str | None
+    """Of the source that made it, as far as it is known."""
+    finished_at: str
+    forgotten: int
+    """Transcripts that it was made with and that were forgotten since."""
+
+
 class Part(NamedTuple):
     """One of several shares of a stage's work: number `number`, from 1, of `of`."""
 

@@ -1,0 +1,1 @@
+"""Stage publisher: a release of what a run made."""

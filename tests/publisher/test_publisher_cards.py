@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from huggingface_hub import ModelCard
+from sigstore.dsse import Statement
+
+from kit.comparisons import gguf_facts
+from tuneline.judge.card import JudgeCard
+from tuneline.stage import Maker
+from tuneline_publisher.cards import adapter_card, gguf_card
+from tuneline_publisher.facts import Base, Facts, Outcome
+from tuneline_publisher.packages import _beside_the_files, _with_base
+from tuneline_publisher.stage import PublisherParams
+from tuneline_publisher.statement import file_of, read_sums, seal
+
+EVIL = "x\n---\nlicense: stolen\n---\n# <script>alert(1)</script> ![a](b) | `c` \x1b[31m \u202e {{x}}: [y]"
+
+
+def facts(text: str = "toy", *, name: str | None = "org/base", licence: str = "gemma") -> Facts:
+    made = gguf_facts("toy.gguf").model_copy(update={"name": text, "metadata": {"general.license": licence}})
+    judge = JudgeCard(label=text, provider=text, model=text, family="unknown", questions_sha256="0" * 64)
+    maker = Maker(
+        stage="trainer", version=1, fingerprint="f" * 64, manifest_sha256="e" * 64, params={"name": text}, inputs={},
+        headline=text, counts={}, commit=None, finished_at="2026-11-25T00:00:00+00:00", forgotten=0,
+    )  # fmt: skip
+    outcome = Outcome(headline=text, notes=[text], judges=[judge])
+    return Facts({"trainer": maker}, Base(name, "c" * 40, "b" * 64), made, None, outcome, "", (judge,), None)
+
+
+@pytest.mark.parametrize("text", [EVIL, "", "a" * 10_000, "null", "- [", "\ud800"])
+def test_foreign_names_break_neither_front_matter_nor_text(text: str) -> None:
+    made = facts(text, licence=text)
+    for written in (gguf_card(PublisherParams(), made, {}), adapter_card(PublisherParams(), made)):
+        front = yaml.safe_load(written.split("---\n")[1])
+        assert front.get("license") == text and front["base_model"] == "org/base"
+        shown = ModelCard(written.encode("utf-8", "replace").decode()).text
+        body = re.sub(r"`[^`\n]*`|\\.", "", shown)  # without code, and without what is escaped
+        assert "<script>" not in body and "\x1b" not in body and "\u202e" not in body and "](b)" not in body
+
+
+def test_a_card_names_the_relation_to_the_base_model_and_the_licence_that_is_given() -> None:
+    made = facts()
+    of_files = ModelCard(gguf_card(PublisherParams(), made, {})).data
+    of_adapter = ModelCard(adapter_card(PublisherParams(licence="mit"), made)).data
+    assert (of_files.get("base_model_relation"), of_adapter.get("base_model_relation")) == ("quantized", "adapter")
+    assert (of_files.get("license"), of_adapter.get("license")) == ("gemma", "mit")
+    private = ModelCard(adapter_card(PublisherParams(), facts(name=None))).data
+    assert private.get("base_model") is None
+
+
+def test_an_adapter_of_a_public_model_names_it_with_its_commit(tmp_path: Path) -> None:
+    (tmp_path / "in.json").write_text('{"base_model_name_or_path": "base_model@sha256:01", "r": 8}')
+    made = _with_base(tmp_path / "in.json", Base("org/base", "c" * 40, "b" * 64), tmp_path / "out.json")
+    assert json.loads(made.read_text()) == {"base_model_name_or_path": "org/base", "revision": "c" * 40, "r": 8}
+
+
+def test_only_the_line_that_names_the_file_changes_in_a_modelfile() -> None:
+    text = 'FROM ./model/a.gguf\nTEMPLATE """\nFROM ./model/a.gguf\n"""\n'
+    assert _beside_the_files(text) == text.replace("./model/", "./", 1)
+
+
+def test_the_statement_is_one_that_sigstore_signs_and_does_not_change(tmp_path: Path) -> None:
+    file = tmp_path / "a.bin"
+    file.write_bytes(b"1" * 3_000_000)
+    one, two = (seal({"x/a.bin": file}, facts(EVIL), "v1", tmp_path / name) for name in "ab")
+    assert one.files == two.files and file_of(file).sha256 == hashlib.sha256(b"1" * 3_000_000).hexdigest()
+    data = one.paths["provenance.intoto.json"].read_bytes()
+    assert Statement(data)
+    assert read_sums(one.paths["SHA256SUMS"].read_bytes())["x/a.bin"] == one.files["x/a.bin"].sha256
