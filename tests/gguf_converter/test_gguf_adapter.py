@@ -24,9 +24,9 @@ def read(folder: Path, base: Path, record: InputRecord = HERE) -> Any:
 
 def test_an_adapter_for_this_base_model_is_read(adapter: Path, tiny_base: Path) -> None:
     found = read(adapter, tiny_base)
-    assert found.scaling == 0.5
-    assert len(found.targets) == 4 * 3
-    assert "model.layers.0.self_attn.q_proj.weight" in found.targets
+    assert {change.scaling for change in found.changes.values()} == {0.5}
+    assert len(found.changes) == 4 * 3
+    assert "model.layers.0.self_attn.q_proj.weight" in found.changes
 
 
 @pytest.mark.parametrize("name", [f"base_model@sha256:{SHA256[:12]}", "google/gemma-2-9b-it", "/some/folder", None, ""])
@@ -64,10 +64,15 @@ def test_an_adapter_of_other_shapes_is_refused(adapter: Path, tiny_base: Path) -
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"use_dora": True}, "uses use_dora"),
-        ({"modules_to_save": ["lm_head"]}, "uses modules_to_save"),
-        ({"rank_pattern": {"q_proj": 4}}, "uses rank_pattern"),
-        ({"bias": "all"}, "uses bias"),
+        ({"target_parameters": ["mlp.experts.gate_up_proj"]}, "uses target_parameters"),
+        ({"trainable_token_indices": [1]}, "uses trainable_token_indices"),
+        ({"lora_bias": True}, "uses lora_bias"),
+        ({"layer_replication": [[0, 2]]}, "uses layer_replication"),
+        ({"alora_invocation_tokens": [1]}, "uses alora_invocation_tokens"),
+        ({"bias": "some"}, "uses bias"),
+        ({"alpha_pattern": {"q(_proj)*": 4}}, "alpha_pattern: q.* is not read here"),
+        ({"alpha_pattern": {"(q_proj": 4}}, "alpha_pattern: .* is no pattern"),
+        ({"alpha_pattern": {"q_proj": True}}, "alpha_pattern: q_proj is not read here"),
         ({"init_lora_weights": "pissa"}, "uses init_lora_weights"),
         ({"invented_tomorrow": {"x": 1}}, "uses invented_tomorrow"),
         ({"peft_type": "IA3"}, "is not a LoRA adapter"),
@@ -89,7 +94,7 @@ def test_rank_stabilised_adapters_are_scaled_by_the_root_of_the_rank(
     adapter: Path, tiny_base: Path, tmp_path: Path
 ) -> None:
     found = read(with_config(adapter, tmp_path / "a", use_rslora=True), tiny_base)
-    assert found.scaling == pytest.approx(4 / 8**0.5)
+    assert all(change.scaling == pytest.approx(4 / 8**0.5) for change in found.changes.values())
 
 
 def test_missing_and_damaged_files_are_named(adapter: Path, tiny_base: Path, tmp_path: Path) -> None:
@@ -107,3 +112,17 @@ def test_missing_and_damaged_files_are_named(adapter: Path, tiny_base: Path, tmp
     (folder / "adapter_config.json").unlink()
     with pytest.raises(UserError, match=r"adapter: adapter_config\.json is missing"):
         read(folder, tiny_base)
+
+
+def test_weights_that_can_run_code_are_refused_with_the_way_out(adapter: Path, tiny_base: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(adapter, tmp_path / "a"))
+    (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin")
+    with pytest.raises(UserError, match=r"adapter_model\.bin, a format that can run code .* save_pretrained"):
+        read(folder, tiny_base)
+
+
+@pytest.mark.parametrize("name", ["unsloth/gemma-2-9b-it-bnb-4bit", "someone/Gemma-2-9B-it-unsloth-bnb-4bit"])
+def test_a_copy_in_4_bits_that_was_trained_on_is_the_same_model(
+    name: str, adapter: Path, tiny_base: Path, tmp_path: Path
+) -> None:
+    read(with_config(adapter, tmp_path / "a", base_model_name_or_path=name), tiny_base)

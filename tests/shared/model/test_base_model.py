@@ -133,6 +133,11 @@ def test_what_names_code_or_another_machine_is_not_copied_at_any_depth(folder: P
             lambda f: put(f / "config.json", CONFIG | {"quantization_config": {"load_in_4bit": True}}),
             r"config\.json: quantization_config: .* Take the model that they were made from",
         ),
+        (
+            lambda f: put(f / "config.json", CONFIG | {"quantization": {"group_size": 64, "bits": 4}}),
+            r"config\.json: quantization_config: .* Take the model that they were made from",
+        ),
+        (lambda f: in_two_files(f, b="one.safetensors"), r"index\.json: b is not in one\.safetensors: copy the whole"),
         (lambda f: in_two_files(f, b="../out.safetensors"), r"index\.json: weight_map names no safetensors files of"),
         (lambda f: in_two_files(f, b="/etc/x.safetensors"), r"index\.json: weight_map names no safetensors files of"),
         (lambda f: in_two_files(f, b="pytorch_model.bin"), r"index\.json: weight_map names no safetensors files of"),

@@ -1,75 +1,161 @@
-"""The adapter as it lies in its folder, read from its headers and compared with the base model's; nothing is loaded."""
+"""The adapter as it lies in its folder, read from its headers and compared with the base model's; nothing is loaded.
+
+It may come from elsewhere: PEFT and what trains with it (Unsloth, axolotl, LLaMA-Factory), or mlx-lm. What its files
+say of the merge is either done or refused, also what a later version of these programs invents.
+"""
 
 from __future__ import annotations
 
-import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from tuneline.data.io import Closed
 from tuneline.errors import UserError
 from tuneline.model.base_model import Checkpoint, hub_name, read_object
-from tuneline.model.weights import bare_name, names_in_files, read_shapes
+from tuneline.model.weights import bare_name, names_in_files, read_shapes, zeros
 from tuneline.parsing.problems import printable
 from tuneline.stage import InputRecord
+from tuneline_gguf_converter.adapter_formula import Formula, read_formula
 
-# Settings of PEFT's LoraConfig under which the merge is W + scaling · B·A. Any other one that is switched on is
-# refused, also one that a later PEFT invents.
-_KNOWN = {
-    *("auto_mapping", "base_model_name_or_path", "inference_mode", "peft_type", "peft_version", "revision"),
-    *("exclude_modules", "layers_pattern", "layers_to_transform", "target_modules", "task_type"),
-    *("lora_alpha", "lora_dropout", "megatron_core", "qalora_group_size", "r", "use_rslora"),
-}
-_PLAIN: dict[str, tuple[object, ...]] = {"bias": ("none",), "init_lora_weights": (True, False, "gaussian")}
-_LORA_KEY = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
+Shapes = Mapping[str, tuple[int, ...]]
+_PICKLES = ("adapter_model.bin", "adapter_model.pt", "adapters.npz")
+_EMBEDDINGS = re.compile(r"(^|\.)(embed_tokens|lm_head|wte|embed_in|embed_out|word_embeddings)\.weight$")
+# What wrappers leave in the names of a model that was trained in parts, or compiled.
+_WRAPPERS = re.compile(r"_fsdp_wrapped_module\.|_orig_mod\.|^module\.")
+_PARTS = re.compile(
+    r"(?P<layer>.+)\.(?:lora_(?P<half>[AB])(?:\.default)?\.weight|lora_embedding_(?P<row_half>[AB])(?:\.default)?"
+    r"|lora_(?P<mlx_half>[ab])|(?P<magnitude>lora_magnitude_vector)(?:\.default)?(?:\.weight)?)"
+)
+_WHOLE = re.compile(r"(?P<layer>.+?)(?:\.modules_to_save)?(?:\.default)?(?:\.base_layer)?\.(?P<kind>weight|bias)")
+
+
+class Change(Closed):
+    """What is added to a weight: scaling · up·down, turned if `turned`; `up`, `down` and `magnitude` are names."""
+
+    up: str
+    down: str
+    turned: bool
+    scaling: float
+    magnitude: str | None = None
 
 
 class Adapter(Closed):
-    """A LoRA adapter: W becomes W + scaling · B·A for each base weight of `targets`."""
+    """An adapter for one base model: its parts by the base model's names of the weights that they belong to."""
 
     file: Path
-    scaling: float
-    targets: dict[str, str]
-    """Base weights by their names in the base model's files, and what the adapter calls the layer of each."""
-
-    def key(self, target: str, half: str) -> str:
-        """Return the name of matrix `half` (A or B) of the base weight `target` in the adapter's file."""
-        return f"base_model.model.{self.targets[target]}.lora_{half}.weight"
+    changes: dict[str, Change]
+    replaced: dict[str, str]
+    """Weights that were trained as a whole, by their name in `file`."""
 
 
-def read_adapter(folder: Path, base: Checkpoint, record: InputRecord) -> Adapter:
-    """Read the facts of the adapter. Raises UserError when it was not made for `base`, or is no plain LoRA adapter.
+class _Found(Closed):
+    """The parts of one layer, by their names in the adapter's file."""
 
-    `record` says where the base model came from and what it contains.
+    halves: dict[str, str]
+    rows: bool = False
+    """The layer looks rows up, as an embedding does: its weight lies the other way round."""
+
+
+def read_adapter(folder: Path, base: Checkpoint, record: InputRecord | None = None) -> Adapter:
+    """Read the facts of the adapter. Raises UserError when it was not made for `base`, or cannot be merged exactly.
+
+    `record` says where the base model came from and what it contains; None while only the headers may be there.
     """
     config = read_object(folder / "adapter_config.json", "adapter")
-    _check_formula(config)
-    _check_base_name(str(config.get("base_model_name_or_path") or ""), record)
-    file = folder / "adapter_model.safetensors"
+    formula = read_formula(config)
+    if record:
+        _check_base_name(str(config.get("base_model_name_or_path") or ""), record)
+    file = folder / formula.file
     if not file.is_file():
-        raise UserError("adapter: adapter_model.safetensors is missing: give the folder that PEFT saved")
+        raise UserError(_no_weights(folder, formula.file))
     shapes = read_shapes(file, "adapter")
-    found = [_LORA_KEY.fullmatch(key) for key in shapes]
-    unknown = [key for key, match in zip(shapes, found, strict=True) if match is None]
-    if unknown or not found:
-        names = printable(", ".join(unknown[:3])) or "nothing"
-        raise UserError(f"adapter: it holds more than LoRA matrices of linear layers: {names}")
+    layers, whole = _sort_out(shapes)
     places = names_in_files(base.shapes)
-    layers = [match[1] for match in found if match]
-    targets = {places.get(bare_name(f"{layer}.weight"), f"{layer}.weight"): layer for layer in layers}
-    targets |= {f"{layer}.weight": layer for layer in layers if f"{layer}.weight" in base.shapes}
-    adapter = Adapter(file=file, scaling=_scaling(config), targets=targets)
-    _check_shapes(adapter, shapes, base)
+    changes = {}
+    for layer, found in layers.items():
+        target = _in_base(f"{layer}.weight", base, places)
+        changes[target] = _change(target, layer, found, formula, shapes, base.shapes)
+    replaced = {_in_base(name, base, places): key for name, key in whole.items()}
+    adapter = Adapter(file=file, changes=changes, replaced=replaced)
+    _check_whole(adapter, shapes, base)
+    _check_embeddings(adapter, base)
+    nothing = zeros(file, "adapter") if record else set()
+    if not replaced and all({c.up, c.down} & nothing and not c.magnitude for c in changes.values()):
+        raise UserError("adapter: it changes nothing, all of its numbers are 0: was it saved before it was trained?")
     return adapter
 
 
-def _check_formula(config: dict[str, object]) -> None:
-    switched_on = {name: value for name, value in sorted(config.items()) if value and name not in _KNOWN}
-    other = [name for name, value in switched_on.items() if value not in _PLAIN.get(name, ())]
-    if config.get("peft_type") != "LORA" or other:
-        what = f"uses {printable(', '.join(other))}" if other else "is not a LoRA adapter"
+def _sort_out(shapes: Shapes) -> tuple[dict[str, _Found], dict[str, str]]:
+    """Return the parts of each layer, and the weights that are there as a whole. Raises UserError for other parts."""
+    layers: dict[str, dict[str, str]] = {}
+    rows, whole, unknown = set(), {}, []
+    for key in shapes:
+        if ".original_module." in key:  # as it was before it was trained as a whole
+            continue
+        name = _WRAPPERS.sub("", key).removeprefix("base_model.model.")
+        if part := _PARTS.fullmatch(name):
+            half = part["half"] or part["row_half"] or (part["mlx_half"] or "").upper() or "magnitude"
+            layers.setdefault(part["layer"], {})[half] = key
+            if part["row_half"]:
+                rows.add(part["layer"])
+        elif (part := _WHOLE.fullmatch(name)) and "lora_" not in name and "token_adapter" not in name:
+            whole[f"{part['layer']}.{part['kind']}"] = key
+        else:
+            unknown.append(key)
+    if unknown or not layers:
+        names = printable(", ".join(unknown[:3])) or "nothing"
+        raise UserError(f"adapter: it holds more than LoRA matrices of linear layers: {names}")
+    return {layer: _Found(halves=halves, rows=layer in rows) for layer, halves in layers.items()}, whole
+
+
+def _change(target: str, layer: str, found: _Found, formula: Formula, shapes: Shapes, base: Shapes) -> Change:
+    halves = found.halves
+    down, up = shapes.get(halves.get("A", ""), ()), shapes.get(halves.get("B", ""), ())
+    if formula.mlx:  # written as x·a·b: the halves have changed sides, and the product lies the other way round
+        down, up = up, down
+    if len(down) != 2 or len(up) != 2 or up[1] != down[0] or 0 in (*up, *down):
+        raise UserError(f"adapter: its matrices for {printable(target)} do not belong together: copy it again")
+    magnitude = halves.get("magnitude")
+    if bool(magnitude) != formula.dora or (magnitude and shapes[magnitude] not in ((up[0],), (up[0], 1), (1, up[0]))):
+        raise UserError(f"adapter: use_dora and the magnitudes for {printable(target)} do not belong together")
+    expected, plain = base.get(target), (up[0], down[1])
+    may_turn = found.rows or formula.mlx or formula.fan_in_fan_out
+    turned = may_turn and (expected == plain[::-1])
+    if expected is None or (expected != plain and not turned):
+        raise UserError(_other_shape(target, plain, expected))
+    if magnitude and turned:
+        raise UserError(f"adapter: DoRA of {printable(target)}, whose weight lies the other way round, is not merged")
+    names = (halves["A"], halves["B"]) if formula.mlx else (halves["B"], halves["A"])
+    scaling = formula.scaling(layer, up[1])
+    return Change(up=names[0], down=names[1], turned=turned, scaling=scaling, magnitude=magnitude)
+
+
+def _check_whole(adapter: Adapter, shapes: Shapes, base: Checkpoint) -> None:
+    for target, key in adapter.replaced.items():
+        shape, expected = shapes[key], base.shapes.get(target)
+        if shape == expected:
+            continue
+        if _EMBEDDINGS.search(target) and expected and shape[1:] == expected[1:]:
+            raise UserError(
+                f"adapter: its {printable(target)} has {shape[0]} tokens, and this base model has {expected[0]}: "
+                "tokens were added before it was trained. Give the base model with them: resized, with that tokenizer"
+            )
+        if expected is None and not _EMBEDDINGS.search(target):
+            raise UserError(f"adapter: it holds {printable(target)}, and this base model has no such weight")
+        if expected is not None:
+            raise UserError(_other_shape(target, shape, expected))
+
+
+def _check_embeddings(adapter: Adapter, base: Checkpoint) -> None:
+    """Refuse a change of one use of a weight that the model has for two: to read tokens and to say them."""
+    config = read_object(base.folder / "config.json")
+    tied = config.get("tie_word_embeddings") is True or not any("lm_head.weight" in name for name in base.shapes)
+    changed = [name for name in sorted({*adapter.changes, *adapter.replaced}) if _EMBEDDINGS.search(name)]
+    if tied and changed:
         raise UserError(
-            f"adapter: adapter_config.json: it {what}, which cannot be merged here: train a plain LoRA adapter"
+            f"adapter: it changes {printable(changed[0])}, a weight with which this base model both reads and says "
+            "tokens (tie_word_embeddings); one of both would be lost. Train an adapter without embed_tokens and lm_head"
         )
 
 
@@ -78,29 +164,36 @@ def _check_base_name(name: str, record: InputRecord) -> None:
     by_hash = re.search(r"@sha256:([0-9a-f]{8,64})$", name)
     if by_hash and not record.sha256.startswith(by_hash[1]):
         other = f"the base model sha256:{by_hash[1]}, and this one is sha256:{record.sha256[:12]}"
-    elif (here := hub_name(record.uri)) and re.fullmatch(r"[\w.-]+/[\w.-]+", name) and name != here:
+    elif (here := hub_name(record.uri)) and re.fullmatch(r"[\w.-]+/[\w.-]+", name) and _model(name) != _model(here):
         other = f"the base model {name}, and this one is {here}"
     else:
         return
     raise UserError(f"adapter: it was trained on {other}. Give the base model that it was trained on.")
 
 
-def _check_shapes(adapter: Adapter, shapes: dict[str, tuple[int, ...]], base: Checkpoint) -> None:
-    for target in sorted(adapter.targets):
-        down, up = shapes.get(adapter.key(target, "A"), ()), shapes.get(adapter.key(target, "B"), ())
-        expected, name = base.shapes.get(target), printable(target)
-        if len(down) != 2 or len(up) != 2 or up[1] != down[0]:
-            raise UserError(f"adapter: its matrices for {name} do not belong together: copy it again")
-        if expected != (up[0], down[1]):
-            has = f"shape {'×'.join(map(str, expected))}" if expected else "no such weight"
-            raise UserError(
-                f"adapter: it changes {name} of shape {up[0]}×{down[1]}, and this base model has {has}. "
-                "Give the base model that it was trained on."
-            )
+def _model(name: str) -> str:
+    """Return what copies of one model have in common: programs that train in 4 bits name their own copy of it."""
+    return re.sub(r"(-unsloth)?(-bnb)?-4bit$", "", name.rpartition("/")[2].lower())
 
 
-def _scaling(config: dict[str, object]) -> float:
-    rank, alpha = config.get("r"), config.get("lora_alpha")
-    if type(rank) is not int or not 0 < rank < 1 << 20 or not isinstance(alpha, int | float) or not 0 < alpha < 1e6:
-        raise UserError("adapter: adapter_config.json has no numbers `r` and `lora_alpha` above 0")
-    return alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
+def _no_weights(folder: Path, expected: str) -> str:
+    if pickled := [name for name in _PICKLES if (folder / name).is_file()]:
+        return (
+            f"adapter: its weights are only there as {pickled[0]}, a format that can run code when it is read. Load it "
+            "once where you trust it and save it with save_pretrained, which writes safetensors"
+        )
+    return f"adapter: {expected} is missing: give the folder that PEFT saved"
+
+
+def _other_shape(target: str, shape: tuple[int, ...], expected: tuple[int, ...] | None) -> str:
+    has = f"shape {'×'.join(map(str, expected))}" if expected else "no such weight"
+    if expected is None and _EMBEDDINGS.search(target):
+        has += " (it says tokens with its embedding, tie_word_embeddings)"
+    return (
+        f"adapter: it changes {printable(target)} of shape "
+        f"{'×'.join(map(str, shape))}, and this base model has {has}. Give the base model that it was trained on."
+    )
+
+
+def _in_base(name: str, base: Checkpoint, places: Mapping[str, str]) -> str:
+    return name if name in base.shapes else places.get(bare_name(name), name)

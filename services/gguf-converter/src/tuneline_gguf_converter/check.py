@@ -11,6 +11,7 @@ from tuneline.model.base_model import Checkpoint, read_checkpoint
 from tuneline.model.chat import ChatTokenizer
 from tuneline.model.known_models import refuse_unconvertible
 from tuneline.stage import Checks
+from tuneline_gguf_converter.adapter import read_adapter
 from tuneline_gguf_converter.stage import GgufConverterParams
 
 BYTES = 2 * 2
@@ -23,6 +24,7 @@ def check_given(params: GgufConverterParams, checks: Checks) -> None:
     checks.read("base_model", ChatTokenizer.from_folder, checks.inputs.get("chat_template"))
     base = checks.read("base_model", read_checkpoint)
     if base:
+        checks.read("adapter", read_adapter, base)
         checks.note(f"{_gb(base.parameters * BYTES)} of disk, for {base.parameters / 1e6:,.1f} million parameters")
     if checks.work:
         with checks.about(""):

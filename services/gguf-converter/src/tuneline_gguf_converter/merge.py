@@ -28,8 +28,8 @@ def merged(name: str, weight: torch.Tensor, adapter: Adapter | None, dtype: Dtyp
 
     Weights of whole numbers, such as buffers with positions, stay as they are.
     """
-    if adapter and name in adapter.targets:
-        weight = weight.float() + _delta(adapter, name)
+    if adapter and (name in adapter.replaced or name in adapter.changes):
+        weight = _changed(name, weight, adapter)
     if not weight.is_floating_point():
         return weight
     rounded = weight.to(DTYPES[dtype])
@@ -60,11 +60,26 @@ def _names(file: Path) -> list[str]:
         return list(weights.keys())
 
 
-def _delta(adapter: Adapter, target: str) -> torch.Tensor:
-    """Return what is added to a weight: scaling · B·A in fp32 (arXiv:2106.09685)."""
-    with safe_open(adapter.file, framework="pt") as matrices:
-        down, up = (matrices.get_tensor(adapter.key(target, half)).float() for half in "AB")
-    return torch.mul(up @ down, adapter.scaling)
+def _changed(name: str, weight: torch.Tensor, adapter: Adapter) -> torch.Tensor:
+    """Return the weight with scaling · B·A added in fp32 (arXiv:2106.09685), each row of the length it was trained to.
+
+    That length is DoRA's (arXiv:2402.09353, equation 5).
+    """
+    with safe_open(adapter.file, framework="pt") as parts:
+        if name in adapter.replaced:
+            weight = parts.get_tensor(adapter.replaced[name])
+        if (change := adapter.changes.get(name)) is None:
+            found = weight
+        else:
+            up, down = (parts.get_tensor(part).float() for part in (change.up, change.down))
+            delta = torch.mul(up @ down, change.scaling)
+            found = weight.float() + (delta.T if change.turned else delta)
+            if change.magnitude:
+                length = torch.linalg.norm(found, dim=1, keepdim=True)
+                found = parts.get_tensor(change.magnitude).float().view(-1, 1) / length * found
+    if torch.isfinite(weight).all() and not torch.isfinite(found).all():
+        raise UserError(f"adapter: what it makes of {printable(name)} is infinite or no number (NaN): train it anew")
+    return found
 
 
 def _not_finite(name: str, weight: torch.Tensor, dtype: Dtype) -> str:

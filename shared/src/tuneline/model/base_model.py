@@ -75,13 +75,18 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     model_type = config.get("model_type")
     if not isinstance(model_type, str) or not re.fullmatch(r"[\w.-]{1,60}", model_type):
         raise UserError("base_model: config.json: model_type is missing or not a name: take a complete model")
-    if config.get("quantization_config"):
+    if config.get("quantization_config") or config.get("quantization"):  # as transformers says it, and as MLX does
         raise UserError(
             "base_model: config.json: quantization_config: these weights are quantised already, and can neither be "
             "trained nor merged exactly. Take the model that they were made from"
         )
     files = _weight_files(folder)
-    shapes = {name: shape for file in files for name, shape in read_shapes(file).items()}
+    in_files = {file.name: read_shapes(file) for file in files}
+    weight_map = read_if_there(folder / INDEX).get("weight_map")
+    for name, place in weight_map.items() if isinstance(weight_map, dict) else ():
+        if name not in in_files[place]:
+            raise UserError(f"base_model: {INDEX}: {printable(name)} is not in {place}: copy the whole model again")
+    shapes = {name: shape for found in in_files.values() for name, shape in found.items()}
     return Checkpoint(folder, files, shapes, model_type)
 
 

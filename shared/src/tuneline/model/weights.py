@@ -18,6 +18,7 @@ from tuneline.errors import UserError
 
 MAX_HEADER_BYTES = 100_000_000
 """The format's own limit."""
+_AT_ONCE = 1 << 20
 
 # fmt: off
 _BITS = {
@@ -42,6 +43,27 @@ _HEADER = TypeAdapter(dict[str, _Tensor | dict[str, str]])
 
 def read_shapes(file: Path, port: str = "base_model") -> dict[str, tuple[int, ...]]:
     """Return the shape of every tensor of a safetensors file, by name. Raises UserError when it is damaged."""
+    return {name: tuple(tensor.shape) for name, tensor in _read_header(file, port)[0].items()}
+
+
+def zeros(file: Path, port: str) -> set[str]:
+    """Return the names of the tensors of a small file whose numbers are all 0. Raises UserError when it is damaged."""
+    tensors, start = _read_header(file, port)
+    found = set()
+    with file.open("rb") as weights:
+        for name, tensor in tensors.items():
+            weights.seek(start + tensor.data_offsets[0])
+            left, zero = tensor.data_offsets[1] - tensor.data_offsets[0], True
+            while left and zero:
+                part = weights.read(min(left, _AT_ONCE))
+                left, zero = left - len(part), not part.strip(b"\0")
+            if zero:
+                found.add(name)
+    return found
+
+
+def _read_header(file: Path, port: str) -> tuple[dict[str, _Tensor], int]:
+    """Return the tensors by name, and where in the file the first begins."""
     try:
         with file.open("rb") as weights:
             length = int.from_bytes(weights.read(8), "little")
@@ -51,7 +73,7 @@ def read_shapes(file: Path, port: str = "base_model") -> dict[str, tuple[int, ..
         _refuse_gaps(tensors, file.stat().st_size - 8 - length)
     except (OSError, ValueError, KeyError, ValidationError) as error:
         raise UserError(f"{port}: {file.name} is damaged ({type(error).__name__}): copy it again") from None
-    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    return tensors, 8 + length
 
 
 def bare_name(name: str) -> str:
