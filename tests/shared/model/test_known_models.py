@@ -31,6 +31,7 @@ def test_what_the_converter_knows_passes(tmp_path: Path, config: dict[str, objec
     ("config", "problem"),
     [
         ({"architectures": ["Unheard\u202e"]}, r"converter does not know Unheard\\u202e: choose"),
+        ({"architectures": ["GptOssForCausalLM"]}, "gpt-oss otherwise than its chat template"),
         ({"architectures": []}, "architectures is missing"),
         ({"architectures": [7]}, "architectures is missing"),
         ({"text_config": 7}, "architectures is missing"),

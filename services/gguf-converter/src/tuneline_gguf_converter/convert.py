@@ -92,7 +92,7 @@ def write_unquantised(prepared: Prepared, folder: Path, fingerprint: str) -> Pat
     model, destination = folder / "model", folder / "unquantised.gguf"
     model.mkdir(parents=True)
     dtype, template = prepared.params.merge_dtype, prepared.tokenizer.template
-    link_model(prepared.base, model, dtype, template)
+    link_model(prepared.base, model, dtype, template, space_first=prepared.tokenizer.writes_space_first)
     write_metadata(model, prepared.base.folder, prepared.identity, folder / "metadata.json")
     task = Task(
         converter=llama_cpp.converter(),

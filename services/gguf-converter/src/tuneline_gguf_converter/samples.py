@@ -11,6 +11,8 @@ from tuneline.model.chat import ChatTokenizer
 
 Messages = list[dict[str, str]]
 
+MARKS = "probe: combining marks"
+"""Letters of several characters, as in Devanagari: llama.cpp splits them otherwise than some tokenizers do."""
 # What chat templates and tokenizers trip over; user and assistant take turns.
 PROBES = {
     "probe: plain": (
@@ -27,9 +29,15 @@ PROBES = {
     ),
     "probe: unicode": (
         "Grüße aus Zürich: naïve café, e\u0301 and é, ½ ﬁ ™ “quotes” … — ‑ \u200b \u00a0 end",
-        "日本語とEnglishの混在、한국어도. Русский текст, العربية والعبرية עברית, हिन्दी.",
+        "日本語とEnglishの混在、한국어도. Русский текст, العربية والعبرية עברית.",
         "👩🏽\u200d💻🏳️\u200d🌈 🙂🙂 𝒳 \U0001f9d1\u200d🚀 ok?",
         "Ναι! ¿Qué tal? Ça va — très bien ✅",
+    ),
+    MARKS: (
+        "हिन्दी में बात करो।",
+        "ठीक है, आप कैसे हैं?",
+        "தமிழ் தெரியுமா?",
+        "சிறிது தெரியும்.",
     ),
     "probe: code": (
         'Why does this fail?\n```python\ndef f(x):\n    return {"a": [1, 2.50, 1e-9], \'b\': x["c"]}  # 100%\n```',
@@ -79,7 +87,7 @@ def choose_samples(
         probes.append(_sample(tokenizer, name, messages, positions, tokens))
     chosen, kind = _choose(slices, conversations) if slices else ([], "probe")
     real = [_sample(tokenizer, row.id, row.chat, positions, tokens) for row in chosen]
-    return Samples(probes + real, real or probes, kind if real else "probe")
+    return Samples(probes + real, real or [p for p in probes if p.name != MARKS], kind if real else "probe")
 
 
 def _choose(path: Path, conversations: int) -> tuple[list[Slice], Literal["held-out", "training"]]:

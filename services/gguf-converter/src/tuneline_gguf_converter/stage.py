@@ -104,7 +104,7 @@ def check(params: GgufConverterParams, checks: Checks) -> None:
 VARIANTS = {"base": without("adapter", "slices")}
 STAGE = Stage(
     "gguf-converter",
-    4,
+    5,
     GgufConverterParams,
     GgufConverterInputs,
     GgufConverterOutputs,

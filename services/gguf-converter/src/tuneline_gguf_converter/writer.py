@@ -35,17 +35,21 @@ class Task(Closed):
     """Where a UserError is told to the process that waits for this one."""
 
 
-def link_model(base: Checkpoint, folder: Path, dtype: Dtype, template: str) -> None:
-    """Offer the converter, and transformers, what lies beside the weights: the original files, but for two things.
+def link_model(base: Checkpoint, folder: Path, dtype: Dtype, template: str, *, space_first: bool = True) -> None:
+    """Offer the converter, and transformers, what lies beside the weights: the original files, but for three things.
 
-    They are the chat template that the model was trained with, and the format of the merged weights. The weights of
-    the base model are links, with names that the converter looks for.
+    They are the chat template that the model was trained with, the format of the merged weights, and, unless
+    `space_first`, that llama.cpp must put no space before a text, as it does with SentencePiece models if not told.
+    The weights of the base model are links, with names that the converter looks for.
     """
     copy_text_files(base.folder, folder)
     (folder / "chat_template.jinja").write_text(template, encoding="utf-8", newline="")
     config = read_object(folder / "config.json")
     config.pop("torch_dtype", None)
     write_object(folder / "config.json", config | {"dtype": str(DTYPES[dtype]).removeprefix("torch.")})
+    settings = folder / "tokenizer_config.json"
+    if not space_first and settings.exists() and (folder / "tokenizer.model").exists():
+        write_object(settings, read_object(settings) | {"add_prefix_space": False})
     for number, file in enumerate(base.files, start=1):
         name = f"model-{number:05}-of-{len(base.files):05}.safetensors"
         (folder / name).symlink_to(file.absolute())

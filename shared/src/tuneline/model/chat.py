@@ -184,6 +184,11 @@ class ChatTokenizer:
         """Whether the template renders a system message, in whatever is asked and answered, or drops or refuses it."""
         return self._renders_first("system", "Answer in one word.")
 
+    @cached_property
+    def writes_space_first(self) -> bool:
+        """Whether the tokenizer puts a space before a text right behind a control token, as that of Llama 2 does."""
+        return any(self._encode(f"{token.content}a").tokens[-1] == "▁a" for token in self._control[:1])
+
     def refuse_lost_text(self) -> None:
         """Raise UserError when a template drops what is said, as those do that expect a list of parts."""
         said = ("Is the tray empty?", "It is full.")

@@ -47,6 +47,12 @@ def refuse_unconvertible(folder: Path) -> None:
     names = [found[0] for found in lists if isinstance(found, list) and found and isinstance(found[0], str)]
     if not names:
         raise UserError("base_model: config.json: architectures is missing: llama.cpp's converter goes by it")
+    if names[0] == "GptOssForCausalLM":
+        raise UserError(
+            "base_model: config.json: architectures: llama.cpp renders conversations of gpt-oss otherwise than its "
+            "chat template does (another token ends the last answer): choose another base model, or end the run before "
+            "it with `goal: trainer`"
+        )
     if not set(names) & set(known_models().converts):
         raise UserError(
             f"base_model: config.json: architectures: llama.cpp's converter does not know {printable(names[0])}: "
