@@ -29,12 +29,7 @@ def write_base(folder: Path, tied: bool = False, vocabulary: int = 64) -> Path:
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
     torch.manual_seed(1)
-    sizes: dict[str, Any] = {
-        "hidden_size": 32,
-        "intermediate_size": 48,
-        "num_hidden_layers": 2,
-        "vocab_size": vocabulary,
-    }
+    sizes: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
     heads: dict[str, Any] = {"num_attention_heads": 4, "num_key_value_heads": 2, "tie_word_embeddings": tied}
     Qwen2ForCausalLM(Qwen2Config(**sizes, **heads, vocab_size=vocabulary)).save_pretrained(folder)
     return folder
