@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from kit.exports import AS_TEXTS, INTERCOM, ZENDESK
 from kit.fuzz import Reader, fuzz
 from kit.judge_parts import RUBRIC
 from kit.mixed_logs import SHAPES
@@ -108,6 +109,8 @@ READERS = [
     Reader("columns", "a.parquet", read_transcripts, columns()),
     Reader("zst", "a.jsonl.zst", read_transcripts, pa.compress(LINES, codec="zstd", asbytes=True)),
     Reader("tree", "a.json", read_transcripts, json.dumps(SHAPES["chatgpt"]("a", TURNS)).encode()),
+    Reader("desk", "a.json", read_transcripts, json.dumps([INTERCOM, ZENDESK]).encode()),
+    Reader("span", "a.json", read_transcripts, json.dumps({"spanId": "s", "attributes": AS_TEXTS}).encode()),
     Reader("log", "a.json", read_transcripts, json.dumps(SHAPES["langsmith"]("a", TURNS)).encode()),
     Reader("folder", "t/a.jsonl", lambda path: read_transcripts(path.parent), LINES),
     Reader(

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from kit.s3_proxy import Proxy
 from kit.scripted_hub import COMMIT, REPOSITORY, serve_hub
 from tuneline.engine.glimpse import glimpse
@@ -66,6 +68,33 @@ def test_of_weights_in_the_hub_only_the_header_travels(tmp_path: Path) -> None:
         words = [sys.executable, "-c", LOOK, f"hf://{REPOSITORY}@{COMMIT}", str(tmp_path)]
         done = subprocess.run(words, env=os.environ | hub.environ, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-        assert is_whole_without_weights(Path(done.stdout.strip()))
+        assert is_whole_without_weights(Path(done.stdout.splitlines()[-1]))
     assert sorted(set(hub.sent)) == ["config.json", "deep/model.safetensors"]
     assert not [file for file in (tmp_path / "hub").rglob("*") if file.is_file() and file.stat().st_size > 1 << 20]
+
+
+KINDS = ("*.jsonl", "*.parquet")
+MIXED = ("a.jsonl", "b.PARQUET", "C.JSONL", "README.txt", "Thumbs.db", "deep/p.png", ".DS_Store", "__MACOSX/._a.jsonl")
+
+
+def test_files_of_other_kinds_in_a_bucket_are_counted_and_named(
+    s3: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given, store = open_store(f"{s3}/mixed"), open_store(str(tmp_path / "store"))
+    for name in MIXED:
+        given.put(name, b"{}")
+    seen = glimpse(Address(given.uri), "transcripts", {KINDS}, tmp_path / "in", store, FileCache())
+    assert sorted(path.name for path in seen.rglob("*.*")) == ["C.JSONL", "a.jsonl", "b.PARQUET"]
+    said = capsys.readouterr().out
+    assert "ignored because of their names" in said and "count=3" in said
+    assert all(name in said for name in ("README.txt", "Thumbs.db", "deep/p.png")) and "MACOSX" not in said
+
+
+def test_files_that_a_stage_asks_for_by_name_leave_the_others_unmentioned(
+    s3: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given, store = open_store(f"{s3}/base"), open_store(str(tmp_path / "store"))
+    for name in ("config.json", "README.md"):
+        given.put(name, b"{}")
+    glimpse(Address(given.uri), "base_model", {("config.json",)}, tmp_path / "in", store, FileCache())
+    assert "ignored" not in capsys.readouterr().out

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -94,21 +95,40 @@ def test_a_citation_may_be_written_in_many_ways(tmp_path: Path, cited: str) -> N
         assert len(judge_in(tmp_path, openai_judge(server.url), some_transcripts(tmp_path, 20))) == 20
 
 
-def test_one_reason_for_everything_stops_the_run_from_thirty_conversations_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("many", [8, 30])
+def test_one_reason_for_everything_stops_the_run_from_eight_conversations_on(tmp_path: Path, many: int) -> None:
     with serve_openai(reasons(lambda *_: "Seen in the first answer.")) as server:
-        assert len(judge_in(tmp_path, openai_judge(server.url), some_transcripts(tmp_path, 29))) == 29
-        with pytest.raises(UserError, match=r"90 of 90 reasons are the same one.*\(one reason for everything\)"):
-            judge_in(tmp_path, openai_judge(server.url), some_transcripts(tmp_path, 60))
+        assert len(judge_in(tmp_path, openai_judge(server.url), some_transcripts(tmp_path, 7))) == 7
+        with pytest.raises(UserError, match=r"24 of 24 reasons are the same one.*\(one reason for everything\)"):
+            judge_in(tmp_path, openai_judge(server.url), some_transcripts(tmp_path, many), concurrency=1)
 
 
-def test_equal_answers_with_reasons_that_fit_every_conversation_stop_the_run(tmp_path: Path) -> None:
+def test_one_reason_in_most_answers_stops_the_run_and_in_half_of_them_does_not(tmp_path: Path) -> None:
+    def but_each(nth: int) -> Callable[[Call], Answer]:
+        numbers, same = count(), "Seen in the first answer."
+        return reasons(lambda call, _: f"In 1 {words(call)} is said." if next(numbers) % nth == 0 else same)
+
+    with serve_openai(but_each(2)) as server:
+        assert len(judge_in(tmp_path, openai_judge(server.url), some_transcripts(tmp_path, 12))) == 12
+    with serve_openai(but_each(8)) as server, pytest.raises(UserError, match="one reason for everything"):
+        judge_in(tmp_path / "other", openai_judge(server.url), some_transcripts(tmp_path, 12))
+
+
+TWO_CRITERIA = Rubric.model_validate({**RUBRIC, "gates": []})
+
+
+@pytest.mark.parametrize(("rubric", "first_seen"), [(SHORT_RUBRIC, 8), (TWO_CRITERIA, 30)])
+def test_equal_answers_with_reasons_that_fit_every_conversation_stop_the_run(
+    tmp_path: Path, rubric: Rubric, first_seen: int
+) -> None:
     with (
         serve_openai(reasons(lambda _, name: f"Exchange 1 shows {name}.")) as server,
         pytest.raises(
-            UserError, match=r"all 90 answers to 30 conversations are equal.*\(equal answers to everything\)"
-        ),
+            UserError, match=r"all \d+ answers to \d+ conversations .*\(equal answers to everything\)"
+        ) as said,
     ):
-        judge_in(tmp_path, openai_judge(server.url), some_transcripts(tmp_path, 60), concurrency=1)
+        judge_in(tmp_path, openai_judge(server.url), some_transcripts(tmp_path, 60), rubric, concurrency=1)
+    assert f"to {first_seen} conversations" in str(said.value), "two criteria may both be gates"
 
 
 def test_a_good_set_may_get_equal_answers_when_the_reasons_tell_its_conversations_apart(tmp_path: Path) -> None:

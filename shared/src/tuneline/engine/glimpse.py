@@ -10,7 +10,10 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import structlog
+
 from tuneline.engine.given import (
+    GivenFiles,
     Identified,
     KnownFile,
     any_of,
@@ -26,7 +29,10 @@ from tuneline.errors import UserError
 from tuneline.store.base import Store, in_parallel, is_local, local_path, split_s3
 from tuneline.store.verify import FileCache
 
+log = structlog.get_logger()
+
 WEIGHTS = ".safetensors"
+MAX_NAMED = 5
 MAX_HEADER_BYTES = 100_000_000
 """The format's own limit."""
 
@@ -49,11 +55,32 @@ def glimpse(
     wanted = any_of(selections)
     light = tuple(pattern for pattern in wanted if not pattern.endswith(WEIGHTS))
     listed = list_given(uri, light)
+    _name_others(listed, selections)
     known = {} if listed.is_hub else _known(name, listed.uri, selections, store, cache)
     found = identify(listed, folder, known, cache)
     if not listed.is_hub:
         _note(found, name, selections, cache)
     return _with_headers(found, folder) if light != wanted else found.path
+
+
+def _name_others(listed: GivenFiles, selections: set[tuple[str, ...]]) -> None:
+    """Log which files of a folder no stage reads, where stages read files by their kind and not by name."""
+    kinds = [pattern for patterns in selections for pattern in patterns]
+    if not listed.is_folder or not kinds or not all(pattern.startswith("*.") for pattern in kinds):
+        return
+    others = [name for name in _names(listed) if not is_wanted(name, kinds) and is_wanted(name, ())]
+    if others:
+        log.warning("files ignored because of their names", count=len(others), names=others[:MAX_NAMED])
+
+
+def _names(folder: GivenFiles) -> list[str]:
+    if folder.is_hub:
+        from tuneline.engine.hub import list_hub
+
+        return [name for name, _ in list_hub(folder.uri, ())]
+    from tuneline.store.s3 import S3Store
+
+    return [entry.key for entry in S3Store(*split_s3(folder.uri)).list("")]
 
 
 def _known(

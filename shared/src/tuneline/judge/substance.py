@@ -13,14 +13,17 @@ from collections import Counter, defaultdict
 from tuneline.data.rubric import Rubric
 from tuneline.data.verdicts import Judgement
 
-FEW, SOME, MANY = 3, 10, 30
-"""Judged conversations from which a sign counts: of empty reasons, of missing citations, of sameness."""
+FEW, SEVERAL, SOME, MANY = 3, 8, 10, 30
+"""Judged conversations from which a sign counts: of empty reasons, of one reason, of missing citations, of equality."""
 
 SOME_REASONS = 50
 """Reasons without a single citation that are no accident."""
 
-MOST_HOLLOW, MOST_EQUAL = 0.5, 0.95
+MOST_HOLLOW, MOST_EQUAL = 0.5, 0.8
 """Share of the reasons that may be empty, and that may be one and the same."""
+
+DISTINCT = 3
+"""Criteria to which one reason each is too little for fewer than `MANY`; of two, both may be gates."""
 
 LEAST_VARIETY = 0.1
 """Least share of different reasons per criterion in a set whose answers are all equal."""
@@ -71,13 +74,14 @@ class Substance:
             return f"{self._hollow} of {count} reasons are empty or copied from the prompt (hollow reasons)"
         if self.judged >= SOME and count >= SOME_REASONS and not self._cited:
             return f"none of {count} reasons names an exchange, although each was asked to (no citation)"
-        if self.judged < MANY or self._criteria < 2:
+        if self.judged < SEVERAL or self._criteria < 2:
             return ""
         most = max(self._reasons.values())
         if most > MOST_EQUAL * count:
             return f"{most} of {count} reasons are the same one, for every criterion (one reason for everything)"
         varied = max(len(reasons) for reasons in self._by_criterion.values())
-        if len(self._answers) == 1 and varied < LEAST_VARIETY * self.judged:
+        enough = self.judged >= MANY or (varied == 1 and self._criteria >= DISTINCT)
+        if enough and len(self._answers) == 1 and varied < max(2, LEAST_VARIETY * self.judged):
             return (
                 f"all {count} answers to {self.judged} conversations are equal, and their reasons do not tell one "
                 "conversation from another (equal answers to everything)"

@@ -196,7 +196,7 @@ class Pace:
         (since, first), (until, last) = self._cuts[0], self._cuts[-1]
         taken = max(1, last - first)
         least = taken / max(until - since, 1e-3)
-        top = self._filled(least, rate, since, until)
+        top = self._filled(least, rate, since, until) if rate > 1.2 * least else least
         trust = TRUST if self._clean or taken >= MEASURED else TRUST / 2
         shy = min(0.5, max(SHY, 1.5 / taken))
         self._curve = _Curve(top, shy, min(CYCLE, max(8, trust * taken)), self._sent)
@@ -212,8 +212,9 @@ class Pace:
         calls, seconds = self._first_cut
         while most > 1.01 * least:
             rate, level, before = (least + most) / 2, 0.0, since
+            burst = max(rate / 2, calls - rate * seconds)
             for at in sent:
-                level, before = min(max(1.0, calls - rate * seconds), level + (at - before) * rate) - 1, at
+                level, before = min(burst, level + (at - before) * rate) - 1, at
             least, most = (least, rate) if level >= 0 else (rate, most)
         return least
 

@@ -18,8 +18,8 @@ CONVERSATION_KEYS = (
 )  # fmt: skip
 """Keys that say which conversation a message belongs to."""
 ID_KEYS = (
-    "id", "transcript_id", *CONVERSATION_KEYS, "uuid", "_id", "trace_id", "run_id", "request_id", "requestid",
-    "custom_id", "example_id", "prompt_id", "recordid", "interaction_id", "conversation_hash",
+    "id", "transcript_id", *CONVERSATION_KEYS, "uuid", "_id", "span_id", "trace_id", "run_id", "request_id",
+    "requestid", "custom_id", "example_id", "prompt_id", "recordid", "interaction_id", "conversation_hash",
 )  # fmt: skip
 """Keys that a record may be known by; the first that is there counts."""
 MAX_ID_CHARACTERS = 200

@@ -23,7 +23,7 @@ MAX_RECORD_BYTES = 64 * 1024 * 1024
 CHUNK = 2**18
 HOLDERS = (
     "conversations", "data", "items", "records", "rows", "results", "runs", "transcripts", "examples", "chats",
-    "sessions", "threads", "traces", "dialogs", "dialogues", "train", "logs",
+    "sessions", "threads", "traces", "dialogs", "dialogues", "train", "logs", "tickets", "spans",
 )  # fmt: skip
 """Keys under which an export of one object has its list of conversations."""
 MAX_GROWTH = 100

@@ -1,7 +1,8 @@
 """The shapes a transcript may come in: where its messages stand in a record, and in which order.
 
-A conversation is a list of messages under any usual key, a tree of them (ChatGPT), a request with its response (logs of
-an API), or one prompt with its answer. What people must decide (preference pairs, plain text) is refused by name.
+A conversation is a list of messages under any usual key, a tree of them (ChatGPT), an export of a support desk or of
+traces, a request with its response (logs of an API), or one prompt with its answer. What people must decide (preference
+pairs, plain text) is refused by name.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from typing import NamedTuple
 
 from tuneline.data.reading.calls import as_json, read_request, read_response
 from tuneline.data.reading.content import MAX_DEPTH, Problem, kind, read_content, spelt
+from tuneline.data.reading.exports import is_export, read_export
 from tuneline.data.reading.trees import TREE, path_of
-from tuneline.data.reading.turns import TEXT_KEYS, Role, Turn, is_learnt, is_message, read_turns, turns_of
+from tuneline.data.reading.turns import TEXT_KEYS, Role, Turn, is_learnt, is_message, read_message, read_turns, turns_of
 from tuneline.parsing.problems import Loc
 
 LISTS = (
@@ -65,7 +67,7 @@ class Shaped(NamedTuple):
 
 def read_shape(record: Mapping[str, object], problems: list[Problem], loc: Loc = ()) -> Shaped:
     """Find the conversation in a record and read its turns, system prompts first."""
-    readers = (_tree, _listed, _preference, _logged, _paired, _listed_late, _wrapped)
+    readers = (_tree, _exported, _listed, _preference, _logged, _paired, _listed_late, _wrapped)
     for form, reader in product((record, spelt(record)), readers):
         if (found := reader(form, problems, loc)) is not None:
             system = [] if reader is _wrapped else _system(form, problems, loc)
@@ -80,7 +82,12 @@ def has_shape(record: object) -> bool:
     if not isinstance(record, Mapping):
         return False
     record = {**spelt(record), **record}
-    return TREE in record or any(_list(record.get(key)) is not None for key in LISTS) or _pair(record) is not None
+    return (
+        TREE in record
+        or is_export(record)
+        or any(_list(record.get(key)) is not None for key in LISTS)
+        or _pair(record) is not None
+    )
 
 
 def is_pair(record: Mapping[str, object]) -> bool:
@@ -99,6 +106,16 @@ def _tree(record: Mapping[str, object], problems: list[Problem], loc: Loc) -> Sh
     for step, message in path_of(nodes, record.get("current_node"), problems, (*loc, TREE)):
         turns += read_turns([message], step, problems)
     return Shaped(turns, (*loc, TREE))
+
+
+def _exported(record: Mapping[str, object], problems: list[Problem], loc: Loc) -> Shaped | None:
+    found = read_export(record, problems, loc)
+    if found is None:
+        return None
+    turns: list[Turn] = []
+    for place, message in found:
+        turns += read_message(message, place, problems)
+    return Shaped(turns, loc)
 
 
 def _listed(record: Mapping[str, object], problems: list[Problem], loc: Loc) -> Shaped | None:

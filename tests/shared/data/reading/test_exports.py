@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kit.exports import AS_TEXTS, ATTRIBUTES, INTERCOM, NUMBERED, ZENDESK
+from tuneline.data.transcripts import Exchange, read_transcripts
+from tuneline.errors import UserError
+
+
+def read(folder: Path, value: object) -> list[tuple[str, str | None, tuple[Exchange, ...]]]:
+    (folder / "export.json").write_text(json.dumps(value))
+    return [(t.id, t.system, t.exchanges) for t in read_transcripts(folder).transcripts]
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_intercoms_authors_say_who_speaks_and_notes_are_left_out(tmp_path: Path, held: bool) -> None:
+    value = {"type": "conversation.list", "conversations": [INTERCOM]} if held else INTERCOM
+    asked = Exchange("My lamp flickers & hums\nWhy?", "Which bulb?")
+    assert read(tmp_path, value) == [("123", None, (asked, Exchange("The old one", "Change it\nTell us")))]
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_a_tickets_requester_is_its_user_and_notes_are_left_out(tmp_path: Path, held: bool) -> None:
+    assert read(tmp_path, {"tickets": [ZENDESK, ZENDESK | {"id": 36}]} if held else ZENDESK)[0] == (
+        "35", None, (Exchange("It broke", "Restart it"),),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [ATTRIBUTES, AS_TEXTS, [{"key": k, "value": {"stringValue": v}} for k, v in AS_TEXTS.items()]],
+)
+def test_a_span_holds_a_calls_messages_in_any_form_and_is_known_by_its_own_id(tmp_path: Path, attributes: Any) -> None:
+    spans = [{"traceId": "t", "spanId": span, "name": "chat", "attributes": attributes} for span in ("a", "b")]
+    assert read(tmp_path, spans) == [(name, None, (Exchange("Hi", "Hello"),)) for name in ("a", "b")]
+
+
+def test_numbered_attributes_of_a_span_are_put_in_order(tmp_path: Path) -> None:
+    assert read(tmp_path, {"spanId": "s", "attributes": dict(reversed(NUMBERED.items()))}) == [
+        ("s", "Be short", (Exchange("Hi", "Hello"),))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({name: value for name, value in ZENDESK.items() if name != "requester_id"}, "no `requester_id`"),
+        ({"resourceSpans": [{"scopeSpans": [{"spans": []}]}]}, "one span a line"),
+        ({"object": "list", "data": [{"object": "chat.completion", "choices": []}]}, "without what it was asked"),
+        ({"message_tree_id": "t", "prompt": {"text": "Why?", "role": "prompter", "replies": []}}, "several answers"),
+        (INTERCOM | {"source": INTERCOM["source"] | {"author": {"type": "robot"}}}, "must say who speaks"),
+        ({"conversation_parts": [3, None, {"body": 4, "author": 5}]}, "role: is missing"),
+        ({"attributes": {"gen_ai.input.messages": 4}}, "cannot be used"),
+    ],
+)
+def test_what_does_not_say_who_speaks_is_refused_with_the_way_out(tmp_path: Path, value: object, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        read(tmp_path, value)
