@@ -159,3 +159,36 @@ def test_a_plan_of_a_file_that_is_wrong_says_what_is_wrong(tmp_path: Path, url: 
     run.write(goal="assessor")
     done = run.command("tuneline", "plan", "run.yaml")
     assert done.returncode == 2 and "rubric" in done.stderr
+
+
+def write_training(run: Planner, **counts: object) -> None:
+    """Put a training into the store, as the record of the assessor's result and with other figures."""
+    [made] = (run.folder / "store" / "results" / "assessor").glob("*/manifest.json")
+    record = json.loads(made.read_text())
+    record["metrics"]["counts"] = {"tokens_per_second": 1000.0, "device": "cuda", "base_parameters": 33_024, **counts}
+    place = run.folder / "store" / "results" / "trainer" / f"{counts['base_parameters']:064}" / "manifest.json"
+    place.parent.mkdir(parents=True)
+    place.write_text(json.dumps(record))
+
+
+@pytest.mark.slow
+def test_how_long_training_takes_is_said_with_where_it_comes_from(tmp_path: Path, url: str) -> None:
+    run = Planner(tmp_path, url)
+    run.write(trainer={"epochs": 2.0})
+
+    def said() -> str:
+        done = run.command("tuneline", "plan", "run.yaml")
+        assert done.returncode == 0, done.stderr
+        [line] = [line for line in done.stdout.splitlines() if line.startswith("trainer: about")]
+        return line
+
+    before = said()
+    assert "in 2 passes over the slices (if all 47 transcripts pass, without a system prompt)" in before
+    assert "on a GPU that keeps up 100 TFLOP/s, at 6 operations for each of 33,024 parameters and token" in before
+    assert "yours is not known" in before
+    run.assess()
+    assert "(of 25 transcripts that passed, without a system prompt)" in said()
+    write_training(run, base_parameters=7)
+    assert "yours is not known" in said(), "another model tells nothing about this one"
+    write_training(run, base_parameters=33_024)
+    assert "at 1,000 tokens a second, as the last training of a model of this size in this store had on cuda" in said()

@@ -8,6 +8,7 @@ same processor and number of threads it then ends with the same bytes as if noth
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,10 +18,12 @@ from tuneline.model.base_model import MODEL_FILES
 from tuneline.stage import (
     Checks,
     Context,
+    Forecast,
     Inputs,
     Metrics,
     Outputs,
     Params,
+    Plans,
     Stage,
     file_name,
     folder_name,
@@ -133,7 +136,14 @@ def check(params: TrainerParams, checks: Checks) -> None:
     check_given(params, checks)
 
 
-STAGE = Stage("trainer", 4, TrainerParams, TrainerInputs, TrainerOutputs, run, check=check)
+def plan(params: TrainerParams, plans: Plans) -> Iterable[Forecast]:
+    """Say how long training takes."""
+    from tuneline_trainer.plan import plan_training
+
+    return plan_training(params, plans)
+
+
+STAGE = Stage("trainer", 4, TrainerParams, TrainerInputs, TrainerOutputs, run, check=check, plan=plan)
 
 
 def main() -> None:

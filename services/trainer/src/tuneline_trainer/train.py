@@ -48,6 +48,8 @@ def train_adapter(params: TrainerParams, inputs: TrainerInputs, outputs: Trainer
         **record.losses.model_dump(),
         "steps": record.steps,
         "resumed_from_step": from_step,
+        "device": prepared.setup.device,
+        "base_parameters": record.parameters.base,
         "tokens_per_second": round((record.tokens_seen - from_tokens) / seconds, 1),
         "peak_memory_bytes": _peak_memory_bytes(),
         "estimated_memory_bytes": prepared.memory.total,

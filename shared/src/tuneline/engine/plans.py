@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from tuneline.engine.checks import Findings, StageChecks, Where, check_run
 from tuneline.engine.journal import StoreJournal
-from tuneline.engine.layout import journal_prefix
+from tuneline.engine.layout import journal_prefix, result_key
 from tuneline.engine.pipelines import Step
-from tuneline.engine.records import Manifest, forgotten_hashes, hash_of_id
+from tuneline.engine.records import Manifest, forgotten_hashes, hash_of_id, parse
 from tuneline.engine.runfile import RunFile
-from tuneline.stage import Forecast
+from tuneline.errors import UserError
+from tuneline.stage import Forecast, Json
 from tuneline.store.base import Store
 
 
@@ -54,6 +56,13 @@ class StagePlans:
 
     def is_forgotten(self, name: str, sha256: str) -> bool:
         return not self._forgotten.isdisjoint((hash_of_id(name), sha256))
+
+    def earlier(self, stage: str) -> Iterator[Mapping[str, Json]]:
+        keys = [entry for entry in self._store.list(f"{result_key(stage, '')}") if entry.key.endswith("/manifest.json")]
+        for entry in sorted(keys, key=lambda entry: -entry.modified):
+            with suppress(UserError):  # a damaged one tells nothing
+                if (data := self._store.get(entry.key)) is not None:
+                    yield parse(Manifest, data, entry.key).metrics.counts
 
     def made(self, stage: str, port: str) -> Path | None:
         previewed, output = self._previewed(stage, port), None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
@@ -135,6 +135,9 @@ class Plans(Checks, Memory, Protocol):
 
     def journal(self, *scope: str) -> Journal:
         """Return the journal of `scope`, to be read."""
+
+    def earlier(self, stage: str) -> Iterator[Mapping[str, Json]]:
+        """Yield the figures (`Metrics.counts`) of results of a stage in this store, the newest first."""
 
     def made(self, stage: str, port: str) -> Path | None:
         """Return the output of another stage, or what its check has written in its place; None if there is neither."""

@@ -1,0 +1,131 @@
+"""How long training will take, before there is anything to train on.
+
+A pass forwards every slice whole, so what counts is tokens of slices, not of transcripts. Where the slices are not cut
+yet, they are taken to be cut at even distances of all transcripts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import NamedTuple
+
+from tuneline.data.io import read_record
+from tuneline.data.judged import read_judged
+from tuneline.data.slices import SliceStats
+from tuneline.data.transcripts import Transcript
+from tuneline.data.verdicts import Passing
+from tuneline.llm.token_counts import count_tokens
+from tuneline.stage import Forecast, Plans
+from tuneline_trainer.base_model import glance_at_base_model
+from tuneline_trainer.stage import TrainerParams
+
+ASSUMED_TFLOPS = 100.0
+"""Of a GPU, where no training has been measured: about a third of what the data sheet of an H100 or A100 promises for
+dense bf16."""
+
+FLOPS_PER_PARAMETER, FLOPS_OF_CHECKPOINTING = 4, 2
+"""Per token: 2 forward and 2 backward (a frozen weight has no gradient of its own), and 2 to forward again
+(arXiv:2001.08361, section 2.1). Attention comes on top, and counts where slices are long."""
+
+MESSAGE_TOKENS = 4
+"""What a chat template puts around each message, about."""
+
+MOST_MEASURED = 1_000
+"""Transcripts whose tokens are counted; of more, these stand for the others."""
+
+
+class Slices(NamedTuple):
+    """Tokens of the training slices, and how they were found."""
+
+    tokens: int
+    how: str
+
+
+def plan_training(params: TrainerParams, plans: Plans) -> Iterator[Forecast]:
+    """Note how long training takes; it calls no model, so it is no row of the plan."""
+    glance = plans.read("base_model", glance_at_base_model)
+    slices = _slices(params, plans)
+    if glance and slices:
+        parameters = sum(math.prod(shape) for shape in glance[1].values())
+        tokens = slices.tokens * params.epochs
+        plans.note(
+            f"about {_short(tokens)} tokens in {params.epochs:g} passes over the slices ({slices.how}): "
+            f"{_time(params, plans, parameters, tokens)}"
+        )
+    yield from ()
+
+
+def _time(params: TrainerParams, plans: Plans, parameters: int, tokens: float) -> str:
+    for counts in plans.earlier("trainer"):
+        rate, device = counts.get("tokens_per_second"), counts.get("device")
+        if counts.get("base_parameters") == parameters and isinstance(rate, int | float) and rate > 0:
+            return (
+                f"{_hours(tokens / rate)} at {rate:,.0f} tokens a second, as the last training of a model of this size "
+                f"in this store had on {device}"
+            )
+    each = FLOPS_PER_PARAMETER + (FLOPS_OF_CHECKPOINTING if params.gradient_checkpointing else 0)
+    seconds = each * parameters * tokens / (ASSUMED_TFLOPS * 1e12)
+    return (
+        f"{_hours(seconds)} on a GPU that keeps up {ASSUMED_TFLOPS:g} TFLOP/s, at {each} operations for each of "
+        f"{_short(parameters)} parameters and token; yours is not known, and no training of such a model has been "
+        "measured in this store"
+    )
+
+
+def _slices(params: TrainerParams, plans: Plans) -> Slices | None:
+    if cut := plans.made("slicer", "stats"):
+        return Slices(read_record(cut, SliceStats).splits["train"].tokens, "as they are cut")
+    path = plans.made("assessor", "transcripts")
+    judged = list(read_judged(path)) if path else []
+    passed = plans.made("assessor", "passing")
+    chosen, how = _passing(judged, passed)
+    if not chosen:
+        return None
+    measured = chosen[:MOST_MEASURED]
+    tokens = sum(_tokens(params, plans, transcript) for transcript in measured) * len(chosen) / len(measured)
+    learnt = 1 - _number(plans, "validation_fraction", 0.0)
+    return Slices(round(tokens * learnt), f"{how}, without a system prompt")
+
+
+def _passing(judged: Sequence[Transcript], passed: Path | None) -> tuple[list[Transcript], str]:
+    if passed is None:
+        return list(judged), f"if all {len(judged):,} transcripts pass"
+    ids = {row.id for row in read_record(passed, Passing).transcripts}
+    return [transcript for transcript in judged if transcript.id in ids], f"of {len(ids):,} transcripts that passed"
+
+
+def _tokens(params: TrainerParams, plans: Plans, transcript: Transcript) -> int:
+    """Return the tokens of all slices of a transcript, each up to its point and no longer than the limit."""
+    form = 2 * MESSAGE_TOKENS
+    counts = [
+        count_tokens(exchange.user) + count_tokens(exchange.assistant) + form for exchange in transcript.exchanges
+    ]
+    upto = [0, *accumulate(counts)]
+    first = round(_number(plans, "min_context", 3))
+    gap = (_number(plans, "min_gap", 2) + _number(plans, "max_gap", 5)) / 2
+    last = len(counts)
+    if last < first:
+        return 0
+    points = {min(last, round(first + number * gap)) for number in range(math.ceil((last - first) / gap) + 1)}
+    return sum(min(upto[point], params.max_length) for point in points)
+
+
+def _number(plans: Plans, name: str, otherwise: float) -> float:
+    found = plans.setting("slicer", name)
+    return float(found) if isinstance(found, int | float) else otherwise
+
+
+def _hours(seconds: float) -> str:
+    if seconds < 60:
+        return "under a minute"
+    return f"{seconds / 3600:.2g} hours" if seconds >= 5400 else f"{seconds / 60:.0f} minutes"
+
+
+def _short(number: float) -> str:
+    for size, name in ((1e9, " billion"), (1e6, " million")):
+        if number >= size:
+            return f"{number / size:.3g}{name}"
+    return f"{number:,.0f}"
