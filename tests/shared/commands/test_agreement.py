@@ -22,6 +22,7 @@ def test_kappa_is_that_of_the_textbook() -> None:
     assert kappa([5, 0, 0, 0, 0, 0, 0, 0, 5]) == 1.0
     assert kappa([0, 0, 5, 0, 0, 0, 5, 0, 0]) == -1.0
     assert kappa([0, 0, 0, 0, 0, 0, 0, 0, 9]) is None and kappa([0] * 9) is None
+    assert kappa([0, 0, 3, 0, 0, 0, 0, 0, 6]) is None, "one side says YES to all: whatever agrees does so by chance"
 
 
 def test_an_na_for_a_yes_is_half_a_mistake() -> None:

@@ -17,6 +17,9 @@ from tuneline.errors import UserError
         "sep=;\nid;A;B\nt0;Yes;No\nt1;NA;\n",
         "conversation_id\tA\tB\nt0\tyes.\tFALSE\n\t\t\nt1\tNA\t\n",
         "id,criterion,answer\nt0,A,YES\nt0,B,NO\nt1,A,NA\nt1,A,NA\n",
+        "id,criterion,label\nt0,A,Y\nt0,B,fail\nt1,A,n/a\n",
+        "id,A,B,notes,date\nt0,1,0,unsure?,2026-11-02\nt1,NA,,,\n",
+        "id,rater,A,B\nt0,ann,yes,no\nt0,bob,yes,yes\nt0,eve,no,no\nt1,ann,na,yes\nt1,bob,na,no\n",
     ],
 )
 def test_labels_in_a_csv_are_read_by_column_or_by_line(tmp_path: Path, text: str) -> None:

@@ -39,8 +39,28 @@ def test_a_judge_that_refuses_what_it_judged_before_has_drifted(tmp_path: Path) 
     with serve_openai(perfect) as server:
         judge_in(tmp_path, openai_judge(server.url), transcripts)
         server.script = lambda _: error(400, "content_filter")
-        with pytest.raises(UserError, match=r"drifted: 6 of 6 answers about 2 transcripts"):
+        with pytest.raises(UserError, match=r"drifted: it scored 0 of 2 transcripts .* \(blocked\)"):
             judge_in(tmp_path, openai_judge(server.url), transcripts, canaries=2)
+
+
+def test_a_judge_as_noisy_as_was_said_is_not_taken_for_another_one(tmp_path: Path) -> None:
+    transcripts = some_transcripts(tmp_path, 6)
+    with serve_openai(perfect) as server:
+        judge_in(tmp_path, openai_judge(server.url), transcripts)
+        server.script = lambda call: milder(call) if len(server.calls) == 7 else perfect(call)
+        assert len(judge_in(tmp_path, openai_judge(server.url), transcripts, canaries=3)) == 6, "1 of 9 differs"
+        server.script = milder
+        assert len(judge_in(tmp_path, openai_judge(server.url), transcripts, canaries=1)) == 6, "1 of 3 is no proof"
+        with pytest.raises(UserError, match="drifted: 2 of 6 answers"):
+            judge_in(tmp_path, openai_judge(server.url), transcripts, canaries=2, canary_noise=0.02)
+
+
+def test_one_canary_without_an_answer_is_no_drift(tmp_path: Path) -> None:
+    transcripts = some_transcripts(tmp_path, 6)
+    with serve_openai(perfect) as server:
+        judge_in(tmp_path, openai_judge(server.url), transcripts)
+        server.script = lambda call: completion("I think so.") if len(server.calls) == 7 else perfect(call)
+        assert len(judge_in(tmp_path, openai_judge(server.url), transcripts, canaries=3)) == 6
 
 
 def test_offline_judges_have_no_canaries(tmp_path: Path) -> None:

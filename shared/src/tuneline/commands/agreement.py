@@ -39,7 +39,7 @@ class Agreement(Closed):
     accuracy_interval: Interval | None
     """At 95 %, by bootstrap over transcripts; None below two of them."""
     kappa: float | None
-    """Weighted kappa; None where chance alone explains everything, as when both always say the same."""
+    """Weighted kappa; None where it says nothing: one side gave one answer only, so that agreement is all chance."""
     kappa_interval: Interval | None
     """None also where all answers are equal: then nothing says how far below 1 it may lie."""
     stricter: int
@@ -87,7 +87,8 @@ def kappa(counts: Sequence[int]) -> float | None:
     columns = [sum(counts[j::3]) for j in range(3)]
     observed = sum(abs(i - j) * counts[3 * i + j] for i in range(3) for j in range(3))
     expected = sum(abs(i - j) * rows[i] * columns[j] for i in range(3) for j in range(3))
-    return 1 - observed * total / expected if expected else None
+    one_class = max(rows) == total or max(columns) == total  # it would be 0 or nothing, whoever agrees
+    return 1 - observed * total / expected if expected and not one_class else None
 
 
 def _pairs(ours: Mapping[str, Answer], theirs: Mapping[str, Answer], criteria: Sequence[str]) -> list[_Pair]:

@@ -52,6 +52,8 @@ class JudgeCheck(Closed):
     transcripts: int
     labelled: int
     """Transcripts among them with an answer by people."""
+    unmatched: tuple[str, ...] = ()
+    """Ids of labels that name no judged transcript."""
     figures: list[Figures]
     spent: Usage = Usage()
     """Of asking once more."""
@@ -97,9 +99,11 @@ def judge_check(what: str, store: Store, labels: Path | None, questions: Questio
         figures += asked
     if not people and not asks:
         raise UserError("Nothing to compare with: give --labels, --retest, --order or --second.")
+    unmatched = tuple(sorted(people.keys() - judged.answers.keys()))
     return JudgeCheck(
         judges=judged.cards, second=second, transcripts=len(judged.answers),
-        labelled=len(people.keys() & judged.answers.keys()), figures=figures, spent=spent,
+        labelled=len(people.keys() & judged.answers.keys()), unmatched=unmatched, figures=figures,
+        spent=spent,
     )  # fmt: skip
 
 
@@ -188,6 +192,11 @@ def _lines(found: JudgeCheck) -> Iterator[str]:
     if found.second:
         yield f"Second judge: {found.second.label}, family {found.second.family}"
     yield f"{found.transcripts} judged transcripts, {found.labelled} of them with labels"
+    if found.unmatched:
+        shown = ", ".join(found.unmatched[:5]) + (" …" if len(found.unmatched) > 5 else "")
+        yield f"{len(found.unmatched)} of the labelled ids are none of these, or have no score: {shown}"
+    if any(row.answers and row.kappa is None for figures in found.figures for row in figures.rows):
+        yield "Kappa is - where one side gave one answer only: that agreement cannot be told from chance."
     for figures in found.figures:
         yield ""
         yield _TITLES[figures.kind]

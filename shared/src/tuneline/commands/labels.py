@@ -1,24 +1,30 @@
 """What people answered, in a file of theirs: JSON Lines as for the judge `recorded`, or CSV.
 
 A CSV has a column `id` and one column per criterion (an empty cell is no answer), or the columns `id`, `criterion` and
-`answer`, with one answer per line.
+`answer`, with one answer per line. With a column `rater` several people may have answered: what more than half of them
+say counts, and where nobody has so many, there is no label.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tuneline.commands.agreement import Answers
 from tuneline.data.reading.ids import as_id
 from tuneline.data.text.rules import Answer
 from tuneline.errors import UserError
-from tuneline.judge.answer import as_answer
 from tuneline.judge.answer_files import IDS, Place, read_csv
+from tuneline.judge.answer_rows import ANSWER, CRITERION, REASON, plain_key, read_given
 from tuneline.judge.recorded import read_recorded
 from tuneline.parsing.problems import MAX_PROBLEMS, did_you_mean, printable
 
 MAX_BYTES = 256 << 20
+
+_RATER = {"rater", "annotator", "labeler", "labeller", "reviewer", "coder", "labeled_by", "labelled_by"}
+_BESIDE = {*_RATER, *REASON, "comments", "note", "notes", "date", "timestamp", "time", "created_at", "text"}
+"""Columns that are no criteria where what stands in them is no answer."""
 
 
 def read_labels(path: Path) -> dict[str, dict[str, Answer]]:
@@ -39,25 +45,34 @@ def refuse_unknown(labels: Answers, judged: Answers) -> None:
 
 
 def _read_csv(path: Path) -> dict[str, dict[str, Answer]]:
-    found: dict[str, dict[str, Answer]] = {}
+    votes: dict[str, dict[str, dict[str, Answer]]] = {}
     problems: list[str] = []
-    for place, name, criterion, cell in _cells(path):
-        answer = as_answer(cell)
-        if answer is None:
+    for place, name, rater, criterion, cell in _cells(path):
+        answer = read_given(cell)
+        if answer == "?" and plain_key(criterion) not in _BESIDE:
             problems.append(f"{place}: {printable(criterion)}: must be YES, NO or NA")
-        elif found.setdefault(name, {}).setdefault(criterion, answer) != answer:
-            problems.append(f"{place}: {printable(criterion)}: `{printable(name)}` has another answer already")
+        elif answer in ("YES", "NO", "NA"):
+            said = votes.setdefault(name, {}).setdefault(criterion, {})
+            if said.setdefault(rater, answer) != answer:
+                problems.append(f"{place}: {printable(criterion)}: `{printable(name)}` has another answer already")
         if len(problems) == MAX_PROBLEMS:
             break
     if problems:
         raise UserError("\n".join(problems))
-    if not found:
+    if not votes:
         raise UserError(f"{path.name}: no answers; a table of labels has a column id and one for each criterion")
-    return found
+    return {name: dict(_majority(row)) for name, row in votes.items()}
 
 
-def _cells(path: Path) -> Iterator[tuple[Place, str, str, str]]:
-    """Yield place, id, criterion and answer of every cell that holds one."""
+def _majority(row: Mapping[str, Mapping[str, Answer]]) -> Iterator[tuple[str, Answer]]:
+    for criterion, said in row.items():
+        answer, count = Counter(said.values()).most_common(1)[0]
+        if count > len(said) / 2:
+            yield criterion, answer
+
+
+def _cells(path: Path) -> Iterator[tuple[Place, str, str, str, str]]:
+    """Yield place, id, rater, criterion and answer of every cell that holds one."""
     try:
         if path.stat().st_size > MAX_BYTES:
             raise UserError(f"{path.name}: more than {MAX_BYTES >> 20} MiB of labels")
@@ -72,7 +87,10 @@ def _cells(path: Path) -> Iterator[tuple[Place, str, str, str]]:
         if len(cells) < len(columns) or not row[key]:
             raise UserError(f"{place}: {len(cells)} cells under {len(columns)} columns, or no id")
         transcript = as_id(row[key]).id
-        if {"criterion", "answer"} <= row.keys():
-            yield place, transcript, row["criterion"], row["answer"]
+        rater = next((row[name] for name in columns if plain_key(name) in _RATER and name in row), "")
+        criterion, answer = (next((n for n in names if n in row), None) for names in (CRITERION, ANSWER))
+        if criterion and answer:
+            yield place, transcript, rater, row[criterion], row[answer]
         else:
-            yield from ((place, transcript, name, cell) for name, cell in row.items() if name not in IDS and cell)
+            cells_of = ((name, cell) for name, cell in row.items() if name not in IDS and cell)
+            yield from ((place, transcript, rater, name, cell) for name, cell in cells_of)

@@ -28,13 +28,13 @@ _WORDS: Mapping[str, Given] = {
     **dict.fromkeys(("error", "err", "unparsed", "unparseable", "parse_error", "invalid"), "ERROR"),
 }
 _ANSWERS = ("answers", "judgements", "judgments", "labels", "ratings", "criteria", "criterion_results")
-_CRITERION = ("criterion", "criterion_id", "metric", "question_id")
-_ANSWER = (
+CRITERION = ("criterion", "criterion_id", "metric", "question_id")
+ANSWER = (
     "answer", "value", "label", "judgement", "judgment", "verdict", "result", "rating", "score", "pass", "passed",
 )  # fmt: skip
-_REASON = ("reason", "reasoning", "rationale", "explanation", "justification", "comment")
+REASON = ("reason", "reasoning", "rationale", "explanation", "justification", "comment")
 _REASONS = ("reasons", "reasonings", "rationales", "explanations")
-_BESIDE = {*IDS, *_REASONS, *_REASON, *_ANSWER, "status", "sha256"}
+_BESIDE = {*IDS, *_REASONS, *REASON, *ANSWER, "status", "sha256"}
 """Columns beside those of criteria."""
 
 _STATUSES: Mapping[str, Status] = {
@@ -112,16 +112,16 @@ def _graded(result: Mapping[str, object]) -> Iterator[object]:
 
 
 def _row(place: Place, item: Mapping[str, object]) -> AnswerRow:
-    keys = {_plain(key): key for key in reversed(list(item))}
+    keys = {plain_key(key): key for key in reversed(list(item))}
     held = next((item[keys[key]] for key in _ANSWERS if key in keys and isinstance(item[keys[key]], dict | list)), None)
-    named = _first(item, [keys[key] for key in _CRITERION if key in keys])
-    is_part = held is None and isinstance(named, str) and any(key in keys for key in _ANSWER)
+    named = _first(item, [keys[key] for key in CRITERION if key in keys])
+    is_part = held is None and isinstance(named, str) and any(key in keys for key in ANSWER)
     if held is not None:
         answers, reasons = _answers_of(held, strict=True)
     elif is_part:
-        answers, reasons = _answers_of([{_plain(key): value for key, value in item.items()}], strict=True)
+        answers, reasons = _answers_of([{plain_key(key): value for key, value in item.items()}], strict=True)
     else:
-        wide = {key: value for key, value in item.items() if _plain(key) not in _BESIDE}
+        wide = {key: value for key, value in item.items() if plain_key(key) not in _BESIDE}
         answers, reasons = _answers_of(wide, strict=False)
     more = _first(item, [keys[key] for key in _REASONS if key in keys])
     reasons |= {key: why for key, why in more.items() if isinstance(why, str)} if isinstance(more, dict) else {}
@@ -143,9 +143,9 @@ def _id_of(item: Mapping[str, object], keys: Mapping[str, str]) -> str:
 
 def _status_of(item: Mapping[str, object], keys: Mapping[str, str]) -> Status:
     status = item[keys["status"]] if "status" in keys else ""
-    if not isinstance(status, str) or _plain(status) not in _STATUSES:
+    if not isinstance(status, str) or plain_key(status) not in _STATUSES:
         raise _Refused(f"status: is none of {', '.join(get_args(Status))}")
-    return _STATUSES[_plain(status)]
+    return _STATUSES[plain_key(status)]
 
 
 def _answers_of(held: object, *, strict: bool) -> tuple[dict[str, Given], dict[str, str]]:
@@ -154,13 +154,13 @@ def _answers_of(held: object, *, strict: bool) -> tuple[dict[str, Given], dict[s
     reasons: dict[str, str] = {}
     pairs: Iterable[tuple[str, object]] = held.items() if isinstance(held, dict) else map(_entry, _listed(held))
     for name, value in pairs:
-        answer = _first(value, _ANSWER) if isinstance(value, dict) else value
-        why = _first(value, _REASON) if isinstance(value, dict) else None
+        answer = _first(value, ANSWER) if isinstance(value, dict) else value
+        why = _first(value, REASON) if isinstance(value, dict) else None
         if answer is None or answer == "":
             continue
         if name in answers:
             raise _Refused(f"answers.{printable(name)}: is given twice")
-        answers[name] = _read(answer)
+        answers[name] = read_given(answer)
         if answers[name] == "?" and strict:
             raise _Refused(f"answers.{printable(name)}: is none of YES, NO, NA and ERROR")
         if isinstance(why, str):
@@ -173,13 +173,14 @@ def _listed(held: object) -> list[object]:
 
 
 def _entry(entry: object) -> tuple[str, object]:
-    name = _first(entry, (*_CRITERION, "id", "name")) if isinstance(entry, dict) else None
+    name = _first(entry, (*CRITERION, "id", "name")) if isinstance(entry, dict) else None
     if not isinstance(name, str):
-        raise _Refused(f"answers: an entry names no criterion ({', '.join(_CRITERION)})")
+        raise _Refused(f"answers: an entry names no criterion ({', '.join(CRITERION)})")
     return name, entry
 
 
-def _read(value: object) -> Given:
+def read_given(value: object) -> Given:
+    """Return the answer that a word or a number means, however people write it."""
     if isinstance(value, str | bool | int | float):
         return _WORDS.get(str(value)[:100].strip(" \t.\"'").casefold(), "?")
     return "?"
@@ -189,7 +190,8 @@ def _first(held: Mapping[str, object], keys: Sequence[str]) -> object:
     return next((held[key] for key in keys if key in held), None)
 
 
-def _plain(key: str) -> str:
+def plain_key(key: str) -> str:
+    """Return a name of a column without what spellings differ in."""
     return re.sub(r"[^a-z0-9]+", "_", key[:100].strip().casefold())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from math import comb
 from random import Random
 
 import structlog
@@ -16,6 +17,14 @@ from tuneline.data.verdicts import Judgement
 from tuneline.errors import UserError
 from tuneline.judge.panel import Judge
 from tuneline.stage import Account
+
+CHANCE = 0.05
+"""A judge as noisy as was said is taken for one that has drifted in so many starts, at most."""
+
+_WAY_OUT = (
+    "Old and new verdicts would not be alike: judge all anew with another `seed` in the judge's file (Anthropic has "
+    "none: another `max_tokens`), or look at `tuneline judge-check`."
+)
 
 log = structlog.get_logger()
 
@@ -54,20 +63,36 @@ def answers_of(judgements: Mapping[str, Judgement]) -> dict[str, dict[str, Answe
 
 
 def refuse_drift(recorded: Mapping[str, Judgement], now: Mapping[str, Judgement], noise: float) -> None:
-    """Compare answers with those of the same transcripts in the journal. Raises UserError beyond the share `noise`."""
+    """Compare answers with those of the same transcripts in the journal.
+
+    Raises UserError when more than the share `noise` of them differ and that is no accident, or when most have no
+    answer now. A single transcript without one says nothing.
+    """
+    here = {name: judgement for name, judgement in recorded.items() if now[name].status == "scored"}
+    if len(here) < len(recorded) / 2:
+        why = ", ".join(sorted({judgement.status for judgement in now.values()} - {"scored"}))
+        raise UserError(
+            f"The judge has drifted: it scored {len(here)} of {len(recorded)} transcripts that it had scored before "
+            f"({why}). {_WAY_OUT}"
+        )
     said = [
         (answer, now[name].answers.get(criterion))
-        for name, judgement in recorded.items()
+        for name, judgement in here.items()
         for criterion, answer in judgement.answers.items()
     ]
     differ = sum(before != after for before, after in said)
-    log.info("canaries judged once more", transcripts=len(recorded), answers=len(said), differ=differ)
-    if differ > noise * len(said):
-        days = sorted(judgement.day for judgement in recorded.values())
+    log.info("canaries judged once more", transcripts=len(here), answers=len(said), differ=differ)
+    if noise ** len(said) > CHANCE and noise < 1:
+        log.warning("too few answers of canaries to tell drift from noise: raise `canaries`", answers=len(said))
+    if differ > noise * len(said) and _by_chance(differ, len(said), noise) < CHANCE:
+        days = sorted(judgement.day for judgement in here.values())
         when = " to ".join(dict.fromkeys((days[0], days[-1])))
         raise UserError(
-            f"The judge has drifted: {differ} of {len(said)} answers about {len(recorded)} transcripts differ from "
-            f"those of {when} ({differ / len(said):.0%}, and {noise:.0%} are noise by "
-            "`canary_noise`). Old and new verdicts would not be alike: judge all anew with another `seed` in the "
-            "judge's file, or look at `tuneline judge-check`."
+            f"The judge has drifted: {differ} of {len(said)} answers about {len(here)} transcripts differ from "
+            f"those of {when} ({differ / len(said):.0%}, and {noise:.0%} are noise by `canary_noise`). {_WAY_OUT}"
         )
+
+
+def _by_chance(differ: int, answers: int, noise: float) -> float:
+    """Return how probable it is that so many answers or more differ if each does with the probability `noise`."""
+    return sum(comb(answers, k) * noise**k * (1 - noise) ** (answers - k) for k in range(differ, answers + 1))

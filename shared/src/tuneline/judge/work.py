@@ -192,7 +192,7 @@ class Work:
         if self._substance is not None and (problem := self._substance.problem(self.total)):
             raise UserError(
                 f"The judge does not judge: {problem}. Use a larger model, or look at `tuneline judge-check`. What was "
-                "paid is kept; the same model with another `seed` is asked anew."
+                "paid is kept; the same model with another `seed` (Anthropic: `max_tokens`) is asked anew."
             )
 
 
