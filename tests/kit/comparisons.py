@@ -94,8 +94,8 @@ SLICES = SliceStats.model_validate({
     "transcripts": 41, "passed": 35, "sliced": 34, "slices": 297, "train": 268, "validation": 29,
     "rejected": {"longer than the token limit": 4}, "rejected_transcripts": {"fewer exchanges than min_context": 1},
     "splits": {
-        "train": {"transcripts": 30, "slices": 268, "rows": 268, "tokens": 1_402_331},
-        "validation": {"transcripts": 4, "slices": 29, "rows": 29, "tokens": 150_118},
+        "train": {"transcripts": 30, "slices": 268, "tokens": 1_402_331},
+        "validation": {"transcripts": 4, "slices": 29, "tokens": 150_118},
     },
     "slices_per_transcript": {"total": 297, "min": 3, "mean": 8.7, "max": 17},
     "max_tokens": 8192, "tokens": {"total": 1_552_449, "unique": 221_300, "min": 804, "mean": 5227.1, "max": 8190},

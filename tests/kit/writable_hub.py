@@ -67,6 +67,8 @@ class WritableHub:
     """Bytes of a part; None takes large files whole."""
     requests: list[str] = field(default_factory=list)
     fault: Callable[[str], int | None] = lambda request: None
+    garbage: tuple[str, bytes] | None = None
+    """What every answer to a request with this text in it is instead."""
 
     def repo(self, name: str, kind: str = "model") -> Repo:
         return self.repos[f"{kind}s/{name}"]
@@ -142,6 +144,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, status: int, content: Any, headers: dict[str, str] | None = None) -> None:
         data = content if isinstance(content, bytes) else json.dumps(content).encode()
+        if self.state.garbage and self.state.garbage[0] in self.path:
+            data, headers = self.state.garbage[1], {}
         self.send_response(status)
         for name, value in (headers or {}).items():
             self.send_header(name, value)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -53,8 +54,14 @@ def hub() -> Iterator[WritableHub]:
         yield served
 
 
-@pytest.fixture
-def bench(tmp_path: Path, hub: WritableHub) -> Bench:
-    made = Bench(tmp_path, hub.environ(tmp_path / "cache"))
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = Bench(tmp_path_factory.mktemp("finished"), {})
     made.make()
-    return made
+    return Path(made.store)
+
+
+@pytest.fixture
+def bench(tmp_path: Path, hub: WritableHub, finished: Path) -> Bench:
+    shutil.copytree(finished, tmp_path / "store", symlinks=True)
+    return Bench(tmp_path, hub.environ(tmp_path / "cache"))

@@ -2,15 +2,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from huggingface_hub import DatasetCard, ModelCard
 
 from kit.forgetting import canary
+from kit.places import ROOT
 from kit.published_runs import FILE
 from kit.writable_hub import Repo, WritableHub
-from publisher.conftest import Bench
+from publisher.conftest import TUNELINE, Bench
 from tuneline.data.io import read_record
 from tuneline.data.published import Published
 
@@ -217,3 +223,45 @@ def test_the_rows_of_the_data_set_are_the_transcripts_that_passed(bench: Bench, 
     assert [m["role"] for m in zoe["messages"]][:3] == ["assistant", "user", "assistant"]
     assert [m["learn"] for m in zoe["messages"]][:5] == [False, False, False, False, True]
     assert DatasetCard(files["README.md"].decode()).data.get("license") == "cc0-1.0"
+
+
+KEYS = b'{"orgs": 1, "auth": 1, "files": [1], "objects": [{"oid": 1}], "sha": 1}'
+GARBAGE = (b"<html>", b"null", KEYS)
+PATHS = (
+    "whoami", "repos/create", "validate-yaml", "models/team/x", "/refs", "/tree/", "/preupload/", "/batch", "/commit/",
+    "/tag/", "/verify", "/lfs/",
+)  # fmt: skip
+
+
+def test_a_server_that_answers_with_something_else_is_said_to_be_one(hub: WritableHub, tmp_path: Path) -> None:
+    environ = os.environ | hub.environ(tmp_path / "cache") | {"PYTHONPATH": str(ROOT / "tests")}
+    script = [sys.executable, "-W", "ignore", str(ROOT / "tests" / "publisher" / "garbage.py"), str(tmp_path)]
+    with subprocess.Popen(script, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as client:
+        assert client.stdin and client.stdout
+        for place, path in enumerate(PATHS):
+            for number, data in enumerate(GARBAGE):
+                hub.garbage = (path, data)
+                client.stdin.write(f"x{place}-{number}\n")
+                client.stdin.flush()
+                assert client.stdout.readline() == "done\n", (path, data, client.stdout.readline())
+        client.stdin.close()
+
+
+def test_a_publisher_that_is_killed_while_it_uploads_goes_on(bench: Bench, hub: WritableHub) -> None:
+    (bench.folder / "p.yaml").write_text("run: demo\ngoal: publish\npublisher: {target: hf://team/coffee}\n")
+    words = [str(TUNELINE.with_name("tuneline-publisher")), "run", "--file", "p.yaml", "--store", bench.store]
+    started: list[subprocess.Popen[bytes]] = []
+
+    def kill(request: str) -> int | None:
+        if "coffee-LoRA.git" in request and started[0].poll() is None:
+            started[0].kill()
+            return 0
+        return None
+
+    hub.fault = kill
+    started.append(subprocess.Popen(words, env=os.environ | bench.environ, cwd=bench.folder, stderr=subprocess.DEVNULL))
+    assert started[0].wait() == -signal.SIGKILL
+    sent, commits = hub.asked("^PUT"), hub.repo(GGUF).messages
+    assert bench.tuneline("run", "p.yaml").code == 0
+    assert len(set(hub.asked("^PUT"))) == len(hub.asked("^PUT")) > len(sent)
+    assert hub.repo(GGUF).messages == commits and hub.repo(LORA).messages == ["initial commit", "Release v1"]

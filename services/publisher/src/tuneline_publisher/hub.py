@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, RepoFile
 from huggingface_hub import errors as hub_errors
+from pydantic import BaseModel, Field
 
 from tuneline.data.published import PublishedFile
 from tuneline.errors import Temporary, UserError
@@ -36,6 +37,30 @@ class Sent(NamedTuple):
     private: bool
 
 
+class _Named(BaseModel):
+    name: str
+
+
+class _Access(BaseModel):
+    role: str | None = None
+
+
+class _Auth(BaseModel):
+    access: _Access = Field(default=_Access(), alias="accessToken")
+
+
+class _Account(_Named):
+    """Whose token it is, as far as the Hub says it."""
+
+    orgs: list[_Named] = []
+    auth: _Auth = _Auth()
+
+    @property
+    def role(self) -> str | None:
+        """What the token may do: `read`, `write`, or `fineGrained`, of which only a try shows what it may."""
+        return self.auth.access.role
+
+
 class Hub:
     """The Hub, as the owner of a token."""
 
@@ -45,16 +70,12 @@ class Hub:
     def check_may_write(self, target: HubTarget) -> None:
         """Raise UserError for a token that cannot write there, as far as it tells."""
         with _plain_errors(f"hf://{target.organisation}"):
-            about = self._api.whoami()
-        auth = about.get("auth")
-        access = auth.get("accessToken") if isinstance(auth, dict) else None
-        role = access.get("role") if isinstance(access, dict) else None
-        if role == "read":
+            about = _Account.model_validate(self._api.whoami())
+        if about.role == "read":
             raise UserError("HF_TOKEN may only read. Make one that may write, in the Hub's settings.")
-        names = [about.get("name"), *(org.get("name") for org in about.get("orgs", ()) if isinstance(org, dict))]
-        if role == "write" and target.organisation not in names:
+        if about.role == "write" and target.organisation not in (about.name, *(org.name for org in about.orgs)):
             raise UserError(
-                f"hf://{target.organisation}: HF_TOKEN belongs to {printable(str(names[0]))}, who is no member of it. "
+                f"hf://{target.organisation}: HF_TOKEN belongs to {printable(about.name)}, who is no member of it. "
                 "Name your own account, or an organisation that you may write to."
             )
 
