@@ -110,7 +110,7 @@ $(IMAGES:%=image-%): image-%:
 	  --build-arg VERSION=$(VERSION) --build-arg COMMIT=$$(git describe --always --dirty --abbrev=40 --exclude='*') .
 
 .PHONY: bench
-bench: $(READY) $(TINY_BASE) ## Measure the ratios that we claim, and write docs/benchmarks.md
+bench: $(READY) $(TINY_BASE) $(SMOLLM2) ## Measure the ratios that we claim, and write docs/benchmarks.md
 	@PYTHONPATH=tests $(BIN)/python tests/bench/bench.py
 
 .PHONY: lock

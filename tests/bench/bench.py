@@ -1,7 +1,7 @@
 """Measures the ratios that we claim and writes docs/benchmarks.md: `make bench`.
 
-`bench.py s3` measures these lines anew (or `slicing`, or `whole_chain`) and leaves the others as they are. Ratios are
-taken within one run on one machine, because machines are noisy and figures of two of them do not compare.
+`bench.py s3` measures these lines anew (or `slicing`, `rows`, `whole_chain`, `judge`) and leaves the others alone.
+Ratios are taken within one run on one machine, because machines are noisy and figures of two of them do not compare.
 """
 
 from __future__ import annotations
@@ -17,17 +17,20 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+from kit import rows_bench
 from kit.bucket_api import serve_bucket
 from kit.places import ROOT
 from kit.s3_server import serve_s3
 from kit.s3_transfers import LARGE_MIB, ROUNDS, SMALL_FILES, Ratios, compare, slow_network
 from kit.slicing import real_bench
+from trainer import checks, runs
 from tuneline.engine.records import pinned_manifest
 from tuneline.llm.client import LlmClient
 from tuneline.llm.config import OpenAiConfig
 from tuneline.store.base import open_store
 
 DATA = ROOT.parent / "shared" / "data" / "therapy-coach"
+SMOLLM2 = ROOT / ".cache" / "smollm2"
 RERUNS = 5
 ROUND_TRIP, RATE = 0.02, 2e6
 """How far S3 is: seconds, and bytes per second and connection, few enough for this machine not to be the limit."""
@@ -49,10 +52,10 @@ def main(*names: str) -> None:
         table = page.read_text().partition("|---|---|---|\n")[2].partition("\n\n")[0]
         lines = {line.split(" | ")[0]: line for line in table.splitlines()}
     with tempfile.TemporaryDirectory() as folder:
-        for measure in (slicing, whole_chain, s3, judge):
+        for measure in (slicing, rows, whole_chain, s3, judge):
             if not names or measure.__name__ in names:
                 lines |= {f"| {r.what}": f"| {r.what} | {r.target} | {r.measured} |" for r in measure(Path(folder))}
-    rows = "\n".join(lines.values())
+    table = "\n".join(lines.values())
     text = f"""\
 # Benchmarks
 
@@ -60,7 +63,7 @@ Written by `make bench`. Every figure is a ratio within one run on one machine (
 
 | what | target | measured |
 |---|---|---|
-{rows}
+{table}
 
 S3 is SeaweedFS on the same cores, and the network to it is simulated. A result is a file of {LARGE_MIB} MiB and
 {SMALL_FILES} files of 1 to 8 kB. Both copy 16 files at once, with 16 connections for the parts of a large one and
@@ -88,6 +91,29 @@ def slicing(folder: Path) -> Iterator[Ratio]:
     kept = sum(row["messages"][-1]["role"] == "assistant" for row in small.slices)
     yield Ratio(
         "examples whose target survives a context of 16,384 tokens", "100 %", f"{100 * kept / len(small.slices):.0f} %"
+    )
+
+
+def rows(folder: Path) -> Iterator[Ratio]:
+    """Count what training computes on the real conversations, and compare gradients on a tiny model."""
+    if DATA.exists():
+        for context, target, shared in ((8192, 3.7, 1.05), (32_768, 6.9, 1.9), (131_072, 18.0, 5.5)):
+            found = rows_bench.ratios(rows_bench.Sliced(folder / str(context), DATA, SMOLLM2, context))
+            where = f"context of {context:,} tokens"
+            yield Ratio(
+                f"tokens computed per token learnt, {where}: last answer of each slice; each answer once; in tiles",
+                f"first / third ≥ {target}",
+                f"{found['last']:.2f}; {found['slide']:.2f}; {found['tile']:.2f}",
+            )
+            yield Ratio(
+                f"tokens computed for the same gradient, {where}: slices / shared prefixes",
+                f"≥ {shared}",
+                f"{found['same gradient']:.2f}",
+            )
+    base, slices = runs.write_base(folder / "tiny"), runs.write_overlapping(folder / "slices.jsonl")
+    largest = checks.difference_of_gradients(folder / "gradients", base, slices, "shared_prefix")
+    yield Ratio(
+        "largest relative difference of gradients, slices and shared prefixes, fp32", "≤ 1e-5", f"{largest:.0e}"
     )
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -326,3 +327,16 @@ def test_a_missing_or_damaged_encoding_file_is_not_downloaded(tmp_path: Path) ->
         with pytest.raises(UserError, match=r"missing or damaged: .*tools/tiktoken.sh"):
             load_planning_encoding(tmp_path)
         (tmp_path / "9b5ad71b2ce5302211f9c61530b329a4922fc6a4").write_text("damaged")
+
+
+def test_tiles_begin_alike_until_they_are_full_and_then_as_late_as_leaves_min_context(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, context=400)
+    bench.write(talk("a", 30))
+    slide, tile = bench.slice().slices, bench.slice(window="tile").slices
+    assert [row["point"] for row in tile] == [row["point"] for row in slide]
+    windows = {name: sorted({row["dropped"] for row in rows}) for name, rows in (("slide", slide), ("tile", tile))}
+    assert 2 < len(windows["tile"]) < len(windows["slide"])
+    for before, row in pairwise(tile):
+        assert row["tokens"] <= 400
+        if row["dropped"] != before["dropped"]:
+            assert row["dropped"] == before["point"] + 1 - 3

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import random
+from array import array
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 from tuneline.data.transcripts import Rejection, Transcript
+from tuneline.model.windows import encode_window
 from tuneline.stage import Context
 from tuneline_slicer.ruler import Ruler
 from tuneline_slicer.split import signature_of
@@ -33,12 +36,22 @@ class Span(NamedTuple):
     planning_tokens: int
 
 
+class Ids(NamedTuple):
+    """A slice as the model sees it, in four bytes per token; as `tuneline.model.windows.Encoded`."""
+
+    ids: array[int] | None
+    answers: list[tuple[int, int]]
+    found_by: str
+
+
 class Cut(NamedTuple):
     """What became of one transcript; `tokens` and `planning_tokens` are those of the whole of it."""
 
     transcript: Transcript
     conversation: CleanTranscript
     spans: list[Span]
+    ids: list[Ids]
+    """Of each span."""
     rejected: list[Rejection]
     signature: MinHash
     tokens: int
@@ -77,8 +90,7 @@ def cut_one(transcript: Transcript, ruler: Ruler, params: SlicerParams, by_parts
         reason = f"no answer after the first {params.min_context - 1} exchanges may be learnt"
         rejected.append(Rejection(id=transcript.id, kind=NOT_LEARNT, reason=reason))
     for point in points:
-        # A later point needs at least as many exchanges dropped as the one before.
-        least = spans[-1].dropped if spans else 0
+        least = least_to_drop(counts, spans, point, params, ruler.limit)
         dropped = exchanges_to_drop(counts, least, point, params.min_context, ruler.limit)
         if dropped is None:
             reason = f"more than {ruler.limit} tokens with the last {params.min_context} exchanges alone"
@@ -87,8 +99,9 @@ def cut_one(transcript: Transcript, ruler: Ruler, params: SlicerParams, by_parts
             tokens, planned = counts.tokens(dropped, point), counts.planning_tokens(dropped, point)
             spans.append(Span(point, dropped, tokens, planned))
     whole = (counts.tokens(0, length), counts.planning_tokens(0, length)) if spans else (0, 0)
+    ids = list(encode_spans(conversation, spans, ruler, counts))
     encoded = (counts.bytes_encoded, counts.unique_bytes)
-    return Cut(transcript, conversation, spans, rejected, signature_of(transcript), *whole, *encoded)
+    return Cut(transcript, conversation, spans, ids, rejected, signature_of(transcript), *whole, *encoded)
 
 
 def slice_points(transcript_id: str, length: int, params: SlicerParams) -> Iterator[int]:
@@ -115,6 +128,19 @@ def learnt_points(points: Iterable[int], unlearnt: Collection[int], least: int) 
     return found
 
 
+def least_to_drop(counts: TokenCounts, spans: Sequence[Span], point: int, params: SlicerParams, limit: int) -> int:
+    """Return how many exchanges a slice drops at least: as many as the one before it.
+
+    A tile that is full is followed by one that begins as late as leaves `min_context` exchanges up to its first answer.
+    """
+    if not spans:
+        return 0
+    last = spans[-1]
+    if params.window == "tile" and counts.tokens(last.dropped, point) > limit:
+        return max(last.dropped, last.point + 1 - params.min_context)
+    return last.dropped
+
+
 def exchanges_to_drop(counts: TokenCounts, least: int, point: int, min_context: int, limit: int) -> int | None:
     """Return how many of the oldest exchanges must go, `least` or more, for the rest to fit; None if too few are left.
 
@@ -124,3 +150,13 @@ def exchanges_to_drop(counts: TokenCounts, least: int, point: int, min_context: 
     candidates = range(least, point - min_context + 1)
     bare = bisect_left(candidates, True, key=lambda dropped: counts.tokens(dropped, point, with_system=False) <= limit)
     return next((dropped for dropped in candidates[bare:] if counts.tokens(dropped, point) <= limit), None)
+
+
+def encode_spans(
+    conversation: CleanTranscript, spans: Sequence[Span], ruler: Ruler, counts: TokenCounts
+) -> Iterator[Ids]:
+    """Yield the token ids of each span; of spans that begin alike only the last one has them all."""
+    for dropped, window in groupby(spans, key=lambda span: span.dropped):
+        messages = [conversation.messages(dropped, span.point) for span in window]
+        for ids, answers, found_by in encode_window(ruler.chat, messages, counts.encode):
+            yield Ids(None if ids is None else array("i", ids), answers, found_by)

@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 from tuneline.data.io import read_lines, write_lines, write_record
 from tuneline.data.judged import read_judged
-from tuneline.data.slices import Message, Slice, Split
+from tuneline.data.slices import Encoding, Message, Slice, Split
 from tuneline.data.transcripts import Transcript
 from tuneline.data.verdicts import Verdict
 from tuneline.errors import UserError
 from tuneline.parsing.problems import shortened
 from tuneline.stage import Context, Metrics
-from tuneline_slicer.cut import Cut, cut_all
+from tuneline_slicer.cut import Cut, Ids, cut_all
 from tuneline_slicer.ruler import Ruler, load_ruler
 from tuneline_slicer.split import near_duplicates, split_groups
 from tuneline_slicer.stage import SlicerInputs, SlicerOutputs, SlicerParams
@@ -37,7 +37,7 @@ def slice_transcripts(params: SlicerParams, inputs: SlicerInputs, outputs: Slice
     groups = near_duplicates({cut.transcript.id: cut.signature for cut in sliced}, params.duplicate_similarity)
     splits = split_groups(groups, params.validation_fraction)
     rejected = [rejection for cut in cuts for rejection in cut.rejected]
-    write_lines(outputs.slices, slice_rows(sliced, splits))
+    write_lines(outputs.slices, slice_rows(sliced, splits, ruler.chat.fingerprint))
     write_lines(outputs.rejected, rejected)
     stats = describe(judged, cuts, splits, groups, rejected, ruler.limit)
     write_record(outputs.stats, stats)
@@ -84,10 +84,10 @@ def keep_sliced(cuts: Sequence[Cut]) -> list[Cut]:
     return sliced
 
 
-def slice_rows(cuts: Iterable[Cut], splits: Mapping[str, Split]) -> Iterator[Slice]:
+def slice_rows(cuts: Iterable[Cut], splits: Mapping[str, Split], encoded_by: str) -> Iterator[Slice]:
     """Yield the rows of slices.jsonl, by transcript and slice point."""
     for cut in cuts:
-        for span in cut.spans:
+        for span, ids in zip(cut.spans, cut.ids, strict=True):
             messages = cut.conversation.messages(span.dropped, span.point)
             # The answer that a slice is there to teach is the one thing that must never be lost.
             answer = cut.conversation.exchanges[span.point - 1].assistant
@@ -99,7 +99,14 @@ def slice_rows(cuts: Iterable[Cut], splits: Mapping[str, Split]) -> Iterator[Sli
                 **span._asdict(),
                 split=splits[cut.transcript.id],
                 messages=marked(messages, answers),
+                encoding=encoding_of(ids, encoded_by),
             )
+
+
+def encoding_of(ids: Ids, encoded_by: str) -> Encoding:
+    """Return the token ids as they are written."""
+    encoding = Encoding(by=encoded_by, found_by=ids.found_by, answers=ids.answers)
+    return encoding if ids.ids is None else encoding.model_copy(update={"ids": ids.ids.tolist()})
 
 
 def marked(messages: Sequence[Mapping[str, str]], learnt: Sequence[bool]) -> list[Message]:

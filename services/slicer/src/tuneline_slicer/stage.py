@@ -8,7 +8,7 @@ oldest exchanges, never its last answer.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -27,6 +27,10 @@ class SlicerParams(Params):
     """Most exchanges between two slice points; larger gives fewer slices, so training is cheaper and sees less."""
     max_tokens: int | None = Field(default=None, ge=16)
     """Most tokens of a slice, as the model counts; longer sees more context for more memory (default: its context)."""
+    window: Literal["slide", "tile"] = "slide"
+    """Which exchanges a slice over `max_tokens` drops: `slide` as few as it must, so that answers see the most; `tile`
+    all but `min_context` at once, so that slices begin alike and the trainer computes them together, for less context
+    at each window's start."""
     validation_fraction: float = Field(default=0.1, ge=0, lt=1)
     """Share of the transcripts held out to watch the training; more measures better and teaches less (0: none)."""
     duplicate_similarity: float = Field(default=0.8, gt=0, le=1)
@@ -60,7 +64,7 @@ class SlicerOutputs(Outputs):
     """The training examples, and what became of the transcripts."""
 
     slices: Path = file_name("slices.jsonl")
-    """One slice per line: messages, transcript, slice point, split and token counts."""
+    """One slice per line: messages, transcript, slice point, split, token counts and token ids."""
     stats: Path = file_name("slices.stats.json")
     """Counts from transcripts to slices, token totals, truncations, near-duplicates, lost personas."""
     rejected: Path = file_name("rejected.jsonl")
@@ -81,7 +85,7 @@ def check(params: SlicerParams, checks: Checks) -> None:
     check_given(params, checks)
 
 
-STAGE = Stage("slicer", 5, SlicerParams, SlicerInputs, SlicerOutputs, run, check=check)
+STAGE = Stage("slicer", 6, SlicerParams, SlicerInputs, SlicerOutputs, run, check=check)
 
 
 def main() -> None:

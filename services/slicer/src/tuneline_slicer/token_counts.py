@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import accumulate
 
 from tuneline.data.transcripts import Exchange, Transcript
-from tuneline.model.chat import ChatTokenizer, fold_system
+from tuneline.model.chat import ChatTokenizer, Tokens, fold_system
 from tuneline_slicer.ruler import Ruler
 
 
@@ -37,13 +37,13 @@ class TokenCounts:
     """Counts tokens of a conversation. Every message is encoded once per tokenizer, however many slices contain it.
 
     The model's count is that of the whole rendering: the rendering is cut at control tokens, where tokenization cannot
-    reach across, and the counts of the parts are kept. `by_parts` False is for tokenizers that have no such borders.
+    reach across, and the ids of the parts are kept. `by_parts` False is for tokenizers that have no such borders.
     """
 
     def __init__(self, conversation: CleanTranscript, ruler: Ruler, by_parts: bool):
         self._conversation, self._by_parts = conversation, by_parts
         self._chat, self._planning = ruler.chat, ruler.planning
-        self._counted: dict[str, int] = {}
+        self._encoded: dict[str, Tokens] = {}
         self.bytes_encoded = 0
         texts = [text for exchange in conversation.exchanges for text in exchange]
         counts = [self._plan(user) + self._plan(assistant) for user, assistant in conversation.exchanges]
@@ -55,18 +55,33 @@ class TokenCounts:
 
     def tokens(self, dropped: int, point: int, with_system: bool = True) -> int:
         text = self._chat.render(self._conversation.messages(dropped, point, with_system))
-        return sum(map(self._count, self._chat.split_at_control_tokens(text) if self._by_parts else [text]))
+        return sum(len(self._part(part).ids) for part in self._parts(text))
 
     def planning_tokens(self, dropped: int, point: int) -> int:
         """Return the tokens of the slice's texts, without any template, as cl100k_base counts."""
         greeting = 0 if dropped else self._planned_greeting
         return self._planned_system + greeting + self._planned[point] - self._planned[dropped]
 
-    def _count(self, part: str) -> int:
-        if part not in self._counted:
-            self._counted[part] = len(self._chat.encode(part))
+    def encode(self, text: str) -> Tokens:
+        """Return the ids of a rendering, and where they stand in it."""
+        ids: list[int] = []
+        offsets: list[tuple[int, int]] = []
+        start = 0
+        for part in self._parts(text):
+            part_ids, part_offsets = self._part(part)
+            ids += part_ids
+            offsets += [(start + first, start + last) for first, last in part_offsets]
+            start += len(part)
+        return Tokens(ids, offsets)
+
+    def _parts(self, text: str) -> list[str]:
+        return self._chat.split_at_control_tokens(text) if self._by_parts else [text]
+
+    def _part(self, part: str) -> Tokens:
+        if part not in self._encoded:
+            self._encoded[part] = self._chat.tokens(part)
             self.bytes_encoded += len(part.encode())
-        return self._counted[part]
+        return self._encoded[part]
 
     def _plan(self, text: str) -> int:
         self.bytes_encoded += len(text.encode())
