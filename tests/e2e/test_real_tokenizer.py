@@ -27,7 +27,7 @@ SETTINGS = {
         "threads": 1,
         "lora": {"rank": 2},
     },
-    "gguf-converter": {"quantizations": ["Q8_0"], "min_top1_agreement": 0.2, "threads": 1},
+    "gguf-converter": {"quantizations": ["Q8_0"], "min_top1_agreement": 0.1, "threads": 1},
     "evaluator": {"turns": 2, "sampler": {"max_answer_tokens": 16}, "context_tokens": 1024, "threads": 1},
 }  # fmt: skip
 

@@ -14,6 +14,7 @@ from tuneline.errors import UserError
 from tuneline.model.chat import ChatTokenizer
 from tuneline.model.gguf_header import read_header
 from tuneline_gguf_converter.checks import Subject, check_agreement, check_reading
+from tuneline_gguf_converter.fidelity import Foreseen
 from tuneline_gguf_converter.samples import Sample, Samples, choose_samples
 
 pytestmark = pytest.mark.slow
@@ -27,8 +28,8 @@ def subject(tiny_base: Path, finetuned_file: Path) -> Subject:
     return Subject(finetuned_file, read_header(finetuned_file), tokenizer, samples, 1)
 
 
-def unlikely(subject: Subject) -> list[list[int]]:
-    return [[0] * len(sample.positions) for sample in subject.samples.predicted]
+def unlikely(subject: Subject) -> list[list[Foreseen]]:
+    return [[Foreseen(0, {0: 0.0})] * len(sample.positions) for sample in subject.samples.predicted]
 
 
 def changed_base(base: Path, folder: Path, file: str, old: str, new: str) -> ChatTokenizer:
@@ -64,7 +65,7 @@ def with_conversation(subject: Subject, *turns: str) -> Subject:
 def test_a_sound_file_passes_every_check_in_order(subject: Subject) -> None:
     ticks: list[int] = []
     checks = check_reading(subject, lambda: ticks.append(1))
-    checks.append(check_agreement(subject, unlikely(subject), 0.0, lambda: ticks.append(1)))
+    checks.append(check_agreement(subject, "Q4_K_M", unlikely(subject), 0.0, lambda: ticks.append(1)).check)
     assert tuple(check.name for check in checks) == CHECKS
     assert all(check.passed for check in checks)
     assert len(ticks) == len(CHECKS)
@@ -123,9 +124,10 @@ def test_an_answer_that_never_ends_fails(subject: Subject, tiny_base: Path, tmp_
 
 
 def test_a_file_that_disagrees_too_often_fails_with_the_figure(subject: Subject) -> None:
-    message = r"Check `top1_agreement` failed for .*: on 20 tokens of 5 probe .* is 0\.\d{3}, below 0\.9"
+    figures = r"is 0\.\d{3} \(0\.\d{3} to 0\.\d{3}\), so it may be below 0\.9;"
+    message = rf"Check `top1_agreement` failed for .*: on 5 tokens of 5 probe .* {figures}"
     with pytest.raises(UserError, match=message):
-        check_agreement(subject, unlikely(subject), 0.9, lambda: None)
+        check_agreement(subject, "Q4_K_M", unlikely(subject), 0.9, lambda: None)
 
 
 def test_real_conversations_get_the_ids_of_transformers(

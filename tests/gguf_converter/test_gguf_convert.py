@@ -46,7 +46,16 @@ def test_the_result_says_what_it_is_and_that_it_was_checked(finetuned: Done, fin
     assert found["sizes"] == {found["file"]: finetuned_file.stat().st_size}
     assert [check["name"] for check in found["checks"]] == list(CHECKS)
     assert all(check["passed"] and check["file"] == found["file"] for check in found["checks"])
-    assert found["checks"][-1]["detail"] == "on 32 tokens of 1 held-out conversations"
+    assert found["checks"][-1]["detail"] == "on 84 tokens of 1 held-out conversations"
+    (row,) = found["fidelity"]
+    assert (row["file"], row["file_type"], row["bytes"]) == (found["file"], "Q4_K_M", found["sizes"][found["file"]])
+    assert row["bits_per_weight"] == pytest.approx(8 * row["bytes"] / found["parameters"], abs=0.01)
+    assert (row["positions"], row["conversations"], row["source"]) == (84, 1, "held-out")
+    assert row["top1"]["low"] < row["top1"]["value"] == found["checks"][-1]["value"] <= row["top1"]["high"]
+    assert 0 < row["kl"]["low"] <= row["kl"]["value"] <= row["kl"]["high"]
+    assert row["perplexity"] == pytest.approx(row["merged_perplexity"], rel=0.2)
+    measured: dict[str, Any] = finetuned.manifest.metrics.counts
+    assert measured["tokens_per_second"]["Q4_K_M"] > 0 and measured["memory_bytes"]["Q4_K_M"] > 1e6
     assert "llama-cpp-python" in found["llama_cpp"]
     assert re.fullmatch("[0-9a-f]{64}", found["converter"])
 
@@ -80,7 +89,7 @@ def test_both_arms_differ_in_nothing_but_weights_and_names(finetuned: Done, base
     assert tuned["sizes"][tuned["file"]] == pytest.approx(base["sizes"][base["file"]], abs=2000)
     assert base["file"] == "gemma2-3.7M-v1-Q4_K_M.gguf"
     assert tuned["base_model"] == base["base_model"]
-    assert base["checks"][-1]["detail"] == "on 160 tokens of 5 probe conversations"
+    assert base["checks"][-1]["detail"] == "on 324 tokens of 5 probe conversations"
     assert hashes(finetuned) != hashes(base_arm)
     settings = {key for key in tuned["metadata"].keys() ^ base["metadata"].keys() if not key.startswith("general.")}
     assert settings == set()

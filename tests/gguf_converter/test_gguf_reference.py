@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import random
+from itertools import chain
+from math import exp
 from pathlib import Path
 
 import pytest
@@ -18,16 +20,19 @@ def sample(seed: int, tokens: int) -> Sample:
 
 def test_texts_of_other_lengths_beside_it_change_nothing_for_a_text(tiny_base: Path) -> None:
     from tuneline_gguf_converter.merge import merged_weights
-    from tuneline_gguf_converter.reference import likeliest_tokens
+    from tuneline_gguf_converter.reference import foresee
 
     samples, weights = (
         [sample(1, 60), sample(2, 9), sample(3, 33)],
         merged_weights(read_checkpoint(tiny_base), None, "bf16"),
     )
     ticks: list[int] = []
-    together = likeliest_tokens(tiny_base, weights, "bf16", samples, 1, lambda: ticks.append(1))
-    alone = [likeliest_tokens(tiny_base, weights, "bf16", [one], 1, lambda: None)[0] for one in samples]
-    assert together == alone
+    together = foresee(tiny_base, weights, "bf16", samples, 1, lambda: ticks.append(1))
+    alone = [foresee(tiny_base, weights, "bf16", [one], 1, lambda: None)[0] for one in samples]
+    assert [[of.choice for of in talk] for talk in together] == [[of.choice for of in talk] for talk in alone]
+    for ours, theirs in zip(chain(*together), chain(*alone), strict=True):
+        assert max(map(exp, ours.logprobs.values())) == pytest.approx(exp(ours.logprobs[ours.choice]))
+        assert ours.logprobs[ours.choice] == pytest.approx(theirs.logprobs[ours.choice], abs=0.02)
     assert [len(found) for found in together] == [5, 5, 5] and len(ticks) == 3
 
 

@@ -10,7 +10,7 @@ from tuneline.data.io import write_lines
 from tuneline.data.slices import Slice, Split
 from tuneline.errors import UserError
 from tuneline.model.chat import ChatTokenizer
-from tuneline_gguf_converter.samples import PROBES, choose_samples, evenly
+from tuneline_gguf_converter.samples import MARKS, PROBES, choose_samples, evenly
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +46,8 @@ def test_training_conversations_serve_when_none_is_held_out(tokenizer: ChatToken
 def test_probes_serve_without_slices(tokenizer: ChatTokenizer) -> None:
     samples = choose_samples(tokenizer, None, conversations=3, positions=4, tokens=1000)
     assert samples.kind == "probe"
-    assert samples.texts == samples.predicted
-    assert [sample.name for sample in samples.predicted] == list(PROBES)
+    assert [sample.name for sample in samples.texts] == list(PROBES)
+    assert samples.predicted == [sample for sample in samples.texts if sample.name != MARKS]
 
 
 def test_only_tokens_of_answers_within_the_limit_are_predicted(tokenizer: ChatTokenizer, tmp_path: Path) -> None:
@@ -60,6 +60,12 @@ def test_only_tokens_of_answers_within_the_limit_are_predicted(tokenizer: ChatTo
     assert part.ids == whole.ids[:60]
     assert len(part.positions) == 5
     assert set(part.positions) < {place for place in whole.positions if place < 60}
+
+
+def test_fewer_conversations_are_compared_in_more_places(tokenizer: ChatTokenizer, tmp_path: Path) -> None:
+    slices = write(tmp_path / "s.jsonl", [row("a", 6, "validation"), row("b", 6, "validation")])
+    two = choose_samples(tokenizer, slices, conversations=8, positions=3, tokens=10_000).predicted
+    assert [len(sample.positions) for sample in two] == [12, 12]
 
 
 def test_a_beginning_without_an_answer_is_compared_everywhere(tokenizer: ChatTokenizer, tmp_path: Path) -> None:

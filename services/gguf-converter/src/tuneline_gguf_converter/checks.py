@@ -14,11 +14,12 @@ from typing import Literal, NamedTuple
 
 from pydantic import BaseModel
 
-from tuneline.data.model_facts import Check
+from tuneline.data.model_facts import Check, Fidelity
 from tuneline.errors import UserError
 from tuneline.model.chat import ChatTokenizer
 from tuneline.model.gguf_header import Header
 from tuneline.model.llama_server import Server, serve
+from tuneline_gguf_converter.fidelity import Foreseen, Pace, compare, figures, pace
 from tuneline_gguf_converter.samples import MARKS, Messages, Sample, Samples
 
 
@@ -32,6 +33,14 @@ class Subject(NamedTuple):
     threads: int | None
 
 
+class Agreed(NamedTuple):
+    """A file that agrees with the merged model often enough."""
+
+    check: Check
+    fidelity: Fidelity
+    pace: Pace
+
+
 def check_reading(subject: Subject, tick: Callable[[], None]) -> list[Check]:
     """Return the checks of how the file reads and ends a text, which cost little, all passed.
 
@@ -42,11 +51,14 @@ def check_reading(subject: Subject, tick: Callable[[], None]) -> list[Check]:
 
 
 def check_agreement(
-    subject: Subject, likeliest: list[list[int]], min_top1_agreement: float, tick: Callable[[], None]
-) -> Check:
-    """Return the check of which token comes next, passed. Raises UserError when it fails."""
+    subject: Subject, encoding: str, merged: list[list[Foreseen]], min_top1_agreement: float, tick: Callable[[], None]
+) -> Agreed:
+    """Return the check of which token comes next, passed, and all that was measured. Raises UserError if it fails."""
     with _served(subject) as server:
-        return _passed(_top1_agreement(subject, server, likeliest, min_top1_agreement), tick)
+        positions = compare(server, subject.samples, merged)
+        measured = figures(subject.file, subject.header, encoding, subject.samples, positions)
+        check = _passed(top1_agreement(measured, min_top1_agreement), tick)
+        return Agreed(check, measured, pace(server, subject.samples.predicted[0].ids[:8]))
 
 
 def _passed(check: Check, tick: Callable[[], None]) -> Check:
@@ -61,7 +73,7 @@ def _served(subject: Subject) -> Iterator[Server]:
     longest = max(len(sample.ids) for sample in subject.samples.predicted)  # rendering and encoding need no context
     with TemporaryDirectory(prefix="tuneline-check-") as scratch:
         log = Path(scratch, "llama-server.log")
-        with serve(subject.file, context_tokens=longest + 8, slots=1, threads=subject.threads, log=log) as server:
+        with serve(subject.file, context_tokens=longest + 80, slots=1, threads=subject.threads, log=log) as server:
             yield server
 
 
@@ -139,30 +151,21 @@ def _end_of_turn(subject: Subject, server: Server) -> Check:
     return Check(name="end_of_turn", file=subject.file.name, passed=stops, detail=detail)
 
 
-def _top1_agreement(subject: Subject, server: Server, likeliest: list[list[int]], threshold: float) -> Check:
-    pairs = [
-        (_next_token(server, sample.ids[:position]), choice)
-        for sample, choices in zip(subject.samples.predicted, likeliest, strict=True)
-        for position, choice in zip(sample.positions, choices, strict=True)
-    ]
-    agreement = sum(ours == theirs for ours, theirs in pairs) / len(pairs)
-    enough = agreement >= threshold
-    detail = f"on {len(pairs)} tokens of {len(subject.samples.predicted)} {subject.samples.kind} conversations"
-    if not enough:
+def top1_agreement(measured: Fidelity, threshold: float) -> Check:
+    """Judge by the lower end: what is not shown to be good enough is not. Probes are no sample: none is theirs."""
+    found = measured.top1
+    at_worst = found.value if measured.source == "probe" else found.low
+    detail = f"on {measured.positions} tokens of {measured.conversations} {measured.source} conversations"
+    if at_worst < threshold:
         detail += (
-            f": top-1 agreement with the merged model is {agreement:.3f}, below {threshold:g}; "
-            "choose a quantisation with more bits, or lower `min_top1_agreement` if that is good enough"
+            f": top-1 agreement with the merged model is {found.value:.3f} ({found.low:.3f} to {found.high:.3f}), so "
+            f"it may be below {threshold:g}; choose a quantisation with more bits, raise `check_conversations` or "
+            "`check_positions`, or lower `min_top1_agreement` if that is good enough"
         )
-    name, value = subject.file.name, round(agreement, 4)
-    return Check(name="top1_agreement", file=name, passed=enough, detail=detail, value=value, threshold=threshold)
-
-
-def _next_token(server: Server, ids: list[int]) -> int:
-    # Only this sampler: others, which the file may ask for, would change what is likeliest. Not `n_probs`: the server
-    # leaves it out for a token that is part of a character.
-    greedy = {"samplers": ["temperature"], "temperature": 0.0}
-    body = {"prompt": ids, "n_predict": 1, "return_tokens": True, "id_slot": 0, "cache_prompt": True} | greedy
-    return _Generated.model_validate(server.post("/completion", body)).tokens[0]
+    return Check(
+        name="top1_agreement", file=measured.file, passed=at_worst >= threshold, detail=detail, value=found.value,
+        threshold=threshold,
+    )  # fmt: skip
 
 
 def _rendered(server: Server, messages: Messages, prompt: bool) -> str:

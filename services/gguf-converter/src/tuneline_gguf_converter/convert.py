@@ -9,18 +9,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tuneline.data.io import write_record
-from tuneline.data.model_facts import CHECKS, Check, ModelFacts
+from tuneline.data.model_facts import CHECKS, Check, Fidelity, ModelFacts
 from tuneline.model import llama_cpp
 from tuneline.model.base_model import Checkpoint, read_checkpoint
 from tuneline.model.chat import ChatTokenizer
 from tuneline.model.gguf_header import Header, read_header
 from tuneline.stage import Context, Json, Metrics
 from tuneline_gguf_converter.adapter import Adapter, read_adapter
-from tuneline_gguf_converter.checks import Subject, check_agreement, check_reading, end_of_turn
+from tuneline_gguf_converter.checks import Agreed, Subject, check_agreement, check_reading, end_of_turn
+from tuneline_gguf_converter.fidelity import Foreseen
 from tuneline_gguf_converter.merge import merged_weights
 from tuneline_gguf_converter.metadata import Identity, identify, write_metadata
 from tuneline_gguf_converter.ollama import modelfile, turn_form
-from tuneline_gguf_converter.reference import likeliest_tokens
+from tuneline_gguf_converter.reference import foresee
 from tuneline_gguf_converter.samples import Samples, choose_samples
 from tuneline_gguf_converter.stage import GgufConverterInputs, GgufConverterOutputs, GgufConverterParams
 from tuneline_gguf_converter.writer import Task, link_model, write_merged
@@ -66,10 +67,14 @@ def convert(
     files = [quantise(prepared, unquantised, encoding, outputs.model, tick) for encoding in params.quantizations]
     subjects = [Subject(file.path, file.header, prepared.tokenizer, prepared.samples, params.threads) for file in files]
     checks = [check for subject in subjects for check in check_reading(subject, tick)]
-    likeliest = compute_likeliest(prepared, unquantised.parent / "model", tick)
-    checks += [check_agreement(subject, likeliest, params.min_top1_agreement, tick) for subject in subjects]
-    write_results(prepared, files, checks, outputs)
-    return _metrics(files, checks)
+    foreseen = foresee_with_merged(prepared, unquantised.parent / "model", tick)
+    agreed = [
+        check_agreement(subject, file.encoding, foreseen, params.min_top1_agreement, tick)
+        for subject, file in zip(subjects, files, strict=True)
+    ]
+    checks += [one.check for one in agreed]
+    write_results(prepared, files, checks, [one.fidelity for one in agreed], outputs)
+    return _metrics(files, checks, agreed)
 
 
 def prepare(params: GgufConverterParams, inputs: GgufConverterInputs, context: Context) -> Prepared:
@@ -122,14 +127,16 @@ def quantise(prepared: Prepared, unquantised: Path, encoding: str, folder: Path,
     return File(path, encoding, read_header(path))
 
 
-def compute_likeliest(prepared: Prepared, folder: Path, tick: Callable[[], None]) -> list[list[int]]:
-    """Return the merged model's likeliest tokens, by transformers and not by llama.cpp."""
+def foresee_with_merged(prepared: Prepared, folder: Path, tick: Callable[[], None]) -> list[list[Foreseen]]:
+    """Return what the merged model foresees, by transformers and not by llama.cpp."""
     dtype, samples = prepared.params.merge_dtype, prepared.samples.predicted
     weights = merged_weights(prepared.base, prepared.adapter, dtype)
-    return likeliest_tokens(folder, weights, dtype, samples, prepared.params.threads, tick)
+    return foresee(folder, weights, dtype, samples, prepared.params.threads, tick)
 
 
-def write_results(prepared: Prepared, files: list[File], checks: list[Check], outputs: GgufConverterOutputs) -> None:
+def write_results(
+    prepared: Prepared, files: list[File], checks: list[Check], fidelity: list[Fidelity], outputs: GgufConverterOutputs
+) -> None:
     """Write gguf.json and the Modelfile, both about the first file."""
     first = files[0]
     stop = first.header.token(end_of_turn(prepared.tokenizer, prepared.samples))
@@ -147,6 +154,7 @@ def write_results(prepared: Prepared, files: list[File], checks: list[Check], ou
         base_model=prepared.identity.base_model,
         metadata=first.header.about(),
         checks=tuple(checks),
+        fidelity=tuple(fidelity),
     )
     write_record(outputs.gguf, facts)
     form = turn_form(prepared.tokenizer, first.header, prepared.samples.texts)
@@ -159,10 +167,17 @@ def _converter_sha256() -> str:
     return hashlib.sha256(b"".join(part.read_bytes() for part in parts)).hexdigest()
 
 
-def _metrics(files: list[File], checks: list[Check]) -> Metrics:
-    agreement = next(check.value for check in checks if check.name == "top1_agreement") or 0.0
-    name, size = files[0].path.name, files[0].path.stat().st_size
+def _metrics(files: list[File], checks: list[Check], agreed: list[Agreed]) -> Metrics:
+    """Return headline and counts. Speed and memory are those of this machine, so they are no part of the result."""
+    first, top1 = files[0].path, agreed[0].fidelity.top1
     total = sum(file.path.stat().st_size for file in files)
-    counts: dict[str, Json] = {"files": len(files), "bytes": total, "top1_agreement": agreement, "checks": len(checks)}
-    agreed = f"top-1 agreement with the merged model: {agreement:.0%}"
-    return Metrics(headline=f"{name}: {size / 1e6:,.1f} MB, {agreed}", counts=counts)
+    counts: dict[str, Json] = {
+        "files": len(files),
+        "bytes": total,
+        "top1_agreement": top1.value,
+        "checks": len(checks),
+        "tokens_per_second": {one.fidelity.file_type: one.pace.tokens_per_second for one in agreed},
+        "memory_bytes": {one.fidelity.file_type: one.pace.memory_bytes for one in agreed},
+    }
+    said = f"top-1 agreement with the merged model: {top1.value:.0%} ({top1.low:.0%} to {top1.high:.0%})"
+    return Metrics(headline=f"{first.name}: {first.stat().st_size / 1e6:,.1f} MB, {said}", counts=counts)

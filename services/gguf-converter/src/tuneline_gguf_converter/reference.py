@@ -1,4 +1,4 @@
-"""What the merged model itself would say: the likeliest next token at the compared positions, computed with torch."""
+"""What the merged model itself would say: the likeliest next tokens at the compared positions, computed with torch."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.utils import logging
 
+from tuneline_gguf_converter.fidelity import MOST_NAMED, Foreseen
 from tuneline_gguf_converter.merge import DTYPES, Dtype, Weight
 from tuneline_gguf_converter.samples import Sample
 
@@ -19,15 +20,15 @@ MOST_LOGITS = 1 << 27
 """Of one forward pass: a quarter of a GB with 16 bits each."""
 
 
-def likeliest_tokens(
+def foresee(
     folder: Path,
     weights: Mapping[str, Weight],
     dtype: Dtype,
     samples: list[Sample],
     threads: int | None,
     tick: Callable[[], None],
-) -> list[list[int]]:
-    """Return for each sample the likeliest token at each of its positions, given the true text before it.
+) -> list[list[Foreseen]]:
+    """Return for each sample the likeliest tokens at each of its positions, given the true text before it.
 
     `folder` has the model's config.json. It is computed in `dtype`, on a GPU if there is one. `tick` is called after
     each sample.
@@ -47,7 +48,7 @@ def likeliest_tokens(
     )
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.nn.Module.to(model, device)
-    found: dict[int, list[int]] = {}
+    found: dict[int, list[Foreseen]] = {}
     with torch.inference_mode():
         for batch in batches(samples, model.config.get_text_config().vocab_size):
             ids, positions = padded([samples[place] for place in batch])
@@ -56,9 +57,16 @@ def likeliest_tokens(
             logits = model(input_ids=ids.to(device), use_cache=False, logits_to_keep=before).logits
             for row, place in enumerate(batch):
                 own = [positions.index(position) for position in samples[place].positions]
-                found[place] = cast(list[int], logits[row, own].argmax(-1).tolist())
+                found[place] = _foreseen(logits[row, own])
                 tick()
     return [found[place] for place in range(len(samples))]
+
+
+def _foreseen(logits: torch.Tensor) -> list[Foreseen]:
+    """Return what each row of `logits` (positions × vocabulary) foresees."""
+    logprobs, tokens = logits.float().log_softmax(-1).topk(min(MOST_NAMED, logits.shape[-1]))
+    rows = zip(cast(list[list[int]], tokens.tolist()), cast(list[list[float]], logprobs.tolist()), strict=True)
+    return [Foreseen(named[0], dict(zip(named, of, strict=True))) for named, of in rows]
 
 
 def batches(samples: list[Sample], vocabulary: int) -> Iterator[list[int]]:

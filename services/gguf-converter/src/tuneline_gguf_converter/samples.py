@@ -76,8 +76,11 @@ def choose_samples(
 ) -> Samples:
     """Return the probes, and up to `conversations` transcripts of `slices`: held-out ones, if there are any.
 
-    At most `positions` tokens of each are predicted, spread over the answers in its first `tokens` tokens.
+    In all, `conversations` × `positions` tokens are predicted, if there are so many, spread over the answers in the
+    first `tokens` tokens of each: where there are fewer conversations, more of each.
     """
+    chosen, kind = _choose(slices, conversations) if slices else ([], "probe")
+    positions = -(-conversations * positions // (len(chosen) or len(PROBES.keys() - {MARKS})))
     probes = []
     for name, turns in PROBES.items():
         messages = [
@@ -85,7 +88,6 @@ def choose_samples(
             for role, turn in zip(("user", "assistant") * 2, turns, strict=True)
         ]
         probes.append(_sample(tokenizer, name, messages, positions, tokens))
-    chosen, kind = _choose(slices, conversations) if slices else ([], "probe")
     real = [_sample(tokenizer, row.id, row.chat, positions, tokens) for row in chosen]
     return Samples(probes + real, real or [p for p in probes if p.name != MARKS], kind if real else "probe")
 

@@ -125,10 +125,12 @@ def serve_command(
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
     """Serve a run's model with llama-server, with the sampler, context and system prompt of its comparison."""
+    import signal
     from contextlib import suppress
 
     from tuneline.commands.serve import serve_run
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was fetched is removed then too
     with exit_codes(), suppress(KeyboardInterrupt):
         serve_run(open_store(store), run, arm, port, lambda line: typer.echo(printable(line)))
 

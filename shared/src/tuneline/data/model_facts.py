@@ -26,6 +26,35 @@ class Check(Closed):
     threshold: float | None = None
 
 
+class Estimate(Closed):
+    """A figure with its interval of 95 %, clustered by conversation."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Fidelity(Closed):
+    """How closely one file says what the merged model says, both told the true text."""
+
+    file: str
+    file_type: str
+    bytes: int
+    bits_per_weight: float
+    conversations: int
+    positions: int
+    """Tokens that were compared."""
+    source: Literal["held-out", "training", "probe"]
+    """Where they are from."""
+    top1: Estimate
+    """Share of tokens of which both say that they are the likeliest."""
+    kl: Estimate | None
+    """Divergence from the merged model in nats, over its likeliest tokens with all others as one."""
+    perplexity: float | None
+    merged_perplexity: float | None
+    """The merged model's, on the same tokens."""
+
+
 class ModelFacts(Closed):
     """gguf.json: about the first file, the one that is evaluated; `sizes` and `checks` are about its siblings too."""
 
@@ -47,3 +76,5 @@ class ModelFacts(Closed):
     metadata: dict[str, Json]
     """What the file says about the model as a whole."""
     checks: tuple[Check, ...]
+    fidelity: tuple[Fidelity, ...] = ()
+    """Of each file; not in files of earlier versions."""

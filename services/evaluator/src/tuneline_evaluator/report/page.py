@@ -15,6 +15,7 @@ from tuneline_evaluator.report import plots
 from tuneline_evaluator.report.costs import CostRow, cost_rows
 from tuneline_evaluator.report.earlier import Earlier, read_earlier
 from tuneline_evaluator.report.escape import markdown, visible, with_code
+from tuneline_evaluator.report.fidelity import pick_in_words
 from tuneline_evaluator.report.side_by_side import side_by_side
 from tuneline_evaluator.report.tables import arm_facts, arm_rows, banners, effect_facts, fact, maker, settings
 from tuneline_evaluator.report.wording import GLOSSARY, confidence, detectable, in_words
@@ -95,11 +96,12 @@ def _environment() -> Environment:
 
 _FILTERS = (
     numbers.points, numbers.signed, numbers.interval, numbers.percent, numbers.p_value, numbers.rate, numbers.count,
-    numbers.size, numbers.plain, numbers.plural, with_code, maker,
+    numbers.size, numbers.plain, numbers.plural, with_code, maker, pick_in_words,
 )  # fmt: skip
 _DRAWINGS = (
     plots.headline_bar, plots.difference_strip, plots.interval_bar, plots.range_bar, plots.difference_ticks,
-    plots.dumbbell, plots.score_ticks, plots.stage_bar, plots.training_curve, plots.rate_curve, plots.legend_mark,
+    plots.dumbbell, plots.score_ticks, plots.stage_bar, plots.training_curve, plots.fidelity_plot, plots.rate_curve,
+    plots.legend_mark,
 )  # fmt: skip
 
 

@@ -13,8 +13,10 @@ from typing import Literal, NamedTuple
 
 from markupsafe import Markup
 
+from tuneline.data.model_facts import Fidelity
 from tuneline_evaluator.comparison.figures import Comparison, Range
-from tuneline_evaluator.comparison.numbers import count, interval, plain, points, signed
+from tuneline_evaluator.comparison.numbers import count, interval, percent, plain, points, signed, size
+from tuneline_evaluator.report.fidelity import on_the_front
 
 ROW_HEIGHT = 30
 HERO_HEIGHT = 84
@@ -184,6 +186,24 @@ def training_curve(training: Sequence[Point], validation: Sequence[Point]) -> Ma
         for point in thinned(validation)
     ]
     return _svg("loss over steps, training and validation", CURVE_HEIGHT, parts)
+
+
+def fidelity_plot(rows: Sequence[Fidelity]) -> Markup:
+    """Draw agreement with the merged model over size: a dot and its interval per file, a line along the best."""
+    sizes = axis_over([0.0, 1.15 * max(row.bytes for row in rows) / 1e9])
+    shares = axis_over([end for row in rows for end in (row.top1.low, row.top1.high)], least=0.0, most=1.0)
+    parts = [_level(shares, tick, CURVE_HEIGHT, percent(round(tick, 3))) for tick in shares.ticks]
+    parts += [_text("tick", sizes.at(t), CURVE_HEIGHT + 17, size(t * 1e9), "middle", 0) for t in sizes.ticks]
+    front = [Point(row.bytes / 1e9, row.top1.value) for row in on_the_front(rows)]
+    parts.append(_path("validation", sizes, shares, front))
+    for row in rows:
+        x = sizes.at(row.bytes / 1e9)
+        low, middle, high = (
+            CURVE_HEIGHT * (1 - shares.at(value) / 100) for value in (row.top1.low, row.top1.value, row.top1.high)
+        )
+        parts += [_line("whisker", x, x, low, high), _dot("finetuned", x, middle, 5)]
+        parts.append(_text("soft", x, middle + 15, row.file_type, "start", 8))
+    return _svg("top-1 agreement over size of the file", CURVE_HEIGHT, parts)
 
 
 def rate_curve(rates: Sequence[Point], last_step: float) -> Markup:
