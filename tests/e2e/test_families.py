@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
+import yaml
 from safetensors.torch import load_file
 
 from kit.families import FAMILIES, conversation, write_family
+from kit.places import EXAMPLES
 from kit.slicing import slice_of
 from kit.support import run_stage
 from tuneline.data.conversations import Said
 from tuneline.data.io import write_lines
 from tuneline.model.chat import ChatTokenizer, fold_system
+from tuneline.model.chat_template import ChatSettings
 from tuneline.model.llama_server import serve
 from tuneline_evaluator.conversations.talk import for_model
 from tuneline_gguf_converter.stage import STAGE as CONVERTER
@@ -28,6 +34,8 @@ TRAINING = {
 }  # fmt: skip
 CONVERSION = {"quantizations": ["Q8_0"], "min_top1_agreement": 0.3, "threads": 1, "check_positions": 4}
 END = re.compile(r"(<[^<> ]+>|</s>)")
+EVALUATION = {"turns": 1, "sampler": {"max_answer_tokens": 8}, "context_tokens": 1024, "threads": 1}
+PERSONAS = 6
 SYSTEM = {"role": "system", "content": "Be brief."}
 
 
@@ -73,3 +81,34 @@ def assert_learnt_as_asked(chat: ChatTokenizer, messages: list[dict[str, str]]) 
         assert ids[: len(asked)] == asked
         assert mask[len(asked) - 1] == 0
         assert END.fullmatch(chat.decode(ids[len(asked) : end]).partition(messages[at]["content"])[2])
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("thinking", [False, True])
+def test_a_model_that_can_think_goes_through_the_whole_chain_as_it_is_told_to(tmp_path: Path, thinking: bool) -> None:
+    write_family(tmp_path / "base", "Qwen 3")
+    options = {"chat_template": {"options": {"enable_thinking": True}}} if thinking else {}
+    done = run(tmp_path, **options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = tmp_path / "store" / "runs" / "chain"
+    assert json.loads((results / "trainer" / "training.json").read_text())["answers_found_by"] == "last answer"
+    facts = json.loads((results / "gguf-converter" / "gguf.json").read_text())
+    settings = ChatSettings(options={"enable_thinking": thinking})
+    template = settings.pinned((tmp_path / "base" / "chat_template.jinja").read_text())
+    assert facts["template_sha256"] == sha256(template.encode()).hexdigest()
+    rows = (results / "evaluator" / "conversations.jsonl").read_text().splitlines()
+    assert len(rows) == 2 * PERSONAS
+
+
+def run(folder: Path, **inputs: object) -> subprocess.CompletedProcess[str]:
+    personas = yaml.safe_load((EXAMPLES / "personas.yaml").read_text())["personas"][:PERSONAS]
+    given = {
+        "transcripts": str(EXAMPLES / "transcripts"), "rubric": str(EXAMPLES / "rubric.yaml"),
+        "personas": {"personas": personas}, "base_model": "base", "judge": {"provider": "heuristic"},
+    }  # fmt: skip
+    training = {**TRAINING, "epochs": 0.1, "batch_size": 4, "lora": {"rank": 2}}
+    settings = {"goal": "evaluator", "trainer": training, "gguf-converter": CONVERSION, "evaluator": EVALUATION}
+    file = folder / "run.yaml"
+    file.write_text(yaml.safe_dump({"run": "chain", "inputs": {**given, **inputs}, **settings}))
+    command: list[str | Path] = [Path(sys.executable).parent / "tuneline", "run", file, "--store", folder / "store"]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
