@@ -111,3 +111,23 @@ def test_a_judge_that_is_wrong_is_named_by_its_line(tmp_path: Path) -> None:
     )
     with pytest.raises(UserError, match=r"judge.yaml:6: temprature: unknown key; did you mean `temperature`"):
         load_judge(path, no_secret)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (completion(None, refusal="No."), "judge `strict`: The judge took 0 of the first 6"),
+        (Answer(402), "judge `strict`: model m: .* the account has no money"),
+    ],
+)
+def test_of_two_judges_the_one_that_does_not_judge_is_named_and_the_other_is_paid_once(
+    tmp_path: Path, answer: Answer, said: str
+) -> None:
+    given = some_transcripts(tmp_path, 6)
+    with serve_openai(mild) as first, serve_openai(lambda call: answer) as second:
+        judges = {"judges": {"mild": at(first.url, "m"), "strict": at(second.url, "m")}}
+        with pytest.raises(UserError, match=said):
+            together(tmp_path / "run", judges, rubric(), given)
+        second.script = mild
+        assert [v.status for v in together(tmp_path / "run", judges, rubric(), given)] == ["scored"] * 6
+    assert len(first.calls) == 6

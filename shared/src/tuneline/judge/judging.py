@@ -124,7 +124,14 @@ def judge_all(
     """
     check_judges(judge, rubric, transcripts)
     how = JudgeSettings(concurrency, timeout_s, max_unreadable, canaries, canary_noise)
-    found = {name: _judge_by(one, rubric, transcripts, context, how) for name, one in members(judge, rubric).items()}
+    found: dict[str, Judged] = {}
+    for name, one in members(judge, rubric).items():
+        try:
+            found[name] = _judge_by(one, rubric, transcripts, context, how)
+        except UserError as e:
+            if not name:
+                raise
+            raise UserError(f"judge `{name}`: {e}") from None
     return found[""] if "" in found else _together(rubric, transcripts, found)
 
 
