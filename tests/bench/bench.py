@@ -65,6 +65,10 @@ Written by `make bench`. Every figure is a ratio within one run on one machine (
 |---|---|---|
 {table}
 
+Tokens are those of SmolLM2's tokenizer on 35 real conversations. A window that teaches more than one and a half steps
+is computed in several rows, so steps of fewer slices compute more of long windows. Missed by: a template whose
+beginnings differ, slices that are sorted otherwise, tiles that repeat more than `min_context` exchanges.
+
 S3 is SeaweedFS on the same cores, and the network to it is simulated. A result is a file of {LARGE_MIB} MiB and
 {SMALL_FILES} files of 1 to 8 kB. Both copy 16 files at once, with 16 connections for the parts of a large one and
 SHA-256 on each part; ours is the store as the runner uses it, which also hashes whole files and verifies them.
@@ -97,9 +101,9 @@ def slicing(folder: Path) -> Iterator[Ratio]:
 def rows(folder: Path) -> Iterator[Ratio]:
     """Count what training computes on the real conversations, and compare gradients on a tiny model."""
     if DATA.exists():
-        for context, target, shared in ((8192, 3.7, 1.05), (32_768, 6.9, 1.9), (131_072, 18.0, 5.5)):
-            found = rows_bench.ratios(rows_bench.Sliced(folder / str(context), DATA, SMOLLM2, context))
-            where = f"context of {context:,} tokens"
+        for context, step, target, shared in ((8192, 8, 3.7, 1.05), (32_768, 8, 6.9, 1.9), (131_072, 64, 19.8, 5.88)):
+            found = rows_bench.ratios(rows_bench.Sliced(folder / str(context), DATA, SMOLLM2, context, step))
+            where = f"context of {context:,} tokens, steps of {step} slices"
             yield Ratio(
                 f"tokens computed per token learnt, {where}: last answer of each slice; each answer once; in tiles",
                 f"first / third ≥ {target}",
@@ -113,7 +117,7 @@ def rows(folder: Path) -> Iterator[Ratio]:
     base, slices = runs.write_base(folder / "tiny"), runs.write_overlapping(folder / "slices.jsonl")
     largest = checks.difference_of_gradients(folder / "gradients", base, slices, "shared_prefix")
     yield Ratio(
-        "largest relative difference of gradients, slices and shared prefixes, fp32", "≤ 1e-5", f"{largest:.0e}"
+        "gradients of slices and of shared prefixes, largest relative difference, fp32", "≤ 1e-5", f"{largest:.0e}"
     )
 
 

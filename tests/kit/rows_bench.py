@@ -12,13 +12,11 @@ from tuneline.model.base_model import TOKENIZER_FILES
 from tuneline.model.chat import ChatTokenizer
 from tuneline_trainer.rows import Asked, Examples, Plan, Supervise, read_examples
 
-SLICES_PER_STEP = 8
-
 
 class Sliced:
     """The data set sliced for a context, each way once."""
 
-    def __init__(self, folder: Path, data: Path, model: Path, context: int) -> None:
+    def __init__(self, folder: Path, data: Path, model: Path, context: int, slices_per_step: int) -> None:
         bench = real_bench(folder, data, context=context)
         self._base = folder / "real"
         self._base.mkdir()
@@ -29,10 +27,10 @@ class Sliced:
         (self._base / "config.json").write_text(json.dumps(config))
         bench.inputs["base_model"] = self._base
         self._slices = {window: bench.slice(window=window).done.paths["slices"] for window in ("slide", "tile")}
-        self._context = context
+        self._context, self._slices_per_step = context, slices_per_step
 
     def examples(self, window: str, supervise: Supervise, batching: Asked) -> Examples:
-        plan = Plan(supervise, batching, self._context, SLICES_PER_STEP)
+        plan = Plan(supervise, batching, self._context, self._slices_per_step)
         return read_examples(self._slices[window], ChatTokenizer.from_folder(self._base), plan)
 
 
