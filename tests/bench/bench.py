@@ -1,6 +1,6 @@
 """Measures the ratios that we claim and writes docs/benchmarks.md: `make bench`.
 
-`bench.py s3` measures these lines anew (or `slicing`, `rows`, `whole_chain`, `judge`) and leaves the others alone.
+`bench.py s3` measures these lines anew (or `slicing`, `rows`, `conversion` …) and leaves the others alone.
 Ratios are taken within one run on one machine, because machines are noisy and figures of two of them do not compare.
 """
 
@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from kit import rows_bench
 from kit.bucket_api import serve_bucket
+from kit.conversions import compare as compare_conversions
 from kit.places import ROOT
 from kit.s3_server import serve_s3
 from kit.s3_transfers import LARGE_MIB, ROUNDS, SMALL_FILES, Ratios, compare, slow_network
@@ -52,7 +53,7 @@ def main(*names: str) -> None:
         table = page.read_text().partition("|---|---|---|\n")[2].partition("\n\n")[0]
         lines = {line.split(" | ")[0]: line for line in table.splitlines()}
     with tempfile.TemporaryDirectory() as folder:
-        for measure in (slicing, rows, whole_chain, s3, judge):
+        for measure in (slicing, rows, whole_chain, conversion, s3, judge):
             if not names or measure.__name__ in names:
                 lines |= {f"| {r.what}": f"| {r.what} | {r.target} | {r.measured} |" for r in measure(Path(folder))}
     table = "\n".join(lines.values())
@@ -73,6 +74,10 @@ S3 is SeaweedFS on the same cores, and the network to it is simulated. A result 
 {SMALL_FILES} files of 1 to 8 kB. Both copy 16 files at once, with 16 connections for the parts of a large one and
 SHA-256 on each part; ours is the store as the runner uses it, which also hashes whole files and verifies them.
 Medians of {ROUNDS}, in turns.
+
+Both ways of the conversion end in the same weights, merged in fp32 and rounded once. What is read comes from disk each
+time, and memory is that of the larger of PEFT's two programs. The converter alone reads the model once and writes it
+once, which is what ours does: to move less than half of PEFT's way, a file would have to be left out.
 
 The judge's server rejects at once what its token bucket (one second's worth of calls) does not hold, and announces
 nothing, so that the rate has to be found; the ideal knows it from the beginning. Missed by: halving on each 429, a
@@ -139,6 +144,15 @@ def whole_chain(folder: Path) -> Iterator[Ratio]:
     assert evaluator is not None
     reread = evaluator.metrics.counts["prompt_tokens_ratio"]
     yield Ratio("prompt tokens evaluated / unique tokens of the conversations, llama-server", "≤ 1.1", f"{reread:.2f}")
+
+
+def conversion(folder: Path) -> Iterator[Ratio]:
+    """Merge an adapter and write a GGUF file, by PEFT and llama.cpp's converter and by ours."""
+    (folder / "conversion").mkdir()
+    found = compare_conversions(folder / "conversion")
+    what = f"base model of {found.model / 1e6:.0f} MB and adapter to GGUF, PEFT's merge and the converter / ours"
+    yield Ratio(f"{what}: bytes from and to disk", "≥ 4", f"{found.moved:.1f}")
+    yield Ratio(f"{what}: peak memory, PyTorch included", "≥ 4", f"{found.memory:.1f}")
 
 
 def s3(folder: Path) -> Iterator[Ratio]:

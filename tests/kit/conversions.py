@@ -1,0 +1,121 @@
+"""From base model and adapter to a GGUF file with 16 bits per weight: PEFT's merge and then the converter, or ours.
+
+Run as `conversions.py FIGURES SCRIPT ARGUMENTS…` it runs a script and writes what that took of disk and memory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from kit.gguf_parts import write_adapter
+from kit.places import ROOT
+from tuneline.model import llama_cpp
+from tuneline.model.base_model import read_checkpoint
+from tuneline.stage import InputRecord
+
+PEFT = """\
+import sys, torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+base, adapter, merged = sys.argv[1:]
+model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+PeftModel.from_pretrained(model, adapter).merge_and_unload().to(torch.bfloat16).save_pretrained(merged)
+"""
+
+
+class Took(NamedTuple):
+    """Bytes that moved between disk and memory, and the most memory at once."""
+
+    moved: int
+    memory: int
+
+
+class Ratios(NamedTuple):
+    """How many times as much PEFT's way takes, and the bytes of the model with 16 bits."""
+
+    moved: float
+    memory: float
+    model: int
+
+
+def compare(folder: Path) -> Ratios:
+    """Convert a model both ways, to the same weights; what is read comes from disk each time."""
+    from tuneline_gguf_converter.adapter import read_adapter
+    from tuneline_gguf_converter.writer import Task, link_model
+
+    base, adapter = _write_base(folder / "base"), folder / "adapter"
+    write_adapter(base, adapter)
+    merged, links, names = folder / "merged", folder / "links", folder / "names.json"
+    checkpoint, template = read_checkpoint(base), (base / "chat_template.jinja").read_text()
+    for copy in (merged, links):
+        copy.mkdir()
+        link_model(checkpoint, copy, "bf16", template)
+    for link in merged.glob("*.safetensors"):
+        link.unlink()
+    names.write_text("{}")
+    (folder / "merge_by_peft.py").write_text(PEFT)
+    options = ["--outtype", "bf16", "--metadata", str(names), "--outfile", str(folder / "peft.gguf")]
+    peft = _run(folder, folder / "merge_by_peft.py", str(base), str(adapter), str(merged))
+    theirs = _run(folder, llama_cpp.converter(), str(merged), *options)
+    task = Task(
+        converter=llama_cpp.converter(),
+        folder=links,
+        metadata=names,
+        fingerprint="0" * 64,
+        adapter=read_adapter(adapter, checkpoint, InputRecord(uri=None, sha256="0" * 64, size=1, count=1)),
+        dtype="bf16",
+        destination=folder / "ours.gguf",
+        problem=folder / "problem.txt",
+    )
+    (folder / "task.json").write_text(task.model_dump_json())
+    ours = _run(folder, Path(sys.modules[Task.__module__].__file__ or ""), str(folder / "task.json"))
+    memory = max(peft.memory, theirs.memory) / ours.memory
+    return Ratios((peft.moved + theirs.moved) / ours.moved, memory, 2 * checkpoint.parameters)
+
+
+def _write_base(folder: Path) -> Path:
+    """Write a Gemma-2 of 268 million random weights in shards, with the tokenizer of the tiny one."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    shutil.copytree(ROOT / ".cache" / "tiny-base", folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    sizes = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 16}
+    kinds = ["sliding_attention", "full_attention"] * 8
+    config = AutoConfig.from_pretrained(folder, **sizes, layer_types=kinds)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)  # type: ignore[no-untyped-call]
+    model.save_pretrained(folder, max_shard_size="100MB")
+    return folder
+
+
+def _run(folder: Path, script: Path, *arguments: str) -> Took:
+    figures = folder / "figures.json"
+    for file in folder.rglob("*"):
+        if file.is_file():
+            with file.open("rb") as content:
+                os.fsync(content.fileno())
+                os.posix_fadvise(content.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    subprocess.run([sys.executable, __file__, figures, script, *arguments], check=True, capture_output=True)
+    return Took(*json.loads(figures.read_text()))
+
+
+def main(figures: str, script: str, *arguments: str) -> None:
+    """Run the script and write what it took."""
+    sys.argv = [script, *arguments]
+    sys.path.insert(0, str(Path(script).parent))
+    runpy.run_path(script, run_name="__main__")
+    io = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
+    # Not ru_maxrss, in which the process that started this one is counted too.
+    status = dict(line.split(":\t") for line in Path("/proc/self/status").read_text().splitlines())
+    memory = int(status["VmHWM"].split()[0]) * 1024
+    Path(figures).write_text(json.dumps([int(io["read_bytes"]) + int(io["write_bytes"]), memory]))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
