@@ -113,7 +113,7 @@ def test_refuse_lists_ids_and_kinds_before_anything_is_paid_and_quotes_nothing(t
     assert not server.calls
     message = str(refused.value)
     assert message.startswith("2 of 3 transcripts hold personal data")
-    assert "talk-1: 2 CREDIT_CARD, 4 EMAIL, 2 IBAN, 2 PHONE, 2 SECRET" in message
+    assert "transcripts.jsonl:1: talk-1: 2 CREDIT_CARD, 4 EMAIL, 2 IBAN, 2 PHONE, 2 SECRET" in message
     assert not holds_planted(message)
 
 

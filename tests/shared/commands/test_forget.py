@@ -103,6 +103,9 @@ def test_models_are_marked_and_stay(desk: Forgetting) -> None:
     collect(desk.store, 0)
     assert any(note in line for line in run_lines(desk.store, "demo"))
     assert tuneline.open_run("demo", desk.store.uri).results["learner"] == before
+    words = [f"learner/{next(iter(before.outputs))}", str(desk.transcripts.parent), "--store", desk.store.uri]
+    code, said = invoke("get", "demo", *words)
+    assert code == 0 and note in said
 
 
 def test_what_repeats_it_word_for_word_is_removed_from_results_and_journals(desk: Forgetting) -> None:

@@ -128,7 +128,7 @@ def test_a_persona_is_known_by_its_id_or_name(tmp_path: Path, persona: object) -
 
 @pytest.mark.skipif(not REAL_DATA.exists(), reason="needs the data set next to the repository")
 def test_the_real_transcripts_are_read_as_they_are() -> None:
-    read, rejected, repaired = read_transcripts(REAL_DATA / "transcripts")
+    read, rejected, repaired, _ = read_transcripts(REAL_DATA / "transcripts")
     assert (len(read), len(rejected), len(repaired)) == (41, 0, 0)
     assert sum(len(t.exchanges) for t in read) == sum(
         len(json.loads(path.read_text())["exchanges"]) for path in (REAL_DATA / "transcripts").rglob("*.json")
@@ -416,7 +416,7 @@ def test_two_different_records_of_one_id_are_both_refused_by_name(tmp_path: Path
         "c.json:1: id: is also used by a.jsonl:2, with different content",
     ]
     assert problems(tmp_path) == expected
-    read, rejected, _ = read_transcripts(tmp_path, max_bad=3)
+    read, rejected, _, _ = read_transcripts(tmp_path, max_bad=3)
     assert [t.id for t in read] == ["b"]
     assert [(r.id, r.file, r.line, r.kind, r.reason) for r in rejected] == [
         ("a", file, line, "id_taken", reason)
@@ -437,7 +437,7 @@ def test_equal_records_of_one_id_are_one(tmp_path: Path) -> None:
 
 def test_some_bad_records_may_be_left_out_and_each_is_listed(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", *[GOOD | {"id": f"t{n}"} for n in range(28)], {"id": "bad", "messages": []}, {})
-    read, rejected, _ = read_transcripts(path, max_bad=2)
+    read, rejected, _, _ = read_transcripts(path, max_bad=2)
     assert len(read) == 28
     assert [(r.id, r.file, r.line, r.kind, r.reason) for r in rejected] == [
         ("bad", "a.jsonl", 29, "no_exchange", "a.jsonl:29: messages: is empty"),

@@ -59,7 +59,7 @@ def prepare(params: AssessorParams, inputs: AssessorInputs, context: Context) ->
     rubric = load_rubric(inputs.rubric)
     judge = load_judge(inputs.judge, context.secret, inputs.answers)
     read = read_transcripts(inputs.transcripts, most_bad(params), params.tools)
-    return Prepared(rubric, judge, screen(read.transcripts, params, context), read)
+    return Prepared(rubric, judge, screen(read, params, context), read)
 
 
 def most_bad(params: AssessorParams) -> int | None:

@@ -21,6 +21,6 @@ def plan_judging(params: AssessorParams, plans: Plans) -> Iterator[Forecast]:
     judge = plans.read("judge", load_judge, plans.secret, plans.inputs.get("answers"))
     read = plans.read("transcripts", read_transcripts, most_bad(params), params.tools)
     if rubric and judge and read:
-        transcripts = screen(read.transcripts, params, plans).transcripts
+        transcripts = screen(read, params, plans).transcripts
         for model in models_among(judge, rubric):
             yield forecast_judging(model, rubric, transcripts, plans, params.concurrency)

@@ -83,6 +83,12 @@ def essence(store: Store, run: str, node: str, manifest: Manifest) -> dict[str, 
     return shown
 
 
+def output_note(store: Store, run: str, name: str) -> str:
+    """Say of an output, named `stage/port`, what `forgotten_note` says of its result."""
+    manifest = pinned_manifest(store, run, name.rpartition("/")[0])
+    return forgotten_note(store, manifest) if manifest else ""
+
+
 def fetch_output(store: Store, run: str, name: str, dest: Path) -> Path:
     """Copy an output, named `stage/port`, into the folder `dest`; every file is verified. Returns where it lies."""
     node, _, port = name.rpartition("/")

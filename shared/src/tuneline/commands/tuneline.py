@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from tuneline.commands.check import check, read_checked
-from tuneline.commands.show import fetch_output, run_lines, size
+from tuneline.commands.show import fetch_output, output_note, run_lines, size
 from tuneline.commands.stage import ReplaceOption, RunOption, StoreOption, configure_logging, exit_codes
 from tuneline.errors import StageFailed, UserError
 from tuneline.parsing.problems import printable
@@ -115,6 +115,8 @@ def get(
             typer.echo(printable(write_release(open_store(store), run, release)))
         elif output is not None:
             typer.echo(fetch_output(open_store(store), run, output, dest))
+            if note := output_note(open_store(store), run, output):
+                typer.echo(note, err=True)
 
 
 @app.command("serve")

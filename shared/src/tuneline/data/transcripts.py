@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -62,6 +63,8 @@ class ReadTranscripts(NamedTuple):
     transcripts: list[Transcript]
     rejected: list[Rejection]
     repaired: list[Repaired]
+    places: Mapping[str, str]
+    """File and line of each transcript, by id."""
 
     @property
     def kinds(self) -> Counter[str]:
@@ -105,7 +108,8 @@ def read_transcripts(path: Path, max_bad: int | None = None, tools: Tools = "ref
         for one in found
         if +one.repairs
     ]
-    return ReadTranscripts([one.transcript for one in found], reader.rejected, repaired)
+    places = {one.transcript.id: f"{one.path}:{one.line}" for one in found}
+    return ReadTranscripts([one.transcript for one in found], reader.rejected, repaired, places)
 
 
 class _Found(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from tuneline.judge.card import JudgeCard
-from tuneline.stage import Context, InputRecord
+from tuneline.stage import Context, InputRecord, Maker
 from tuneline_evaluator.comparison.figures import Comparison, TwoJudges
 from tuneline_evaluator.comparison.numbers import signed
 from tuneline_evaluator.comparison.scores import (
@@ -67,7 +67,7 @@ def compare(
         rubric=rubric.name,
         pass_threshold=rubric.pass_threshold,
         examples=paired_examples(scored),
-        notes=[*around, *notes(whole, (base, finetuned), safety, params)],
+        notes=[*about_model(context.maker("model")), *around, *notes(whole, (base, finetuned), safety, params)],
         lineage={port: _anywhere(record) for port, record in context.lineage.items()},
         fingerprint=context.fingerprint,
     )
@@ -97,6 +97,16 @@ def _notes(prepared: Prepared, unequal: Sequence[str], reacts: bool, paired: int
         yield (
             f"{personas - paired} of {personas} personas have no scored conversation in one arm and are left out of "
             "every difference."
+        )
+
+
+def about_model(maker: Maker | None) -> Iterator[str]:
+    """Warn of a model that learnt from transcripts which were forgotten before it was compared."""
+    if maker and maker.forgotten:
+        were = "transcript that was" if maker.forgotten == 1 else "transcripts that were"
+        yield (
+            f"The fine-tuned model learnt from {maker.forgotten:,} {were} forgotten since (`tuneline forget`): "
+            "train it again before anybody uses it."
         )
 
 

@@ -5,10 +5,9 @@ What this run paid, failed attempts included, is in `tuneline show`: it is not t
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from tuneline.data.io import read_lines
 from tuneline.data.verdicts import Verdict
 from tuneline.stage import Cost, Usage
 
@@ -22,9 +21,8 @@ class CostRow(NamedTuple):
     usage: Usage
 
 
-def cost_rows(assessed: Path | None, cost: Cost) -> list[CostRow]:
-    """Return the assessor's calls, if this run has its verdicts, and those of `cost`; nothing if none was made."""
-    verdicts = list(read_lines(assessed, Verdict)) if assessed else []
+def cost_rows(verdicts: Sequence[Verdict], cost: Cost) -> list[CostRow]:
+    """Return the assessor's calls, by its verdicts, and those of `cost`; nothing if none was made."""
     usage = sum({verdict.sha256: verdict.usage for verdict in verdicts}.values(), start=Usage())
     judges = " and ".join(dict.fromkeys(verdict.judge for verdict in verdicts))
     rows = [CostRow("assessor", "judge", judges, usage)] if usage.calls else []

@@ -54,12 +54,17 @@ class Earlier(NamedTuple):
     """Each check with base and finetuned; None where an arm did not need it."""
 
 
-def read_earlier(inputs: EvaluatorInputs) -> Earlier:
-    """Read what there is. Raises UserError that names a file which is not what its stage writes."""
+def read_verdicts(inputs: EvaluatorInputs) -> list[Verdict] | None:
+    """Return the assessor's verdicts; None where it is not part of the run. Raises UserError as `read_earlier` does."""
+    return list(read_lines(inputs.assessed, Verdict)) if inputs.assessed else None
+
+
+def read_earlier(inputs: EvaluatorInputs, verdicts: Sequence[Verdict] | None) -> Earlier:
+    """Read what else there is. Raises UserError that names a file which is not what its stage writes."""
     base, finetuned = (read_record(path, ModelFacts) for path in (inputs.base_info, inputs.model_info))
     stats = read_record(inputs.slices_stats, SliceStats) if inputs.slices_stats else None
     return Earlier(
-        transcripts=transcript_steps(list(read_lines(inputs.assessed, Verdict)) if inputs.assessed else None, stats),
+        transcripts=transcript_steps(verdicts, stats),
         slices=slice_steps(stats) if stats else [],
         slicing=slice_facts(stats) if stats else [],
         training=_training(inputs),

@@ -13,7 +13,7 @@ from tuneline_evaluator.comparison.figures import Comparison, PersonaRow, Range
 from tuneline_evaluator.comparison.numbers import percent, points, signed
 from tuneline_evaluator.report import plots
 from tuneline_evaluator.report.costs import CostRow, cost_rows
-from tuneline_evaluator.report.earlier import Earlier, read_earlier
+from tuneline_evaluator.report.earlier import Earlier, read_earlier, read_verdicts
 from tuneline_evaluator.report.escape import markdown, visible, with_code
 from tuneline_evaluator.report.fidelity import pick_in_words
 from tuneline_evaluator.report.side_by_side import side_by_side
@@ -41,7 +41,9 @@ def write_report(
 
     Raises UserError when a file of an earlier stage is not what that stage writes.
     """
-    html = page(comparison, conversations, read_earlier(inputs), cost_rows(inputs.assessed, cost or Cost()))
+    verdicts = read_verdicts(inputs)
+    costs = cost_rows(verdicts or [], cost or Cost())
+    html = page(comparison, conversations, read_earlier(inputs, verdicts), costs)
     outputs.report.write_text(html, encoding="utf-8")
     outputs.summary.write_text(summary_text(comparison), encoding="utf-8")
 
