@@ -23,6 +23,8 @@ IMAGES := $(notdir $(patsubst %/Dockerfile,%,$(wildcard images/*/Dockerfile)))
 IMAGE := localhost/tuneline
 # What everything is built on: a tag that moves with Debian's security fixes; to pin it, DEBIAN=debian@sha256:….
 DEBIAN ?= debian:bookworm-slim
+# Extras that tests do without: 70 to 135 MB each.
+LARGE_TRACKERS := mlflow trackio wandb
 PACKAGES := shared $(STAGES:%=services/%)
 SOURCES := shared/src $(STAGES:%=services/%/src) examples images tools tests
 
@@ -119,7 +121,8 @@ lock: $(UV) ## Write requirements/ (pinned, with hashes); what is pinned already
 	@$(if $(UPGRADE),,{ echo 'constraint-dependencies = ['; sed -n 's/^\([a-zA-Z].*==[^\]*[^\ ]\).*/"\1",/p' requirements/dev.txt; echo ']'; } \
 	  | sed -i '/^\[tool.uv\]$$/r /dev/stdin' .uv/lock/pyproject.toml)
 	@cd .uv/lock && $(CURDIR)/$(UV) lock --upgrade && cp uv.lock $(CURDIR)
-	@$(UV) export -q --frozen --no-emit-workspace --all-packages --all-extras --no-header --no-annotate -o requirements/dev.txt
+	@$(UV) export -q --frozen --no-emit-workspace --all-packages --all-extras $(LARGE_TRACKERS:%=--no-extra %) \
+	  --no-header --no-annotate -o requirements/dev.txt
 	@for group in build s3 torch; do $(UV) export -q --frozen --no-emit-workspace --only-group $$group \
 	  --no-header --no-annotate -o requirements/$$group.txt; done
 	@for stage in $(STAGES); do $(UV) export -q --frozen --no-emit-workspace --package tuneline-$$stage \

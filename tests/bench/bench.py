@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+from bench.memory import GRID, measure
 from kit import rows_bench
 from kit.bucket_api import serve_bucket
 from kit.conversions import compare as compare_conversions
@@ -53,7 +54,7 @@ def main(*names: str) -> None:
         table = page.read_text().partition("|---|---|---|\n")[2].partition("\n\n")[0]
         lines = {line.split(" | ")[0]: line for line in table.splitlines()}
     with tempfile.TemporaryDirectory() as folder:
-        for measure in (slicing, rows, whole_chain, conversion, s3, judge):
+        for measure in (slicing, rows, whole_chain, conversion, s3, judge, memory):
             if not names or measure.__name__ in names:
                 lines |= {f"| {r.what}": f"| {r.what} | {r.target} | {r.measured} |" for r in measure(Path(folder))}
     table = "\n".join(lines.values())
@@ -86,6 +87,14 @@ three rejections more), more than 20 ms to a 429, fewer than 200 calls, or cores
 """
     page.write_text(text)
     print(text)
+
+
+def memory(folder: Path) -> Iterator[Ratio]:
+    """Train the small real model in a process for each cell of a grid; it has to lie in .cache/smollm2."""
+    measured = [measure(SMOLLM2, cell) for cell in GRID]
+    ratios = [m.estimated / m.peak for m in measured]
+    what = f"memory of a training on SmolLM2-135M, estimate / peak in {len(GRID)} settings: lowest; highest"
+    yield Ratio(what, "0.7 to 1.3", f"{min(ratios):.2f}; {max(ratios):.2f}")
 
 
 def slicing(folder: Path) -> Iterator[Ratio]:

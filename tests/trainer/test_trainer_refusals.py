@@ -145,6 +145,16 @@ def test_a_gpu_that_is_clearly_too_small_is_refused() -> None:
     runs.check("memory_of_gemma_2_9b")
 
 
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+@pytest.mark.parametrize("targets", ["", "all-linear"])
+@pytest.mark.parametrize("kind", ["gemma2", "llama"])
+def test_the_memory_estimate_counts_what_autograd_keeps(
+    tmp_path: Path, kind: str, targets: str, dropout: float
+) -> None:
+    assert runs.ended(runs.start(runs.write_base, tmp_path / "base", kind)) == 0
+    runs.check("estimate_counts_what_autograd_keeps", tmp_path / "base", targets, dropout)
+
+
 def test_an_adapter_that_lies_beside_the_base_model_is_not_loaded(tiny_base: Path, tmp_path: Path) -> None:
     from tuneline_trainer.base_model import read_base_model
     from tuneline_trainer.prepare import settle

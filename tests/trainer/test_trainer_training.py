@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from trainer import runs
+from tuneline_trainer.memory import HOST_RUNTIME
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("trainer")]
 
@@ -32,7 +33,8 @@ def test_the_loss_goes_down(tmp_path: Path, base: Path, slices: Path) -> None:
     told, best = outcome.metrics, min((step for step in losses if step), key=lambda step: losses[step])
     assert told["headline"].startswith(f"validation loss {losses[0]:.3f} → {losses[best]:.3f} in {best} steps over 10")
     assert told["tokens_per_second"] > 0
-    assert told["peak_memory_bytes"] > told["estimated_memory_bytes"] > 0
+    # Less than a process of its own has: this one was forked from one that had imported everything.
+    assert told["peak_memory_bytes"] > told["estimated_memory_bytes"] - HOST_RUNTIME > 0
 
 
 def test_there_is_a_row_per_step_and_per_validation(undisturbed: Path) -> None:

@@ -30,9 +30,16 @@ class Architecture(BaseModel):
     intermediate_size: Size
     num_hidden_layers: Size
     num_attention_heads: Size
+    num_key_value_heads: Size | None = None
+    head_dim: Size | None = None
     max_position_embeddings: Size
     vocab_size: Size
     attn_logit_softcapping: float | None = None
+
+    @property
+    def capped(self) -> bool:
+        """Whether attention scores are soft-capped, as in Gemma-2."""
+        return self.attn_logit_softcapping is not None
 
 
 @dataclass(frozen=True)
@@ -102,14 +109,6 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
             return AutoTokenizer.from_pretrained(listed, trust_remote_code=False, local_files_only=True)
         except Exception as error:  # noqa: BLE001  (each tokenizer class raises what it happens to)
             raise UserError(_unreadable("tokenizer_config.json", error)) from None
-
-
-def refuse_attention(wanted: str, architecture: Architecture) -> None:
-    """Raise UserError for a kernel that cannot compute this model."""
-    if wanted == "sdpa" and architecture.attn_logit_softcapping is not None:
-        raise UserError(
-            f"`attention`=sdpa: it cannot compute the soft-capped scores of {architecture.model_type}. Use auto"
-        )
 
 
 def _senseless(loc: tuple[int | str, ...]) -> UserError:

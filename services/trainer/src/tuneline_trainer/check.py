@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from tuneline.data.training import TrainingSetup
 from tuneline.errors import UserError
 from tuneline.model.chat import ChatTokenizer, fold_system
 from tuneline.stage import Checks
-from tuneline_trainer.base_model import BaseModelFacts, glance_at_base_model, refuse_attention
+from tuneline_trainer.attention import Machine, attention_of, refuse_attention, this_machine
+from tuneline_trainer.base_model import BaseModelFacts, glance_at_base_model
 from tuneline_trainer.memory import adapter_parameters, capacity, estimate, gib, require_memory
-from tuneline_trainer.prepare import attention_of, quantization_of
+from tuneline_trainer.prepare import quantization_of
 from tuneline_trainer.rows import refuse_token
 from tuneline_trainer.stage import TrainerParams
+from tuneline_trainer.tracking import require_place, require_tracker
 
 PROBE = (
     {"role": "user", "content": "Hello, I have a question."},
@@ -30,19 +33,26 @@ def check_given(params: TrainerParams, checks: Checks) -> None:
     glance = checks.read("base_model", glance_at_base_model)
     chat = checks.read("base_model", ChatTokenizer.from_folder, checks.inputs.get("chat_template"))
     facts, shapes = glance or (None, None)
+    for tracker in params.report_to:
+        with checks.about("report_to"):
+            if checks.work:
+                require_tracker(tracker)
+            require_place(tracker, checks)
     if shapes:
         with checks.about("lora.targets"):
             adapter_parameters(params.lora, shapes)
     if facts:
         with checks.about("attention"):
-            refuse_attention(params.attention, facts.architecture)
+            refuse_attention(params.attention, capped=facts.architecture.capped)
         on_gpu = GPU_DRIVER.exists() if checks.work else True
         setup = _setup(params, facts, on_gpu)
         if checks.work:
             with checks.about("quantization"):
                 quantization_of(params, setup.device)
             with checks.about("attention"):
-                attention_of(params, setup.device, setup.dtype, facts.architecture)
+                attention_of(
+                    params.attention, this_machine(setup.device, setup.dtype), capped=facts.architecture.capped
+                )
         with checks.about("base_model"):
             _check_memory(params, checks, facts, setup)
     if chat:
@@ -59,19 +69,21 @@ def _check_memory(params: TrainerParams, checks: Checks, facts: BaseModelFacts, 
     longest, on_gpu = setup.max_length, setup.device == "cuda"
     least, most = (estimate(params, setup, facts, tokens, params.batch_size) for tokens in (1, longest))
     where = "on a GPU" if on_gpu else "on this machine's processor"
-    checks.note(f"{gib(least.total)} of memory at least {where}, {gib(most.total)} with slices of {longest:,} tokens")
+    checks.note(f"about {gib(least.total)} of memory {where}, {gib(most.total)} with slices of {longest:,} tokens")
     if not on_gpu:
         require_memory(least, capacity(setup), setup, 1)
 
 
 def _setup(params: TrainerParams, facts: BaseModelFacts, on_gpu: bool) -> TrainingSetup:
     """Resolve every `auto` as the trainer will."""
-    capped = facts.architecture.attn_logit_softcapping is not None
+    device: Literal["cpu", "cuda"] = "cuda" if on_gpu else "cpu"
+    dtype = params.dtype if params.dtype != "auto" else "bf16" if on_gpu else "fp32"
+    kernel = attention_of("auto", Machine(device, dtype), capped=facts.architecture.capped)
     return TrainingSetup(
-        device="cuda" if on_gpu else "cpu",
-        dtype=params.dtype if params.dtype != "auto" else "bf16" if on_gpu else "fp32",
+        device=device,
+        dtype=dtype,
         quantization=params.quantization if params.quantization != "auto" else "nf4" if on_gpu else "none",
-        attention=params.attention if params.attention != "auto" else "eager" if capped else "sdpa",
+        attention=params.attention if params.attention != "auto" else kernel,
         max_length=min(params.max_length, facts.architecture.max_position_embeddings),
         threads=params.threads,
         libraries={},

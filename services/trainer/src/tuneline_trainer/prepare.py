@@ -13,16 +13,17 @@ from tuneline.data.training import TrainingSetup
 from tuneline.errors import UserError
 from tuneline.model.chat import ChatTokenizer
 from tuneline.stage import Context
+from tuneline_trainer.attention import attention_of, this_machine
 from tuneline_trainer.base_model import (
     Architecture,
     BaseModelFacts,
     load_tokenizer,
     read_base_model,
-    refuse_attention,
 )
 from tuneline_trainer.memory import Estimate, capacity, estimate, require_memory
 from tuneline_trainer.rows import Examples, Plan, read_examples, refuse_token
 from tuneline_trainer.stage import TrainerInputs, TrainerParams
+from tuneline_trainer.tracking import require_place, require_tracker
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -56,6 +57,9 @@ class Prepared(NamedTuple):
 
 def prepare(params: TrainerParams, inputs: TrainerInputs, context: Context) -> Prepared:
     """Read and check every input. Raises UserError for what cannot work, too little memory included."""
+    for tracker in params.report_to:
+        require_tracker(tracker)
+        require_place(tracker, context)
     base = read_base_model(inputs.base_model)
     setup = settle(params, base.architecture)
     chat = ChatTokenizer.from_folder(inputs.base_model, inputs.chat_template)
@@ -77,7 +81,7 @@ def settle(params: TrainerParams, architecture: Architecture) -> TrainingSetup:
         device=device,
         dtype=dtype,
         quantization=quantization_of(params, device),
-        attention=attention_of(params, device, dtype, architecture),
+        attention=attention_of(params.attention, this_machine(device, dtype), capped=architecture.capped),
         max_length=min(params.max_length, architecture.max_position_embeddings),
         threads=params.threads,
         libraries={name: version(name) for name in LIBRARIES if find_spec(name)},
@@ -120,20 +124,4 @@ def quantization_of(params: TrainerParams, device: str) -> Literal["none", "nf4"
         wanted = "nf4" if device == "cuda" else "none"
     if wanted == "nf4" and not find_spec("bitsandbytes"):
         raise UserError("`quantization`=nf4 needs the package bitsandbytes (Linux). Install it, or use none")
-    return wanted
-
-
-def attention_of(
-    params: TrainerParams, device: str, dtype: str, architecture: Architecture
-) -> Literal["eager", "sdpa", "flash_attention_2", "flex_attention"]:
-    """Return the kernel. Raises UserError for one that is not installed, or cannot compute this model here."""
-    capped = architecture.attn_logit_softcapping is not None
-    wanted = params.attention
-    if wanted == "auto":
-        return "eager" if capped else "sdpa"
-    refuse_attention(wanted, architecture)
-    if wanted in ("flash_attention_2", "flex_attention") and device == "cpu":
-        raise UserError(f"`attention`={wanted}: it has no backward pass on a CPU. Use auto, or a GPU")
-    if wanted == "flash_attention_2" and (dtype != "bf16" or not find_spec("flash_attn")):
-        raise UserError("`attention`=flash_attention_2 needs the package flash-attn and `dtype`=bf16. Use auto")
     return wanted

@@ -17,9 +17,11 @@ from torch.utils.data import DataLoader
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, TrainerCallback, TrainerControl, TrainerState
 from transformers.utils.logging import disable_progress_bar
+from trl.kernels import chunked_logprob
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
+from tuneline.data.io import write_lines
 from tuneline.data.training import TrainingSetup
 from tuneline.errors import Temporary, UserError
 from tuneline.model.base_model import as_listed
@@ -29,15 +31,18 @@ from tuneline_trainer import checkpoints
 from tuneline_trainer.base_model import BaseModelFacts
 from tuneline_trainer.batches import Batch, Collator
 from tuneline_trainer.layers import target_modules
+from tuneline_trainer.memory import HEAD_TOKENS_ON_CPU, return_freed_memory
+from tuneline_trainer.metrics import FILE, LiveMetrics, rows_of
 from tuneline_trainer.prepare import Prepared
+from tuneline_trainer.tracking import Trackers
 
 
 class Guard(TrainerCallback):
     """Makes checkpoints whole, validates at the end of each epoch, stops on SIGTERM and on numbers that are none."""
 
-    def __init__(self, context: Context, prepared: Prepared) -> None:
+    def __init__(self, context: Context, prepared: Prepared, metrics: LiveMetrics) -> None:
         self.stopped: Temporary | None = None
-        self._context, self._prepared = context, prepared
+        self._context, self._prepared, self._metrics = context, prepared, metrics
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
         """Validate here and not after the epoch: the row must be in the checkpoint that this step may save."""
@@ -70,9 +75,11 @@ class Guard(TrainerCallback):
         for name in ("loss", "grad_norm", "eval_loss"):
             if not math.isfinite(value := (logs or {}).get(name, 0.0)):
                 raise UserError(_not_finite(name, value, state.global_step, self._prepared.setup))
+        self._metrics.add(state.log_history[-1])
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
         written = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
+        write_lines(written / FILE, rows_of(state.log_history, self._prepared.steps_per_epoch))
         checkpoints.publish(written, self._context.state, self._prepared.setup)
 
 
@@ -145,18 +152,26 @@ class LoraTrainer(SFTTrainer):
         set_peft_model_state_dict(model or self.model, load_peft_weights(resume_from_checkpoint, device="cpu"))
 
 
-def run_training(prepared: Prepared, context: Context, checkpoint: Path | None) -> None:
+def run_training(prepared: Prepared, context: Context, checkpoint: Path | None, metrics: Path) -> None:
     """Train to the end, from `checkpoint` if there is one; the result is the newest checkpoint in the state folder.
+
+    The file `metrics` grows meanwhile, and the trackers get the same.
 
     Raises Temporary after SIGTERM, when the step it came in is saved, and UserError when the numbers go wrong.
     """
     params, examples = prepared.params, prepared.examples
     torch.set_num_threads(prepared.setup.threads)
+    if prepared.setup.device == "cpu":
+        chunked_logprob.TOKEN_CHUNK_SIZE = HEAD_TOKENS_ON_CPU
+        return_freed_memory()
     disable_progress_bar()  # type: ignore[no-untyped-call]
-    guard = Guard(context, prepared)
+    params_told = params.model_dump(mode="json", exclude={"report_to"})
     try:
-        with warnings.catch_warnings():  # of a name that PEFT uses and transformers has deprecated
+        with Trackers(params.report_to, context, params_told) as trackers, warnings.catch_warnings():
+            # Of a name that PEFT uses and transformers has deprecated.
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+            before = checkpoints.state_of(checkpoint) if checkpoint else None
+            guard = Guard(context, prepared, LiveMetrics(metrics, trackers, before, prepared.steps_per_epoch))
             trainer = new_trainer(prepared, checkpoints.saving_folder(context.state, checkpoint), guard)
             trainer.args.eval_on_start = bool(examples.validation) and checkpoint is None
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)

@@ -31,6 +31,7 @@ from tuneline.stage import (
     output_of,
     pace,
 )
+from tuneline_trainer.tracking import TrackerName
 
 Names = Annotated[tuple[str, ...], Field(min_length=1)]
 
@@ -82,7 +83,7 @@ class TrainerParams(Params):
     dtype: Literal["auto", "bf16", "fp32"] = "auto"
     """Number format; bf16 halves memory and time on a GPU, fp32 keeps every digit; auto is bf16 on CUDA only."""
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2", "flex_attention"] = "auto"
-    """Kernel; auto is eager where scores are soft-capped (Gemma-2), else sdpa; flash and flex save memory on a GPU."""
+    """Kernel; auto is sdpa. Soft-capped scores (Gemma-2) take flash or flex on a GPU, eager on a CPU."""
     gradient_checkpointing: bool = True
     """Compute activations twice instead of keeping them: about a quarter more time for a fraction of the memory."""
     threads: int = Field(default=2, ge=1, le=1024)
@@ -97,6 +98,8 @@ class TrainerParams(Params):
     """Validations in a row without a lower loss after which training stops; the default is to train to the end."""
     save_steps: int = pace(10, ge=1)
     """Optimiser steps between checkpoints; fewer lose less work to a kill and write more."""
+    report_to: tuple[TrackerName, ...] = pace(())
+    """Trackers that get figures while it trains: `tensorboard`, `trackio`, `wandb`, `mlflow`; where, variables say."""
 
 
 class TrainerInputs(Inputs):
@@ -143,7 +146,7 @@ def plan(params: TrainerParams, plans: Plans) -> Iterable[Forecast]:
     return plan_training(params, plans)
 
 
-STAGE = Stage("trainer", 4, TrainerParams, TrainerInputs, TrainerOutputs, run, check=check, plan=plan)
+STAGE = Stage("trainer", 5, TrainerParams, TrainerInputs, TrainerOutputs, run, check=check, plan=plan)
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ from tuneline.data.training import ExampleCounts, ExamplesBySplit, Losses, Param
 from tuneline.model.weights import read_shapes
 from tuneline.stage import Context, Json, Metrics
 from tuneline_trainer import checkpoints
+from tuneline_trainer.metrics import rows_of
 from tuneline_trainer.prepare import Prepared, prepare
 from tuneline_trainer.rows import Row
 from tuneline_trainer.sft import run_training
@@ -35,7 +36,7 @@ def train_adapter(params: TrainerParams, inputs: TrainerInputs, outputs: Trainer
     from_tokens = checkpoints.state_of(checkpoint).num_input_tokens_seen if checkpoint else 0
     context.progress(from_step, prepared.steps)
     if not _is_last(checkpoint, prepared):
-        run_training(prepared, context, checkpoint)
+        run_training(prepared, context, checkpoint, outputs.metrics)
         checkpoint = checkpoints.newest(context.state, prepared.setup)
     if checkpoint is None or not _is_last(checkpoint, prepared):
         raise RuntimeError("training ended without its last checkpoint")
@@ -67,11 +68,11 @@ def _is_last(checkpoint: Path | None, prepared: Prepared) -> bool:
 def _record(outputs: TrainerOutputs, prepared: Prepared, checkpoint: Path) -> TrainingRecord:
     """Write metrics.jsonl and training.json, without times, so that equal results have equal files."""
     state, examples = checkpoints.state_of(checkpoint), prepared.examples
-    rows = [row for entry in state.log_history for row in _rows(entry, prepared.steps_per_epoch)]
+    rows = rows_of(state.log_history, prepared.steps_per_epoch)
     write_lines(outputs.metrics, rows)
     record = TrainingRecord(
-        # save_steps is a pace: it may differ for equal results
-        params=prepared.params.model_dump(mode="json", exclude={"save_steps"}),
+        # These are pace: they may differ for equal results.
+        params=prepared.params.model_dump(mode="json", exclude={"save_steps", "report_to"}),
         setup=prepared.setup,
         examples=ExamplesBySplit(train=_counts(examples.train), validation=_counts(examples.validation)),
         batching=examples.batching,
@@ -89,15 +90,6 @@ def _record(outputs: TrainerOutputs, prepared: Prepared, checkpoint: Path) -> Tr
     )
     write_record(outputs.training, record)
     return record
-
-
-def _rows(entry: dict[str, float], steps_per_epoch: int) -> list[TrainingRow]:
-    """Return the row of an entry of the log of transformers; none for the summary at its end."""
-    step = int(entry["step"])
-    if "loss" in entry:
-        values = {name: entry[name] for name in ("loss", "learning_rate", "grad_norm")}
-        return [TrainingRow(step=step, epoch=round(step / steps_per_epoch, 4), **values)]
-    return [TrainingRow(step=step, validation_loss=entry["eval_loss"])] if "eval_loss" in entry else []
 
 
 def _counts(rows: Sequence[Row]) -> ExampleCounts:
