@@ -212,7 +212,7 @@ class Pace:
         calls, seconds = self._first_cut
         while most > 1.01 * least:
             rate, level, before = (least + most) / 2, 0.0, since
-            burst = max(rate / 2, calls - rate * seconds)
+            burst = max(rate / 4, calls - rate * seconds)
             for at in sent:
                 level, before = min(burst, level + (at - before) * rate) - 1, at
             least, most = (least, rate) if level >= 0 else (rate, most)
