@@ -17,7 +17,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.memory import GRID, measure
 from kit import rows_bench
 from kit.bucket_api import serve_bucket
 from kit.conversions import compare as compare_conversions
@@ -25,6 +24,7 @@ from kit.places import ROOT
 from kit.s3_server import serve_s3
 from kit.s3_transfers import LARGE_MIB, ROUNDS, SMALL_FILES, Ratios, compare, slow_network
 from kit.slicing import real_bench
+from kit.training_memory import GRID, measure
 from trainer import checks, runs
 from tuneline.engine.records import pinned_manifest
 from tuneline.llm.client import LlmClient

@@ -90,6 +90,7 @@ def wandb(run: str, config: Config) -> Client:
 def mlflow(run: str, config: Config) -> Client:
     """Go on with the run of this name. The fluent interface would add user, program and git commit as tags."""
     os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3"}
+    os.environ["MLFLOW_ALLOW_FILE_STORE"] = "true"  # a folder needs no server, and so no network
     import time
 
     from mlflow.entities import Metric, Param

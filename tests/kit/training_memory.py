@@ -1,8 +1,8 @@
 """Measures what a training step takes of memory, and compares it with the trainer's estimate.
 
-`python tests/bench/memory.py BASE` (with PYTHONPATH=tests) goes through GRID on the base model in folder BASE, such as
-the one that `make run-real` fetches, and prints a row per cell. Each cell is a process of its own: the trainer as it
-is, on made slices of exactly so many tokens, for two steps, so that the second one holds the optimiser's moments.
+`python tests/kit/training_memory.py BASE` (with PYTHONPATH=tests) goes through GRID on the base model in folder BASE,
+such as the one that `make run-real` fetches, and prints a row per cell. Each cell is a process of its own: the trainer
+as it is, on made slices of so many tokens, for two steps, so that the second one holds the optimiser's moments.
 """
 
 from __future__ import annotations
