@@ -244,3 +244,10 @@ def test_a_kill_before_or_after_any_store_operation_loses_nothing(
         assert manifest is not None
         assert {name: output.sha256 for name, output in manifest.outputs.items()} == hashes
     assert at >= 20
+
+
+def test_a_store_that_cannot_be_made_is_named_as_it_was_written(bench: Bench) -> None:
+    bench.store = open_store("/proc/nowhere")
+    with pytest.raises(UserError) as refused:
+        bench.run(inputs={"words": ["one"]})
+    assert str(refused.value) == "/proc/nowhere: no folder can be made there: No such file or directory."

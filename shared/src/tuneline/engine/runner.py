@@ -31,7 +31,7 @@ from tuneline.engine.runfile import RunFile
 from tuneline.errors import Temporary, UserError
 from tuneline.stage import Metrics, OutputPort, Part
 from tuneline.store.base import Store, in_parallel, is_local, local_path
-from tuneline.store.verify import FileCache, plain_disk_errors
+from tuneline.store.verify import FileCache, plain_disk_errors, plain_errors
 
 
 class Outcome(NamedTuple):
@@ -115,6 +115,7 @@ def work(job: Job, found: Found) -> Manifest:
 
 def _run(job: Job, found: Found) -> tuple[Metrics, float, Live]:
     """Run the stage; return what it reports and how long it took."""
+    _make_scratch(job)
     stage = job.step.stage
     lineage = {name: i.record for name, i in found.inputs.items()}
     live = Live(
@@ -138,6 +139,15 @@ def _run(job: Job, found: Found) -> tuple[Metrics, float, Live]:
             _record_failure(job, e)
         raise
     return metrics, seconds, live
+
+
+def _make_scratch(job: Job) -> None:
+    """Make the work folder. A refusal names the store's folder if that cannot be made: nobody wrote the other name."""
+    place = job.scratch.parent
+    if is_local(job.store.uri) and place == work_folder(job.store) and not (root := local_path(job.store.uri)).exists():
+        place = root
+    with plain_errors(f"{place}: no folder can be made there"):
+        job.scratch.mkdir(parents=True, exist_ok=True)
 
 
 def _ledger(job: Job) -> Ledger:

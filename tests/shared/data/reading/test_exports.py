@@ -23,6 +23,11 @@ def test_intercoms_authors_say_who_speaks_and_notes_are_left_out(tmp_path: Path,
     assert read(tmp_path, value) == [("123", None, (asked, Exchange("The old one", "Change it\nTell us")))]
 
 
+def test_a_conversation_of_intercoms_first_interface_keeps_its_first_message(tmp_path: Path) -> None:
+    older = {"conversation_message" if key == "source" else key: value for key, value in INTERCOM.items()}
+    assert read(tmp_path, older) == read(tmp_path, INTERCOM)
+
+
 @pytest.mark.parametrize("held", [False, True])
 def test_a_tickets_requester_is_its_user_and_notes_are_left_out(tmp_path: Path, held: bool) -> None:
     assert read(tmp_path, {"tickets": [ZENDESK, ZENDESK | {"id": 36}]} if held else ZENDESK)[0] == (

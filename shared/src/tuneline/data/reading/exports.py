@@ -19,6 +19,8 @@ Said = tuple[Loc, Mapping[str, object]]
 
 DESK_ROLES = {"user": "user", "lead": "user", "contact": "user", "admin": "assistant", "bot": "assistant"}
 """Kinds of authors in Intercom."""
+_FIRST = ("source", "conversation_message")
+"""Where Intercom keeps a conversation's first message; the second until version 2 of its interface."""
 ASKED, ANSWERED = "gen_ai.input.messages", "gen_ai.output.messages"
 SYSTEM = "gen_ai.system_instructions"
 _NUMBERED = re.compile(r"gen_ai\.(prompt|completion)\.(\d{1,4})\.(role|content)")
@@ -77,7 +79,7 @@ def _intercom(record: Mapping[str, object], parts: object, loc: Loc) -> Iterator
         here, parts = (*here, "conversation_parts"), parts.get("conversation_parts")
     listed = parts if isinstance(parts, list) else []
     for place, part in (
-        ((*loc, "source"), record.get("source")),
+        *(((*loc, name), record.get(name)) for name in _FIRST),
         *(((*here, n), part) for n, part in enumerate(listed)),
     ):
         if (
