@@ -66,6 +66,7 @@ def prepare(params: TrainerParams, inputs: TrainerInputs, context: Context) -> P
     plan = Plan(params.supervise, params.batching, setup.max_length, params.batch_size * params.accumulation)
     examples = read_examples(inputs.slices, chat, plan)
     log.info("slices become rows", batching=examples.batching, reason=examples.batching_reason)
+    log.info("settings resolved", **told(params, setup, base.architecture, examples.batching))
     _refuse_other_vocabulary(examples, base.architecture.vocab_size)
     memory = estimate(params, setup, base, examples.longest, min(params.batch_size, len(examples.train)))
     require_memory(memory, capacity(setup), setup, examples.longest)
@@ -86,6 +87,20 @@ def settle(params: TrainerParams, architecture: Architecture) -> TrainingSetup:
         threads=params.threads,
         libraries={name: version(name) for name in LIBRARIES if find_spec(name)},
     )
+
+
+def told(params: TrainerParams, setup: TrainingSetup, model: Architecture, batching: str) -> dict[str, str]:
+    """Return, for each setting that may be left open, what was asked for and what it is; and what the model imposes."""
+    pairs = {
+        "dtype": (params.dtype, setup.dtype),
+        "quantization": (params.quantization, setup.quantization),
+        "attention": (params.attention, setup.attention),
+        "batching": (params.batching, batching),
+        "max_length": (str(params.max_length), str(setup.max_length)),
+    }
+    lines = {name: found if found == asked else f"{found} (asked: {asked})" for name, (asked, found) in pairs.items()}
+    inherited = f"context of {model.max_position_embeddings} tokens" + (", soft-capped scores" if model.capped else "")
+    return lines | {"inherited": inherited, "loss": "head in chunks of tokens"}
 
 
 def _refuse_other_vocabulary(examples: Examples, rows: int) -> None:
