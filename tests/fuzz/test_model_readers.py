@@ -23,6 +23,9 @@ from tuneline.model.chat import ChatTokenizer
 from tuneline.model.chat_template import ChatTemplate
 from tuneline.model.gguf_header import refuse_unservable
 from tuneline_gguf_converter.metadata import licence_of
+from tuneline_publisher.facts import Base
+from tuneline_publisher.packages import ADAPTER_CONFIG, _with_base
+from tuneline_publisher.statement import SUMS, read_sums
 
 TEMPLATE = "{% for m in messages %}<turn>{{ m.role }} {{ m.content }}<end>{% endfor %}"
 WEIGHTS = save({"a.weight": np.zeros((2, 3), dtype=np.float32), "b": np.zeros(4, dtype=np.float16)})
@@ -88,6 +91,16 @@ def rendered(path: Path) -> None:
     template.render([{"role": "user", "content": "hi"}], {"bos_token": "<turn>"})
 
 
+def summed(path: Path) -> None:
+    for name, digest in read_sums(path.read_bytes()).items():
+        assert len(digest) == 64 and name, (name, digest)
+
+
+def based(path: Path) -> None:
+    made = _with_base(path, Base("org/base", "c" * 40, "b" * 64), path.with_name("out.json"))
+    assert json.loads(made.read_bytes())["base_model_name_or_path"] == "org/base"
+
+
 MODEL = {"config.json": json.dumps(CONFIG).encode(), "model.safetensors": WEIGHTS}
 SAYS = {"tokenizer.json": tokenizer(), "chat_template.jinja": TEMPLATE.encode()}
 SETTINGS = json.dumps({"bos_token": "<turn>", "eos_token": {"content": "<end>"}, "added_tokens_decoder": {}}).encode()
@@ -103,6 +116,10 @@ READERS = [
     Reader("GGUF", "m.gguf", refuse_unservable, gguf_file()),
     Reader("facts", "gguf.json", lambda path: read_record(path, ModelFacts), FACTS.model_dump_json().encode()),
     Reader("card", "README.md", among({}, licence_of), b"---\nlicense: apache-2.0\nlicense_name: 'x'\n---\n# A\n"),
+    Reader("sums", SUMS, summed, f"{'ab' * 32}  gguf/a.gguf\n{'cd' * 32}  gguf/é\n".encode()),
+    Reader(
+        "adapter", ADAPTER_CONFIG, based, b'{"base_model_name_or_path": null, "r": 8, "target_modules": ["q", "v"]}'
+    ),
 ]
 
 

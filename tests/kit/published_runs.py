@@ -120,6 +120,8 @@ class EvaluatorOutputs(Outputs):
     """Report."""
     summary: Path = file_name("summary.md")
     """In short."""
+    modelfile: Path = file_name("Modelfile")
+    """For Ollama, as compared."""
 
 
 def evaluate(params: _Made, inputs: EvaluatorInputs, outputs: EvaluatorOutputs, context: Context) -> Metrics:
@@ -127,6 +129,9 @@ def evaluate(params: _Made, inputs: EvaluatorInputs, outputs: EvaluatorOutputs, 
     write_record(outputs.comparison, found)
     outputs.report.write_text("<!doctype html>")
     outputs.summary.write_text(summary_text(found), encoding="utf-8")
+    outputs.modelfile.write_text(
+        f'# as compared\nFROM ./model/{FILE}\nPARAMETER temperature 0.5\nSYSTEM """Be kind."""\n'
+    )
     return Metrics(headline=found.headline)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from kit.published_runs import FILE
 from publisher.conftest import Bench
 from tuneline.store.base import open_store
 
@@ -87,6 +88,26 @@ def test_a_run_without_a_comparison_is_published_and_its_card_says_so(bench: Ben
     folder = bench.folder / "release"
     assert bench.publish(str(folder)).code == 0
     assert "Nobody compared them." in (folder / "gguf" / "README.md").read_text()
+    assert (
+        folder / "gguf" / "Modelfile"
+    ).read_text() == f"# beside the folder\nFROM ./{FILE}\nPARAMETER num_ctx 8192\n"
+
+
+def test_the_modelfile_is_the_one_with_the_settings_of_the_comparison(bench: Bench) -> None:
+    folder = bench.folder / "release"
+    assert bench.publish(str(folder)).code == 0
+    said = (folder / "gguf" / "Modelfile").read_text()
+    assert said == f'# as compared\nFROM ./{FILE}\nPARAMETER temperature 0.5\nSYSTEM """Be kind."""\n'
+
+
+@pytest.mark.parametrize(("goal", "later"), [("trainer", "gguf-converter"), ("gguf-converter", "evaluator")])
+def test_results_that_were_not_made_of_each_other_are_no_release(bench: Bench, goal: str, later: str) -> None:
+    folder = bench.folder / "release"
+    bench.make(goal, **{goal.replace("-", "_"): {"seed": 1}})
+    done = bench.tuneline("get", "demo", "--release", str(folder))
+    assert done.code == 2 and f"{later}: was made of another result of {goal}" in done.said and not folder.exists(), (
+        done.said
+    )
 
 
 def test_a_prefix_of_a_bucket_takes_the_same_release_and_no_other(bench: Bench, s3: str) -> None:

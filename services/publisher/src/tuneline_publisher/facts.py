@@ -95,8 +95,24 @@ def refuse_unfit(params: PublisherParams, inputs: PublisherInputs, context: Cont
                 f"`{name}`: {maker.stage} made it with transcripts that were forgotten since ({maker.forgotten}). "
                 f"Make it again before you publish it, or set `{name}: false`."
             )
+    for later, made_of, port in (
+        ("adapter", "slices", "slices"),
+        ("model", "adapter", "adapter"),
+        ("comparison", "model", "model"),
+    ):
+        _refuse_apart(context.maker(later), context.maker(made_of), port)
     if params.gguf and inputs.model:
         _refuse_strangers(inputs.model, context.maker("model"))
+
+
+def _refuse_apart(later: Maker | None, now: Maker | None, port: str) -> None:
+    """Raise UserError where a result was made of another one than the run has now: a card would tell of both as one."""
+    record = later.inputs.get(port) if later else None
+    if later and now and record and record.producer not in (None, f"{now.stage}/{now.fingerprint}"):
+        raise UserError(
+            f"{later.stage}: was made of another result of {now.stage} than this run has now. Run the run's own file "
+            f"again, up to {later.stage}, before you publish it."
+        )
 
 
 def _refuse_strangers(folder: Path, maker: Maker | None) -> None:

@@ -46,9 +46,9 @@ def _gguf(params: PublisherParams, inputs: PublisherInputs, facts: Facts, folder
         "summary.md": inputs.summary,
     }  # fmt: skip
     files |= {name: path for name, path in beside.items() if path is not None}
-    if inputs.modelfile:
+    if modelfile := inputs.compared_modelfile or inputs.modelfile:
         files[MODELFILE] = folder / MODELFILE
-        files[MODELFILE].write_text(_beside_the_files(inputs.modelfile.read_text(encoding="utf-8")), encoding="utf-8")
+        files[MODELFILE].write_text(_beside_the_files(modelfile.read_text(encoding="utf-8")), encoding="utf-8")
     return files | _card(folder, gguf_card(params, facts, files))
 
 

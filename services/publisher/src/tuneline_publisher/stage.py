@@ -64,6 +64,8 @@ class PublisherInputs(Inputs):
     """Facts about them."""
     modelfile: Path | None = found("gguf-converter")
     """How Ollama runs the first."""
+    compared_modelfile: Path | None = found("evaluator", "modelfile")
+    """The same with system prompt, sampler and context of the comparison, which is published where there is one."""
     comparison: Path | None = found("evaluator")
     """Every figure of the comparison with the base model."""
     report: Path | None = found("evaluator")
@@ -93,7 +95,7 @@ def check(params: PublisherParams, checks: Checks) -> None:
     check_given(params, checks)
 
 
-STAGE = Stage("publisher", 1, PublisherParams, PublisherInputs, PublisherOutputs, run, check=check)
+STAGE = Stage("publisher", 2, PublisherParams, PublisherInputs, PublisherOutputs, run, check=check)
 
 
 def main() -> None:
