@@ -6,12 +6,17 @@ sees SHA256SUMS sees all of it. What others have put there is never replaced.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 
+from tuneline.data.published import PublishedFile
 from tuneline.errors import UserError
 from tuneline.parsing.problems import shortened
 from tuneline.stage import Place
 from tuneline_publisher.statement import BUNDLE, STATEMENT, SUMS, Sealed
+
+SMALL = 1 << 24
+"""Bytes up to which a file that is there is compared by its hash; a larger one, such as a model, by its size."""
 
 
 def refuse_taken(place: Place, sealed: Sealed | None = None) -> dict[str, int]:
@@ -42,10 +47,17 @@ def write_release(place: Place, sealed: Sealed, tick: Callable[[], None]) -> Non
     if STATEMENT not in there:
         place.put(sealed.paths[STATEMENT], STATEMENT)
     for name, path in sealed.paths.items():
-        if name not in (STATEMENT, SUMS) and there.get(name) != sealed.files[name].size:
+        whole = name in there and _is_whole(place, name, sealed.files[name], there[name])
+        if name not in (STATEMENT, SUMS) and not whole:
             place.put(path, name)
         tick()
     if sealed.bundle and BUNDLE not in there:
         place.put(sealed.bundle, BUNDLE)
     if place.read(SUMS) != sealed.paths[SUMS].read_bytes():
         place.put(sealed.paths[SUMS], SUMS)
+
+
+def _is_whole(place: Place, name: str, file: PublishedFile, size: int) -> bool:
+    if size != file.size or size > SMALL:
+        return size == file.size
+    return hashlib.sha256(place.read(name) or b"").hexdigest() == file.sha256
