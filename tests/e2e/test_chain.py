@@ -121,7 +121,10 @@ def test_the_model_is_served_and_the_command_that_is_told_gets_an_answer(laptop:
         curl = next(line.strip() for line in told if line.strip().startswith("curl "))
         answer = subprocess.run(["bash", "-c", f"{curl} --silent --noproxy '*'"], capture_output=True, check=True)
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 0
+        try:
+            assert process.wait(20) == 0
+        finally:
+            process.kill()
     choice = json.loads(answer.stdout)["choices"][0]
     assert choice["message"]["role"] == "assistant"
     assert told[0].startswith(

@@ -98,7 +98,7 @@ def test_a_base_model_that_cannot_be_trained_is_refused(
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"attention": "sdpa"}, r"`attention`=sdpa: it cannot compute the soft-capped scores of gemma2\. Use auto"),
+        ({"attention": "sdpa"}, r"`attention`=sdpa: it cannot compute the soft-capped scores of this model\. Use auto"),
         ({"attention": "flex_attention"}, r"no backward pass on a CPU"),
         (
             {"lora": {"targets": ["q_proj", "c_attn"]}},

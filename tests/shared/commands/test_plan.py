@@ -179,7 +179,7 @@ def test_how_long_training_takes_is_said_with_where_it_comes_from(tmp_path: Path
     def said() -> str:
         done = run.command("tuneline", "plan", "run.yaml")
         assert done.returncode == 0, done.stderr
-        [line] = [line for line in done.stdout.splitlines() if line.startswith("trainer: about")]
+        [line] = [line for line in done.stdout.splitlines() if "passes over the slices" in line]
         return line
 
     before = said()

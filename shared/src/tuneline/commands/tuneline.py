@@ -132,7 +132,8 @@ def serve_command(
 
     from tuneline.commands.serve import serve_run
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was fetched is removed then too
+    for number in (signal.SIGINT, signal.SIGTERM):  # what was fetched is removed then too; a shell's job ignores Ctrl-C
+        signal.signal(number, signal.default_int_handler)
     with exit_codes(), suppress(KeyboardInterrupt):
         serve_run(open_store(store), run, arm, port, lambda line: typer.echo(printable(line)))
 
