@@ -95,11 +95,8 @@ def refuse_unfit(params: PublisherParams, inputs: PublisherInputs, context: Cont
                 f"`{name}`: {maker.stage} made it with transcripts that were forgotten since ({maker.forgotten}). "
                 f"Make it again before you publish it, or set `{name}: false`."
             )
-    for later, made_of, port in (
-        ("adapter", "slices", "slices"),
-        ("model", "adapter", "adapter"),
-        ("comparison", "model", "model"),
-    ):
+    chain = (("adapter", "slices", "slices"), ("model", "adapter", "adapter"), ("comparison", "model", "model"))
+    for later, made_of, port in chain if params.gguf or params.adapter else ():  # transcripts alone need no model
         _refuse_apart(context.maker(later), context.maker(made_of), port)
     if params.gguf and inputs.model:
         _refuse_strangers(inputs.model, context.maker("model"))
