@@ -34,7 +34,6 @@ class Formula(Closed):
     """How the parts of an adapter are put together, and the name of the file that they are in."""
 
     file: str
-    rank: int
     alpha: float
     alphas: dict[str, float]
     """Of layers that have their own, by patterns."""
@@ -65,7 +64,6 @@ def read_formula(config: Mapping[str, object]) -> Formula:
         raise UserError("adapter: adapter_config.json has no numbers `r` and `lora_alpha` above 0")
     return Formula(
         file="adapter_model.safetensors",
-        rank=rank,
         alpha=alpha,
         alphas=_alphas(config.get("alpha_pattern") or {}),
         root=bool(config.get("use_rslora")),
@@ -81,7 +79,7 @@ def _of_mlx(config: Mapping[str, object]) -> Formula:
     rank, scale = numbers.get("rank"), numbers.get("scale")
     if type(rank) is not int or not 0 < rank < 1 << 20 or not _is_scale(scale):
         raise UserError("adapter: adapter_config.json has no numbers `rank` and `scale` above 0 in lora_parameters")
-    return Formula(file="adapters.safetensors", rank=rank, alpha=scale, alphas={}, mlx=True)
+    return Formula(file="adapters.safetensors", alpha=scale, alphas={}, mlx=True)
 
 
 def _alphas(found: object) -> dict[str, float]:

@@ -66,7 +66,7 @@ def figures(
     file: Path, header: Header, encoding: str, samples: Samples, positions: Sequence[Sequence[Position]]
 ) -> Fidelity:
     """Return the file's row in the table of all types."""
-    vocabulary, size = len(_tokens(header)), file.stat().st_size
+    vocabulary, size = _vocabulary(header), file.stat().st_size
     told = [[p for p in talk if p.ours] for talk in positions]
     divergences = [[divergence(p.merged, p.ours) for p in talk if p.ours] for talk in positions]
     return Fidelity(
@@ -171,9 +171,9 @@ def _position(server: Server, ids: list[int], merged: Foreseen, true: int) -> Po
     return Position(choice == merged.choice, merged, ours if ours.logprobs else None, true)
 
 
-def _tokens(header: Header) -> list[str]:
+def _vocabulary(header: Header) -> int:
     tokens = header.metadata.get("tokenizer.ggml.tokens")
-    return [str(token) for token in tokens] if isinstance(tokens, list) else []
+    return len(tokens) if isinstance(tokens, list) else 0
 
 
 def _estimate(value: float, low: float, high: float) -> Estimate:

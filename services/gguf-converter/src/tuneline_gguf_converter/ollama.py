@@ -85,7 +85,7 @@ def turn_form(tokenizer: ChatTokenizer, header: Header, samples: Sequence[Sample
 
 def modelfile(file: str, header: Header, end_of_turn: str, form: TurnForm | str) -> str:
     """Return the Modelfile for Ollama: the file, its chat template, its context, and where an answer ends."""
-    context = header.number(f"{header.text('general.architecture')}.context_length") or 4096
+    context = header.context_tokens or 4096
     template = f'TEMPLATE """{go_template(form)}"""' if isinstance(form, TurnForm) else _left_out(form)
     return (
         "# ollama create my-model -f Modelfile     (beside the folder `model`)\n"

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from tuneline.errors import UserError
 from tuneline.stage import Checks
 from tuneline_publisher.release import refuse_taken
 from tuneline_publisher.stage import PublisherParams
-from tuneline_publisher.target import HubTarget, read_target
+from tuneline_publisher.target import HubTarget, read_target, refuse_nothing
 
 
 def check_given(params: PublisherParams, checks: Checks) -> None:
     """See whether there is a token that may write, or a place that can be written to."""
-    if not (params.gguf or params.adapter or params.dataset):
-        with checks.about("gguf"):
-            raise UserError("`gguf`, `adapter` and `dataset` are all false: there is nothing to publish.")
+    with checks.about("gguf"):
+        refuse_nothing(params)
     target = None
     with checks.about("target"):
         target = read_target(params.target)

@@ -18,6 +18,7 @@ from tuneline.model.base_model import hub_name
 from tuneline.model.gguf_header import read_header
 from tuneline.stage import Context, Maker
 from tuneline_publisher.stage import PublisherInputs, PublisherParams
+from tuneline_publisher.target import refuse_nothing
 
 
 class Outcome(BaseModel):
@@ -82,8 +83,7 @@ def refuse_unfit(params: PublisherParams, inputs: PublisherInputs, context: Cont
     """Refuse to publish what the run lacks, what was made with forgotten transcripts, and files of another result."""
     asked = {"gguf": params.gguf, "adapter": params.adapter, "dataset": params.dataset}
     paths = {"gguf": inputs.model, "adapter": inputs.adapter, "dataset": inputs.judged and inputs.verdicts}
-    if not any(asked.values()):
-        raise UserError("`gguf`, `adapter` and `dataset` are all false: there is nothing to publish.")
+    refuse_nothing(params)
     for name in filter(asked.__getitem__, asked):
         if paths[name] is None:
             raise UserError(

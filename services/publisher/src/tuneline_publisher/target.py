@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 
 from tuneline.data.published import PackageName
 from tuneline.errors import UserError
+from tuneline_publisher.stage import PublisherParams
 
 _HUB = re.compile(r"hf://([A-Za-z0-9][\w.-]*)/([A-Za-z0-9][\w.-]*)", re.ASCII)
 ENDINGS: dict[PackageName, str] = {"gguf": "-GGUF", "adapter": "-LoRA", "dataset": ""}
@@ -49,3 +50,9 @@ def read_target(target: str | None) -> HubTarget | str:
             "`--`, `..` and `.git`, and at most 80 characters after the organisation."
         )
     return HubTarget(found[1], found[2])
+
+
+def refuse_nothing(params: PublisherParams) -> None:
+    """Raise UserError if nothing is to be published."""
+    if not (params.gguf or params.adapter or params.dataset):
+        raise UserError("`gguf`, `adapter` and `dataset` are all false: there is nothing to publish.")

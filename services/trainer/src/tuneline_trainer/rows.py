@@ -77,7 +77,7 @@ def read_examples(path: Path, tokenizer: ChatTokenizer, plan: Plan) -> Examples:
     if not train:
         raise UserError(f"slices: none of {len(sources)} has the split `train`: give more transcripts to the slicer")
     counts = [(s, 1 if w.found_by == "last answer" else wanted[s.id]) for w in train for s in w.slices]
-    tokens = sum(sum(lengths_of(window, learnt[s.id])) for window in train for s in window.slices)
+    tokens = sum(tokens_learnt(window, learnt[s.id]) for window in train for s in window.slices)
     most = MOST_STEPS * plan.slices_per_step * tokens / len(counts) if batching == "shared_prefix" else 0.0
     return Examples(
         train=[row for window in train for row in rows_of(window, learnt, most)],
@@ -120,7 +120,7 @@ def rows_of(window: Window, learnt: Mapping[str, Sequence[int]], most: float) ->
     held: list[Source] = []
     tokens = 0
     for source in window.slices:
-        added = sum(lengths_of(window, learnt[source.id]))
+        added = tokens_learnt(window, learnt[source.id])
         if held and tokens + added > most:
             yield _row(window, held, learnt, [1.0] * len(held))
             held, tokens = [], 0
@@ -138,7 +138,7 @@ def validation_rows(windows: Sequence[Window], learnt: Mapping[str, Sequence[int
     ]
     each = len(groups) / max(1, sum(len(group) for _, group in groups))
     return [
-        _row(window, group, learnt, [each / sum(lengths_of(window, learnt[source.id])) for source in group])
+        _row(window, group, learnt, [each / tokens_learnt(window, learnt[source.id]) for source in group])
         for window, group in groups
     ]
 
@@ -150,18 +150,17 @@ def _row(
     of_answer: dict[int, float] = {}
     supervised = 0
     for source, weight in zip(slices, weights, strict=True):
-        supervised += sum(lengths_of(window, learnt[source.id]))
+        supervised += tokens_learnt(window, learnt[source.id])
         for answer in learnt[source.id]:
             of_answer[answer] = of_answer.get(answer, 0.0) + weight
     ranges = [(_predicted(window.answers[answer]), weight) for answer, weight in sorted(of_answer.items())]
     return Row(window.ids, ranges[-1][0][1], ranges, len(slices), supervised)
 
 
-def lengths_of(window: Window, answers: Iterable[int]) -> Iterator[int]:
-    """Yield how many tokens of each answer can be learnt."""
-    for answer in answers:
-        start, end = _predicted(window.answers[answer])
-        yield end - start
+def tokens_learnt(window: Window, answers: Iterable[int]) -> int:
+    """Return how many tokens of these answers can be learnt."""
+    ranges = (_predicted(window.answers[answer]) for answer in answers)
+    return sum(end - start for start, end in ranges)
 
 
 def _predicted(answer: Range) -> Range:
@@ -206,7 +205,7 @@ def refuse_unusable(windows: Sequence[Window], learnt: Mapping[str, Sequence[int
             f"(the smaller of `max_length` and the model's context): {_listed(long)}. "
             "Raise trainer `max_length` if the model allows it, or lower slicer `max_tokens`"
         )
-    if empty := [s.id for w, s in slices if not sum(lengths_of(w, learnt[s.id]))]:
+    if empty := [s.id for w, s in slices if not tokens_learnt(w, learnt[s.id])]:
         raise UserError(
             f"slices: {len(empty)} of {len(slices)} have no assistant token to learn: {_listed(empty)}. "
             "Check that every slice has an answer, and that the chat template writes it"

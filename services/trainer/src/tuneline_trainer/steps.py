@@ -15,9 +15,6 @@ from itertools import accumulate
 
 from tuneline_trainer.rows import Row
 
-Batch = list[int]
-"""The numbers of the rows of a forward pass."""
-
 
 class Steps:
     """The steps of a training, by number; `per_epoch` of them take every row once."""
@@ -31,13 +28,14 @@ class Steps:
         epoch, place = divmod(step, self._per_epoch)
         return [[self._rows[at] for at in batch] for batch in self._pass(epoch)[place]]
 
-    def _plan(self, epoch: int) -> list[list[Batch]]:
+    def _plan(self, epoch: int) -> list[list[list[int]]]:
+        """Return the forward passes of each step of a pass, by the numbers of their rows."""
         order = list(range(len(self._rows)))
         random.Random(f"{self._seed} {epoch}").shuffle(order)
         sizes = [self._rows[at].supervised for at in order]
         return [self._grouped(order[start:end]) for start, end in evenly(sizes, self._per_epoch)]
 
-    def _grouped(self, step: Sequence[int]) -> list[Batch]:
+    def _grouped(self, step: Sequence[int]) -> list[list[int]]:
         """Cut a step into batches, the longest rows first: what is too long for the memory is too long at once."""
         by_length = sorted(step, key=lambda at: (-self._rows[at].length, at))
         return [by_length[at : at + self._batch_size] for at in range(0, len(step), self._batch_size)]

@@ -100,8 +100,7 @@ def _prepare(store: Store, run: str, arm: str, scratch: Path) -> _Ready:
         if compared.inputs[port].sha256 != results[node].outputs["model"].sha256:
             remarks.append("This is not the file that was compared: the settings are, and the model was made anew.")
     else:
-        header = read_header(model)
-        own = header.number(f"{header.text('general.architecture')}.context_length") or LARGEST_DEFAULT_CONTEXT
+        own = read_header(model).context_tokens or LARGEST_DEFAULT_CONTEXT
         serving = Serving(context_tokens=min(own, LARGEST_DEFAULT_CONTEXT), sampler=SamplerParams())
         remarks.append("The run has no comparison: these are the evaluator's defaults, without a system prompt.")
     build = llama_cpp.version(llama_cpp.program("llama-server"))

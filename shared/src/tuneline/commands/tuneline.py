@@ -106,16 +106,17 @@ def get(
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
     """Fetch an output of a run, verified; or all that people need to run its models."""
-    from tuneline.commands.release import write_release
-
     with exit_codes():
         if (output is None) == (release is None):
             raise UserError("name one output of the run, as stage/port, or a folder with --release")
+        opened = open_store(store)
         if release is not None:
-            typer.echo(printable(write_release(open_store(store), run, release)))
+            from tuneline.commands.release import write_release
+
+            typer.echo(printable(write_release(opened, run, release)))
         elif output is not None:
-            typer.echo(fetch_output(open_store(store), run, output, dest))
-            if note := output_note(open_store(store), run, output):
+            typer.echo(fetch_output(opened, run, output, dest))
+            if note := output_note(opened, run, output):
                 typer.echo(note, err=True)
 
 

@@ -24,10 +24,6 @@ class StorePlace:
     def read(self, name: str) -> bytes | None:
         return self._store.get(name)
 
-    def write(self, name: str, data: bytes) -> None:
-        self._store.put(name, data)
-        self._tidy()
-
     def put(self, path: Path, name: str) -> None:
         self._store.upload(path, name)
         self._tidy()

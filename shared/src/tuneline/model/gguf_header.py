@@ -51,6 +51,11 @@ class Header(NamedTuple):
         value = self.metadata.get(key)
         return value if isinstance(value, int) else None
 
+    @property
+    def context_tokens(self) -> int | None:
+        """Tokens of context that the model was made for, if the file says it."""
+        return self.number(f"{self.text('general.architecture')}.context_length")
+
     def token(self, number: int | None) -> str:
         tokens = self.metadata.get("tokenizer.ggml.tokens")
         if not isinstance(tokens, list) or number is None or not 0 <= number < len(tokens):

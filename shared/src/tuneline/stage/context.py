@@ -41,9 +41,6 @@ class Place(Protocol):
     def read(self, name: str) -> bytes | None:
         """Return a small file; None if it is not there."""
 
-    def write(self, name: str, data: bytes) -> None:
-        """Write a small file, whole or not at all."""
-
     def put(self, path: Path, name: str) -> None:
         """Copy a file of any size, whole or not at all."""
 

@@ -23,6 +23,7 @@ from tuneline.llm.batches.protocol import Look
 from tuneline.llm.config import AnthropicConfig, Secret
 from tuneline.llm.providers import anthropic as claude
 from tuneline.llm.providers.provider import Reply, Request
+from tuneline.llm.providers.strangers import STATUS_OF
 
 
 class AnthropicBatches:
@@ -82,12 +83,4 @@ class AnthropicBatches:
             return Fault("expired or cancelled")
         error = item.result.error.get("error")
         kind = str(error.get("type")) if isinstance(error, dict) else ""
-        return claude.fault_of(
-            self._config, _ANTHROPIC_STATUS.get(kind, 500), {}, json.dumps(item.result.error).encode()
-        )
-
-
-_ANTHROPIC_STATUS = {
-    "invalid_request_error": 400, "authentication_error": 401, "billing_error": 402, "permission_error": 403,
-    "not_found_error": 404, "request_too_large": 413, "rate_limit_error": 429, "overloaded_error": 529,
-}  # fmt: skip
+        return claude.fault_of(self._config, STATUS_OF.get(kind, 500), {}, json.dumps(item.result.error).encode())

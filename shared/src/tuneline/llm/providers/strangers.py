@@ -25,9 +25,6 @@ STATUS_OF = {
 MOST_STRANGERS = 3
 """Different requests that were answered with something else, and none with an answer: then it is no such server."""
 
-GATEWAY_TIMEOUTS = (408, 504, 524)
-"""Somebody in between grew tired of waiting; the model may have done its work."""
-
 
 class Stranger(Fault):
     """The answer is something else than the protocol has."""
