@@ -234,6 +234,16 @@ def test_an_address_that_is_none_and_a_model_without_a_template_are_known_at_onc
     assert "run.yaml:7: inputs.base_model: it has no chat template" in done.stderr
 
 
+def test_a_tokenizer_that_cannot_be_converted_is_refused_before_anything_is_judged(folder: Folder) -> None:
+    write_chat_model(folder.path / "base", "chatml")
+    folder.describe(CONFIG, LAYERS)
+    done = folder.tuneline("run", "--store", "store", goal="gguf-converter")
+    assert done.returncode == 2
+    assert "inputs.base_model: tokenizer.json: llama.cpp's converter knows no BPE tokenizer that splits" in done.stderr
+    assert not (folder.path / "store" / "results").exists()
+    assert "knows no BPE tokenizer" not in folder.tuneline("check", goal="trainer").stderr
+
+
 HUGE = {name: [200_000, 200_000] for name in LAYERS}
 
 

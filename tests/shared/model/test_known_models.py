@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from kit.chat_models import write_chat_model
+from kit.families import write_family
 from tuneline.errors import UserError
-from tuneline.model.known_models import refuse_unconvertible, refuse_untrainable
+from tuneline.model.chat import ChatTokenizer
+from tuneline.model.known_models import refuse_unconvertible, refuse_unknown_split, refuse_untrainable
 
 
 @pytest.mark.parametrize("model_type", ["gemma2", "gemma3_text", "llama", "qwen3", "phi3", "gpt_oss"])
@@ -41,3 +44,24 @@ def test_what_the_converter_does_not_know_is_named(tmp_path: Path, config: dict[
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(UserError, match=problem):
         refuse_unconvertible(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["Llama 3.1", "Mistral Nemo"])
+def test_tokenizers_of_bytes_that_people_use_split_text_as_the_converter_knows(tmp_path: Path, family: str) -> None:
+    base = write_family(tmp_path / "base", family)
+    refuse_unknown_split(base, ChatTokenizer.from_folder(base))
+
+
+def test_a_tokenizer_of_bytes_that_the_converter_does_not_know_is_refused(tmp_path: Path) -> None:
+    base = write_chat_model(tmp_path / "base", "chatml")
+    with pytest.raises(UserError, match=r"no BPE tokenizer that splits text as this one.*`goal: trainer`"):
+        refuse_unknown_split(base, ChatTokenizer.from_folder(base))
+
+
+def test_how_text_is_split_matters_only_where_the_converter_goes_by_it(tmp_path: Path) -> None:
+    pieces = write_chat_model(tmp_path / "pieces", "gemma")
+    refuse_unknown_split(pieces, ChatTokenizer.from_folder(pieces))
+    beside = write_chat_model(tmp_path / "beside", "chatml")
+    (beside / "tokenizer.model").touch()
+    refuse_unknown_split(beside, ChatTokenizer.from_folder(beside))

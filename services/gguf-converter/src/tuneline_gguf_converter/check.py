@@ -9,7 +9,7 @@ from tuneline.errors import UserError
 from tuneline.model import llama_cpp
 from tuneline.model.base_model import Checkpoint, read_checkpoint
 from tuneline.model.chat import ChatTokenizer
-from tuneline.model.known_models import refuse_unconvertible
+from tuneline.model.known_models import refuse_unconvertible, refuse_unknown_split
 from tuneline.stage import Checks
 from tuneline_gguf_converter.adapter import read_adapter
 from tuneline_gguf_converter.stage import GgufConverterParams
@@ -21,7 +21,9 @@ BYTES = 2 * 2
 def check_given(params: GgufConverterParams, checks: Checks) -> None:
     """See whether the base model can be converted, and whether the programs and the disk are there for it."""
     checks.read("base_model", refuse_unconvertible)
-    checks.read("base_model", ChatTokenizer.from_folder, checks.inputs.get("chat_template"))
+    chat = checks.read("base_model", ChatTokenizer.from_folder, checks.inputs.get("chat_template"))
+    if chat:
+        checks.read("base_model", refuse_unknown_split, chat)
     base = checks.read("base_model", read_checkpoint)
     if base:
         checks.read("adapter", read_adapter, base)

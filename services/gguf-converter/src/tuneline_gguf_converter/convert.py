@@ -14,6 +14,7 @@ from tuneline.model import llama_cpp
 from tuneline.model.base_model import Checkpoint, read_checkpoint
 from tuneline.model.chat import ChatTokenizer
 from tuneline.model.gguf_header import Header, read_header
+from tuneline.model.known_models import refuse_unknown_split
 from tuneline.stage import Context, Json, Metrics
 from tuneline_gguf_converter.adapter import Adapter, read_adapter
 from tuneline_gguf_converter.checks import Agreed, Subject, check_agreement, check_reading, end_of_turn
@@ -85,6 +86,7 @@ def prepare(params: GgufConverterParams, inputs: GgufConverterInputs, context: C
     base = read_checkpoint(inputs.base_model)
     adapter = read_adapter(inputs.adapter, base, context.lineage["base_model"]) if inputs.adapter else None
     tokenizer = ChatTokenizer.from_folder(inputs.base_model, inputs.chat_template)
+    refuse_unknown_split(inputs.base_model, tokenizer)
     samples = choose_samples(
         tokenizer, inputs.slices, params.check_conversations, params.check_positions, params.check_tokens
     )

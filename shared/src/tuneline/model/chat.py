@@ -31,7 +31,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from tokenizers import Encoding, Tokenizer
+from tokenizers import Encoding, Tokenizer, models
 
 from tuneline.errors import UserError
 from tuneline.model.answers import FoundBy, find_answers, with_ends
@@ -188,6 +188,19 @@ class ChatTokenizer:
     def writes_space_first(self) -> bool:
         """Whether the tokenizer puts a space before a text right behind a control token, as that of Llama 2 does."""
         return any(self._encode(f"{token.content}a").tokens[-1] == "▁a" for token in self._control[:1])
+
+    @property
+    def merges_bytes(self) -> bool:
+        """Whether tokens are merged of bytes, as GPT-2's are, rather than of characters with bytes for the rest."""
+        model = self._tokenizer.model
+        return isinstance(model, models.BPE) and not model.byte_fallback
+
+    def beginnings(self, text: str) -> list[list[int]]:
+        """Return the ids of `text` as it is, with the beginning token, and with what the tokenizer adds by itself."""
+        ids, bos = self.encode(text), self._tokenizer.token_to_id(self._special_tokens.get("bos_token", ""))
+        with _plain_errors("cannot encode a text"):
+            own = self._tokenizer.encode(text).ids
+        return [ids, own] if bos is None else [ids, own, [bos, *ids]]
 
     def refuse_lost_text(self) -> None:
         """Raise UserError when a template drops what is said, as those do that expect a list of parts."""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import cache
 from pathlib import Path
 
@@ -12,16 +13,23 @@ from pydantic import BaseModel
 
 from tuneline.errors import UserError
 from tuneline.model.base_model import read_object
+from tuneline.model.chat import ChatTokenizer
 from tuneline.parsing.problems import printable
 
 PLACE = Path(__file__).with_suffix(".json")
 
 
 class KnownModels(BaseModel):
-    """`trains` are values of `model_type`, `converts` names in `architectures` of a config.json."""
+    """`trains` are values of `model_type`, `converts` names in `architectures` of a config.json.
+
+    By the ids of `probe` llama.cpp tells how a tokenizer of bytes splits text before it merges: `splits` are the hashes
+    that it knows (SHA-256 of the list of ids, as Python writes it).
+    """
 
     trains: list[str]
     converts: list[str]
+    probe: str
+    splits: frozenset[str]
 
 
 @cache
@@ -57,4 +65,22 @@ def refuse_unconvertible(folder: Path) -> None:
         raise UserError(
             f"base_model: config.json: architectures: llama.cpp's converter does not know {printable(names[0])}: "
             "choose another base model, or end the run before it with `goal: trainer`"
+        )
+
+
+def refuse_unknown_split(folder: Path, chat: ChatTokenizer) -> None:
+    """Raise UserError for a tokenizer of bytes that splits text as none does that llama.cpp knows.
+
+    With a tokenizer.model the converter goes by that. transformers may add a first token of its own, so that each way
+    of beginning is tried.
+    """
+    if not chat.merges_bytes or (folder / "tokenizer.model").is_file():
+        return
+    known = known_models()
+    hashes = {hashlib.sha256(str(ids).encode()).hexdigest() for ids in chat.beginnings(known.probe)}
+    if not hashes & known.splits:
+        raise UserError(
+            "base_model: tokenizer.json: llama.cpp's converter knows no BPE tokenizer that splits text as this one "
+            "does. If it was changed or saved again, take the one that the model was published with; else choose "
+            "another base model, or end the run before it with `goal: trainer`"
         )
