@@ -171,8 +171,13 @@ THINKS = """\
 def test_a_template_that_thinks_and_asks_for_the_date_ships_as_it_was_rendered(
     given: dict[str, Path], tmp_path: Path
 ) -> None:
+    base = Path(shutil.copytree(given["base_model"], tmp_path / "base"))
+    settings = json.loads((base / "tokenizer_config.json").read_text())
+    settings["chat_template"] = (base / "chat_template.jinja").read_text()  # where most models have it
+    (base / "tokenizer_config.json").write_text(json.dumps(settings))
+    (base / "chat_template.jinja").unlink()
     (tmp_path / "chat.yaml").write_text(yaml.safe_dump({"template": THINKS, "date": "2026-02-01"}))
-    inputs = given | {"chat_template": tmp_path / "chat.yaml"}
+    inputs = given | {"base_model": base, "chat_template": tmp_path / "chat.yaml"}
     done = run_stage(STAGE, tmp_path / "run", inputs=inputs, params=SETTINGS, variant="base")
     shipped = read_header(done.paths["model"] / facts(done)["file"]).text("tokenizer.chat_template")
     assert shipped.startswith("{% set enable_thinking = false %}")

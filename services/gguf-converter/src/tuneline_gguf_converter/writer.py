@@ -48,8 +48,11 @@ def link_model(base: Checkpoint, folder: Path, dtype: Dtype, template: str, *, s
     config.pop("torch_dtype", None)
     write_object(folder / "config.json", config | {"dtype": str(DTYPES[dtype]).removeprefix("torch.")})
     settings = folder / "tokenizer_config.json"
-    if not space_first and settings.exists() and (folder / "tokenizer.model").exists():
-        write_object(settings, read_object(settings) | {"add_prefix_space": False})
+    if settings.exists():
+        kept = read_object(settings)
+        kept.pop("chat_template", None)  # the converter would take it in place of the file
+        spaces = {"add_prefix_space": False} if not space_first and (folder / "tokenizer.model").exists() else {}
+        write_object(settings, kept | spaces)
     for number, file in enumerate(base.files, start=1):
         name = f"model-{number:05}-of-{len(base.files):05}.safetensors"
         (folder / name).symlink_to(file.absolute())
