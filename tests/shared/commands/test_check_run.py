@@ -52,12 +52,23 @@ class Folder:
     def describe(self, config: dict[str, object], shapes: dict[str, list[int]]) -> None:
         """Write what the base model is; its weights are a hole."""
         (self.path / "base" / "config.json").write_text(json.dumps(config))
+        self.weights("base/model.safetensors", shapes)
+
+    def adapter(self, shapes: dict[str, list[int]], **settings: object) -> None:
+        """Give an adapter as PEFT writes it; its weights are a hole."""
+        (self.path / "adapter").mkdir(exist_ok=True)
+        config = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["q_proj"]} | settings
+        (self.path / "adapter" / "adapter_config.json").write_text(json.dumps(config))
+        self.weights("adapter/adapter_model.safetensors", shapes)
+        self.inputs["adapter"] = "adapter"
+
+    def weights(self, name: str, shapes: dict[str, list[int]]) -> None:
         sizes = [0, *accumulate(4 * math.prod(shape) for shape in shapes.values())]
         places = dict(zip(shapes, pairwise(sizes), strict=True))
         header = json.dumps(
             {n: {"dtype": "F32", "shape": shape, "data_offsets": list(places[n])} for n, shape in shapes.items()}
         ).encode()
-        with (self.path / "base" / "model.safetensors").open("wb") as file:
+        with (self.path / name).open("wb") as file:
             file.write(len(header).to_bytes(8, "little") + header)
             file.truncate(8 + len(header) + sizes[-1])
 
@@ -242,6 +253,55 @@ def test_a_tokenizer_that_cannot_be_converted_is_refused_before_anything_is_judg
     assert "inputs.base_model: tokenizer.json: llama.cpp's converter knows no BPE tokenizer that splits" in done.stderr
     assert not (folder.path / "store" / "results").exists()
     assert "knows no BPE tokenizer" not in folder.tuneline("check", goal="trainer").stderr
+
+
+QUERY = "base_model.model.model.layers.0.self_attn.q_proj.lora_"
+ADAPTER = {f"{QUERY}A.weight": [2, 8], f"{QUERY}B.weight": [8, 2]}
+
+
+@pytest.mark.parametrize(
+    ("shapes", "settings", "message"),
+    [
+        ({**ADAPTER, f"{QUERY}A.weight": [2, 9]}, {}, "it changes model.layers.0.self_attn.q_proj.weight of shape 8×9"),
+        ({f"{QUERY}A.weight": [2, 8]}, {}, "its matrices for model.layers.0.self_attn.q_proj.weight do not belong"),
+        ({n.replace("layers.0", "layers.7"): s for n, s in ADAPTER.items()}, {}, "this base model has no such weight"),
+        (ADAPTER, {"peft_type": "IA3"}, "adapter_config.json: it is not a LoRA adapter"),
+        (ADAPTER, {"r": 0}, "adapter_config.json has no numbers `r` and `lora_alpha` above 0"),
+    ],
+)
+def test_a_given_adapter_that_cannot_be_merged_is_named_by_check(
+    folder: Folder, shapes: dict[str, list[int]], settings: dict[str, object], message: str
+) -> None:
+    folder.adapter(ADAPTER)
+    good = folder.tuneline("check", goal="gguf-converter")
+    assert good.returncode == 0, good.stderr
+    folder.adapter(shapes, **settings)
+    done = folder.tuneline("check", goal="gguf-converter")
+    assert done.returncode == 2
+    assert "inputs.adapter: " in done.stderr and message in done.stderr, done.stderr
+
+
+def test_a_given_adapter_whose_weights_can_run_code_is_refused_by_check(folder: Folder) -> None:
+    folder.adapter(ADAPTER)
+    (folder.path / "adapter" / "adapter_model.safetensors").rename(folder.path / "adapter" / "adapter_model.bin")
+    done = folder.tuneline("check", goal="gguf-converter")
+    assert done.returncode == 2
+    assert "inputs.adapter: its weights are only there as adapter_model.bin" in done.stderr
+
+
+def test_an_adapter_trained_with_another_chat_template_needs_it_as_input(folder: Folder) -> None:
+    folder.adapter(ADAPTER)
+    own = (folder.path / "base" / "chat_template.jinja").read_text()
+    beside = folder.path / "adapter" / "chat_template.jinja"
+    beside.write_text("{# as another program saved it #}" + own)
+    assert folder.tuneline("check", goal="gguf-converter").returncode == 0
+    beside.write_text(own.replace("model", "helper"))
+    done = folder.tuneline("check", goal="gguf-converter")
+    assert done.returncode == 2
+    assert "inputs.adapter: the chat template in its folder renders conversations otherwise" in done.stderr
+    folder.inputs["chat_template"] = "adapter/chat_template.jinja"
+    done = folder.tuneline("check", goal="gguf-converter")
+    assert done.returncode == 0, done.stderr
 
 
 HUGE = {name: [200_000, 200_000] for name in LAYERS}

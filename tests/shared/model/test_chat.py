@@ -337,6 +337,26 @@ def test_the_template_may_stand_in_the_tokenizer_configuration(tmp_path: Path) -
         assert ChatTokenizer.from_folder(tmp_path).render([HELLO[2]]) == expected
 
 
+def test_the_template_may_stand_in_a_file_of_a_model_that_also_sees(tmp_path: Path) -> None:
+    write_chat_model(tmp_path, "chatml")
+    (tmp_path / "chat_template.jinja").unlink()
+    (tmp_path / "chat_template.json").write_text(json.dumps({"chat_template": CHATML}))
+    assert ChatTokenizer.from_folder(tmp_path).template == CHATML
+    (tmp_path / "chat_template.json").write_text("[")
+    with pytest.raises(UserError, match=r"base_model: chat_template\.json is not JSON"):
+        ChatTokenizer.from_folder(tmp_path)
+
+
+def test_of_several_templates_without_a_default_one_must_be_given(tmp_path: Path) -> None:
+    write_chat_model(tmp_path, "chatml")
+    (tmp_path / "chat_template.jinja").rename(tmp_path / "own.jinja")
+    named = [{"name": name, "template": CHATML} for name in ("tool_use", "rag\u202e")]
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": named}))
+    with pytest.raises(UserError, match=r"chat templates for rag\\u202e, tool_use, and none is the default: give"):
+        ChatTokenizer.from_folder(tmp_path)
+    assert ChatTokenizer.from_folder(tmp_path, tmp_path / "own.jinja").template == CHATML
+
+
 def test_special_tokens_of_older_models_are_found_in_their_own_file(tmp_path: Path) -> None:
     write_chat_model(tmp_path)
     (tmp_path / "tokenizer_config.json").write_text("{}")

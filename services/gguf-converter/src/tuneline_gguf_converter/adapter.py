@@ -13,6 +13,8 @@ from pathlib import Path
 from tuneline.data.io import Closed
 from tuneline.errors import UserError
 from tuneline.model.base_model import Checkpoint, hub_name, read_object
+from tuneline.model.chat import ChatTokenizer
+from tuneline.model.chat_template import Messages, find_template, read_chat_settings
 from tuneline.model.weights import bare_name, names_in_files, read_shapes, zeros
 from tuneline.parsing.problems import printable
 from tuneline.stage import InputRecord
@@ -28,6 +30,15 @@ _PARTS = re.compile(
     r"|lora_(?P<mlx_half>[ab])|(?P<magnitude>lora_magnitude_vector)(?:\.default)?(?:\.weight)?)"
 )
 _WHOLE = re.compile(r"(?P<layer>.+?)(?:\.modules_to_save)?(?:\.default)?(?:\.base_layer)?\.(?P<kind>weight|bias)")
+
+_QUESTION, _ANSWER = {"role": "user", "content": "Is it late?"}, {"role": "assistant", "content": "No."}
+_SYSTEM = {"role": "system", "content": "Be brief."}
+_ASKED: tuple[tuple[Messages, bool], ...] = (
+    ([_QUESTION], True),
+    ([_QUESTION, _ANSWER, _QUESTION, _ANSWER], False),
+    ([_SYSTEM, _QUESTION, _ANSWER, _QUESTION], True),
+)
+"""Conversations by which templates are told apart, and whether an answer is asked for."""
 
 
 class Change(Closed):
@@ -84,6 +95,31 @@ def read_adapter(folder: Path, base: Checkpoint, record: InputRecord | None = No
     if not replaced and all({c.up, c.down} & nothing and not c.magnitude for c in changes.values()):
         raise UserError("adapter: it changes nothing, all of its numbers are 0: was it saved before it was trained?")
     return adapter
+
+
+def refuse_other_template(folder: Path, chat: ChatTokenizer, settings: Path | None = None) -> None:
+    """Raise UserError when a chat template that was saved with the adapter renders otherwise than that of `chat`.
+
+    Programs save the base model's with it, some after changes that no rendering shows. What the user gives as the input
+    `chat_template` is what the adapter was trained with.
+    """
+    chosen = read_chat_settings(settings)
+    own = None if chosen.template else find_template(folder, "adapter")
+    if own is None:
+        return
+    with_own = chat.with_template(chosen.pinned(own))
+    if any(_rendered(chat, *asked) != _rendered(with_own, *asked) for asked in _ASKED):
+        raise UserError(
+            "adapter: the chat template in its folder renders conversations otherwise than the base model's does. If "
+            "it was trained with its own, give that one as the input `chat_template`, else remove it from the folder"
+        )
+
+
+def _rendered(chat: ChatTokenizer, messages: Messages, prompt: bool) -> str | None:
+    try:
+        return chat.render(messages, prompt)
+    except UserError:
+        return None  # both may refuse a system prompt
 
 
 def _sort_out(shapes: Shapes) -> tuple[dict[str, _Found], dict[str, str]]:

@@ -11,7 +11,7 @@ from tuneline.model.base_model import Checkpoint, read_checkpoint
 from tuneline.model.chat import ChatTokenizer
 from tuneline.model.known_models import refuse_unconvertible, refuse_unknown_split
 from tuneline.stage import Checks
-from tuneline_gguf_converter.adapter import read_adapter
+from tuneline_gguf_converter.adapter import read_adapter, refuse_other_template
 from tuneline_gguf_converter.stage import GgufConverterParams
 
 BYTES = 2 * 2
@@ -24,6 +24,7 @@ def check_given(params: GgufConverterParams, checks: Checks) -> None:
     chat = checks.read("base_model", ChatTokenizer.from_folder, checks.inputs.get("chat_template"))
     if chat:
         checks.read("base_model", refuse_unknown_split, chat)
+        checks.read("adapter", refuse_other_template, chat, checks.inputs.get("chat_template"))
     base = checks.read("base_model", read_checkpoint)
     if base:
         checks.read("adapter", read_adapter, base)

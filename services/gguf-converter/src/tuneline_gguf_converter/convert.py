@@ -16,7 +16,7 @@ from tuneline.model.chat import ChatTokenizer
 from tuneline.model.gguf_header import Header, read_header
 from tuneline.model.known_models import refuse_unknown_split
 from tuneline.stage import Context, Json, Metrics
-from tuneline_gguf_converter.adapter import Adapter, read_adapter
+from tuneline_gguf_converter.adapter import Adapter, read_adapter, refuse_other_template
 from tuneline_gguf_converter.checks import Agreed, Subject, check_agreement, check_reading, end_of_turn
 from tuneline_gguf_converter.fidelity import Foreseen
 from tuneline_gguf_converter.merge import merged_weights
@@ -87,6 +87,8 @@ def prepare(params: GgufConverterParams, inputs: GgufConverterInputs, context: C
     adapter = read_adapter(inputs.adapter, base, context.lineage["base_model"]) if inputs.adapter else None
     tokenizer = ChatTokenizer.from_folder(inputs.base_model, inputs.chat_template)
     refuse_unknown_split(inputs.base_model, tokenizer)
+    if inputs.adapter:
+        refuse_other_template(inputs.adapter, tokenizer, inputs.chat_template)
     samples = choose_samples(
         tokenizer, inputs.slices, params.check_conversations, params.check_positions, params.check_tokens
     )

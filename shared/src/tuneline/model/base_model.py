@@ -25,7 +25,7 @@ CONFIGS = ("config.json", "generation_config.json", "tokenizer_config.json", "sp
 TEXT_FILES = (
     *CONFIGS,
     *("tokenizer.json", "tokenizer.model", "added_tokens.json", "vocab.json", "merges.txt", "vocab.txt"),
-    "chat_template.jinja",
+    *("chat_template.jinja", "chat_template.json"),
 )
 """All that transformers and llama.cpp's converter need beside the weights."""
 
@@ -35,7 +35,7 @@ MODEL_FILES = (*TEXT_FILES, "README.md", INDEX, "*.safetensors")
 
 TOKENIZER_FILES = (
     *("config.json", "tokenizer_config.json", "special_tokens_map.json"),
-    *("tokenizer.json", "chat_template.jinja"),
+    *("tokenizer.json", "chat_template.jinja", "chat_template.json"),
 )
 """What stages read that need no weights."""
 

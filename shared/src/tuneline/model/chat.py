@@ -36,7 +36,7 @@ from tokenizers import Encoding, Tokenizer, models
 from tuneline.errors import UserError
 from tuneline.model.answers import FoundBy, find_answers, with_ends
 from tuneline.model.base_model import read_if_there, read_text, refuse_code
-from tuneline.model.chat_template import ChatTemplate, read_chat_settings
+from tuneline.model.chat_template import ChatTemplate, find_template, read_chat_settings
 
 Message = Mapping[str, str]
 """A message as the template sees it: `role` (system, user or assistant) and `content`."""
@@ -115,7 +115,13 @@ class ChatTokenizer:
                 f"{MOST_GROWTH:,} times as long. Choose another model."
             )
         chosen = read_chat_settings(settings)
-        template = chosen.pinned("" if chosen.template else _find_template(path, config))
+        own = "" if chosen.template else find_template(path)
+        if own is None:
+            raise UserError(
+                "base_model: it has no chat template (chat_template.jinja, or chat_template in tokenizer_config.json). "
+                "Use an instruction-tuned model, or give a template as the input `chat_template`."
+            )
+        template = chosen.pinned(own)
         read = cls(tokenizer, template, _special_tokens(path, config))
         read.refuse_lost_text()
         return read
@@ -188,6 +194,10 @@ class ChatTokenizer:
     def writes_space_first(self) -> bool:
         """Whether the tokenizer puts a space before a text right behind a control token, as that of Llama 2 does."""
         return any(self._encode(f"{token.content}a").tokens[-1] == "▁a" for token in self._control[:1])
+
+    def with_template(self, template: str) -> ChatTokenizer:
+        """Return the same tokenizer with another chat template."""
+        return ChatTokenizer(self._tokenizer, template, self._special_tokens)
 
     @property
     def merges_bytes(self) -> bool:
@@ -313,20 +323,6 @@ def _plain_errors(problem: str) -> Iterator[None]:
         if isinstance(error, KeyboardInterrupt | SystemExit):
             raise
         raise UserError(f"base_model: tokenizer.json {problem}: copy it again, or choose another base model") from None
-
-
-def _find_template(path: Path, config: Mapping[str, object]) -> str:
-    file = path / "chat_template.jinja"
-    template: object = read_text(file) if file.is_file() else config.get("chat_template")
-    if isinstance(template, list):  # several named templates, in the form {name, template}
-        named = [entry for entry in template if isinstance(entry, dict) and entry.get("name") == "default"]
-        template = named[0].get("template") if named else None
-    if not isinstance(template, str):
-        raise UserError(
-            "base_model: it has no chat template (chat_template.jinja, or chat_template in tokenizer_config.json). "
-            "Use an instruction-tuned model, or give a template as the input `chat_template`."
-        )
-    return template
 
 
 def _special_tokens(path: Path, config: Mapping[str, object]) -> dict[str, str]:

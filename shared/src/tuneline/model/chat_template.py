@@ -21,6 +21,7 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from tuneline.errors import Temporary, UserError
+from tuneline.model.base_model import read_object, read_text
 from tuneline.model.children import ending, environment
 from tuneline.model.template_worker import DATE, SECONDS, Rendering, ToRender
 from tuneline.parsing.problems import printable
@@ -78,6 +79,29 @@ def read_chat_settings(path: Path | None) -> ChatSettings:
         raise UserError(f"{path.name}: the chat template is not UTF-8 text") from None
     except ValueError:
         raise UserError(f"{path.name}: the chat template is empty") from None
+
+
+def find_template(folder: Path, port: str = "base_model") -> str | None:
+    """Return the chat template that comes with a model, None if none does.
+
+    Raises UserError when there are several and none is the default, as for transformers.
+    """
+    file, older = folder / "chat_template.jinja", folder / "chat_template.json"
+    if file.is_file():
+        return read_text(file, port)
+    settings = folder / "tokenizer_config.json"
+    found = read_object(settings, port).get("chat_template") if settings.exists() else None
+    if found is None and older.is_file():  # beside processors of models that also see
+        found = read_object(older, port).get("chat_template")
+    if isinstance(found, list):  # several named templates, in the form {name, template}
+        named = {str(entry.get("name")): entry.get("template") for entry in found if isinstance(entry, dict)}
+        if named and "default" not in named:
+            raise UserError(
+                f"{port}: it has chat templates for {printable(', '.join(sorted(named)))}, and none is the default: "
+                "give the one to use as the input `chat_template`"
+            )
+        found = named.get("default")
+    return found if isinstance(found, str) else None
 
 
 class ChatTemplate:
