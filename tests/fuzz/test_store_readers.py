@@ -113,7 +113,7 @@ def everything(store: FileStore) -> None:
 
 
 def traced(store: FileStore) -> None:
-    for line in trace_lines(trace(store, ["eva", "*"])):
+    for line in trace_lines(store, trace(store, ["eva", "*"])):
         assert line.isprintable(), repr(line)
 
 

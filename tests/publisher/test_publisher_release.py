@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -133,3 +134,22 @@ def test_a_signature_without_a_token_is_refused_before_anything_is_written(bench
     bench.environ["SIGSTORE_ID_TOKEN"] = "not.a.token"
     done = bench.publish(str(folder), sign=True)
     assert done.code == 2 and "no valid token" in done.said and not folder.exists(), done.said
+
+
+def test_what_was_published_of_a_transcript_is_named_when_it_is_traced_or_forgotten(bench: Bench) -> None:
+    out = bench.folder / "out"
+    assert bench.publish(str(out), dataset=True).code == 0
+    where = {name: (out / name).as_uri() for name in ("gguf", "adapter", "dataset")}
+    traced = bench.tuneline("trace", "eva").said
+    assert all(f"published  {uri}" in traced for uri in where.values())
+    done = bench.tuneline("forget", "eva", "--yes")
+    assert done.code == 0 and all(f"Not in this store: {uri}." in done.said for uri in where.values())
+    assert "published" not in bench.tuneline("trace", "nobody").said
+
+
+def test_a_data_set_of_a_run_without_a_model_is_named_too(bench: Bench) -> None:
+    shutil.rmtree(bench.folder / "store" / "runs" / "demo")
+    bench.make("assessor")
+    assert bench.publish(str(bench.folder / "out"), gguf=False, adapter=False, dataset=True).code == 0
+    traced = bench.tuneline("trace", "eva").said
+    assert "/out/dataset" in traced and "/out/gguf" not in traced

@@ -25,8 +25,9 @@ from tuneline.engine.layout import (
     run_key,
     upload_place,
 )
-from tuneline.engine.lineage import Result, RowReader, Trace, all_results, is_of, owner, repeats
+from tuneline.engine.lineage import Result, Trace, all_results, is_of, repeats
 from tuneline.engine.records import Forgotten, Manifest, Mark, OutputRecord, hash_of_id, now, read
+from tuneline.engine.rows import RowReader, owner
 from tuneline.engine.runner import link_outputs
 from tuneline.errors import Temporary
 from tuneline.stage import Json

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import structlog
 
+from tuneline.data.io import read_record
+from tuneline.data.published import Published
 from tuneline.data.reading.repairs import Tools
 from tuneline.data.transcripts import MAX_KEPT, read_transcripts
 from tuneline.engine.layout import upload_place
 from tuneline.engine.lineage import Result, Trace
+from tuneline.engine.rows import RowReader
 from tuneline.errors import UserError
 from tuneline.parsing.problems import printable, shortened
+from tuneline.store.base import Store
 from tuneline.store.verify import plain_errors
 
 log = structlog.get_logger()
@@ -50,12 +55,25 @@ def ids_in(path: Path) -> Iterator[tuple[str, str]]:
             return
 
 
-def trace_lines(found: Trace) -> Iterator[str]:
+def published(store: Store, found: Trace) -> list[str]:
+    """Return the addresses to which the models went that were made with them, and data sets that may hold them."""
+    addresses = set()
+    with tempfile.TemporaryDirectory(prefix="tuneline-") as folder:
+        reader = RowReader(store, Path(folder))
+        for result in (*found.made, *found.data_sets):
+            port = result.manifest.outputs.get("published")
+            for record in port.files.values() if port else ():
+                packages = read_record(reader.path(record), Published).packages
+                addresses |= {p.address for p in packages if p.name == "dataset" or result in found.made}
+    return sorted(addresses)
+
+
+def trace_lines(store: Store, found: Trace) -> Iterator[str]:
     """Yield a table: what it is, where it is pinned or lies, and what it has of the transcripts."""
-    return map(printable, _lines(found))
+    return map(printable, _lines(store, found))
 
 
-def _lines(found: Trace) -> Iterator[str]:
+def _lines(store: Store, found: Trace) -> Iterator[str]:
     yield f"{len(found.ids)} transcript{'s' * (len(found.ids) != 1)}: {shortened(found.ids, MOST_SHOWN)}"
     for result, counts in found.holders:
         rows = ", ".join(f"{count} of {port}" for port, count in counts.items())
@@ -68,6 +86,8 @@ def _lines(found: Trace) -> Iterator[str]:
         yield _line("holds", upload_place(name), "what you uploaded")
     for uri in found.given:
         yield _line("read from", uri, "not in this store")
+    for address in published(store, found):
+        yield _line("published", address, "not in this store")
     if found.forgotten:
         yield f"{len(found.forgotten)} of them forgotten before"
     if not (found.holders or found.made or found.journals or found.uploads):
@@ -82,7 +102,7 @@ def _where(result: Result) -> str:
     return ", ".join(result.nodes) or f"{result.key} (no run)"
 
 
-def to_json(found: Trace) -> str:
+def to_json(store: Store, found: Trace) -> str:
     """Return the same as JSON, with the addresses of all results in the store."""
     return json.dumps(
         {
@@ -93,6 +113,7 @@ def to_json(found: Trace) -> str:
             "journals": found.journals,
             "uploads": found.uploads,
             "given": found.given,
+            "published": published(store, found),
         },
         indent=1,
         ensure_ascii=False,

@@ -155,8 +155,9 @@ def trace_command(
     from tuneline.engine.lineage import trace
 
     with exit_codes():
-        found = trace(open_store(store), read_ids(ids, from_file), ids_in)
-        for line in [to_json(found)] if as_json else trace_lines(found):
+        opened = open_store(store)
+        found = trace(opened, read_ids(ids, from_file), ids_in)
+        for line in [to_json(opened, found)] if as_json else trace_lines(opened, found):
             typer.echo(line)
 
 
@@ -169,19 +170,20 @@ def forget_command(
 ) -> None:
     """Take transcripts out of a store: rows, slices, judgements, uploads; mark the models that were made with them."""
     from tuneline.commands.forget import forget
-    from tuneline.commands.trace import ids_in, read_ids, trace_lines
+    from tuneline.commands.trace import ids_in, published, read_ids, trace_lines
     from tuneline.engine.lineage import trace
 
     with exit_codes():
         opened = open_store(store)
         found = trace(opened, read_ids(ids, from_file), ids_in)
-        for line in trace_lines(found):
+        elsewhere = [*found.given, *published(opened, found)]
+        for line in trace_lines(opened, found):
             typer.echo(line)
         if not yes:
             raise UserError("Nothing was changed. Add --yes to forget them.")
         for line in forget(opened, found):
             typer.echo(printable(line))
-        for uri in found.given:
+        for uri in elsewhere:
             typer.echo(printable(f"Not in this store: {uri}. Take them out there yourself."))
 
 

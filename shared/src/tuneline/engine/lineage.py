@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tuneline.engine.layout import (
     forgotten_key,
@@ -30,20 +30,16 @@ from tuneline.engine.layout import (
     upload_of,
 )
 from tuneline.engine.records import Forgotten, Manifest, Mark, Pin, hash_of_id, parse, read, read_all
+from tuneline.engine.rows import RowReader, owner, row_files
 from tuneline.engine.sources import ReadIds, Source, sources
-from tuneline.errors import UserError
-from tuneline.store.base import FileRecord, Store, in_parallel
+from tuneline.store.base import Store, in_parallel
 
-HOLDERS = ("assessor", "slicer")
-"""Stages whose outputs have a row for each transcript, or several."""
 SOURCES = ("transcripts", "answers")
 """Given inputs that may hold them."""
 MOST_UNPACKED = 1 << 28
 WORDS = 60
 """Characters of a message that is looked for word for word: shorter ones are said in many conversations."""
 _NUMBER = re.compile(r" [0-9]+$")
-
-Row = dict[str, Any]
 
 
 class Result(NamedTuple):
@@ -60,6 +56,11 @@ class Result(NamedTuple):
     @property
     def name(self) -> str:
         return f"{self.manifest.stage}/{self.manifest.fingerprint}"
+
+    def made_of(self, port: str) -> str | None:
+        """Return the name of the result that this input is, None if no stage made it."""
+        record = self.manifest.inputs.get(port)
+        return record.producer if record else None
 
     @property
     def key(self) -> str:
@@ -85,6 +86,8 @@ class Trace:
     """Addresses outside of the store that the assessor read them from."""
     forgotten: list[str] = field(default_factory=list)
     """Ids that were forgotten before."""
+    data_sets: list[Result] = field(default_factory=list)
+    """What was published of the judged transcripts alone."""
     words: set[str] = field(default_factory=set)
     """Messages that only they contain, as JSON spells them."""
 
@@ -106,6 +109,8 @@ def trace(store: Store, patterns: Iterable[str], read_ids: ReadIds = lambda _: (
                 found.holders.append((result, counts))
                 found.words |= _words(reader, result.manifest, names)
     _follow(store, found, results)
+    holders = {result.name for result, _ in found.holders}
+    found.data_sets = [r for r in results if r not in found.made and r.made_of("judged") in holders]
     found.journals = dict(_journal_rows(store, found))
     holding = [source for source in read if any(name in names for name, _ in source.found)]
     _find_sources(store, found, holding)
@@ -125,45 +130,6 @@ def all_results(store: Store) -> Iterator[Result]:
         name = result_of(key)
         if data is not None and name is not None:
             yield Result(parse(Manifest, data, key), tuple(sorted(nodes[name])))
-
-
-class RowReader:
-    """Reads outputs row by row, whatever their size: on a file store in place, else from a copy in `folder`."""
-
-    def __init__(self, store: Store, folder: Path) -> None:
-        self._store, self._folder = store, folder
-
-    def path(self, record: FileRecord) -> Path:
-        here = self._store.local(record)
-        if here is None:
-            here = self._folder / record.sha256
-            if not here.exists():
-                self._store.download(record, here)
-        return here
-
-    def rows(self, record: FileRecord) -> Iterator[Row]:
-        with self.path(record).open("rb") as lines:
-            for line in lines:
-                try:
-                    row = json.loads(line)
-                except (ValueError, RecursionError):
-                    raise UserError(f"{self._store.uri}/{record.key}: a line is not JSON.") from None
-                if isinstance(row, dict):
-                    yield row
-
-
-def owner(row: Row) -> object:
-    """Return the id of the transcript that a row belongs to."""
-    return row.get("transcript", row.get("id"))
-
-
-def row_files(manifest: Manifest) -> Iterator[tuple[str, FileRecord]]:
-    """Yield port and file of the outputs that have a row for each transcript, of a stage that has such."""
-    if manifest.stage in HOLDERS:
-        for port, output in manifest.outputs.items():
-            for name, record in output.files.items():
-                if name.endswith(".jsonl"):
-                    yield port, record
 
 
 def _named(
