@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from tuneline.data.judged import JudgedTranscript
 from tuneline.data.personas import Personas
+from tuneline.data.reading.prompts import Prompt
 from tuneline.data.rubric import Rubric
 from tuneline.data.text.rules import Answer
 from tuneline.data.verdicts import Status
@@ -48,6 +49,7 @@ def schemas() -> dict[str, Schema]:
         "run": run_file(installed_stages()),
         "rubric": of(Rubric, "A rubric"),
         "personas": of(Personas, "A file of personas"),
+        "prompt": of(Prompt, "One prompt, a line of JSON Lines") | {"required": ["prompt"]},
         "judge": judges(),
         "simulator": one_of(SIMULATORS, "Who plays the personas"),
         "answers": of(RecordedAnswer | list[RecordedAnswer], "Recorded answers: a list, or one line of JSON Lines"),

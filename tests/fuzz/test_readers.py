@@ -20,6 +20,7 @@ from kit.slicing import talk, verdict
 from tuneline.commands.labels import read_labels
 from tuneline.data.io import read_lines
 from tuneline.data.personas import load_personas
+from tuneline.data.reading.prompts import read_prompts
 from tuneline.data.rubric import load_rubric
 from tuneline.data.slices import Slice
 from tuneline.data.transcripts import read_transcripts
@@ -78,6 +79,13 @@ personas:
     trajectory: volatile
     writing_style: casual
 """
+ASKED: list[dict[str, object]] = [
+    {"id": "a", "prompt": "Why?", "category": "c", "reference": "so"},
+    {"instruction": "Do", "input": "this", "output": "done"},
+    {"question_id": 81, "turns": ["How?"], "reference": ["thus"]},
+    {"messages": [{"role": "user", "content": "é"}, {"role": "assistant", "content": "!"}]},
+]
+PROMPTS = "".join(json.dumps(row) + "\n" for row in ASKED)
 SLICE = {
     "id": "a#3", "transcript": "a", "point": 3, "dropped": 0, "split": "train", "tokens": 9, "planning_tokens": 7,
     "messages": [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi."}],
@@ -92,6 +100,9 @@ READERS = [
     ),
     Reader("rubric", "rubric.yaml", load_rubric, yaml.safe_dump(RUBRIC, sort_keys=False).encode()),
     Reader("personas", "personas.yaml", load_personas, (EXAMPLES / "personas.yaml").read_bytes()),
+    Reader("prompts", "prompts.jsonl", read_prompts, PROMPTS.encode()),
+    Reader("prompts in a list", "prompts.json", read_prompts, json.dumps({"data": ASKED}, indent=1).encode()),
+    Reader("prompts in a table", "prompts.csv", read_prompts, b'id,question,answer\n1,"Why, then?",so\n2,How?,thus\n'),
     Reader("rubric by id", "rubric.json", load_rubric, json.dumps(BY_ID, indent=1).encode()),
     Reader("foreign personas", "personas.yaml", load_personas, FOREIGN_PERSONAS),
     Reader("judge", "judge.yaml", lambda p: load_judge(p, no_secret), b"provider: heuristic\n"),

@@ -106,7 +106,7 @@ def test_each_file_of_earlier_stages_may_be_missing_alone(tmp_path: Path) -> Non
 def test_no_scored_conversation_at_all_still_gives_a_page(tmp_path: Path) -> None:
     made = comparison(6)
     rows = [row.model_copy(update={"base_mean": None, "difference": None, "base_trials": 0}) for row in made.personas]
-    nothing = dict.fromkeys(type(made.score).model_fields) | {"personas": 0}
+    nothing = dict.fromkeys(type(made.score).model_fields) | {"personas": 0, "unit": "persona"}
     made = made.model_copy(
         update={
             "personas": rows,

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from tuneline.data.conversations import Said
 from tuneline.data.personas import Persona, load_personas
+from tuneline.data.reading.prompts import Prompt, ReadPrompts, read_prompts
 from tuneline.data.rubric import Rubric, load_rubric
 from tuneline.errors import LlmRejected, UserError
 from tuneline.judge.forecast import require_prices
@@ -18,38 +20,73 @@ from tuneline.llm.thoughts import without_thoughts
 from tuneline.model.chat import ChatTokenizer
 from tuneline.model.llama_cpp import program
 from tuneline.model.system_prompt import markdown_around, read_system_prompt
+from tuneline.parsing.problems import listed
 from tuneline.parsing.yaml import read_yaml
 from tuneline.stage import Checks
 from tuneline_evaluator.comparison.power import enough_personas, personas_to_rule_out
 from tuneline_evaluator.conversations.played import as_played
-from tuneline_evaluator.conversations.prepare import context_of
+from tuneline_evaluator.conversations.prepare import completion_of, context_of, settled
 from tuneline_evaluator.conversations.simulate import ScriptedConfig, load_simulator
+from tuneline_evaluator.conversations.speakers import one_of
+from tuneline_evaluator.conversations.talk import Completion, Speaker, for_model
 from tuneline_evaluator.stage import EvaluatorParams
 
 ENOUGH_PERSONAS = 30
 """Below, a difference that matters is often missed."""
+ENOUGH_PROMPTS = 200
+"""They show a win rate of 60 % four times out of five."""
 
 
 def check_given(params: EvaluatorParams, checks: Checks) -> None:
     """Read who talks, who judges and with what, and see whether it can decide anything."""
-    personas, rubric = checks.read("personas", load_personas), checks.read("rubric", load_rubric)
+    personas, prompts = checks.read("personas", load_personas), checks.read("prompts", read_prompts)
+    with checks.about("personas"):
+        one_of("personas" in checks.inputs, "prompts" in checks.inputs)
+    speakers: Sequence[Speaker] = prompts.prompts if prompts else personas or []
+    rubric = checks.read("rubric", load_rubric)
     judge = checks.read("judge", _load_judge, checks.secret)
     if judge and rubric:
         with checks.about("judge"):
             check_judges(judge, rubric, [])
             if checks.max_usd is not None:
                 require_prices(judge, rubric)
+    with checks.about(""):
+        settled(params, single="prompts" in checks.inputs, offline=judge is None or judge.offline)
     _check_simulator(params, checks, personas)
-    checks.read("base_model", ChatTokenizer.from_folder, checks.inputs.get("chat_template"))
-    checks.read("base_model", lambda path: context_of(params, path))
+    tokenizer = checks.read("base_model", ChatTokenizer.from_folder, checks.inputs.get("chat_template"))
+    context = checks.read("base_model", lambda path: context_of(params, path))
     system = checks.read("system_prompt", read_system_prompt)
     if system and (problem := markdown_around(system)):
         checks.warn("system_prompt", problem)
-    if personas and rubric:
-        _check_power(params, checks, personas, rubric)
+    form = None
+    with checks.about(""):
+        form = completion_of(params, single="prompts" in checks.inputs, system=system is not None)
+    if prompts and tokenizer and context:
+        with checks.about("prompts"):
+            _refuse_long(prompts, system, tokenizer, form, context - params.sampler.max_answer_tokens)
+    if speakers and rubric:
+        _check_power(params, checks, speakers, rubric)
     if checks.work:
         with checks.about(""):
             program("llama-server")
+
+
+def _refuse_long(
+    found: ReadPrompts, system: str | None, tokenizer: ChatTokenizer, form: Completion | None, room: int
+) -> None:
+    """Raise UserError with every prompt that leaves no room for its answer."""
+    before, problems = [Said(role="system", content=system)] if system else [], []
+
+    def tokens(text: str) -> int:
+        return len(for_model([*before, Said(role="user", content=text)], tokenizer, form).ids)
+
+    form_alone = tokens("?")
+    for prompt, place in zip(found.prompts, found.places, strict=True):
+        # No tokenizer makes more tokens of a text than it has bytes, so most need not be counted.
+        if form_alone + len(prompt.prompt.encode()) > room and (count := tokens(prompt.prompt)) > room:
+            problems.append(f"{place}: prompt: has {count:,} tokens, and {room:,} have room beside an answer")
+    if problems:
+        raise UserError("\n".join(listed(problems)))
 
 
 def _load_judge(path: Path, secret: Secret) -> Judges:
@@ -65,6 +102,9 @@ def _load_judge(path: Path, secret: Secret) -> Judges:
 
 def _check_simulator(params: EvaluatorParams, checks: Checks, personas: Sequence[Persona] | None) -> None:
     simulator = checks.read("simulator", load_simulator)
+    if simulator is not None and "prompts" in checks.inputs:
+        checks.warn("simulator", "nobody is played where `prompts` are given: leave it out")
+        return
     if simulator is None or isinstance(simulator, ScriptedConfig):
         return
     with checks.about("simulator"):
@@ -89,23 +129,27 @@ def _opening(simulator: ModelConfig, persona: Persona, secret: Secret, timeout_s
     return f"the simulator {simulator.model} speaks for the personas"
 
 
-def _check_power(params: EvaluatorParams, checks: Checks, personas: Sequence[Persona], rubric: Rubric) -> None:
+def _check_power(params: EvaluatorParams, checks: Checks, speakers: Sequence[Speaker], rubric: Rubric) -> None:
     """See what so many personas can show: a verdict at all, no loss beyond the margin, no gate broken more often."""
-    count, fewest = len(personas), enough_personas(params.significance)
+    count, fewest = len(speakers), enough_personas(params.significance)
+    port = "prompts" if isinstance(speakers[0], Prompt) else "personas"
     if count < fewest:
-        with checks.about("personas"):
+        with checks.about(port):
             raise UserError(
-                f"{count} personas can decide nothing at `significance`={params.significance:g}, however large the "
+                f"{count} {port} can decide nothing at `significance`={params.significance:g}, however large the "
                 f"effect: it takes {fewest}. Use {ENOUGH_PERSONAS} or more."
             )
         return
-    checks.note(f"{count} personas, {count * params.trials * 2} conversations of {params.turns} exchanges")
-    if count < ENOUGH_PERSONAS:
-        checks.warn("personas", f"{count} personas miss all but large differences. Use {ENOUGH_PERSONAS} or more.")
+    held = count * params.trials * 2
+    each = f"conversations of {params.turns} exchanges" if port == "personas" else "answers"
+    checks.note(f"{count} {port}, {held} {each}")
+    enough = ENOUGH_PROMPTS if port == "prompts" else ENOUGH_PERSONAS
+    if count < enough:
+        checks.warn(port, f"{count} {port} miss all but large differences. Use {enough} or more.")
     margins = [("margin", params.margin, "`not worse`")]
     if rubric.gates:
         margins.append(("safety_margin", params.safety_margin, "that no gate is broken more often"))
     for name, margin, what in margins:
         least = personas_to_rule_out(margin, params.significance)
         if count < least:
-            checks.warn(name, f"{count} personas cannot show {what}: to rule out a loss of {margin:g} takes {least}.")
+            checks.warn(name, f"{count} {port} cannot show {what}: to rule out a loss of {margin:g} takes {least}.")

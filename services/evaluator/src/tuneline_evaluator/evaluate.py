@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from tuneline.data.conversations import Conversation
 from tuneline.data.io import write_lines, write_record
+from tuneline.data.personas import Persona
 from tuneline.data.transcripts import Transcript
 from tuneline.data.verdicts import Verdict
 from tuneline.judge.card import JudgeCard
@@ -52,8 +53,9 @@ def evaluate(params: EvaluatorParams, inputs: EvaluatorInputs, outputs: Evaluato
     own = f"FROM ./model/{prepared.models[1].facts.file}\n"
     converted = inputs.modelfile.read_text(encoding="utf-8") if inputs.modelfile else own
     outputs.modelfile.write_text(completed(converted, serving), encoding="utf-8")
-    by_id = {persona.id: persona for persona in prepared.personas}
-    asked = ((by_id[c.persona], seed, said) for c in held.conversations for seed, said in c.asked)
+    played = {persona.id: persona for persona in prepared.personas if isinstance(persona, Persona)}
+    talks = (c for c in held.conversations if c.persona in played)
+    asked = ((played[c.persona], seed, said) for c in talks for seed, said in c.asked)
     cost = judged.cost + simulator.cost(asked)
     write_report(outputs, inputs, comparison, held.conversations, cost)
     return summarise(comparison, held, judged, cost)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from tuneline.data.conversations import Said
 from tuneline.data.judged import read_judged
 from tuneline.data.personas import Persona, load_personas
+from tuneline.data.reading.prompts import read_prompts
 from tuneline.data.rubric import load_rubric
 from tuneline.data.transcripts import Exchange, Transcript
 from tuneline.judge.by_model import models_among
@@ -22,7 +23,9 @@ from tuneline.llm.forecast import Expected, forecast
 from tuneline.llm.token_counts import count_tokens
 from tuneline.stage import Forecast, Plans, Usage
 from tuneline_evaluator.conversations.played import as_played
+from tuneline_evaluator.conversations.prepare import settled
 from tuneline_evaluator.conversations.simulate import ScriptedConfig, load_simulator
+from tuneline_evaluator.conversations.talk import Speaker
 from tuneline_evaluator.stage import EvaluatorParams
 
 USER_TOKENS, ANSWER_TOKENS = 40, 150
@@ -46,13 +49,20 @@ class Lengths(NamedTuple):
 
 def plan_talks(params: EvaluatorParams, plans: Plans) -> Iterator[Forecast]:
     """Count what the simulator and the judge will be sent."""
-    personas, rubric = plans.read("personas", load_personas), plans.read("rubric", load_rubric)
+    personas, prompts = plans.read("personas", load_personas), plans.read("prompts", read_prompts)
+    rubric = plans.read("rubric", load_rubric)
     simulator, judge = plans.read("simulator", load_simulator), plans.read("judge", load_judge, plans.secret)
-    if not personas:
+    speakers: Sequence[Speaker] = prompts.prompts if prompts else personas or []
+    if not speakers:
         return
-    lengths = _lengths(params, plans)
-    talks = len(personas) * params.trials * ARMS
-    if simulator and not isinstance(simulator, ScriptedConfig):
+    params, lengths = (
+        settled(params, single=bool(prompts), offline=judge is None or judge.offline),
+        _lengths(params, plans),
+    )
+    if prompts:
+        lengths = lengths._replace(user=round(fmean(count_tokens(prompt.prompt) for prompt in prompts.prompts)))
+    talks = len(speakers) * params.trials * ARMS
+    if personas and simulator and not isinstance(simulator, ScriptedConfig):
         at_once = ARMS * (1 if params.exact else params.slots)
         inputs = [size for persona in personas for size in _asked(params, persona, lengths)] * params.trials
         yield forecast(simulator, "simulator", simulator.model, Expected(inputs, lengths.user), Usage(), at_once)

@@ -1,13 +1,15 @@
 """evaluator: is the fine-tuned model better than its base, as both ship?
 
 Both arms are quantised GGUF files behind a real llama-server. Simulated personas talk to each of them with the same
-seeds, a judge that does not know the arm applies the rubric, and the personas' differences decide the verdict.
+seeds, or both answer the same prompts. A judge that does not know the arm applies the rubric, or says which answer it
+prefers, and the differences per persona or prompt decide the verdict.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -30,18 +32,38 @@ from tuneline.stage import (
     page,
 )
 
+COMPLETION = "Instruction: {prompt}\nResponse:"
+STOPS = ("\nInstruction", "\nQ:", "\n###", "\nUser:", "\nResponse:")
+QUESTION = (
+    "Which of the two serves the user better: by what is right, to the point, and said in a way that suits them? "
+    "Length alone is no merit."
+)
+
 
 class EvaluatorParams(Params):
     """How the two arms are compared."""
 
     turns: int = Field(default=6, ge=1, le=200)
-    """Exchanges per conversation; more show how a model holds up over time, and cost time in proportion."""
+    """Exchanges per conversation, 1 with `prompts`; more show how a model holds up over time, and cost as much more."""
     trials: int = Field(default=1, ge=1, le=100)
     """Conversations per persona and arm; they steady a persona's mean, but only more personas add evidence."""
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
     """Start of every random choice; change it for an independent repetition."""
     sampler: SamplerParams = SamplerParams()
     """How an answer is drawn."""
+    format: Literal["chat", "completion"] = "chat"
+    """How a prompt is put to both models: by their chat template, or as text that a base model goes on from."""
+    prompt_template: str = Field(default=COMPLETION, max_length=100_000)
+    """Text around each of the `prompts` with `format: completion`; {prompt} stands for it."""
+    stop: tuple[str, ...] = Field(default=STOPS, max_length=16)
+    """Where an answer ends with `format: completion`, besides the model's own end; base models seldom end by it."""
+    preference: bool | None = None
+    """Have the judge say which of the two it prefers, in both orders: two more calls for each pair. The default is yes
+    with `prompts`, no with `personas`."""
+    headline: Literal["score", "preference"] | None = None
+    """What the verdict rests on; the default is the preference with `prompts` and a judge that is a model."""
+    question: str = Field(default=QUESTION, min_length=1, max_length=2000)
+    """What the judge is asked about two answers; another question is paid anew."""
     context_tokens: int | None = Field(default=None, ge=256)
     """Tokens one conversation may use; the default is what the model can take, at most 8,192: memory grows with it."""
     margin: float = Field(default=0.03, gt=0, lt=1)
@@ -94,8 +116,10 @@ class EvaluatorInputs(Inputs):
     """Chat template and its settings, in place of the base model's: a .jinja file, or `template`, `options`, `date`."""
     rubric: Path = given()
     """The assessor's rubric."""
-    personas: Path = given()
-    """Simulated users."""
+    personas: Path | None = given(optional=True)
+    """Simulated users who talk to both models; or else `prompts`."""
+    prompts: Path | None = given(optional=True)
+    """Single prompts in place of personas: .jsonl with `id`, `prompt`, optional `category`, `reference`."""
     judge: Path = given()
     """The assessor's judge."""
     simulator: Path | None = given(optional=True)
@@ -106,6 +130,8 @@ class EvaluatorInputs(Inputs):
     """Verdicts on the transcripts, for the report."""
     assessed_by: Path | None = output_of("assessor", "judges", optional=True)
     """Who chose the training set, for the report."""
+    slices: Path | None = output_of("slicer", optional=True)
+    """What was learnt: a prompt that occurs in it is left out."""
     slices_stats: Path | None = output_of("slicer", "stats", optional=True)
     """Figures of the training set, for the report."""
     training: Path | None = output_of("trainer", "training", optional=True)
@@ -154,7 +180,7 @@ def plan(params: EvaluatorParams, plans: Plans) -> Iterable[Forecast]:
     return plan_talks(params, plans)
 
 
-STAGE = Stage("evaluator", 6, EvaluatorParams, EvaluatorInputs, EvaluatorOutputs, run, check=check, plan=plan)
+STAGE = Stage("evaluator", 7, EvaluatorParams, EvaluatorInputs, EvaluatorOutputs, run, check=check, plan=plan)
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from tuneline.judge.card import JudgeCard
+from tuneline.parsing.problems import shortened
 from tuneline.stage import Context, InputRecord, Maker
 from tuneline_evaluator.comparison.figures import Comparison, TwoJudges
 from tuneline_evaluator.comparison.numbers import signed
@@ -37,11 +38,15 @@ def compare(
     arms = [model.facts for model in prepared.models]
     unequal = unequal_facts(*arms)
     base, finetuned = arm_summary(judged, "base"), arm_summary(judged, "finetuned")
-    whole = effect([pair.difference for pair in pairs(scored, score)], params.significance)
+    whole = effect([pair.difference for pair in pairs(scored, score)], params.significance, unit=prepared.unit)
     safety = safety_rows(scored, rubric, params.safety_margin, params.significance)
     gaps = rate_gaps(base, finetuned, params.significance)
     decision = decide(whole, safety, gaps, params)
-    around = [*_notes(prepared, unequal, simulator.reacts, whole.personas), *_about_judges(judges, prepared.chosen_by)]
+    around = [
+        *_about_prompts(prepared),
+        *_notes(prepared, unequal, simulator.reacts, whole.personas),
+        *_about_judges(judges, prepared.chosen_by),
+    ]
     if two := two_judges(judged, rubric):
         around += about_both(two)
     return Comparison(
@@ -61,7 +66,7 @@ def compare(
         two_judges=two,
         chosen_by=prepared.chosen_by,
         judge_is_heuristic=prepared.judge.offline,
-        simulator=simulator.label,
+        simulator="nobody: each prompt is said as it is" if prepared.single else simulator.label,
         settings=params,
         system_prompt=prepared.plan.system_prompt is not None,
         rubric=rubric.name,
@@ -91,12 +96,20 @@ def _notes(prepared: Prepared, unequal: Sequence[str], reacts: bool, paired: int
             "Offline rules judged the conversations, not a model or a person: the scores show that every step "
             "works and say little about quality."
         )
-    if not reacts:
+    if not reacts and not prepared.single:
         yield "The simulated users followed scripts and did not react to the answers."
     if paired < (personas := len(prepared.personas)):
         yield (
-            f"{personas - paired} of {personas} personas have no scored conversation in one arm and are left out of "
-            "every difference."
+            f"{personas - paired} of {personas} {prepared.unit}s have no scored conversation in one arm and are left "
+            "out of every difference."
+        )
+
+
+def _about_prompts(prepared: Prepared) -> Iterator[str]:
+    if learnt := prepared.learnt:
+        yield (
+            f"{len(learnt)} of {len(learnt) + len(prepared.personas)} prompts occur in the training set, where the "
+            f"fine-tuned model met them before, and were left out: {shortened(learnt)}."
         )
 
 

@@ -28,6 +28,8 @@ class Range(Closed):
 class Effect(Closed):
     """What the differences per persona say about the score."""
 
+    unit: Literal["persona", "prompt"] = "persona"
+    """What gives one difference each. Where prompts were compared, `personas` counts prompts everywhere."""
     personas: int
     """Personas with at least one scored conversation in both arms: the sample size."""
     mean_difference: float | None

@@ -15,11 +15,11 @@ from zlib import compress
 import numpy as np
 
 from tuneline.data.conversations import Arm, Conversation
-from tuneline.data.personas import Persona
 from tuneline.data.rubric import Criterion, Rubric
 from tuneline.data.verdicts import Verdict
 from tuneline_evaluator.comparison.figures import ArmSummary, GroupRow, PairedExample, PersonaRow, SafetyRow
 from tuneline_evaluator.comparison.statistics import holm, lower_bound, sign_flip
+from tuneline_evaluator.conversations.talk import Speaker
 
 LOOP_BYTES, LOOP_SHARE = 40, 0.35
 """An answer of at least so many bytes loops when zlib leaves less than this share of it; prose leaves over a half."""
@@ -99,8 +99,8 @@ def pairs(scored: Sequence[Scored], measure: Measure) -> list[Pair]:
     return [Pair(p, fmean(found[p, "base"]), fmean(found[p, "finetuned"])) for p in personas]
 
 
-def persona_rows(scored: Sequence[Scored], personas: Sequence[Persona]) -> list[PersonaRow]:
-    """Return one row per persona, in the order of the persona file."""
+def persona_rows(scored: Sequence[Scored], personas: Sequence[Speaker]) -> list[PersonaRow]:
+    """Return one row per persona or prompt, in the order of their file."""
     found = trials(scored, score)
     rows = []
     for persona in personas:

@@ -47,13 +47,16 @@ class TTest(NamedTuple):
     detectable: float | None = None
 
 
-def effect(differences: Sequence[float], significance: float) -> Effect:
-    """Describe the mean of `differences` (finetuned − base, one per persona); fields that n cannot give are None."""
+def effect(
+    differences: Sequence[float], significance: float, *, unit: Literal["persona", "prompt"] = "persona"
+) -> Effect:
+    """Describe the mean of `differences` (finetuned − base, one per unit); fields that n cannot give are None."""
     d = np.asarray(differences, dtype=float)
     n = len(d)
     tested, flipped = t_test(d, significance), sign_flip(d) if n else None
     interval = tested.interval or (bounded_interval(d, significance) if n > 1 else None)
     return Effect(
+        unit=unit,
         personas=n,
         mean_difference=float(d.mean()) if n else None,
         bound=min(interval.low if tested.interval else 1.0, lower_bound(d, significance)) if interval else None,

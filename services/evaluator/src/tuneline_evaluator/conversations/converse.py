@@ -20,14 +20,13 @@ from typing import NamedTuple
 
 from tuneline.data.conversations import Conversation
 from tuneline.data.io import read_row
-from tuneline.data.personas import Persona
 from tuneline.errors import Temporary
 from tuneline.model.llama_server import Server, serve
 from tuneline.stage import Context
 from tuneline_evaluator.conversations.arms import Model
 from tuneline_evaluator.conversations.prepare import Prepared
 from tuneline_evaluator.conversations.simulate import Simulator
-from tuneline_evaluator.conversations.talk import Plan, Seat, talk
+from tuneline_evaluator.conversations.talk import Plan, Seat, Speaker, talk
 
 VERSION = "1"
 """Part of the journal's scope: raise it when the same plan would make other conversations."""
@@ -44,7 +43,7 @@ class _Talk(NamedTuple):
     """One conversation to hold."""
 
     model: Model
-    persona: Persona
+    persona: Speaker
     trial: int
 
     @property
@@ -91,7 +90,7 @@ def hold_conversations(prepared: Prepared, simulator: Simulator, context: Contex
 
 def _scope(plan: Plan, simulator: Simulator, model: Model) -> tuple[str, ...]:
     said_by = (model.arm, model.sha256, model.facts.file, model.facts.server)
-    return "conversations", VERSION, *said_by, plan.model_dump_json(), simulator.scope
+    return "conversations", VERSION, *said_by, plan.scope, simulator.scope
 
 
 def _hold(

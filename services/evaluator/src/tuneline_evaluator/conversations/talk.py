@@ -6,13 +6,14 @@ import hashlib
 import json
 from collections.abc import Sequence
 from threading import Event
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 from pydantic import BaseModel, Field, ValidationError
 
 from tuneline.data.conversations import AnswerFacts, Arm, Conversation, Said
 from tuneline.data.io import Closed
 from tuneline.data.personas import Persona
+from tuneline.data.reading.prompts import Prompt
 from tuneline.data.serving import SamplerParams
 from tuneline.errors import Temporary, UserError
 from tuneline.model.chat import ChatTokenizer, fold_system
@@ -24,6 +25,17 @@ TRIES = 3
 """How often one answer is asked for while its server keeps failing."""
 
 
+Speaker: TypeAlias = Persona | Prompt
+"""Who talks to both arms: a prompt is a persona that says one thing."""
+
+
+class Completion(Closed):
+    """Text that a base model goes on from; it holds {prompt} once. `stop` ends an answer."""
+
+    template: str
+    stop: tuple[str, ...]
+
+
 class Plan(Closed):
     """What all conversations of both arms have in common."""
 
@@ -33,6 +45,13 @@ class Plan(Closed):
     exact: bool
     context_tokens: int
     system_prompt: str | None
+    completion: Completion | None = None
+    """How prompts are put to base models; None: by the chat template."""
+
+    @property
+    def scope(self) -> str:
+        """Everything of it that shapes a conversation."""
+        return self.model_dump_json(exclude=set() if self.completion else {"completion"})
 
 
 class Broken(Exception):  # noqa: N818  (a state of the conversation, not a fault of this program)
@@ -70,16 +89,26 @@ class _Timings(BaseModel):
     prompt_n: int
 
 
-class _Completion(BaseModel):
-    """What is read of llama-server's answer."""
+class _ChatAnswer(BaseModel):
+    """What is read of llama-server's answer to messages."""
 
     choices: list[_Choice] = Field(min_length=1)
     usage: _AnswerTokens
     timings: _Timings
 
 
+class _TextAnswer(BaseModel):
+    """What is read of its answer to a text."""
+
+    content: str
+    stop_type: str
+    tokens_evaluated: int
+    tokens_predicted: int
+    timings: _Timings
+
+
 def talk(
-    seat: Seat, plan: Plan, persona: Persona, trial: int, arm: Arm, simulator: Simulator, tokenizer: ChatTokenizer
+    seat: Seat, plan: Plan, persona: Speaker, trial: int, arm: Arm, simulator: Simulator, tokenizer: ChatTokenizer
 ) -> Conversation:
     """Hold one conversation. Raises Temporary if server or simulator is lost, TalkStopped when asked to stop."""
     seed = conversation_seed(plan.seed, persona.id, trial)
@@ -89,12 +118,13 @@ def talk(
     while status == "complete" and len(answers) < plan.turns:
         drawn = seed + len(answers)
         try:
-            said = Said(role="user", content=simulator.speak(persona, drawn, messages))
-            prompt = for_model([*messages, said], tokenizer)
+            line = persona.prompt if isinstance(persona, Prompt) else simulator.speak(persona, drawn, messages)
+            said = Said(role="user", content=line)
+            prompt = for_model([*messages, said], tokenizer, plan.completion)
             if len(prompt.ids) + plan.sampler.max_answer_tokens > plan.context_tokens:
                 status = "overflow"
                 break
-            text, answer = _ask(seat, plan, prompt.messages, drawn)
+            text, answer = _ask(seat, plan, prompt, drawn)
         except (Broken, NothingSaid):
             status = "broken"
             break
@@ -113,46 +143,55 @@ def conversation_seed(seed: int, persona: str, trial: int) -> int:
     return int.from_bytes(digest[:4], "big") >> 2
 
 
-def blind_id(arm: Arm, persona: Persona, trial: int, messages: Sequence[Said]) -> str:
+def blind_id(arm: Arm, persona: Speaker, trial: int, messages: Sequence[Said]) -> str:
     """Return the id under which a judge sees a conversation: unique, and a hash, so it says nothing about the arm."""
     content = [message.model_dump() for message in messages]
     return hashlib.sha256(json.dumps([arm, persona.id, trial, content]).encode()).hexdigest()[:16]
 
 
-class Prompt(NamedTuple):
-    """Messages as they are sent, and the token ids that the template makes of them."""
+class ForModel(NamedTuple):
+    """Messages as they are sent, and the token ids that the template makes of them; `text` in place of messages."""
 
     messages: list[dict[str, str]]
     ids: list[int]
+    text: str = ""
 
 
-def for_model(messages: Sequence[Said], tokenizer: ChatTokenizer) -> Prompt:
+def for_model(messages: Sequence[Said], tokenizer: ChatTokenizer, completion: Completion | None = None) -> ForModel:
     """Return what the model is sent: system prompt folded and control tokens neutralised, as in its training data."""
+    if completion is not None:
+        text = completion.template.replace("{prompt}", tokenizer.neutralise(messages[-1].content))
+        return ForModel([], tokenizer.encode(text), text)
     safe = [{"role": message.role, "content": tokenizer.neutralise(message.content)} for message in messages]
     folded = fold_system(safe, tokenizer)
-    return Prompt(folded, tokenizer.encode(tokenizer.render(folded, add_generation_prompt=True)))
+    return ForModel(folded, tokenizer.encode(tokenizer.render(folded, add_generation_prompt=True)))
 
 
-def _ask(seat: Seat, plan: Plan, messages: list[dict[str, str]], seed: int) -> tuple[str, AnswerFacts]:
+def _ask(seat: Seat, plan: Plan, prompt: ForModel, seed: int) -> tuple[str, AnswerFacts]:
     """Return the server's answer. It is asked TRIES times, and started again in between if it has died."""
+    most = "n_predict" if plan.completion else "max_tokens"
     body: dict[str, Json] = {
-        "messages": [dict(message) for message in messages],
         "seed": seed,
         "id_slot": seat.slot,
         # What the slot holds of another conversation would decide how the first prompt is cut into batches.
-        "cache_prompt": not plan.exact or len(messages) > 2,
+        "cache_prompt": not plan.exact or len(prompt.messages) > 2,
         # `samplers` is the whole chain: what it does not name (penalties, DRY, XTC …) is off.
         "samplers": ["top_k", "top_p", "min_p", "temperature"],
         "dynatemp_range": 0.0,
         "mirostat": 0,
-        "max_tokens": plan.sampler.max_answer_tokens,
+        most: plan.sampler.max_answer_tokens,
         **plan.sampler.model_dump(exclude={"max_answer_tokens"}),
     }
+    if plan.completion is None:
+        path, body["messages"], read = "/v1/chat/completions", [dict(message) for message in prompt.messages], _read
+    else:
+        path, body["prompt"], body["stop"] = "/completion", prompt.text, list(plan.completion.stop)
+        read = _read_text
     for attempt in range(TRIES):
         if seat.stop.is_set():
             raise TalkStopped
         try:
-            return _read(seat.server.post("/v1/chat/completions", body, timeout_s=seat.timeout_s))
+            return read(seat.server.post(path, body, timeout_s=seat.timeout_s))
         except Temporary:
             if not seat.stop.wait(0.2 * (attempt + 1)):  # a killed process takes a moment to be seen as dead
                 seat.server.ensure()
@@ -162,11 +201,21 @@ def _ask(seat: Seat, plan: Plan, messages: list[dict[str, str]], seed: int) -> t
 
 
 def _read(response: dict[str, Json]) -> tuple[str, AnswerFacts]:
-    completion = _Completion.model_validate(response)
-    choice = completion.choices[0]
+    found = _ChatAnswer.model_validate(response)
+    choice = found.choices[0]
     return choice.message.content or "", AnswerFacts(
         finish_reason=choice.finish_reason,
-        prompt_tokens=completion.usage.prompt_tokens,
-        evaluated_tokens=completion.timings.prompt_n,
-        answer_tokens=completion.usage.completion_tokens,
+        prompt_tokens=found.usage.prompt_tokens,
+        evaluated_tokens=found.timings.prompt_n,
+        answer_tokens=found.usage.completion_tokens,
+    )
+
+
+def _read_text(response: dict[str, Json]) -> tuple[str, AnswerFacts]:
+    found = _TextAnswer.model_validate(response)
+    return found.content.strip(), AnswerFacts(
+        finish_reason="length" if found.stop_type == "limit" else "stop",
+        prompt_tokens=found.tokens_evaluated,
+        evaluated_tokens=found.timings.prompt_n,
+        answer_tokens=found.tokens_predicted,
     )

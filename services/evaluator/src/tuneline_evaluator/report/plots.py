@@ -118,7 +118,7 @@ def difference_strip(axis: Axis, comparison: Comparison) -> Markup:
     rise = min(9.0, (STRIP_HEIGHT - 14) / max([1, *stacks.values()]))
     parts = _reference(axis, comparison, STRIP_HEIGHT)
     parts += [_dot("persona", x, STRIP_HEIGHT - 8 - level * rise, 4) for x, level in places]
-    return _svg(f"{len(differences)} differences, one per persona", STRIP_HEIGHT, parts)
+    return _svg(f"{len(differences)} differences, one per {comparison.score.unit}", STRIP_HEIGHT, parts)
 
 
 def headline_bar(comparison: Comparison) -> Markup:

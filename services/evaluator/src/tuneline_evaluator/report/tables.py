@@ -52,7 +52,7 @@ def effect_facts(comparison: Comparison) -> list[tuple[str, str]]:
     score = comparison.score
     tried = {"exact": "all {}", "random": "{} at random", None: NONE}[score.sign_flip_method]
     return [
-        ("Personas", count(score.personas)),
+        (f"{score.unit.capitalize()}s", count(score.personas)),
         ("p, sign-flip test", p_value(score.sign_flip_p)),
         ("Sign flips tried", tried.format(count(score.sign_flip_resamples))),
         (f"t ({count(score.degrees_of_freedom)} degrees of freedom)", plain(score.t and round(score.t, 2))),
@@ -124,11 +124,8 @@ def settings(comparison: Comparison) -> list[tuple[str, str]]:
     chosen = comparison.settings
     sampler = chosen.sampler
     return [
-        ("Personas", count(len(comparison.personas))),
-        ("Conversations per persona and arm", count(chosen.trials)),
-        ("Exchanges per conversation", count(chosen.turns)),
+        *_about_speakers(comparison),
         ("Seed", str(chosen.seed)),
-        ("Personas played by", comparison.simulator),
         *_about_judges(comparison),
         ("Rubric", comparison.rubric),
         ("Pass threshold", f"{points(comparison.pass_threshold)} points"),
@@ -144,6 +141,21 @@ def settings(comparison: Comparison) -> list[tuple[str, str]]:
         ("Accepted loss on a gate", percent(chosen.safety_margin)),
         ("Unequal arms allowed", plain(chosen.allow_unequal)),
     ]
+
+
+def _about_speakers(comparison: Comparison) -> Iterator[tuple[str, str]]:
+    chosen = comparison.settings
+    if comparison.score.unit == "persona":
+        yield "Personas", count(len(comparison.personas))
+        yield "Conversations per persona and arm", count(chosen.trials)
+        yield "Exchanges per conversation", count(chosen.turns)
+        yield "Personas played by", comparison.simulator
+        return
+    yield "Prompts", count(len(comparison.personas))
+    yield "Answers per prompt and arm", count(chosen.trials)
+    if chosen.format == "completion":
+        yield "Put as text", chosen.prompt_template
+        yield "Answer ends at", ", ".join(map(repr, chosen.stop)) or "its own end"
 
 
 def _about_judges(comparison: Comparison) -> Iterator[tuple[str, str]]:

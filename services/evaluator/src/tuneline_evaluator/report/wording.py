@@ -56,8 +56,8 @@ def evidence(comparison: Comparison) -> str:
             f"{finetuned.scored} of {finetuned.conversations} with the fine-tuned model"
         )
     if score.mean_difference is None:
-        return "No persona has a scored conversation in both arms"
-    parts = [f"{signed(score.mean_difference)} points of 100 on average over {plural(score.personas, 'persona')}"]
+        return f"No {score.unit} has a scored conversation in both arms"
+    parts = [f"{signed(score.mean_difference)} points of 100 on average over {plural(score.personas, score.unit)}"]
     if score.interval is not None:
         parts.append(f"{confidence(comparison)} interval {interval(score.interval)}")
     if score.sign_flip_p is not None:
@@ -85,7 +85,7 @@ def _sentence(comparison: Comparison) -> str:
 
 
 def _advice(comparison: Comparison) -> tuple[str, str]:
-    failed = ", ".join(map(failures, failing_now(comparison.safety)))
+    failed = failures(failing_now(comparison.safety), comparison.score.unit)
     named = f"Only the fine-tuned model fails a safety criterion: {failed}. " if failed else ""
     if comparison.judge_is_heuristic:
         return "Do not decide on this", (
@@ -109,7 +109,7 @@ def _doubts(comparison: Comparison) -> Iterator[str]:
     """Yield what a good verdict leaves open."""
     bound, margin = comparison.score.bound, comparison.settings.margin
     if bound is not None and bound <= -margin:
-        n = plural(comparison.score.personas, "persona")
+        n = plural(comparison.score.personas, comparison.score.unit)
         yield f"A rare failure that none of the {n} met could still turn the mean into {signed(bound)}{SPACE}points."
     if unproven := [row.id for row in comparison.safety if row.outcome == "not shown"]:
         yield f"Safety is not shown to hold for {', '.join(unproven)}."
@@ -140,13 +140,13 @@ def _advice_by_outcome(comparison: Comparison) -> tuple[str, str]:
 
 
 def _more_personas(comparison: Comparison) -> str:
-    n, least = comparison.score.personas, comparison.score.detectable
+    n, least, unit = comparison.score.personas, comparison.score.detectable, comparison.score.unit
     if least is None:
-        return f"{plural(n, 'persona')} cannot show a difference reliably: use thirty or more."
+        return f"{plural(n, unit)} cannot show a difference reliably: use thirty or more."
     return (
-        f"With {plural(n, 'persona')} a true difference below {points(least)}{SPACE}points goes undetected more than "
-        "one time in five. Halving that takes about four times as many personas; more trials of the same personas "
-        "help little."
+        f"With {plural(n, unit)} a true difference below {points(least)}{SPACE}points goes undetected more than "
+        f"one time in five. Halving that takes about four times as many {unit}s; more trials of the same {unit}s help "
+        "little."
     )
 
 

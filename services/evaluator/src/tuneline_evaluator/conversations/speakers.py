@@ -1,0 +1,60 @@
+"""Who talks to both arms: personas, or prompts that the model has not learnt."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from tuneline.data.io import read_lines
+from tuneline.data.personas import load_personas
+from tuneline.data.reading.prompts import Prompt, read_prompts
+from tuneline.data.slices import Slice
+from tuneline.errors import UserError
+from tuneline_evaluator.conversations.talk import Speaker
+from tuneline_evaluator.stage import EvaluatorInputs
+
+_WORD = re.compile(r"\w+")
+
+
+def who_speaks(inputs: EvaluatorInputs) -> tuple[Sequence[Speaker], list[str]]:
+    """Return personas or prompts, and the ids of the prompts that the model learnt, which are left out.
+
+    Raises UserError when both are given, or neither, or when nothing is left.
+    """
+    one_of(inputs.personas is not None, inputs.prompts is not None)
+    if inputs.prompts is None:
+        return load_personas(inputs.personas or Path()), []
+    prompts = read_prompts(inputs.prompts).prompts
+    learnt = learnt_among(prompts, inputs.slices) if inputs.slices else set[str]()
+    kept = [prompt for prompt in prompts if prompt.id not in learnt]
+    if not kept:
+        raise UserError(f"All {len(prompts)} prompts occur in the training set: give some that nobody has learnt.")
+    return kept, sorted(learnt)
+
+
+def one_of(personas: bool, prompts: bool) -> None:
+    """Raise UserError unless one of them is given."""
+    if personas == prompts:
+        found = "both are given" if prompts else "neither is given"
+        raise UserError(f"inputs: `personas` (who talk) or `prompts` (that are answered once): {found}; give one")
+
+
+def learnt_among(prompts: Iterable[Prompt], slices: Path) -> set[str]:
+    """Return the ids of the prompts that a user says in a slice, but for case and punctuation."""
+    by_words: dict[str, set[str]] = {}
+    for prompt in prompts:
+        by_words.setdefault(_words(prompt.prompt), set()).add(prompt.id)
+    said = (message.content for row in read_lines(slices, Slice) for message in row.messages if message.role == "user")
+    seen: set[str] = set()
+    found: set[str] = set()
+    for text in said:
+        if text not in seen:  # a slice repeats what stands in the one before it
+            seen.add(text)
+            found |= by_words.get(_words(text), set())
+    return found
+
+
+def _words(text: str) -> str:
+    return " ".join(_WORD.findall(unicodedata.normalize("NFKC", text).casefold())) or text
