@@ -13,7 +13,7 @@ from tuneline.errors import UserError
 from tuneline.judge.by_model import LlmJudge
 from tuneline.judge.judging import Judged, judge_all
 from tuneline.judge.panel import Judges
-from tuneline.llm.client import Patience
+from tuneline.llm.calls import Patience
 from tuneline.llm.config import OpenAiConfig
 
 HASTY = Patience(first_wait_s=0.01, longest_wait_s=0.05, streak_s=0.2)

@@ -364,7 +364,7 @@ def test_a_wrong_key_ends_the_work_with_the_first_answer(tmp_path: Path) -> None
 def test_a_stop_is_heard_while_every_call_hangs_and_finished_answers_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tuneline.llm.client.DRAIN_SECONDS", 1.5)
+    monkeypatch.setattr("tuneline.llm.calls.DRAIN_SECONDS", 1.5)
     transcripts = some_transcripts(tmp_path, 12)
 
     def slow(call: Call) -> Answer:

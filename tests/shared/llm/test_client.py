@@ -17,7 +17,8 @@ from kit.bucket_api import serve_bucket
 from kit.judge_parts import CANARY
 from kit.scripted_openai import Answer, Call, completion, error, serve_openai
 from tuneline.errors import LlmRejected, ServerDown, Stopped, Temporary, UserError
-from tuneline.llm.client import LlmClient, Patience, allow_open_files
+from tuneline.llm.calls import Patience, allow_open_files
+from tuneline.llm.client import LlmClient
 from tuneline.llm.config import OpenAiConfig
 from tuneline.llm.providers.provider import Reply
 
@@ -368,7 +369,7 @@ def test_closing_lets_calls_in_flight_end_and_starts_no_other() -> None:
 
 
 def test_closing_does_not_wait_for_a_call_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tuneline.llm.client.DRAIN_SECONDS", 0.2)
+    monkeypatch.setattr("tuneline.llm.calls.DRAIN_SECONDS", 0.2)
     with serve_openai(lambda _: Answer(latency_s=3600)) as server:
         client = LlmClient(config_of(server.url), no_secret, 3600)
         with ThreadPoolExecutor(1) as pool:

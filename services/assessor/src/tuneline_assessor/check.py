@@ -48,7 +48,7 @@ def check_given(params: AssessorParams, checks: Checks) -> None:
 
 def _answer(asked: LlmJudge, secret: Secret, rubric: Rubric, timeout_s: float) -> str:
     """Ask the judge about one conversation. Raises UserError unless it answers as the rubric wants it."""
-    from tuneline.llm.client import Patience
+    from tuneline.llm.calls import Patience
 
     judge = LlmJudge(asked.config, secret, Patience(attempts=2))
     with judge.open(rubric, concurrency=1, timeout_s=timeout_s) as ask:

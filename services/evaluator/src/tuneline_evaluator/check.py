@@ -117,7 +117,8 @@ def _check_simulator(params: EvaluatorParams, checks: Checks, personas: Sequence
 
 def _opening(simulator: ModelConfig, persona: Persona, secret: Secret, timeout_s: float) -> str:
     """Let a persona say its first message. Raises UserError if there is none."""
-    from tuneline.llm.client import LlmClient, Patience
+    from tuneline.llm.calls import Patience
+    from tuneline.llm.client import LlmClient
 
     try:
         with LlmClient(simulator, secret, timeout_s, concurrency=1, patience=Patience(attempts=2)) as client:

@@ -31,7 +31,7 @@ from tuneline.stage import Account, Context
 
 if TYPE_CHECKING:
     from tuneline.llm.batches.run import BatchRun
-    from tuneline.llm.client import Patience
+    from tuneline.llm.calls import Patience
     from tuneline.llm.providers.provider import Reply, Request
 
 

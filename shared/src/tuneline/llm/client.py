@@ -1,7 +1,7 @@
-"""The client of every model behind an API: turns, retries and the wall time, over one attempt of a provider.
+"""The client of every model that one talks with: chat messages, over one attempt of a provider.
 
-The judge and the simulated users call models through it. The SDKs' own retries are off: there is one retry layer, here,
-and it knows what may have been paid. What is said to a model is data, so control tokens are neutralised here, too::
+The judge and the simulated users call models through it; how often and how fast, `tuneline.llm.calls` decides. What is
+said to a model is data, so control tokens are neutralised here::
 
     UserError      the configuration is wrong (key, model, address, quota): nothing is tried again
     LlmRejected    the server does not want this one request: too long, blocked, or invalid
@@ -11,90 +11,26 @@ and it knows what may have been paid. What is said to a model is data, so contro
 
 from __future__ import annotations
 
-import asyncio
-import random
-import resource
-import threading
-import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import CancelledError
-from contextlib import suppress
-from typing import NamedTuple
 
-from tuneline.errors import Fault, LlmRejected, ServerDown, Stopped, Temporary, UserError
-from tuneline.llm.announced import read_announced
+from tuneline.llm.calls import Calls, Patience
 from tuneline.llm.config import AnthropicConfig, GoogleConfig, ModelConfig, OpenAiConfig, Secret
 from tuneline.llm.control_tokens import neutralised
-from tuneline.llm.limits import STOPPED, Breaker, Turns
-from tuneline.llm.pace import Pace, Turn
 from tuneline.llm.prices import most_usd
-from tuneline.llm.providers.provider import HEARD, Provider, Reply
-from tuneline.stage import Account, Json, Usage
-
-OTHER_FILES = 200
-"""Files that are open beside the connections of calls."""
-
-DRAIN_SECONDS = 10.0
-"""How long calls in flight may still end when the client is closed: paid answers are worth half the grace period."""
-
-MONEY_SECONDS = 0.05
-"""A call for which there may be no money looks so often whether those in flight cost less than they could have."""
-
-
-class Patience(NamedTuple):
-    """How hard one retry layer tries."""
-
-    attempts: int = 10
-    """Attempts per call; with the waits below, about two minutes."""
-    paid_attempts: int = 3
-    """Attempts per call that ended in a time-out or in nonsense: the server may bill those."""
-    first_wait_s: float = 0.5
-    """Wait after the first failure; it doubles each time, and half of it is random."""
-    longest_wait_s: float = 30.0
-    longest_ordered_wait_s: float = 300.0
-    """A server that orders a longer wait has no quota left for today."""
-    streak: int = 10
-    """Failures in a row, of all calls together, after which nothing more is tried …"""
-    streak_s: float = 60.0
-    """… if they lasted at least this long …"""
-    full_s: float = 180.0
-    """… or this long where the server only wants fewer calls; limits of a minute are outlasted."""
-
-
-class _NoAccount:
-    """Of calls that belong to no run."""
-
-    def reserve(self, most_usd: float | None) -> bool:
-        return True
-
-    def settle(self, most_usd: float | None, usage: Usage, *, lost: bool = False) -> None:
-        pass
+from tuneline.llm.providers.provider import Provider, Reply
+from tuneline.stage import Account, Json
 
 
 class LlmClient:
-    """Calls one model, from as many threads as you like; a context manager.
-
-    At most `concurrency` calls run at once, fewer while the server pushes back. A call that takes longer than
-    `timeout_s` seconds in all, however it trickles, is given up and counts as a failure.
-    """
+    """Calls one model, from as many threads as you like; a context manager. See `Calls` for the settings."""
 
     def __init__(
         self, config: ModelConfig, secret: Secret, timeout_s: float, *, concurrency: int = 8,
         patience: Patience | None = None, account: Account | None = None,
     ) -> None:  # fmt: skip
-        self.config, self.timeout_s = config, timeout_s
-        self._patience = patience or Patience()
-        self.pace = Pace(concurrency, self._patience.first_wait_s, self._patience.longest_wait_s)
-        self._account = account or _NoAccount()
-        self._turns = Turns(self.pace)
-        self._down = Breaker(self._patience.streak, self._patience.streak_s)
-        self._full = Breaker(self._patience.streak, self._patience.full_s)
-        allow_open_files(concurrency)
-        self._provider = _provider_of(config, secret, timeout_s)
-        self._closing, self._closed = threading.Lock(), False
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="llm", daemon=True)
-        self._thread.start()
+        self.config, self._provider = config, _provider_of(config, secret, timeout_s)
+        self._calls = Calls(config.address, timeout_s, concurrency, patience, account)
+        self.pace = self._calls.pace
 
     def __enter__(self) -> LlmClient:
         return self
@@ -110,121 +46,11 @@ class LlmClient:
         `seed` is added to the configured one. Raises UserError, LlmRejected or Temporary: see the module's docstring.
         """
         said, drawn = neutralised(messages), self.config.drawn_seed(seed)
-        with self._closing:
-            if self._closed:
-                raise Stopped(STOPPED)
-            answer = asyncio.run_coroutine_threadsafe(self._complete(said, schema, drawn), self._loop)
-        try:
-            return answer.result()
-        except CancelledError:
-            raise Stopped(STOPPED) from None
+        return self._calls.make(lambda: self._provider.send(said, schema, drawn), most_usd(self.config, said, schema))
 
     def close(self) -> None:
         """Let no call begin any more, give those in flight some seconds to end, and hang up."""
-        with self._closing:
-            if self._closed:
-                return
-            self._closed = True
-        asyncio.run_coroutine_threadsafe(self._hang_up(), self._loop).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-    async def _complete(
-        self, messages: Sequence[Mapping[str, str]], schema: Mapping[str, Json] | None, seed: int | None
-    ) -> Reply:
-        faults: list[Fault] = []
-        while True:
-            turn = await self._turns.begin()
-            heard: dict[str, str] = {}
-            HEARD.set(heard)
-            try:
-                reply = await self._call(messages, schema, seed)
-            except Fault as fault:
-                faults.append(fault)
-                self._failed(turn, fault, heard)
-            except BaseException:
-                self.pace.end(turn, taken=False)
-                raise
-            else:
-                self.pace.end(turn, announced=read_announced(heard), usage=reply.usage)
-                self._down.success()
-                self._full.success()
-                return reply
-            finally:
-                self._turns.go_on()
-            await asyncio.sleep(self._wait(faults))
-
-    async def _call(
-        self, messages: Sequence[Mapping[str, str]], schema: Mapping[str, Json] | None, seed: int | None
-    ) -> Reply:
-        """Make one attempt, once there is money for it, and keep count of what it took."""
-        most = most_usd(self.config, messages, schema)
-        while not self._account.reserve(most):
-            await asyncio.sleep(MONEY_SECONDS)
-        usage, lost = Usage(), True  # whoever cancels this hears no answer that the server may bill
-        try:
-            reply = await self._attempt(messages, schema, seed)
-            usage, lost = reply.usage, False
-            return reply
-        except Fault as fault:
-            lost = fault.paid
-            raise
-        except (LlmRejected, UserError):
-            lost = False
-            raise
-        finally:
-            self._account.settle(most, usage, lost=lost)
-
-    async def _attempt(
-        self, messages: Sequence[Mapping[str, str]], schema: Mapping[str, Json] | None, seed: int | None
-    ) -> Reply:
-        try:
-            async with asyncio.timeout(self.timeout_s):
-                return await self._provider.send(messages, schema, seed)
-        except TimeoutError:
-            raise Fault(f"no answer within {self.timeout_s:g} s", paid=True) from None
-
-    def _failed(self, turn: Turn, fault: Fault, heard: Mapping[str, str]) -> None:
-        if not fault.pushback:
-            self.pace.end(turn, taken=False)
-            return
-        ordered = fault.wait_s if fault.wait_s and fault.wait_s <= self._patience.longest_ordered_wait_s else None
-        self.pace.reject(
-            turn, time.monotonic(), wait_s=ordered, overloaded=fault.overloaded, announced=read_announced(heard)
-        )
-
-    def _wait(self, faults: Sequence[Fault]) -> float:
-        """Return the seconds before the next attempt. Raises Temporary when there is to be none."""
-        last, where = faults[-1], self.config.address
-        if (self._full if last.pushback else self._down).failure():
-            raise ServerDown(f"{where} is not answering ({last}); run the same command again later")
-        if len(faults) >= self._patience.attempts or sum(f.paid for f in faults) >= self._patience.paid_attempts:
-            raise Temporary(f"{where}: {last}, after {len(faults)} attempts")
-        if last.wait_s is not None and last.wait_s > self._patience.longest_ordered_wait_s:
-            raise ServerDown(f"{where} asks to wait {last.wait_s:.0f} s ({last}); run the same command again then")
-        if last.pushback:
-            return 0.0  # the pace says when
-        wait = min(self._patience.longest_wait_s, self._patience.first_wait_s * 2.0 ** (len(faults) - 1))
-        return max(last.wait_s or 0.0, wait * random.uniform(0.5, 1))
-
-    async def _hang_up(self) -> None:
-        await self._turns.close(DRAIN_SECONDS)
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
-        await self._provider.close()
-
-
-def allow_open_files(connections: int) -> None:
-    """Raise this process's own limit of open files, as far as the machine lets it; some begin with 256."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = connections + OTHER_FILES
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        with suppress(ValueError, OSError):  # then the system refuses a connection, and says so
-            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        self._calls.close(self._provider.close)
 
 
 def _provider_of(config: ModelConfig, secret: Secret, timeout_s: float) -> Provider:

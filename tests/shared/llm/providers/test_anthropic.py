@@ -7,7 +7,8 @@ import pytest
 from kit.scripted_openai import Answer, serve_openai
 from kit.scripted_vendors import PROTOCOLS, anthropic_error, json_answer, message
 from tuneline.errors import Fault, LlmRejected, Temporary, UserError
-from tuneline.llm.client import LlmClient, Patience
+from tuneline.llm.calls import Patience
+from tuneline.llm.client import LlmClient
 from tuneline.llm.config import AnthropicConfig
 from tuneline.llm.providers.anthropic import fault_of, read_reply
 from tuneline.llm.providers.provider import Reply

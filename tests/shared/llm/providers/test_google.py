@@ -7,7 +7,8 @@ import pytest
 from kit.scripted_openai import Answer, serve_openai
 from kit.scripted_vendors import PROTOCOLS, generated, google_error
 from tuneline.errors import Fault, LlmRejected, Temporary, UserError
-from tuneline.llm.client import LlmClient, Patience
+from tuneline.llm.calls import Patience
+from tuneline.llm.client import LlmClient
 from tuneline.llm.config import GoogleConfig
 from tuneline.llm.providers.google import fault_of, read_reply
 from tuneline.llm.providers.provider import Reply

@@ -14,7 +14,8 @@ import pytest
 from kit.judge_parts import CANARY
 from kit.scripted_openai import Answer, Call, completion, error, serve_openai
 from tuneline.errors import LlmRejected, Temporary, UserError
-from tuneline.llm.client import LlmClient, Patience
+from tuneline.llm.calls import Patience
+from tuneline.llm.client import LlmClient
 from tuneline.llm.config import OpenAiConfig
 from tuneline.llm.providers.openai_reply import read_reply
 from tuneline.llm.providers.provider import Reply

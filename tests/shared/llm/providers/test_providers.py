@@ -19,7 +19,8 @@ from kit.judge_parts import CANARY
 from kit.scripted_openai import Answer, Call, completion, serve_openai
 from kit.scripted_vendors import JSON, PROTOCOLS, Protocol, anthropic_error, generated, google_error, message
 from tuneline.errors import LlmRejected, ServerDown, Temporary, UserError
-from tuneline.llm.client import LlmClient, Patience
+from tuneline.llm.calls import Patience
+from tuneline.llm.client import LlmClient
 from tuneline.llm.config import MODELS
 from tuneline.llm.providers.provider import Reply
 

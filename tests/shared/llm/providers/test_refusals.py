@@ -11,7 +11,8 @@ import structlog
 from kit.judge_parts import CANARY
 from kit.scripted_openai import Answer, Call, completion, serve_openai
 from tuneline.errors import Fault, LlmRejected, UserError
-from tuneline.llm.client import LlmClient, Patience
+from tuneline.llm.calls import Patience
+from tuneline.llm.client import LlmClient
 from tuneline.llm.config import OpenAiConfig
 from tuneline.llm.providers.openai import fault_of
 from tuneline.llm.providers.refusals import fitting_tokens, read_refusal, unwanted
