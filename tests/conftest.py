@@ -60,6 +60,14 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return dest
 
 
+@pytest.fixture(scope="session")
+def tiny_gguf(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny base model as a GGUF file."""
+    from kit.gguf_models import convert_tiny
+
+    return convert_tiny(tiny_base, tmp_path_factory.mktemp("tiny") / "tiny.gguf")
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say how many faults were injected, of which kinds: each test notes its own, in whichever process it runs."""
     faults: Counter[str] = Counter()

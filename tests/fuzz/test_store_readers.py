@@ -14,8 +14,10 @@ from pydantic import BaseModel
 
 from kit.fuzz import Reader, fuzz
 from kit.judge_parts import RUBRIC
+from kit.scripted_openai import Call
 from kit.scripted_vendors import anthropic_error, google_error, message
 from kit.scripted_vendors import generated as content
+from kit.text_servers import choice, native
 from tuneline.commands.gc import collect
 from tuneline.commands.show import forgotten_note, run_lines
 from tuneline.commands.trace import read_ids, trace_lines
@@ -54,9 +56,12 @@ from tuneline.llm.batches.bodies import (
     read_lines,
 )
 from tuneline.llm.batches.openai import OpenAiBatches
+from tuneline.llm.completion import CompletionConfig
 from tuneline.llm.config import AnthropicConfig, GoogleConfig, OpenAiConfig
 from tuneline.llm.providers import anthropic, google, openai
-from tuneline.llm.providers.refusals import fitting_tokens, read_refusal, unwanted
+from tuneline.llm.providers.completions import read_choice, read_native
+from tuneline.llm.providers.openai_reply import object_in
+from tuneline.llm.providers.refusals import Refused, fitting_tokens, read_refusal, unwanted
 from tuneline.stage import Cost, InputRecord, Metrics, Usage, installed_stages
 from tuneline.store.base import FileRecord
 from tuneline.store.file import FileStore
@@ -189,6 +194,15 @@ def vendors() -> tuple[OpenAiBatches, AnthropicBatches]:
     )
 
 
+def continued(path: Path) -> None:
+    body = path.read_bytes()
+    config = CompletionConfig(provider="openai", model="m", base_url="http://localhost", dialect="vllm")
+    for reader in (read_choice, lambda body, config: read_native(object_in(body, "text", "content"), config)):
+        with suppress(Fault, Refused):
+            read = reader(body, config)
+            assert "\ud800" not in read.text and all(value <= 0 for _, value in read.top)
+
+
 def batched(path: Path) -> None:
     openai, claude = vendors()
     content = path.read_bytes()
@@ -213,6 +227,7 @@ SPENT_KEY = "runs/r/spent/slicer-one.json"
 MARK_KEY, FORGOTTEN_KEY = f"{RESULT}/forgotten.json", f"forgotten/{HASH}.json"
 INPUT_KEY, STATE_KEY, JOURNAL_KEY = "runs/r/inputs/rubric.json", f"{RESULT}/state/index.json", "journals/a/b/x-0.jsonl"
 STATE = {"entries": {"checkpoint-1": [{"key": f"{RESULT}/state/x/checkpoint-1/a", "sha256": HASH, "size": 3}]}}
+ASKED = Call(0, {"n_predict": 1}, {}, 0.0)
 ITEM, SAID = {"custom_id": "a"}, {"content": [{"type": "text", "text": "a"}], "stop_reason": "end_turn"}
 READERS = [
     Reader("manifest", MANIFEST_KEY, stored(MANIFEST_KEY, everything), MANIFEST.to_bytes()),
@@ -238,6 +253,8 @@ READERS = [
     Reader("parameters", "parameter", parameters, line(ROWS)),
     Reader("answer", "answer.txt", said, ANSWER.encode()),
     Reader("reply", "reply.json", replied, line(REPLY)),
+    Reader("text", "text.json", continued, choice(top={" yes": -0.1}, stop_reason="\nQ:").body),
+    Reader("text of llama-server", "text.json", continued, native(ASKED, top={" yes": -0.1}).body),
     Reader("batch of OpenAI", "batch.jsonl", batched, line({**ITEM, "response": {"status_code": 200, "body": REPLY}})),
     Reader(
         "batch of Anthropic", "batch.jsonl", batched, line({**ITEM, "result": {"type": "succeeded", "message": SAID}})

@@ -14,15 +14,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from kit.gguf_models import convert_tiny, write_smallest
+from kit.gguf_models import write_smallest
 from tuneline.errors import Temporary, UserError
 from tuneline.model import llama_server
 from tuneline.model.llama_cpp import program
-
-
-@pytest.fixture(scope="session")
-def tiny_gguf(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return convert_tiny(tiny_base, tmp_path_factory.mktemp("tiny") / "tiny.gguf")
 
 
 @pytest.fixture

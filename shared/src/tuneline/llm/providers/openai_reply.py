@@ -29,8 +29,8 @@ def read_reply(body: bytes, config: OpenAiConfig, *, wanted: bool = False) -> Re
     """
     answer = _read(body)
     choices = answer["choices"]
-    choice = _object(choices[0] if choices else {})
-    message = _object(choice.get("message") or choice.get("delta") or {"content": choice.get("text")})
+    choice = object_of(choices[0] if choices else {})
+    message = object_of(choice.get("message") or choice.get("delta") or {"content": choice.get("text")})
     if isinstance(choice.get("error"), dict) or choice.get("finish_reason") == "error":
         raise _broken_off(choice)
     if not isinstance(message.get("content"), str | list | dict | None):
@@ -40,7 +40,7 @@ def read_reply(body: bytes, config: OpenAiConfig, *, wanted: bool = False) -> Re
         text = _tool_arguments(message)
     instead = wanted and not text.strip() and bool(thoughts.strip())
     ended = choice.get("finish_reason")
-    tokens = _tokens(_object(answer.get("usage")))
+    tokens = read_tokens(object_of(answer.get("usage")))
     return Reply(
         text=(thoughts if instead else text).encode("utf-8", "replace").decode(),
         finish_reason=_ENDS.get(ended, ended) if isinstance(ended, str) else "",
@@ -48,7 +48,7 @@ def read_reply(body: bytes, config: OpenAiConfig, *, wanted: bool = False) -> Re
         input_tokens=tokens.input,
         output_tokens=tokens.output,
         cached_tokens=tokens.cached,
-        cost_usd=cost_usd(config, tokens) if tokens.input else _unmeasured_usd(config),
+        cost_usd=cost_usd(config, tokens) if tokens.input else unmeasured_usd(config),
         cause="" if text.strip() or not thoughts.strip() or instead else "the model only thought, and said nothing",
     )
 
@@ -60,10 +60,26 @@ def _read(body: bytes) -> dict[str, Any]:
         answer = _joined_stream(body)
     if isinstance(answer, dict) and isinstance(answer.get("choices"), list):
         return answer
+    raise _instead(body, answer, _NOT)
+
+
+def object_in(body: bytes, kind: str, key: str) -> dict[str, Any]:
+    """Return the answer in a body, an object with `key`. Raises as `read_reply`; `kind` is what it should be."""
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
+        answer = None
+    if isinstance(answer, dict) and key in answer and not _is_error(answer):
+        return answer
+    raise _instead(body, answer, f"the answer is not a {kind} but {{}}")
+
+
+def _instead(body: bytes, answer: object, words: str) -> Exception:
+    """Return what is to be raised for something else than an answer."""
     refusal = read_refusal(200, {}, body) if isinstance(answer, dict) and _is_error(answer) else None
     if refusal is not None and refusal.status >= 400:  # an error that does not say so in its status
-        raise Refused(refusal)
-    raise Stranger(_NOT.format(_looks(body, answer)))
+        return Refused(refusal)
+    return Stranger(words.format(_looks(body, answer)))
 
 
 def _broken_off(choice: Mapping[str, Any]) -> Exception:
@@ -84,12 +100,12 @@ def _joined_stream(body: bytes) -> object:
         if not line.startswith(b"data:") or line[5:].strip() == b"[DONE]":
             continue
         try:
-            chunk = _object(json.loads(line[5:]))
+            chunk = object_of(json.loads(line[5:]))
         except (ValueError, RecursionError):
             return None
         choices = chunk.get("choices")
-        choice = _object(choices[0] if isinstance(choices, list) and choices else {})
-        delta, chunks = _object(choice.get("delta")), chunks + 1
+        choice = object_of(choices[0] if isinstance(choices, list) and choices else {})
+        delta, chunks = object_of(choice.get("delta")), chunks + 1
         joined["content"] += _text(delta.get("content"))
         joined["reasoning_content"] += _thoughts(delta)
         ended, usage = choice.get("finish_reason") or ended, chunk.get("usage") or usage
@@ -103,12 +119,14 @@ def _looks(body: bytes, answer: object) -> str:
         return "a web page" if start else "nothing"
     if isinstance(answer, dict):
         apis = {"candidates": "Google's", "content": "Anthropic's", "message": "Ollama's own", "output": "another"}
-        api = next((of for key, of in apis.items() if key in answer), None)
+        own = isinstance(answer.get("content"), str)
+        api = "llama-server's own" if own else next((of for key, of in apis.items() if key in answer), None)
         return "an error" if answer.get("error") else f"an answer of {api} API" if api else "an object without choices"
     return "text" if answer is None and body.strip() != b"null" else "another value"
 
 
-def _object(value: object) -> dict[str, Any]:
+def object_of(value: object) -> dict[str, Any]:
+    """Return an object, empty in place of what is none."""
     return value if isinstance(value, dict) else {}
 
 
@@ -119,7 +137,7 @@ def _text(content: object) -> str:
     if isinstance(content, dict) and "text" not in content:  # the answer itself, as JSON that is not written as text
         return json.dumps(content)
     listed = content if isinstance(content, list) else [content]
-    parts = [{"text": part} if isinstance(part, str) else _object(part) for part in listed]
+    parts = [{"text": part} if isinstance(part, str) else object_of(part) for part in listed]
     texts = [part.get("text") for part in parts if part.get("type") in ("text", "output_text", None)]
     return "".join(text for text in texts if isinstance(text, str))
 
@@ -127,8 +145,8 @@ def _text(content: object) -> str:
 def _tool_arguments(message: Mapping[str, Any]) -> str:
     """Return what the only tool call of a message is called with, as JSON; empty if there is not exactly one."""
     calls = message.get("tool_calls")
-    one = _object(calls[0]) if isinstance(calls, list) and len(calls) == 1 else {}
-    arguments = _object(one.get("function")).get("arguments")
+    one = object_of(calls[0]) if isinstance(calls, list) and len(calls) == 1 else {}
+    arguments = object_of(one.get("function")).get("arguments")
     return arguments if isinstance(arguments, str) else json.dumps(arguments) if isinstance(arguments, dict) else ""
 
 
@@ -137,26 +155,25 @@ def _thoughts(message: Mapping[str, Any]) -> str:
     return next((text for text in found if isinstance(text, str) and text.strip()), "")
 
 
-def _tokens(usage: Mapping[str, Any]) -> Tokens:
-    prompt = _count(usage.get("prompt_tokens", usage.get("input_tokens")))
-    cached = _count(
-        _object(usage.get("prompt_tokens_details")).get("cached_tokens", usage.get("prompt_cache_hit_tokens"))
+def read_tokens(usage: Mapping[str, Any]) -> Tokens:
+    """Read the tokens that a call took, under the names that servers have for them."""
+    prompt = count(usage.get("prompt_tokens", usage.get("input_tokens")))
+    cached = count(
+        object_of(usage.get("prompt_tokens_details")).get("cached_tokens", usage.get("prompt_cache_hit_tokens"))
     )
-    return Tokens(
-        prompt, min(cached, prompt), output=_count(usage.get("completion_tokens", usage.get("output_tokens")))
-    )
+    return Tokens(prompt, min(cached, prompt), output=count(usage.get("completion_tokens", usage.get("output_tokens"))))
 
 
-def _count(value: object) -> int:
+def count(value: object) -> int:
     """Return a count of tokens; what cannot be one is 0."""
     try:
-        count = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else 0.0
+        number = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else 0.0
     except (ValueError, OverflowError):
         return 0
-    return int(count) if 0 <= count <= MOST_TOKENS else 0
+    return int(number) if 0 <= number <= MOST_TOKENS else 0
 
 
-def _unmeasured_usd(config: OpenAiConfig) -> float | None:
+def unmeasured_usd(config: OpenAiConfig) -> float | None:
     """Return what a call costs whose tokens are not known: nothing if all are free."""
     million = cost_usd(config, Tokens(10**6, output=10**6))
     return 0.0 if million == 0 else None
