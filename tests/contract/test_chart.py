@@ -71,7 +71,9 @@ def test_the_values_have_the_stages_and_what_each_may_reach_follows_from_its_inp
     assert set(reached_by("check")) == {peer for name in STAGES for peer in reached_by(name)}
     for name, stage in STAGES.items():
         read = {port.name for port in stage.input_ports()}
-        reaches = {peer for peer, port in (("hub", "base_model"), ("judge", "judge")) if port in read}
+        reaches = {
+            peer for peer, port in (("hub", "base_model"), ("judge", "judge"), ("judge", "writer")) if port in read
+        }
         reaches |= {"hub"} if stage.takes_runs else set()
         assert set(reached_by(name)) == reaches
         assert "simulator" not in read or "judge" in reaches
@@ -247,7 +249,7 @@ def test_a_hosted_judge_and_a_closed_hub_go_together_where_no_stage_is_said_to_r
     open_to_all = {
         s for s in [*STAGES, "check"] if ANYWHERE[0] in named(found, "NetworkPolicy", f"tuneline-{s}")["spec"]["egress"]
     }
-    assert open_to_all == {"assessor", "check", "evaluator"}
+    assert open_to_all == {"assessor", "check", "evaluator", "generator"}
 
 
 @pytest.mark.parametrize("label", ["app.kubernetes.io/part-of", "app.kubernetes.io/component", "helm.sh/chart",

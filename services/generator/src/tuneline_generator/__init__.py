@@ -1,0 +1,1 @@
+"""Stage generator: conversations to learn from, written by a model."""
