@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from kit.places import EXAMPLES
+from tuneline.commands.status import status_of
 from tuneline.engine.records import Manifest, pinned_manifest
 from tuneline.store.base import open_store
 
@@ -237,6 +238,9 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(fresh: Laptop) -> None:
         _, said = process.communicate(timeout=100)
     assert process.returncode == 75, said
     assert "run the same command again" in said
+    assert "stopping trainer: at most 25 s to save; Ctrl-C again leaves at once" in said
+    status = status_of(open_store(str(fresh.folder / "store")), "demo")
+    assert [(step.step, step.state) for step in status.steps if step.state == "stopped"] == [("trainer", "stopped")]
     done = fresh.run(file)
     assert done.returncode == 0, done.stderr
     assert fresh.manifest("trainer").metrics.counts["resumed_from_step"]

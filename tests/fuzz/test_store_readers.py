@@ -20,10 +20,13 @@ from kit.scripted_vendors import generated as content
 from kit.text_servers import choice, native
 from tuneline.commands.gc import collect
 from tuneline.commands.show import forgotten_note, run_lines
+from tuneline.commands.status import status_of
 from tuneline.commands.trace import read_ids, trace_lines
+from tuneline.commands.watch import run_list, status_lines
 from tuneline.data.rubric import Rubric
 from tuneline.engine.checkpoints import State
 from tuneline.engine.given import known_from
+from tuneline.engine.heartbeat import Beat, PlannedStep, PlannedSteps
 from tuneline.engine.journal import StoreJournal
 from tuneline.engine.ledger import Paid, Spending
 from tuneline.engine.lineage import trace
@@ -84,6 +87,11 @@ SPENDING = Spending(
     stage="slicer", attempt="one", paid=(Paid(role="judge", model="m", usage=Usage(calls=2, cost_usd=0.5), lost=1),)
 )
 PIN = Pin(stage="slicer", fingerprint=HASH)
+BEAT = Beat(
+    node="slicer", attempt="one", done=1, total=3, per_second=0.5, note="é", started_at="2026-11-26T01:00:00+00:00",
+    beat_at="2099-11-26T01:00:00+00:00",
+)  # fmt: skip
+STEPS = PlannedSteps(steps=(PlannedStep(node="slicer", needs=("assessor",)),), max_usd=2.0)
 FAILURE = Failure(
     stage="slicer", attempt="one", exit_code=1, type="KeyError", message=None, frames=["a.py:1 f"], failed_at="2028"
 )  # fmt: skip
@@ -119,6 +127,11 @@ def everything(store: FileStore) -> None:
 
 def traced(store: FileStore) -> None:
     for line in trace_lines(store, trace(store, ["eva", "*"])):
+        assert line.isprintable(), repr(line)
+
+
+def looked_at(store: FileStore) -> None:
+    for line in (*status_lines(status_of(store, "r")), *run_list(store)):
         assert line.isprintable(), repr(line)
 
 
@@ -222,6 +235,7 @@ def line(content: object) -> bytes:
     return f"{json.dumps(content)}\n".encode()
 
 
+BEAT_KEY, STEPS_KEY = "runs/r/live/slicer.json", "runs/r/live/steps.json"
 MANIFEST_KEY, PIN_KEY, FAILURE_KEY = f"{RESULT}/manifest.json", "runs/r/slicer.json", "runs/r/failed/slicer-one.json"
 SPENT_KEY = "runs/r/spent/slicer-one.json"
 MARK_KEY, FORGOTTEN_KEY = f"{RESULT}/forgotten.json", f"forgotten/{HASH}.json"
@@ -235,6 +249,8 @@ READERS = [
     Reader("manifest for gc", MANIFEST_KEY, stored(MANIFEST_KEY, lambda s: collect(s, 0)), MANIFEST.to_bytes()),
     Reader("pin for gc", PIN_KEY, stored(PIN_KEY, lambda s: collect(s, 0)), PIN.to_bytes()),
     Reader("failure", FAILURE_KEY, stored(FAILURE_KEY, shown), FAILURE.to_bytes()),
+    Reader("sign of life", BEAT_KEY, stored(BEAT_KEY, looked_at), BEAT.to_bytes()),
+    Reader("steps", STEPS_KEY, stored(STEPS_KEY, looked_at), STEPS.to_bytes()),
     Reader("spending", SPENT_KEY, stored(SPENT_KEY, shown), SPENDING.to_bytes()),
     Reader(
         "input pin", INPUT_KEY, stored(INPUT_KEY, lambda s: read(InputPin, s, INPUT_KEY)),

@@ -9,7 +9,16 @@ from typing import NamedTuple
 
 import structlog
 
-from tuneline.engine.layout import is_input_pin, manifest_key, mark_key, pinned_by, result_of, upload_at, upload_of
+from tuneline.engine.layout import (
+    is_input_pin,
+    is_sign_of_life,
+    manifest_key,
+    mark_key,
+    pinned_by,
+    result_of,
+    upload_at,
+    upload_of,
+)
 from tuneline.engine.records import InputPin, Manifest, Pin, R, parse
 from tuneline.errors import UserError
 from tuneline.store.base import Entry, Store, in_parallel
@@ -68,6 +77,7 @@ def collect(store: Store, days: float, *, dry_run: bool = False) -> Swept:
     condemned = [e for r in doomed for e in r.entries]
     condemned += [e for left in in_parallel(lambda r: _leftovers(store, r, before), kept) for e in left]
     condemned += _unwanted_uploads(store, before)
+    condemned += [e for e in store.list("runs/") if is_sign_of_life(e.key) and e.modified < before]
     files, size = len(condemned), sum(e.size for e in condemned)
     gone = {r.manifest_key for r in doomed}  # what stands there by now is another attempt's
     if not dry_run:

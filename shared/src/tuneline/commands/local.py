@@ -20,6 +20,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from tuneline.commands.show import essence
+from tuneline.commands.status import status_of
+from tuneline.commands.watch import status_lines
 from tuneline.engine.layout import run_key
 from tuneline.engine.pins import note_inputs, refuse_other_params
 from tuneline.engine.pipelines import Step
@@ -36,6 +38,9 @@ CACHE = "files"
 
 STOP_SECONDS = 25.0
 """After Ctrl-C the stages have this long to save; it is longer than the grace period that they give themselves."""
+
+TELL_SECONDS = 30.0
+"""Without a terminal to draw in, what goes on is said this often."""
 
 
 @dataclass
@@ -61,7 +66,9 @@ class LocalRun:
     console: Console
     _done: set[str] = field(default_factory=set)
     _checked: bool = False
-    _stop: bool = False
+    _stops: int = 0
+    """How often a person asked for the end."""
+    _told_at: float = 0.0
 
     def run(self) -> bool:
         """Bring every stage of the run up to date. Returns False if there was nothing to do.
@@ -142,8 +149,9 @@ class LocalRun:
 
     def _poll(self, children: list[_Child], progress: Progress) -> None:
         time.sleep(0.1)
-        if self._stop:
+        if self._stops:
             raise Temporary("stopped; run the same command again to resume from here")
+        self._tell_status(children)
         for child in list(children):
             self._show(child, progress)
             self._tell(child)
@@ -158,6 +166,16 @@ class LocalRun:
             child.shown = written
             done, _, total = written.partition("/")
             progress.update(child.task, completed=int(done), total=int(total))
+
+    def _tell_status(self, children: list[_Child]) -> None:
+        if not self.console.is_terminal and time.monotonic() - self._told_at >= TELL_SECONDS:
+            if self._told_at:
+                status = status_of(self.store, self.run_file.run)
+                names = {child.step.name for child in children if child.shown}
+                for step, line in zip(status.steps, list(status_lines(status))[1:], strict=True):
+                    if step.step in names:
+                        self.console.print(line, markup=False)
+            self._told_at = time.monotonic()
 
     def _tell(self, child: _Child) -> None:
         """Show what a stage says that it waits for, since that may take hours."""
@@ -191,23 +209,27 @@ class LocalRun:
             (folder / "logs" / child.log.name).write_bytes(child.log.read_bytes())
 
     def _end(self, children: list[_Child]) -> None:
+        """End what runs, after a time to save what it has; at once if a person asks a second time."""
+        if self._stops and children:
+            names = ", ".join(child.step.name for child in children)
+            self.console.print(f"stopping {names}: at most {STOP_SECONDS:.0f} s to save; Ctrl-C again leaves at once")
         for child in children:
             child.process.terminate()
         deadline = time.monotonic() + STOP_SECONDS
+        while any(child.process.poll() is None for child in children):
+            if self._stops > 1 or time.monotonic() > deadline:
+                for child in children:
+                    child.process.kill()
+            time.sleep(0.05)
         for child in children:
-            try:
-                child.process.wait(max(0.1, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                child.process.kill()
-                child.process.wait()
             self._keep_log(child)
-            if self._stop:
+            if self._stops:
                 self.console.print("\n".join(f"{child.step.name}: {escape(line)}" for line in _last_words(child.log)))
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
         def stop(_number: int, _frame: FrameType | None) -> None:
-            self._stop = True
+            self._stops += 1
 
         before = [(number, signal.signal(number, stop)) for number in (signal.SIGINT, signal.SIGTERM)]
         try:

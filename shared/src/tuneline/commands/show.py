@@ -17,14 +17,24 @@ from tuneline.store.base import Store, in_parallel, is_local, local_path
 
 def results_of(store: Store, run: str) -> dict[str, Manifest]:
     """Return the results that a run pins, by node, oldest first. Raises UserError when there is no such run."""
-    found = _pinned(store, run)
-    if not found and not _failures(store, run) and not spendings(store, run):
-        runs = sorted({entry.key.split("/")[1] for entry in store.list(run_key(""))})
-        raise UserError(f"no run {run} in {store.uri}; it has {', '.join(runs) or 'no runs'}")
+    found = pinned_of(store, run)
+    if not found and not failures_of(store, run) and not spendings(store, run):
+        raise no_run(store, run)
     return dict(sorted(found.items(), key=lambda item: item[1].finished_at))
 
 
-def _pinned(store: Store, run: str) -> dict[str, Manifest]:
+def names_of(store: Store) -> list[str]:
+    """Return the names of all runs of a store, sorted."""
+    return sorted({entry.key.split("/")[1] for entry in store.list(run_key(""))})
+
+
+def no_run(store: Store, run: str) -> UserError:
+    """Return the refusal of a run that is not there, with those that are."""
+    return UserError(f"no run {run} in {store.uri}; it has {', '.join(names_of(store)) or 'no runs'}")
+
+
+def pinned_of(store: Store, run: str) -> dict[str, Manifest]:
+    """Return the results that a run pins, by node; empty if it pins none."""
     pinned = filter(None, (pinned_by(entry.key) for entry in store.list(run_key(run, ""))))
     manifests = ((str(node), pinned_manifest(store, run, node)) for _, node in pinned)
     return {node: manifest for node, manifest in manifests if manifest is not None}
@@ -48,7 +58,7 @@ def _lines(store: Store, run: str) -> Iterator[str]:
             yield _line("wrote", name, output.sha256, output.size)
         yield ""
     yield from ledger_lines(ledger_of(store, run, results))
-    for failure in _failures(store, run):
+    for failure in failures_of(store, run):
         why = failure.message or " at ".join([failure.type, *failure.frames[-1:]])
         yield from f"{failure.stage}  failed {failure.failed_at}: {why}".split("\n")
 
@@ -73,7 +83,7 @@ def essence(store: Store, run: str, node: str, manifest: Manifest) -> dict[str, 
     """Return what a result came to: its `headline`, by port where its pages lie, and the run's `cost` if it had any."""
     headline = " ".join([*manifest.metrics.headline.split(), forgotten_note(store, manifest)]).strip()
     shown = {"headline": printable(headline)}
-    if spent := spent_in_words(ledger_of(store, run, _pinned(store, run))):
+    if spent := spent_in_words(ledger_of(store, run, pinned_of(store, run))):
         shown["cost"] = printable(spent)
     for name, output in manifest.outputs.items():
         if output.kind == "page":
@@ -116,7 +126,7 @@ def _origin(record: InputRecord) -> str:
     return record.producer.split("/")[0] if record.producer else record.uri or "the run file"
 
 
-def _failures(store: Store, run: str) -> list[Failure]:
+def failures_of(store: Store, run: str) -> list[Failure]:
     """Return the failures of stages that have no result since."""
     failures = []
     for entry in store.list(run_key(run, "failed", "")):

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from tuneline.commands.check import check, read_checked
+from tuneline.commands.monitor import DEFAULT_STORE, RunArgument, logs, ls, open_page, status, watch
 from tuneline.commands.show import fetch_output, output_note, run_lines, size
 from tuneline.commands.stage import ReplaceOption, RunOption, StoreOption, configure_logging, exit_codes
 from tuneline.errors import StageFailed, UserError
@@ -15,8 +16,6 @@ from tuneline.parsing.problems import printable
 from tuneline.store.base import open_store
 
 FileArgument = Annotated[Path, typer.Argument(help="The run file (YAML).")]
-RunArgument = Annotated[str, typer.Argument(help="Name of the run.")]
-DEFAULT_STORE = "tuneline-store"
 
 app = typer.Typer(
     help="Turns conversations into a small model you can prove is better.",
@@ -85,6 +84,11 @@ def upload(file: FileArgument, store: StoreOption) -> None:
         console = Console(stderr=True, highlight=False, soft_wrap=True)
         content = upload_inputs(read_checked(file, ours=False), open_store(store), console)
         typer.echo(to_yaml(content), nl=False)
+
+
+for command in (ls, status, watch, logs):
+    app.command()(command)
+app.command("open")(open_page)
 
 
 @app.command()

@@ -17,6 +17,7 @@ from types import FrameType
 import structlog
 
 from tuneline.engine.checkpoints import State
+from tuneline.engine.heartbeat import Heartbeat
 from tuneline.engine.journal import StoreJournal
 from tuneline.engine.layout import Node, journal_prefix, result_key
 from tuneline.engine.ledger import Ledger, LedgerAccount
@@ -46,7 +47,7 @@ class Live:
     def __init__(
         self, store: Store, stage: str, fingerprint: str, attempt: str, folder: Path,
         lineage: Mapping[str, InputRecord], on_begin: Callable[[], None], part: Part | None = None,
-        ledger: Ledger | None = None,
+        ledger: Ledger | None = None, heartbeat: Heartbeat | None = None,
     ) -> None:  # fmt: skip
         self.fingerprint, self.lineage, self.part = fingerprint, lineage, part
         self.begun = False
@@ -55,6 +56,7 @@ class Live:
         prefix = result_key(stage, fingerprint, "state", *([f"part-{part}"] if part else []))
         self._state = State(store, prefix, attempt, folder)
         self._on_begin = on_begin
+        self._heartbeat = heartbeat
         self._ledger = ledger or Ledger(None, "", Node(stage), attempt)
         self._journals: dict[str, StoreJournal] = {}
         self._progress = ""
@@ -97,10 +99,17 @@ class Live:
         """Report progress; raises Temporary after SIGTERM, and whatever went wrong while saving."""
         self._begin()
         self._progress = f"{done}/{total}"
+        if self._heartbeat:
+            self._heartbeat.progress(done, total)
         if self._beats is not None and self._beats.done():
             self._beats.result()
         if self._signalled.is_set():
             raise Temporary(f"stopped at {done} of {total}; run the same command again to resume from here")
+
+    def tell(self, note: str) -> None:
+        self._begin()
+        if self._heartbeat:
+            self._heartbeat.tell(note)
 
     def secret(self, name: str) -> str:
         return read_secret(name)
@@ -123,6 +132,8 @@ class Live:
         for journal in list(self._journals.values()):
             journal.flush()
         self._ledger.flush()
+        if self._heartbeat:
+            self._heartbeat.paid(self._ledger.paid_usd)
         self._state.sync()
         if (file := os.environ.get("ARGO_PROGRESS_FILE")) and self._progress:
             with plain_errors(file):
@@ -136,6 +147,8 @@ class Live:
         if not self.begun:
             self._on_begin()
             self.begun = True
+            if self._heartbeat:
+                self._heartbeat.begin()
             self._state.restore()
             self._lock = (self._state.folder.parent / "running.lock").open("wb")
             with suppress(OSError):  # some network disks know no locks
@@ -161,6 +174,8 @@ class Live:
         try:
             if self.begun:
                 self.flush()
+            if self._heartbeat:
+                self._heartbeat.end(75)
         except (Temporary, UserError) as e:
             log.error("not saved", cause=str(e))
         finally:

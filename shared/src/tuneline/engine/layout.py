@@ -16,6 +16,8 @@ A store holds immutable results, found by their fingerprint, and runs that pin t
         ├── inputs/<name>.json            pins: which bytes a given input held
         ├── <node>.json                   pins: which result a node has in this run
         ├── failed/<node>-<attempt>.json  what went wrong, when it went wrong during work
+        ├── live/<node>.json              signs of life of whoever works on it, `<node>.part-3-of-10.json` of a part
+        ├── live/steps.json               the steps of the run as the last of them to start knew them
         ├── spent/<node>-<attempt>.json   what the attempt paid for calls to models, whatever became of it
         └── logs/<node>.log, <node>/<port>                  on a file store only: the last log, and links to the outputs
 
@@ -34,13 +36,14 @@ from typing import NamedTuple
 from tuneline.engine.identity import sha256_json
 from tuneline.stage import Part
 
-RESERVED = ("inputs", "failed", "spent", "logs", "run", "goal", "check")
+RESERVED = ("inputs", "failed", "spent", "live", "logs", "run", "goal", "check")
 """Names that no stage may have: they mean something else in a run's folder, a run file or a workflow."""
 
 _NAME = "[a-z][a-z0-9-]*"
 _NODE = re.compile(rf"(?P<stage>{_NAME})(?:@(?P<variant>{_NAME}))?(?:/(?P<shard>[0-9]+-of-[0-9]+))?")
 _PIN = re.compile(r"runs/(?P<run>[^/]+)/(?P<node>.+)\.json")
 _INPUT_PIN = re.compile(r"runs/[^/]+/inputs/[^/]+\.json")
+_LIVE = re.compile(r"runs/(?P<run>[^/]+)/live/.+\.json")
 _RESULT = re.compile(rf"results/(?P<stage>{_NAME})/(?P<digest>[0-9a-f]{{64}})/.+")
 _UPLOAD = re.compile(r"uploads/(?P<upload>[^/]+?)(?:\.json|/.+)")
 
@@ -111,6 +114,16 @@ def spent_key(run: str, node: Node, attempt: str) -> str:
     return run_key(run, "spent", f"{node}-{attempt}.json")
 
 
+def live_key(run: str, node: Node, part: Part | None = None) -> str:
+    """Return the key of the sign of life of a node, or of a part of its work."""
+    return run_key(run, "live", f"{node}{f'.part-{part}' if part else ''}.json")
+
+
+def live_steps_key(run: str) -> str:
+    """Return the key of the steps that a run has."""
+    return run_key(run, "live", "steps.json")
+
+
 def input_pin_key(run: str, name: str, patterns: Sequence[str]) -> str:
     """Return the key of a given input's pin. Only some files of a folder are pinned under a name of their own."""
     return run_key(run, "inputs", f"{name}{f'@{sha256_json(patterns)[:8]}' if patterns else ''}.json")
@@ -146,6 +159,12 @@ def pinned_by(key: str) -> tuple[str, Node] | None:
 def is_input_pin(key: str) -> bool:
     """Tell whether `key` is that of a given input's pin."""
     return _INPUT_PIN.fullmatch(key) is not None
+
+
+def is_sign_of_life(key: str) -> bool:
+    """Tell whether `key` is that of a sign of life."""
+    found = _LIVE.fullmatch(key)
+    return found is not None and key != live_steps_key(found["run"])
 
 
 def result_of(key: str) -> tuple[str, str] | None:

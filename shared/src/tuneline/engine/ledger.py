@@ -107,6 +107,12 @@ class Ledger:
             key = (paid.role, paid.model)
             self._rows[key] = self._rows[key] + paid if key in self._rows else paid
 
+    @property
+    def paid_usd(self) -> float:
+        """What this attempt has paid."""
+        with self._lock:
+            return sum(paid.usage.cost_usd for paid in self._rows.values())
+
     def flush(self) -> None:
         """Write the attempt's record, if something was paid since the last time."""
         with self._lock:

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from tuneline.engine.context import Live
 from tuneline.engine.given import Identified, check_unchanged, folder_sha256
+from tuneline.engine.heartbeat import Heartbeat, planned
 from tuneline.engine.identity import fingerprint
 from tuneline.engine.inputs import Found, Job, resolve_inputs
 from tuneline.engine.layout import failure_key, manifest_key, new_attempt, result_key, run_key
@@ -91,7 +92,8 @@ def do_part(job: Job) -> str:
     found = find(job)
     if reuse(job, found):
         return f"{job.step.name} {found.fingerprint[:12]} found"
-    return f"{job.step.name}, part {job.part}: {_run(job, found)[0].headline}"
+    with _heartbeat(job) as heartbeat:
+        return f"{job.step.name}, part {job.part}: {_run(job, found, heartbeat)[0].headline}"
 
 
 def do_once(job: Job) -> str:
@@ -102,25 +104,27 @@ def do_once(job: Job) -> str:
 def work(job: Job, found: Found) -> Manifest:
     """Run the stage, publish what it made, pin it."""
     started = now()
-    metrics, seconds, live = _run(job, found)
-    try:
-        manifest = _publish(job, found, metrics, seconds, started)
-    except Exception as e:
-        _record_failure(job, e)
-        raise
-    _pin(job, found, manifest)
+    with _heartbeat(job) as heartbeat:
+        metrics, seconds, live = _run(job, found, heartbeat)
+        heartbeat.publishing()
+        try:
+            manifest = _publish(job, found, metrics, seconds, started)
+        except Exception as e:
+            _record_failure(job, e)
+            raise
+        _pin(job, found, manifest)
     live.discard_state()
     return manifest
 
 
-def _run(job: Job, found: Found) -> tuple[Metrics, float, Live]:
+def _run(job: Job, found: Found, heartbeat: Heartbeat | None = None) -> tuple[Metrics, float, Live]:
     """Run the stage; return what it reports and how long it took."""
     _make_scratch(job)
     stage = job.step.stage
     lineage = {name: i.record for name, i in found.inputs.items()}
     live = Live(
         job.store, stage.name, found.fingerprint, job.attempt, job.scratch / "state", lineage,
-        lambda: pin_inputs(job, found), job.part, _ledger(job),
+        lambda: pin_inputs(job, found), job.part, _ledger(job), heartbeat,
     )  # fmt: skip
     try:
         with live:
@@ -148,6 +152,11 @@ def _make_scratch(job: Job) -> None:
         place = root
     with plain_errors(f"{place}: no folder can be made there"):
         job.scratch.mkdir(parents=True, exist_ok=True)
+
+
+def _heartbeat(job: Job) -> Heartbeat:
+    plan = planned(job.run_file.steps, job.run_file.max_usd)
+    return Heartbeat(job.store, job.run, job.step.node, job.label, plan, job.part)
 
 
 def _ledger(job: Job) -> Ledger:

@@ -76,6 +76,9 @@ class Context(Memory, Protocol):
     def progress(self, done: int, total: int) -> None:
         """Report progress. Also a safe point: raises Temporary after SIGTERM."""
 
+    def tell(self, note: str) -> None:
+        """Say in a few words what goes on, for people who look: "loading the model". Never a transcript's text."""
+
     def maker(self, port: str) -> Maker | None:
         """Return the result that an input comes from; None if it was given, or is not there."""
 
