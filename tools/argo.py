@@ -9,6 +9,7 @@ import inspect
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -94,7 +95,7 @@ def graph(name: str, title: str, text: str, nodes: Sequence[Step]) -> str:
     A stage that takes a run as it is has a graph of its own. Nothing is checked before it: it does that itself.
     """
     alone = [node for node in nodes if node.stage.takes_runs and node.name in PIPELINES[name]]
-    nodes = alone or _fed(PIPELINES[name], [node for node in nodes if not node.stage.takes_runs])
+    nodes = alone or _waiting(_fed(PIPELINES[name], [node for node in nodes if not node.stage.takes_runs]))
     before, tasks = _before(nodes), [] if alone else [Task(CHECK, CHECK, None)]
     for node in nodes:
         last = [need for need in node.needs if not any(need in before[other] for other in node.needs)]
@@ -124,6 +125,16 @@ def _fed(goals: Sequence[str], nodes: Sequence[Step]) -> list[Step]:
     return feeders + [node._replace(needs=node.needs + names) if node.name in core else node for node in others]
 
 
+def _waiting(nodes: Sequence[Step]) -> list[Step]:
+    """Let each wait for the stages whose output a given input of it may be, and come behind them."""
+    steps = {node.name: node._replace(needs=tuple(dict.fromkeys((*node.needs, *_after(node))))) for node in nodes}
+    return [steps[name] for name in TopologicalSorter({n: step.needs for n, step in steps.items()}).static_order()]
+
+
+def _after(node: Step) -> Iterator[str]:
+    yield from (port.after for port in node.stage.input_ports(node.variant) if port.after)
+
+
 def _task(node: Step) -> Task:
     return Task(_name(node.name), node.stage.name, node.variant)
 
@@ -150,10 +161,12 @@ def _reads(reader: Step, maker: str) -> str:
     """Say when `reader` cannot do without what `maker` makes; empty: never."""
     ports = reader.stage.input_ports(reader.variant)
     made = [port for port in ports if port.stage == maker]
-    if not made and maker in reader.needs:
-        return f'any([{", ".join(f"inputs.{port.name}" for port in ports)}], string(#) startsWith "output:{maker}/")'
-    missing = " || ".join(f"given.{port.name} == nil" for port in made if not port.optional)
-    return f"({missing})" if " || " in missing else missing
+    terms = [f"given.{port.name} == nil" for port in made if not port.optional]
+    asked = [port for port in ports if port.after == maker] if made else [*ports] if maker in reader.needs else []
+    if asked:
+        names = ", ".join(f"inputs.{port.name}" for port in asked)
+        terms.append(f'any([{names}], string(#) startsWith "output:{maker}/")')
+    return f"({' || '.join(terms)})" if len(terms) > 1 else "".join(terms)
 
 
 def _variable(node: str) -> str:

@@ -11,14 +11,16 @@ venv=$(cd "$1" && pwd)
 here=$(cd "$(dirname "$0")/.." && pwd)
 version=$(sed -n 's/^llama-cpp-python==\([0-9.]*\).*/\1/p' "$here/requirements/llama-cpp.txt")
 stamp="llama-cpp-python-$version"
-cache="${TUNELINE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tuneline}/$stamp"
+# With a number that is raised when more of it is kept.
+cache="${TUNELINE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tuneline}/$stamp-2"
+programs=(llama-server llama-quantize llama-imatrix)
 
 # `llama-server --version` names the commit it was built with; ours carries the stamp there.
 matches() { "$1" --version 2>&1 | grep -qF "$stamp"; }
 
 link() {
   mkdir -p "$venv/bin" "$venv/share"
-  for program in llama-server llama-quantize; do ln -sfn "$1/$program" "$venv/bin/$program"; done
+  for program in "${programs[@]}"; do ln -sfn "$1/$program" "$venv/bin/$program"; done
   ln -sfn "$cache/convert" "$venv/share/llama.cpp"
 }
 
@@ -32,14 +34,14 @@ build() {
   tar -xzf "$work"/llama_cpp_python-*.tar.gz -C "$work"
   local source="$work/llama_cpp_python-$version/vendor/llama.cpp"
   mkdir -p "$work/out/bin" "$work/out/convert"
-  cp -r "$source/convert_hf_to_gguf.py" "$source/conversion" "$source/gguf-py" "$work/out/convert/"
+  cp -r "$source"/convert_{hf,lora}_to_gguf.py "$source/conversion" "$source/gguf-py" "$work/out/convert/"
   if ! $1; then
-    echo "llama.cpp: building llama-server and llama-quantize, about 6 minutes on two cores, once"
+    echo "llama.cpp: building ${programs[*]}, about 6 minutes on two cores, once"
     cmake -S "$source" -B "$work/build" -DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=OFF -DGGML_NATIVE=OFF \
       -DGGML_OPENMP=OFF -DLLAMA_CURL=OFF -DLLAMA_OPENSSL=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF \
       -DLLAMA_USE_PREBUILT_UI=OFF -DLLAMA_BUILD_COMMIT="$stamp" >"$work/cmake.log" || { tail -20 "$work/cmake.log"; exit 1; }
-    cmake --build "$work/build" --config Release -j "$(nproc)" --target llama-server llama-quantize
-    cp "$work/build/bin/llama-server" "$work/build/bin/llama-quantize" "$work/out/bin/"
+    cmake --build "$work/build" --config Release -j "$(nproc)" --target "${programs[@]}"
+    cp "${programs[@]/#/$work/build/bin/}" "$work/out/bin/"
     strip "$work/out/bin/"*
   fi
   # Complete or absent: another set-up may run at the same time, and the first to finish wins.
@@ -48,7 +50,7 @@ build() {
 
 on_path=$(PATH=$(echo "$PATH" | tr ':' '\n' | grep -vxF "$venv/bin" | paste -sd:) command -v llama-server || true)
 mkdir -p "$(dirname "$cache")"
-if [ -n "$on_path" ] && [ -x "$(dirname "$on_path")/llama-quantize" ] && matches "$on_path"; then
+if [ -n "$on_path" ] && [ -x "$(dirname "$on_path")/llama-quantize" ] && [ -x "$(dirname "$on_path")/llama-imatrix" ] && matches "$on_path"; then
   [ -d "$cache/convert" ] || build true
   link "$(dirname "$on_path")"
 else

@@ -57,7 +57,8 @@ def before(task: str, tasks: dict[str, Any] = TASKS) -> set[str]:
 
 
 def nodes_before(node: str) -> set[str]:
-    needs = {*next(n.needs for n in in_order(steps_of(STAGES), {}) if n.name == node)}
+    step = next(n for n in in_order(steps_of(STAGES), {}) if n.name == node)
+    needs = {*step.needs, *(port.after for port in step.stage.input_ports(step.variant) if port.after)}
     needs |= {*NODES} - PIPELINE if node in PIPELINE else set()  # an input may name their outputs
     return needs.union(*map(nodes_before, needs))
 
@@ -195,6 +196,16 @@ def test_a_stage_outside_of_the_pipeline_joins_a_run_if_and_only_if_an_input_nam
             }
             assert starts(goal, texts, tasks) == {task_of(s.name) for s in plan(stages, given, goal)}, (goal, texts)
     assert "maker" in before("assessor", tasks), "the assessor would not wait for its transcripts"
+
+
+def test_an_importance_matrix_of_slices_brings_the_slicer_into_the_run_and_the_base_arm_behind_it() -> None:
+    assert "slicer" in before("gguf-converter-base")
+    texts = {"slices": "s3://b/s", "adapter": "s3://b/a", "imatrix": "output:slicer/slices"}
+    made = {name: Address(text) for name, text in texts.items()} | {"imatrix": OutputOf("slicer", "slices")}
+    for goal in ("gguf-converter", "gguf-converter@base"):
+        assert starts(goal, texts) == {task_of(step.name) for step in plan(STAGES, made, goal)}
+        assert "slicer" in starts(goal, texts)
+        assert "slicer" not in starts(goal, texts | {"imatrix": "s3://b/imatrix.gguf"})
 
 
 def test_the_check_comes_before_everything_and_its_refusal_ends_the_workflow() -> None:

@@ -12,6 +12,7 @@ from tuneline.model.chat import ChatTokenizer
 from tuneline.model.known_models import refuse_unconvertible, refuse_unknown_split
 from tuneline.stage import Checks
 from tuneline_gguf_converter.adapter import read_adapter, refuse_other_template
+from tuneline_gguf_converter.imatrix import look_at_calibration, programs, refuse_without_matrix
 from tuneline_gguf_converter.stage import GgufConverterParams
 
 BYTES = 2 * 2
@@ -25,15 +26,18 @@ def check_given(params: GgufConverterParams, checks: Checks) -> None:
     if chat:
         checks.read("base_model", refuse_unknown_split, chat)
         checks.read("adapter", refuse_other_template, chat, checks.inputs.get("chat_template"))
+    checks.read("imatrix", look_at_calibration)
+    if not checks.named("imatrix"):
+        with checks.about("quantizations"):
+            refuse_without_matrix(params.quantizations)
     base = checks.read("base_model", read_checkpoint)
     if base:
         checks.read("adapter", read_adapter, base)
         checks.note(f"{_gb(base.parameters * BYTES)} of disk, for {base.parameters / 1e6:,.1f} million parameters")
     if checks.work:
-        with checks.about(""):
-            llama_cpp.program("llama-server")
-        with checks.about(""):
-            llama_cpp.program("llama-quantize")
+        for name in programs(checks.named("imatrix")):
+            with checks.about(""):
+                llama_cpp.program(name)
         with checks.about(""):
             llama_cpp.converter()
         if base:

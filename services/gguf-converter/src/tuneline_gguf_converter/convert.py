@@ -19,6 +19,14 @@ from tuneline.stage import Context, Json, Metrics
 from tuneline_gguf_converter.adapter import Adapter, read_adapter, refuse_other_template
 from tuneline_gguf_converter.checks import Agreed, Subject, check_agreement, check_reading, end_of_turn
 from tuneline_gguf_converter.fidelity import Foreseen
+from tuneline_gguf_converter.imatrix import (
+    Calibration,
+    facts_of,
+    matrix_of,
+    programs,
+    read_calibration,
+    refuse_without_matrix,
+)
 from tuneline_gguf_converter.merge import merged_weights
 from tuneline_gguf_converter.metadata import Identity, identify, write_metadata
 from tuneline_gguf_converter.ollama import modelfile, turn_form
@@ -37,6 +45,14 @@ class Prepared(NamedTuple):
     tokenizer: ChatTokenizer
     samples: Samples
     identity: Identity
+    calibration: Calibration | None
+
+
+class Unquantised(NamedTuple):
+    """The merged model with 16 bits per weight, and the importance matrix for what is made of it."""
+
+    path: Path
+    matrix: Path | None = None
 
 
 class File(NamedTuple):
@@ -57,18 +73,18 @@ def convert(
     to a store and back. So it lies in a `.part` folder, which the runner does not keep.
     """
     prepared = prepare(params, inputs, context)
-    total = 1 + len(prepared.samples.predicted) + (1 + len(CHECKS)) * len(params.quantizations)
+    steps = 2 if prepared.calibration else 1
+    total = steps + len(prepared.samples.predicted) + (1 + len(CHECKS)) * len(params.quantizations)
     done = count(1)
 
     def tick() -> None:
         context.progress(next(done), total)
 
-    unquantised = write_unquantised(prepared, context.state / "merging.part", context.fingerprint)
-    tick()
+    unquantised = write_unquantised(prepared, context.state / "merging.part", context.fingerprint, tick)
     files = [quantise(prepared, unquantised, encoding, outputs.model, tick) for encoding in params.quantizations]
     subjects = [Subject(file.path, file.header, prepared.tokenizer, prepared.samples, params.threads) for file in files]
     checks = [check for subject in subjects for check in check_reading(subject, tick)]
-    foreseen = foresee_with_merged(prepared, unquantised.parent / "model", tick)
+    foreseen = foresee_with_merged(prepared, unquantised.path.parent / "model", tick)
     agreed = [
         check_agreement(subject, file.encoding, foreseen, params.min_top1_agreement, tick)
         for subject, file in zip(subjects, files, strict=True)
@@ -80,9 +96,11 @@ def convert(
 
 def prepare(params: GgufConverterParams, inputs: GgufConverterInputs, context: Context) -> Prepared:
     """Read everything but weights. Raises UserError for what can be known to be wrong before the long part."""
-    for name in ("llama-server", "llama-quantize"):
+    for name in programs(inputs.imatrix is not None):
         llama_cpp.program(name)
     llama_cpp.converter()
+    if not inputs.imatrix:
+        refuse_without_matrix(params.quantizations)
     base = read_checkpoint(inputs.base_model)
     adapter = read_adapter(inputs.adapter, base, context.lineage["base_model"]) if inputs.adapter else None
     tokenizer = ChatTokenizer.from_folder(inputs.base_model, inputs.chat_template)
@@ -93,10 +111,11 @@ def prepare(params: GgufConverterParams, inputs: GgufConverterInputs, context: C
         tokenizer, inputs.slices, params.check_conversations, params.check_positions, params.check_tokens
     )
     identity = identify(params, base, context.lineage, adapter is not None)
-    return Prepared(params, base, adapter, tokenizer, samples, identity)
+    calibration = read_calibration(inputs.imatrix, tokenizer, params.imatrix_tokens) if inputs.imatrix else None
+    return Prepared(params, base, adapter, tokenizer, samples, identity, calibration)
 
 
-def write_unquantised(prepared: Prepared, folder: Path, fingerprint: str) -> Path:
+def write_unquantised(prepared: Prepared, folder: Path, fingerprint: str, tick: Callable[[], None]) -> Unquantised:
     """Write the merged model as a GGUF file with 16 bits per weight, named after the result that it belongs to."""
     model, destination = folder / "model", folder / "unquantised.gguf"
     model.mkdir(parents=True)
@@ -114,18 +133,29 @@ def write_unquantised(prepared: Prepared, folder: Path, fingerprint: str) -> Pat
         problem=folder / "problem.txt",
     )
     write_merged(task, folder / "task.json")
-    return destination
+    tick()
+    if not prepared.calibration:
+        return Unquantised(destination)
+    matrix = matrix_of(prepared.calibration, destination, prepared.params.threads)
+    tick()
+    return Unquantised(destination, matrix)
 
 
-def quantise(prepared: Prepared, unquantised: Path, encoding: str, folder: Path, tick: Callable[[], None]) -> File:
+def quantise(
+    prepared: Prepared, unquantised: Unquantised, encoding: str, folder: Path, tick: Callable[[], None]
+) -> File:
     """Make one file of type `encoding`, named after the model."""
-    path = folder / prepared.identity.file_name(read_header(unquantised).text("general.size_label"), encoding)
+    source, matrix = unquantised.path, unquantised.matrix
+    path = folder / prepared.identity.file_name(read_header(source).text("general.size_label"), encoding)
     part = path.with_name(f"{path.name}.part")
     threads = [str(prepared.params.threads)] if prepared.params.threads else []
     if encoding == prepared.params.merge_dtype.upper():
-        part.hardlink_to(unquantised)  # there is nothing to quantise
+        part.hardlink_to(source)  # there is nothing to quantise
     else:
-        llama_cpp.run_program([llama_cpp.program("llama-quantize"), unquantised, part, encoding, *threads])
+        # The matrix by its name alone, which is written into the file.
+        options = ["--imatrix", matrix.name] if matrix else []
+        options += [str(source.absolute()), str(part.absolute()), encoding, *threads]
+        llama_cpp.run_program([llama_cpp.program("llama-quantize"), *options], cwd=source.parent)
     part.rename(path)
     tick()
     return File(path, encoding, read_header(path))
@@ -159,6 +189,7 @@ def write_results(
         metadata=first.header.about(),
         checks=tuple(checks),
         fidelity=tuple(fidelity),
+        imatrix=facts_of(prepared.calibration) if prepared.calibration else None,
     )
     write_record(outputs.gguf, facts)
     form = turn_form(prepared.tokenizer, first.header, prepared.samples.texts)

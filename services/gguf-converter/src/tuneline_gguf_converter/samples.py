@@ -93,17 +93,27 @@ def choose_samples(
 
 
 def _choose(path: Path, conversations: int) -> tuple[list[Slice], Literal["held-out", "training"]]:
-    """Keep the longest slice of each transcript by its place in the file, then read evenly spaced ones of those."""
+    found = longest_of_each(path)
+    kind: Split = "validation" if found["validation"] else "train"
+    places = found[kind]
+    chosen = [places[index] for index in evenly(len(places), conversations)]
+    return slices_at(path, chosen), "held-out" if kind == "validation" else "training"
+
+
+def longest_of_each(path: Path) -> dict[Split, list[int]]:
+    """Return where in `path` the longest slice of each transcript is, by the transcripts' ids."""
     longest: dict[Split, dict[str, tuple[int, int]]] = {"train": {}, "validation": {}}
     for place, row in enumerate(read_lines(path, Slice)):
         of_split, size = longest[row.split], len(row.model_dump_json())
         if size > of_split.get(row.transcript, (0, 0))[0]:
             of_split[row.transcript] = (size, place)
-    found = longest["validation"] or longest["train"]
-    places = [found[name][1] for name in sorted(found)]
-    chosen = [places[index] for index in evenly(len(places), conversations)]
-    rows = {place: row for place, row in enumerate(read_lines(path, Slice)) if place in chosen}
-    return [rows[place] for place in chosen], "held-out" if longest["validation"] else "training"
+    return {split: [found[name][1] for name in sorted(found)] for split, found in longest.items()}
+
+
+def slices_at(path: Path, places: list[int]) -> list[Slice]:
+    """Read the slices in those places, in that order."""
+    rows = {place: row for place, row in enumerate(read_lines(path, Slice)) if place in places}
+    return [rows[place] for place in places]
 
 
 def _sample(tokenizer: ChatTokenizer, name: str, messages: Messages, positions: int, tokens: int) -> Sample:

@@ -30,17 +30,21 @@ from tuneline.stage import (
 )
 
 Quantization = Literal[
-    "Q2_K", "Q3_K_S", "Q3_K_M", "Q3_K_L", "IQ4_XS", "IQ4_NL", "Q4_0", "Q4_K_S", "Q4_K_M",
+    "IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M", "Q2_K_S", "IQ3_XXS", "IQ3_XS",
+    "Q2_K", "IQ3_S", "IQ3_M", "Q3_K_S", "Q3_K_M", "Q3_K_L", "IQ4_XS", "IQ4_NL", "Q4_0", "Q4_K_S", "Q4_K_M",
     "Q5_0", "Q5_K_S", "Q5_K_M", "Q6_K", "Q8_0", "F16", "BF16",
 ]  # fmt: skip
-"""File types of llama.cpp that need no importance matrix."""
+"""File types of llama.cpp; those of the first line need an importance matrix."""
 
 
 class GgufConverterParams(Params):
     """What is made of the merged model, and how closely it is compared with it."""
 
     quantizations: Annotated[tuple[Quantization, ...], Field(min_length=1)] = ("Q4_K_M",)
-    """Types of file to make; the first is the one that is evaluated. Fewer bits are smaller, faster and less exact."""
+    """Types of file to make; the first is the one that is evaluated. Fewer bits are smaller, faster and less exact;
+    those of 1 and 2, IQ3_XXS and IQ3_XS need the input `imatrix`."""
+    imatrix_tokens: int = Field(default=65_536, ge=1024)
+    """Tokens of the training conversations that make the importance matrix, if one is asked for; time grows with it."""
     merge_dtype: Literal["bf16", "f16"] = "bf16"
     """Number format of the merged weights; bf16 holds any weight, f16 is more exact for models made in it."""
     name: str | None = Field(default=None, pattern=r"^[A-Za-z][A-Za-z0-9.]*(-[A-Za-z0-9.]+)*$", max_length=60)
@@ -74,6 +78,8 @@ class GgufConverterInputs(Inputs):
     """Chat template and its settings, in place of the base model's: a .jinja file, or `template`, `options`, `date`."""
     slices: Path | None = output_of("slicer")
     """Conversations to check with, the held-out ones first; without them only built-in probes are used."""
+    imatrix: Path | None = given(optional=True, after="slicer")
+    """What an importance matrix is made of, for both arms: `output:slicer/slices`, or a GGUF file of llama-imatrix."""
 
 
 class GgufConverterOutputs(Outputs):
@@ -106,7 +112,7 @@ def check(params: GgufConverterParams, checks: Checks) -> None:
 VARIANTS = {"base": without("adapter", "slices")}
 STAGE = Stage(
     "gguf-converter",
-    5,
+    6,
     GgufConverterParams,
     GgufConverterInputs,
     GgufConverterOutputs,

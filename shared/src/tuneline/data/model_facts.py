@@ -55,6 +55,16 @@ class Fidelity(Closed):
     """The merged model's, on the same tokens."""
 
 
+class ImportanceMatrix(Closed):
+    """What told the quantisation which inputs of a layer matter most; it is the same for both arms of a comparison."""
+
+    sha256: str
+    """Hash of the text that it was made of, or of the matrix that was given."""
+    conversations: int | None = None
+    """Of training, that it was made of; None if it was given."""
+    tokens: int | None = None
+
+
 class ModelFacts(Closed):
     """gguf.json: about the first file, the one that is evaluated; `sizes` and `checks` are about its siblings too."""
 
@@ -78,3 +88,5 @@ class ModelFacts(Closed):
     checks: tuple[Check, ...]
     fidelity: tuple[Fidelity, ...] = ()
     """Of each file; not in files of earlier versions."""
+    imatrix: ImportanceMatrix | None = None
+    """The importance matrix with which the files were quantised, if one was asked for."""

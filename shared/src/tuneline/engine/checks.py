@@ -161,6 +161,9 @@ class StageChecks:
                 return reader(self.inputs[port], *args, **kwargs)
         return None
 
+    def named(self, port: str) -> bool:
+        return any(one.name == port and source for one, source in self._step.sources(self._run_file.inputs))
+
     @contextmanager
     def about(self, name: str) -> Iterator[None]:
         with _noted(self._run_file, self._loc(name), self._findings, self._folder):

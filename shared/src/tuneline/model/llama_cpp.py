@@ -16,8 +16,10 @@ from tuneline.errors import Temporary, UserError
 from tuneline.model.children import ending, environment, tied_to_us
 from tuneline.parsing.problems import printable
 
+Program = Literal["llama-server", "llama-quantize", "llama-imatrix"]
 
-def program(name: Literal["llama-server", "llama-quantize"]) -> Path:
+
+def program(name: Program) -> Path:
     """Return the program that was installed beside this Python, else the one on PATH; UserError when there is none."""
     beside = Path(sys.executable).parent / name
     found = str(beside) if os.access(beside, os.X_OK) else shutil.which(name)
@@ -44,15 +46,23 @@ def version(server: Path) -> str:
     return found[1].strip()
 
 
-def run_program(command: Sequence[str | Path], called: str | None = None) -> None:
+def run_program(command: Sequence[str | Path], called: str | None = None, cwd: Path | None = None) -> None:
     """Run one of llama.cpp's programs, or its converter, to its end; it ends with this process at the latest.
 
-    `called` is its name where a script of ours runs it. Raises UserError with the program's last words when it fails
-    (they are about a model file, never about a request), Temporary when it was killed.
+    `called` is its name where a script of ours runs it; file names are those in `cwd`. Raises UserError with the
+    program's last words when it fails (they are about a model file, never about a request), Temporary when it was
+    killed.
     """
     plain = tied_to_us([str(part) for part in command])
     done = subprocess.run(
-        plain, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, env=environment(), start_new_session=True, check=False
+        plain,
+        stdin=DEVNULL,
+        stdout=PIPE,
+        stderr=STDOUT,
+        env=environment(),
+        start_new_session=True,
+        check=False,
+        cwd=cwd,
     )
     name = called or next(Path(part).name for part in command if Path(part).name != Path(sys.executable).name)
     if done.returncode < 0:

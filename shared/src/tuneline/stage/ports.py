@@ -27,14 +27,15 @@ def pace(default: Any, **constraints: Any) -> Any:
     return Field(default=default, json_schema_extra={"pace": True}, **constraints)
 
 
-def given(*patterns: str, optional: bool = False, split: bool = False) -> Any:
+def given(*patterns: str, optional: bool = False, split: bool = False, after: str | None = None) -> Any:
     """Declare an input that the run file names. Only files that match `patterns` (all, if none) are read and hashed.
 
     With `split` it is a folder with a file per item, and the stage is sharded: its parameter `shards` says into how
     many results its work is split. A shard sees, and is identified by, the files whose names hash to it, so that a new
-    item changes one shard.
+    item changes one shard. `after` is the stage whose output is usually named: workflows, whose graph is the same for
+    all runs, wait for it; a run on one machine does so only if it is named.
     """
-    return _input(None, None, patterns, optional, split)
+    return _input(None, None, patterns, optional, split, after=after)
 
 
 def output_of(stage: str, port: str | None = None, *, optional: bool = False) -> Any:
@@ -75,10 +76,11 @@ def without(*inputs: str) -> frozenset[str]:
 
 
 def _input(
-    stage: str | None, port: str | None, patterns: tuple[str, ...], optional: bool, split: bool, *, found: bool = False
-) -> Any:
+    stage: str | None, port: str | None, patterns: tuple[str, ...], optional: bool, split: bool, *,
+    found: bool = False, after: str | None = None,
+) -> Any:  # fmt: skip
     source: dict[str, Any] = {"stage": stage, "port": port, "patterns": list(patterns)}
-    extra = source | {"optional": optional, "split": split, "found": found}
+    extra = source | {"optional": optional, "split": split, "found": found, "after": after}
     return Field(default=None if optional else ..., json_schema_extra=extra)
 
 
@@ -94,6 +96,8 @@ class InputPort(NamedTuple):
     split: bool = False
     found: bool = False
     """Whether it is read if the run has it, and never made for this stage."""
+    after: str | None = None
+    """Of a given input: the stage whose output it may well be."""
 
 
 OutputKind = Literal["file", "folder", "page"]
@@ -118,7 +122,9 @@ def input_port(name: str, info: FieldInfo) -> InputPort:
     extra = _extra_of(info)
     port = extra["port"] or name
     patterns, text = tuple(extra["patterns"]), info.description or ""
-    return InputPort(name, extra["stage"], port, patterns, extra["optional"], text, extra["split"], extra["found"])
+    return InputPort(
+        name, extra["stage"], port, patterns, extra["optional"], text, extra["split"], extra["found"], extra["after"]
+    )
 
 
 def output_port(name: str, info: FieldInfo) -> OutputPort:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from tuneline.data.conversations import Arm
 from tuneline.data.io import Closed, read_record
-from tuneline.data.model_facts import ModelFacts
+from tuneline.data.model_facts import ImportanceMatrix, ModelFacts
 from tuneline.data.serving import LARGEST_DEFAULT_CONTEXT
 from tuneline.errors import UserError
 from tuneline.model.base_model import context_tokens
@@ -16,7 +16,7 @@ from tuneline.model.chat import ChatTokenizer
 
 MUST_MATCH = (
     "architecture", "parameters", "file_type", "template_sha256", "tokenizer_sha256", "converter", "llama_cpp",
-    "base_model", "server", "context_tokens",
+    "base_model", "imatrix", "server", "context_tokens",
 )  # fmt: skip
 """Facts that only the weights may escape: a difference in any of these would be measured as if training had made it."""
 
@@ -42,6 +42,7 @@ class ArmFacts(Closed):
     base_model: str
     context_tokens: int
     """Tokens one conversation may use."""
+    imatrix: ImportanceMatrix | None = None
 
 
 class Model(NamedTuple):

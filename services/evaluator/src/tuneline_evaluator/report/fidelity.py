@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tuneline.data.model_facts import Fidelity, ModelFacts
-from tuneline_evaluator.comparison.numbers import percent, size
+from tuneline_evaluator.comparison.numbers import percent, plural, size
 
 
 def on_the_front(rows: Sequence[Fidelity]) -> list[Fidelity]:
@@ -27,4 +27,9 @@ def pick_in_words(facts: ModelFacts) -> str:
         return ""
     why = f"the smallest file whose agreement is at least {percent(least)} at the lower end of its interval"
     said = f"Take {pick.file_type} ({size(pick.bytes)}): it is {why}."
+    if facts.imatrix:
+        made_of = "a given importance matrix"
+        if facts.imatrix.conversations:
+            made_of = f"an importance matrix of {plural(facts.imatrix.conversations, 'training conversation')}"
+        said += f" Files of both arms were quantised with {made_of}."
     return said if pick.file == facts.file else f"{said} It was not compared with the base: {facts.file_type} was."
