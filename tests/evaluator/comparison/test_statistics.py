@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from tuneline_evaluator.comparison.figures import Effect
+from tuneline_evaluator.comparison.effects import Effect
 from tuneline_evaluator.comparison.statistics import (
     EXACT_LIMIT,
+    _lattice_share,
     bounded_interval,
     detectable_shift,
     effect,
@@ -231,3 +232,20 @@ def test_fisher_is_one_for_equal_rates_and_small_for_unequal_ones() -> None:
     assert fisher(0, 0, 0, 0) == 1.0
     assert fisher(0, 30, 6, 30) == pytest.approx(stats.fisher_exact([[0, 30], [6, 24]]).pvalue)
     assert fisher(0, 30, 6, 30) < 0.05
+
+
+def test_above_forty_differences_of_one_size_the_sign_flip_test_is_the_sign_test() -> None:
+    found = sign_flip(np.array([0.5] * 126 + [-0.5] * 74))
+    assert (found.method, found.resamples) == ("exact", None)
+    assert found.p == pytest.approx(stats.binomtest(126, 200).pvalue, rel=1e-9)
+
+
+def test_above_forty_differences_in_quarters_all_sign_assignments_count() -> None:
+    chance = np.random.default_rng(4)
+    few = chance.choice([-0.5, -0.25, 0.25, 0.5, 0.5], 24)
+    assert _lattice_share(few, abs(few.sum()) - 1e-9) == pytest.approx(sign_flip(few).p, rel=1e-9)
+    many = chance.choice([-0.5, -0.25, 0.0, 0.25, 0.5, 0.5], 300)
+    exact, signs = sign_flip(many), chance.choice([-1.0, 1.0], (40_000, 300))
+    drawn = (np.abs(signs @ many) >= abs(many.sum()) - 1e-9).mean()
+    assert exact.method == "exact" and exact.p == pytest.approx(drawn, abs=0.01)
+    assert sign_flip(chance.normal(0.1, 1, 60)).method == "random"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from kit.evaluator_parts import SETTINGS
-from tuneline_evaluator.comparison.figures import ArmSummary, Effect, SafetyRow
+from tuneline_evaluator.comparison.effects import Effect
+from tuneline_evaluator.comparison.figures import ArmSummary, SafetyRow
 from tuneline_evaluator.comparison.power import enough_personas, personas_to_rule_out
 from tuneline_evaluator.comparison.statistics import effect
 from tuneline_evaluator.comparison.verdict import decide, notes, rate_gaps

@@ -7,7 +7,7 @@ score, and only they may enter a mean.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field
 
@@ -20,12 +20,10 @@ from tuneline.stage import Usage
 Status = Literal["scored", "refused", "blocked", "unparsed", "too_long", "failed", "incomplete"]
 
 
-class Judgement(Closed):
-    """What a judge answered, before any arithmetic: the row of the journal, so new weights re-judge nothing."""
+class Asking(Closed):
+    """What became of asking a judge once: the row of a journal, without what was answered."""
 
     status: Status
-    answers: dict[str, Answer] = Field(default_factory=dict)
-    reasons: dict[str, str] = Field(default_factory=dict)
     usage: Usage = Usage()
     asked: int = 1
     """How often the judge was asked: 2 after an unreadable answer."""
@@ -34,9 +32,16 @@ class Judgement(Closed):
     detail: str = ""
     """Why it is not scored, in words that quote nothing."""
 
-    def followed_by(self, second: Judgement) -> Judgement:
+    def followed_by(self, second: Self) -> Self:
         """Return the second answer, with what both took."""
         return second.model_copy(update={"usage": self.usage + second.usage, "asked": self.asked + second.asked})
+
+
+class Judgement(Asking):
+    """What a judge answered, before any arithmetic, so that new weights re-judge nothing."""
+
+    answers: dict[str, Answer] = Field(default_factory=dict)
+    reasons: dict[str, str] = Field(default_factory=dict)
 
 
 Ask = Callable[[Transcript, bool], Judgement]

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from tuneline.data.rubric import Rubric
 from tuneline.data.transcripts import Transcript
-from tuneline.data.verdicts import Ask, Judgement
+from tuneline.data.verdicts import Ask, Asking, Judgement, Status
 from tuneline.errors import LlmRejected, OverBudget, Stopped, Temporary, Unreadable, UserError
 from tuneline.judge.answer import read_answers
 from tuneline.judge.card import JudgeCard, family_of
@@ -38,13 +38,16 @@ if TYPE_CHECKING:
 LONG_PROMPT = 1_000
 """Tokens from which a prompt may have been cut: no server has a smaller context."""
 
+Call = Callable[["Request"], "Reply | LlmRejected"]
+"""Asks a model once, from any thread. Raises Temporary when it cannot be asked now."""
+
+J = TypeVar("J", bound=Asking)
+
 CUT = "the server cut the prompt silently, it counts far fewer tokens than there are; give it a larger context"
 
 
-class LlmJudge:
-    """Asks a model. Raises UserError at once when its key is not set."""
-
-    offline = False
+class ModelCalls:
+    """Calls to one model, one by one or by batches. Raises UserError at once when its key is not set."""
 
     def __init__(self, config: ModelConfig, secret: Secret, patience: Patience | None = None) -> None:
         config.key(secret)
@@ -54,9 +57,87 @@ class LlmJudge:
         self._missing: set[str] = set()
         self._problem: UserError | Temporary | None = None
 
+    def fetch(self, asked: Iterable[Request], context: Context, account: Account, total: int) -> bool:
+        """In the mode `batch` get the answers to these, of `total`, before they are asked for one by one.
+
+        Returns whether they came by batches. Raises UserError, or Temporary when it is stopped: what was handed in is
+        found again. If some are here and others are not, `refuse_rest` says why.
+        """
+        if self._config.mode == "live":
+            return False
+        from tuneline.llm.batches.kept import request_id
+        from tuneline.llm.batches.run import BatchRun
+        from tuneline.llm.batches.servers import open_batches
+
+        requests = {request_id(self._config, request): request for request in asked}
+        done = total - len(requests)
+        run = BatchRun(
+            self._config, open_batches(self._config, self._secret),
+            context.journal("batches", self._config.provider, self._config.address),
+            lambda found: context.progress(done + found, total), account,
+        )  # fmt: skip
+        try:
+            run.answers(requests)
+        except (UserError, Temporary) as e:
+            told_to_stop = isinstance(e, Stopped) and not isinstance(e, OverBudget)
+            if told_to_stop or not run.found:
+                raise
+            self._problem = e  # what is here is paid, so it is read first
+        self._fetched, self._batches = dict(run.found), run
+        self._missing = requests.keys() - self._fetched.keys()
+        return True
+
+    def refuse_rest(self) -> None:
+        """Raise what kept `fetch` from getting all answers, if anything did."""
+        if self._problem:
+            raise self._problem
+
+    @contextmanager
+    def open(self, *, concurrency: int, timeout_s: float, account: Account | None = None) -> Iterator[Call]:
+        """Connect; at the end calls in flight get some seconds to finish, so that what is paid can be kept."""
+        from tuneline.llm.batches.kept import request_id
+        from tuneline.llm.client import LlmClient
+
+        with LlmClient(
+            self._config, self._secret, timeout_s, concurrency=concurrency, patience=self._patience, account=account
+        ) as client:
+
+            def call(request: Request) -> Reply | LlmRejected:
+                key = request_id(self._config, request) if self._batches else ""
+                if key in self._missing:
+                    raise Temporary("no batch has answered it")
+                reply = self._answer_of(key, request.about) if key else None
+                try:
+                    return reply or client.complete(request.messages, schema=request.schema, seed=request.seed or 0)
+                except LlmRejected as e:
+                    return e
+
+            yield call
+
+    def _answer_of(self, request: str, about: str) -> Reply | LlmRejected | None:
+        """Return what a batch answered, once."""
+        reply = self._fetched.pop(request, None)
+        if reply is not None and self._batches is not None:
+            self._batches.read(request, about)
+        return reply
+
+
+class LlmJudge:
+    """Asks a model about a rubric. Raises UserError at once when its key is not set."""
+
+    offline = False
+
+    def __init__(self, config: ModelConfig, secret: Secret, patience: Patience | None = None) -> None:
+        self._config, self._secret, self._patience = config, secret, patience
+        self._calls = ModelCalls(config, secret, patience)
+
     @property
     def config(self) -> ModelConfig:
         return self._config
+
+    def calls(self) -> ModelCalls:
+        """Return what asks the same model other questions."""
+        return ModelCalls(self._config, self._secret, self._patience)
 
     def with_another_seed(self) -> LlmJudge:
         """Return the same model, to be asked the same once more and not to be given the same luck."""
@@ -94,78 +175,34 @@ class LlmJudge:
     ) -> bool:
         """In the mode `batch` get the answers about these, of `total`, before they are asked for one by one.
 
-        True asks again. Returns whether they came by batches. Raises UserError, or Temporary when it is stopped: what
-        was handed in is found again. If some are here and others are not, `refuse_rest` says why.
+        True asks again. Returns as `ModelCalls.fetch`.
         """
-        if self._config.mode == "live":
-            return False
-        from tuneline.llm.batches.kept import request_id
-        from tuneline.llm.batches.run import BatchRun
-        from tuneline.llm.batches.servers import open_batches
-
-        asked = [self.request(rubric, transcript, again) for transcript, again in wanted]
-        requests = {request_id(self._config, request): request for request in asked if request}
-        done = total - len(requests)
-        run = BatchRun(
-            self._config, open_batches(self._config, self._secret),
-            context.journal("batches", self._config.provider, self._config.address),
-            lambda found: context.progress(done + found, total), account,
-        )  # fmt: skip
-        try:
-            run.answers(requests)
-        except (UserError, Temporary) as e:
-            told_to_stop = isinstance(e, Stopped) and not isinstance(e, OverBudget)
-            if told_to_stop or not run.found:
-                raise
-            self._problem = e  # what is here is paid, so it is read first
-        self._fetched, self._batches = dict(run.found), run
-        self._missing = requests.keys() - self._fetched.keys()
-        return True
+        asked = (self.request(rubric, transcript, again) for transcript, again in wanted)
+        return self._calls.fetch(filter(None, asked), context, account, total)
 
     def refuse_rest(self) -> None:
         """Raise what kept `fetch` from getting all answers, if anything did."""
-        if self._problem:
-            raise self._problem
+        self._calls.refuse_rest()
 
     @contextmanager
     def open(
         self, rubric: Rubric, *, concurrency: int, timeout_s: float, account: Account | None = None
     ) -> Iterator[Ask]:
         """Connect; at the end calls in flight get some seconds to finish, so that what is paid can be kept."""
-        from tuneline.llm.batches.kept import request_id
-        from tuneline.llm.client import LlmClient
-        from tuneline.llm.providers.provider import joined
-
-        with LlmClient(
-            self._config, self._secret, timeout_s, concurrency=concurrency, patience=self._patience, account=account
-        ) as client:
+        with self._calls.open(concurrency=concurrency, timeout_s=timeout_s, account=account) as call:
 
             def ask(transcript: Transcript, again: bool) -> Judgement:
                 request = self.request(rubric, transcript, again)
                 if request is None:
                     return Judgement(status="scored")
-                key = request_id(self._config, request) if self._batches else ""
-                if key in self._missing:
-                    raise Temporary("no batch has answered it")
-                reply = self._answer_of(key, request.about) if key else None
-                try:
-                    reply = reply or client.complete(request.messages, schema=request.schema, seed=request.seed or 0)
-                except LlmRejected as e:
-                    reply = e
-                if isinstance(reply, LlmRejected):
-                    return Judgement(status=reply.kind, detail=str(reply))
-                asked = rubric.asked(len(transcript.exchanges))
-                read = read_judgement(reply, asked, joined(request.messages[-1]))
-                return read.model_copy(update={"day": datetime.now(UTC).date().isoformat()})
+                asked, said = rubric.asked(len(transcript.exchanges)), said_in(request)
+
+                def read(text: str) -> dict[str, object]:
+                    return read_answers(text, asked, said)._asdict()
+
+                return read_reply(call(request), said, Judgement, read)
 
             yield ask
-
-    def _answer_of(self, request: str, about: str) -> Reply | LlmRejected | None:
-        """Return what a batch answered, once."""
-        reply = self._fetched.pop(request, None)
-        if reply is not None and self._batches is not None:
-            self._batches.read(request, about)
-        return reply
 
     def request(self, rubric: Rubric, transcript: Transcript, again: bool) -> Request | None:
         """Return what is asked about a transcript, None if no criterion applies."""
@@ -185,23 +222,45 @@ def models_among(judge: Judges, rubric: Rubric) -> list[LlmJudge]:
     return [one for one in members(judge, rubric).values() if isinstance(one, LlmJudge)]
 
 
-def read_judgement(reply: Reply, rubric: Rubric, said: str) -> Judgement:
-    """Read a reply: an answer, a refusal, a block, or something unreadable."""
+def said_in(request: Request) -> str:
+    """Return what the model is told last, as one text: nothing in it is an answer."""
+    from tuneline.llm.providers.provider import joined
+
+    return joined(request.messages[-1])
+
+
+def read_reply(reply: Reply | LlmRejected, said: str, kind: type[J], read: Callable[[str], dict[str, object]]) -> J:
+    """Return what a reply comes to: what `read` makes of its text, a refusal, a block, or something unreadable.
+
+    `said` is what was asked; `read` raises Unreadable.
+    """
+    day = datetime.now(UTC).date().isoformat()
+    if isinstance(reply, LlmRejected):
+        return kind(status=reply.kind, detail=str(reply))
     usage, code = reply.usage, f" ({reply.cause})" if reply.cause else ""
-    if 0 < usage.input_tokens < (least := least_tokens(said)) and least >= LONG_PROMPT:
-        return Judgement(status="failed", usage=usage, detail=CUT)
-    if reply.refused:
-        return Judgement(status="refused", usage=usage, detail=f"the model refused{code}")
-    if reply.finish_reason == "content_filter":
-        return Judgement(status="blocked", usage=usage, detail=f"the server's filter blocked the answer{code}")
+    if lost := _lost(reply, said):
+        return kind(status=lost[0], usage=usage, day=day, detail=lost[1])
     cut = reply.finish_reason in ("length", "context")
     try:
         if cut and not reply.text.rstrip("` \t\r\n").endswith("}"):  # the object in it is a quotation, not the answer
             raise Unreadable("cut before its end")
-        answers, reasons = read_answers(reply.text, rubric, said)
+        answered = read(reply.text)
     except Unreadable as e:
         if reply.finish_reason == "context":
-            return Judgement(status="too_long", usage=usage, detail=f"no room for an answer in the context{code}")
+            full = f"no room for an answer in the context{code}"
+            return kind(status="too_long", usage=usage, day=day, detail=full)
         detail = "cut at max_tokens or the end of the context" if cut else f"{e}{code}"
-        return Judgement(status="unparsed", usage=usage, detail=detail)
-    return Judgement(status="scored", answers=answers, reasons=reasons, usage=usage)
+        return kind(status="unparsed", usage=usage, day=day, detail=detail)
+    return kind.model_validate({"status": "scored", "usage": usage, "day": day, **answered})
+
+
+def _lost(reply: Reply, said: str) -> tuple[Status, str] | None:
+    """Return why a reply holds no answer, whatever its text is."""
+    code = f" ({reply.cause})" if reply.cause else ""
+    if 0 < reply.usage.input_tokens < (least := least_tokens(said)) and least >= LONG_PROMPT:
+        return "failed", CUT
+    if reply.refused:
+        return "refused", f"the model refused{code}"
+    if reply.finish_reason == "content_filter":
+        return "blocked", f"the server's filter blocked the answer{code}"
+    return None

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from tuneline.data.rubric import Rubric
 from tuneline.data.transcripts import Transcript
+from tuneline.data.verdicts import Judgement
 from tuneline.judge.by_model import LlmJudge, models_among
 from tuneline.judge.panel import Judges
 from tuneline.judge.prompt import judge_messages
@@ -26,7 +27,7 @@ def forecast_judging(
     and how its tokens compare with ours."""
     asked = rubric.asked()
     keyed = {judge.key(transcript): transcript for transcript in transcripts}
-    work = Work(plans.journal(*judge.scope(asked)), keyed, 1.0, None)
+    work = Work(plans.journal(*judge.scope(asked)), keyed, 1.0, None, Judgement)
     held = sum((judgement.usage for judgement in work.found.values()), start=Usage())
     measured = held if held.calls >= MEASURED else Usage()
     counted = sum(prompt_tokens(asked, keyed[key]) for key in work.found) if measured.calls else 0

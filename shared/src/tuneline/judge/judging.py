@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeAlias
 
 from tuneline.data.rubric import Rubric
 from tuneline.data.transcripts import Transcript
-from tuneline.data.verdicts import Verdict, to_verdict
+from tuneline.data.verdicts import Judgement, Verdict, to_verdict
 from tuneline.errors import UserError
 from tuneline.judge.by_model import LlmJudge
 from tuneline.judge.canary import refuse_drift, rejudge, some_of
@@ -24,7 +24,7 @@ from tuneline.judge.heuristic import HeuristicConfig, HeuristicJudge
 from tuneline.judge.panel import Judge, Judges, Panel, both, check_judges, members
 from tuneline.judge.recorded import RecordedConfig, RecordedJudge
 from tuneline.judge.substance import Substance
-from tuneline.judge.work import Answered, Work
+from tuneline.judge.work import Answered, I, J, Work
 from tuneline.llm.config import MODELS, ModelConfig, Secret, provider_in
 from tuneline.parsing.yaml import read_yaml
 from tuneline.stage import Context, Cost, Spent, Usage
@@ -162,7 +162,7 @@ def _judge_by(
     asked, concurrency, timeout_s = rubric.asked(), how.concurrency, how.timeout_s
     keyed = {judge.key(transcript): transcript for transcript in transcripts}
     substance = Substance(asked) if isinstance(judge, LlmJudge) else None
-    work = Work(context.journal(*judge.scope(asked)), keyed, how.max_unreadable, substance)
+    work = Work(context.journal(*judge.scope(asked)), keyed, how.max_unreadable, substance, Judgement)
     if how.canaries and isinstance(judge, LlmJudge):
         _check_canaries(judge, rubric, work, how, context)
     if work.todo:
@@ -174,7 +174,7 @@ def _judge_by(
             ThreadPoolExecutor(concurrency, thread_name_prefix="judge") as pool,
             judge.open(asked, concurrency=concurrency, timeout_s=timeout_s, account=account) as ask,
         ):
-            _drive(work, lambda key: pool.submit(work.judge, ask, key), concurrency, context)
+            drive(work, lambda key: pool.submit(work.judge, ask, key), concurrency, context)
         if isinstance(judge, LlmJudge):
             judge.refuse_rest()
     work.finish()
@@ -183,8 +183,10 @@ def _judge_by(
     return Judged(verdicts, [card], len(work.todo), work.spent_now)
 
 
-def _check_canaries(judge: LlmJudge, rubric: Rubric, work: Work, how: JudgeSettings, context: Context) -> None:
-    chosen = some_of([transcript for transcript, _ in work.scored()], how.canaries)
+def _check_canaries(
+    judge: LlmJudge, rubric: Rubric, work: Work[Transcript, Judgement], how: JudgeSettings, context: Context
+) -> None:
+    chosen = some_of([t for t, judgement in work.scored() if judgement.answers], how.canaries)
     if not chosen:
         return
     account = context.account("judge", judge.label)
@@ -193,10 +195,10 @@ def _check_canaries(judge: LlmJudge, rubric: Rubric, work: Work, how: JudgeSetti
     refuse_drift({t.id: judgement for t, judgement in work.scored() if t.id in now}, now, how.canary_noise)
 
 
-def _drive(work: Work, submit: Callable[[str], Future[Answered]], concurrency: int, context: Context) -> None:
-    """Keep `concurrency` transcripts with the judge until none is left."""
+def drive(work: Work[I, J], submit: Callable[[str], Future[Answered[J]]], concurrency: int, context: Context) -> None:
+    """Keep `concurrency` items with the judge until none is left."""
     queue = iter(work.todo)
-    running: set[Future[Answered]] = set()
+    running: set[Future[Answered[J]]] = set()
     while True:
         running |= {submit(key) for key in islice(queue, concurrency - len(running))}
         context.progress(len(work.found), work.total)

@@ -8,16 +8,15 @@ because a server that is mended takes it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 import structlog
 
 from tuneline.data.io import read_row
-from tuneline.data.transcripts import Transcript
-from tuneline.data.verdicts import Ask, Judgement
+from tuneline.data.verdicts import Asking
 from tuneline.errors import ServerDown, Stopped, Temporary, UserError
-from tuneline.judge.substance import Substance
 from tuneline.stage import Journal, Usage
 
 MOST_ASKS = 2
@@ -38,24 +37,51 @@ RECORDED = "Have these judged again and replace their answers, leave the transcr
 log = structlog.get_logger()
 
 
-class Answered(NamedTuple):
-    """What became of one transcript; `judgement` is None, and `problem` says why, when it could not be judged now."""
+class Item(Protocol):
+    """What is judged: a transcript, or two of them."""
+
+    @property
+    def id(self) -> str: ...
+
+
+I = TypeVar("I", bound=Item)  # noqa: E741
+J = TypeVar("J", bound=Asking)
+J_contra = TypeVar("J_contra", bound=Asking, contravariant=True)
+
+
+class Signs(Protocol[J_contra]):
+    """Counts what judgements hold, and tells when it is nothing."""
+
+    def add(self, judgement: J_contra, /) -> None:
+        """Count a judgement that was scored."""
+
+    def is_empty(self, judgement: J_contra, /) -> bool:
+        """Tell whether it is worth no more than no answer."""
+
+    def problem(self, total: int, /) -> str:
+        """Say what is wrong with the judge, of whom `total` are asked for; nothing as long as it cannot be told."""
+
+
+@dataclass(frozen=True)
+class Answered(Generic[J]):
+    """What became of one item; `judgement` is None, and `problem` says why, when it could not be judged now."""
 
     key: str
-    judgement: Judgement | None
+    judgement: J | None
     spent: Usage
     problem: str = ""
 
 
-class Work:
-    """The transcripts of one set by key; `substance` is None for a judge that gives no reasons of its own."""
+class Work(Generic[I, J]):
+    """The items of one set by key; `substance` is None for a judge that gives no reasons of its own."""
 
     def __init__(
-        self, journal: Journal, keyed: Mapping[str, Transcript], max_unreadable: float, substance: Substance | None
-    ) -> None:
+        self, journal: Journal, keyed: Mapping[str, I], max_unreadable: float, substance: Signs[J] | None,
+        kind: type[J], name: str = "transcripts",
+    ) -> None:  # fmt: skip
         self._journal, self._keyed, self._max_unreadable = journal, keyed, max_unreadable
-        self._substance = substance
-        self._begun = {key: rows for key in keyed if (rows := _rows_of(journal, key))}
+        self._substance, self._kind, self._items = substance, kind, name
+        self._begun = {key: rows for key in keyed if (rows := self._rows_of(key))}
         self.found = {key: rows[-1] for key, rows in self._begun.items() if self._is_final(rows[-1])}
         self.todo = [key for key in keyed if key not in self.found]
         self.total = len(keyed)
@@ -70,20 +96,20 @@ class Work:
             self._count(judgement)
         self._refuse_hollow()
 
-    def scored(self) -> Iterator[tuple[Transcript, Judgement]]:
+    def scored(self) -> Iterator[tuple[I, J]]:
         """Yield what has a score."""
         for key, judgement in self.found.items():
-            if judgement.status == "scored" and judgement.answers:
+            if judgement.status == "scored":
                 yield self._keyed[key], judgement
 
-    def wanted(self) -> Iterator[tuple[Transcript, bool]]:
-        """Yield what `judge` will ask first: each transcript to do, and whether it is asked about again."""
+    def wanted(self) -> Iterator[tuple[I, bool]]:
+        """Yield what `judge` will ask first: each item to do, and whether it is asked about again."""
         for key in self.todo:
             rows = self._begun.get(key, [])
             yield self._keyed[key], bool(rows) and rows[-1].status == "unparsed"
 
-    def judge(self, ask: Ask, key: str) -> Answered:
-        """Judge one transcript, in a worker thread. What was paid and read is journalled at once, a failure too."""
+    def judge(self, ask: Callable[[I, bool], J], key: str) -> Answered[J]:
+        """Judge one item, in a worker thread. What was paid and read is journalled at once, a failure too."""
         rows, spent = list(self._begun.get(key, ())), Usage()
         judgement = rows[-1] if rows else None
         asks = 1 if self._stop or (judgement and judgement.status == "unparsed") else MOST_ASKS
@@ -92,7 +118,7 @@ class Work:
                 answer = ask(self._keyed[key], judgement is not None and judgement.status == "unparsed")
             except (ServerDown, Stopped):
                 raise
-            except Temporary as e:  # it concerns this transcript; the others may fare better
+            except Temporary as e:  # it concerns this item; the others may fare better
                 return Answered(key, None, spent, str(e))
             spent += answer.usage
             asks -= answer.asked
@@ -104,7 +130,7 @@ class Work:
                 break
         return Answered(key, judgement, spent)
 
-    def take(self, answered: Answered) -> None:
+    def take(self, answered: Answered[J]) -> None:
         """Add what a worker found. Raises UserError when it shows that the judge does not judge."""
         name, judgement = self._keyed[answered.key].id, answered.judgement
         self.spent_now += answered.spent
@@ -140,11 +166,11 @@ class Work:
             count, first = len(self._postponed), self._postponed[0]
             raise Temporary(f"{count} of {self.total} not judged ({first}); run the same command again to try these")
 
-    def _is_final(self, judgement: Judgement) -> bool:
+    def _is_final(self, judgement: J) -> bool:
         empty = self._substance is not None and self._substance.is_empty(judgement)
         return judgement.status != "unparsed" and not empty
 
-    def _count(self, judgement: Judgement) -> None:
+    def _count(self, judgement: J) -> None:
         self._why.setdefault(judgement.status, Counter())[judgement.detail] += 1
         if judgement.status == "scored" and self._substance is not None:
             self._substance.add(judgement)
@@ -158,7 +184,7 @@ class Work:
 
     def _keep_held(self) -> None:
         for key in self._held:
-            self._journal.put(_name(key, len(_rows_of(self._journal, key))), self.found[key].model_dump())
+            self._journal.put(_name(key, len(self._rows_of(key))), self.found[key].model_dump())
         self._held.clear()
 
     def _refuse_unreadable(self) -> None:
@@ -167,7 +193,7 @@ class Work:
         if count > self._max_unreadable * self.total:
             way_out = UNPARSED if self._of("unparsed") >= self._of("failed") else FAILED
             raise UserError(
-                f"{count} of {self.total} transcripts got no readable answer (most often: "
+                f"{count} of {self.total} {self._items} got no readable answer (most often: "
                 f"{self._most_often(*UNREADABLE)}), and at most {self._max_unreadable:.0%} may. "
                 f"{RECORDED if self._substance is None else way_out} or accept more with `max_unparsed`."
             )
@@ -182,7 +208,7 @@ class Work:
         if count > MOST_REFUSED * of:
             each = ", ".join(f"{self._of(status)} {status}" for status in sorted(statuses))
             raise UserError(
-                f"The judge took {of - count} of the first {of} transcripts ({each}; most often: "
+                f"The judge took {of - count} of the first {of} {self._items} ({each}; most often: "
                 f"{self._most_often(*statuses)}): that is about the judge or its settings, not about them. Mend it, or "
                 "use another one, and run the same command again: what was scored is kept, the rest is asked again."
             )
@@ -195,13 +221,12 @@ class Work:
                 "paid is kept; the same model with another `seed` (Anthropic: `max_tokens`) is asked anew."
             )
 
-
-def _rows_of(journal: Journal, key: str) -> list[Judgement]:
-    """Return the answers about one transcript, the last one is the newest: rows of several runs have no other order."""
-    rows: list[Judgement] = []
-    while row := read_row(journal, _name(key, len(rows)), Judgement):
-        rows.append(row)
-    return rows
+    def _rows_of(self, key: str) -> list[J]:
+        """Return the answers about one item, the last one is the newest: rows of several runs have no other order."""
+        rows: list[J] = []
+        while row := read_row(self._journal, _name(key, len(rows)), self._kind):
+            rows.append(row)
+        return rows
 
 
 def _name(key: str, number: int) -> str:

@@ -8,57 +8,17 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from tuneline.data.io import Closed
 from tuneline.judge.card import JudgeCard
 from tuneline.stage import InputRecord
+from tuneline_evaluator.comparison.effects import Effect, Preference
 from tuneline_evaluator.conversations.arms import ArmFacts
 from tuneline_evaluator.stage import EvaluatorParams
 
 Outcome = Literal["better", "not worse", "worse", "inconclusive", "withheld"]
 """The verdict on the fine-tuned model; `verdict.py` documents the rule."""
-
-
-class Range(Closed):
-    """Two ends, the lower first."""
-
-    low: float
-    high: float
-
-
-class Effect(Closed):
-    """What the differences per persona say about the score."""
-
-    unit: Literal["persona", "prompt"] = "persona"
-    """What gives one difference each. Where prompts were compared, `personas` counts prompts everywhere."""
-    personas: int
-    """Personas with at least one scored conversation in both arms: the sample size."""
-    mean_difference: float | None
-    """Mean over personas of (finetuned mean score − base mean score)."""
-    interval: Range | None
-    """t interval of the mean difference at the confidence 1 − significance, within the scale; where `t` is None, the
-    wider interval that holds for any spread."""
-    bound: float | None
-    """What "not worse" is decided by: the lower end of the t interval or the one-sided bound at the confidence
-    1 − significance that counts with rare failures, whichever is lower."""
-    degrees_of_freedom: int | None
-    """Personas − 1."""
-    t: float | None
-    """Paired t statistic; None when the differences hardly vary."""
-    t_p: float | None
-    """Two-sided p of the t test."""
-    sign_flip_p: float | None
-    """Two-sided p of the sign-flip permutation test: the p value of the headline."""
-    sign_flip_method: Literal["exact", "random"] | None
-    """Every sign assignment was tried, or a seeded random sample of them."""
-    sign_flip_resamples: int | None
-    """Sign assignments tried."""
-    d_z: float | None
-    """Standardised effect: mean difference / standard deviation of the differences."""
-    detectable: float | None
-    """Smallest detectable difference: the true mean difference at which t test and sign-flip test both reject with
-    80 % power, for this number of personas and this spread; None where there is none on the scale."""
-    leave_one_out: Range | None
-    """Lowest and highest mean difference when one persona is left out."""
 
 
 class PersonaRow(Closed):
@@ -96,6 +56,9 @@ class GroupRow(Closed):
     """Two-sided sign-flip p before adjustment."""
     p_holm: float | None
     """The same, Holm-adjusted for all categories, or for all criteria."""
+    up: int = 0
+    """Personas with a higher figure in the finetuned arm: with `down` the discordant pairs of McNemar's test."""
+    down: int = 0
 
 
 class SafetyRow(Closed):
@@ -216,13 +179,16 @@ class TwoJudges(Closed):
 class PairedExample(Closed):
     """Two conversations of one persona and trial, one per arm, to read side by side."""
 
-    label: Literal["largest gain", "median", "largest loss"]
+    label: Literal["largest gain", "median", "largest loss", "win", "loss", "flip"]
     persona: str
     trial: int
     base_id: str
     """Id of the base arm's row in conversations.jsonl."""
     finetuned_id: str
     difference: float
+    """Of the scores; where the judge said what it prefers, of the win rate from one half."""
+    reasons: list[str] = Field(default_factory=list)
+    """Why the judge prefers what it does, for each order; base shown first in the first."""
 
 
 class Comparison(Closed):
@@ -250,6 +216,8 @@ class Comparison(Closed):
     """Who judged these conversations."""
     two_judges: TwoJudges | None = None
     """Where they differ; None for one judge."""
+    preference: Preference | None = None
+    """Which of two answers the judge prefers; None where nobody asked. `settings.headline` says what decides."""
     chosen_by: list[JudgeCard]
     """Who chose the transcripts that the model learnt from; empty where that is not known."""
     judge_is_heuristic: bool

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tuneline.stage import Json
-from tuneline_evaluator.comparison.figures import Range
+from tuneline_evaluator.comparison.effects import Range
 
 MINUS = "\N{MINUS SIGN}"
 NONE = "\N{EN DASH}"

@@ -1,4 +1,4 @@
-"""The statistics of paired differences, one per persona.
+"""The statistics of paired differences, one per persona or prompt.
 
 The persona is the unit: trials of one persona are repeated measurements of the same simulated user, so they are
 averaged first and never counted as evidence of their own. All tests here are two-sided unless they say otherwise.
@@ -13,14 +13,16 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, stats
+from scipy import optimize, signal, stats
 
-from tuneline_evaluator.comparison.figures import Effect, Range
+from tuneline_evaluator.comparison.effects import Effect, Range
 
 POWER = 0.8
 EXACT_LIMIT = 40
 """Differences up to which every sign assignment is counted; two lists of 2^20 sums then take half a second."""
 RESAMPLES = 99_999
+MOST_STEPS, MOST_SUMS = 12, 200_000
+"""Steps to the smallest difference, and to the largest sum, up to which sums are counted where there are more."""
 NO_SPREAD = 1e-12
 """Scores are shares, so what is below this is rounding."""
 NO_WIDTH = 0.0005
@@ -34,7 +36,8 @@ class SignFlip(NamedTuple):
 
     p: float
     method: Literal["exact", "random"]
-    resamples: int
+    resamples: int | None
+    """None: all of them, which are too many to write down."""
 
 
 class TTest(NamedTuple):
@@ -100,7 +103,8 @@ def sign_flip(differences: NDArray[np.float64]) -> SignFlip:
 
     Up to EXACT_LIMIT differences other than 0 every one of the 2^n assignments counts; the result is that of
     `scipy.stats.permutation_test(permutation_type="samples", n_resamples=inf)`, which lists them one by one and so
-    ends at about 20. Above, RESAMPLES assignments are drawn with a fixed seed, and the observed one counts too.
+    ends at about 20. Above, all are counted where the differences are multiples of one step (equal ones give the sign
+    test); else RESAMPLES assignments are drawn with a fixed seed, and the observed one counts too.
     """
     d = differences[np.abs(differences) > NO_SPREAD]  # a flipped 0 is a 0: it doubles both counts, not their ratio
     threshold = abs(float(d.sum())) - 1e-10 * float(np.abs(d).sum())  # the tolerance makes ties count as ties
@@ -108,6 +112,8 @@ def sign_flip(differences: NDArray[np.float64]) -> SignFlip:
         return SignFlip(1.0, "exact", 2 ** len(d))
     if len(d) <= EXACT_LIMIT:
         return SignFlip(_exact_share(d, threshold), "exact", 2 ** len(d))
+    if (share := _lattice_share(d, threshold)) is not None:
+        return SignFlip(share, "exact", None)
     chance, above = np.random.default_rng(0), 0
     for _ in range(9):
         signs = 2.0 * chance.integers(0, 2, (RESAMPLES // 9, len(d)), dtype=np.int8) - 1
@@ -211,6 +217,31 @@ def _exact_share(d: NDArray[np.float64], threshold: float) -> float:
     first, last = _signed_sums(d[: len(d) // 2]), np.sort(_signed_sums(d[len(d) // 2 :]))
     above = int((len(last) - np.searchsorted(last, threshold - first)).sum())
     return 2.0 * above / 2.0 ** len(d)
+
+
+def _lattice_share(d: NDArray[np.float64], threshold: float) -> float | None:
+    """Return the same share for multiples of one step: sums of equal sizes are binomial, and these are convolved.
+
+    None where no step of 1 to MOST_STEPS to the smallest difference fits, or the sums are too many.
+    """
+    sizes, counts = np.unique(np.abs(d).round(12), return_counts=True)
+    fitting = (parts for parts in range(1, MOST_STEPS + 1) if _are_whole(sizes / sizes[0] * parts))
+    parts = next(fitting, None)
+    steps = np.rint(sizes / sizes[0] * (parts or 1)).astype(int)
+    reach = int(steps @ counts)
+    if parts is None or reach > MOST_SUMS:
+        return None
+    chances = np.ones(1)
+    for step, count in zip(steps, counts, strict=True):
+        signs = np.zeros(2 * step * count + 1)
+        signs[:: 2 * step] = stats.binom.pmf(np.arange(count + 1), count, 0.5)
+        chances = signal.convolve(chances, signs)
+    sums = np.arange(-reach, reach + 1) * (sizes[0] / parts)
+    return float(min(1.0, chances[np.abs(sums) >= threshold].clip(0).sum()))
+
+
+def _are_whole(values: NDArray[np.float64]) -> bool:
+    return bool(np.abs(values - np.rint(values)).max() < 1e-6)
 
 
 def _signed_sums(d: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -17,7 +17,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from tuneline_evaluator.comparison.figures import ArmSummary, Effect, Outcome, Range, RateGap, SafetyRow
+from tuneline_evaluator.comparison.effects import Effect, Range
+from tuneline_evaluator.comparison.figures import ArmSummary, Outcome, RateGap, SafetyRow
 from tuneline_evaluator.comparison.numbers import SPACE, count, interval, p_equals, percent, plural, points, signed
 from tuneline_evaluator.comparison.power import enough_personas, personas_to_rule_out
 from tuneline_evaluator.comparison.statistics import fisher

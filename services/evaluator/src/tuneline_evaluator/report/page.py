@@ -9,7 +9,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from tuneline.data.conversations import Conversation
 from tuneline.stage import Cost
 from tuneline_evaluator.comparison import numbers
-from tuneline_evaluator.comparison.figures import Comparison, PersonaRow, Range
+from tuneline_evaluator.comparison.effects import Range
+from tuneline_evaluator.comparison.figures import Comparison, PersonaRow
 from tuneline_evaluator.comparison.numbers import percent, points, signed
 from tuneline_evaluator.report import plots
 from tuneline_evaluator.report.costs import CostRow, cost_rows

@@ -11,7 +11,7 @@ from tuneline.data.transcripts import Exchange
 from tuneline_evaluator.comparison.figures import Comparison, PairedExample, PersonaRow
 from tuneline_evaluator.comparison.numbers import points
 
-_ORDER = ("median", "largest gain", "largest loss")
+_ORDER = ("median", "largest gain", "largest loss", "win", "loss", "flip")
 _ENDED = {
     "empty": "ended early: the model gave an answer without text",
     "overflow": "ended early: the next answer would not fit the context",
@@ -68,3 +68,9 @@ def _why(example: PairedExample) -> str:
             return "the largest gain" if example.difference > 0 else "the best difference"
         case "largest loss":
             return "the largest loss" if example.difference < 0 else "the smallest gain"
+        case "win":
+            return "the fine-tuned model’s answer is preferred in both orders"
+        case "loss":
+            return "the base’s answer is preferred in both orders"
+        case "flip":
+            return "the judge preferred what it was shown in one place, whichever that was"

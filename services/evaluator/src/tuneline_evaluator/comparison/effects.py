@@ -1,0 +1,134 @@
+"""Figures of differences: what they come to, how sure that is, and what may be behind them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from tuneline.data.io import Closed
+
+
+class Range(Closed):
+    """Two ends, the lower first."""
+
+    low: float
+    high: float
+
+
+class Effect(Closed):
+    """What the differences per persona say about the score."""
+
+    unit: Literal["persona", "prompt"] = "persona"
+    """What gives one difference each. Where prompts were compared, `personas` counts prompts everywhere."""
+    personas: int
+    """Personas with at least one scored conversation in both arms: the sample size."""
+    mean_difference: float | None
+    """Mean over personas of (finetuned mean score − base mean score)."""
+    interval: Range | None
+    """t interval of the mean difference at the confidence 1 − significance, within the scale; where `t` is None, the
+    wider interval that holds for any spread."""
+    bound: float | None
+    """What "not worse" is decided by: the lower end of the t interval or the one-sided bound at the confidence
+    1 − significance that counts with rare failures, whichever is lower."""
+    degrees_of_freedom: int | None
+    """Personas − 1."""
+    t: float | None
+    """Paired t statistic; None when the differences hardly vary."""
+    t_p: float | None
+    """Two-sided p of the t test."""
+    sign_flip_p: float | None
+    """Two-sided p of the sign-flip permutation test: the p value of the headline."""
+    sign_flip_method: Literal["exact", "random"] | None
+    """Every sign assignment was tried, or a seeded random sample of them."""
+    sign_flip_resamples: int | None
+    """Sign assignments tried."""
+    d_z: float | None
+    """Standardised effect: mean difference / standard deviation of the differences."""
+    detectable: float | None
+    """Smallest detectable difference: the true mean difference at which t test and sign-flip test both reject with
+    80 % power, for this number of personas and this spread; None where there is none on the scale."""
+    leave_one_out: Range | None
+    """Lowest and highest mean difference when one persona is left out."""
+
+
+class Gap(Closed):
+    """How far apart two arms are on the scale of Elo: 400·log10 of the odds that the finetuned one is preferred.
+
+    It is that of Bradley and Terry (1952), which does not depend on the order of the games as a running rating does.
+    """
+
+    gap: float
+    """Finetuned − base."""
+    low: float | None
+    """Bootstrap by persona or prompt at the confidence 1 − significance; None: no end is known."""
+    high: float | None
+    base: float
+    """Rating, with 1500 in the middle of the two."""
+    finetuned: float
+
+
+class PositionBias(Closed):
+    """Whether the judge prefers what it is shown first."""
+
+    decided: int
+    """Calls that named one of the two."""
+    first: int
+    """Of those, the calls that named the one shown first."""
+    p: float
+    """Two-sided exact binomial p that it is one half."""
+    flips: int
+    """Pairs of which it named the other one when the order was turned round."""
+    of: int
+    """Pairs that were judged in both orders."""
+    too_many: bool
+    """More than 30 % of them: nothing follows from such a judge."""
+
+
+class LengthControl(Closed):
+    """The win rate at equal length: logit P(finetuned preferred) = θ + φ·tanh(Δ/σ), Δ the difference in characters.
+
+    A fractional logistic regression with a ridge of 0.001 on φ; σ is the root mean square of Δ (after Dubois et al.
+    2024, arXiv 2404.04475).
+    """
+
+    win_rate: float
+    """sigmoid(θ)."""
+    interval: Range
+    """Bootstrap by persona or prompt, at the confidence 1 − significance."""
+    phi: float
+    """How much the judge leans towards the longer one."""
+    mean_difference: float
+    """Mean Δ."""
+    longer: int
+    """Decided pairs of unequal length in which the longer one was preferred."""
+    of: int
+    by_length: bool
+    """The raw win rate differs from one half beyond chance, and the one at equal length does not."""
+
+
+class Preference(Closed):
+    """Which of two answers, or conversations, the judge prefers, asked in both orders."""
+
+    judge: str
+    question: str
+    win_rate: float | None
+    """Mean over personas or prompts of what both orders gave the finetuned arm: 1 preferred, 0.5 neither, 0 not."""
+    effect: Effect
+    """Of win rate − 0.5."""
+    wins: int
+    """Preferred in both orders."""
+    losses: int
+    ties: int
+    """Everything between, flips not counted."""
+    flips: int
+    """The other one was preferred when the order was turned round: a tie in every test."""
+    identical: int
+    """Of the ties, the pairs that are the same to the letter: nobody was asked."""
+    unjudged: int
+    """Pairs without an answer in one order or both."""
+    unanswered: dict[str, int]
+    """Calls without a preference, by status."""
+    sign_p: float
+    """Exact two-sided sign test of wins and losses by persona or prompt (McNemar's exact test is the same sum)."""
+    gap: Gap | None
+    position: PositionBias
+    length: LengthControl | None
