@@ -287,7 +287,9 @@ def test_the_commands_show_first_and_change_nothing_without_yes(desk: Forgetting
     assert code == 2 and "Add --yes" in told and shown.strip() in told
     assert {e.key: desk.store.get(e.key) for e in desk.store.list("")} == before
     assert invoke("forget", "eva", "--store", desk.store.uri, "--yes")[0] == 0
-    assert "forgotten before" in invoke("trace", "eva", "--store", desk.store.uri)[1]
+    shown = invoke("trace", "eva", "--store", desk.store.uri)[1]
+    assert "forgotten before" in shown and "; marked as made with what was forgotten" in shown
+    assert json.loads(invoke("trace", "eva", "--json", "--store", desk.store.uri)[1])["made_with"][0]["marked"] is True
 
 
 def test_ids_may_be_patterns_or_come_from_a_file_and_json_is_for_programs(desk: Forgetting) -> None:
@@ -296,7 +298,7 @@ def test_ids_may_be_patterns_or_come_from_a_file_and_json_is_for_programs(desk: 
     found = json.loads(invoke("trace", "e*", "--from", str(ids), "--json", "--store", desk.store.uri)[1])
     assert found["ids"] == ["ada", "eva", "zoe"]
     assert found["holds"][0]["pinned_as"] == ["demo/assessor"]
-    assert found["made_with"][0]["stage"] == "learner"
+    assert (found["made_with"][0]["stage"], found["made_with"][0]["marked"]) == ("learner", False)
     assert invoke("trace", "--store", desk.store.uri)[0] == 2
     ids.write_bytes(b"\xff\xfe")
     assert invoke("trace", "--from", str(ids), "--store", desk.store.uri)[0] == 2

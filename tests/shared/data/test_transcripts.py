@@ -209,13 +209,13 @@ def test_a_file_is_read_whatever_its_name_and_layout(
 
 
 def test_a_bad_item_of_a_list_has_its_own_line_and_leaves_the_others(tmp_path: Path) -> None:
-    bad: list[object] = [GOOD, {"id": "bad", "messages": []}, 7, GOOD | {"id": "c"}]
+    bad: list[object] = [GOOD, {"id": "bad", "messages": 1}, 7, GOOD | {"id": "c"}]
     (tmp_path / "a.json").write_text(json.dumps(bad, indent=1))
     (tmp_path / "b.json").write_text(json.dumps({"conversations": [{**GOOD, "id": "d"}, *bad[1:3]]}, indent=1))
     assert problems(tmp_path) == [
-        "a.json:13: messages: is empty",
+        "a.json:13: messages: must be a list (got a number)",
         "a.json:15: must be an object (got a number)",
-        "b.json:12: messages: is empty",
+        "b.json:12: messages: must be a list (got a number)",
         "b.json:16: must be an object (got a number)",
     ]
 
@@ -265,7 +265,7 @@ def test_files_that_are_passed_over_are_counted_and_named_once(
     read_transcripts(tmp_path)
     said = capsys.readouterr().out
     assert said.count("\n") == 1
-    assert "ignored because" in said and "count=6" in said and "deep/d.db" in said and ".hidden" not in said
+    assert "ignored because" in said and "count=7" in said and "deep/d.db" in said and ".hidden" in said
 
 
 def test_links_to_files_and_folders_elsewhere_are_followed(tmp_path: Path) -> None:
@@ -435,12 +435,28 @@ def test_equal_records_of_one_id_are_one(tmp_path: Path) -> None:
     ]
 
 
+def blank(name: str) -> dict[str, object]:
+    return {"id": name, "messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": " "}]}
+
+
+@pytest.mark.parametrize("listed", [[], ["assistant"], ["user"], ["assistant", "user"]])
+def test_chats_that_nobody_began_or_answered_are_left_out_listed_and_not_bad(tmp_path: Path, listed: list[str]) -> None:
+    empty = {"chat_messages": [{"sender": side, "text": "Hello"} for side in listed]}
+    path = write(tmp_path / "a.jsonl", GOOD, GOOD | {"id": "b"}, empty | {"uuid": "c"}, empty | {"uuid": "d"})
+    read = read_transcripts(path)
+    assert ([t.id for t in read.transcripts], read.kinds) == (["a", "b"], {"no_exchange": 2})
+    assert [(row.id, row.line) for row in read.rejected] == [("c", 3), ("d", 4)]
+    write(path, GOOD, empty | {"uuid": "c"}, empty | {"uuid": "d"})
+    with pytest.raises(UserError, match=r"^2 of 3 transcripts cannot be used:\na.jsonl:2: "):
+        read_transcripts(path)
+
+
 def test_some_bad_records_may_be_left_out_and_each_is_listed(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.jsonl", *[GOOD | {"id": f"t{n}"} for n in range(28)], {"id": "bad", "messages": []}, {})
+    path = write(tmp_path / "a.jsonl", *[GOOD | {"id": f"t{n}"} for n in range(28)], blank("bad"), {})
     read, rejected, _, _ = read_transcripts(path, max_bad=2)
     assert len(read) == 28
     assert [(r.id, r.file, r.line, r.kind, r.reason) for r in rejected] == [
-        ("bad", "a.jsonl", 29, "no_exchange", "a.jsonl:29: messages: is empty"),
+        ("bad", "a.jsonl", 29, "blank", "a.jsonl:29: messages[1].content: is empty"),
         (None, "a.jsonl", 30, "shape", f"a.jsonl:30: {NO_SHAPE}"),
     ]
 
@@ -450,7 +466,7 @@ def test_at_most_the_larger_of_a_number_and_one_percent_may_be_left_out(
     tmp_path: Path, bad: int, max_bad: int, fits: bool
 ) -> None:
     good = [GOOD | {"id": f"t{n}"} for n in range(300 - bad)]
-    path = write(tmp_path / "a.jsonl", *good, *[{"id": f"bad{n}", "messages": []} for n in range(bad)])
+    path = write(tmp_path / "a.jsonl", *good, *[blank(f"bad{n}") for n in range(bad)])
     if fits:
         assert len(read_transcripts(path, max_bad).rejected) == bad
     else:

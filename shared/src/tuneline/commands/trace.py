@@ -79,7 +79,8 @@ def _lines(store: Store, found: Trace) -> Iterator[str]:
         rows = ", ".join(f"{count} of {port}" for port, count in counts.items())
         yield _line("holds", _where(result), f"rows: {rows}")
     for result in found.made:
-        yield _line("made with", _where(result), ", ".join(result.manifest.outputs))
+        mark = "; marked as made with what was forgotten" if result.name in found.marked else ""
+        yield _line("made with", _where(result), ", ".join(result.manifest.outputs) + mark)
     for key, count in found.journals.items():
         yield _line("holds", key, f"rows: {count}")
     for name in found.uploads:
@@ -109,7 +110,10 @@ def to_json(store: Store, found: Trace) -> str:
             "ids": found.ids,
             "forgotten": found.forgotten,
             "holds": [_of(result) | {"rows": counts} for result, counts in found.holders],
-            "made_with": [_of(result) | {"outputs": list(result.manifest.outputs)} for result in found.made],
+            "made_with": [
+                _of(result) | {"outputs": list(result.manifest.outputs), "marked": result.name in found.marked}
+                for result in found.made
+            ],
             "journals": found.journals,
             "uploads": found.uploads,
             "given": found.given,

@@ -27,6 +27,8 @@ MAX_KEPT = 10_000
 """Records that can be left out at most, because each of them is listed; after one more, nothing more is read."""
 MAX_SHARE = 0.01
 """Share of the records that may be left out where that is more than a number: more means that the export is wrong."""
+MAX_EMPTY = 0.5
+"""Share of the records that may hold no exchange: chats that nobody began or answered are in every export."""
 
 
 class Rejection(Closed):
@@ -84,7 +86,8 @@ def read_transcripts(path: Path, max_bad: int | None = None, tools: Tools = "ref
     """Read and check the transcripts in a file, or in all files of transcripts below a folder.
 
     Raises UserError listing every problem (the first 100) if more records are bad than `max_bad` and 1 % of all; None
-    is for none at all. `tools`: what becomes of the tools that an assistant used.
+    is for none at all. A conversation without an exchange is left out, too, and is not bad where most have one.
+    `tools`: what becomes of the tools that an assistant used.
     """
     reader = _Collector(tools)
     for record in read_records(path):
@@ -97,11 +100,11 @@ def read_transcripts(path: Path, max_bad: int | None = None, tools: Tools = "ref
         limit = "" if max_bad is None else f" (at most {most:,} may be left out)"
         first = "the first " if reader.bad > MAX_KEPT else ""
         head = f"{reader.bad} of {first}{reader.count} transcripts cannot be used{limit}:"
-        raise UserError("\n".join([head, *listed(reader.shown, reader.problems)]))
+        raise UserError("\n".join([head, *listed(*reader.shown())]))
     if not reader.count:
         raise UserError(f"No transcripts in {printable(path.name)}: it has no file of JSON, CSV or Parquet.")
     if not reader.found:
-        raise UserError("\n".join([f"None of {reader.count} transcripts can be used:", *reader.shown]))
+        raise UserError("\n".join([f"None of {reader.count} transcripts can be used:", *listed(*reader.shown())]))
     found = sorted(reader.found.values(), key=lambda one: one.transcript.id)
     repaired = [
         Repaired(id=one.transcript.id, file=one.path, line=one.line, repairs=dict(sorted((+one.repairs).items())))
@@ -121,14 +124,26 @@ class _Found(NamedTuple):
     repairs: Counter[Repair]
 
 
+class _Problems:
+    """Records of one sort with their problems, the first of which are kept as text."""
+
+    def __init__(self) -> None:
+        self.count = self.problems = 0
+        self.shown: list[str] = []
+
+    def add(self, problems: list[str]) -> None:
+        self.count, self.problems = self.count + 1, self.problems + len(problems)
+        self.shown += problems[: MAX_PROBLEMS - len(self.shown)]
+
+
 class _Collector:
     """What was read so far: transcripts with the place they came from, by id, and problems."""
 
     def __init__(self, tools: Tools) -> None:
         self.found: dict[str, _Found] = {}  # ids that look the same are the same
         self.rejected: list[Rejection] = []
-        self.shown: list[str] = []
-        self.count = self.bad = self.problems = 0
+        self.count = 0
+        self._problems, self._empty = _Problems(), _Problems()
         self._tools = tools
         self._taken: dict[str, list[_Found]] = {}
 
@@ -144,6 +159,16 @@ class _Collector:
         else:
             [line] = record.lines_of([()])
             self._keep(_Found(read.transcript, record.path, line, read.repairs))
+
+    @property
+    def bad(self) -> int:
+        """How many cannot be used, but for those without an exchange where most have one."""
+        return len(self.rejected) - (self._empty.count if self._empty.count <= MAX_EMPTY * self.count else 0)
+
+    def shown(self) -> tuple[list[str], int]:
+        """Return the first problems, and how many there are."""
+        more = self._empty if self.bad == len(self.rejected) else _Problems()
+        return [*self._problems.shown, *more.shown][:MAX_PROBLEMS], self._problems.problems + more.problems
 
     def refuse_taken(self) -> None:
         """Refuse all records of an id under which different ones were found."""
@@ -165,15 +190,13 @@ class _Collector:
             old.repairs["duplicates_merged"] += 1
 
     def _reject(self, name: str | None, record: Record, problems: list[Problem]) -> None:
-        self.bad += 1
-        self.problems += len(problems)
         lines = record.lines_of([problem.loc for problem in problems])
         shown = [_place(record.path, line, one) for line, one in zip(lines, problems, strict=True)]
-        self.shown += shown[: MAX_PROBLEMS - len(self.shown)]
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         self.rejected.append(
             Rejection(id=name, file=record.path, line=lines[0], kind=problems[0].kind, reason=shown[0] + more)
         )
+        (self._empty if problems[0].kind == "no_exchange" else self._problems).add(shown)
 
 
 def _are_equal(one: Transcript, other: Transcript) -> bool:

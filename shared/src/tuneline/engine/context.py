@@ -22,7 +22,7 @@ from tuneline.engine.journal import StoreJournal
 from tuneline.engine.layout import Node, journal_prefix, result_key
 from tuneline.engine.ledger import Ledger, LedgerAccount
 from tuneline.engine.places import StorePlace, open_place
-from tuneline.engine.records import forgotten_hashes, hash_of_id, maker_of
+from tuneline.engine.records import forgotten_hashes, is_forgotten, maker_of
 from tuneline.errors import Temporary, UserError
 from tuneline.stage import InputRecord, Maker, Part
 from tuneline.store.base import Store
@@ -82,7 +82,7 @@ class Live:
         return self._ledger.account(role, model)
 
     def is_forgotten(self, name: str, sha256: str) -> bool:
-        return hash_of_id(name) in self._forgotten or sha256 in self._forgotten
+        return is_forgotten(self._forgotten, name, sha256)
 
     @cached_property
     def _forgotten(self) -> frozenset[str]:

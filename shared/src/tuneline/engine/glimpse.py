@@ -68,7 +68,7 @@ def _name_others(listed: GivenFiles, selections: set[tuple[str, ...]]) -> None:
     kinds = [pattern for patterns in selections for pattern in patterns]
     if not listed.is_folder or not kinds or not all(pattern.startswith("*.") for pattern in kinds):
         return
-    others = [name for name in _names(listed) if not is_wanted(name, kinds) and is_wanted(name, ())]
+    others = [name for name in _names(listed) if not is_wanted(name, kinds)]
     if others:
         log.warning("files ignored because of their names", count=len(others), names=others[:MAX_NAMED])
 

@@ -79,6 +79,8 @@ class Trace:
     """Results with rows of them, and how many rows each port has."""
     made: list[Result] = field(default_factory=list)
     """What was made from such slices: adapters, model files, conversations with them."""
+    marked: set[str] = field(default_factory=set)
+    """Names of results that bear the mark: they were made with such transcripts before these were forgotten."""
     journals: dict[str, int] = field(default_factory=dict)
     """Rows by segment."""
     uploads: list[str] = field(default_factory=list)
@@ -197,8 +199,9 @@ def _follow(store: Store, found: Trace, results: list[Result]) -> None:
     hashes = set(map(hash_of_id, found.ids))
     for result in results:
         mark = read(Mark, store, mark_key(result.manifest.stage, result.manifest.fingerprint))
-        if mark is not None and hashes & set(mark.transcripts) and result.name not in seen:
-            found.made.append(result)
+        if mark is not None and hashes & set(mark.transcripts):
+            found.marked.add(result.name)
+            found.made += [result] if result.name not in seen else []
     found.made.sort(key=lambda result: result.manifest.finished_at)
 
 

@@ -11,7 +11,7 @@ from tuneline.engine.checks import Findings, StageChecks, Where, check_run
 from tuneline.engine.journal import StoreJournal
 from tuneline.engine.layout import journal_prefix, result_key
 from tuneline.engine.pipelines import Step
-from tuneline.engine.records import Manifest, forgotten_hashes, hash_of_id, parse
+from tuneline.engine.records import Manifest, forgotten_hashes, is_forgotten, parse
 from tuneline.engine.runfile import RunFile
 from tuneline.errors import UserError
 from tuneline.stage import Forecast, Json
@@ -55,7 +55,7 @@ class StagePlans:
         self._stage, self._store, self._forgotten = step.stage.name, store, forgotten_hashes(store)
 
     def is_forgotten(self, name: str, sha256: str) -> bool:
-        return not self._forgotten.isdisjoint((hash_of_id(name), sha256))
+        return is_forgotten(self._forgotten, name, sha256)
 
     def earlier(self, stage: str) -> Iterator[Mapping[str, Json]]:
         keys = [entry for entry in self._store.list(f"{result_key(stage, '')}") if entry.key.endswith("/manifest.json")]

@@ -235,6 +235,11 @@ def maker_of(store: Store, record: InputRecord) -> Maker | None:
     )  # fmt: skip
 
 
+def is_forgotten(hashes: frozenset[str], name: str, sha256: str) -> bool:
+    """Tell whether id or content of a transcript are among `forgotten_hashes`."""
+    return not hashes.isdisjoint((hash_of_id(name), sha256))
+
+
 def forgotten_hashes(store: Store) -> frozenset[str]:
     """Return the hashes of ids and contents of the transcripts that were forgotten."""
     records = read_all(Forgotten, store, forgotten_key())

@@ -1,7 +1,8 @@
 """Exports in which something else than a message's role says whose it is: support desks and traces of calls.
 
-Intercom names the kind of each author, Zendesk who asked for the ticket, OpenTelemetry keeps a call's messages among a
-span's attributes. Notes that the customer never saw are no part of a conversation.
+Intercom names the kind of each author, Zendesk who asked for the ticket, Freshdesk keeps the first message apart,
+OpenTelemetry a call's messages among a span's attributes. A bot's message is an answer where it is said to be one of
+a model; else it is a notice.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ def is_export(record: Mapping[str, object]) -> bool:
     return (
         isinstance(record.get("conversation_parts"), Mapping | list)
         or _is_ticket(record.get("comments"))
+        or _is_freshdesk(record)
         or _is_tree(record)
         or "resourceSpans" in record
         or (record.get("object") == "chat.completion" and not asked)
@@ -53,6 +55,8 @@ def read_export(record: Mapping[str, object], problems: list[Problem], loc: Loc)
         return list(_intercom(record, parts, loc))
     if isinstance(comments, list) and record.get("requester_id") is not None:
         return list(_zendesk(record["requester_id"], comments, (*loc, "comments")))
+    if _is_freshdesk(record):
+        return list(_freshdesk(record, loc))
     refused = {"comments": NO_REQUESTER, "resourceSpans": ENVELOPE, "prompt": REPLIES, "object": ANSWER_ONLY}
     if key := next((key for key in refused if key in record), None):
         problems.append(Problem((*loc, key), refused[key], "shape"))
@@ -66,6 +70,12 @@ def _is_ticket(comments: object) -> bool:
         and bool(comments)
         and all(isinstance(one, Mapping) and "author_id" in one for one in comments)
     )
+
+
+def _is_freshdesk(record: Mapping[str, object]) -> bool:
+    listed = record.get("conversations")
+    asked = isinstance(record.get("description_text") or record.get("description"), str)
+    return asked and isinstance(listed, list) and all(isinstance(o, Mapping) and "incoming" in o for o in listed)
 
 
 def _is_tree(record: Mapping[str, object]) -> bool:
@@ -82,23 +92,38 @@ def _intercom(record: Mapping[str, object], parts: object, loc: Loc) -> Iterator
         *(((*loc, name), record.get(name)) for name in _FIRST),
         *(((*here, n), part) for n, part in enumerate(listed)),
     ):
-        if (
-            not isinstance(part, Mapping)
-            or part.get("part_type") in ("note", "note_and_reopen")
-            or not part.get("body")
-        ):
+        if not isinstance(part, Mapping) or not (part.get("body") or part.get("attachments")):
             continue
         author = part.get("author")
-        named = author.get("type") if isinstance(author, Mapping) else None
-        yield place, {"role": DESK_ROLES.get(str(named), named), "content": _text_of(part["body"])}
+        about = author if isinstance(author, Mapping) else {}
+        named = about.get("type")
+        is_model = about.get("from_ai_agent") or about.get("is_ai_answer")
+        yield (
+            place,
+            {
+                "role": DESK_ROLES.get(str(named), named),
+                "content": _text_of(part.get("body")),
+                "automated": named == "bot" and not is_model,
+                **{key: part.get(key) for key in ("part_type", "attachments")},
+            },
+        )
 
 
 def _zendesk(requester: object, comments: Sequence[Mapping[str, object]], loc: Loc) -> Iterator[Said]:
     for place, comment in enumerate(comments):
-        if comment.get("public") is not False:
-            said = comment.get("plain_body") or comment.get("body") or _text_of(comment.get("html_body"))
-            role = "user" if str(comment["author_id"]) == str(requester) else "assistant"
-            yield (*loc, place), {"role": role, "content": said}
+        said = comment.get("plain_body") or comment.get("body") or _text_of(comment.get("html_body"))
+        role = "user" if str(comment["author_id"]) == str(requester) else "assistant"
+        about = {key: comment.get(key) for key in ("public", "via", "attachments")}
+        yield (*loc, place), {"role": role, "content": said, "automated": str(comment["author_id"]) == "-1", **about}
+
+
+def _freshdesk(record: Mapping[str, object], loc: Loc) -> Iterator[Said]:
+    key = "description_text" if record.get("description_text") else "description"
+    text = record[key] if key == "description_text" else _text_of(record[key])
+    yield (*loc, key), {"role": "user", "content": text, "attachments": record.get("attachments")}
+    listed = record["conversations"]
+    for place, reply in enumerate(listed if isinstance(listed, list) else []):
+        yield (*loc, "conversations", place), reply
 
 
 def _attributes(record: Mapping[str, object]) -> Mapping[str, object]:

@@ -37,7 +37,7 @@ log = structlog.get_logger()
 def read_records(root: Path) -> Iterator[Record]:
     """Yield the records of a file, or of all files with transcripts below a folder in order of their names.
 
-    Names that begin with a dot are left out, and other files too, which is logged.
+    Other files, and those whose names begin with a dot, are left out, which is logged.
     Raises UserError if there is no such file.
     """
     if root.is_file():
@@ -60,6 +60,7 @@ def _read_folder(folder: Path, prefix: str, above: list[Path], passed_over: list
     for path in paths:
         name = f"{prefix}{printable(path.name)}"
         if path.name.startswith("."):
+            passed_over.append(name)
             continue
         try:
             is_folder, is_file = path.is_dir(), path.is_file()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Literal, NamedTuple
 
 from tuneline.data.judged import Exchange, Transcript
@@ -20,7 +21,8 @@ from tuneline.parsing.problems import Loc
 Tools = Literal["drop", "keep", "refuse"]
 Repair = Literal[
     "ids_made", "ids_mended", "greetings_kept", "turns_joined", "parts_joined", "unanswered_cut", "notes_joined",
-    "tools_dropped", "tools_kept", "duplicates_merged", "answers_not_learnt",
+    "tools_dropped", "tools_kept", "duplicates_merged", "answers_not_learnt", "notes_left_out", "notices_left_out",
+    "attachments_joined", "attachments_missing",
 ]  # fmt: skip
 """What was mended, for counting."""
 
@@ -79,7 +81,7 @@ class _Talk:
     def take(self, turns: Sequence[Turn], loc: Loc) -> None:
         """Read the turns of a whole conversation."""
         rest = self._take_system(turns)
-        sides = self._joined(self._without_tools(rest))
+        sides = self._joined(self._without_asides(self._without_tools(rest)))
         if not self._problems:
             self._pair(sides, loc)
 
@@ -114,6 +116,20 @@ class _Talk:
                     kept.append(turn._replace(calls=()))
         return kept
 
+    def _without_asides(self, turns: Sequence[Turn]) -> list[Turn]:
+        """Leave out notes, and notices beside an answer; a notice that is all there is stays as context."""
+        seen = [turn for turn in turns if turn.aside != "note"]
+        self.repairs["notes_left_out"] += len(turns) - len(seen)
+        kept: list[Turn] = []
+        for is_user, some in groupby(seen, key=lambda turn: turn.role == "user"):
+            block = list(some)
+            answered = any(turn.aside is None and turn.role == "assistant" and turn.text.strip() for turn in block)
+            if answered and not is_user:
+                self.repairs["notices_left_out"] += sum(turn.aside is not None for turn in block)
+                block = [turn for turn in block if turn.aside is None]
+            kept += [turn._replace(learnt=False) if turn.aside else turn for turn in block]
+        return kept
+
     def _written(self, turn: Turn) -> Turn:
         """Write a call and its result down as Hermes and Qwen do: the result is said by the user."""
         if turn.role == "tool":
@@ -143,10 +159,13 @@ class _Talk:
         last = next((place for place in range(len(turns), 0, -1) if turns[place - 1].role == "assistant"), 0)
         for place, turn in enumerate(turns):
             self.repairs["parts_joined"] += turn.parts > 1
+            self.repairs["attachments_joined"] += turn.attached
+            self.repairs["attachments_missing"] += turn.missing
             if turn.text.strip():
                 yield turn
             elif turn.role != "system" and place < last:
-                self._problems.append(Problem(turn.loc, "is empty", "blank"))
+                text = "holds only a file, of which the log has no text" if turn.missing else "is empty"
+                self._problems.append(Problem(turn.loc, text, "image" if turn.missing else "blank"))
 
     def _join(self, sides: list[Turn], turn: Turn) -> None:
         if sides and sides[-1].role == turn.role:

@@ -25,7 +25,7 @@ LISTS = (
 """Keys under which the list of messages stands."""
 TEXTS = ("dialog", "dialogue", "dialogs", "utterances", "turns", "conversation", "conversations", "history", "data")
 """Lists whose items may be mere texts, said by user and assistant by turns."""
-LATE_LISTS = ("history", "data", "input", "items", "events", "output", "text")
+LATE_LISTS = ("history", "data", "input", "items", "events", "results", "output", "text")
 """Keys that may hold it too, where nothing else does."""
 REQUESTS = ("request", "inputs", "input", "request_body", "requestBody", "inputBodyJson", "body", "kwargs", "params")
 RESPONSES = ("response", "outputs", "output", "response_body", "responseBody", "outputBodyJson", "completion", "result")
@@ -48,6 +48,8 @@ MORE_ASKS, MORE_ANSWERS = (*ASKS, "customer", "client", "q"), (*ANSWERS, "agent"
 """Keys of what was asked and answered in a list of exchanges, where no other meaning is possible."""
 ADDED = ("input", "context")
 """Columns of Alpaca and Dolly that belong to the instruction."""
+MEDIA = {"image": "<image>", "images": "<image>", "video": "<video>", "videos": "<video>", "audios": "<audio>"}
+"""Keys of pictures and sounds, and how the text of a message points to one."""
 WRAPPERS = ("chat", "conversation", "thread", "session", "data", "record", "row", "json", "trace", "value")
 
 CHOICES = "a preference pair, of which the record does not say what is to be learnt: keep one as `messages`"
@@ -71,10 +73,17 @@ def read_shape(record: Mapping[str, object], problems: list[Problem], loc: Loc =
     for form, reader in product((record, spelt(record)), readers):
         if (found := reader(form, problems, loc)) is not None:
             system = [] if reader is _wrapped else _system(form, problems, loc)
+            _refuse_media(form, found.turns, problems, loc)
             return Shaped([*system, *found.turns], found.loc)
     text = NO_SPEAKER if any(isinstance(spelt(record).get(key), str) for key in TEXT_KEYS) else NO_SHAPE
     problems.append(Problem(loc, text, "shape"))
     return Shaped([], loc)
+
+
+def _refuse_media(record: Mapping[str, object], turns: Sequence[Turn], problems: list[Problem], loc: Loc) -> None:
+    for key, mark in MEDIA.items():
+        if record.get(key) and any(mark in turn.text for turn in turns):
+            problems.append(Problem((*loc, key), "is no text (a picture, sound or file)", "image"))
 
 
 def has_shape(record: object) -> bool:

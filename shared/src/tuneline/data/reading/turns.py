@@ -7,7 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from tuneline.data.reading.content import MAX_PER_RECORD, Problem, call_text, kind, read_content, spelt
+from tuneline.data.reading.asides import Aside, aside_of, attached_to, side_of, way_of
+from tuneline.data.reading.content import MAX_PER_RECORD, Problem, call_text, check_text, kind, read_content, spelt
 from tuneline.parsing.problems import Loc
 
 Role = Literal["system", "user", "assistant", "tool"]
@@ -34,8 +35,9 @@ ROLE_KEYS = (
 )  # fmt: skip
 """Keys that say who speaks. The first whose value is a role counts: `from` may be an address, the role beside it."""
 TEXT_KEYS = (
-    "content", "value", "text", "message", "body", "parts", "utterance", "msg", "mes", "comment", "plaintext",
-    "message_text", "content_text", "message_body", "message_content", "comment_body", "plain_body",
+    "content", "value", "text", "message", "stripped_text", "body_text", "plain_body", "body", "parts", "utterance",
+    "msg", "mes", "comment", "plaintext", "message_text", "content_text", "message_body", "message_content",
+    "comment_body",
 )  # fmt: skip
 """Keys under which a message's text stands; the first that holds anything counts."""
 MARKS = ("weight", "train", "training", "train_on_turn", "learn", "loss", "compute_loss")
@@ -45,7 +47,8 @@ MARKS = ("weight", "train", "training", "train_on_turn", "learn", "loss", "compu
 class Turn(NamedTuple):
     """One message. `calls` are the tools that it calls, each as JSON text; `learnt` is False where the log says so.
 
-    `parts`: how many parts its text had.
+    `parts`: how many parts its text had. `aside`: it is said by neither side. `attached`: files whose text is part of
+    it; `missing`: files of which the log has no text.
     """
 
     role: Role
@@ -54,6 +57,9 @@ class Turn(NamedTuple):
     learnt: bool = True
     calls: tuple[str, ...] = ()
     parts: int = 1
+    aside: Aside | None = None
+    attached: int = 0
+    missing: int = 0
 
 
 def role_of(value: object) -> Role | None:
@@ -71,6 +77,7 @@ def is_message(value: object) -> bool:
         return False
     value = spelt(value)
     by = any(role_of(value.get(key)) or _is_call(value.get(key)) for key in ROLE_KEYS)
+    by = by or side_of(value) is not None or aside_of(value) is not None
     return by and any(key in value for key in (*TEXT_KEYS, "tool_calls", "function_call"))
 
 
@@ -97,7 +104,22 @@ def read_message(item: Mapping[str, object], loc: Loc, problems: list[Problem]) 
     item = spelt(_unwrapped(spelt(item)))
     if (typed := _typed(item, loc)) is not None:
         return typed
-    key, role, is_call = _role(item)
+    aside = aside_of(item)
+    if aside == "note":
+        return [Turn("assistant", "", loc, aside=aside)]
+    turns = _read_said(item, "assistant" if aside else None, loc, problems)
+    attached = attached_to(item)
+    if not turns or not (aside or attached.texts or attached.missing):
+        return turns
+    *before, last = turns
+    text = "\n\n".join(filter(str.strip, [*(check_text(one, loc, problems) for one in attached.texts), last.text]))
+    count = len(attached.texts)
+    return [*before, last._replace(text=text, aside=aside, attached=count, missing=attached.missing)]
+
+
+def _read_said(item: Mapping[str, object], said_by: Role | None, loc: Loc, problems: list[Problem]) -> list[Turn]:
+    """Read what a message says; by whom, unless that is known."""
+    key, role, is_call = (None, said_by, False) if said_by else _role(item)
     if role is None:
         problems.append(_bad_role(item, key, loc))
         return []
@@ -156,12 +178,14 @@ def _typed(item: Mapping[str, object], loc: Loc) -> list[Turn] | None:
 def _role(item: Mapping[str, object]) -> tuple[str | None, Role | None, bool]:
     """Return the key that names the role, the role, and whether it stands for a call of a tool."""
     keys = [key for key in ROLE_KEYS if item.get(key) is not None]
+    if side := way_of(item):
+        return "message_type", side, False
     for key in keys:
         if _is_call(item[key]):
             return key, "assistant", True
         if role := role_of(item[key]):
             return key, role, False
-    return keys[0] if keys else None, None, False
+    return keys[0] if keys else None, side_of(item), False
 
 
 def _bad_role(item: Mapping[str, object], key: str | None, loc: Loc) -> Problem:
