@@ -8,13 +8,12 @@ from hypothesis import strategies as st
 
 from kit.chat_models import write_chat_model
 from kit.slicing import talk
-from tuneline.data.judged import Transcript
 from tuneline.errors import UserError
 from tuneline.llm.token_counts import load_planning_encoding
 from tuneline.model.chat import ChatTokenizer
 from tuneline_slicer.cut import exchanges_to_drop, slice_points
 from tuneline_slicer.ruler import Ruler
-from tuneline_slicer.split import near_duplicates, signature_of, split_groups
+from tuneline_slicer.split import split_groups
 from tuneline_slicer.stage import SlicerParams
 from tuneline_slicer.token_counts import CleanTranscript, TokenCounts
 
@@ -100,12 +99,3 @@ def test_an_empty_validation_split_names_the_smallest_share_that_works() -> None
 def test_the_split_of_a_transcript_does_not_depend_on_the_order_of_the_others() -> None:
     groups = [[f"t{n}"] for n in range(50)]
     assert split_groups(groups, 0.2) == split_groups(groups[::-1], 0.2)
-
-
-def test_near_duplicates_are_found_through_each_other_and_other_texts_are_not() -> None:
-    talks = {name: talk(name, 30).exchanges for name in ("a", "x", "y")}
-    chain = {"a": talks["a"], "b": (*talks["a"][2:], *talks["x"][:2]), "c": (*talks["a"][4:], *talks["x"][:4])}
-    texts = {**chain, "x": talks["x"][4:], "y": talks["y"]}
-    signatures = {name: signature_of(Transcript(name, exchanges)) for name, exchanges in texts.items()}
-    assert near_duplicates(signatures, 0.7) == [["a", "b", "c"], ["x"], ["y"]]
-    assert signatures["a"].jaccard(signatures["c"]) < 0.8

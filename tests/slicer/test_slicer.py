@@ -1,10 +1,8 @@
 from __future__ import annotations
 
 import json
-import unicodedata
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
 
 import pytest
 
@@ -19,7 +17,6 @@ from tuneline.errors import UserError
 from tuneline.llm.token_counts import load_planning_encoding
 from tuneline.model.chat import ChatTokenizer
 from tuneline_assessor.stage import STAGE as ASSESSOR
-from tuneline_slicer.split import signature_of
 
 SECRET = "kumquat-marmalade"
 EASY = RUBRIC | {"pass_threshold": 0}
@@ -165,14 +162,6 @@ def test_near_duplicates_and_slices_of_a_transcript_are_on_one_side(tmp_path: Pa
     assert sliced.stats["near_duplicates"] == sorted([t.id, f"twin-{t.id}"] for t in transcripts[:12])
     assert sliced.stats["splits"]["validation"]["transcripts"] == 10
     assert sliced.stats["validation"] == sum(row["split"] == "validation" for row in sliced.slices)
-
-
-@pytest.mark.parametrize("form", ["NFC", "NFD", "NFKD"])
-def test_twins_that_only_a_program_can_tell_apart_are_on_one_side(form: Literal["NFC", "NFD", "NFKD"]) -> None:
-    text = "Tôi muốn hỏi về máy pha cà phê của tôi, nó không hoạt động nữa và nước chảy ra từ phía trước mỗi buổi sáng"
-    texts = (text, unicodedata.normalize(form, text).upper())
-    one, other = (signature_of(Transcript("t", (Exchange(said, "Ừ."),))) for said in texts)
-    assert one.jaccard(other) == 1.0
 
 
 def test_lost_personas_and_tokens_are_counted(tmp_path: Path) -> None:

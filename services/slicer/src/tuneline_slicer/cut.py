@@ -11,11 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
+from tuneline.data.text.likeness import signature_of
 from tuneline.data.transcripts import Rejection, Transcript
 from tuneline.model.windows import encode_window
 from tuneline.stage import Context
 from tuneline_slicer.ruler import Ruler
-from tuneline_slicer.split import signature_of
 from tuneline_slicer.stage import SlicerParams
 from tuneline_slicer.token_counts import CleanTranscript, TokenCounts, can_count_by_parts
 
@@ -101,7 +101,8 @@ def cut_one(transcript: Transcript, ruler: Ruler, params: SlicerParams, by_parts
     whole = (counts.tokens(0, length), counts.planning_tokens(0, length)) if spans else (0, 0)
     ids = list(encode_spans(conversation, spans, ruler, counts))
     encoded = (counts.bytes_encoded, counts.unique_bytes)
-    return Cut(transcript, conversation, spans, ids, rejected, signature_of(transcript), *whole, *encoded)
+    signature = signature_of(" ".join(text for exchange in transcript.exchanges for text in exchange))
+    return Cut(transcript, conversation, spans, ids, rejected, signature, *whole, *encoded)
 
 
 def slice_points(transcript_id: str, length: int, params: SlicerParams) -> Iterator[int]:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from tuneline.data.io import read_lines, write_lines, write_record
 from tuneline.data.judged import read_judged
 from tuneline.data.slices import Encoding, Message, Slice, Split
+from tuneline.data.text.likeness import near_duplicates
 from tuneline.data.transcripts import Transcript
 from tuneline.data.verdicts import Verdict
 from tuneline.errors import UserError
@@ -16,7 +17,7 @@ from tuneline.parsing.problems import shortened
 from tuneline.stage import Context, Metrics
 from tuneline_slicer.cut import Cut, Ids, cut_all
 from tuneline_slicer.ruler import Ruler, load_ruler
-from tuneline_slicer.split import near_duplicates, split_groups
+from tuneline_slicer.split import split_groups
 from tuneline_slicer.stage import SlicerInputs, SlicerOutputs, SlicerParams
 from tuneline_slicer.stats import describe, measure
 
