@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Mapping
 from itertools import combinations
 from pathlib import Path
 from types import SimpleNamespace
@@ -37,7 +38,7 @@ ALL_TASKS: dict[str, dict[str, Any]] = {task["name"]: task for task in DAG["task
 TASKS = {name: task for name, task in ALL_TASKS.items() if name != argo.CHECK}
 """The tasks that are stages; the check comes before all of them."""
 PARAMETERS: dict[str, dict[str, Any]] = {row["name"]: row for row in FINETUNE["arguments"]["parameters"]}
-MADE = ("judged", "verdicts", "slices", "adapter", "model", "model_info", "base", "base_info")
+MADE = ("judged", "verdicts", "slices", "adapter", "model", "base")
 """Inputs that one stage makes and a later one cannot do without."""
 
 
@@ -74,7 +75,7 @@ class Mapped(dict[str, Any]):
         return self.get(name)
 
 
-def starts(goal: str, given: dict[str, str], tasks: dict[str, Any] = TASKS) -> set[str]:
+def starts(goal: str, given: Mapping[str, object], tasks: dict[str, Any] = TASKS) -> set[str]:
     """Return the tasks that Argo starts: those before the target whose `when` is true."""
     parameters = SimpleNamespace(goal=goal, inputs=Mapped(given))
     scope = {
@@ -270,6 +271,13 @@ def test_an_input_that_names_the_output_of_a_stage_leaves_that_stage_in_the_run(
     assert starts("finetune", {"transcripts": "s3://bucket/t", **named}) == whole
     given = {"transcripts": "s3://bucket/t", "slices": "s3://bucket/s", "adapter": named["adapter"]}
     assert starts("finetune", given) == whole - {"assessor", "slicer"}
+
+
+def test_an_endpoint_that_answers_in_place_of_a_file_leaves_its_conversion_out() -> None:
+    endpoint, whole = {"provider": "openai", "model": "m"}, {task_of(name) for name in PIPELINE}
+    given = {"transcripts": "s3://bucket/t", "base": endpoint}
+    assert starts("finetune", given) == whole - {"gguf-converter-base"}
+    assert starts("finetune", {"base": endpoint, "model": endpoint}) == {"evaluator"}
 
 
 def test_the_inputs_in_question_are_those_that_a_stage_needs_of_another() -> None:

@@ -97,7 +97,7 @@ def convert(params: _Made, inputs: ConverterInputs, outputs: ConverterOutputs, c
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    facts = read_record(material(context.state).model_info, ModelFacts)
+    facts = read_record(material(context.state).model_info or context.state, ModelFacts)
     said = {"general.license": LICENCE}
     write_record(outputs.gguf, facts.model_copy(update={"file": FILE, "sizes": {FILE: 1}, "metadata": said}))
     outputs.modelfile.write_text(f"# beside the folder\nFROM ./model/{FILE}\nPARAMETER num_ctx 8192\n")

@@ -11,7 +11,7 @@ from tuneline_evaluator.report.plots import fidelity_plot
 
 
 def facts(folder: Path, *rows: dict[str, object]) -> ModelFacts:
-    made = read_record(material(folder).model_info, ModelFacts)
+    made = read_record(material(folder).model_info or folder, ModelFacts)
     return made.model_copy(update={"fidelity": tuple(Fidelity.model_validate(row) for row in rows)}) if rows else made
 
 

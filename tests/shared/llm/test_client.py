@@ -51,7 +51,7 @@ def test_a_reply_carries_text_tokens_and_cost() -> None:
         LlmClient(config_of(server.url, **config), no_secret, 5) as client,
     ):
         reply = client.complete(HELLO, schema={"type": "object"}, seed=7)
-    assert reply == Reply("hello", "stop", False, 1000, 50, 400, (600 * 2 + 400 * 0.5 + 50 * 8) / 1e6)
+    assert reply == Reply("hello", "stop", False, 1000, 50, 400, (600 * 2 + 400 * 0.5 + 50 * 8) / 1e6, model="m")
     body = server.calls[0].body
     assert body["response_format"]["json_schema"] == {"name": "answer", "strict": True, "schema": {"type": "object"}}
     assert (body["seed"], body["temperature"], body["max_tokens"]) == (7, 0, 8192)

@@ -24,6 +24,7 @@ from tuneline.parsing.problems import listed
 from tuneline.parsing.yaml import read_yaml
 from tuneline.stage import Checks
 from tuneline_evaluator.comparison.power import enough_personas, personas_to_rule_out
+from tuneline_evaluator.conversations.ask import check_arms
 from tuneline_evaluator.conversations.played import as_played
 from tuneline_evaluator.conversations.prepare import completion_of, context_of, settled
 from tuneline_evaluator.conversations.simulate import ScriptedConfig, load_simulator
@@ -55,6 +56,7 @@ def check_given(params: EvaluatorParams, checks: Checks) -> None:
     _check_simulator(params, checks, personas)
     tokenizer = checks.read("base_model", ChatTokenizer.from_folder, checks.inputs.get("chat_template"))
     context = checks.read("base_model", lambda path: context_of(params, path))
+    served_elsewhere = check_arms(params, checks)
     system = checks.read("system_prompt", read_system_prompt)
     if system and (problem := markdown_around(system)):
         checks.warn("system_prompt", problem)
@@ -66,7 +68,7 @@ def check_given(params: EvaluatorParams, checks: Checks) -> None:
             _refuse_long(prompts, system, tokenizer, form, context - params.sampler.max_answer_tokens)
     if speakers and rubric:
         _check_power(params, checks, speakers, rubric)
-    if checks.work:
+    if checks.work and not served_elsewhere:
         with checks.about(""):
             program("llama-server")
 

@@ -22,7 +22,7 @@ from tuneline_evaluator.conversations.converse import Held, hold_conversations
 from tuneline_evaluator.conversations.prepare import Prepared, prepare
 from tuneline_evaluator.conversations.simulate import open_simulator
 from tuneline_evaluator.report.page import write_report
-from tuneline_evaluator.serving import completed, serving_of
+from tuneline_evaluator.serving import modelfile, serving_of
 from tuneline_evaluator.stage import EvaluatorInputs, EvaluatorOutputs, EvaluatorParams
 
 
@@ -50,13 +50,11 @@ def evaluate(params: EvaluatorParams, inputs: EvaluatorInputs, outputs: Evaluato
     write_record(outputs.comparison, comparison)
     serving = serving_of(prepared)
     write_record(outputs.serving, serving)
-    own = f"FROM ./model/{prepared.models[1].facts.file}\n"
-    converted = inputs.modelfile.read_text(encoding="utf-8") if inputs.modelfile else own
-    outputs.modelfile.write_text(completed(converted, serving), encoding="utf-8")
+    outputs.modelfile.write_text(modelfile(prepared, inputs.modelfile, serving), encoding="utf-8")
     played = {persona.id: persona for persona in prepared.personas if isinstance(persona, Persona)}
     talks = (c for c in held.conversations if c.persona in played)
     asked = ((played[c.persona], seed, said) for c in talks for seed, said in c.asked)
-    cost = judged.cost + simulator.cost(asked)
+    cost = judged.cost + simulator.cost(asked) + held.cost
     write_report(outputs, inputs, comparison, held.conversations, cost)
     return summarise(comparison, held, judged, cost)
 
@@ -80,11 +78,11 @@ def judge_blind(prepared: Prepared, conversations: Sequence[Conversation], conte
 
 
 def summarise(comparison: Comparison, held: Held, judged: JudgedBlind, cost: Cost) -> Metrics:
-    """Return the stage's metrics; `prompt_tokens_ratio` is 1 when no prompt token was evaluated twice.
+    """Return the stage's metrics; `prompt_tokens_ratio` is 1 when no prompt token was evaluated twice by our servers.
 
     What a model wrote itself is in its cache and no prompt token, although the next prompt repeats it.
     """
-    talks = [c.answers for c in held.conversations if c.answers]
+    talks = [c.answers for c in held.conversations if c.answers and not c.answers[0].paid]
     evaluated = sum(answer.evaluated_tokens for answers in talks for answer in answers)
     unique = sum(answers[-1].prompt_tokens - sum(a.answer_tokens for a in answers[:-1]) for answers in talks)
     counts: dict[str, Json] = {

@@ -1,4 +1,4 @@
-"""What simulator and judge will take, before anybody has spoken.
+"""What simulator, judge and endpoints will take, before anybody has spoken.
 
 How long messages are is taken from the transcripts: the simulated users write as long as those users, and both arms
 answer as long as those answers, up to `max_answer_tokens`. A message goes into every later call of its conversation.
@@ -21,18 +21,17 @@ from tuneline.judge.forecast import answer_tokens, prompt_tokens
 from tuneline.judge.judging import load_judge
 from tuneline.llm.forecast import Expected, forecast
 from tuneline.llm.token_counts import count_tokens
+from tuneline.model.system_prompt import read_system_prompt
 from tuneline.stage import Forecast, Plans, Usage
+from tuneline_evaluator.conversations.arms import endpoint_in
 from tuneline_evaluator.conversations.played import as_played
 from tuneline_evaluator.conversations.prepare import settled
 from tuneline_evaluator.conversations.simulate import ScriptedConfig, load_simulator
-from tuneline_evaluator.conversations.talk import Speaker
+from tuneline_evaluator.conversations.talk import MESSAGE_TOKENS, Speaker
 from tuneline_evaluator.stage import EvaluatorParams
 
 USER_TOKENS, ANSWER_TOKENS = 40, 150
 """Without transcripts to measure."""
-
-MESSAGE_TOKENS = 4
-"""What a chat's form takes around each message."""
 
 MOST_MEASURED = 1_000
 """Exchanges that are measured, of those of all transcripts in order."""
@@ -66,6 +65,7 @@ def plan_talks(params: EvaluatorParams, plans: Plans) -> Iterator[Forecast]:
         at_once = ARMS * (1 if params.exact else params.slots)
         inputs = [size for persona in personas for size in _asked(params, persona, lengths)] * params.trials
         yield forecast(simulator, "simulator", simulator.model, Expected(inputs, lengths.user), Usage(), at_once)
+    yield from _answers(params, plans, lengths, len(speakers) * params.trials)
     if rubric and judge:
         asked = rubric.asked()
         form = prompt_tokens(asked, Transcript("t", (Exchange("", ""),) * params.turns))
@@ -73,6 +73,19 @@ def plan_talks(params: EvaluatorParams, plans: Plans) -> Iterator[Forecast]:
         expected = Expected(inputs, answer_tokens(asked))
         for model in models_among(judge, rubric):
             yield forecast(model.config, "judge", model.label, expected, Usage(), params.judge_concurrency)
+
+
+def _answers(params: EvaluatorParams, plans: Plans, lengths: Lengths, talks: int) -> Iterator[Forecast]:
+    """Count what endpoints will be sent: each call says again all that was said before."""
+    system = plans.read("system_prompt", read_system_prompt)
+    before = count_tokens(system) + MESSAGE_TOKENS if system else 0
+    exchange, question = lengths.user + lengths.answer + 2 * MESSAGE_TOKENS, lengths.user + MESSAGE_TOKENS
+    inputs = [before + turn * exchange + question for turn in range(params.turns)] * talks
+    slots = 1 if params.exact else params.slots
+    for port in ("base", "model"):
+        endpoint = plans.read(port, endpoint_in, params.sampler)
+        if endpoint is not None:
+            yield forecast(endpoint, "answers", endpoint.model, Expected(inputs, lengths.answer), Usage(), slots)
 
 
 def _lengths(params: EvaluatorParams, plans: Plans) -> Lengths:

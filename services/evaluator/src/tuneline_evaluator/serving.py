@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from tuneline.data.serving import Serving
 from tuneline_evaluator.conversations.prepare import Prepared
@@ -11,9 +12,20 @@ from tuneline_evaluator.conversations.prepare import Prepared
 def serving_of(prepared: Prepared) -> Serving:
     """Return the settings with which both arms answered."""
     plan, tokenizer = prepared.plan, prepared.tokenizer
-    prompt = tokenizer.neutralise(plan.system_prompt) if plan.system_prompt else None
-    folded = prompt is not None and not tokenizer.accepts_system
+    prompt = plan.system_prompt
+    if prompt and tokenizer:
+        prompt = tokenizer.neutralise(prompt)
+    folded = prompt is not None and tokenizer is not None and not tokenizer.accepts_system
     return Serving(context_tokens=plan.context_tokens, sampler=plan.sampler, system_prompt=prompt, folded=folded)
+
+
+def modelfile(prepared: Prepared, converted: Path | None, serving: Serving) -> str:
+    """Return the Modelfile of what was compared: the converter's, one of a given file, or none of an endpoint."""
+    facts = prepared.models[1].facts
+    if facts.file is None:
+        return f"# No FROM: {facts.endpoint} answered, and there is no file to make a model of.\n"
+    own = f"FROM ./model/{facts.file}\n"
+    return completed(converted.read_text(encoding="utf-8") if converted else own, serving)
 
 
 def completed(modelfile: str, serving: Serving) -> str:

@@ -1,8 +1,8 @@
 """evaluator: is the fine-tuned model better than its base, as both ship?
 
-Both arms are quantised GGUF files behind a real llama-server. Simulated personas talk to each of them with the same
-seeds, or both answer the same prompts. A judge that does not know the arm applies the rubric, or says which answer it
-prefers, and the differences per persona or prompt decide the verdict.
+Both arms are quantised GGUF files behind a real llama-server, or served elsewhere. Simulated personas talk to each of
+them with the same seeds, or both answer the same prompts. A judge that does not know the arm applies the rubric, or
+says which answer it prefers, and the differences per persona or prompt decide the verdict.
 """
 
 from __future__ import annotations
@@ -101,17 +101,17 @@ class EvaluatorInputs(Inputs):
     """The two arms, what judges them, and what earlier stages left for the report."""
 
     model: Path = output_of("gguf-converter")
-    """Folder with the fine-tuned .gguf file."""
+    """The fine-tuned model: a folder with a .gguf file, or the endpoint that serves it (`provider: openai`, …)."""
     base: Path = output_of("gguf-converter@base", "model")
-    """Folder with the base .gguf file, from the same converter."""
-    model_info: Path = output_of("gguf-converter", "gguf")
+    """The same of the base, from the same converter."""
+    model_info: Path | None = output_of("gguf-converter", "gguf", optional=True)
     """Facts about the fine-tuned file."""
-    base_info: Path = output_of("gguf-converter@base", "gguf")
+    base_info: Path | None = output_of("gguf-converter@base", "gguf", optional=True)
     """Facts about the base file."""
     modelfile: Path | None = output_of("gguf-converter", optional=True)
     """Makes the fine-tuned file a model of Ollama; without it there is no chat template in the Modelfile."""
-    base_model: Path = given(*TOKENIZER_FILES)
-    """Tokenizer and chat template, as the slicer read them."""
+    base_model: Path | None = given(*TOKENIZER_FILES, optional=True)
+    """Tokenizer and chat template, as the slicer read them; needed unless both arms are served elsewhere."""
     chat_template: Path | None = given(optional=True)
     """Chat template and its settings, in place of the base model's: a .jinja file, or `template`, `options`, `date`."""
     rubric: Path = given()
@@ -180,7 +180,7 @@ def plan(params: EvaluatorParams, plans: Plans) -> Iterable[Forecast]:
     return plan_talks(params, plans)
 
 
-STAGE = Stage("evaluator", 7, EvaluatorParams, EvaluatorInputs, EvaluatorOutputs, run, check=check, plan=plan)
+STAGE = Stage("evaluator", 8, EvaluatorParams, EvaluatorInputs, EvaluatorOutputs, run, check=check, plan=plan)
 
 
 def main() -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from tuneline.data.io import Closed
 from tuneline.data.transcripts import Exchange
+from tuneline.stage import Usage
 
-Arm = Literal["base", "finetuned"]
-"""One side of the comparison."""
+Arm = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,31}$")]
+"""Name of a side of the comparison: `base`, `finetuned`, or what a run calls a further one."""
 
 
 class Said(Closed):
@@ -29,6 +32,12 @@ class AnswerFacts(Closed):
     evaluated_tokens: int
     """Prompt tokens that were not in the slot's cache."""
     answer_tokens: int
+    model: str = ""
+    """By which name an endpoint answered; empty for a server of our own."""
+    left_out: tuple[str, ...] = ()
+    """Settings that an endpoint does not take."""
+    paid: Usage | None = None
+    """What the call took; None for a server of our own."""
 
 
 class Conversation(Closed):

@@ -27,7 +27,7 @@ from tuneline.engine.layout import known_key
 from tuneline.engine.pipelines import Address
 from tuneline.errors import UserError
 from tuneline.store.base import Store, in_parallel, is_local, local_path, split_s3
-from tuneline.store.verify import FileCache
+from tuneline.store.verify import FileCache, plain_errors
 
 log = structlog.get_logger()
 
@@ -47,8 +47,9 @@ def glimpse(
     """
     uri, within = address.uri, address.within
     if is_local(uri):
-        if "://" not in uri and not Path(uri).exists():
-            raise UserError(f"{uri} does not exist")
+        with plain_errors(uri):  # a name may be too long to look for
+            if "://" not in uri and not Path(uri).exists():
+                raise UserError(f"{uri} does not exist")
         for patterns in selections:
             list_given(uri, patterns, within)
         return local_path(uri)

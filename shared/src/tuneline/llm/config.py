@@ -205,6 +205,11 @@ class OpenAiConfig(_SeededConfig):
     """Version of Azure's API, for a `base_url` of one of its deployments; the key then goes where Azure reads it."""
 
     @property
+    def sampling(self) -> dict[str, Json]:
+        """Return what a request says of how its answer is drawn, apart from the seed."""
+        return {} if self.temperature is None else {"temperature": self.temperature}
+
+    @property
     def query(self) -> dict[str, object]:
         """Return what stands in every address behind its `?`."""
         return {"api-version": self.api_version} if self.api_version else {}

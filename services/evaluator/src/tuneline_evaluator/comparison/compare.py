@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from tuneline.data.conversations import Conversation
 from tuneline.judge.card import JudgeCard
 from tuneline.parsing.problems import shortened
 from tuneline.stage import Context, InputRecord, Maker
@@ -24,7 +25,7 @@ from tuneline_evaluator.comparison.scores import (
 from tuneline_evaluator.comparison.statistics import effect
 from tuneline_evaluator.comparison.two_judges import two_judges
 from tuneline_evaluator.comparison.verdict import decide, notes, rate_gaps
-from tuneline_evaluator.conversations.arms import unequal_facts
+from tuneline_evaluator.conversations.arms import ArmFacts, unequal_facts, unverified_facts
 from tuneline_evaluator.conversations.prepare import Prepared
 from tuneline_evaluator.conversations.simulate import Simulator
 
@@ -61,6 +62,7 @@ def compare(
         gaps=gaps,
         arms=arms,
         unequal=unequal,
+        unverified=tuple(filter(None, (unverified(arm, [item.conversation for item in judged]) for arm in arms))),
         judge=prepared.judge.label,
         judges=list(judges),
         two_judges=two,
@@ -76,6 +78,23 @@ def compare(
         lineage={port: _anywhere(record) for port, record in context.lineage.items()},
         fingerprint=context.fingerprint,
     )
+
+
+def unverified(arm: ArmFacts, conversations: Sequence[Conversation]) -> str:
+    """Say what nobody can know of an arm, and what its endpoint did not take; empty if everything is known."""
+    unknown = [name.replace("_", " ").removesuffix(" sha256") for name in unverified_facts(arm)]
+    if not unknown:
+        return ""
+    said = f"Of the {arm.arm} arm, {arm.name}, nobody can verify {', '.join(unknown)}"
+    answers = [answer for talk in conversations if talk.arm == arm.arm for answer in talk.answers if answer.paid]
+    if not arm.endpoint:
+        return said
+    said += ", nor whether it draws by the seed and the sampler that it is sent"
+    if refused := sorted({name for answer in answers for name in answer.left_out}):
+        said += f" (it does not take {', '.join(refused)})"
+    if names := sorted({answer.model for answer in answers if answer.model}):
+        said += f"; it answered as {' and as '.join(names)}"
+    return said
 
 
 def _anywhere(record: InputRecord) -> InputRecord:

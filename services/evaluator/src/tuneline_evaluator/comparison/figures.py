@@ -211,6 +211,8 @@ class Comparison(Closed):
     """Base first."""
     unequal: list[str]
     """Facts in which the arms differ although the run allowed it; empty for a fair comparison."""
+    unverified: tuple[str, ...] = ()
+    """What could not be verified, one sentence part per arm; empty where both are files of the converter."""
     judge: str
     judges: list[JudgeCard]
     """Who judged these conversations."""

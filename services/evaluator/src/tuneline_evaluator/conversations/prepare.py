@@ -14,13 +14,16 @@ from tuneline.judge.card import JudgeCard, JudgeCards
 from tuneline.judge.judging import load_judge
 from tuneline.judge.panel import Judges, check_judges
 from tuneline.model.chat import ChatTokenizer
+from tuneline.model.chat_template import read_chat_settings
 from tuneline.model.llama_cpp import program, version
 from tuneline.model.system_prompt import read_system_prompt
 from tuneline.stage import Context
 from tuneline_evaluator.conversations.arms import (
     Model,
+    Terms,
+    is_endpoint,
     model_context,
-    read_model,
+    read_arm,
     refuse_other_template,
     refuse_unequal,
     unequal_facts,
@@ -40,7 +43,8 @@ class Prepared(NamedTuple):
     rubric: Rubric
     judge: Judges
     simulator: SimulatorConfig
-    tokenizer: ChatTokenizer
+    tokenizer: ChatTokenizer | None
+    """The base model's; None where every arm is an endpoint and nobody has given it."""
     plan: Plan
     chosen_by: list[JudgeCard]
     """Who judged the training set."""
@@ -64,16 +68,12 @@ def prepare(params: EvaluatorParams, inputs: EvaluatorInputs, context: Context) 
     judge, rubric = load_judge(inputs.judge, context.secret), load_rubric(inputs.rubric)
     params = settled(params, single=inputs.prompts is not None, offline=judge.offline)
     simulator = ScriptedConfig() if inputs.prompts else load_simulator(inputs.simulator)
-    tokenizer = ChatTokenizer.from_folder(inputs.base_model, inputs.chat_template)
-    plan = plan_of(params, inputs)
-    server, tokens = version(program("llama-server")), plan.context_tokens
-    base, model = context.lineage["base"].sha256, context.lineage["model"].sha256
-    models = (
-        read_model("base", inputs.base, inputs.base_info, base, server=server, context_tokens=tokens),
-        read_model("finetuned", inputs.model, inputs.model_info, model, server=server, context_tokens=tokens),
-    )
+    tokenizer, plan = tokenizer_of(inputs), plan_of(params, inputs)
+    models = arms_of(inputs, context, plan)
+    refuse_text(plan, models)
     refuse_unequal(unequal_facts(models[0].facts, models[1].facts), params.allow_unequal)
-    refuse_other_template(models[0].facts, tokenizer, params.allow_unequal)
+    if tokenizer is not None:
+        refuse_other_template(models[0].facts, tokenizer, params.allow_unequal)
     check_judges(judge, rubric, [])
     chosen_by = read_record(inputs.assessed_by, JudgeCards).judges if inputs.assessed_by else []
     return Prepared(params, models, speakers, rubric, judge, simulator, tokenizer, plan, chosen_by, learnt)
@@ -104,6 +104,34 @@ def completion_of(params: EvaluatorParams, *, single: bool, system: bool) -> Com
     return Completion(template=params.prompt_template, stop=params.stop)
 
 
+def tokenizer_of(inputs: EvaluatorInputs) -> ChatTokenizer | None:
+    """Return the base model's tokenizer. Raises UserError when it is not given though a file is to answer."""
+    if inputs.base_model is not None:
+        return ChatTokenizer.from_folder(inputs.base_model, inputs.chat_template)
+    if not (is_endpoint(inputs.base) and is_endpoint(inputs.model)):
+        raise UserError("base_model: is needed where a file answers: its tokenizer and chat template count the prompts")
+    return None
+
+
+def arms_of(inputs: EvaluatorInputs, context: Context, plan: Plan) -> tuple[Model, Model]:
+    """Return both arms, the base first. Raises UserError for one that cannot be read."""
+    given = (("base", inputs.base, inputs.base_info, "base"), ("finetuned", inputs.model, inputs.model_info, "model"))
+    files = [place for _, place, *_ in given if not is_endpoint(place)]
+    server = version(program("llama-server")) if files else ""
+    options = read_chat_settings(inputs.chat_template).options
+    terms = Terms(server, plan.context_tokens, plan.sampler, options)
+    base, finetuned = (
+        read_arm(arm, place, info, context.lineage[port].sha256, terms) for arm, place, info, port in given
+    )
+    return base, finetuned
+
+
+def refuse_text(plan: Plan, models: Sequence[Model]) -> None:
+    """Raise UserError where an endpoint would have to go on from a text."""
+    if plan.completion and (served := [model.arm for model in models if not isinstance(model.source, Path)]):
+        raise UserError(f"`format`: an endpoint ({' and '.join(served)}) takes messages; use `chat`, or give a file")
+
+
 def plan_of(params: EvaluatorParams, inputs: EvaluatorInputs) -> Plan:
     """Return what all conversations have in common. Raises UserError when no answer can fit the context."""
     context_tokens = context_of(params, inputs.base_model)
@@ -112,7 +140,7 @@ def plan_of(params: EvaluatorParams, inputs: EvaluatorInputs) -> Plan:
     return Plan(**{**shared, "context_tokens": context_tokens}, system_prompt=system, completion=form)
 
 
-def context_of(params: EvaluatorParams, base_model: Path) -> int:
+def context_of(params: EvaluatorParams, base_model: Path | None) -> int:
     """Return the tokens that a conversation may use. Raises UserError when no answer can fit."""
     context_tokens = params.context_tokens or model_context(base_model)
     longest = params.sampler.max_answer_tokens

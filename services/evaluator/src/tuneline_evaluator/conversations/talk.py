@@ -15,11 +15,16 @@ from tuneline.data.io import Closed
 from tuneline.data.personas import Persona
 from tuneline.data.reading.prompts import Prompt
 from tuneline.data.serving import SamplerParams
-from tuneline.errors import Temporary, UserError
+from tuneline.errors import LlmRejected, Temporary, UserError
+from tuneline.llm.token_counts import count_tokens
 from tuneline.model.chat import ChatTokenizer, fold_system
 from tuneline.model.llama_server import Server
 from tuneline.stage import Json
+from tuneline_evaluator.conversations.endpoint import Endpoint
 from tuneline_evaluator.conversations.simulate import NothingSaid, Simulator
+
+MESSAGE_TOKENS = 4
+"""What a chat's form takes around each message."""
 
 TRIES = 3
 """How often one answer is asked for while its server keeps failing."""
@@ -71,6 +76,13 @@ class Seat(NamedTuple):
     stop: Event
 
 
+class Line(NamedTuple):
+    """The way to an endpoint, which one conversation has to itself."""
+
+    endpoint: Endpoint
+    stop: Event
+
+
 class _Text(BaseModel):
     content: str | None
 
@@ -108,8 +120,9 @@ class _TextAnswer(BaseModel):
 
 
 def talk(
-    seat: Seat, plan: Plan, persona: Speaker, trial: int, arm: Arm, simulator: Simulator, tokenizer: ChatTokenizer
-) -> Conversation:
+    seat: Seat | Line, plan: Plan, persona: Speaker, trial: int, arm: Arm, simulator: Simulator,
+    tokenizer: ChatTokenizer | None,
+) -> Conversation:  # fmt: skip
     """Hold one conversation. Raises Temporary if server or simulator is lost, TalkStopped when asked to stop."""
     seed = conversation_seed(plan.seed, persona.id, trial)
     messages = [Said(role="system", content=plan.system_prompt)] if plan.system_prompt else []
@@ -121,12 +134,15 @@ def talk(
             line = persona.prompt if isinstance(persona, Prompt) else simulator.speak(persona, drawn, messages)
             said = Said(role="user", content=line)
             prompt = for_model([*messages, said], tokenizer, plan.completion)
-            if len(prompt.ids) + plan.sampler.max_answer_tokens > plan.context_tokens:
+            if prompt.tokens + plan.sampler.max_answer_tokens > plan.context_tokens:
                 status = "overflow"
                 break
             text, answer = _ask(seat, plan, prompt, drawn)
         except (Broken, NothingSaid):
             status = "broken"
+            break
+        except LlmRejected as rejected:
+            status = "overflow" if rejected.kind == "too_long" else "broken"
             break
         messages += [said, Said(role="assistant", content=text)]
         answers.append(answer)
@@ -154,21 +170,34 @@ class ForModel(NamedTuple):
 
     messages: list[dict[str, str]]
     ids: list[int]
+    tokens: int
+    """How many they are; about so many where no tokenizer is known."""
     text: str = ""
 
 
-def for_model(messages: Sequence[Said], tokenizer: ChatTokenizer, completion: Completion | None = None) -> ForModel:
+def for_model(
+    messages: Sequence[Said], tokenizer: ChatTokenizer | None, completion: Completion | None = None
+) -> ForModel:
     """Return what the model is sent: system prompt folded and control tokens neutralised, as in its training data."""
+    if tokenizer is None:
+        plain = [{"role": message.role, "content": message.content} for message in messages]
+        return ForModel(plain, [], sum(count_tokens(message.content) + MESSAGE_TOKENS for message in messages))
     if completion is not None:
         text = completion.template.replace("{prompt}", tokenizer.neutralise(messages[-1].content))
-        return ForModel([], tokenizer.encode(text), text)
+        ids = tokenizer.encode(text)
+        return ForModel([], ids, len(ids), text)
     safe = [{"role": message.role, "content": tokenizer.neutralise(message.content)} for message in messages]
     folded = fold_system(safe, tokenizer)
-    return ForModel(folded, tokenizer.encode(tokenizer.render(folded, add_generation_prompt=True)))
+    ids = tokenizer.encode(tokenizer.render(folded, add_generation_prompt=True))
+    return ForModel(folded, ids, len(ids))
 
 
-def _ask(seat: Seat, plan: Plan, prompt: ForModel, seed: int) -> tuple[str, AnswerFacts]:
-    """Return the server's answer. It is asked TRIES times, and started again in between if it has died."""
+def _ask(seat: Seat | Line, plan: Plan, prompt: ForModel, seed: int) -> tuple[str, AnswerFacts]:
+    """Return the server's answer. Ours is asked TRIES times, and started again in between if it has died."""
+    if isinstance(seat, Line):
+        if seat.stop.is_set():
+            raise TalkStopped
+        return seat.endpoint.answer(prompt.messages, seed)
     most = "n_predict" if plan.completion else "max_tokens"
     body: dict[str, Json] = {
         "seed": seed,

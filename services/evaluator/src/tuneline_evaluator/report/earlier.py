@@ -48,8 +48,8 @@ class Earlier(NamedTuple):
     slices: list[FlowStep]
     slicing: list[tuple[str, str]]
     training: Training | None
-    base: ModelFacts
-    finetuned: ModelFacts
+    finetuned: ModelFacts | None
+    """Of the conversion."""
     checks: list[tuple[str, Check | None, Check | None]]
     """Each check with base and finetuned; None where an arm did not need it."""
 
@@ -61,14 +61,14 @@ def read_verdicts(inputs: EvaluatorInputs) -> list[Verdict] | None:
 
 def read_earlier(inputs: EvaluatorInputs, verdicts: Sequence[Verdict] | None) -> Earlier:
     """Read what else there is. Raises UserError that names a file which is not what its stage writes."""
-    base, finetuned = (read_record(path, ModelFacts) for path in (inputs.base_info, inputs.model_info))
+    infos = inputs.base_info, inputs.model_info
+    base, finetuned = (read_record(path, ModelFacts) if path else None for path in infos)
     stats = read_record(inputs.slices_stats, SliceStats) if inputs.slices_stats else None
     return Earlier(
         transcripts=transcript_steps(verdicts, stats),
         slices=slice_steps(stats) if stats else [],
         slicing=slice_facts(stats) if stats else [],
         training=_training(inputs),
-        base=base,
         finetuned=finetuned,
         checks=_check_rows(base, finetuned),
     )
@@ -87,9 +87,12 @@ def _training(inputs: EvaluatorInputs) -> Training | None:
     )
 
 
-def _check_rows(base: ModelFacts, finetuned: ModelFacts) -> list[tuple[str, Check | None, Check | None]]:
+def _check_rows(base: ModelFacts | None, finetuned: ModelFacts | None) -> list[tuple[str, Check | None, Check | None]]:
     """Join the checks of the evaluated files by name, in the order of the fine-tuned model's."""
-    theirs, ours = ({check.name: check for check in arm.checks if check.file == arm.file} for arm in (base, finetuned))
+    theirs, ours = (
+        {check.name: check for check in arm.checks if check.file == arm.file} if arm else {}
+        for arm in (base, finetuned)
+    )
     return [(name.replace("_", " "), theirs.get(name), ours.get(name)) for name in {**ours, **theirs}]
 
 

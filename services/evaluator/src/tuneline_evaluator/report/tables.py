@@ -41,6 +41,8 @@ def banners(comparison: Comparison) -> list[Banner]:
     if comparison.unequal:
         text = f"The run allowed them to differ in {'; '.join(comparison.unequal)}. It may explain the result."
         found.append(Banner("bad", "The arms are not equal.", text))
+    if comparison.unverified:
+        found.append(Banner("unsure", "Not everything could be verified.", ". ".join(comparison.unverified) + "."))
     if comparison.judge_is_heuristic:
         text = "Offline rules judged (phrases, lengths, repetition), not a model and not a person."
         found.append(Banner("unsure", "Demonstration.", text))
@@ -90,7 +92,9 @@ _ARM_FACTS = {
 
 
 def arm_facts(comparison: Comparison) -> list[tuple[str, str, str, bool | None]]:
-    """Return name, base and finetuned of each fact about the files, and whether they are equal, None if they need not.
+    """Return name, base and finetuned of each fact about the arms, and whether they are equal.
+
+    None where they need not be, or where it is not known.
 
     Hashes are cut to 16 digits.
     """
@@ -98,10 +102,10 @@ def arm_facts(comparison: Comparison) -> list[tuple[str, str, str, bool | None]]
     made_by = [maker(comparison.lineage[port]) for port in ("base", "model")]
     pairs = [(name, base.model_dump()[key], finetuned.model_dump()[key]) for key, name in _ARM_FACTS.items()]
     return [
-        ("File", base.file, finetuned.file, None),
+        ("Answers from", base.name, finetuned.name, None),
         ("Size", size(base.bytes), size(finetuned.bytes), None),
         ("From", made_by[0], made_by[1], None),
-        *((name, fact(b), fact(f), b == f) for name, b, f in pairs),
+        *((name, fact(b), fact(f), None if None in (b, f) else b == f) for name, b, f in pairs),
     ]
 
 
@@ -111,8 +115,10 @@ def maker(record: InputRecord) -> str:
     return f"{stage} {result[:12]}" if stage else record.uri or "the run file itself"
 
 
-def fact(value: str | int) -> str:
+def fact(value: str | int | None) -> str:
     """Return a fact as people read it: numbers grouped, a hash cut to 16 digits."""
+    if value is None:
+        return "not known"
     if isinstance(value, int):
         return count(value)
     found = re.fullmatch("(?:sha256:)?([0-9a-f]{64})", value)

@@ -47,6 +47,12 @@ class Form(NamedTuple):
     other_address: bool = False
     """With /v1 if the configured address has none, and without if it has."""
 
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """What of a request the server does not take, by name."""
+        others = {"max_tokens": self.limit is None, "system": not self.system}
+        return tuple(sorted(self.without.union(name for name, refused in others.items() if refused)))
+
     def leaving_out(self, field: str | None, usual: str | None) -> Form | None:
         """Return it without a field, or with what stands for it; `usual` is the field first tried for the limit."""
         if field == "response_format":
@@ -95,7 +101,7 @@ class OpenAiProvider:
                 form = changed
             else:
                 self._learn(form)
-                return reply
+                return reply._replace(left_out=form.left_out)
         raise meaning(self._config, refusal)
 
     def request(
@@ -112,6 +118,14 @@ class OpenAiProvider:
             return False
         self._learn(changed)
         return True
+
+    async def models(self) -> bytes:
+        """Return what the server says at `/models`. Raises Fault or UserError where it says nothing."""
+        try:
+            answer = await self.sdk.models.with_raw_response.list()
+        except (openai.APIError, Refused):
+            raise Fault("no list of models") from None
+        return answer.http_response.content
 
     async def close(self) -> None:
         await self.sdk.close()
@@ -159,9 +173,7 @@ class OpenAiProvider:
                 for name, value in form._asdict().items()
                 if value != self.form._asdict()[name]
             }
-            log.warning(
-                "the judge or simulator takes requests in another form only", model=self._config.model, **changes
-            )
+            log.warning("the server takes requests in another form only", model=self._config.model, **changes)
             self.form = form
 
 
@@ -201,8 +213,7 @@ def _messages(messages: Sequence[Mapping[str, str]], *, system: bool) -> Sequenc
 
 def _body(form: Form, config: OpenAiConfig, schema: Mapping[str, Json] | None, seed: int | None) -> dict[str, Json]:
     body: dict[str, Json] = {form.limit: form.max_tokens} if form.limit else {}
-    if config.temperature is not None:
-        body["temperature"] = config.temperature
+    body.update(config.sampling)
     if seed is not None:
         body["seed"] = seed
     if schema is not None and form.schema is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,8 @@ from tuneline.llm.providers.refusals import Refused, read_refusal
 from tuneline.llm.providers.strangers import Stranger
 
 MOST_TOKENS = 10**9
+
+_NAME = re.compile(r"[\w./:@+-]{1,200}")
 
 _NOT = "the answer is not a chat completion but {}"
 
@@ -50,6 +53,7 @@ def read_reply(body: bytes, config: OpenAiConfig, *, wanted: bool = False) -> Re
         cached_tokens=tokens.cached,
         cost_usd=cost_usd(config, tokens) if tokens.input else unmeasured_usd(config),
         cause="" if text.strip() or not thoughts.strip() or instead else "the model only thought, and said nothing",
+        model=_name(answer.get("model")),
     )
 
 
@@ -148,6 +152,11 @@ def _tool_arguments(message: Mapping[str, Any]) -> str:
     one = object_of(calls[0]) if isinstance(calls, list) and len(calls) == 1 else {}
     arguments = object_of(one.get("function")).get("arguments")
     return arguments if isinstance(arguments, str) else json.dumps(arguments) if isinstance(arguments, dict) else ""
+
+
+def _name(value: object) -> str:
+    """Return a model's name if it looks like one: it is shown in reports, and a server may say anything."""
+    return value if isinstance(value, str) and _NAME.fullmatch(value) else ""
 
 
 def _thoughts(message: Mapping[str, Any]) -> str:

@@ -64,6 +64,10 @@ class Reply(NamedTuple):
     """Tokens of the prompt that the server put into its cache at an extra price."""
     cause: str = ""
     """Why there is no answer, by the provider's own code if it is a known one."""
+    model: str = ""
+    """What the server calls the model that answered, if it says so."""
+    left_out: tuple[str, ...] = ()
+    """Settings of the request that the server does not take, by name."""
 
     @property
     def usage(self) -> Usage:

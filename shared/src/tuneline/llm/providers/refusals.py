@@ -45,12 +45,14 @@ _SHOWN = _TOO_LONG_CODES | _BLOCKED_CODES | _NAME_CODES | _SETTING_CODES | _MONE
     "api_error", "overloaded_error", "timeout_error", "unavailable_error", "not_supported_error", "invalid_api_key",
     "invalid_value", "invalid_type", "unknown_parameter", "missing_required_parameter", "json_validate_failed",
     "extra_forbidden", "BadRequestError", "NotFoundError", "InternalServerError", "model", "messages", "temperature",
-    "seed", "max_tokens", "max_completion_tokens", "response_format",
+    "seed", "max_tokens", "max_completion_tokens", "response_format", "top_p", "top_k", "min_p", "chat_template_kwargs",
 }  # fmt: skip
 """Codes, types and fields that may be repeated; what a server says beside them could be words of a transcript."""
 
 _NAMES: Mapping[str, str] = {
     "temperature": r"temperature", "seed": r"seed", "max_tokens": r"max_tokens",
+    "top_p": r"top[_ ]?p", "top_k": r"top[_ ]?k", "min_p": r"min[_ ]?p",
+    "chat_template_kwargs": r"chat_template_kwargs",
     "max_completion_tokens": r"max_completion_tokens",
     "response_format": r"response_?format|json_?schema|json schema|json[ _]object|json mode|structured[ _-]outputs?"
     r"|guided[ _](?:json|decoding)|grammar",
