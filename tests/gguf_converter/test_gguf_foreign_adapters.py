@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from tuneline.errors import UserError
 from tuneline.model.base_model import read_checkpoint
 from tuneline.stage import InputRecord
 from tuneline_gguf_converter.adapter import read_adapter
+from tuneline_gguf_converter.adapter_file import refuse_unfit
 
 pytestmark = [
     pytest.mark.slow,
@@ -223,3 +225,23 @@ def test_experts_and_single_tokens_that_were_trained_are_not_passed_over(tmp_pat
     (adapter / "adapter_config.json").write_text(json.dumps(config | {"trainable_token_indices": None}))
     with pytest.raises(UserError, match="more than LoRA matrices"):
         merged(base, adapter)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"use_dora": True}, r"proj\.weight has DoRA's magnitudes"),
+        ({"modules_to_save": ["lm_head"]}, r"lm_head\.weight was trained as a whole"),
+        ({"bias": "all"}, r"bias was trained as a whole"),
+        ({"target_modules": ["q_proj", "embed_tokens"]}, r"embed_tokens\.weight was trained as a whole"),
+        ({"use_rslora": True, "rank_pattern": {"q_proj": 2}}, None),
+    ],
+    ids=str,
+)
+def test_what_llama_cpp_cannot_add_while_it_runs_gets_no_file_of_its_own(
+    settings: dict[str, Any], message: str | None, tmp_path: Path
+) -> None:
+    base = write_base(tmp_path / "base")
+    adapter = read_adapter(write_adapter(base, tmp_path / "adapter", **settings), read_checkpoint(base))
+    with pytest.raises(UserError, match=f"`adapter_file`: .*{message}.*") if message else nullcontext():
+        refuse_unfit(adapter)

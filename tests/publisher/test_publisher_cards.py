@@ -11,6 +11,7 @@ from huggingface_hub import ModelCard
 from sigstore.dsse import Statement
 
 from kit.comparisons import gguf_facts
+from tuneline.data.model_facts import AdapterFile, Estimate
 from tuneline.judge.card import JudgeCard
 from tuneline.stage import Maker
 from tuneline_publisher.cards import adapter_card, gguf_card
@@ -23,7 +24,12 @@ EVIL = "x\n---\nlicense: stolen\n---\n# <script>alert(1)</script> ![a](b) | `c` 
 
 
 def facts(text: str = "toy", *, name: str | None = "org/base", licence: str = "gemma") -> Facts:
-    made = gguf_facts("toy.gguf").model_copy(update={"name": text, "metadata": {"general.license": licence}})
+    alone = AdapterFile(
+        file=text, bytes=1, conversations=1, positions=1, source="probe", kl=None,
+        top1=Estimate(value=1, low=1, high=1),
+    )  # fmt: skip
+    about = {"name": text, "metadata": {"general.license": licence}, "adapter": alone}
+    made = gguf_facts("toy.gguf").model_copy(update=about)
     judge = JudgeCard(label=text, provider=text, model=text, family="unknown", questions_sha256="0" * 64)
     maker = Maker(
         stage="trainer", version=1, fingerprint="f" * 64, manifest_sha256="e" * 64, params={"name": text}, inputs={},
@@ -52,6 +58,12 @@ def test_a_card_names_the_relation_to_the_base_model_and_the_licence_that_is_giv
     assert (of_files.get("license"), of_adapter.get("license")) == ("gemma", "mit")
     private = ModelCard(adapter_card(PublisherParams(), facts(name=None))).data
     assert private.get("base_model") is None
+
+
+def test_a_card_tells_how_to_use_the_adapter_that_is_a_file_of_its_own() -> None:
+    assert "`toy` is the adapter alone, for `llama-server -m BASE.gguf --lora`" in gguf_card(
+        PublisherParams(), facts(), {}
+    )
 
 
 def test_an_adapter_of_a_public_model_names_it_with_its_commit(tmp_path: Path) -> None:

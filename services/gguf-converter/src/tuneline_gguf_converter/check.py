@@ -12,6 +12,7 @@ from tuneline.model.chat import ChatTokenizer
 from tuneline.model.known_models import refuse_unconvertible, refuse_unknown_split
 from tuneline.stage import Checks
 from tuneline_gguf_converter.adapter import read_adapter, refuse_other_template
+from tuneline_gguf_converter.adapter_file import refuse_unfit
 from tuneline_gguf_converter.imatrix import look_at_calibration, programs, refuse_without_matrix
 from tuneline_gguf_converter.stage import GgufConverterParams
 
@@ -32,7 +33,10 @@ def check_given(params: GgufConverterParams, checks: Checks) -> None:
             refuse_without_matrix(params.quantizations)
     base = checks.read("base_model", read_checkpoint)
     if base:
-        checks.read("adapter", read_adapter, base)
+        adapter = checks.read("adapter", read_adapter, base)
+        if adapter and params.adapter_file:
+            with checks.about("adapter_file"):
+                refuse_unfit(adapter)
         checks.note(f"{_gb(base.parameters * BYTES)} of disk, for {base.parameters / 1e6:,.1f} million parameters")
     if checks.work:
         for name in programs(checks.named("imatrix")):

@@ -6,7 +6,7 @@ Each check compares what llama-server does with what the Hugging Face files say,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -51,12 +51,20 @@ def check_reading(subject: Subject, tick: Callable[[], None]) -> list[Check]:
 
 
 def check_agreement(
-    subject: Subject, encoding: str, merged: list[list[Foreseen]], min_top1_agreement: float, tick: Callable[[], None]
+    subject: Subject,
+    encoding: str,
+    merged: list[list[Foreseen]],
+    min_top1_agreement: float,
+    tick: Callable[[], None],
+    adapter: Path | None = None,
 ) -> Agreed:
-    """Return the check of which token comes next, passed, and all that was measured. Raises UserError if it fails."""
-    with _served(subject) as server:
+    """Return the check of which token comes next, passed, and all that was measured. Raises UserError if it fails.
+
+    With an `adapter` it is about that file: the subject is served with it.
+    """
+    with _served(subject, ("--lora", str(adapter)) if adapter else ()) as server:
         positions = compare(server, subject.samples, merged)
-        measured = figures(subject.file, subject.header, encoding, subject.samples, positions)
+        measured = figures(adapter or subject.file, subject.header, encoding, subject.samples, positions)
         check = _passed(top1_agreement(measured, min_top1_agreement), tick)
         return Agreed(check, measured, pace(server, subject.samples.predicted[0].ids[:8]))
 
@@ -69,11 +77,13 @@ def _passed(check: Check, tick: Callable[[], None]) -> Check:
 
 
 @contextmanager
-def _served(subject: Subject) -> Iterator[Server]:
+def _served(subject: Subject, options: Sequence[str] = ()) -> Iterator[Server]:
     longest = max(len(sample.ids) for sample in subject.samples.predicted)  # rendering and encoding need no context
     with TemporaryDirectory(prefix="tuneline-check-") as scratch:
         log = Path(scratch, "llama-server.log")
-        with serve(subject.file, context_tokens=longest + 80, slots=1, threads=subject.threads, log=log) as server:
+        with serve(
+            subject.file, context_tokens=longest + 80, slots=1, threads=subject.threads, log=log, options=options
+        ) as server:
             yield server
 
 

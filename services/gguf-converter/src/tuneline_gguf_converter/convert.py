@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tuneline.data.io import write_record
-from tuneline.data.model_facts import CHECKS, Check, Fidelity, ModelFacts
+from tuneline.data.model_facts import CHECKS, AdapterFile, Check, Fidelity, ModelFacts
 from tuneline.model import llama_cpp
 from tuneline.model.base_model import Checkpoint, read_checkpoint
 from tuneline.model.chat import ChatTokenizer
@@ -17,6 +17,7 @@ from tuneline.model.gguf_header import Header, read_header
 from tuneline.model.known_models import refuse_unknown_split
 from tuneline.stage import Context, Json, Metrics
 from tuneline_gguf_converter.adapter import Adapter, read_adapter, refuse_other_template
+from tuneline_gguf_converter.adapter_file import NUMBERS, refuse_unfit, write_adapter_file
 from tuneline_gguf_converter.checks import Agreed, Subject, check_agreement, check_reading, end_of_turn
 from tuneline_gguf_converter.fidelity import Foreseen
 from tuneline_gguf_converter.imatrix import (
@@ -28,7 +29,7 @@ from tuneline_gguf_converter.imatrix import (
     refuse_without_matrix,
 )
 from tuneline_gguf_converter.merge import merged_weights
-from tuneline_gguf_converter.metadata import Identity, identify, write_metadata
+from tuneline_gguf_converter.metadata import Identity, card, identify, licence_of, write_metadata
 from tuneline_gguf_converter.ollama import modelfile, turn_form
 from tuneline_gguf_converter.reference import foresee
 from tuneline_gguf_converter.samples import Samples, choose_samples
@@ -46,6 +47,10 @@ class Prepared(NamedTuple):
     samples: Samples
     identity: Identity
     calibration: Calibration | None
+
+    @property
+    def ships_adapter(self) -> bool:
+        return self.params.adapter_file and self.adapter is not None
 
 
 class Unquantised(NamedTuple):
@@ -73,7 +78,7 @@ def convert(
     to a store and back. So it lies in a `.part` folder, which the runner does not keep.
     """
     prepared = prepare(params, inputs, context)
-    steps = 2 if prepared.calibration else 1
+    steps = 1 + bool(prepared.calibration) + 2 * prepared.ships_adapter
     total = steps + len(prepared.samples.predicted) + (1 + len(CHECKS)) * len(params.quantizations)
     done = count(1)
 
@@ -90,7 +95,8 @@ def convert(
         for subject, file in zip(subjects, files, strict=True)
     ]
     checks += [one.check for one in agreed]
-    write_results(prepared, files, checks, [one.fidelity for one in agreed], outputs)
+    adapter = ship_adapter(prepared, unquantised, foreseen, context.fingerprint, outputs.model, tick)
+    write_results(prepared, files, checks, [one.fidelity for one in agreed], adapter, outputs)
     return _metrics(files, checks, agreed)
 
 
@@ -103,6 +109,8 @@ def prepare(params: GgufConverterParams, inputs: GgufConverterInputs, context: C
         refuse_without_matrix(params.quantizations)
     base = read_checkpoint(inputs.base_model)
     adapter = read_adapter(inputs.adapter, base, context.lineage["base_model"]) if inputs.adapter else None
+    if adapter and params.adapter_file:
+        refuse_unfit(adapter)
     tokenizer = ChatTokenizer.from_folder(inputs.base_model, inputs.chat_template)
     refuse_unknown_split(inputs.base_model, tokenizer)
     if inputs.adapter:
@@ -168,11 +176,48 @@ def foresee_with_merged(prepared: Prepared, folder: Path, tick: Callable[[], Non
     return foresee(folder, weights, dtype, samples, prepared.params.threads, tick)
 
 
+def ship_adapter(
+    prepared: Prepared,
+    unquantised: Unquantised,
+    foreseen: list[list[Foreseen]],
+    fingerprint: str,
+    folder: Path,
+    tick: Callable[[], None],
+) -> AdapterFile | None:
+    """Write the adapter as a file of its own, and compare the base model that is served with it to the merged model.
+
+    The unquantised merged model makes room for the unquantised base model.
+    """
+    if not prepared.adapter or not prepared.ships_adapter:
+        return None
+    label = read_header(unquantised.path).text("general.size_label")
+    place = folder / prepared.identity.file_name(label, NUMBERS.upper(), "LoRA")
+    unquantised.path.unlink()
+    base = write_unquantised(
+        prepared._replace(adapter=None, calibration=None), unquantised.path.parent / "base", fingerprint, tick
+    )
+    made, front = base.path.with_name("adapter.gguf"), licence_of(prepared.base.folder)
+    readme = card(front | {"name": f"{prepared.identity.title} adapter"})
+    write_adapter_file(prepared.adapter, base.path.parent / "model", readme, fingerprint, made)
+    made.rename(place)
+    subject = Subject(base.path, read_header(base.path), prepared.tokenizer, prepared.samples, prepared.params.threads)
+    found = check_agreement(
+        subject, NUMBERS, foreseen, prepared.params.min_top1_agreement, tick, adapter=place
+    ).fidelity
+    shared = found.model_dump(include=set(AdapterFile.model_fields))
+    return AdapterFile.model_validate(shared)
+
+
 def write_results(
-    prepared: Prepared, files: list[File], checks: list[Check], fidelity: list[Fidelity], outputs: GgufConverterOutputs
+    prepared: Prepared,
+    files: list[File],
+    checks: list[Check],
+    fidelity: list[Fidelity],
+    adapter: AdapterFile | None,
+    outputs: GgufConverterOutputs,
 ) -> None:
     """Write gguf.json and the Modelfile, both about the first file."""
-    first = files[0]
+    first, sizes = files[0], {file.path.name: file.path.stat().st_size for file in files}
     stop = first.header.token(end_of_turn(prepared.tokenizer, prepared.samples))
     facts = ModelFacts(
         name=first.path.stem,
@@ -180,7 +225,7 @@ def write_results(
         file_type=first.encoding,
         architecture=first.header.text("general.architecture"),
         parameters=first.header.parameters,
-        sizes={file.path.name: file.path.stat().st_size for file in files},
+        sizes=sizes | ({adapter.file: adapter.bytes} if adapter else {}),
         template_sha256=first.header.template_sha256,
         tokenizer_sha256=first.header.tokenizer_sha256,
         converter=_converter_sha256(),
@@ -189,6 +234,7 @@ def write_results(
         metadata=first.header.about(),
         checks=tuple(checks),
         fidelity=tuple(fidelity),
+        adapter=adapter,
         imatrix=facts_of(prepared.calibration) if prepared.calibration else None,
     )
     write_record(outputs.gguf, facts)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import gguf
 import yaml
@@ -29,11 +29,15 @@ class Identity(NamedTuple):
     base_model: str
     sources: dict[str, Json]
 
-    def file_name(self, size_label: str, encoding: str) -> str:
-        """Return `<BaseName>-<SizeLabel>-<FineTune>-<Version>-<Encoding>.gguf`; the size is written once."""
+    @property
+    def title(self) -> str:
+        return " ".join(filter(None, (self.base_name, self.finetune)))
+
+    def file_name(self, size_label: str, encoding: str, kind: Literal["LoRA"] | None = None) -> str:
+        """Return `<BaseName>-<SizeLabel>-<FineTune>-<Version>-<Encoding>[-LoRA].gguf`; the size is written once."""
         own_size = self.base_name.lower().endswith(f"-{size_label.lower()}")
         base_name = self.base_name[: -len(size_label) - 1] if own_size else self.base_name
-        name = gguf.naming_convention(None, base_name, self.finetune, self.release, size_label, encoding)
+        name = gguf.naming_convention(None, base_name, self.finetune, self.release, size_label, encoding, kind)
         return f"{name}.gguf"
 
 
@@ -54,15 +58,19 @@ def identify(
     )
 
 
+def card(front: Mapping[str, str]) -> str:
+    """Return a README.md as the converter reads it."""
+    return f"---\n{yaml.safe_dump(dict(front))}---\n" if front else ""
+
+
 def write_metadata(folder: Path, base_folder: Path, identity: Identity, destination: Path) -> None:
     """Write the two files from which the converter takes metadata: a README.md beside the weights, and `destination`.
 
     The licence is taken from the front matter of the base model's README.md; the rest of that text is not copied.
     """
-    card = licence_of(base_folder)
-    (folder / "README.md").write_text(f"---\n{yaml.safe_dump(card)}---\n" if card else "", encoding="utf-8")
+    (folder / "README.md").write_text(card(licence_of(base_folder)), encoding="utf-8")
     names: dict[str, Json] = {
-        "general.name": " ".join(filter(None, (identity.base_name, identity.finetune))),
+        "general.name": identity.title,
         "general.basename": identity.base_name,
         "general.finetune": identity.finetune,
         "general.version": identity.release,

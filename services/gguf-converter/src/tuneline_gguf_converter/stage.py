@@ -43,6 +43,9 @@ class GgufConverterParams(Params):
     quantizations: Annotated[tuple[Quantization, ...], Field(min_length=1)] = ("Q4_K_M",)
     """Types of file to make; the first is the one that is evaluated. Fewer bits are smaller, faster and less exact;
     those of 1 and 2, IQ3_XXS and IQ3_XS need the input `imatrix`."""
+    adapter_file: bool = False
+    """Write the adapter as a GGUF file of its own too, for `llama-server --lora` beside the base model's file: a
+    hundredth of the size, for another conversion of the base model to check it with."""
     imatrix_tokens: int = Field(default=65_536, ge=1024)
     """Tokens of the training conversations that make the importance matrix, if one is asked for; time grows with it."""
     merge_dtype: Literal["bf16", "f16"] = "bf16"

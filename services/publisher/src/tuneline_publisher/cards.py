@@ -28,6 +28,8 @@ def gguf_card(params: PublisherParams, facts: Facts, files: Mapping[str, Path]) 
             f"`llama-server -m {printable_name(model.file)}`, or with Ollama, beside the Modelfile: "
             "`ollama create my-model -f Modelfile`.", "",
         ]  # fmt: skip
+        if model.adapter:
+            lines += [f"{code(model.adapter.file)} is the adapter alone, for `llama-server -m BASE.gguf --lora`.", ""]
         lines += ["## Checked against the merged model", ""]
         passed = (
             [plain(c.name), code(c.file), "passed" if c.passed else "FAILED", plain(c.detail)] for c in model.checks

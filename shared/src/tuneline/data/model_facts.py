@@ -65,6 +65,18 @@ class ImportanceMatrix(Closed):
     tokens: int | None = None
 
 
+class AdapterFile(Closed):
+    """The adapter as a GGUF file of its own: what the base model's file says with it, beside the merged model."""
+
+    file: str
+    bytes: int
+    conversations: int
+    positions: int
+    source: Literal["held-out", "training", "probe"]
+    top1: Estimate
+    kl: Estimate | None
+
+
 class ModelFacts(Closed):
     """gguf.json: about the first file, the one that is evaluated; `sizes` and `checks` are about its siblings too."""
 
@@ -90,3 +102,5 @@ class ModelFacts(Closed):
     """Of each file; not in files of earlier versions."""
     imatrix: ImportanceMatrix | None = None
     """The importance matrix with which the files were quantised, if one was asked for."""
+    adapter: AdapterFile | None = None
+    """If one was asked for."""
