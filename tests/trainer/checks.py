@@ -21,13 +21,14 @@ from tuneline.model.chat import ChatTokenizer
 from tuneline.model.windows import encode_window
 from tuneline_trainer import sft
 from tuneline_trainer.base_model import Architecture, BaseModelFacts, read_base_model
+from tuneline_trainer.crew import Crew
+from tuneline_trainer.guard import Guard, Told
 from tuneline_trainer.memory import EAGER_SCORE_BYTES, estimate, kept_per_token, require_memory
-from tuneline_trainer.metrics import LiveMetrics
+from tuneline_trainer.peers import Peers
 from tuneline_trainer.prepare import prepare, settle
 from tuneline_trainer.rows import Plan, Supervise, answers_to_learn, read_examples
 from tuneline_trainer.sft import load_model
 from tuneline_trainer.stage import LoraParams, TrainerInputs, TrainerParams
-from tuneline_trainer.tracking import Trackers
 from tuneline_trainer.windows import source_of
 
 
@@ -50,6 +51,13 @@ def break_a_weight(base: Path) -> None:
     weights = load_file(base / "model.safetensors")
     weights["model.layers.0.mlp.up_proj.weight"][3, 5] = math.nan
     save_file(weights, base / "model.safetensors", {"format": "pt"})
+
+
+def a_process_that_fails_is_told_by_its_type(plan: Path) -> None:
+    plan.write_text("nothing that can be unpickled, and what a transcript says")
+    told = Told(lambda *_: None, lambda _: None)
+    with Crew(1, plan) as crew, pytest.raises(RuntimeError, match="a process of the training failed: UnpicklingError"):
+        crew.follow(told)
 
 
 def memory_of_gemma_2_9b() -> None:
@@ -154,8 +162,8 @@ def difference_of_gradients(folder: Path, base: Path, slices: Path, batching: st
             inputs = TrainerInputs(slices=slices, base_model=base)
             prepared = prepare(params, inputs, context)
             assert prepared.steps_per_epoch == 1
-            metrics = LiveMetrics(context.state / "metrics.jsonl", Trackers((), context, {}), None, 1)
-            trainer = sft.new_trainer(prepared, context.state, sft.Guard(context, prepared, metrics))
+            guard = Guard(prepared, Told(context.progress, lambda _: None), Peers())
+            trainer = sft.new_trainer(prepared, context.state, guard)
             model = trainer.model
             assert isinstance(model, PeftModel)
             torch.manual_seed(1)

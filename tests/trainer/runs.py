@@ -39,6 +39,9 @@ FAST: dict[str, Any] = {
     "lora": {"rank": 4, "alpha": 8},
 }
 
+RANKS = "ranks.json"
+"""File in a run's folder with the numbers of the processes that the trainer had started at its last step."""
+
 VARIABLES = "variables.json"
 """File in a run's folder with the variables that the stage may read."""
 
@@ -131,11 +134,17 @@ def write_base(folder: Path, kind: Literal["gemma2", "llama"] = "gemma2") -> Pat
 
 
 class LocalContext:
-    """A Context whose state is a plain folder; it stops, or dies, when step `stop_at` or `kill_at` is done."""
+    """A Context whose state is a plain folder; it stops, or dies, when step `stop_at` or `kill_at` is done.
+
+    At `kill_rank_at` the last process that was started for the training dies.
+    """
 
     part = None
 
-    def __init__(self, folder: Path, stop_at: int | None = None, kill_at: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, stop_at: int | None = None, kill_at: int | None = None, kill_rank_at: int | None = None
+    ) -> None:
+        self._ranks, self._kill_rank_at = folder / RANKS, kill_rank_at
         self.fingerprint = "f" * 64
         self.lineage = {"base_model": InputRecord(uri=None, sha256=BASE_SHA256, size=1, count=1)}
         self._variables = folder / VARIABLES
@@ -170,6 +179,12 @@ class LocalContext:
         return values[name]
 
     def progress(self, done: int, total: int) -> None:
+        children = [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
+        ranks = [pid for pid in children if b"tuneline_trainer.rank" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        if done:
+            self._ranks.write_text(json.dumps(ranks))
+        if done == self._kill_rank_at:
+            os.kill(max(ranks), signal.SIGKILL)
         if done == self._kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
         if done == self._stop_at:
@@ -203,13 +218,15 @@ def train(
     *,
     stop_at: int | None = None,
     kill_at: int | None = None,
+    kill_rank_at: int | None = None,
     fault: Fault | None = None,
 ) -> Outcome:
     """Run the trainer in a process of its own, with outputs and state in `folder`; state stays between calls."""
     folder.mkdir(parents=True, exist_ok=True)
     told = folder / "outcome.json"
     told.unlink(missing_ok=True)
-    process = start(_train, folder, base, slices, {**FAST, **(params or {})}, stop_at, kill_at, fault)
+    stops = (stop_at, kill_at, kill_rank_at)
+    process = start(_train, folder, base, slices, {**FAST, **(params or {})}, stops, fault)
     code = ended(process)
     return Outcome(code, **json.loads(told.read_text())) if told.is_file() else Outcome(code)
 
@@ -253,13 +270,12 @@ def whole_checkpoints(folder: Path) -> list[str]:
 
 
 def _train(
-    folder: Path, base: Path, slices: Path, params: dict[str, Any], stop_at: int | None, kill_at: int | None,
-    fault: Fault | None,
-) -> None:  # fmt: skip
+    folder: Path, base: Path, slices: Path, params: dict[str, Any], stops: tuple[int | None, ...], fault: Fault | None
+) -> None:
     warnings.simplefilter("error")
     gc.freeze()  # the trainer collects garbage when it begins; what was imported need not be searched each time
     sys.addaudithook(_stay_offline)
-    context = LocalContext(folder, stop_at, kill_at)
+    context = LocalContext(folder, *stops)
     outputs = folder / "outputs"
     (outputs / "adapter").mkdir(parents=True, exist_ok=True)
     ports = TrainerOutputs(

@@ -17,12 +17,13 @@ def test_what_was_asked_what_it_became_and_what_the_model_imposes_are_told() -> 
         device="cuda", dtype="bf16", quantization="nf4", attention="flex_attention", max_length=512, threads=2,
         libraries={},
     )  # fmt: skip
-    assert told(TrainerParams(dtype="bf16"), setup, model, "slices") == {
+    assert told(TrainerParams(dtype="bf16"), setup, model, "slices", 2) == {
         "dtype": "bf16",
         "quantization": "nf4 (asked: auto)",
         "attention": "flex_attention (asked: auto)",
         "batching": "slices (asked: auto)",
         "max_length": "512 (asked: 8192)",
+        "processes": "2 (asked: auto)",
         "inherited": "context of 512 tokens, soft-capped scores",
         "loss": "head in chunks of tokens",
     }

@@ -62,7 +62,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(
     tmp_path: Path, base: Path, slices: Path, undisturbed: Path, damage: str
 ) -> None:
     runs.train(tmp_path, base, slices, stop_at=7)
-    file = tmp_path / "state" / "checkpoint-7" / {"flip": "optimizer.pt"}.get(damage, "rng_state.pth")
+    file = tmp_path / "state" / "checkpoint-7" / {"flip": "optimizer.pt"}.get(damage, "scheduler.pt")
     data = file.read_bytes()
     middle = len(data) // 2
     file.write_bytes(data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :] if damage == "flip" else data[:99])
@@ -72,7 +72,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(
     assert runs.results(tmp_path) == runs.results(undisturbed)
 
 
-@pytest.mark.parametrize("name", ["optimizer.pt", "rng_state.pth", "trainer_state.json", "adapter_model.safetensors"])
+@pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "trainer_state.json", "adapter_model.safetensors"])
 def test_a_checkpoint_that_torch_refuses_falls_back_to_the_one_before_and_runs_no_code(
     tmp_path: Path, base: Path, slices: Path, undisturbed: Path, name: str
 ) -> None:

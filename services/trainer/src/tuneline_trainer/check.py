@@ -12,7 +12,7 @@ from tuneline.stage import Checks
 from tuneline_trainer.attention import Machine, attention_of, refuse_attention, this_machine
 from tuneline_trainer.base_model import BaseModelFacts, glance_at_base_model
 from tuneline_trainer.memory import adapter_parameters, capacity, estimate, gib, require_memory
-from tuneline_trainer.prepare import quantization_of
+from tuneline_trainer.prepare import quantization_of, refuse_processes
 from tuneline_trainer.rows import refuse_token
 from tuneline_trainer.stage import TrainerParams
 from tuneline_trainer.tracking import require_place, require_tracker
@@ -47,6 +47,9 @@ def check_given(params: TrainerParams, checks: Checks) -> None:
         on_gpu = GPU_DRIVER.exists() if checks.work else True
         setup = _setup(params, facts, on_gpu)
         if checks.work:
+            if on_gpu and params.processes != "auto":
+                with checks.about("processes"):
+                    refuse_processes(params.processes, len(list(GPU_DRIVER.parent.glob("gpus/*"))))
             with checks.about("quantization"):
                 quantization_of(params, setup.device)
             with checks.about("attention"):

@@ -3,7 +3,7 @@
 The state folder while training::
 
     saving.part/checkpoint-30/…   being written; invisible to everyone else
-    checkpoint-20/                whole: adapter, best adapter so far, optimiser, schedule, random numbers, log …
+    checkpoint-20/                whole: adapter, best adapter so far, optimiser, schedule, log …
     checkpoint-10/                whole: what is left if the newest one turns out to be damaged
 
 `whole.json` is written last, with the hash of every other file and what the training was set up with; then the folder
@@ -32,7 +32,7 @@ WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 BEST = "best_adapter_model.safetensors"
 """The adapter of the lowest validation loss so far; without a validation it is not there."""
 KEPT = 2
-PICKLES = ("optimizer.pt", "scheduler.pt", "rng_state.pth")
+PICKLES = ("optimizer.pt", "scheduler.pt")
 
 log = structlog.get_logger()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import math
 import os
+import resource
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -72,19 +73,25 @@ def estimate(params: TrainerParams, setup: TrainingSetup, base: BaseModelFacts, 
     )
 
 
-def capacity(setup: TrainingSetup) -> int:
-    """Return the bytes there are: free on the GPU, or the machine's memory within the limit of the container."""
+def capacity(setup: TrainingSetup, processes: int = 1) -> int:
+    """Return the bytes there are for each process: on its GPU, or of the machine's memory within the container's limit.
+
+    Of several GPUs the one with the least counts.
+    """
     if setup.device == "cuda":
         import torch
 
-        return torch.cuda.mem_get_info()[0]
+        return min(torch.cuda.mem_get_info(gpu)[0] for gpu in range(processes))
     physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     limits = [path.read_text().strip() for path in CGROUP_LIMITS if path.is_file()]
-    return min([physical, *(int(limit) for limit in limits if limit.isdigit())])  # `max` means none
+    return min([physical, *(int(limit) for limit in limits if limit.isdigit())]) // processes  # `max` means none
 
 
 def require_memory(needed: Estimate, available: int, setup: TrainingSetup, tokens: int) -> None:
-    """Raise UserError if it is not there even where the estimate is too high by as much as it may be."""
+    """Raise UserError if it is not there even where the estimate is too high by as much as it may be.
+
+    More processes do not help: each holds the whole base model.
+    """
     if needed.total <= available * (1 + TOLERANCE):
         return
     ways = ["more memory", "shorter slices (slicer `max_tokens`)", "a smaller `batch_size` or `lora.rank`"]
@@ -166,6 +173,16 @@ def _head(setup: TrainingSetup, arch: Architecture, tokens: int) -> int:
 
 def _width(setup: TrainingSetup) -> int:
     return 2 if setup.dtype == "bf16" else 4
+
+
+def peak_bytes() -> int:
+    """Return the most memory that was in use: on the GPU if there is one, else by this process."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, Linux KiB
 
 
 def return_freed_memory() -> None:

@@ -34,7 +34,7 @@ LIBRARIES = ("accelerate", "bitsandbytes", "peft", "torch", "transformers", "trl
 
 
 class Prepared(NamedTuple):
-    """What is trained, on what and how; `memory` is the least that the largest step takes."""
+    """What is trained, on what and how; `memory` is the least that the largest step takes of each process."""
 
     params: TrainerParams
     setup: TrainingSetup
@@ -43,16 +43,21 @@ class Prepared(NamedTuple):
     tokenizer: PreTrainedTokenizerBase
     examples: Examples
     memory: Estimate
+    processes: int
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimiser steps: as many as slices would take, so that batching changes no schedule."""
-        slices_per_step = self.params.batch_size * self.params.accumulation
-        return min(math.ceil(self.examples.train_slices / slices_per_step), len(self.examples.train))
+        return steps_per_epoch(self.params, self.examples)
 
     @property
     def steps(self) -> int:
         return math.ceil(self.params.epochs * self.steps_per_epoch)
+
+
+def steps_per_epoch(params: TrainerParams, examples: Examples) -> int:
+    """Return the optimiser steps of a pass: as many as slices would take, so that batching changes no schedule."""
+    slices_per_step = params.batch_size * params.accumulation
+    return min(math.ceil(examples.train_slices / slices_per_step), len(examples.train))
 
 
 def prepare(params: TrainerParams, inputs: TrainerInputs, context: Context) -> Prepared:
@@ -66,12 +71,14 @@ def prepare(params: TrainerParams, inputs: TrainerInputs, context: Context) -> P
     plan = Plan(params.supervise, params.batching, setup.max_length, params.batch_size * params.accumulation)
     examples = read_examples(inputs.slices, chat, plan)
     log.info("slices become rows", batching=examples.batching, reason=examples.batching_reason)
-    log.info("settings resolved", **told(params, setup, base.architecture, examples.batching))
+    passes = math.ceil(len(examples.train) / (steps_per_epoch(params, examples) * params.batch_size))
+    processes = processes_of(params.processes, setup.device, passes)
+    log.info("settings resolved", **told(params, setup, base.architecture, examples.batching, processes))
     _refuse_other_vocabulary(examples, base.architecture.vocab_size)
     memory = estimate(params, setup, base, examples.longest, min(params.batch_size, len(examples.train)))
-    require_memory(memory, capacity(setup), setup, examples.longest)
+    require_memory(memory, capacity(setup, processes), setup, examples.longest)
     sha256, tokenizer = context.lineage["base_model"].sha256, load_tokenizer(inputs.base_model)
-    return Prepared(params, setup, base, sha256, tokenizer, examples, memory)
+    return Prepared(params, setup, base, sha256, tokenizer, examples, memory, processes)
 
 
 def settle(params: TrainerParams, architecture: Architecture) -> TrainingSetup:
@@ -89,7 +96,9 @@ def settle(params: TrainerParams, architecture: Architecture) -> TrainingSetup:
     )
 
 
-def told(params: TrainerParams, setup: TrainingSetup, model: Architecture, batching: str) -> dict[str, str]:
+def told(
+    params: TrainerParams, setup: TrainingSetup, model: Architecture, batching: str, processes: int
+) -> dict[str, str]:
     """Return, for each setting that may be left open, what was asked for and what it is; and what the model imposes."""
     pairs = {
         "dtype": (params.dtype, setup.dtype),
@@ -97,6 +106,7 @@ def told(params: TrainerParams, setup: TrainingSetup, model: Architecture, batch
         "attention": (params.attention, setup.attention),
         "batching": (params.batching, batching),
         "max_length": (str(params.max_length), str(setup.max_length)),
+        "processes": (str(params.processes), str(processes)),
     }
     lines = {name: found if found == asked else f"{found} (asked: {asked})" for name, (asked, found) in pairs.items()}
     inherited = f"context of {model.max_position_embeddings} tokens" + (", soft-capped scores" if model.capped else "")
@@ -111,14 +121,33 @@ def _refuse_other_vocabulary(examples: Examples, rows: int) -> None:
 def _device() -> Literal["cpu", "cuda"]:
     import torch
 
-    if not torch.cuda.is_available():
-        return "cpu"
-    if torch.cuda.device_count() > 1:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def processes_of(wanted: int | Literal["auto"], device: Literal["cpu", "cuda"], passes: int) -> int:
+    """Return how many processes compute steps of `passes` forward passes each, on average.
+
+    Raises UserError for more than there are GPUs.
+    """
+    import torch
+
+    gpus = torch.cuda.device_count() if device == "cuda" else None
+    if wanted == "auto":
+        return min(gpus or 1, passes)
+    if gpus is not None:
+        refuse_processes(wanted, gpus)
+    if wanted > passes:
+        log.warning("some processes have nothing to do in a step: a larger `accumulation` uses them", passes=passes)
+    return wanted
+
+
+def refuse_processes(wanted: int, gpus: int) -> None:
+    """Raise UserError if there are fewer GPUs than processes."""
+    if wanted > gpus:
         raise UserError(
-            f"{torch.cuda.device_count()} GPUs are visible and the trainer uses one: "
-            "request one GPU for the pod, or set CUDA_VISIBLE_DEVICES=0"
+            f"`processes`={wanted} takes as many GPUs, and the number of visible ones is {gpus}: use `processes`=auto, "
+            "and give the pod more (`nvidia.com/gpu` in the chart's `stages.trainer.resources`)"
         )
-    return "cuda"
 
 
 def _dtype(params: TrainerParams, device: str) -> Literal["bf16", "fp32"]:

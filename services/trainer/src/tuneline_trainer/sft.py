@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
+import random
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import torch
@@ -14,91 +13,41 @@ from datasets import Dataset
 from peft import LoraConfig, PeftModel, load_peft_weights, set_peft_model_state_dict
 from torch import nn
 from torch.utils.data import DataLoader
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel, TrainingArguments
-from transformers.trainer_callback import PrinterCallback, TrainerCallback, TrainerControl, TrainerState
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
+from transformers.trainer_callback import PrinterCallback
+from transformers.trainer_utils import EvalLoopOutput
 from transformers.utils.logging import disable_progress_bar
 from trl.kernels import chunked_logprob
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
-from tuneline.data.io import write_lines
 from tuneline.data.training import TrainingSetup
-from tuneline.errors import Temporary, UserError
+from tuneline.errors import UserError
 from tuneline.model.base_model import as_listed
 from tuneline.parsing.problems import printable
 from tuneline.stage import Context
 from tuneline_trainer import checkpoints
 from tuneline_trainer.base_model import BaseModelFacts
 from tuneline_trainer.batches import Batch, Collator
+from tuneline_trainer.crew import MEETING, Work, train_together
+from tuneline_trainer.guard import Guard, Told
 from tuneline_trainer.layers import target_modules
-from tuneline_trainer.memory import HEAD_TOKENS_ON_CPU, return_freed_memory
-from tuneline_trainer.metrics import FILE, LiveMetrics, rows_of
+from tuneline_trainer.memory import HEAD_TOKENS_ON_CPU, peak_bytes, return_freed_memory
+from tuneline_trainer.metrics import LiveMetrics
+from tuneline_trainer.peers import GradientSum, Peers
 from tuneline_trainer.prepare import Prepared
 from tuneline_trainer.tracking import Trackers
-
-
-class Guard(TrainerCallback):
-    """Makes checkpoints whole, validates at the end of each epoch, stops on SIGTERM and on numbers that are none."""
-
-    def __init__(self, context: Context, prepared: Prepared, metrics: LiveMetrics) -> None:
-        self.stopped: Temporary | None = None
-        self._context, self._prepared, self._metrics = context, prepared, metrics
-
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
-        """Validate here and not after the epoch: the row must be in the checkpoint that this step may save."""
-        step, last, prepared = state.global_step, self._prepared.steps, self._prepared
-        due = step % prepared.steps_per_epoch == 0 or step % (prepared.params.eval_steps or last) == 0
-        if prepared.examples.validation and (due or step == last):
-            control.should_evaluate = True
-        try:
-            self._context.progress(step, last)
-        except Temporary as stopped:
-            self.stopped = stopped
-            control.should_save = control.should_training_stop = True
-
-    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **has: object) -> None:
-        """Set the best adapter aside; stop when it has been the best for too long."""
-        if state.global_step == checkpoints.best_step(state):
-            folder, model = Path(str(args.output_dir)), has["model"]
-            assert isinstance(model, PeftModel)
-            with TemporaryDirectory(dir=folder) as scratch:
-                model.save_pretrained(scratch, save_embedding_layers=False)
-                Path(scratch, checkpoints.WEIGHTS).rename(folder / checkpoints.BEST)
-        if checkpoints.out_of_patience(state, self._prepared.params.patience):
-            control.should_save = control.should_training_stop = True
-
-    def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl,
-        logs: dict[str, float] | None = None, **_: object,
-    ) -> None:  # fmt: skip
-        """Comes after each step and validation, before anything is saved: no checkpoint ever holds such numbers."""
-        for name in ("loss", "grad_norm", "eval_loss"):
-            if not math.isfinite(value := (logs or {}).get(name, 0.0)):
-                raise UserError(_not_finite(name, value, state.global_step, self._prepared.setup))
-        self._metrics.add(state.log_history[-1])
-
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
-        written = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
-        write_lines(written / FILE, rows_of(state.log_history, self._prepared.steps_per_epoch))
-        checkpoints.publish(written, self._context.state, self._prepared.setup)
-
-
-def _not_finite(name: str, value: float, step: int, setup: TrainingSetup) -> str:
-    what = {"loss": "the loss", "grad_norm": "the length of the gradient", "eval_loss": "the validation loss"}[name]
-    if step == 0:
-        return f"{what} is {value} before the first step: the base model is damaged, or {setup.dtype} cannot hold it"
-    ways = "a lower `learning_rate`, a longer `warmup`, a lower `max_grad_norm`"
-    ways += ", `dtype`=fp32" if setup.dtype == "bf16" else ""
-    return f"{what} is {value} at step {step}: training has diverged and cannot recover. Ways out: {ways}"
 
 
 class LoraTrainer(SFTTrainer):
     """SFTTrainer that saves only the adapter, restores it exactly and stays off the network.
 
-    What its data loader yields is a whole optimiser step, so that steps may differ in their number of rows.
+    What its data loader yields is a whole optimiser step, so that steps may differ in their number of rows. Of several
+    processes each takes every n-th forward pass of a step, and every n-th row of a validation.
     """
 
     loss_is_scaled_for_ga = True  # type: ignore[assignment]
+    peers = Peers()
 
     def get_train_dataloader(self) -> DataLoader[object]:
         """Yield the steps in their order: each pass is shuffled already, and every process may see all of it."""
@@ -107,8 +56,28 @@ class LoraTrainer(SFTTrainer):
 
     def training_step(self, model: nn.Module, inputs: Mapping[str, Any], *_: object) -> torch.Tensor:
         """Sum the gradients of a step's forward passes; their weights add up to 1."""
-        losses = [super(LoraTrainer, self).training_step(model, batch) for batch in inputs["batches"]]  # type: ignore[no-untyped-call]
-        return torch.stack(losses).sum()
+        batches, peers, losses = inputs["batches"], self.peers, []
+        gradient = GradientSum([weight for weight in model.parameters() if weight.requires_grad], peers)
+        for start in range(0, len(batches), peers.count):
+            if (at := start + peers.rank) < len(batches):
+                torch.manual_seed(_seed_of(self.args.seed, self.state.global_step, at))
+                losses.append(super().training_step(model, batches[at]))  # type: ignore[no-untyped-call]
+            if peers.count > 1:
+                gradient.add(min(peers.count, len(batches) - start))
+        if peers.count > 1:
+            gradient.put()
+        return peers.joined(losses, len(batches), self.args.device).sum()
+
+    def evaluation_loop(self, *_: object, **__: object) -> EvalLoopOutput:
+        """Return the mean loss of the rows of validation."""
+        model, peers = cast(PeftModel, self.model).eval(), self.peers
+        rows = range(len(cast(Dataset, self.eval_dataset)))
+        found = [
+            self.prediction_step(model, self.data_collator([{"row": row}]), prediction_loss_only=True)[0]
+            for row in rows[peers.rank :: peers.count]
+        ]
+        losses = peers.joined(found, len(rows), self.args.device)
+        return EvalLoopOutput(None, None, {"eval_loss": losses.mean().item()}, len(rows))  # type: ignore[arg-type]
 
     def compute_loss(
         self, model: nn.Module, inputs: Batch, return_outputs: bool = False, num_items_in_batch: object = None
@@ -143,6 +112,12 @@ class LoraTrainer(SFTTrainer):
         self.model.save_pretrained(str(folder), save_embedding_layers=False)
         (folder / "README.md").unlink()
 
+    def _save_rng_state(self, output_dir: str) -> None:
+        """Save nothing: each forward pass has random numbers of its own."""
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        """Load nothing."""
+
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
         """Put the saved numbers into the adapter that is there.
 
@@ -152,36 +127,56 @@ class LoraTrainer(SFTTrainer):
         set_peft_model_state_dict(model or self.model, load_peft_weights(resume_from_checkpoint, device="cpu"))
 
 
-def run_training(prepared: Prepared, context: Context, checkpoint: Path | None, metrics: Path) -> None:
+def _seed_of(seed: int, step: int, at: int) -> int:
+    """Return what the random numbers of a forward pass (its dropout) begin with, whoever computes it, and when."""
+    return random.Random(f"{seed} {step} {at}").getrandbits(63)
+
+
+def run_training(prepared: Prepared, context: Context, checkpoint: Path | None, metrics: Path) -> int:
     """Train to the end, from `checkpoint` if there is one; the result is the newest checkpoint in the state folder.
 
-    The file `metrics` grows meanwhile, and the trackers get the same.
+    The file `metrics` grows meanwhile, and the trackers get the same. Returns the most bytes that a process held.
 
     Raises Temporary after SIGTERM, when the step it came in is saved, and UserError when the numbers go wrong.
     """
-    params, examples = prepared.params, prepared.examples
+    params = prepared.params
+    before = checkpoints.state_of(checkpoint) if checkpoint else None
+    saving = checkpoints.saving_folder(context.state, checkpoint)
+    with Trackers(params.report_to, context, params.model_dump(mode="json", exclude={"report_to"})) as trackers:
+        told = Told(context.progress, LiveMetrics(metrics, trackers, before, prepared.steps_per_epoch).add)
+        work = Work(prepared, checkpoint, saving)
+        if prepared.processes == 1 and torch.cuda.device_count() <= 1:
+            return train(work, told, Peers())
+        return train_together(work, told)
+
+
+def train(work: Work, told: Told, peers: Peers) -> int:
+    """Do the work of one process."""
+    prepared, checkpoint = work.prepared, work.checkpoint
     torch.set_num_threads(prepared.setup.threads)
     if prepared.setup.device == "cpu":
         chunked_logprob.TOKEN_CHUNK_SIZE = HEAD_TOKENS_ON_CPU
         return_freed_memory()
     disable_progress_bar()  # type: ignore[no-untyped-call]
-    params_told = params.model_dump(mode="json", exclude={"report_to"})
     try:
-        with Trackers(params.report_to, context, params_told) as trackers, warnings.catch_warnings():
+        with warnings.catch_warnings():
             # Of a name that PEFT uses and transformers has deprecated.
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
-            before = checkpoints.state_of(checkpoint) if checkpoint else None
-            guard = Guard(context, prepared, LiveMetrics(metrics, trackers, before, prepared.steps_per_epoch))
-            trainer = new_trainer(prepared, checkpoints.saving_folder(context.state, checkpoint), guard)
-            trainer.args.eval_on_start = bool(examples.validation) and checkpoint is None
+            guard = Guard(prepared, told, peers)
+            trainer = new_trainer(prepared, work.saving, guard)
+            trainer.args.eval_on_start = bool(prepared.examples.validation) and checkpoint is None
+            if peers.count > 1:
+                peers.meet(work.saving / MEETING)
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except torch.OutOfMemoryError:
         raise UserError(
-            f"the GPU ran out of memory with `batch_size`={params.batch_size} and {examples.longest:,} tokens: "
-            "use a GPU with more memory, shorter slices (slicer `max_tokens`), or `attention`=flex_attention"
+            f"the GPU ran out of memory with `batch_size`={prepared.params.batch_size} and "
+            f"{prepared.examples.longest:,} tokens: use a GPU with more memory, shorter slices (slicer `max_tokens`), "
+            "or `attention`=flex_attention"
         ) from None
     if guard.stopped:
         raise guard.stopped
+    return peak_bytes()
 
 
 def new_trainer(prepared: Prepared, folder: Path, guard: Guard) -> LoraTrainer:
@@ -190,7 +185,7 @@ def new_trainer(prepared: Prepared, folder: Path, guard: Guard) -> LoraTrainer:
     model = load_model(prepared.setup, prepared.base)
     trainer = LoraTrainer(
         model=model,
-        args=_arguments(prepared, folder),
+        args=_arguments(prepared, folder, first=guard.peers.first),
         train_dataset=Dataset.from_dict({"step": range(prepared.steps)}),
         eval_dataset=Dataset.from_dict({"row": range(len(examples.validation))}) if examples.validation else None,
         data_collator=Collator(prepared),
@@ -206,6 +201,7 @@ def new_trainer(prepared: Prepared, folder: Path, guard: Guard) -> LoraTrainer:
         ),
         callbacks=[guard],
     )
+    trainer.peers = guard.peers
     trainer.remove_callback(PrinterCallback)
     return trainer
 
@@ -258,7 +254,7 @@ def _keep_trainable(model: PreTrainedModel) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
-def _arguments(prepared: Prepared, folder: Path) -> SFTConfig:
+def _arguments(prepared: Prepared, folder: Path, *, first: bool) -> SFTConfig:
     params, setup = prepared.params, prepared.setup
     return SFTConfig(
         output_dir=str(folder),
@@ -280,7 +276,7 @@ def _arguments(prepared: Prepared, folder: Path) -> SFTConfig:
         prediction_loss_only=True,
         logging_steps=1,
         logging_nan_inf_filter=False,
-        save_strategy="steps",
+        save_strategy="steps" if first else "no",
         save_steps=params.save_steps,
         report_to="none",
         disable_tqdm=True,

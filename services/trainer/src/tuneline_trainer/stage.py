@@ -2,7 +2,8 @@
 
 Every slice is rendered, tokenised and labelled by us before the model is loaded: one that is too long or teaches
 nothing is refused, never cut. Training may be killed at any moment and goes on from its newest whole checkpoint; on the
-same processor and number of threads it then ends with the same bytes as if nothing had happened.
+same processor and number of threads it then ends with the same bytes as if nothing had happened, whatever the number of
+processes was before and after.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from tuneline.stage import (
 )
 from tuneline_trainer.tracking import TrackerName
 
+Count = Annotated[int, Field(ge=1, le=64)]
 Names = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
@@ -96,6 +98,9 @@ class TrainerParams(Params):
     """Optimiser steps between validations, beside those at the end of each epoch; more find a better best, for time."""
     patience: int | None = Field(default=None, ge=1)
     """Validations in a row without a lower loss after which training stops; the default is to train to the end."""
+    processes: Count | Literal["auto"] = pace("auto")
+    """GPUs, each with a process that holds the whole model and computes a part of every step, for the same result; auto
+    takes those that are visible, but no more than a step has forward passes."""
     save_steps: int = pace(10, ge=1)
     """Optimiser steps between checkpoints; fewer lose less work to a kill and write more."""
     report_to: tuple[TrackerName, ...] = pace(())
@@ -146,7 +151,7 @@ def plan(params: TrainerParams, plans: Plans) -> Iterable[Forecast]:
     return plan_training(params, plans)
 
 
-STAGE = Stage("trainer", 5, TrainerParams, TrainerInputs, TrainerOutputs, run, check=check, plan=plan)
+STAGE = Stage("trainer", 6, TrainerParams, TrainerInputs, TrainerOutputs, run, check=check, plan=plan)
 
 
 def main() -> None:

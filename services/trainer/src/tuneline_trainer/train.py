@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import math
-import resource
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-
-import torch
 
 from tuneline.data.io import write_lines, write_record
 from tuneline.data.training import ExampleCounts, ExamplesBySplit, Losses, ParameterCounts, TrainingRecord, TrainingRow
 from tuneline.model.weights import read_shapes
 from tuneline.stage import Context, Json, Metrics
 from tuneline_trainer import checkpoints
+from tuneline_trainer.memory import peak_bytes
 from tuneline_trainer.metrics import rows_of
 from tuneline_trainer.prepare import Prepared, prepare
 from tuneline_trainer.rows import Row
@@ -35,8 +32,9 @@ def train_adapter(params: TrainerParams, inputs: TrainerInputs, outputs: Trainer
     from_step = checkpoints.step_of(checkpoint) if checkpoint else 0
     from_tokens = checkpoints.state_of(checkpoint).num_input_tokens_seen if checkpoint else 0
     context.progress(from_step, prepared.steps)
+    peak = peak_bytes()
     if not _is_last(checkpoint, prepared):
-        run_training(prepared, context, checkpoint, outputs.metrics)
+        peak = run_training(prepared, context, checkpoint, outputs.metrics)
         checkpoint = checkpoints.newest(context.state, prepared.setup)
     if checkpoint is None or not _is_last(checkpoint, prepared):
         raise RuntimeError("training ended without its last checkpoint")
@@ -52,7 +50,8 @@ def train_adapter(params: TrainerParams, inputs: TrainerInputs, outputs: Trainer
         "device": prepared.setup.device,
         "base_parameters": record.parameters.base,
         "tokens_per_second": round((record.tokens_seen - from_tokens) / seconds, 1),
-        "peak_memory_bytes": _peak_memory_bytes(),
+        "peak_memory_bytes": peak,
+        "processes": prepared.processes,
         "estimated_memory_bytes": prepared.memory.total,
     }
     return Metrics(headline=_headline(record), counts=counts)
@@ -72,7 +71,7 @@ def _record(outputs: TrainerOutputs, prepared: Prepared, checkpoint: Path) -> Tr
     write_lines(outputs.metrics, rows)
     record = TrainingRecord(
         # These are pace: they may differ for equal results.
-        params=prepared.params.model_dump(mode="json", exclude={"save_steps", "report_to"}),
+        params=prepared.params.model_dump(mode="json", exclude={"processes", "save_steps", "report_to"}),
         setup=prepared.setup,
         examples=ExamplesBySplit(train=_counts(examples.train), validation=_counts(examples.validation)),
         batching=examples.batching,
@@ -112,14 +111,6 @@ def _losses(rows: Sequence[TrainingRow]) -> Losses:
         validation_after=last,
         validation_best=best,
     )
-
-
-def _peak_memory_bytes() -> int:
-    """Return the most memory that was in use: on the GPU if there is one, else by the process."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, Linux KiB
 
 
 def _headline(record: TrainingRecord) -> str:
