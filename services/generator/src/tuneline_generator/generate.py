@@ -1,12 +1,71 @@
-"""Writes the rows of a recipe: as a pilot, as a part, or all of them."""
+"""Writes the rows of a recipe: as a pilot, as a part, or all of them.
+
+A part fills journals and nothing else. The stage itself does the same for all items, which finds what parts have paid
+for, and is then the merge: duplicates, overlap, gates, files.
+"""
 
 from __future__ import annotations
 
 from tuneline.errors import UserError
-from tuneline.stage import Context, Metrics
+from tuneline.stage import Context, Cost, Json, Metrics, Spent, Usage, dollars
+from tuneline_generator.fill import Filled
+from tuneline_generator.prepare import Prepared, TestPrompt, prepare
+from tuneline_generator.publish import NO_CRITIC, judged, metrics, refuse_failed, write_all
+from tuneline_generator.settle import chosen_prompts, settle
 from tuneline_generator.stage import GeneratorInputs, GeneratorOutputs, GeneratorParams
+from tuneline_generator.work import Desk, open_desk
 
 
 def generate(params: GeneratorParams, inputs: GeneratorInputs, outputs: GeneratorOutputs, context: Context) -> Metrics:
-    """Write the rows and say what they are worth. Raises UserError for a recipe or a writer that cannot be used."""
-    raise UserError("generator: this recipe has no writer yet")
+    """Write the rows and say what they are worth.
+
+    Raises UserError for a recipe or a writer that cannot be used, for a pilot or rows that do not pass a gate, and when
+    the money is spent; Temporary when stopped or out of luck.
+    """
+    prepared = prepare(params, inputs, context.part)
+    with open_desk(prepared, context) as desk:
+        filled = desk.fill(prepared.scale.mine)
+        refuse_unpaid(filled, prepared, desk)
+        if prepared.part:
+            return _of_part(filled, desk)
+        prompts = prepared.pilot_prompts if prepared.pilot else set_aside(prepared, desk)
+    settled = settle(filled.rows, prepared, prompts)
+    quality = judged(settled, prepared, None, constant_of(prepared, desk), desk.usd)
+    if not quality.pilot:
+        refuse_failed(quality)
+    write_all(settled, quality, outputs, NO_CRITIC)
+    return metrics(settled, quality, desk.pen.spent_now, desk.writer.label, params.count)
+
+
+def refuse_unpaid(filled: Filled, prepared: Prepared, desk: Desk) -> None:
+    """Raise UserError when the money was spent before all items were written."""
+    share, count, part = desk.budget.share_usd, len(prepared.scale.mine), prepared.part
+    if filled.unpaid and share is not None:
+        done, who = count - filled.unpaid, f"part {part.number} of {part.of}" if part else "all"
+        less = "" if prepared.pilot is None else f", or take `count` {prepared.params.count * done // count:,}"
+        raise UserError(
+            f"max_usd: {who} spent {dollars(desk.budget.spent_usd)} of {dollars(share)} after {done:,} of {count:,} "
+            f"items; what is paid is kept. Raise `max_usd`{less}."
+        )
+
+
+def set_aside(prepared: Prepared, desk: Desk) -> list[TestPrompt]:
+    """Write the prompts for a comparison."""
+    written = desk.test_prompts()
+    return chosen_prompts(written.rows, prepared)
+
+
+def constant_of(prepared: Prepared, desk: Desk) -> dict[str, Json]:
+    """Return what all rows have in common."""
+    return {
+        "recipe": prepared.recipe.model_dump(mode="json", exclude={"examples"}),
+        "writer": {"name": desk.writer.label, "identity": desk.writer.identity},
+        "critic": None,
+    }  # fmt: skip
+
+
+def _of_part(filled: Filled, desk: Desk) -> Metrics:
+    good, now = sum(row.status == "kept" for row in filled.rows), desk.pen.spent_now
+    total = sum((row.usage for row in filled.rows), start=Usage())
+    cost = Cost.of(Spent(role="generator", model=desk.writer.label, total=total, now=now))
+    return Metrics(headline=f"{len(filled.rows):,} items written, {good:,} of them well-formed", cost=cost)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
+
+from tuneline.stage import Json, Usage
+from tuneline_generator.items import Stream
 
 Status = Literal[
     "failed", "refused", "blocked", "too_long", "unparsed", "empty", "leaks", "runaway", "cut", "bad_prompt",
@@ -19,6 +23,27 @@ JUDGED: frozenset[Status] = frozenset(
     {"duplicate", "near_duplicate", "overlaps", "unsure", "rejected", "kept", "spare"}
 )
 """What a critic is asked about."""
+
+
+class Provenance(NamedTuple):
+    """Where an item comes from; with the recipe and the models it can be made again."""
+
+    stream: Stream
+    item: int
+    shots: tuple[int, ...]
+    """Places of the examples that were shown."""
+    seeds: Mapping[str, int]
+    """By step."""
+    prompts: Mapping[str, str]
+    """Hash of what the writer was sent, by step."""
+
+    def followed_by(self, step: str, seed: int, sent: str) -> Provenance:
+        """Add a step."""
+        seen = hashlib.sha256(sent.encode("utf-8", "replace")).hexdigest()
+        return self._replace(seeds={**self.seeds, step: seed}, prompts={**self.prompts, step: seen})
+
+    def as_json(self) -> dict[str, Json]:
+        return {**self._asdict(), "shots": list(self.shots), "seeds": {**self.seeds}, "prompts": {**self.prompts}}
 
 
 @dataclass(frozen=True)
@@ -41,9 +66,12 @@ class Row:
     """What the critic says; None if it was not asked, or is unsure."""
     margin: float | None = None
     mass: float | None = None
-    cost_usd: float = 0.0
+    usage: Usage = field(default_factory=Usage)
+    """What the writer took."""
+    critic_usage: Usage = field(default_factory=Usage)
     seconds: float = 0.0
-    provenance: Mapping[str, object] = field(default_factory=dict)
+    """Of its calls to the writer, added up."""
+    how: Provenance | None = None
 
 
 def counted(rows: Iterable[Row]) -> dict[Status, int]:

@@ -7,7 +7,7 @@ and money to expect; only if it passes every gate does the stage itself write th
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -66,16 +66,16 @@ class GeneratorParams(Params):
     """Start of every random choice; another one gives other rows."""
     oversample: float = Field(default=1.1, ge=1, le=3)
     """Items made per row wanted, beyond what the pilot's acceptance asks for."""
-    max_usd: float | None = Field(default=10.0, ge=0)
+    max_usd: float | None = pace(10.0, ge=0)
     """US dollars that pilot and parts together may cost, null without limit; what is paid is kept at the limit."""
-    max_hours: float | None = Field(default=None, gt=0)
+    max_hours: float | None = pace(None, gt=0)
     """Projected hours above which the stage does not start; null without limit."""
     gates: GateParams = GateParams()
     """What the pilot and then all rows must keep to."""
     keep_cut: bool = False
     """Keep answers that were cut at `max_tokens`; they teach to stop in mid-sentence."""
-    min_margin: float = Field(default=1.0, ge=-100, le=100)
-    """Least ln P(yes) - ln P(no) of the critic for a row to be kept; another value costs nothing."""
+    min_margin: Annotated[float, Field(ge=-100, le=100)] | Literal["auto"] = 1.0
+    """Least ln P(yes) - ln P(no) of the critic for a row to be kept, or `auto`, by its test; another costs nothing."""
     concurrency: int = pace(8, ge=1, le=2048)
     """Most calls in flight; the pace is found by itself."""
     timeout_s: float = pace(120.0, gt=0, le=3600)
@@ -99,9 +99,9 @@ class GeneratorInputs(Inputs):
     """The critic's model, a GGUF file; the default is the writer's."""
     held_out: Path | None = given(optional=True)
     """Prompts or transcripts that nothing written may overlap with."""
-    pilot: Path = output_of("generator@pilot", "quality")
+    pilot: Path | None = output_of("generator@pilot", "quality")
     """What the pilot found."""
-    pilot_prompts: Path = output_of("generator@pilot", "prompts")
+    pilot_prompts: Path | None = output_of("generator@pilot", "prompts")
     """The test prompts that the pilot set aside."""
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from pydantic import Field
 
 from tuneline.data.io import Closed, Id, read_lines, write_lines
+from tuneline.stage import Json
 
 
 class Exchange(NamedTuple):
@@ -61,6 +62,8 @@ class JudgedTranscript(Closed):
     greeting: str | None = None
     """What the assistant said before the first user message: context, never learnt."""
     exchanges: list[JudgedExchange] = Field(min_length=1)
+    provenance: dict[str, Json] = Field(default_factory=dict)
+    """How it was written, for one that a model wrote."""
 
 
 def write_judged(path: Path, transcripts: Iterable[Transcript]) -> None:

@@ -1,0 +1,104 @@
+"""The pen: what the writer wrote is kept step by step, so that nothing is paid twice."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from threading import Lock
+from typing import Literal
+
+from pydantic import Field
+
+from tuneline.data.io import Closed, read_row
+from tuneline.llm.completion import Finish
+from tuneline.stage import Context, Usage
+from tuneline_generator.budget import Budget
+from tuneline_generator.recipe import Step
+from tuneline_generator.writer import Writer
+
+VERSION = "1"
+"""Part of the journals' scope: raise it when the same prompt and seed would give another text."""
+
+
+class Text(Closed):
+    """What the writer wrote in one step: a row of the journal."""
+
+    text: str
+    finish: Finish
+    word: str = ""
+    """The stop string that ended it, where it is known."""
+    tokens_in: int = Field(ge=0)
+    tokens_out: int = Field(ge=0)
+    cost_usd: float | None = None
+    """None: the price is not known."""
+    seconds: float = 0.0
+    at: str = ""
+    """When it was written, UTC."""
+
+    @property
+    def usage(self) -> Usage:
+        return Usage(
+            calls=1, input_tokens=self.tokens_in, output_tokens=self.tokens_out, cost_usd=self.cost_usd or 0.0,
+            unpriced=int(self.cost_usd is None),
+        )  # fmt: skip
+
+
+class Pen:
+    """Writes the steps of items, or finds them written. Safe for threads."""
+
+    def __init__(
+        self, writer: Writer, form: Literal["completion", "chat"], steps: Mapping[str, Step], context: Context,
+        budget: Budget,
+    ) -> None:  # fmt: skip
+        self._writer, self._form, self._steps, self._budget = writer, form, steps, budget
+        scopes = {name: (form, step.model_dump_json(), writer.identity) for name, step in steps.items()}
+        self._journals = {n: context.journal("write", VERSION, *scope) for n, scope in scopes.items()}
+        self._lock = Lock()
+        self.spent_now = Usage()
+        """What this process has paid."""
+        self.priced = True
+        """Whether the price of every text is known, also of those that were found."""
+
+    def write(self, step: str, prompt: str, seed: int) -> Text:
+        """Return the text of a step.
+
+        Raises LlmRejected, UserError or Temporary as the writer's client does, Capped when there is no money for it.
+        """
+        journal, key = self._journals[step], f"{step}/{sha256(prompt)}/{seed}"
+        kept = read_row(journal, key, Text)
+        if kept is not None:
+            self.priced &= kept.cost_usd is not None
+            self._budget.count(kept.cost_usd or 0.0)
+            return kept
+        self._budget.begin()
+        paid, began = 0.0, time.monotonic()
+        try:
+            kept = self._ask(step, prompt, seed)
+            paid = kept.cost_usd or 0.0
+        finally:
+            self._budget.end(paid)
+        took = {"seconds": round(time.monotonic() - began, 3), "at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}
+        kept = kept.model_copy(update=took)
+        journal.put(key, kept.model_dump(mode="json"))
+        with self._lock:
+            self.spent_now += kept.usage
+            self.priced &= kept.cost_usd is not None
+        return kept
+
+    def _ask(self, step: str, prompt: str, seed: int) -> Text:
+        sampler = self._steps[step].sampler
+        if self._form == "completion":
+            told = self._writer.complete(prompt, sampler, seed=seed)
+        else:
+            told = self._writer.chat([{"role": "user", "content": prompt}], sampler, seed=seed)
+        return Text(
+            text=told.text, finish=told.finish, word=told.word, tokens_in=told.tokens_in, tokens_out=told.tokens_out,
+            cost_usd=told.cost_usd,
+        )  # fmt: skip
+
+
+def sha256(text: str) -> str:
+    """Return the hash of a text, 64 hex digits."""
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()

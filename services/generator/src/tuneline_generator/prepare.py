@@ -1,0 +1,118 @@
+"""Everything that is given, read and held against each other before anything is paid."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from tuneline.data.io import Closed, read_lines, read_record
+from tuneline.errors import UserError
+from tuneline.stage import Part, dollars
+from tuneline_generator.found import Quality
+from tuneline_generator.items import Item
+from tuneline_generator.quality import Rules
+from tuneline_generator.recipe import Recipe, load_recipe
+from tuneline_generator.stage import GeneratorInputs, GeneratorParams
+from tuneline_generator.wording import told
+from tuneline_generator.writer import WriterConfig, load_writer
+
+
+class TestPrompt(Closed):
+    """A prompt that is set aside for a comparison: a row of prompts.jsonl."""
+
+    __test__ = False  # no class of tests
+
+    id: str
+    prompt: str
+    category: str
+
+
+class Scale(NamedTuple):
+    """How much is to be done here."""
+
+    items: int
+    """Of all parts together."""
+    mine: list[Item]
+    share_usd: float | None
+    """What may be spent on them here; None is without limit."""
+
+
+class Prepared(NamedTuple):
+    """What is given."""
+
+    params: GeneratorParams
+    inputs: GeneratorInputs
+    recipe: Recipe
+    rules: Rules
+    writer: WriterConfig
+    held_out: list[str]
+    pilot: Quality | None
+    """What the pilot found; None: this is the pilot."""
+    pilot_prompts: list[TestPrompt]
+    part: Part | None
+    scale: Scale
+
+
+def prepare(params: GeneratorParams, inputs: GeneratorInputs, part: Part | None) -> Prepared:
+    """Read everything. Raises UserError for whatever is wrong with it, and for a pilot that did not pass."""
+    recipe = load_recipe(inputs.recipe)
+    writer = load_writer(inputs.writer, recipe.format, inputs.writer_model)
+    held_out = read_held_out(inputs.held_out) if inputs.held_out else []
+    if inputs.pilot is None and part:
+        raise UserError(f"--part {part}: the pilot is not done in parts")
+    pilot = read_record(inputs.pilot, Quality) if inputs.pilot else None
+    prompts = list(read_lines(inputs.pilot_prompts, TestPrompt)) if inputs.pilot_prompts else []
+    if pilot:
+        refuse_pilot(pilot, params)
+    rules = rules_of(recipe, params)
+    scale = scale_of(params, pilot, part)
+    return Prepared(params, inputs, recipe, rules, writer, held_out, pilot, prompts, part, scale)
+
+
+def rules_of(recipe: Recipe, params: GeneratorParams) -> Rules:
+    """Return what the recipe takes for a flaw."""
+    headings = any("###" in stop for step in recipe.steps.values() for stop in step.stop)
+    return Rules(labels=recipe.labels, headings=headings, keep_cut=params.keep_cut)
+
+
+def read_held_out(path: Path) -> list[str]:
+    """Return the prompts that nothing may overlap with. Raises UserError."""
+    raise UserError("held_out: not read yet")
+
+
+def refuse_pilot(pilot: Quality, params: GeneratorParams) -> None:
+    """Raise UserError unless the pilot has shown that the whole is worth it and within its limits."""
+    look = "Look at the rows in its page (`tuneline open`, generated.html), then change recipe, writer or `gates`."
+    if not pilot.passed:
+        failed = [told(gate) for gate in pilot.gates if gate.name in pilot.refused]
+        raise UserError(
+            "\n".join([f"The pilot did not pass {len(failed)} of {len(pilot.gates)} gates:", *failed, look])
+        )
+    seen = pilot.projection
+    if seen is None:
+        raise UserError(f"The pilot kept none of its {pilot.items} items. {look}")
+    if params.max_usd is not None and seen.usd is not None and seen.usd > params.max_usd:
+        raise UserError(
+            f"max_usd: {seen.items:,} items will cost about {dollars(seen.usd)}, and `max_usd` is "
+            f"{dollars(params.max_usd)}; raise it, or lower `count`."
+        )
+    if params.max_hours is not None and seen.hours > params.max_hours:
+        raise UserError(
+            f"max_hours: {seen.items:,} items will take about {seen.hours:.1f} hours in {seen.parts} parts, and "
+            f"`max_hours` is {params.max_hours:g}; raise it or `concurrency`, or lower `count`."
+        )
+
+
+def scale_of(params: GeneratorParams, pilot: Quality | None, part: Part | None) -> Scale:
+    """Return the items to do here, and the share of the money that is theirs."""
+    if pilot is None or pilot.projection is None:
+        return Scale(
+            params.pilot, [Item(params.seed, "train", number) for number in range(params.pilot)], params.max_usd
+        )
+    count = pilot.projection.items
+    numbers = part.share(count) if part else range(count)
+    mine = [Item(params.seed, "train", number) for number in numbers]
+    if params.max_usd is None or pilot.usd is None or pilot.rows_usd is None:
+        return Scale(count, mine, None)
+    left = max(0.0, params.max_usd - (pilot.usd - pilot.rows_usd))  # tests were paid beside the rows
+    return Scale(count, mine, left * len(mine) / count)

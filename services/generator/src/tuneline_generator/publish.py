@@ -1,0 +1,143 @@
+"""What is left behind: rows as transcripts, the rest with the reasons, the test prompts, figures, a page."""
+
+from __future__ import annotations
+
+import math
+
+from tuneline.data.io import Closed, write_lines, write_record
+from tuneline.data.judged import Exchange, JudgedExchange, JudgedTranscript, Transcript
+from tuneline.data.verdicts import Verdict
+from tuneline.errors import UserError
+from tuneline.stage import Cost, Json, Metrics, Spent, Usage, dollars
+from tuneline_generator.critic import CriticTest
+from tuneline_generator.duplicates import HeldOut
+from tuneline_generator.found import Quality
+from tuneline_generator.gates import count_rows, gates_of, rate, refused
+from tuneline_generator.prepare import Prepared
+from tuneline_generator.projection import Taken, project
+from tuneline_generator.report import write_report
+from tuneline_generator.rows import Row, counted
+from tuneline_generator.settle import Settled
+from tuneline_generator.stage import GeneratorOutputs
+from tuneline_generator.wording import projected, told
+
+NO_CRITIC = "no critic"
+
+
+class Rejected(Closed):
+    """An item that was not kept: a row of rejected.jsonl."""
+
+    id: str
+    status: str
+    detail: str
+    category: str
+    prompt: str
+    response: str
+    margin: float | None
+    mass: float | None
+    provenance: dict[str, Json]
+
+
+def judged(
+    settled: Settled, prepared: Prepared, critic: CriticTest | None, constant: dict[str, Json], usd: float | None
+) -> Quality:
+    """Hold all rows against the gates, and project if this is the pilot."""
+    rows, params = settled.rows, prepared.params
+    kept = [row for row in rows if row.status in ("kept", "spare")]
+    held_out = HeldOut([*prepared.held_out, *(one.prompt for one in settled.prompts)])
+    left = sum(held_out.overlaps(row.prompt) for row in kept)
+    gates = gates_of(prepared.recipe.kind, params.gates, count_rows(rows), overlaps_left=left, critic=critic)
+    bad = [gate.name for gate in refused(gates, params.gates.require)]
+    of_rows = None if any(_usage(row).unpriced for row in rows) else sum(_usage(row).cost_usd for row in rows)
+    taken = Taken(len(rows), len(kept), sum(row.seconds for row in rows), of_rows)
+    projection = project(params, taken, rate(len(kept), len(rows)).low) if prepared.pilot is None else None
+    return Quality(
+        pilot=prepared.pilot is None, passed=not bad and bool(kept), refused=bad, items=len(rows), kept=len(kept),
+        statuses={**counted(rows)}, gates=gates, critic=critic, projection=projection, usd=usd, rows_usd=of_rows,
+        test_prompts=len(settled.prompts), constant=constant,
+    )  # fmt: skip
+
+
+def refuse_failed(quality: Quality) -> None:
+    """Raise UserError when all rows together do not pass, although the pilot did. Nothing is published then."""
+    if not quality.passed:
+        failed = [told(gate) for gate in quality.gates if gate.name in quality.refused]
+        head = f"All {quality.items:,} items are written, and {len(failed)} of {len(quality.gates)} gates do not hold:"
+        way = "Nothing is published. What was paid is kept: change recipe, writer or `gates`, and run it again."
+        raise UserError("\n".join([head, *failed, way]))
+
+
+def write_all(settled: Settled, quality: Quality, outputs: GeneratorOutputs, by: str) -> None:
+    """Write every file. The same arguments give the same bytes."""
+    kept = [row for row in settled.rows if row.status == "kept"]
+    write_lines(outputs.transcripts, (_transcript_row(row) for row in kept))
+    write_lines(outputs.verdicts, (_verdict(row, by) for row in kept))
+    write_lines(outputs.rejected, (_rejected(row) for row in settled.rows if row.status != "kept"))
+    write_lines(outputs.prompts, settled.prompts)
+    write_record(outputs.quality, quality)
+    write_report(outputs.generated, settled.rows, quality)
+
+
+def metrics(settled: Settled, quality: Quality, spent_now: Usage, model: str, wanted: int) -> Metrics:
+    """Say what came out."""
+    statuses, rows = quality.statuses, settled.rows
+    total = sum((row.usage for row in rows), start=Usage())
+    cost = Cost.of(Spent(role="generator", model=model, total=total, now=spent_now))
+    short = f" of {wanted:,} wanted" if statuses["kept"] < wanted and not quality.pilot else ""
+    head = [f"{statuses['kept']:,} rows kept{short}, of {quality.items:,} items"]
+    if quality.pilot:
+        failed = f"{len(quality.refused)} of {len(quality.gates)} gates failed: {', '.join(quality.refused)}"
+        head = [f"{quality.kept:,} of {quality.items:,} items are good"]
+        head += [failed if quality.refused else "all gates passed"]
+    head += [f"critic AUC {quality.critic.auc:.2f}" if quality.critic else "no critic"]
+    head += [] if quality.usd is None else [dollars(quality.usd)]
+    head += [f"for {wanted:,} rows: {projected(quality.projection)}"] if quality.projection else []
+    seen = quality.projection
+    counts: dict[str, Json] = {
+        "passed": quality.passed, "items": quality.items, "kept": statuses["kept"], "statuses": {**statuses},
+        "gates": {g.name: {"value": g.value, "low": g.low, "high": g.high, "state": g.state} for g in quality.gates},
+        "critic_auc": quality.critic.auc if quality.critic else None, "test_prompts": quality.test_prompts,
+        "written_now": spent_now.calls, "tokens_out": total.output_tokens,
+        "projected_usd": seen.usd if seen else None, "projected_hours": seen.hours if seen else None,
+        "projected_items": seen.items if seen else None, "parts": seen.parts if seen else None,
+    }  # fmt: skip
+    return Metrics(headline="; ".join(head), counts=counts, cost=cost)
+
+
+def _usage(row: Row) -> Usage:
+    return row.usage + row.critic_usage
+
+
+def _id(row: Row) -> str:
+    return f"train-{row.item:07d}"
+
+
+def _transcript(row: Row) -> Transcript:
+    return Transcript(_id(row), (Exchange(row.prompt, row.response),), persona=row.category)
+
+
+def _provenance(row: Row) -> dict[str, Json]:
+    beside = {"margin": row.margin, "mass": row.mass}
+    said: dict[str, Json] = {name: round(value, 6) for name, value in beside.items() if value is not None}
+    return (row.how.as_json() if row.how else {}) | said
+
+
+def _transcript_row(row: Row) -> JudgedTranscript:
+    said = [JudgedExchange(user=row.prompt, assistant=row.response)]
+    return JudgedTranscript(id=_id(row), persona=row.category, exchanges=said, provenance=_provenance(row))
+
+
+def _verdict(row: Row, by: str) -> Verdict:
+    """Return what the critic found: its score is P(yes) of yes and no together; without a critic it is 1."""
+    share = 1.0 if row.margin is None else 1 / (1 + math.exp(-max(-700.0, min(700.0, row.margin))))
+    return Verdict(
+        id=_id(row), sha256=_transcript(row).sha256, status="scored", answers={}, reasons={}, category_scores={},
+        score=round(share, 6), passed=True, failed_gates=[], judge=by, usage=row.critic_usage,
+    )  # fmt: skip
+
+
+def _rejected(row: Row) -> Rejected:
+    return Rejected(
+        id=_id(row), status=row.status, detail=row.detail, category=row.category, prompt=row.prompt,
+        response=row.response, margin=row.margin, mass=row.mass, provenance=_provenance(row),
+    )  # fmt: skip

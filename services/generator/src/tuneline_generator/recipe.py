@@ -1,0 +1,123 @@
+"""The recipe: how a model is asked for conversations. One YAML file, whose `kind` says what may stand in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from tuneline.data.io import Closed
+from tuneline.errors import UserError
+from tuneline.llm.completion import Sampler
+from tuneline.parsing.problems import did_you_mean
+from tuneline.parsing.yaml import YamlFile, read_yaml
+
+Text = Annotated[str, Field(min_length=1, max_length=100_000, pattern=r"\S")]
+Label = Annotated[str, Field(pattern=r"^[^\p{C}\s:](?:[^\p{C}:]{0,38}[^\p{C}\s:])?$")]
+
+LABELS = ("Instruction", "Response", "Question", "Answer", "Q", "A", "User", "Human", "Assistant", "Input", "Output")
+STOPS = ("\nInstruction", "\nQ:", "\n###", "\nUser:", "\nResponse:")
+
+_PLACE = re.compile(r"\{([a-z_]{1,40})\}")
+
+
+class Step(Sampler):
+    """One call to the writer: what it is sent, and how its text is drawn."""
+
+    prompt: Text
+    """What the writer is sent; words in braces, as {category}, are filled in."""
+
+    def filled(self, **words: str) -> str:
+        """Return the prompt with its places filled in; what is filled in is never looked through again."""
+        return _PLACE.sub(lambda place: words.get(place[1], place[0]), self.prompt)
+
+    @property
+    def sampler(self) -> Sampler:
+        return Sampler(**self.model_dump(exclude={"prompt"}))
+
+    @property
+    def places(self) -> set[str]:
+        return set(_PLACE.findall(self.prompt))
+
+
+class Example(Closed):
+    """A pair that a person wrote."""
+
+    instruction: Text
+    response: Text
+
+
+INSTRUCTION = Step(
+    temperature=0.7, top_p=0.9, repetition_penalty=1.1, max_tokens=60, stop=("\n",),
+    prompt="Below is a list of short, clear instructions for an assistant.\n\n{shots}Instruction (about {category}):",
+)  # fmt: skip
+RESPONSE = Step(
+    temperature=0.4, top_p=0.9, repetition_penalty=1.1, max_tokens=100, stop=STOPS,
+    prompt="Below are instructions with good, short and correct responses.\n\n{shots}"
+    "Instruction: {instruction}\nResponse:",
+)  # fmt: skip
+
+
+class InstructionsRecipe(Closed):
+    """A model writes an instruction, and then the response to it; each sees some of the examples."""
+
+    places: ClassVar[Mapping[str, tuple[set[str], set[str]]]] = {
+        "instruction": ({"category", "shots"}, set()),
+        "response": ({"category", "instruction", "shots"}, {"instruction"}),
+    }
+    """Of each step, the words in braces that its prompt may have, and those that it must have."""
+
+    kind: Literal["instructions"]
+    format: Literal["completion", "chat"] = "completion"
+    """completion: the text goes on from the prompt, as base models do · chat: a model with a chat template is asked."""
+    categories: list[Text] = Field(min_length=1, max_length=1000)
+    """What the instructions are about, in turn."""
+    examples: list[Example] = Field(min_length=8, max_length=10_000)
+    """Pairs that people wrote."""
+    shots: int = Field(default=5, ge=0, le=100)
+    """Examples that each prompt shows."""
+    instruction: Step = INSTRUCTION
+    """How an instruction is asked for."""
+    response: Step = RESPONSE
+    """How the response to it is asked for."""
+    labels: tuple[Label, ...] = LABELS
+    """Words that, before a colon at the beginning of a line, begin a new prompt."""
+    test_prompts: int = Field(default=200, ge=0, le=10_000)
+    """Prompts that are set aside for a comparison and never learnt."""
+
+    @property
+    def steps(self) -> dict[str, Step]:
+        return {"instruction": self.instruction, "response": self.response}
+
+
+Recipe = InstructionsRecipe
+KINDS: Mapping[str, type[Recipe]] = {"instructions": InstructionsRecipe}
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read a recipe. Raises UserError that lists every problem as `file:line: field: problem`."""
+    source = read_yaml(path)
+    kind = source.content.get("kind") if isinstance(source.content, dict) else None
+    if kind is None:
+        raise UserError(f"{source.where(())}: kind: is required, one of {', '.join(KINDS)}")
+    if str(kind) not in KINDS:
+        raise UserError(f"{source.where(('kind',))}: unknown{did_you_mean(str(kind), KINDS)}")
+    recipe = source.as_model(KINDS[str(kind)], "a recipe")
+    if problems := list(_disagreements(recipe, source)):
+        raise UserError("\n".join(problems))
+    return recipe
+
+
+def _disagreements(recipe: Recipe, source: YamlFile) -> Iterator[str]:
+    for name, step in recipe.steps.items():
+        may, must = recipe.places[name]
+        where = source.where((name, "prompt"))
+        for word in sorted(step.places - may):
+            yield f"{where}: {{{word}}} is not filled in here{did_you_mean(word, sorted(may))}"
+        for word in sorted(must - step.places):
+            yield f"{where}: needs {{{word}}}, or the writer never sees it"
+    if recipe.shots > len(recipe.examples):
+        yield f"{source.where(('shots',))}: {recipe.shots} of {len(recipe.examples)} examples; use fewer"
