@@ -56,6 +56,31 @@ def test_a_run_stops_before_the_call_that_could_exceed_its_limit_and_goes_on_whe
     assert "judge" in shown and "$0.24 in 20 calls" in shown
 
 
+def test_two_processes_of_one_run_stay_below_its_limit_together_and_both_go_on_when_it_is_raised(
+    tmp_path: Path,
+) -> None:
+    """Each judges transcripts of its own, as two pods of one workflow do."""
+    folders = [tmp_path / name for name in ("one", "two")]
+    for folder in folders:
+        folder.mkdir()
+    (folders[1] / "store").symlink_to(tmp_path / "one" / "store")
+    (tmp_path / "one" / "store").mkdir()
+    with serve_openai(lambda call: completion(judged(call), latency_s=0.1)) as server:
+
+        def both(max_usd: float) -> list[int]:
+            words = [command(folder, server, max_usd=max_usd) for folder in folders]
+            for folder in folders:
+                rows = (folder / "transcripts.jsonl").read_text()
+                (folder / "transcripts.jsonl").write_text(rows.replace("How", f"{folder.name}: how"))
+            processes = [subprocess.Popen(w, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for w in words]
+            return [process.wait() for process in processes]
+
+        assert both(0.45) == [75, 75]
+        assert 0.1 <= paid_usd(folders[0]) <= 0.45
+        assert both(10) == [0, 0]
+        assert paid_usd(folders[0]) == pytest.approx(len(server.calls) * 0.012)
+
+
 def test_a_stage_that_failed_has_paid_all_the_same(tmp_path: Path) -> None:
     with serve_openai(lambda c: completion(judged(c)) if c.number < 3 else error(401, "invalid_api_key")) as server:
         assert assess(tmp_path, server).returncode == 2

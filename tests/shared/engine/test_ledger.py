@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import random
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from tuneline.engine.layout import Node
-from tuneline.engine.ledger import Ledger, spendings
+from tuneline.engine.layout import Node, claim_key
+from tuneline.engine.ledger import Claim, Ledger, spendings
 from tuneline.errors import OverBudget, UserError
 from tuneline.stage import Usage
 from tuneline.store.base import Store, open_store
@@ -48,6 +51,41 @@ def test_the_limit_counts_what_other_attempts_paid_and_no_call_is_made_that_coul
         account.reserve(0.03)
     raised = ledger(store, "c", max_usd=0.06).account("judge", "m")
     raised.reserve(0.03)
+
+
+def test_attempts_that_work_at_once_never_spend_more_than_the_limit_together_and_leave_little(store: Store) -> None:
+    def work(number: int) -> None:
+        account = ledger(store, f"a{number}", max_usd=1.0).account("judge", "m")
+        rng = random.Random(number)
+        try:
+            while True:
+                while not account.reserve(0.02):
+                    account.ledger.flush()
+                    time.sleep(0.01)
+                if rng.random() < 0.2:
+                    account.ledger.flush()
+                account.settle(0.02, CENT)
+        except OverBudget as e:
+            assert "$0.99 of $1.00" in str(e) or "$1.00 of $1.00" in str(e)
+        finally:
+            account.ledger.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
+    assert 0.98 <= sum(paid.most_usd for spending in spendings(store, "r") for paid in spending.paid) <= 1.0
+    assert not list(store.list(claim_key("r")))
+
+
+def test_what_another_attempt_has_claimed_is_waited_for_until_it_ends_or_nobody_renews_it(store: Store) -> None:
+    store.put(claim_key("r", "other"), Claim(usd=0.9, until=time.time() + 60).to_bytes())
+    account = ledger(store, max_usd=1.0).account("judge", "m")
+    assert account.reserve(0.05)
+    account.settle(0.05, CENT)
+    assert not account.reserve(0.2)
+    store.put(claim_key("r", "other"), Claim(usd=0.9, until=time.time() - 60).to_bytes())
+    time.sleep(1)
+    assert account.reserve(0.2)
+    assert store.get(claim_key("r", "other")) is None
 
 
 def test_a_call_waits_for_those_in_flight_that_turn_out_cheaper(store: Store) -> None:

@@ -124,6 +124,7 @@ class Live:
         self._pool.shutdown(wait=True)
         if self.begun:
             self.flush()
+            self._ledger.close()
             self._lock.close()
         for number, handler in self._handlers:
             signal.signal(number, handler)

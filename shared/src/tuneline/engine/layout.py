@@ -114,6 +114,11 @@ def spent_key(run: str, node: Node, attempt: str) -> str:
     return run_key(run, "spent", f"{node}-{attempt}.json")
 
 
+def claim_key(run: str, attempt: str = "") -> str:
+    """Return the key of what an attempt that works may spend; without one, what the keys of all begin with."""
+    return run_key(run, "claims", f"{attempt}.json" if attempt else "")
+
+
 def live_key(run: str, node: Node, part: Part | None = None) -> str:
     """Return the key of the sign of life of a node, or of a part of its work."""
     return run_key(run, "live", f"{node}{f'.part-{part}' if part else ''}.json")

@@ -3,11 +3,16 @@
 Each attempt keeps one record, `runs/<run>/spent/<node>-<attempt>.json`, written anew about every second while the stage
 works: an attempt that fails, is stopped or killed has paid, too. A run may be limited. Before a call, the most that it
 can cost is set aside; if that does not fit, the call waits for those in flight, which mostly cost less, and is refused
-when none is left. So the limit holds, except for what attempts in other processes spend within READ_SECONDS.
+when none is left.
+
+Attempts that work at once share the limit by claims, `runs/<run>/claims/<attempt>.json`: none spends more than
+it has claimed, and who claims writes first and then reads what the others have claimed, so that of two at least one
+sees the other, and steps back. A claim ends with its attempt, when it is idle, or when nobody renews it.
 """
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections.abc import Iterable
@@ -15,14 +20,22 @@ from typing import NamedTuple
 
 from pydantic import Field
 
-from tuneline.engine.layout import Node, run_key, spent_key
-from tuneline.engine.records import Record, read_all
+from tuneline.engine.layout import Node, claim_key, run_key, spent_key
+from tuneline.engine.records import Record, read, read_all
 from tuneline.errors import OverBudget, UserError
 from tuneline.stage import Closed, Usage, dollars
 from tuneline.store.base import Store
 
-READ_SECONDS = 10.0
-"""What other attempts have spent is read this often, if the run is limited."""
+CLAIM_SECONDS = 60.0
+"""A claim that is not renewed ends after so long: its attempt was killed."""
+SKEW_SECONDS = 10.0
+"""Clocks of machines may differ by so much."""
+IDLE_SECONDS = 10.0
+"""Who has called nothing for so long gives back what it has claimed and not spent."""
+AGAIN_SECONDS = (0.2, 1.0)
+"""Who was refused looks again after a time between these."""
+SHARE = 4
+"""Beside what the next call needs, this part of what is left is claimed."""
 
 
 class Paid(Closed):
@@ -55,6 +68,13 @@ class Spending(Record):
     paid: tuple[Paid, ...]
 
 
+class Claim(Record):
+    """What one attempt that works may spend in all; until `until`, in seconds since 1970."""
+
+    usd: float
+    until: float
+
+
 def spendings(store: Store, run: str) -> list[Spending]:
     """Return what each attempt of a run paid, sorted by stage and time."""
     return sorted(
@@ -80,7 +100,7 @@ class Ledger:
         self._rows: dict[tuple[str, str], Paid] = {}
         self._written: tuple[Paid, ...] = ()
         self._held_usd, self._in_flight = 0.0, 0
-        self._others_usd, self._read_at = 0.0, -READ_SECONDS
+        self._claimed, self._asked_at, self._refused_until = Claim(usd=0.0, until=0.0), 0.0, 0.0
         self._lock = threading.Lock()
 
     def account(self, role: str, model: str) -> LedgerAccount:
@@ -121,23 +141,80 @@ class Ledger:
             record = Spending(stage=str(self._node), attempt=self._attempt, paid=rows)
             self._store.put(spent_key(self._run, self._node, self._attempt), record.to_bytes())
             self._written = rows
+        with self._lock:
+            self._keep_claim()
+
+    def close(self) -> None:
+        """Write what was paid, and give back what was claimed."""
+        self.flush()
+        with self._lock:
+            if self._store is not None and self._claimed.until:
+                self._store.delete([claim_key(self._run, self._attempt)])
 
     def _has_money(self, limit: float, most_usd: float) -> bool:
-        enough = self._spent_usd() + self._held_usd + most_usd <= limit
-        if not enough and not self._in_flight:
+        self._asked_at = time.monotonic()
+        needed = self._spent_usd() + self._held_usd + most_usd
+        if needed <= self._claimed.usd and time.time() < self._claimed.until - SKEW_SECONDS:
+            return True
+        if self._asked_at < self._refused_until:
+            return False
+        left, may_grow = self._left(limit)
+        if needed <= left:
+            self._claim(needed + (left - needed) / SHARE)
+            left, _ = self._left(limit)
+            if self._claimed.usd <= left:
+                return True
+            may_grow = True  # somebody claimed at the same time; one of us comes first the next time
+        self._claim(self._spent_usd() + self._held_usd)
+        self._refused_until = self._asked_at + random.uniform(*AGAIN_SECONDS)
+        if not self._in_flight and not may_grow:
+            spent = limit - left + self._spent_usd()
             raise OverBudget(
-                f"max_usd: the run has spent {dollars(self._spent_usd())} of {dollars(limit)}, "
-                f"{dollars(max(0.0, limit - self._spent_usd()))} is left, and the next call may cost up to "
-                f"{dollars(most_usd)}; raise max_usd and run the same command again to resume from here"
+                f"max_usd: the run has spent {dollars(spent)} of {dollars(limit)}, {dollars(max(0.0, limit - spent))} "
+                f"is left, and the next call may cost up to {dollars(most_usd)}; raise max_usd and run the same "
+                "command again to resume from here"
             )
-        return enough
+        return False
+
+    def _left(self, limit: float) -> tuple[float, bool]:
+        """Return what the other attempts leave of the limit, and whether they have claimed more than they spent."""
+        if self._store is None:
+            return limit, False
+        claims: dict[str, float] = {}
+        for entry in self._store.list(claim_key(self._run)):
+            if entry.key == claim_key(self._run, self._attempt):
+                continue
+            claim = read(Claim, self._store, entry.key)
+            if claim is not None and claim.until + SKEW_SECONDS > time.time():
+                claims[entry.key] = claim.usd
+            else:
+                self._store.delete([entry.key])
+        spent = {  # read behind the claims: who ends writes this, and then takes its claim back
+            claim_key(self._run, other.attempt): sum(paid.most_usd for paid in other.paid)
+            for other in spendings(self._store, self._run)
+            if other.attempt != self._attempt
+        }
+        total = sum(max(spent.get(key, 0.0), claims.get(key, 0.0)) for key in spent.keys() | claims.keys())
+        return limit - total, any(usd > spent.get(key, 0.0) + 1e-9 for key, usd in claims.items())
+
+    def _keep_claim(self) -> None:
+        """Renew the claim, or give back what is not needed now."""
+        needed, left_s = self._spent_usd() + self._held_usd, self._claimed.until - time.time()
+        if not self._in_flight and self._claimed.usd <= needed:
+            return
+        if left_s < SKEW_SECONDS or (not self._in_flight and time.monotonic() - self._asked_at > IDLE_SECONDS):
+            self._claim(needed)
+        elif left_s < CLAIM_SECONDS / 2:
+            self._claim(self._claimed.usd)
+
+    def _claim(self, usd: float) -> None:
+        """Write what this attempt may spend in all: never less than it has spent, of which the record may not know."""
+        self._claimed = Claim(usd=usd, until=time.time() + CLAIM_SECONDS)
+        if self._store is not None:
+            self._store.put(claim_key(self._run, self._attempt), self._claimed.to_bytes())
 
     def _spent_usd(self) -> float:
-        if self._store is not None and time.monotonic() - self._read_at >= READ_SECONDS:
-            others = (s for s in spendings(self._store, self._run) if s.attempt != self._attempt)
-            self._others_usd = sum(paid.most_usd for spending in others for paid in spending.paid)
-            self._read_at = time.monotonic()
-        return self._others_usd + sum(paid.most_usd for paid in self._rows.values())
+        return sum(paid.most_usd for paid in self._rows.values())
 
 
 class LedgerAccount(NamedTuple):
