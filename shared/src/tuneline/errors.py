@@ -96,6 +96,6 @@ class Fault(Exception):  # noqa: N818  (it says what happened to an attempt; onl
 class LlmRejected(Exception):  # noqa: N818  (it is a fact about one request, not a failure of the program)
     """The server does not want this request, now or later; the message holds status and codes only."""
 
-    def __init__(self, kind: Literal["too_long", "blocked", "failed"], detail: str):
+    def __init__(self, kind: Literal["too_long", "blocked", "refused", "failed"], detail: str):
         super().__init__(detail)
-        self.kind: Literal["too_long", "blocked", "failed"] = kind
+        self.kind: Literal["too_long", "blocked", "refused", "failed"] = kind

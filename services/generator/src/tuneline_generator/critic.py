@@ -8,14 +8,15 @@ instructions, and what counts is how well it tells them apart (AUC).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
-from tuneline.llm.completion import Completion, Sampler
+from tuneline.llm.completion import Completion
 from tuneline.stage import Closed
+from tuneline_generator.writer import LocalConfig, TextServer
 
 MOST_PAIRS = 64
 LEAST_STEP = 7
@@ -63,6 +64,8 @@ class LogprobCritic(Closed):
     """Likeliest tokens that are looked through; servers that list fewer give fewer."""
     min_mass: float = Field(default=0.05, ge=0, le=1)
     """Probability of yes and no together below which a row is unsure."""
+    server: LocalConfig | TextServer | None = Field(default=None, discriminator="provider")
+    """Where the model is, as for a writer of texts; the default is the writer's, or `critic_model`."""
     prompt: str = PROMPT
     """What it is asked, with {instruction} and {response}; it ends where yes or no follows."""
 
@@ -122,13 +125,6 @@ class CriticTest(Closed):
 
 
 Pair = tuple[str, str]
-Ask = Callable[[str, str], Opinion]
-"""Asks the critic about an instruction and a response."""
-
-
-def greedy(top: int) -> Sampler:
-    """Return the sampler of a critic's call: one token, and the probabilities before any sampler count."""
-    return Sampler(temperature=0, max_tokens=1)
 
 
 def read_opinion(answer: Completion, critic: LogprobCritic) -> Opinion:

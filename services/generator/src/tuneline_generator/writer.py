@@ -1,66 +1,287 @@
-"""Who writes: a model that goes on with a text, behind a server."""
+"""Who writes: a model that goes on with a text, or one that is talked with, behind a server of ours or of others."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Protocol
+from threading import Lock
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, TypeVar
 
-from tuneline.llm.completion import Completion, CompletionConfig, Sampler
-from tuneline.llm.config import read_provider
-from tuneline.stage import Context
+from pydantic import Field
+
+from tuneline.errors import LlmRejected, Temporary, UserError
+from tuneline.llm.completion import Completion, CompletionConfig, Finish, Sampler, refuse_unsayable
+from tuneline.llm.config import AnthropicConfig, GoogleConfig, ModelConfig, OpenAiConfig, read_provider
+from tuneline.llm.thoughts import without_thoughts
+from tuneline.parsing.yaml import read_yaml
+from tuneline.stage import Account, Closed, Context, Json
+
+if TYPE_CHECKING:
+    from tuneline.llm.client import LlmClient
+    from tuneline.llm.completion_client import CompletionClient
+    from tuneline.llm.providers.provider import Reply
+    from tuneline.model.gguf_header import Header
+    from tuneline.model.llama_server import Server
+
+T = TypeVar("T")
+Form = Literal["completion", "chat"]
+
+_ENDS: Mapping[str, Finish] = {"length": "length", "context": "length", "content_filter": "content_filter"}
+
+
+class LocalConfig(Closed):
+    """A GGUF file that is served here, by llama-server."""
+
+    provider: Literal["llama-server"]
+    file: str | None = Field(default=None, min_length=1, max_length=500)
+    """Name of the file, where the input is a folder with several."""
+    context_tokens: int = Field(default=2048, ge=64, le=1_000_000)
+    """Tokens of context for each text."""
+    slots: int = Field(default=4, ge=1, le=256)
+    """Texts that are written at once; each has a context of its own."""
+    threads: int | None = Field(default=None, ge=1, le=1024)
+    """Threads; null is what llama-server finds."""
+    allow_chat_model: bool = False
+    """Let a model with a chat template go on with texts; what it writes is more like a chat's answers."""
+    usd_per_hour: float | None = Field(default=None, ge=0)
+    """What this machine costs an hour, in US dollars; null is nothing."""
+
+
+class TextServer(CompletionConfig):
+    """A server that goes on with texts."""
+
+    slots: int = Field(default=1, ge=1, le=4096)
+    """Texts that it writes at once, over which `usd_per_hour` is spread."""
+    usd_per_hour: float | None = Field(default=None, ge=0)
+    """What the server costs an hour, in US dollars, for one that bills no tokens."""
+
+    @property
+    def identity(self) -> dict[str, Json]:
+        beside = ("slots", "usd_per_hour")
+        return {name: value for name, value in super().identity.items() if name not in beside}
+
+
+WriterConfig: TypeAlias = LocalConfig | ModelConfig
+CONFIGS: Mapping[Form, Mapping[str, type[WriterConfig]]] = {
+    "completion": {"llama-server": LocalConfig, "openai": TextServer},
+    "chat": {"llama-server": LocalConfig, "openai": OpenAiConfig, "anthropic": AnthropicConfig, "google": GoogleConfig},
+}
 
 
 class Writer(Protocol):
     """Writes texts. Safe for threads."""
 
-    @property
-    def label(self) -> str:
-        """Name for people."""
+    label: str
+    """Name for people."""
+    identity: str
+    """Everything that a text depends on, apart from the arguments of a call."""
+    header: Header | None
+    """Of the file that is served here."""
 
-    @property
-    def identity(self) -> str:
-        """Everything that a text depends on, apart from the arguments of a call."""
-
-    def complete(self, prompt: str, sampler: Sampler, *, seed: int) -> Completion:
+    def complete(self, prompt: str, sampler: Sampler, *, seed: int, top_logprobs: int = 0) -> Completion:
         """Go on with a text. Raises LlmRejected, UserError or Temporary."""
 
-    def chat(self, messages: list[dict[str, str]], sampler: Sampler, *, seed: int) -> Completion:
-        """Answer messages. Raises as `complete` does."""
+    def chat(
+        self, messages: Sequence[Mapping[str, str]], sampler: Sampler, *, seed: int,
+        schema: Mapping[str, Json] | None = None,
+    ) -> Completion:  # fmt: skip
+        """Answer messages; of the sampler, temperature, length and stop strings count.
+
+        Raises as `complete` does, LlmRejected also for a refusal.
+        """
+
+    def preflight(self, samplers: Sequence[Sampler], *, top_logprobs: int = 0) -> None:
+        """Raise UserError for a server that cannot do it, before anything is paid."""
+
+    def tokens_of(self, prompt: str) -> list[int] | None:
+        """Return the ids of a prompt as the server counts them; None where it does not say."""
 
 
-WriterConfig = CompletionConfig
+def load_writer(path: Path, form: Form, model: Path | None) -> WriterConfig:
+    """Read who writes in this form. Raises UserError with file, line and field."""
+    config = read_provider(path, CONFIGS[form])
+    where = read_yaml(path).where
+    if isinstance(config, LocalConfig) and model is None:
+        raise UserError(f"{where(('provider',))}: `llama-server` serves the input `writer_model`; give it")
+    if isinstance(config, LocalConfig) and model is not None:
+        gguf_in(model, config.file)
+    if not isinstance(config, LocalConfig) and model is not None:
+        raise UserError(f"{where(('provider',))}: only `llama-server` reads the input `writer_model`; leave it out")
+    if isinstance(config, ModelConfig) and config.mode == "batch":
+        raise UserError(f"{where(('mode',))}: each text waits for another; only a judge can use `batch`")
+    return config
 
 
-def load_writer(path: Path, form: str, model: Path | None) -> WriterConfig:
-    """Read who writes. Raises UserError with file, line and field."""
-    return read_provider(path, {"openai": CompletionConfig})
+def gguf_in(model: Path, name: str | None) -> Path:
+    """Return the GGUF file of an input: the file itself, or that of the folder. Raises UserError unless it is one."""
+    if model.is_file():
+        return model
+    files = sorted(path for path in model.rglob("*.gguf") if path.is_file())
+    chosen = [path for path in files if name in (path.name, str(path.relative_to(model)))] if name else files
+    if len(chosen) != 1:
+        there = f"it has {len(chosen)} of {len(files)} GGUF files" + (f" by the name {name}" if name else "")
+        raise UserError(f"{model.name}: {there}; give one, or its name as `file`")
+    return chosen[0]
 
 
 @contextmanager
 def open_writer(
-    config: CompletionConfig, model: Path | None, context: Context, *, concurrency: int, timeout_s: float
-) -> Iterator[Writer]:
-    """Give the writer for as long as the block lasts. Raises UserError when its key is missing."""
-    from tuneline.llm.completion_client import CompletionClient
+    config: WriterConfig, model: Path | None, context: Context, *, concurrency: int, timeout_s: float,
+    role: str = "generator",
+) -> Iterator[Writer]:  # fmt: skip
+    """Give the writer for as long as the block lasts; a server of ours is started for it.
 
-    account = context.account("generator", config.model)
-    with CompletionClient(config, context.secret, timeout_s, concurrency=concurrency, account=account) as client:
-        yield _Served(config, client)
+    Raises UserError when a key is missing, or the file cannot be served.
+    """
+    with ExitStack() as stack:
+        if isinstance(config, ModelConfig):
+            yield _Served(config, context.account(role, config.model), context, concurrency, timeout_s, stack)
+            return
+        assert model is not None, "whoever read the configuration has seen to that"
+        yield _local(
+            config, gguf_in(model, config.file), context, min(concurrency, config.slots), timeout_s, role, stack
+        )
+
+
+def _local(
+    config: LocalConfig, file: Path, context: Context, concurrency: int, timeout_s: float, role: str, stack: ExitStack
+) -> Writer:
+    from tuneline.model.gguf_header import read_header
+    from tuneline.model.llama_server import serve
+
+    scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tuneline-writer-")))
+    server = stack.enter_context(
+        serve(file, context_tokens=config.context_tokens, slots=config.slots, threads=config.threads,
+              log=scratch / "server.log")
+    )  # fmt: skip
+    account, told = context.account(role, file.name), {"slots": config.slots, "usd_per_hour": config.usd_per_hour}
+    served = TextServer.model_validate(
+        {"provider": "openai", "model": file.name, "base_url": server.url, "dialect": "llama-server",
+         "context_tokens": config.context_tokens, **told}
+    )  # fmt: skip
+    writer = _Served(served, account, context, concurrency, timeout_s, stack, server)
+    with file.open("rb") as content:
+        digest = hashlib.file_digest(content, "sha256").hexdigest()
+    writer.identity = json.dumps({"file": digest, "context_tokens": config.context_tokens}, sort_keys=True)
+    writer.header = read_header(file)
+    return writer
 
 
 class _Served:
-    def __init__(self, config: CompletionConfig, client: object) -> None:
+    """A writer behind a server."""
+
+    def __init__(
+        self, config: ModelConfig, account: Account, context: Context, concurrency: int, timeout_s: float,
+        stack: ExitStack, server: Server | None = None,
+    ) -> None:  # fmt: skip
+        self.label, self.identity = config.model, json.dumps(config.identity, sort_keys=True)
+        self.header: Header | None = None
+        self._config, self._account, self._context = config, account, context
+        self._concurrency, self._timeout_s, self._stack, self._server = concurrency, timeout_s, stack, server
+        self._lock = Lock()
+        self._texts: CompletionClient | None = None
+        self._chats: dict[tuple[float | None, int], LlmClient] = {}
+
+    def complete(self, prompt: str, sampler: Sampler, *, seed: int, top_logprobs: int = 0) -> Completion:
+        client = self._client()
+        return self._paid(lambda: client.complete(prompt, sampler, seed=seed, top_logprobs=top_logprobs))
+
+    def preflight(self, samplers: Sequence[Sampler], *, top_logprobs: int = 0) -> None:
+        if isinstance(self._config, CompletionConfig):
+            self._client().preflight(samplers, top_logprobs=top_logprobs)
+
+    def tokens_of(self, prompt: str) -> list[int] | None:
+        return self._client().tokens_of(prompt)
+
+    def chat(
+        self, messages: Sequence[Mapping[str, str]], sampler: Sampler, *, seed: int,
+        schema: Mapping[str, Json] | None = None,
+    ) -> Completion:  # fmt: skip
+        client = self._talker(sampler)
+        return self._paid(lambda: _said(client.complete(messages, schema=schema, seed=seed), sampler))
+
+    def _client(self) -> CompletionClient:
         from tuneline.llm.completion_client import CompletionClient
 
-        assert isinstance(client, CompletionClient)
-        self._client, self.label = client, config.model
-        self.identity = json.dumps(config.identity, sort_keys=True)
+        config = self._config
+        if not isinstance(config, CompletionConfig):
+            raise UserError(f"writer: {config.provider} answers chats only; use a recipe with `format: chat`")
+        with self._lock:
+            if self._texts is None:
+                client = CompletionClient(
+                    config, self._context.secret, self._timeout_s, concurrency=self._concurrency, account=self._account
+                )
+                self._texts = self._stack.enter_context(client)
+            return self._texts
 
-    def complete(self, prompt: str, sampler: Sampler, *, seed: int) -> Completion:
-        return self._client.complete(prompt, sampler, seed=seed)
+    def _talker(self, sampler: Sampler) -> LlmClient:
+        """Return the client for a sampler: its settings are those of a configuration."""
+        from tuneline.llm.client import LlmClient
 
-    def chat(self, messages: list[dict[str, str]], sampler: Sampler, *, seed: int) -> Completion:
-        raise NotImplementedError
+        key = (sampler.temperature, sampler.max_tokens)
+        with self._lock:
+            if key not in self._chats:
+                client = LlmClient(
+                    talking(self._config, sampler), self._context.secret, self._timeout_s,
+                    concurrency=self._concurrency, account=self._account,
+                )  # fmt: skip
+                self._chats[key] = self._stack.enter_context(client)
+            return self._chats[key]
+
+    def _paid(self, call: Callable[[], Completion]) -> Completion:
+        """Make a call, at a server of ours once more if it had died; priced by the hour where that is what it costs."""
+        if self._server:
+            self._server.ensure()
+        began = time.monotonic()
+        try:
+            answer = call()
+        except Temporary:
+            if self._server is None:
+                raise
+            self._server.ensure()
+            answer = call()
+        if not isinstance(self._config, TextServer) or self._config.usd_per_hour is None:
+            return answer
+        hours = (time.monotonic() - began) / 3600
+        return answer._replace(cost_usd=round(self._config.usd_per_hour * hours / self._config.slots, 9))
+
+
+def talking(config: ModelConfig, sampler: Sampler) -> ModelConfig:
+    """Return the configuration of a chat with a sampler; what a model thinks first has room beside its answer."""
+    if isinstance(config, CompletionConfig):
+        base_url = f"{config.address.rstrip('/').removesuffix('/v1')}/v1"
+        config = OpenAiConfig(provider="openai", model=config.model, base_url=base_url, seed=config.seed)
+    thinking = config.thinking if isinstance(config, AnthropicConfig) and isinstance(config.thinking, int) else 0
+    changed: dict[str, object] = {"max_tokens": sampler.max_tokens + thinking}
+    if sampler.temperature is not None:
+        changed["temperature"] = sampler.temperature
+    return config.model_copy(update=changed)
+
+
+def _said(reply: Reply, sampler: Sampler) -> Completion:
+    """Return an answer as a text. Raises LlmRejected for a refusal and for what a filter blocked."""
+    code = f" ({reply.cause})" if reply.cause else ""
+    if reply.refused:
+        raise LlmRejected("refused", f"the model refused{code}")
+    if reply.finish_reason == "content_filter":
+        raise LlmRejected("blocked", f"the server's filter blocked the answer{code}")
+    text = without_thoughts(reply.text).encode("utf-8", "replace").decode().strip()
+    places = [(at, stop) for stop in sampler.stop if (at := text.find(stop)) >= 0]
+    at, word = min(places, default=(len(text), ""))
+    finish = "word" if places else _ENDS.get(reply.finish_reason, "stop")
+    return Completion(
+        text[:at], finish, word, reply.input_tokens, reply.output_tokens, reply.cost_usd,
+        tokens_cached=reply.cached_tokens,
+    )  # fmt: skip
+
+
+def refuse_samplers(config: WriterConfig, samplers: Sequence[Sampler]) -> None:
+    """Raise UserError for a setting that the writer's dialect has no name for."""
+    if isinstance(config, CompletionConfig):
+        for sampler in samplers:
+            refuse_unsayable(config, sampler)

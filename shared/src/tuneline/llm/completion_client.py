@@ -59,6 +59,14 @@ class CompletionClient:
             if top_logprobs and not answer.top:
                 raise UserError(f"{self._named} lists no log-probabilities; check `dialect`, or use another server")
 
+    def tokens_of(self, prompt: str) -> list[int] | None:
+        """Return the ids of a prompt as the server makes them, special ones included; None where it does not say.
+
+        Raises UserError or Temporary as `complete` does.
+        """
+        said = neutralise(prompt)
+        return self._calls.make(lambda: self._provider.tokenize(said), 0.0).ids
+
     @property
     def _named(self) -> str:
         return f"model {self.config.model} at {self.config.url}"

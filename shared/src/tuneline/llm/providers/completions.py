@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from tuneline.errors import Fault
 from tuneline.llm.completion import Completion, CompletionConfig, Finish, passed_over
@@ -13,7 +13,7 @@ from tuneline.llm.providers.openai_reply import count, object_in, object_of, rea
 from tuneline.llm.providers.provider import BareHttp, not_taken
 from tuneline.llm.providers.refusals import Refused, meaning, read_refusal
 from tuneline.llm.providers.strangers import Stranger, Strangers
-from tuneline.stage import Json
+from tuneline.stage import Json, Usage
 
 KIND = "completion"
 LEAST = -1e6
@@ -27,6 +27,16 @@ _ENDS: Mapping[object, Finish] = {
 }  # fmt: skip
 """How a text ended, in servers' words; all others mean that the model ended it."""
 _BROKEN = ("error", "abort")
+
+
+class Tokenized(NamedTuple):
+    """The ids of a prompt, None where the server does not say; it costs nothing."""
+
+    ids: list[int] | None
+
+    @property
+    def usage(self) -> Usage:
+        return Usage()
 
 
 class CompletionProvider:
@@ -45,6 +55,21 @@ class CompletionProvider:
                 return self._read(answer.content, body, stops)
         except Refused as e:
             raise meaning(self._config, e.refusal) from None
+
+    async def tokenize(self, prompt: str) -> Tokenized:
+        """Ask for the ids of a prompt; servers of OpenAI's protocol alone have none. Raises Fault."""
+        dialect, base = self._config.dialect, self._config.address.rstrip("/").removesuffix("/v1")
+        if dialect == "openai":
+            return Tokenized(None)
+        ours: dict[str, Json] = {"content": prompt, "add_special": True, "parse_special": True}
+        theirs: dict[str, Json] = {"model": self._config.model, "prompt": prompt}
+        try:
+            answer = await self._http.post(f"{base}/tokenize", json=ours if dialect == "llama-server" else theirs)
+            found = object_in(answer.content, "list of tokens", "tokens")["tokens"]
+        except (Refused, Stranger):
+            return Tokenized(None)
+        whole = isinstance(found, list) and all(isinstance(token, int) for token in found)
+        return Tokenized(found if whole else None)
 
     async def close(self) -> None:
         await self._http.aclose()
