@@ -94,13 +94,15 @@ image-names: ## Print the names of these images
 	@echo $(foreach name,$(STAGES) s3,$(IMAGE)/$(name):$(VERSION))
 
 .PHONY: push
-push: images ## Push the stages' images to REGISTRY, and write their digests to images.yaml, values for the chart
+push: images $(if $(CUDA),image-evaluator-cuda) ## Push the stages' images to REGISTRY (with CUDA=1 evaluator-cuda, too), and their digests to images.yaml for the chart
 	@: "$${REGISTRY:?name the registry that the cluster pulls from, such as registry.example.com/team}"
 	@printf 'image: {registry: %s}\nstages:\n' "$$REGISTRY" >images.yaml
-	@for stage in $(STAGES); do there="$$REGISTRY/tuneline/$$stage"; \
-	  docker tag $(IMAGE)/$$stage:$(VERSION) "$$there:$(VERSION)"; docker push --quiet "$$there:$(VERSION)"; \
-	  digest=$$(docker image inspect --format '{{join .RepoDigests "\n"}}' "$$there:$(VERSION)" | grep "^$$there@"); \
-	  echo "  $$stage: {digest: '$${digest#*@}'}" >>images.yaml; done
+	@pushed() { there="$$REGISTRY/tuneline/$$1"; \
+	  docker tag $(IMAGE)/$$1:$(VERSION) "$$there:$(VERSION)"; docker push --quiet "$$there:$(VERSION)" >&2; \
+	  docker image inspect --format '{{join .RepoDigests "\n"}}' "$$there:$(VERSION)" | sed -n "s|^$$there@||p"; }; \
+	for stage in $(STAGES); do \
+	  printf "  %s:\n    digest: '%s'\n" "$$stage" "$$(pushed $$stage)" >>images.yaml; \
+	  if [ "$(CUDA)$$stage" = 1evaluator ]; then printf "    gpuDigest: '%s'\n" "$$(pushed evaluator-cuda)" >>images.yaml; fi; done
 
 # An image is built after those that its Dockerfile names.
 $(foreach name,$(IMAGES),$(eval image-$(name): $(shell sed -n 's|^FROM $(IMAGE)/\([a-z0-9-]*\):.*|image-\1|p' images/$(name)/Dockerfile)))
@@ -123,7 +125,7 @@ lock: $(UV) ## Write requirements/ (pinned, with hashes); what is pinned already
 	@cd .uv/lock && $(CURDIR)/$(UV) lock --upgrade && cp uv.lock $(CURDIR)
 	@$(UV) export -q --frozen --no-emit-workspace --all-packages --all-extras $(LARGE_TRACKERS:%=--no-extra %) \
 	  --no-header --no-annotate -o requirements/dev.txt
-	@for group in build s3 torch; do $(UV) export -q --frozen --no-emit-workspace --only-group $$group \
+	@for group in build s3 torch cuda; do $(UV) export -q --frozen --no-emit-workspace --only-group $$group \
 	  --no-header --no-annotate -o requirements/$$group.txt; done
 	@for stage in $(STAGES); do $(UV) export -q --frozen --no-emit-workspace --package tuneline-$$stage \
 	  --extra runtime --no-dev --no-header --no-annotate -o requirements/$$stage.txt; done

@@ -115,6 +115,8 @@ TYPES: Mapping[str, Schema] = {
         for peer in ("dns", "apiServer", "store", "hub", "judge")
     },
     "stageDefaults.digest": {"type": "string", "pattern": "^(sha256:[0-9a-f]{64})?$"},
+    "stageDefaults.gpu": {"type": "integer", "minimum": 0},
+    "stageDefaults.gpuDigest": {"type": "string", "pattern": "^(sha256:[0-9a-f]{64})?$"},
     "stageDefaults.reaches": _list({"enum": ["hub", "judge"]}),
     "stageDefaults.resources.requests": _map(QUANTITY),
     "stageDefaults.resources.limits": _map(QUANTITY),

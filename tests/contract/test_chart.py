@@ -332,6 +332,24 @@ def test_scratch_is_where_the_images_work() -> None:
     assert mounts == {"/scratch", "/tmp", "/dev/shm", "/cache"}
 
 
+def test_an_evaluator_with_a_gpu_runs_in_an_image_that_can_use_it() -> None:
+    on_gpu, digest = yaml.safe_load((CHART / "ci" / "gpu-evaluator-values.yaml").read_text()), "sha256:" + "ab" * 32
+    stages = on_gpu["stages"]
+    pod = pod_of("evaluator", rendered(on_gpu))
+    resources = main_of(pod)["resources"]
+    assert (resources["limits"]["nvidia.com/gpu"], resources["requests"]["nvidia.com/gpu"]) == (1, 1)
+    assert main_of(pod)["image"].startswith("registry.example.com/team/tuneline/evaluator-cuda:")
+    assert pod["spec"]["tolerations"] and pod["spec"]["nodeSelector"] and pod["spec"]["runtimeClassName"] == "nvidia"
+    # A digest of the other image would be pulled in its place.
+    stages["evaluator"] |= {"digest": "sha256:" + "cd" * 32, "gpuDigest": digest}
+    assert main_of(pod_of("evaluator", rendered(on_gpu)))["image"].endswith(f"@{digest}")
+    stages["evaluator"]["gpu"] = 0
+    pod = pod_of("evaluator", rendered(on_gpu))
+    assert "/evaluator:" in main_of(pod)["image"] and main_of(pod)["image"].endswith("cd" * 32)
+    assert "nvidia.com/gpu" not in main_of(pod)["resources"]["limits"]
+    assert "/trainer:" in main_of(pod_of("trainer", rendered(on_gpu)))["image"]
+
+
 def test_large_scratch_can_be_a_volume_of_its_own() -> None:
     volumes = {v["name"]: v for v in pod_of("trainer", rendered(GPU_POOL))["spec"]["volumes"]}
     claim = volumes["scratch"]["ephemeral"]["volumeClaimTemplate"]["spec"]

@@ -52,8 +52,9 @@ labels: {{- include "tuneline.labels" .root | nindent 2 }}
 {{- $name := ternary "assessor" .stage (eq .stage "check") }}
 {{- $stage := include "tuneline.stage" (dict "root" .root "stage" $name) | fromYaml }}
 {{- $image := .root.Values.image }}
-{{- $image.registry }}/{{ $image.repository }}/{{ $name }}:{{ $image.tag | default .root.Chart.AppVersion }}
-{{- with $stage.digest }}@{{ . }}{{ end }}
+{{- $cuda := and (eq $name "evaluator") (gt (int $stage.gpu) 0) }}
+{{- $image.registry }}/{{ $image.repository }}/{{ $name }}{{ if $cuda }}-cuda{{ end }}:{{ $image.tag | default .root.Chart.AppVersion }}
+{{- with ternary $stage.gpuDigest $stage.digest $cuda }}@{{ . }}{{ end }}
 {{- end }}
 
 {{/* Whether a node may pull: nobody owns the registry `localhost`, so an image of it is there or is not. */}}
@@ -138,6 +139,9 @@ volumes:
   persistentVolumeClaim: {claimName: {{ $values.hub.cacheClaim | quote }}}
 {{- end }}
 {{- include "tuneline.caVolume" .root }}
+{{- if gt (int $stage.gpu) 0 }}
+{{- range list "requests" "limits" }}{{ $_ := set (index $stage.resources .) "nvidia.com/gpu" (int $stage.gpu) }}{{ end }}
+{{- end }}
 containers:
 - name: main
   resources: {{- toYaml $stage.resources | nindent 4 }}

@@ -16,6 +16,7 @@ from kit.judge_parts import live
 from kit.scripted_openai import Answer, Call, ScriptedOpenAI, completion, error, serve_openai
 from tuneline.data.conversations import Conversation
 from tuneline.errors import UserError
+from tuneline.model.llama_cpp import Placement
 from tuneline_evaluator.conversations.arms import Terms, read_arm, unequal_facts, unverified_facts
 from tuneline_evaluator.conversations.ask import ask, models_of
 from tuneline_evaluator.conversations.endpoint import EndpointConfig, load_endpoint, open_endpoint
@@ -163,7 +164,7 @@ def test_of_an_endpoint_and_of_a_file_that_we_did_not_make_it_is_said_what_nobod
     tmp_path: Path, tiny_gguf: Path
 ) -> None:
     config_of(tmp_path, "http://127.0.0.1:9/v1")
-    terms = Terms("0.5.0", 2048, SETTINGS.sampler, {})
+    terms = Terms("0.5.0", Placement(), 2048, SETTINGS.sampler, {})
     endpoint = read_arm("base", tmp_path / "endpoint.yaml", None, "", terms).facts
     file = read_arm("finetuned", tiny_gguf, None, "00" * 32, terms).facts
     assert endpoint.name == "m at 127.0.0.1:9"

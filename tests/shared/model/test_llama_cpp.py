@@ -49,6 +49,29 @@ def test_a_program_without_a_version_is_refused(pretend: Callable[[str], Path]) 
         llama_cpp.version(pretend("echo hello"))
 
 
+DEVICES = """echo 'Available devices:'
+echo '  CUDA0: NVIDIA L4 (22563 MiB, 22345 MiB free)'
+echo '  CUDA1: NVIDIA L4 (22563 MiB, 22345 MiB free)'"""
+
+
+def test_all_layers_are_on_the_gpus_that_a_build_finds_and_it_is_said(pretend: Callable[[str], Path]) -> None:
+    server = pretend(DEVICES)
+    placed = llama_cpp.placement(server)
+    assert str(placed) == "NVIDIA L4 and NVIDIA L4, all layers"
+    assert placed.flags == ["--n-gpu-layers", "all", "--fit", "off"]
+    assert (str(llama_cpp.placement(server, 20)), llama_cpp.placement(server, 20).flags[1]) == (
+        "NVIDIA L4 and NVIDIA L4, 20 layers", "20",
+    )  # fmt: skip
+    assert str(llama_cpp.placement(server, 0)) == "processor"
+
+
+def test_without_a_gpu_the_processor_computes_and_layers_for_one_are_refused() -> None:
+    assert str(llama_cpp.placement(REAL)) == "processor"
+    assert llama_cpp.placement(REAL, 0).flags == ["--device", "none", "--n-gpu-layers", "0"]
+    with pytest.raises(UserError, match=r"`gpu_layers`: .* finds no GPU"):
+        llama_cpp.placement(REAL, 10)
+
+
 def test_a_program_that_fails_is_quoted(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"llama-quantize ended with status 1: .*missing\.gguf"):
         llama_cpp.run_program([llama_cpp.program("llama-quantize"), tmp_path / "missing.gguf", tmp_path / "x", "Q4_0"])

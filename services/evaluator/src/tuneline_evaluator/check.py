@@ -18,7 +18,7 @@ from tuneline.llm.config import ModelConfig, Secret
 from tuneline.llm.prices import require_price
 from tuneline.llm.thoughts import without_thoughts
 from tuneline.model.chat import ChatTokenizer
-from tuneline.model.llama_cpp import program
+from tuneline.model.llama_cpp import placement, program
 from tuneline.model.system_prompt import markdown_around, read_system_prompt
 from tuneline.parsing.problems import listed
 from tuneline.parsing.yaml import read_yaml
@@ -70,7 +70,7 @@ def check_given(params: EvaluatorParams, checks: Checks) -> None:
         _check_power(params, checks, speakers, rubric)
     if checks.work and not served_elsewhere:
         with checks.about(""):
-            program("llama-server")
+            placement(program("llama-server"), params.gpu_layers)
 
 
 def _refuse_long(

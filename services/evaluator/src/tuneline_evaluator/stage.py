@@ -85,6 +85,8 @@ class EvaluatorParams(Params):
     """Conversations that each server holds at once; each one takes a context's worth of memory."""
     threads: int | None = pace(None, ge=1)
     """CPU threads per server; the default shares the processor's cores between the servers that run at once."""
+    gpu_layers: int | None = Field(default=None, ge=0)
+    """Layers that a GPU computes, 0 is none; the default is all, where llama-server is built for a GPU that is here."""
     judge_concurrency: int = pace(8, ge=1, le=2048)
     """Most judge calls in flight; the pace is found by itself, so more costs memory only (0.1 MB each)."""
     canaries: int = pace(0, ge=0, le=100)

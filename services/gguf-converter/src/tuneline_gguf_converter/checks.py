@@ -18,6 +18,7 @@ from tuneline.data.model_facts import Check, Fidelity
 from tuneline.errors import UserError
 from tuneline.model.chat import ChatTokenizer
 from tuneline.model.gguf_header import Header
+from tuneline.model.llama_cpp import placement, program
 from tuneline.model.llama_server import Server, serve
 from tuneline_gguf_converter.fidelity import Foreseen, Pace, compare, figures, pace
 from tuneline_gguf_converter.samples import MARKS, Messages, Sample, Samples
@@ -81,8 +82,15 @@ def _served(subject: Subject, options: Sequence[str] = ()) -> Iterator[Server]:
     longest = max(len(sample.ids) for sample in subject.samples.predicted)  # rendering and encoding need no context
     with TemporaryDirectory(prefix="tuneline-check-") as scratch:
         log = Path(scratch, "llama-server.log")
+        placed, tokens = placement(program("llama-server")), longest + 80
         with serve(
-            subject.file, context_tokens=longest + 80, slots=1, threads=subject.threads, log=log, options=options
+            subject.file,
+            context_tokens=tokens,
+            slots=1,
+            threads=subject.threads,
+            log=log,
+            placed=placed,
+            options=options,
         ) as server:
             yield server
 

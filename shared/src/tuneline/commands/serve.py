@@ -49,10 +49,12 @@ def serve_run(store: Store, run: str, arm: str, port: int, say: Callable[[str], 
             template.write_text(with_system_prompt(own, ready.serving), encoding="utf-8")
             options += ["--chat-template-file", str(template)]
         context, log = ready.serving.context_tokens, Path(scratch, "server.log")
+        placed = llama_cpp.placement(llama_cpp.program("llama-server"))
         with serve(
-            ready.model, context_tokens=context, slots=1, threads=None, log=log, port=port, options=options
-        ) as server:
-            for line in _told(ready, arm, server.url):
+            ready.model, context_tokens=context, slots=1, threads=None, log=log, port=port, placed=placed,
+            options=options,
+        ) as server:  # fmt: skip
+            for line in _told(ready, arm, server.url, placed):
                 say(line)
             while True:
                 time.sleep(1)
@@ -124,11 +126,11 @@ def _file(store: Store, run: str, node: str, result: Manifest, name: str, scratc
     return scratch / "model.gguf"
 
 
-def _told(ready: _Ready, arm: str, url: str) -> list[str]:
+def _told(ready: _Ready, arm: str, url: str, placed: llama_cpp.Placement) -> list[str]:
     sampler, prompt = ready.serving.sampler, ready.serving.system_prompt
     body = '{"messages": [{"role": "user", "content": "Good morning!"}]}'
     return [
-        f"{ready.facts.file} ({arm}) is served at {url}/v1",
+        f"{ready.facts.file} ({arm}) is served at {url}/v1, computed on {placed}",
         f"  temperature {sampler.temperature:g}, top_p {sampler.top_p:g}, top_k {sampler.top_k}, "
         f"min_p {sampler.min_p:g}, {sampler.max_answer_tokens} tokens an answer, {ready.serving.context_tokens} tokens "
         f"of context, {'the system prompt of the comparison' if prompt else 'no system prompt'}",

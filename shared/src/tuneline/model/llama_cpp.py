@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, STDOUT
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from tuneline.errors import Temporary, UserError
 from tuneline.model.children import ending, environment, tied_to_us
@@ -44,6 +44,45 @@ def version(server: Path) -> str:
     if found is None:
         raise UserError(f"`{server} --version` names no version (status {answer.returncode}): is it llama.cpp's?")
     return found[1].strip()
+
+
+class Placement(NamedTuple):
+    """Where llama-server computes a model: on the processor, or so many of its layers on GPUs."""
+
+    gpus: tuple[str, ...] = ()
+    layers: int | None = 0
+    """None is all of them."""
+
+    @property
+    def flags(self) -> list[str]:
+        """Return the options of llama-server, which would choose by itself."""
+        if self.layers == 0:
+            return ["--device", "none", "--n-gpu-layers", "0"]
+        return ["--n-gpu-layers", "all" if self.layers is None else str(self.layers), "--fit", "off"]
+
+    def __str__(self) -> str:
+        if self.layers == 0:
+            return "processor"
+        layers = "all layers" if self.layers is None else f"{self.layers} layers"
+        return f"{' and '.join(self.gpus)}, {layers}"
+
+
+def placement(server: Path, gpu_layers: int | None = None) -> Placement:
+    """Return where a server computes so many layers on a GPU, for None all if it was built for one that is here.
+
+    Raises UserError when a GPU is asked for and the server finds none.
+    """
+    command = [str(server), "--list-devices"]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment()).stdout
+    gpus = tuple(printable(name) for name in re.findall(r"^ +\w+: (.+?) \([0-9]+ MiB", told, re.MULTILINE))
+    if gpu_layers == 0 or not gpus:
+        if gpu_layers:
+            raise UserError(
+                f"`gpu_layers`: {server} finds no GPU. It takes a build for one (image `evaluator-cuda`), the driver, "
+                "and a GPU of the container; or leave it out."
+            )
+        return Placement()
+    return Placement(gpus, gpu_layers)
 
 
 def run_program(command: Sequence[str | Path], called: str | None = None, cwd: Path | None = None) -> None:

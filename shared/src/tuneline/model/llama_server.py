@@ -28,7 +28,7 @@ from threading import Lock
 from tuneline.errors import Temporary, UserError
 from tuneline.model.children import ending, environment, tied_to_us
 from tuneline.model.gguf_header import refuse_unservable
-from tuneline.model.llama_cpp import program
+from tuneline.model.llama_cpp import Placement, program
 from tuneline.parsing.problems import printable
 from tuneline.stage import Json
 
@@ -179,20 +179,21 @@ def serve(
     log: Path,
     start_timeout_s: float = 600.0,
     port: int | None = None,
+    placed: Placement = Placement(),  # noqa: B008  (it cannot be changed)
     options: Sequence[str] = (),
 ) -> Iterator[Server]:
     """Serve `model` on 127.0.0.1 until the block ends, or this process does, however it ends.
 
     Each of the `slots` conversations at once has `context_tokens` tokens of its own. `threads` None takes what
     llama-server finds. `log` gets errors only, and no text of a request. With a `port` (0 is any free one) the address
-    is one for people, without the part that nobody can guess. `options` are more of llama-server's own. Raises
-    UserError when the file is damaged, the port taken, or the program is missing or refuses; Temporary when it does not
-    get healthy.
+    is one for people, without the part that nobody can guess. `placed` says what a GPU computes, `options` are more of
+    llama-server's own. Raises UserError when the file is damaged, the port taken, or the program is missing or refuses;
+    Temporary when it does not get healthy.
     """
     refuse_unservable(model)
     flags = ["--model", str(model), "--ctx-size", str(context_tokens * slots), "--parallel", str(slots)]
     flags += ["--threads", str(threads)] if threads else []
-    command = [str(program("llama-server")), *flags, *_FIXED_FLAGS, *options]
+    command = [str(program("llama-server")), *flags, *placed.flags, *_FIXED_FLAGS, *options]
     server = Server(command, model, log, start_timeout_s, port)
     try:
         server.start()

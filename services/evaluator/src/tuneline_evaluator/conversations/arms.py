@@ -19,6 +19,7 @@ from tuneline.errors import UserError
 from tuneline.model.base_model import context_tokens
 from tuneline.model.chat import ChatTokenizer
 from tuneline.model.gguf_header import read_header
+from tuneline.model.llama_cpp import Placement
 from tuneline_evaluator.conversations.endpoint import EndpointConfig, load_endpoint
 
 _FILE_TYPES = """
@@ -29,7 +30,7 @@ _FILE_TYPES = """
 
 MUST_MATCH = (
     "architecture", "parameters", "file_type", "template_sha256", "tokenizer_sha256", "converter", "llama_cpp",
-    "base_model", "imatrix", "server", "context_tokens",
+    "base_model", "imatrix", "server", "computed_on", "context_tokens",
 )  # fmt: skip
 """Facts that only the weights may escape: a difference in any of these would be measured as if training had made it."""
 
@@ -54,6 +55,8 @@ class ArmFacts(Closed):
     """Version of the quantiser, from the conversion."""
     server: str | None
     """Version of llama-server that answered."""
+    computed_on: str | None = None
+    """Processor, or GPU and how many layers it computed."""
     base_model: str | None
     context_tokens: int
     """Tokens one conversation may use."""
@@ -80,6 +83,7 @@ class Terms(NamedTuple):
 
     server: str
     """Version of llama-server."""
+    placed: Placement
     context_tokens: int
     sampler: SamplerParams
     template_options: Mapping[str, bool | int | float | str]
@@ -92,7 +96,8 @@ def read_arm(arm: Arm, place: Path, info: Path | None, sha256: str, terms: Terms
     do not belong together.
     """
     if not is_endpoint(place):
-        return read_model(arm, place, info, sha256, server=terms.server, context_tokens=terms.context_tokens)
+        served = read_model(arm, place, info, sha256, server=terms.server, context_tokens=terms.context_tokens)
+        return served._replace(facts=served.facts.model_copy(update={"computed_on": str(terms.placed)}))
     try:
         endpoint = load_endpoint(place, terms.sampler, terms.template_options)
     except UserError as error:

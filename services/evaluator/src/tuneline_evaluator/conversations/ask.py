@@ -13,6 +13,7 @@ from tuneline.errors import Fault, LlmRejected, UserError
 from tuneline.llm.config import Secret
 from tuneline.llm.prices import require_price
 from tuneline.model.chat_template import read_chat_settings
+from tuneline.model.llama_cpp import Placement
 from tuneline.model.system_prompt import read_system_prompt
 from tuneline.parsing.problems import printable, shortened
 from tuneline.stage import Checks
@@ -46,7 +47,7 @@ def _check_arm(place: Path, params: EvaluatorParams, checks: Checks, port: str, 
     tokens = context_of(params, checks.inputs.get("base_model"))
     options = read_chat_settings(checks.inputs.get("chat_template")).options
     info = checks.inputs.get("model_info" if port == "model" else "base_info")
-    source = read_arm(arm, place, info, "", Terms("", tokens, params.sampler, options)).source
+    source = read_arm(arm, place, info, "", Terms("", Placement(), tokens, params.sampler, options)).source
     if isinstance(source, Path):
         return
     source.key(checks.secret)

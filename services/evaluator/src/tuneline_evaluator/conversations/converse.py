@@ -79,7 +79,8 @@ def hold_conversations(prepared: Prepared, simulator: Simulator, context: Contex
 
 
 def _scope(plan: Plan, simulator: Simulator, model: Model) -> tuple[str, ...]:
-    said_by = (model.arm, model.identity, model.facts.file or "", model.facts.server or "")
+    computed_on = () if model.facts.computed_on in (None, "processor") else (model.facts.computed_on,)
+    said_by = (model.arm, model.identity, model.facts.file or "", model.facts.server or "", *computed_on)
     return "conversations", VERSION, *said_by, plan.scope, simulator.scope
 
 

@@ -15,7 +15,7 @@ from tuneline.judge.judging import load_judge
 from tuneline.judge.panel import Judges, check_judges
 from tuneline.model.chat import ChatTokenizer
 from tuneline.model.chat_template import read_chat_settings
-from tuneline.model.llama_cpp import program, version
+from tuneline.model.llama_cpp import Placement, placement, program, version
 from tuneline.model.system_prompt import read_system_prompt
 from tuneline.stage import Context
 from tuneline_evaluator.conversations.arms import (
@@ -46,6 +46,8 @@ class Prepared(NamedTuple):
     tokenizer: ChatTokenizer | None
     """The base model's; None where every arm is an endpoint and nobody has given it."""
     plan: Plan
+    placed: Placement
+    """Where our server computes the arms that are files."""
     chosen_by: list[JudgeCard]
     """Who judged the training set."""
     learnt: list[str]
@@ -69,14 +71,14 @@ def prepare(params: EvaluatorParams, inputs: EvaluatorInputs, context: Context) 
     params = settled(params, single=inputs.prompts is not None, offline=judge.offline)
     simulator = ScriptedConfig() if inputs.prompts else load_simulator(inputs.simulator)
     tokenizer, plan = tokenizer_of(inputs), plan_of(params, inputs)
-    models = arms_of(inputs, context, plan)
+    models, placed = arms_of(params, inputs, context, plan)
     refuse_text(plan, models)
     refuse_unequal(unequal_facts(models[0].facts, models[1].facts), params.allow_unequal)
     if tokenizer is not None:
         refuse_other_template(models[0].facts, tokenizer, params.allow_unequal)
     check_judges(judge, rubric, [])
     chosen_by = read_record(inputs.assessed_by, JudgeCards).judges if inputs.assessed_by else []
-    return Prepared(params, models, speakers, rubric, judge, simulator, tokenizer, plan, chosen_by, learnt)
+    return Prepared(params, models, speakers, rubric, judge, simulator, tokenizer, plan, placed, chosen_by, learnt)
 
 
 def settled(params: EvaluatorParams, *, single: bool, offline: bool) -> EvaluatorParams:
@@ -113,17 +115,25 @@ def tokenizer_of(inputs: EvaluatorInputs) -> ChatTokenizer | None:
     return None
 
 
-def arms_of(inputs: EvaluatorInputs, context: Context, plan: Plan) -> tuple[Model, Model]:
-    """Return both arms, the base first. Raises UserError for one that cannot be read."""
+def arms_of(
+    params: EvaluatorParams, inputs: EvaluatorInputs, context: Context, plan: Plan
+) -> tuple[tuple[Model, Model], Placement]:
+    """Return both arms, the base first, and where our server computes those that are files.
+
+    Raises UserError for one that cannot be read.
+    """
     given = (("base", inputs.base, inputs.base_info, "base"), ("finetuned", inputs.model, inputs.model_info, "model"))
     files = [place for _, place, *_ in given if not is_endpoint(place)]
-    server = version(program("llama-server")) if files else ""
+    server, placed = "", Placement()
+    if files:
+        ours = program("llama-server")
+        server, placed = version(ours), placement(ours, params.gpu_layers)
     options = read_chat_settings(inputs.chat_template).options
-    terms = Terms(server, plan.context_tokens, plan.sampler, options)
+    terms = Terms(server, placed, plan.context_tokens, plan.sampler, options)
     base, finetuned = (
         read_arm(arm, place, info, context.lineage[port].sha256, terms) for arm, place, info, port in given
     )
-    return base, finetuned
+    return (base, finetuned), placed
 
 
 def refuse_text(plan: Plan, models: Sequence[Model]) -> None:

@@ -67,7 +67,8 @@ class Tables:
     @contextmanager
     def _seats(self, file: Path, threads: int, log: Path, stop: Event) -> Iterator[list[Seat]]:
         params, tokens, slots = self._prepared.params, self._prepared.plan.context_tokens, self._slots
-        with serve(file, context_tokens=tokens, slots=slots, threads=threads, log=log) as server:
+        placed = self._prepared.placed
+        with serve(file, context_tokens=tokens, slots=slots, threads=threads, log=log, placed=placed) as server:
             yield [Seat(server, slot, params.answer_timeout_s, stop) for slot in range(slots)]
 
     @contextmanager

@@ -86,7 +86,8 @@ def arm_rows(comparison: Comparison) -> list[tuple[str, str, str]]:
 _ARM_FACTS = {
     "file_type": "Quantisation", "architecture": "Architecture", "parameters": "Parameters", "base_model": "Base model",
     "template_sha256": "Chat template", "tokenizer_sha256": "Tokenizer", "converter": "Converter",
-    "llama_cpp": "Quantiser", "server": "Server", "context_tokens": "Context, tokens",
+    "llama_cpp": "Quantiser", "server": "Server",
+    "computed_on": "Computed on", "context_tokens": "Context, tokens",
 }  # fmt: skip
 """The names of the facts that must be equal."""
 
