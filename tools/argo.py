@@ -26,6 +26,10 @@ GRAPHS = {
         "Fine-tune and compare",
         "From transcripts to a small model and a verdict on it. Results that exist already are found, not made again.",
     ),
+    "synthesize": (
+        "Write conversations",
+        "By a recipe: a pilot, which has to pass its gates, then as many parts as are worth it, then the merge.",
+    ),
     "publish": (
         "Publish",
         "What a run has made, as it is, for others: to the Hugging Face Hub or to a bucket. Name the run.",
@@ -39,19 +43,25 @@ CHECK = "check"
 
 
 class Task(NamedTuple):
-    """A node as a task of a graph. `needed` are the lines of the expression for whether it is part of a run."""
+    """A node as a task of a graph. `needed` are the lines of the expression for whether it is part of a run.
+
+    Parts of a stage are one task, done once for each part that `counted_by`, another task, finds to be worth it.
+    """
 
     name: str
     stage: str
     variant: str | None
     depends: Sequence[str] = ()
     needed: Sequence[str] = ()
+    counted_by: str = ""
 
     @property
     def words(self) -> str:
         """What the program of the container is told."""
         if self.stage == CHECK:
             return "check"
+        if self.counted_by:
+            return 'run, "--part={{inputs.parameters.part}}"'
         return ", --variant, ".join(filter(None, ("run", self.variant)))
 
 
@@ -69,9 +79,11 @@ def stage_template(stage: AnyStage, nodes: Sequence[Step]) -> str:
     title = head.removeprefix(f"{stage.name}: ").rstrip(".")
     tasks = [_task(node) for node in nodes if node.stage is stage]
     pages = [port for port in stage.output_ports() if port.kind == "page"]
+    tasks += [part for node in nodes if node.stage is stage for part in _parts(node)]
     return _filled(
         "stage.yaml", name=stage.name, title=title[:1].upper() + title[1:], text=text or head, tasks=sorted(tasks),
-        pages=pages, verdict=bool(pages), image=stage.name, program=f"tuneline-{stage.name}", version=_version(),
+        counts=stage.parts, pages=pages, verdict=bool(pages), image=stage.name, program=f"tuneline-{stage.name}",
+        version=_version(),
     )  # fmt: skip
 
 
@@ -80,7 +92,7 @@ def check_template(first: AnyStage) -> str:
     text = "All that is wrong with the run file and what it names is said at once, before anything is paid or trained."
     return _filled(
         "stage.yaml", name=CHECK, title="Check before anything expensive", text=text, tasks=[Task(CHECK, CHECK, None)],
-        pages=(), verdict=False, image=first.name, program="tuneline", version=_version(),
+        counts=False, pages=(), verdict=False, image=first.name, program="tuneline", version=_version(),
     )  # fmt: skip
 
 
@@ -100,7 +112,10 @@ def graph(name: str, title: str, text: str, nodes: Sequence[Step]) -> str:
     for node in nodes:
         last = [need for need in node.needs if not any(need in before[other] for other in node.needs)]
         depends = [_name(n) for n in last] or [one.name for one in tasks[:1] if one.stage == CHECK]
-        tasks.append(_task(node)._replace(depends=depends, needed=list(_needed(node, nodes, name))))
+        needed = list(_needed(node, nodes, name))
+        parts = [part._replace(depends=depends, needed=needed) for part in _parts(node)]
+        depends = [part.name for part in parts] or depends
+        tasks += [*parts, _task(node)._replace(depends=depends, needed=needed)]
     return _filled(
         "pipeline.yaml", name=name, title=title, text=text, tasks=tasks, alone=bool(alone),
         ends=" ".join(map(_name, PIPELINES[name])),
@@ -116,11 +131,13 @@ def _before(nodes: Sequence[Step]) -> dict[str, set[str]]:
 
 
 def _fed(goals: Sequence[str], nodes: Sequence[Step]) -> list[Step]:
-    """Let a pipeline wait for those outside of it, too, that need nothing of it: an input may name their outputs."""
+    """Let the first pipeline wait for those outside of it that need nothing of it: inputs may name their outputs."""
     before = _before(nodes)
     core = {*goals}.union(*(before[goal] for goal in goals))
     feeders = [node for node in nodes if node.name not in core and not before[node.name] & core]
     names = tuple(node.name for node in feeders)
+    if goals != next(iter(PIPELINES.values())):  # one that makes what another takes
+        return [node for node in nodes if node.name in core]
     others = [node for node in nodes if node not in feeders]
     return feeders + [node._replace(needs=node.needs + names) if node.name in core else node for node in others]
 
@@ -137,6 +154,13 @@ def _after(node: Step) -> Iterator[str]:
 
 def _task(node: Step) -> Task:
     return Task(_name(node.name), node.stage.name, node.variant)
+
+
+def _parts(node: Step) -> Iterator[Task]:
+    """Yield the parts of a node whose work is shared: a variant of its stage, which it needs, says how many."""
+    counted_by = [need for need in node.needs if need.startswith(f"{node.stage.name}@")]
+    if node.stage.parts and counted_by:
+        yield Task(f"{_name(node.name)}-part", node.stage.name, None, counted_by=_name(counted_by[0]))
 
 
 def _name(node: str) -> str:

@@ -21,6 +21,7 @@ import argo
 from kit.manifests import TEMPLATES, evaluate
 from kit.places import ROOT
 from kit.workflow_parameters import as_parameters, encode
+from tuneline.commands.stage import _parts
 from tuneline.engine.parameters import TEXT
 from tuneline.engine.pipelines import Address, OutputOf, in_order, plan, steps_of
 from tuneline.engine.runfile import read_run_parameters
@@ -35,7 +36,9 @@ PIPELINE = {step.name for step in plan(STAGES, {})}
 FINETUNE = TEMPLATES["finetune"]["spec"]
 DAG = FINETUNE["templates"][0]["dag"]
 ALL_TASKS: dict[str, dict[str, Any]] = {task["name"]: task for task in DAG["tasks"]}
-TASKS = {name: task for name, task in ALL_TASKS.items() if name != argo.CHECK}
+PARTS = {name for name, task in ALL_TASKS.items() if "withParam" in task}
+"""Tasks that are parts of a stage's work: they come before the stage itself."""
+TASKS = {name: task for name, task in ALL_TASKS.items() if name not in (argo.CHECK, *PARTS)}
 """The tasks that are stages; the check comes before all of them."""
 PARAMETERS: dict[str, dict[str, Any]] = {row["name"]: row for row in FINETUNE["arguments"]["parameters"]}
 MADE = ("judged", "verdicts", "slices", "adapter", "model", "base")
@@ -53,7 +56,10 @@ def task_of(node: str) -> str:
 
 def before(task: str, tasks: dict[str, Any] = TASKS) -> set[str]:
     """Return the tasks that end before `task` starts."""
-    needs = set(filter(None, tasks[task].get("depends", "").split(" && "))) - {argo.CHECK}
+    depends = tasks[task].get("depends", "")
+    for parts in PARTS & {*depends.split(" && ")}:
+        depends = depends.replace(parts, ALL_TASKS[parts]["depends"])
+    needs = set(filter(None, depends.split(" && "))) - {argo.CHECK}
     return needs.union(*(before(need, tasks) for need in needs))
 
 
@@ -111,12 +117,40 @@ def test_the_templates_of_the_stages_differ_in_names_words_and_outputs_only(name
 
 @pytest.mark.parametrize("name", sorted(STAGES))
 def test_a_variant_has_a_template_that_differs_in_its_name_and_its_word(name: str) -> None:
-    whole, *variants = TEMPLATES[name]["spec"]["templates"]
+    whole, *variants = [one for one in TEMPLATES[name]["spec"]["templates"] if "inputs" not in one]
     assert [one["name"] for one in variants] == [f"{name}-{variant}" for variant in STAGES[name].variants]
     assert whole["container"]["args"] == ["run"]
     for variant, one in zip(STAGES[name].variants, variants, strict=True):
         assert one["container"]["args"] == ["run", "--variant", variant]
-        assert one | {"name": name, "container": one["container"] | {"args": ["run"]}} == whole
+        rows = [row for row in one["outputs"]["parameters"] if row["name"] != "parts"]
+        alike = {"name": name, "container": one["container"] | {"args": ["run"]}, "outputs": {"parameters": rows}}
+        assert one | alike == whole
+
+
+def test_parts_of_a_stage_are_as_many_as_its_pilot_says_and_come_before_the_whole() -> None:
+    shared = {name for name, stage in STAGES.items() if stage.parts}
+    assert {f"{name}-part" for name in shared} == PARTS == {"generator-part"}
+    [part] = [one for one in TEMPLATES["generator"]["spec"]["templates"] if "inputs" in one]
+    whole = template("generator")
+    assert part["inputs"] == {"parameters": [{"name": "part", "description": "Which part of the work, as 3/10."}]}
+    assert part["container"] == whole["container"] | {"args": ["run", "--part={{inputs.parameters.part}}"]}
+    assert part["retryStrategy"] == whole["retryStrategy"]
+    for graph in ("finetune", "synthesize"):
+        tasks = {task["name"]: task for task in TEMPLATES[graph]["spec"]["templates"][0]["dag"]["tasks"]}
+        task = tasks["generator-part"]
+        assert task["withParam"] == "{{tasks.generator-pilot.outputs.parameters.parts}}"
+        assert task["arguments"] == {"parameters": [{"name": "part", "value": "{{item}}"}]}
+        assert task["depends"] == "generator-pilot" and tasks["generator"]["depends"] == "generator-part"
+        assert task.get("when") == tasks["generator"].get("when")
+    pilot = next(one for one in TEMPLATES["generator"]["spec"]["templates"] if one["name"] == "generator-pilot")
+    [told] = [row for row in pilot["outputs"]["parameters"] if row["name"] == "parts"]
+    assert told["valueFrom"] == {"path": "/tmp/outputs/parts", "default": "[]"}
+
+
+def test_the_pods_of_a_pilot_say_how_many_parts_are_worth_it() -> None:
+    assert _parts(Metrics(headline="", counts={"parts": 3, "passed": True})) == ["1/3", "2/3", "3/3"]
+    for counts in ({"parts": 3, "passed": False}, {"parts": 1, "passed": True}, {"parts": None, "passed": True}, {}):
+        assert _parts(Metrics(headline="", counts=counts)) == []
 
 
 def test_the_files_are_what_the_stages_say() -> None:
@@ -125,13 +159,18 @@ def test_the_files_are_what_the_stages_say() -> None:
 
 
 def test_a_workflow_can_replace_nothing_of_a_pod() -> None:
-    """Whichever template is its entrypoint: one without inputs has nothing that an argument could take the place of."""
+    """Whichever template is its entrypoint: one without inputs has nothing that an argument could take the place of.
+
+    The one input is the number of a part, one word of a command that takes nothing else there.
+    """
     for one in TEMPLATES.values():
-        assert all("inputs" not in part for part in one["spec"]["templates"])
+        for part in one["spec"]["templates"]:
+            assert "inputs" not in part or part["container"]["args"] == ["run", "--part={{inputs.parameters.part}}"]
         pasted = set(
             re.findall(r"\{\{.*?\}\}", json.dumps([part.get("container") for part in one["spec"]["templates"]]))
         )
-        assert pasted <= {"{{=sprig.b64enc(workflow.parameters.json)}}", "{{workflow.name}}"}
+        words = {"{{=sprig.b64enc(workflow.parameters.json)}}", "{{workflow.name}}", "{{inputs.parameters.part}}"}
+        assert pasted <= words
 
 
 @pytest.mark.parametrize("name", sorted(TEMPLATES))

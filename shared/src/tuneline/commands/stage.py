@@ -15,7 +15,7 @@ import typer
 
 from tuneline.errors import Temporary, UserError
 from tuneline.parsing.problems import printable
-from tuneline.stage import AnyStage, Part, installed_stages
+from tuneline.stage import AnyStage, Metrics, Part, installed_stages
 
 if TYPE_CHECKING:
     from tuneline.engine.layout import Node
@@ -127,10 +127,17 @@ def _run(
     if outputs is not None:  # a workflow shows each text as one of its outputs
         with plain_errors(outputs):
             outputs.mkdir(parents=True, exist_ok=True)
-            for name, text in found.items():
+            for name, text in {**found, "parts": json.dumps(_parts(outcome.manifest.metrics))}.items():
                 (outputs / name).write_text(text)
     done = "found" if outcome.reused else "made"
     typer.echo("\n  ".join([f"{step.name} {outcome.manifest.fingerprint[:12]} {done}", *found.values()]))
+
+
+def _parts(metrics: Metrics) -> list[str]:
+    """Return the parts into which a pilot wants the work to be cut; none where one process is enough."""
+    parts = metrics.counts.get("parts")
+    count = parts if isinstance(parts, int) and metrics.counts.get("passed") else 1
+    return [f"{number}/{count}" for number in range(1, count + 1)] if count > 1 else []
 
 
 def schema_of(stage: AnyStage) -> dict[str, object]:
