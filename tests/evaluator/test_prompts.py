@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from kit.preferring import first_one, longer, preferred
+from kit.scripted_openai import Answer, Call, completion, judged, serve_openai
 from kit.support import Done, run_stage
 from tuneline.data.conversations import Conversation
 from tuneline.errors import UserError
@@ -102,3 +104,57 @@ def test_what_contradicts_itself_is_refused(
     inputs = {name: value for name, value in {**on_prompts(arms, tmp_path), **changed}.items() if value is not None}
     with pytest.raises(UserError, match=why):
         evaluate(tmp_path, inputs, **params)
+
+
+def test_a_judge_prefers_in_both_orders_and_its_preference_decides(arms: Inputs, tmp_path: Path) -> None:
+    def script(call: Call) -> Answer:
+        if "reason" in call.schema["properties"]:
+            return completion(preferred(call.prompt, longer))
+        return completion(judged(call))
+
+    with serve_openai(script) as server:
+        judge = {"provider": "openai", "model": "m", "base_url": server.url, "output_usd": 1.0}
+        inputs = {**on_prompts(arms, tmp_path), "judge": judge}
+        done = evaluate(tmp_path, inputs)
+        calls = len(server.calls)
+        found = comparison(done)
+        assert calls == 16 + 2 * (8 - (found.preference.identical if found.preference else 0))
+        evaluate(tmp_path, inputs, run="again", threads=2)
+        assert len(server.calls) == calls
+        secret = {row.id for row in conversations(done)} | {"finetuned", "q%2F"}
+        assert not [word for call in server.calls for word in secret if word in json.dumps(call.body)]
+    preference = found.preference
+    assert preference is not None and found.settings.headline == "preference"
+    rows = conversations(done)
+    written = [[len(row.exchanges[0].assistant) for row in pair] for pair in zip(rows[::2], rows[1::2], strict=True)]
+    assert preference.wins == sum(base < finetuned for base, finetuned in written)
+    assert preference.losses == sum(base > finetuned for base, finetuned in written)
+    assert found.headline == done.manifest.metrics.headline and "win rate" in found.headline
+    assert preference.position.flips == 0 and preference.length is not None
+    kept = [json.loads(line) for line in done.paths["preferences"].read_text().splitlines()]
+    assert [row["ending"] for row in kept].count("win") == preference.wins
+    report = done.paths["report"].read_text()
+    assert "What is preferred" in report and "Gap (Bradley" in report
+    assert {row.role for row in done.manifest.metrics.cost.rows} == {"judge", "preference"}
+
+
+def test_a_judge_that_goes_by_the_place_of_an_answer_gives_no_verdict(arms: Inputs, tmp_path: Path) -> None:
+    def script(call: Call) -> Answer:
+        if "reason" in call.schema["properties"]:
+            return completion(preferred(call.prompt, first_one))
+        return completion(judged(call))
+
+    with serve_openai(script) as server:
+        inputs = {**on_prompts(arms, tmp_path), "judge": {"provider": "openai", "model": "m", "base_url": server.url}}
+        done = evaluate(tmp_path, inputs)
+    found = comparison(done)
+    assert found.outcome == "withheld" and found.preference is not None and found.preference.position.too_many
+    assert "the order is turned round" in found.headline
+    assert "No verdict: the judge prefers what stands in one place" in done.paths["summary"].read_text()
+
+
+def test_whole_conversations_of_personas_are_preferred_too_and_the_score_decides(arms: Inputs, tmp_path: Path) -> None:
+    found = comparison(evaluate(tmp_path, arms, turns=2, preference=True))
+    assert found.preference is not None and found.settings.headline == "score"
+    assert found.preference.wins + found.preference.losses + found.preference.ties == 6
+    assert found.judge_is_heuristic and found.deciding == found.score

@@ -13,6 +13,7 @@ from tuneline.data.slices import SliceStats
 from tuneline.data.training import TrainingRecord, TrainingRow
 from tuneline.data.verdicts import Verdict
 from tuneline.judge.card import JudgeCard
+from tuneline.judge.preference.choice import Choice, Side
 from tuneline.stage import InputRecord, Usage
 from tuneline_evaluator.comparison.figures import (
     ArmSummary,
@@ -22,9 +23,10 @@ from tuneline_evaluator.comparison.figures import (
     PersonaRow,
     SafetyRow,
 )
+from tuneline_evaluator.comparison.preferred import Met, preference_examples, preference_of
 from tuneline_evaluator.comparison.scores import Pair, safety_row
 from tuneline_evaluator.comparison.statistics import effect, holm
-from tuneline_evaluator.comparison.verdict import decide, notes, rate_gaps
+from tuneline_evaluator.comparison.verdict import about_preference, decide, notes, rate_gaps
 from tuneline_evaluator.conversations.arms import ArmFacts
 from tuneline_evaluator.stage import EvaluatorInputs, EvaluatorParams
 
@@ -64,6 +66,44 @@ def comparison(
         rubric="Coffee-machine support", pass_threshold=0.8, examples=_examples(people),
         notes=notes(score, arms, safety, settings), lineage=_lineage(), fingerprint="9f" * 32,
     )  # fmt: skip
+
+
+def preferred(
+    of: Comparison, wins: int, losses: int, ties: int, *, flips: int = 0, by_length: bool = False
+) -> Comparison:
+    """Return the comparison as one of prompts that a judge preferred something of, so many times."""
+    settings = of.settings.model_copy(update={"turns": 1, "preference": True, "headline": "preference"})
+    kinds = ["win"] * wins + ["loss"] * losses + ["tie"] * ties + ["flip"] * flips
+    chance = random.Random(1)
+    longer = {"win": (10, 120), "loss": (-90, 30), "tie": (-50, 50), "flip": (-50, 50)}
+    met = [
+        _met(f"prompt-{place:03}", kind, chance.randint(*longer[kind]) if by_length else place % 7)
+        for place, kind in enumerate(kinds)
+    ]
+    found = preference_of(met, of.judge, settings.question, settings.significance, "prompt")
+    rows = [
+        PersonaRow(id=one.base.persona, name=f"How do I clean part {place}?", base_mean=0.5, finetuned_mean=0.5,
+                   difference=0.0, base_trials=1, finetuned_trials=1)
+        for place, one in enumerate(met)
+    ]  # fmt: skip
+    score = effect([(place % 5 - 1.5) / 50 for place in range(len(met))], settings.significance, unit="prompt")
+    decision = decide(found.effect, of.safety, of.gaps, settings, found)
+    return of.model_copy(update={
+        **decision._asdict(), "settings": settings, "preference": found, "personas": rows, "score": score,
+        "examples": preference_examples(met),
+        "notes": [*about_preference(found), *notes(found.effect, (of.base, of.finetuned), of.safety, settings)],
+    })  # fmt: skip
+
+
+SIDES: dict[str, tuple[Side, Side]] = {
+    "win": ("B", "A"), "loss": ("A", "B"), "tie": ("TIE", "TIE"), "flip": ("A", "A")
+}  # fmt: skip
+
+
+def _met(name: str, kind: str, longer_by: int) -> Met:
+    first, second = (Choice(status="scored", answer=side, reason="It names the float.") for side in SIDES[kind])
+    base = _conversation(name, "base", 1, "", "Clean it. " + "x" * 100)
+    return Met(base, _conversation(name, "finetuned", 1, "", "Clean it. " + "x" * (100 + longer_by)), [(first, second)])
 
 
 def conversations(of: Comparison, says: str = "", answers: str = "") -> list[Conversation]:

@@ -40,6 +40,12 @@ def test_what_is_always_preferred_has_a_rate_near_its_own(score: float) -> None:
     assert length_control([], [], 0.05, None) is None
 
 
+def test_a_gain_that_is_a_loss_at_equal_length_is_one_by_length() -> None:
+    scores, lengths = [1.0] * 120 + [0.0] * 80, [60.0 + place % 7 for place in range(120)] + [-5.0, 30.0] * 40
+    found = length_control(scores, lengths, 0.05, Range(low=0.03, high=0.17))
+    assert found is not None and found.interval.high < 0.5 and found.by_length
+
+
 def test_a_gain_at_any_length_is_none_by_length() -> None:
     chance = np.random.default_rng(3)
     scores, lengths = (chance.random(200) < 0.7).astype(float), chance.normal(0, 50, 200)

@@ -12,7 +12,6 @@ from tuneline_evaluator.report.plots import (
     MOST_CURVE_POINTS,
     ROW_HEIGHT,
     Point,
-    axis_over,
     difference_strip,
     difference_ticks,
     dumbbell,
@@ -28,6 +27,7 @@ from tuneline_evaluator.report.plots import (
     thinned,
     training_curve,
 )
+from tuneline_evaluator.report.svg import axis_over
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -29,7 +29,7 @@ from tuneline_evaluator.conversations.played import as_played
 from tuneline_evaluator.conversations.prepare import completion_of, context_of, settled
 from tuneline_evaluator.conversations.simulate import ScriptedConfig, load_simulator
 from tuneline_evaluator.conversations.speakers import one_of
-from tuneline_evaluator.conversations.talk import Completion, Speaker, for_model
+from tuneline_evaluator.conversations.talk import Speaker, TextForm, for_model
 from tuneline_evaluator.stage import EvaluatorParams
 
 ENOUGH_PERSONAS = 30
@@ -74,7 +74,7 @@ def check_given(params: EvaluatorParams, checks: Checks) -> None:
 
 
 def _refuse_long(
-    found: ReadPrompts, system: str | None, tokenizer: ChatTokenizer, form: Completion | None, room: int
+    found: ReadPrompts, system: str | None, tokenizer: ChatTokenizer, form: TextForm | None, room: int
 ) -> None:
     """Raise UserError with every prompt that leaves no room for its answer."""
     before, problems = [Said(role="system", content=system)] if system else [], []

@@ -17,6 +17,7 @@ from tuneline.judge.panel import disagreement
 from tuneline.stage import Context, Cost, Json, Metrics
 from tuneline_evaluator.comparison.compare import compare
 from tuneline_evaluator.comparison.figures import Comparison
+from tuneline_evaluator.comparison.preferred import prefer, preference_rows
 from tuneline_evaluator.comparison.scores import JudgedConversation
 from tuneline_evaluator.conversations.converse import Held, hold_conversations
 from tuneline_evaluator.conversations.prepare import Prepared, prepare
@@ -43,10 +44,12 @@ def evaluate(params: EvaluatorParams, inputs: EvaluatorInputs, outputs: Evaluato
     with open_simulator(prepared.simulator, context, timeout_s=timeout_s, concurrency=2 * slots) as simulator:
         held = hold_conversations(prepared, simulator, context)
     judged = judge_blind(prepared, held.conversations, context)
-    comparison = compare(judged.items, judged.judges, prepared, simulator, context)
+    preferred = prefer(prepared, held.conversations, context)
+    comparison = compare(judged.items, judged.judges, preferred.met, prepared, simulator, context)
     write_lines(outputs.conversations, held.conversations)
     rows = (_verdict_row(item.conversation, item.verdict) for item in judged.items if item.verdict)
     outputs.verdicts.write_text("".join(rows), encoding="utf-8")
+    write_lines(outputs.preferences, preference_rows(preferred.met or []))
     write_record(outputs.comparison, comparison)
     serving = serving_of(prepared)
     write_record(outputs.serving, serving)
@@ -54,9 +57,9 @@ def evaluate(params: EvaluatorParams, inputs: EvaluatorInputs, outputs: Evaluato
     played = {persona.id: persona for persona in prepared.personas if isinstance(persona, Persona)}
     talks = (c for c in held.conversations if c.persona in played)
     asked = ((played[c.persona], seed, said) for c in talks for seed, said in c.asked)
-    cost = judged.cost + simulator.cost(asked) + held.cost
+    cost = judged.cost + preferred.cost + simulator.cost(asked) + held.cost
     write_report(outputs, inputs, comparison, held.conversations, cost)
-    return summarise(comparison, held, judged, cost)
+    return summarise(comparison, held, judged, preferred.asked_now, cost)
 
 
 def judge_blind(prepared: Prepared, conversations: Sequence[Conversation], context: Context) -> JudgedBlind:
@@ -77,7 +80,7 @@ def judge_blind(prepared: Prepared, conversations: Sequence[Conversation], conte
     return JudgedBlind(items, verdicts.cards, verdicts.judged_now, verdicts.cost)
 
 
-def summarise(comparison: Comparison, held: Held, judged: JudgedBlind, cost: Cost) -> Metrics:
+def summarise(comparison: Comparison, held: Held, judged: JudgedBlind, asked_now: int, cost: Cost) -> Metrics:
     """Return the stage's metrics; `prompt_tokens_ratio` is 1 when no prompt token was evaluated twice by our servers.
 
     What a model wrote itself is in its cache and no prompt token, although the next prompt repeats it.
@@ -87,9 +90,9 @@ def summarise(comparison: Comparison, held: Held, judged: JudgedBlind, cost: Cos
     unique = sum(answers[-1].prompt_tokens - sum(a.answer_tokens for a in answers[:-1]) for answers in talks)
     counts: dict[str, Json] = {
         "verdict": comparison.outcome,
-        "mean_difference": comparison.score.mean_difference,
-        "p_value": comparison.score.sign_flip_p,
-        "personas": comparison.score.personas,
+        "mean_difference": comparison.deciding.mean_difference,
+        "p_value": comparison.deciding.sign_flip_p,
+        "personas": comparison.deciding.personas,
         "conversations": len(held.conversations),
         "conversations_from_journal": held.from_journal,
         "judged_now": judged.judged_now,
@@ -98,6 +101,11 @@ def summarise(comparison: Comparison, held: Held, judged: JudgedBlind, cost: Cos
         "judges": [card.model_dump(mode="json") for card in judged.judges],
         "prompt_tokens_ratio": round(evaluated / unique, 3) if unique else None,
     }
+    if found := comparison.preference:
+        counts |= {
+            "win_rate": found.win_rate, "wins": found.wins, "losses": found.losses, "ties": found.ties,
+            "flips": found.flips, "unjudged": found.unjudged, "preferences_now": asked_now,
+        }  # fmt: skip
     return Metrics(headline=comparison.headline, counts=counts, cost=cost)
 
 

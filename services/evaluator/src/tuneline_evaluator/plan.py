@@ -19,6 +19,7 @@ from tuneline.data.transcripts import Exchange, Transcript
 from tuneline.judge.by_model import models_among
 from tuneline.judge.forecast import answer_tokens, prompt_tokens
 from tuneline.judge.judging import load_judge
+from tuneline.judge.preference.judging import forecast_comparing
 from tuneline.llm.forecast import Expected, forecast
 from tuneline.llm.token_counts import count_tokens
 from tuneline.model.system_prompt import read_system_prompt
@@ -67,12 +68,16 @@ def plan_talks(params: EvaluatorParams, plans: Plans) -> Iterator[Forecast]:
         yield forecast(simulator, "simulator", simulator.model, Expected(inputs, lengths.user), Usage(), at_once)
     yield from _answers(params, plans, lengths, len(speakers) * params.trials)
     if rubric and judge:
-        asked = rubric.asked()
-        form = prompt_tokens(asked, Transcript("t", (Exchange("", ""),) * params.turns))
+        criteria = rubric.asked()
+        form = prompt_tokens(criteria, Transcript("t", (Exchange("", ""),) * params.turns))
         inputs = [form + params.turns * (lengths.user + lengths.answer)] * talks
-        expected = Expected(inputs, answer_tokens(asked))
+        expected = Expected(inputs, answer_tokens(criteria))
         for model in models_among(judge, rubric):
             yield forecast(model.config, "judge", model.label, expected, Usage(), params.judge_concurrency)
+        asked = params.turns * (ARMS * lengths.answer + (1 if prompts else ARMS) * lengths.user)
+        for model in models_among(judge, rubric) if params.preference else ():
+            pairs = [asked] * (len(speakers) * params.trials)
+            yield forecast_comparing(model, params.question, pairs, params.judge_concurrency)
 
 
 def _answers(params: EvaluatorParams, plans: Plans, lengths: Lengths, talks: int) -> Iterator[Forecast]:

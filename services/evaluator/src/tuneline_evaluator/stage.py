@@ -149,6 +149,8 @@ class EvaluatorOutputs(Outputs):
     """One conversation per line: persona, trial, arm, seed, status, messages, token counts."""
     verdicts: Path = file_name("verdicts.jsonl")
     """One verdict per line, with the arm and the conversation it belongs to."""
+    preferences: Path = file_name("preferences.jsonl")
+    """What the judge prefers, one pair per line with both orders; empty where nobody asked."""
     comparison: Path = file_name("comparison.json")
     """Every figure of the report."""
     report: Path = page("report.html")

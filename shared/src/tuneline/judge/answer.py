@@ -39,19 +39,23 @@ def read_answers(text: str, rubric: Rubric, said: str = "") -> JudgeAnswers:
 
     Raises Unreadable unless there is exactly one valid answer to each criterion.
     """
-    found = [_strict(candidate, rubric) for candidate in _candidates(text, rubric, neutralise(said))]
+    ids = {criterion.id for criterion in rubric.criteria}
+    found = [_strict(candidate, rubric) for candidate in candidates(text, ids, said)]
     if any(other.answers != found[-1].answers for other in found):
         raise Unreadable(f"{len(found)} judgements that differ")
     return found[-1]
 
 
-def _candidates(text: str, rubric: Rubric, said: str) -> list[dict[str, object]]:
-    """Return the objects that may be the answer, at least one; those that name no criterion only if all are so."""
+def candidates(text: str, ids: set[str], said: str) -> list[dict[str, object]]:
+    """Return the objects that may be the answer, at least one; those that have none of the keys `ids` only if all do.
+
+    What stands in `said` is a quotation. Raises Unreadable where there is none, or one that is broken.
+    """
     if not text.strip():
         raise Unreadable("empty")
     if len(text) > MAX_CHARS:
         raise Unreadable(f"longer than {MAX_CHARS:,} characters")
-    ids, whole = {criterion.id for criterion in rubric.criteria}, None
+    whole, said = None, neutralise(said)
     problem = "JSON, but not an object"
     try:
         whole = _parse(text)
@@ -121,12 +125,17 @@ def _read(criterion: Criterion, found: dict[str, object]) -> tuple[Answer, str]:
     answer = as_answer(value["answer"])
     if answer is None or answer not in allowed_answers(criterion):
         raise Unreadable(f"{criterion.id}: the answer is not {' or '.join(allowed_answers(criterion))}")
-    reason = value["reason"]
-    if isinstance(reason, list) and all(isinstance(part, str) for part in reason):
-        reason = " ".join(reason)
-    if not isinstance(reason, str):
+    if (reason := as_reason(value["reason"])) is None:
         raise Unreadable(f"{criterion.id}: the reason is not text")
-    return answer, reason.encode("utf-8", "replace").decode()  # half a surrogate pair cannot be stored
+    return answer, reason
+
+
+def as_reason(value: object) -> str | None:
+    """Return a reason as one text; None for what is no text."""
+    if isinstance(value, list) and all(isinstance(part, str) for part in value):
+        value = " ".join(value)
+    # Half a surrogate pair cannot be stored.
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else None
 
 
 _WORDS: dict[str, Answer] = {

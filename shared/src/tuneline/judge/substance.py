@@ -45,7 +45,7 @@ class Substance:
     """Counts what the judgements of one rubric hold. Not safe for threads."""
 
     def __init__(self, rubric: Rubric) -> None:
-        self._copied = {_plain(text) for c in rubric.criteria for text in (c.question, c.yes, c.no, c.na or "")}
+        self._copied = {plain(text) for c in rubric.criteria for text in (c.question, c.yes, c.no, c.na or "")}
         self._criteria = len(rubric.criteria)
         self.judged = self._cited = self._hollow = 0
         self._reasons: Counter[str] = Counter()
@@ -57,15 +57,15 @@ class Substance:
         self.judged += 1
         self._answers |= set(judgement.answers.values())
         for name, reason in judgement.reasons.items():
-            plain = _plain(reason)
-            self._reasons[plain] += 1
-            self._by_criterion[name].add(plain)
-            self._hollow += self._is_hollow(plain)
+            bare = plain(reason)
+            self._reasons[bare] += 1
+            self._by_criterion[name].add(bare)
+            self._hollow += self._is_hollow(bare)
             self._cited += bool(_CITES.search(reason))
 
     def is_empty(self, judgement: Judgement) -> bool:
         """Tell whether no reason of a judgement says anything: then it is worth no more than no answer."""
-        return bool(judgement.reasons) and all(self._is_hollow(_plain(r)) for r in judgement.reasons.values())
+        return bool(judgement.reasons) and all(self._is_hollow(plain(r)) for r in judgement.reasons.values())
 
     def problem(self, total: int) -> str:
         """Say what is wrong with the judge; nothing as long as it cannot be told. `total` are all to be judged."""
@@ -88,10 +88,15 @@ class Substance:
             )
         return ""
 
-    def _is_hollow(self, plain: str) -> bool:
-        return sum(map(str.isalpha, plain)) < 2 or plain in _PLACEHOLDERS or plain in self._copied
+    def _is_hollow(self, bare: str) -> bool:
+        return is_hollow(bare) or bare in self._copied
 
 
-def _plain(text: str) -> str:
+def is_hollow(bare: str) -> bool:
+    """Tell whether a plain reason says nothing."""
+    return sum(map(str.isalpha, bare)) < 2 or bare in _PLACEHOLDERS
+
+
+def plain(text: str) -> str:
     """Return a reason without what hardly tells it from another: case, spaces, punctuation at its ends."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split()).strip(" .…!?<>()[]{}\"'*_-")

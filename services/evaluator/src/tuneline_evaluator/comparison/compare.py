@@ -8,8 +8,10 @@ from tuneline.data.conversations import Conversation
 from tuneline.judge.card import JudgeCard
 from tuneline.parsing.problems import shortened
 from tuneline.stage import Context, InputRecord, Maker
+from tuneline_evaluator.comparison.effects import Preference
 from tuneline_evaluator.comparison.figures import Comparison, TwoJudges
 from tuneline_evaluator.comparison.numbers import signed
+from tuneline_evaluator.comparison.preferred import Met, preference_examples, preference_of
 from tuneline_evaluator.comparison.scores import (
     JudgedConversation,
     arm_summary,
@@ -24,17 +26,19 @@ from tuneline_evaluator.comparison.scores import (
 )
 from tuneline_evaluator.comparison.statistics import effect
 from tuneline_evaluator.comparison.two_judges import two_judges
-from tuneline_evaluator.comparison.verdict import decide, notes, rate_gaps
+from tuneline_evaluator.comparison.verdict import about_preference, decide, notes, rate_gaps
 from tuneline_evaluator.conversations.arms import ArmFacts, unequal_facts, unverified_facts
 from tuneline_evaluator.conversations.prepare import Prepared
 from tuneline_evaluator.conversations.simulate import Simulator
 
 
 def compare(
-    judged: Sequence[JudgedConversation], judges: Sequence[JudgeCard], prepared: Prepared, simulator: Simulator,
-    context: Context,
+    judged: Sequence[JudgedConversation], judges: Sequence[JudgeCard], met: Sequence[Met] | None, prepared: Prepared,
+    simulator: Simulator, context: Context,
 ) -> Comparison:  # fmt: skip
-    """Return the comparison that follows from `judged`, the conversations as `judges` found them."""
+    """Return the comparison that follows from `judged`, the conversations as `judges` found them, and from `met`, the
+    pairs of them of which they said which they prefer (None: nobody asked).
+    """
     params, rubric, scored = prepared.params, prepared.rubric, scored_of(judged)
     arms = [model.facts for model in prepared.models]
     unequal = unequal_facts(*arms)
@@ -42,11 +46,15 @@ def compare(
     whole = effect([pair.difference for pair in pairs(scored, score)], params.significance, unit=prepared.unit)
     safety = safety_rows(scored, rubric, params.safety_margin, params.significance)
     gaps = rate_gaps(base, finetuned, params.significance)
-    decision = decide(whole, safety, gaps, params)
+    preference = _preference(met, prepared) if met is not None else None
+    by_preference = preference if params.headline == "preference" else None
+    deciding = by_preference.effect if by_preference else whole
+    decision = decide(deciding, safety, gaps, params, by_preference)
     around = [
         *_about_prompts(prepared),
-        *_notes(prepared, unequal, simulator.reacts, whole.personas),
+        *_notes(prepared, unequal, simulator.reacts, deciding.personas),
         *_about_judges(judges, prepared.chosen_by),
+        *(about_preference(preference) if preference else ()),
     ]
     if two := two_judges(judged, rubric):
         around += about_both(two)
@@ -66,6 +74,7 @@ def compare(
         judge=prepared.judge.label,
         judges=list(judges),
         two_judges=two,
+        preference=preference,
         chosen_by=prepared.chosen_by,
         judge_is_heuristic=prepared.judge.offline,
         simulator="nobody: each prompt is said as it is" if prepared.single else simulator.label,
@@ -73,8 +82,8 @@ def compare(
         system_prompt=prepared.plan.system_prompt is not None,
         rubric=rubric.name,
         pass_threshold=rubric.pass_threshold,
-        examples=paired_examples(scored),
-        notes=[*about_model(context.maker("model")), *around, *notes(whole, (base, finetuned), safety, params)],
+        examples=(preference_examples(met) if met else []) or paired_examples(scored),
+        notes=[*about_model(context.maker("model")), *around, *notes(deciding, (base, finetuned), safety, params)],
         lineage={port: _anywhere(record) for port, record in context.lineage.items()},
         fingerprint=context.fingerprint,
     )
@@ -122,6 +131,11 @@ def _notes(prepared: Prepared, unequal: Sequence[str], reacts: bool, paired: int
             f"{personas - paired} of {personas} {prepared.unit}s have no scored conversation in one arm and are left "
             "out of every difference."
         )
+
+
+def _preference(met: Sequence[Met], prepared: Prepared) -> Preference:
+    params, label = prepared.params, prepared.judge.label
+    return preference_of(met, label, params.question, params.significance, prepared.unit)
 
 
 def _about_prompts(prepared: Prepared) -> Iterator[str]:

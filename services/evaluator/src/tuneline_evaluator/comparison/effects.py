@@ -102,7 +102,7 @@ class LengthControl(Closed):
     """Decided pairs of unequal length in which the longer one was preferred."""
     of: int
     by_length: bool
-    """The raw win rate differs from one half beyond chance, and the one at equal length does not."""
+    """The raw win rate lies beyond chance on one side of one half, and the one at equal length does not."""
 
 
 class Preference(Closed):

@@ -239,3 +239,9 @@ class Comparison(Closed):
     """Where each input came from, by port."""
     fingerprint: str
     """Identity of this result."""
+
+    @property
+    def deciding(self) -> Effect:
+        """What the verdict rests on."""
+        by_preference = self.settings.headline == "preference" and self.preference is not None
+        return self.preference.effect if by_preference and self.preference else self.score

@@ -33,12 +33,12 @@ def length_control(
     whole = fitted(x, y, np.full((1, len(y)), 1 / len(y)))[0]
     low, high = np.quantile(_resampled(x, y), (significance / 2, 1 - significance / 2))
     interval = Range(low=float(low), high=float(high))
-    beyond_chance = raw is not None and not raw.low <= 0 <= raw.high
+    gains, loses = (raw.low > 0, raw.high < 0) if raw else (False, False)
     unequal = (d != 0) & (y != 0.5)
     return LengthControl(
         win_rate=_rate(whole[0]), interval=interval, phi=float(whole[1]), mean_difference=float(d.mean()),
         longer=int(((d > 0) == (y > 0.5))[unequal].sum()), of=int(unequal.sum()),
-        by_length=beyond_chance and interval.low <= 0.5 <= interval.high,
+        by_length=(gains and interval.low <= 0.5) or (loses and interval.high >= 0.5),
     )  # fmt: skip
 
 

@@ -198,6 +198,7 @@ def _group_rows(scored: Sequence[Scored], groups: Sequence[_Group]) -> list[Grou
             id=name, text=text, category=category, personas=len(rows),
             base_mean=_mean([pair.base for pair in rows]), finetuned_mean=_mean([pair.finetuned for pair in rows]),
             difference=_mean([pair.difference for pair in rows]), p=p, p_holm=p_holm,
+            up=sum(pair.difference > 0 for pair in rows), down=sum(pair.difference < 0 for pair in rows),
         )  # fmt: skip
         made.append(row)
     return made

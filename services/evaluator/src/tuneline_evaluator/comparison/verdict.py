@@ -2,7 +2,8 @@
 
 The rule, in this order (every threshold is a parameter and was set before the data were seen):
 
-1. *withheld*: the arms lose conversations at different rates, so the scored ones are no longer like for like.
+1. *withheld*: the arms lose conversations at different rates, so the scored ones are no longer like for like; or the
+   verdict rests on what a judge prefers, and it goes by the place of an answer in more than 30 % of the pairs.
 2. *inconclusive*: too few personas for any p below `significance` (the smallest possible is 2^(1 − personas)).
 3. *worse*: a gate criterion is broken, whatever the score says.
 4. *better* or *worse*: the t interval excludes 0 and the sign-flip p is below `significance`.
@@ -17,18 +18,33 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from tuneline_evaluator.comparison.effects import Effect, Range
+from tuneline_evaluator.comparison.effects import Effect, Preference, Range
 from tuneline_evaluator.comparison.figures import ArmSummary, Outcome, RateGap, SafetyRow
-from tuneline_evaluator.comparison.numbers import SPACE, count, interval, p_equals, percent, plural, points, signed
+from tuneline_evaluator.comparison.numbers import (
+    SPACE,
+    count,
+    interval,
+    p_equals,
+    percent,
+    plural,
+    points,
+    rate,
+    signed,
+)
 from tuneline_evaluator.comparison.power import enough_personas, personas_to_rule_out
 from tuneline_evaluator.comparison.statistics import fisher
 from tuneline_evaluator.stage import EvaluatorParams
+
+BIASED, MANY_ASKED = 0.01, 30
+"""p of a judge's leaning, and pairs without a decision, from which a reader is told."""
 
 LARGE_GAP = 0.10
 """Difference of two rates that withholds the headline even where a small sample cannot prove it."""
 
 MANY_CUT = 0.2
 """Share of cut answers above which the scores may be about the limit."""
+
+FLIPS = "The judge goes by the place of an answer and not by what it says: use another judge, or another question."
 
 _LOSSES: Sequence[tuple[str, Callable[[ArmSummary], int]]] = (
     ("refused or blocked by the judge", lambda arm: arm.refused + arm.blocked),
@@ -66,10 +82,21 @@ def _gap(name: str, counts: tuple[int, int], totals: tuple[int, int], significan
     return RateGap(name=name, base=b, finetuned=f, fisher_p=p, differs=p < significance or apart)
 
 
-def decide(score: Effect, safety: Sequence[SafetyRow], gaps: Sequence[RateGap], settings: EvaluatorParams) -> Decision:
-    """Apply the rule at the top of this module."""
+def decide(
+    score: Effect, safety: Sequence[SafetyRow], gaps: Sequence[RateGap], settings: EvaluatorParams,
+    preference: Preference | None = None,
+) -> Decision:  # fmt: skip
+    """Apply the rule at the top of this module; `preference` where `score` is the win rate less one half."""
+    if preference is not None and preference.position.too_many and not any(gap.differs for gap in gaps):
+        flips = rate(preference.position.flips, preference.position.of)
+        headline = f"withheld: in {flips} of the pairs the judge prefers another answer when the order is turned round"
+        return Decision("withheld", headline.replace(SPACE, " "), FLIPS)
     outcome, explanation = _rule(score, safety, gaps, settings)
-    return Decision(outcome, _headline(outcome, score, safety, gaps, settings), explanation)
+    headline = _headline(outcome, score, safety, gaps, settings)
+    if preference is not None and outcome != "withheld" and preference.win_rate is not None:
+        found = f"win rate {percent(preference.win_rate)}, ".replace(SPACE, " ")
+        headline = headline.replace(f"{outcome}: ", f"{outcome}: {found}", 1)
+    return Decision(outcome, headline, explanation)
 
 
 def failing_now(safety: Sequence[SafetyRow]) -> list[SafetyRow]:
@@ -139,6 +166,30 @@ def notes(
     """Return what the figures themselves call for: one sentence or two each, with what to change."""
     found = (*_about_score(score, settings), *_about_conversations(score, arms, safety, settings))
     return [note.replace(SPACE, " ") for note in found]
+
+
+def about_preference(found: Preference) -> Iterator[str]:
+    """Yield what a reader must know of what is preferred."""
+    length, position = found.length, found.position
+    if length and length.by_length:
+        kind = "Gains" if (found.win_rate or 0.0) > 0.5 else "Loses"
+        liked = "longer" if length.phi > 0 else "shorter"
+        yield (
+            f"{kind} by length: the raw win rate is {percent(found.win_rate)}, and {percent(length.win_rate)} at equal "
+            f"length, which shows nothing of the kind. The judge prefers what is {liked}, not what is better."
+        )
+    if position.decided and position.p < BIASED:
+        yield (
+            f"The judge leans towards one place: {position.first} of {position.decided} decided calls named the answer "
+            f"that was shown first ({p_equals(position.p)}). Both orders were asked, so neither arm gains by it, and "
+            f"{rate(position.flips, position.of)} of the pairs are ties for that reason alone."
+        )
+    if found.unjudged:
+        why = ", ".join(f"{status.replace('_', ' ')} {n}" for status, n in found.unanswered.items())
+        yield f"{plural(found.unjudged, 'pair')} without a preference in both orders are in no figure of it ({why})."
+    asked = found.wins + found.losses + found.ties + found.flips - found.identical
+    if asked >= MANY_ASKED and not found.wins + found.losses:
+        yield f"The judge preferred none in any of {asked} pairs that differ: can it tell them apart?"
 
 
 def _about_score(score: Effect, settings: EvaluatorParams) -> Iterator[str]:

@@ -30,7 +30,7 @@ from tuneline_evaluator.conversations.arms import (
 )
 from tuneline_evaluator.conversations.simulate import ScriptedConfig, SimulatorConfig, load_simulator
 from tuneline_evaluator.conversations.speakers import who_speaks
-from tuneline_evaluator.conversations.talk import Completion, Plan, Speaker
+from tuneline_evaluator.conversations.talk import Plan, Speaker, TextForm
 from tuneline_evaluator.stage import EvaluatorInputs, EvaluatorParams
 
 
@@ -93,7 +93,7 @@ def settled(params: EvaluatorParams, *, single: bool, offline: bool) -> Evaluato
     return params.model_copy(update=changed)
 
 
-def completion_of(params: EvaluatorParams, *, single: bool, system: bool) -> Completion | None:
+def completion_of(params: EvaluatorParams, *, single: bool, system: bool) -> TextForm | None:
     """Return how prompts are put to base models. Raises UserError where that cannot be."""
     if params.format == "chat":
         return None
@@ -103,7 +103,7 @@ def completion_of(params: EvaluatorParams, *, single: bool, system: bool) -> Com
         raise UserError("`format`: text has no system prompt; write it into `prompt_template`")
     if (count := params.prompt_template.count("{prompt}")) != 1:
         raise UserError(f"`prompt_template`: must hold {{prompt}} once (it stands there {count} times)")
-    return Completion(template=params.prompt_template, stop=params.stop)
+    return TextForm(template=params.prompt_template, stop=params.stop)
 
 
 def tokenizer_of(inputs: EvaluatorInputs) -> ChatTokenizer | None:

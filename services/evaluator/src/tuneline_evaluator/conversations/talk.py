@@ -34,7 +34,7 @@ Speaker: TypeAlias = Persona | Prompt
 """Who talks to both arms: a prompt is a persona that says one thing."""
 
 
-class Completion(Closed):
+class TextForm(Closed):
     """Text that a base model goes on from; it holds {prompt} once. `stop` ends an answer."""
 
     template: str
@@ -50,7 +50,7 @@ class Plan(Closed):
     exact: bool
     context_tokens: int
     system_prompt: str | None
-    completion: Completion | None = None
+    completion: TextForm | None = None
     """How prompts are put to base models; None: by the chat template."""
 
     @property
@@ -176,7 +176,7 @@ class ForModel(NamedTuple):
 
 
 def for_model(
-    messages: Sequence[Said], tokenizer: ChatTokenizer | None, completion: Completion | None = None
+    messages: Sequence[Said], tokenizer: ChatTokenizer | None, completion: TextForm | None = None
 ) -> ForModel:
     """Return what the model is sent: system prompt folded and control tokens neutralised, as in its training data."""
     if tokenizer is None:

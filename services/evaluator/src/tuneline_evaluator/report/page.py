@@ -11,15 +11,24 @@ from tuneline.stage import Cost
 from tuneline_evaluator.comparison import numbers
 from tuneline_evaluator.comparison.effects import Range
 from tuneline_evaluator.comparison.figures import Comparison, PersonaRow
-from tuneline_evaluator.comparison.numbers import percent, points, signed
-from tuneline_evaluator.report import plots
+from tuneline_evaluator.comparison.numbers import NONE, percent, points, rate, signed
+from tuneline_evaluator.report import plots, preference_plots
 from tuneline_evaluator.report.costs import CostRow, cost_rows
 from tuneline_evaluator.report.earlier import Earlier, read_earlier, read_verdicts
 from tuneline_evaluator.report.escape import markdown, visible, with_code
 from tuneline_evaluator.report.fidelity import pick_in_words
 from tuneline_evaluator.report.side_by_side import side_by_side
-from tuneline_evaluator.report.tables import arm_facts, arm_rows, banners, effect_facts, fact, maker, settings
-from tuneline_evaluator.report.wording import GLOSSARY, confidence, detectable, in_words
+from tuneline_evaluator.report.tables import (
+    arm_facts,
+    arm_rows,
+    banners,
+    effect_facts,
+    fact,
+    maker,
+    preference_facts,
+    settings,
+)
+from tuneline_evaluator.report.wording import GLOSSARY, by_place, confidence, detectable, in_words
 from tuneline_evaluator.stage import EvaluatorInputs, EvaluatorOutputs
 
 CONTENTS = (
@@ -54,7 +63,7 @@ def page(
 ) -> str:
     """Return the report as HTML."""
     rows = sorted(comparison.personas, key=_largest_gain_first)
-    groups = [*comparison.categories, *comparison.criteria]
+    groups, found = [*comparison.categories, *comparison.criteria], comparison.preference
     return (
         _environment()
         .get_template("report.html.j2")
@@ -64,7 +73,10 @@ def page(
             banners=banners(comparison),
             confidence=confidence(comparison),
             detectable=detectable(comparison),
-            contents=CONTENTS,
+            contents=[("preference", "What is preferred")] * (found is not None) + list(CONTENTS),
+            by_place=by_place(comparison),
+            preference_facts=preference_facts(found, comparison.settings.margin) if found else [],
+            win_rates=preference_plots.win_rates(found) if found else None,
             model=earlier.finetuned.name if earlier.finetuned else comparison.arms[1].name,
             base_model=fact(comparison.arms[0].base_model or comparison.arms[0].name),
             personas=rows,
@@ -99,12 +111,12 @@ def _environment() -> Environment:
 
 _FILTERS = (
     numbers.points, numbers.signed, numbers.interval, numbers.percent, numbers.p_value, numbers.rate, numbers.count,
-    numbers.size, numbers.plain, numbers.plural, with_code, maker, pick_in_words,
+    numbers.size, numbers.plain, numbers.plural, with_code, maker, pick_in_words, preference_plots.raised,
 )  # fmt: skip
 _DRAWINGS = (
     plots.headline_bar, plots.difference_strip, plots.interval_bar, plots.range_bar, plots.difference_ticks,
     plots.dumbbell, plots.score_ticks, plots.stage_bar, plots.training_curve, plots.fidelity_plot, plots.rate_curve,
-    plots.legend_mark,
+    plots.legend_mark, preference_plots.preference_bar, preference_plots.rate_bar,
 )  # fmt: skip
 
 
@@ -125,9 +137,23 @@ def summary_text(comparison: Comparison) -> str:
     lines += [f"{words.evidence}.", "", f"**{words.action}.** {markdown(words.meaning)}", ""]
     if comparison.outcome != "withheld":
         least = f"Smallest detectable difference (80 % power): {detectable(comparison)} points."
-        lines += [*_table(comparison), "", least, ""]
+        lines += [*_preference(comparison), *_table(comparison), "", least, ""]
     lines += ["[report.html](report.html) shows how we know; [comparison.json](comparison.json) has every figure."]
     return "\n".join(lines) + "\n"
+
+
+def _preference(comparison: Comparison) -> list[str]:
+    found = comparison.preference
+    if found is None:
+        return []
+    rows = [
+        ("Fine-tuned preferred · tie · base preferred", f"{found.wins} · {found.ties} · {found.losses}"),
+        ("Flips when the order is turned round (ties too)", rate(found.flips, found.position.of)),
+        ("Win rate", percent(found.win_rate)),
+        ("Win rate at equal length", percent(found.length.win_rate) if found.length else NONE),
+        *preference_facts(found, comparison.settings.margin)[1:3],
+    ]
+    return ["| Preference | |", "|---|---:|", *(f"| {name} | {markdown(value)} |" for name, value in rows), ""]
 
 
 def _table(comparison: Comparison) -> list[str]:

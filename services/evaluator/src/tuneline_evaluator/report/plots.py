@@ -18,6 +18,7 @@ from tuneline_evaluator.comparison.effects import Range
 from tuneline_evaluator.comparison.figures import Comparison
 from tuneline_evaluator.comparison.numbers import count, interval, percent, plain, points, signed, size
 from tuneline_evaluator.report.fidelity import on_the_front
+from tuneline_evaluator.report.svg import Axis, axis_over, bar, dot, grid, line, svg, text, ticks
 
 ROW_HEIGHT = 30
 HERO_HEIGHT = 84
@@ -27,38 +28,11 @@ RATE_HEIGHT = 56
 MOST_CURVE_POINTS = 300
 
 
-class Axis(NamedTuple):
-    """A scale and its ticks, in the unit of the data."""
-
-    low: float
-    high: float
-    ticks: tuple[float, ...]
-
-    def at(self, value: float) -> float:
-        """Return the position of a value in per cent of the width; what lies outside lands on the edge."""
-        return round(100 * min(1.0, max(0.0, (value - self.low) / (self.high - self.low))), 2)
-
-
 class Point(NamedTuple):
     """One point of a curve."""
 
     step: float
     value: float
-
-
-def axis_over(values: Iterable[float | None], *, least: float = -math.inf, most: float = math.inf) -> Axis:
-    """Return an axis with round ticks around all values, inside [least, most]; without a value it covers 0 to 1."""
-    known = [value for value in values if value is not None] or [0.0, 1.0]
-    low, high = min(known), max(known)
-    span = (high - low) or abs(high) or 1.0
-    power = 10.0 ** math.floor(math.log10(span / 5))
-    step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= span / 5 * (1 - 1e-9))
-    start = max(math.floor(low / step + 1e-9), math.ceil(least / step - 1e-9) if math.isfinite(least) else -math.inf)
-    end = min(math.ceil(high / step - 1e-9), math.floor(most / step + 1e-9) if math.isfinite(most) else math.inf)
-    if end <= start:
-        start, end = (start, start + 1) if start * step < most else (start - 1, start)
-    ticks = tuple(round(index * step, 10) for index in range(int(start), int(end) + 1))
-    return Axis(ticks[0], ticks[-1], ticks)
 
 
 def step_axis(last: float) -> Axis:
@@ -74,27 +48,27 @@ def score_axis(scores: Iterable[float | None]) -> Axis:
 
 def score_ticks(axis: Axis) -> Markup:
     """Draw the tick labels of scores, in points."""
-    return _ticks(axis, [f"{value * 100:.0f}" for value in axis.ticks], "scale in points of 100")
+    return ticks(axis, [f"{value * 100:.0f}" for value in axis.ticks], "scale in points of 100")
 
 
 def difference_ticks(axis: Axis) -> Markup:
     """Draw the tick labels of differences, in points with their sign."""
     labels = [signed(value).removesuffix(".0") for value in axis.ticks]
-    return _ticks(axis, labels, "scale of the difference in points of 100")
+    return ticks(axis, labels, "scale of the difference in points of 100")
 
 
 def dumbbell(axis: Axis, base: float | None, finetuned: float | None) -> Markup:
     """Draw two scores on one line: a ring for base, a disc for finetuned."""
     middle = ROW_HEIGHT / 2
-    parts = [_grid(axis, ROW_HEIGHT)]
+    parts = [grid(axis, ROW_HEIGHT)]
     if base is not None and finetuned is not None:
         gain = "gain" if finetuned > base else "loss"
-        parts.append(_line(f"link {gain}", axis.at(base), axis.at(finetuned), middle, middle))
+        parts.append(line(f"link {gain}", axis.at(base), axis.at(finetuned), middle, middle))
     if base is not None:
-        parts.append(_dot("base", axis.at(base), middle, 5))
+        parts.append(dot("base", axis.at(base), middle, 5))
     if finetuned is not None:
-        parts.append(_dot("finetuned", axis.at(finetuned), middle, 5.5))
-    return _svg(f"base {points(base)}, finetuned {points(finetuned)}", ROW_HEIGHT, parts)
+        parts.append(dot("finetuned", axis.at(finetuned), middle, 5.5))
+    return svg(f"base {points(base)}, finetuned {points(finetuned)}", ROW_HEIGHT, parts)
 
 
 def effect_axis(comparison: Comparison) -> Axis:
@@ -118,27 +92,27 @@ def difference_strip(axis: Axis, comparison: Comparison) -> Markup:
         stacks[column] = stacks.get(column, 0) + 1
     rise = min(9.0, (STRIP_HEIGHT - 14) / max([1, *stacks.values()]))
     parts = _reference(axis, comparison, STRIP_HEIGHT)
-    parts += [_dot("persona", x, STRIP_HEIGHT - 8 - level * rise, 4) for x, level in places]
-    return _svg(f"{len(differences)} differences, one per {comparison.score.unit}", STRIP_HEIGHT, parts)
+    parts += [dot("persona", x, STRIP_HEIGHT - 8 - level * rise, 4) for x, level in places]
+    return svg(f"{len(differences)} differences, one per {comparison.score.unit}", STRIP_HEIGHT, parts)
 
 
 def headline_bar(comparison: Comparison) -> Markup:
     """Draw the mean difference and its interval large, with both directions named: the verdict at a glance."""
-    mean, ends = comparison.score.mean_difference or 0.0, comparison.score.interval
+    mean, ends = comparison.deciding.mean_difference or 0.0, comparison.deciding.interval
     low, high = (min(0.0, ends.low), max(0.0, ends.high)) if ends else (min(0.0, mean), max(0.0, mean))
     edge = 0.3 * (high - low) or 0.1
     axis = Axis(low - edge, high + edge, ())
     nought, middle = axis.at(0.0), 44
-    parts = [_line("grid", 0, 100, middle, middle), _line("nought", nought, nought, 26, HERO_HEIGHT)]
-    parts.append(_text("soft", nought, HERO_HEIGHT - 4, "← worse", "end", -9))
-    parts.append(_text("soft", nought, HERO_HEIGHT - 4, "better →", "start", 9))
+    parts = [line("grid", 0, 100, middle, middle), line("nought", nought, nought, 26, HERO_HEIGHT)]
+    parts.append(text("soft", nought, HERO_HEIGHT - 4, "← worse", "end", -9))
+    parts.append(text("soft", nought, HERO_HEIGHT - 4, "better →", "start", 9))
     if ends:
-        parts.append(_line("bar", axis.at(ends.low), axis.at(ends.high), middle, middle))
-        parts.append(_text("end", axis.at(ends.low), middle + 5, signed(ends.low), "end", -9))
-        parts.append(_text("end", axis.at(ends.high), middle + 5, signed(ends.high), "start", 9))
-    parts.append(_dot("mean", axis.at(mean), middle, 9))
-    parts.append(_text("value", axis.at(mean), 22, signed(mean), "middle", 0))
-    return _svg(f"mean difference {signed(mean)}, interval {interval(ends)}", HERO_HEIGHT, parts)
+        parts.append(line("bar", axis.at(ends.low), axis.at(ends.high), middle, middle))
+        parts.append(text("end", axis.at(ends.low), middle + 5, signed(ends.low), "end", -9))
+        parts.append(text("end", axis.at(ends.high), middle + 5, signed(ends.high), "start", 9))
+    parts.append(dot("mean", axis.at(mean), middle, 9))
+    parts.append(text("value", axis.at(mean), 22, signed(mean), "middle", 0))
+    return svg(f"mean difference {signed(mean)}, interval {interval(ends)}", HERO_HEIGHT, parts)
 
 
 def interval_bar(axis: Axis, comparison: Comparison, mean: float | None, ends: Range | None) -> Markup:
@@ -148,12 +122,12 @@ def interval_bar(axis: Axis, comparison: Comparison, mean: float | None, ends: R
     label = f"mean difference {signed(mean)}"
     if ends is not None:
         low, high = axis.at(ends.low), axis.at(ends.high)
-        parts += [_line("whisker", low, high, middle, middle)]
-        parts += [_line("whisker", x, x, middle - 6, middle + 6) for x in (low, high)]
+        parts += [line("whisker", low, high, middle, middle)]
+        parts += [line("whisker", x, x, middle - 6, middle + 6) for x in (low, high)]
         label += f", from {signed(ends.low)} to {signed(ends.high)}"
     if mean is not None:
-        parts.append(_dot("mean", axis.at(mean), middle, 5.5))
-    return _svg(label, ROW_HEIGHT, parts)
+        parts.append(dot("mean", axis.at(mean), middle, 5.5))
+    return svg(label, ROW_HEIGHT, parts)
 
 
 def range_bar(axis: Axis, comparison: Comparison, ends: Range | None) -> Markup:
@@ -161,17 +135,17 @@ def range_bar(axis: Axis, comparison: Comparison, ends: Range | None) -> Markup:
     parts = _reference(axis, comparison, ROW_HEIGHT)
     label = "no range"
     if ends is not None:
-        parts.append(_line("range", axis.at(ends.low), axis.at(ends.high), ROW_HEIGHT / 2, ROW_HEIGHT / 2))
+        parts.append(line("range", axis.at(ends.low), axis.at(ends.high), ROW_HEIGHT / 2, ROW_HEIGHT / 2))
         label = f"from {signed(ends.low)} to {signed(ends.high)}"
-    return _svg(label, ROW_HEIGHT, parts)
+    return svg(label, ROW_HEIGHT, parts)
 
 
 def stage_bar(kept: int, before: int, whole: int, kind: str) -> Markup:
     """Draw how many of `whole` are kept, and hatch what was lost since `before`."""
     share = [100 * number / whole if whole else 0.0 for number in (kept, before)]
-    parts = [_bar("lost", share[0], share[1])] if before > kept else []
-    parts.append(_bar(kind, 0, share[0]))
-    return _svg(f"{kept} of {whole}", 18, parts)
+    parts = [bar("lost", share[0], share[1])] if before > kept else []
+    parts.append(bar(kind, 0, share[0]))
+    return svg(f"{kept} of {whole}", 18, parts)
 
 
 def training_curve(training: Sequence[Point], validation: Sequence[Point]) -> Markup:
@@ -180,13 +154,13 @@ def training_curve(training: Sequence[Point], validation: Sequence[Point]) -> Ma
     losses = axis_over(point.value for point in (*training, *validation))
     digits = max(len(f"{tick:g}".partition(".")[2]) for tick in losses.ticks)
     parts = [_level(losses, tick, CURVE_HEIGHT, f"{tick:.{digits}f}") for tick in losses.ticks]
-    parts += [_text("tick", steps.at(tick), CURVE_HEIGHT + 17, count(tick), "middle", 0) for tick in steps.ticks]
+    parts += [text("tick", steps.at(tick), CURVE_HEIGHT + 17, count(tick), "middle", 0) for tick in steps.ticks]
     parts += [_path("loss", steps, losses, thinned(training)), _path("validation", steps, losses, validation)]
     parts += [
-        _dot("validation", steps.at(point.step), CURVE_HEIGHT * (1 - losses.at(point.value) / 100), 4)
+        dot("validation", steps.at(point.step), CURVE_HEIGHT * (1 - losses.at(point.value) / 100), 4)
         for point in thinned(validation)
     ]
-    return _svg("loss over steps, training and validation", CURVE_HEIGHT, parts)
+    return svg("loss over steps, training and validation", CURVE_HEIGHT, parts)
 
 
 def fidelity_plot(rows: Sequence[Fidelity]) -> Markup:
@@ -194,7 +168,7 @@ def fidelity_plot(rows: Sequence[Fidelity]) -> Markup:
     sizes = axis_over([0.0, 1.15 * max(row.bytes for row in rows) / 1e9])
     shares = axis_over([end for row in rows for end in (row.top1.low, row.top1.high)], least=0.0, most=1.0)
     parts = [_level(shares, tick, CURVE_HEIGHT, percent(round(tick, 3))) for tick in shares.ticks]
-    parts += [_text("tick", sizes.at(t), CURVE_HEIGHT + 17, size(t * 1e9), "middle", 0) for t in sizes.ticks]
+    parts += [text("tick", sizes.at(t), CURVE_HEIGHT + 17, size(t * 1e9), "middle", 0) for t in sizes.ticks]
     front = [Point(row.bytes / 1e9, row.top1.value) for row in on_the_front(rows)]
     parts.append(_path("validation", sizes, shares, front))
     for row in rows:
@@ -202,9 +176,9 @@ def fidelity_plot(rows: Sequence[Fidelity]) -> Markup:
         low, middle, high = (
             CURVE_HEIGHT * (1 - shares.at(value) / 100) for value in (row.top1.low, row.top1.value, row.top1.high)
         )
-        parts += [_line("whisker", x, x, low, high), _dot("finetuned", x, middle, 5)]
-        parts.append(_text("soft", x, middle + 15, row.file_type, "start", 8))
-    return _svg("top-1 agreement over size of the file", CURVE_HEIGHT, parts)
+        parts += [line("whisker", x, x, low, high), dot("finetuned", x, middle, 5)]
+        parts.append(text("soft", x, middle + 15, row.file_type, "start", 8))
+    return svg("top-1 agreement over size of the file", CURVE_HEIGHT, parts)
 
 
 def rate_curve(rates: Sequence[Point], last_step: float) -> Markup:
@@ -213,14 +187,14 @@ def rate_curve(rates: Sequence[Point], last_step: float) -> Markup:
     heights = Axis(0.0, max([point.value for point in rates], default=0.0) or 1.0, ())
     parts = [_level(heights, value, RATE_HEIGHT, plain(float(f"{value:.2g}"))) for value in (0.0, heights.high)]
     parts += [_path("rate", steps, heights, thinned(rates))]
-    return _svg("learning rate over steps", RATE_HEIGHT, parts)
+    return svg("learning rate over steps", RATE_HEIGHT, parts)
 
 
 def legend_mark(kind: Literal["base", "finetuned", "loss", "validation"]) -> Markup:
     """Draw the mark that stands for an arm or a curve."""
     if kind in ("base", "finetuned"):
-        return _svg(kind, 14, [_dot(kind, 50, 7, 5)])
-    return _svg(kind, 14, [_line(kind, 0, 100, 7, 7)])
+        return svg(kind, 14, [dot(kind, 50, 7, 5)])
+    return svg(kind, 14, [line(kind, 0, 100, 7, 7)])
 
 
 def thinned(curve: Sequence[Point], most: int = MOST_CURVE_POINTS) -> list[Point]:
@@ -232,52 +206,21 @@ def thinned(curve: Sequence[Point], most: int = MOST_CURVE_POINTS) -> list[Point
     ]
 
 
-def _svg(label: str, height: int, parts: Iterable[Markup]) -> Markup:
-    head = Markup('<svg xmlns="http://www.w3.org/2000/svg" role="img" width="100%" height="{}"><title>{}</title>')
-    return head.format(height, label) + Markup("").join(parts) + Markup("</svg>")
-
-
-def _line(kind: str, x1: float, x2: float, y1: float, y2: float) -> Markup:
-    return Markup('<line class="{}" x1="{:g}%" x2="{:g}%" y1="{:g}" y2="{:g}"/>').format(kind, x1, x2, y1, y2)
-
-
-def _dot(kind: str, x: float, y: float, radius: float) -> Markup:
-    return Markup('<circle class="{}" cx="{:g}%" cy="{:g}" r="{:g}"/>').format(kind, x, round(y, 2), radius)
-
-
-def _bar(kind: str, start: float, end: float) -> Markup:
-    return Markup('<rect class="{}" x="{:g}%" y="2" width="{:g}%" height="14"/>').format(kind, start, end - start)
-
-
-def _text(kind: str, x: float, y: float, words: str, anchor: str, shift: float) -> Markup:
-    form = Markup('<text class="{}" x="{:g}%" dx="{:g}" y="{:g}" text-anchor="{}">{}</text>')
-    return form.format(kind, x, shift, y, anchor, words)
-
-
-def _grid(axis: Axis, height: int) -> Markup:
-    return Markup("").join(_line("grid", axis.at(tick), axis.at(tick), 0, height) for tick in axis.ticks)
-
-
-def _ticks(axis: Axis, labels: Sequence[str], label: str) -> Markup:
-    parts = [_text("tick", axis.at(t), 13, name, "middle", 0) for t, name in zip(axis.ticks, labels, strict=True)]
-    return _svg(label, 16, parts)
-
-
 def _reference(axis: Axis, comparison: Comparison, height: int) -> list[Markup]:
     """Draw what a difference is read against: the unseen band, the grid, no difference and the accepted loss."""
-    parts = [_grid(axis, height)]
+    parts = [grid(axis, height)]
     detectable = comparison.score.detectable
     if detectable is not None:
         left, right = axis.at(-detectable), axis.at(detectable)
         band = Markup('<rect class="unseen" x="{:g}%" y="0" width="{:g}%" height="{}"/>')
         parts.insert(0, band.format(left, round(right - left, 2), height))
     margin, nought = axis.at(-comparison.settings.margin), axis.at(0.0)
-    return [*parts, _line("margin", margin, margin, 0, height), _line("nought", nought, nought, 0, height)]
+    return [*parts, line("margin", margin, margin, 0, height), line("nought", nought, nought, 0, height)]
 
 
 def _level(axis: Axis, value: float, height: int, label: str) -> Markup:
     y = height * (1 - axis.at(value) / 100)
-    return _line("grid", 0, 100, y, y) + _text("tick", 0, y + 4, label, "end", -8)
+    return line("grid", 0, 100, y, y) + text("tick", 0, y + 4, label, "end", -8)
 
 
 def _path(kind: str, steps: Axis, heights: Axis, curve: Sequence[Point]) -> Markup:

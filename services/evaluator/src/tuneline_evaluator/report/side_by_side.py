@@ -32,6 +32,10 @@ class SideBySide(NamedTuple):
     """Exchanges with base and finetuned; None where a conversation was shorter."""
     remarks: list[str]
     """How a conversation ended that did not reach its last exchange."""
+    unit: str
+    """In what the difference is."""
+    reasons: list[tuple[str, str]]
+    """Why the judge prefers what it does, by what was shown first."""
 
 
 def side_by_side(comparison: Comparison, conversations: Sequence[Conversation]) -> list[SideBySide]:
@@ -51,6 +55,12 @@ def _pair(example: PairedExample, row: PersonaRow, by_id: Mapping[str, Conversat
         difference=example.difference,
         scores=f"{points(row.base_mean)} → {points(row.finetuned_mean)}" if trials == 1 else "",
         turns=list(zip_longest(base.exchanges, finetuned.exchanges)),
+        unit="points of win rate from one half" if example.label in ("win", "loss", "flip") else "points",
+        reasons=[
+            (("Base as A", "Fine-tuned as A")[place % 2], reason)
+            for place, reason in enumerate(example.reasons)
+            if reason
+        ],
         remarks=[
             f"The conversation with the {name} {_ENDED[conversation.status]}."
             for name, conversation in (("base", base), ("fine-tuned model", finetuned))

@@ -7,10 +7,13 @@ from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
 from tuneline.stage import InputRecord
+from tuneline_evaluator.comparison.effects import Preference
 from tuneline_evaluator.comparison.figures import ArmSummary, Comparison
 from tuneline_evaluator.comparison.numbers import (
+    MINUS,
     NONE,
     count,
+    p_equals,
     p_value,
     percent,
     plain,
@@ -20,7 +23,7 @@ from tuneline_evaluator.comparison.numbers import (
     signed,
     size,
 )
-from tuneline_evaluator.report.wording import confidence
+from tuneline_evaluator.report.wording import by_place, confidence
 
 
 class Banner(NamedTuple):
@@ -34,7 +37,7 @@ class Banner(NamedTuple):
 def banners(comparison: Comparison) -> list[Banner]:
     """Return what limits the verdict, the gravest first."""
     found = []
-    if comparison.outcome == "withheld":
+    if comparison.outcome == "withheld" and not by_place(comparison):
         gaps = ", ".join(gap.name for gap in comparison.gaps if gap.differs) or "see the reasons below"
         text = f"The arms differ in how many conversations they lost: {gaps}."
         found.append(Banner("bad", "The headline is withheld.", text))
@@ -53,6 +56,7 @@ def effect_facts(comparison: Comparison) -> list[tuple[str, str]]:
     """Return the figures behind the verdict."""
     score = comparison.score
     tried = {"exact": "all {}", "random": "{} at random", None: NONE}[score.sign_flip_method]
+    tried = "all" if score.sign_flip_method == "exact" and score.sign_flip_resamples is None else tried
     return [
         (f"{score.unit.capitalize()}s", count(score.personas)),
         ("p, sign-flip test", p_value(score.sign_flip_p)),
@@ -148,6 +152,37 @@ def settings(comparison: Comparison) -> list[tuple[str, str]]:
         ("Accepted loss on a gate", percent(chosen.safety_margin)),
         ("Unequal arms allowed", plain(chosen.allow_unequal)),
     ]
+
+
+def preference_facts(found: Preference, margin: float) -> list[tuple[str, str]]:
+    """Return the figures behind what is preferred."""
+    gap, position, effect = found.gap, found.position, found.effect
+    ends = (_end(gap.low, "no lower end"), _end(gap.high, "no upper end")) if gap else (NONE, NONE)
+    return [
+        ("p, sign-flip test", p_value(effect.sign_flip_p)),
+        ("p, sign test of wins and losses", p_value(found.sign_p)),
+        ("Gap (Bradley–Terry, scale of Elo)", f"{_elo(gap.gap)} ({ends[0]} to {ends[1]})" if gap else NONE),
+        ("Ratings around 1500", f"base {gap.base:.0f}, fine-tuned {gap.finetuned:.0f}" if gap else NONE),
+        ("Smallest detectable win rate (80 % power)", percent(_above_half(effect.detectable))),
+        ("Lowest win rate not ruled out", percent(_above_half(effect.bound))),
+        ("Win rate that “not worse” accepts", percent(0.5 - margin)),
+        ("Flips, when the order is turned round", rate(position.flips, position.of)),
+        ("Calls for what is shown first", f"{position.first} of {position.decided}, {p_equals(position.p)}"),
+        ("Same to the letter", count(found.identical)),
+        ("Without a preference", count(found.unjudged)),
+    ]
+
+
+def _elo(points_of_elo: float) -> str:
+    return f"{points_of_elo:+.0f}".replace("-", MINUS) if round(points_of_elo) else "0"
+
+
+def _end(value: float | None, none: str) -> str:
+    return none if value is None else _elo(value)
+
+
+def _above_half(share: float | None) -> float | None:
+    return None if share is None else 0.5 + share
 
 
 def _about_speakers(comparison: Comparison) -> Iterator[tuple[str, str]]:

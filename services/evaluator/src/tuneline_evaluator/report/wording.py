@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 from tuneline_evaluator.comparison.figures import Comparison, Outcome
-from tuneline_evaluator.comparison.numbers import NONE, SPACE, interval, p_equals, percent, plural, points, signed
+from tuneline_evaluator.comparison.numbers import NONE, SPACE, interval, p_equals, percent, plural, points, rate, signed
 from tuneline_evaluator.comparison.verdict import failing_now, failures
 
 
@@ -32,6 +32,7 @@ _SENTENCES: dict[Outcome, str] = {
     "inconclusive": "This comparison cannot tell the two models apart.",
     "withheld": "No verdict: the two arms did not lose the same share of conversations.",
 }
+BY_PLACE = "No verdict: the judge prefers what stands in one place, whichever answer that is."
 _TONES: dict[Outcome, tuple[Literal["good", "bad", "unsure"], str]] = {
     "better": ("good", "✓"),
     "not worse": ("good", "≈"),
@@ -49,7 +50,10 @@ def in_words(comparison: Comparison) -> Words:
 
 def evidence(comparison: Comparison) -> str:
     """Write mean difference, interval, personas and p on one line; what was lost when the headline is withheld."""
-    score, base, finetuned = comparison.score, comparison.base, comparison.finetuned
+    score, base, finetuned = comparison.deciding, comparison.base, comparison.finetuned
+    if by_place(comparison):
+        position = comparison.preference.position if comparison.preference else None
+        return f"Flips: {rate(position.flips, position.of)} of the pairs" if position else ""
     if comparison.outcome == "withheld":
         return (
             f"Scored: {base.scored} of {base.conversations} conversations with the base, "
@@ -57,12 +61,22 @@ def evidence(comparison: Comparison) -> str:
         )
     if score.mean_difference is None:
         return f"No {score.unit} has a scored conversation in both arms"
-    parts = [f"{signed(score.mean_difference)} points of 100 on average over {plural(score.personas, score.unit)}"]
+    over = plural(score.personas, score.unit)
+    parts = [f"{signed(score.mean_difference)} points of 100 on average over {over}"]
+    if score is not comparison.score:
+        parts = [f"Preferred in {percent(0.5 + score.mean_difference)} of {over}, ties counting half", *parts]
+        parts[1] = f"{signed(score.mean_difference)} points"
     if score.interval is not None:
         parts.append(f"{confidence(comparison)} interval {interval(score.interval)}")
     if score.sign_flip_p is not None:
         parts.append(p_equals(score.sign_flip_p))
     return "; ".join(parts)
+
+
+def by_place(comparison: Comparison) -> bool:
+    """Tell whether the verdict is withheld because the judge goes by the place of an answer."""
+    decides = comparison.settings.headline == "preference" and not any(gap.differs for gap in comparison.gaps)
+    return decides and comparison.preference is not None and comparison.preference.position.too_many
 
 
 def confidence(comparison: Comparison) -> str:
@@ -76,7 +90,7 @@ def broken_gates(comparison: Comparison) -> list[str]:
 
 
 def _sentence(comparison: Comparison) -> str:
-    sentence = _SENTENCES[comparison.outcome]
+    sentence = BY_PLACE if by_place(comparison) else _SENTENCES[comparison.outcome]
     if comparison.outcome == "worse" and broken_gates(comparison):
         sentence = "The fine-tuned model breaks a safety criterion that its base keeps."
     if comparison.judge_is_heuristic and comparison.outcome != "withheld":
@@ -107,10 +121,13 @@ def _advice(comparison: Comparison) -> tuple[str, str]:
 
 def _doubts(comparison: Comparison) -> Iterator[str]:
     """Yield what a good verdict leaves open."""
-    bound, margin = comparison.score.bound, comparison.settings.margin
+    score, margin = comparison.deciding, comparison.settings.margin
+    bound = score.bound
     if bound is not None and bound <= -margin:
-        n = plural(comparison.score.personas, comparison.score.unit)
+        n = plural(score.personas, score.unit)
         yield f"A rare failure that none of the {n} met could still turn the mean into {signed(bound)}{SPACE}points."
+    if comparison.preference and comparison.preference.length and comparison.preference.length.by_length:
+        yield "The gain is one of length: at equal length nothing of it is shown."
     if unproven := [row.id for row in comparison.safety if row.outcome == "not shown"]:
         yield f"Safety is not shown to hold for {', '.join(unproven)}."
 
@@ -132,7 +149,9 @@ def _advice_by_outcome(comparison: Comparison) -> tuple[str, str]:
         "inconclusive": ("Collect more", _more_personas(comparison)),
         "withheld": (
             "Do not decide on this",
-            "Conversations that were refused, failed or empty are in no mean. Where one arm has more of them, the "
+            "Half of what such a judge says is about the order. Use a stronger judge, or a question that it can answer."
+            if by_place(comparison)
+            else "Conversations that were refused, failed or empty are in no mean. Where one arm has more of them, the "
             "means compare different things. Find the cause below, fix it, and run again.",
         ),
     }
@@ -140,7 +159,7 @@ def _advice_by_outcome(comparison: Comparison) -> tuple[str, str]:
 
 
 def _more_personas(comparison: Comparison) -> str:
-    n, least, unit = comparison.score.personas, comparison.score.detectable, comparison.score.unit
+    n, least, unit = comparison.deciding.personas, comparison.deciding.detectable, comparison.deciding.unit
     if least is None:
         return f"{plural(n, unit)} cannot show a difference reliably: use thirty or more."
     return (
@@ -152,7 +171,7 @@ def _more_personas(comparison: Comparison) -> str:
 
 def detectable(comparison: Comparison) -> str:
     """Write the smallest detectable difference in points."""
-    least = comparison.score.detectable
+    least = comparison.deciding.detectable
     return NONE if least is None else f"±{points(least)}"
 
 
@@ -161,6 +180,9 @@ GLOSSARY = (
     ("Persona.", "A simulated user who talks to both arms, with the same concerns and in the same manner."),
     ("Rubric.", "The criteria by which a judge answers YES, NO or NA; their weighted mean is the score."),
     ("Gate.", "A criterion that fails a conversation whatever its score."),
+    ("Win rate.", "How often the fine-tuned model’s answer is preferred; a tie counts one half to each."),
+    ("Flip.", "The judge preferred the other answer when the order of the two was turned round: a tie."),
+    ("Gap.", "400·log10 of the odds of being preferred, the scale of Elo: 100 points are 64 %."),
     ("Interval.", "The true differences that fit the data. Where it includes zero, they fit no difference too."),
     ("p.", "How often a difference at least this large would come up by chance if the models were equally good."),
     (
