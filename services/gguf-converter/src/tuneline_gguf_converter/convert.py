@@ -85,10 +85,13 @@ def convert(
     def tick() -> None:
         context.progress(next(done), total)
 
+    context.tell("writing the model in 16 bits")
     unquantised = write_unquantised(prepared, context.state / "merging.part", context.fingerprint, tick)
+    context.tell("quantising")
     files = [quantise(prepared, unquantised, encoding, outputs.model, tick) for encoding in params.quantizations]
     subjects = [Subject(file.path, file.header, prepared.tokenizer, prepared.samples, params.threads) for file in files]
     checks = [check for subject in subjects for check in check_reading(subject, tick)]
+    context.tell("comparing with the model before quantisation")
     foreseen = foresee_with_merged(prepared, unquantised.path.parent / "model", tick)
     agreed = [
         check_agreement(subject, file.encoding, foreseen, params.min_top1_agreement, tick)

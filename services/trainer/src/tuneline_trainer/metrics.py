@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from transformers import TrainerState
@@ -30,9 +30,11 @@ def _rows(entry: Mapping[str, float], steps_per_epoch: int) -> list[TrainingRow]
 class LiveMetrics:
     """Writes each row when it comes, to a file and to the trackers."""
 
-    def __init__(self, path: Path, trackers: Trackers, before: TrainerState | None, per_epoch: int) -> None:
+    def __init__(
+        self, path: Path, trackers: Trackers, before: TrainerState | None, per_epoch: int, tell: Callable[[str], None]
+    ) -> None:
         """Begin with the rows of the checkpoint that is gone on from: those after it will come again."""
-        self._path, self._trackers, self._per_epoch = path, trackers, per_epoch
+        self._path, self._trackers, self._per_epoch, self._tell = path, trackers, per_epoch, tell
         write_lines(path, rows_of(before.log_history, per_epoch) if before else [])
 
     def add(self, entry: Mapping[str, float]) -> None:
@@ -41,3 +43,5 @@ class LiveMetrics:
         with self._path.open("a", encoding="utf-8") as file:
             file.writelines(f"{row.model_dump_json(exclude_none=True)}\n" for row in rows)
         self._trackers.send(rows)
+        if "loss" in entry:
+            self._tell(f"loss {entry['loss']:.3f}")

@@ -143,7 +143,9 @@ def run_training(prepared: Prepared, context: Context, checkpoint: Path | None, 
     before = checkpoints.state_of(checkpoint) if checkpoint else None
     saving = checkpoints.saving_folder(context.state, checkpoint)
     with Trackers(params.report_to, context, params.model_dump(mode="json", exclude={"report_to"})) as trackers:
-        told = Told(context.progress, LiveMetrics(metrics, trackers, before, prepared.steps_per_epoch).add)
+        told = Told(
+            context.progress, LiveMetrics(metrics, trackers, before, prepared.steps_per_epoch, context.tell).add
+        )
         work = Work(prepared, checkpoint, saving)
         if prepared.processes == 1 and torch.cuda.device_count() <= 1:
             return train(work, told, Peers())

@@ -32,6 +32,7 @@ def train_adapter(params: TrainerParams, inputs: TrainerInputs, outputs: Trainer
     from_step = checkpoints.step_of(checkpoint) if checkpoint else 0
     from_tokens = checkpoints.state_of(checkpoint).num_input_tokens_seen if checkpoint else 0
     context.progress(from_step, prepared.steps)
+    context.tell(f"loading the model{f', going on from step {from_step}' if from_step else ''}")
     peak = peak_bytes()
     if not _is_last(checkpoint, prepared):
         peak = run_training(prepared, context, checkpoint, outputs.metrics)

@@ -69,6 +69,7 @@ class ModelCalls:
         from tuneline.llm.batches.run import BatchRun
         from tuneline.llm.batches.servers import open_batches
 
+        context.tell("waiting for batches of the judge")
         requests = {request_id(self._config, request): request for request in asked}
         done = total - len(requests)
         run = BatchRun(

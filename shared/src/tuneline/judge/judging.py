@@ -126,6 +126,7 @@ def judge_all(
     how = JudgeSettings(concurrency, timeout_s, max_unreadable, canaries, canary_noise)
     found: dict[str, Judged] = {}
     for name, one in members(judge, rubric).items():
+        context.tell(f"judging, judge {name}" if name else "judging")
         try:
             found[name] = _judge_by(one, rubric, transcripts, context, how)
         except UserError as e:

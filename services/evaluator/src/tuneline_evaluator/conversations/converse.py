@@ -61,6 +61,7 @@ def hold_conversations(prepared: Prepared, simulator: Simulator, context: Contex
     rows = {job: read_row(journals[job.model], job.key, Conversation) for job in jobs}
     held = [conversation for conversation in rows.values() if conversation]
     known, tables = len(held), Tables(prepared, context)
+    context.tell("talking to the models")
 
     def keep(job: _Talk, conversation: Conversation) -> None:
         held.append(conversation)
