@@ -21,8 +21,8 @@ from tuneline.data.text.rules import Answer
 from tuneline.data.verdicts import Status
 from tuneline.engine.pipelines import PIPELINES, steps_of
 from tuneline.judge.judging import CONFIGS
+from tuneline.judge.simulators.simulator import CONFIGS as SIMULATORS
 from tuneline.stage import AnyStage, installed_stages
-from tuneline_evaluator.conversations.simulate import CONFIGS as SIMULATORS
 
 FOLDER = Path(__file__).parent.parent / "shared" / "src" / "tuneline" / "data" / "schemas"
 

@@ -20,9 +20,9 @@ from tuneline.engine.layout import Node
 from tuneline.engine.pipelines import Step
 from tuneline.engine.plans import StagePlans
 from tuneline.engine.runfile import read_run_file
+from tuneline.judge.simulators.simulator import load_simulator, open_simulator
 from tuneline.stage import Forecast, installed_stages
 from tuneline.store.base import open_store
-from tuneline_evaluator.conversations.simulate import load_simulator, open_simulator
 from tuneline_evaluator.stage import STAGE, EvaluatorParams
 
 TURNS = 5

@@ -14,9 +14,9 @@ from kit.places import EXAMPLES
 from tuneline.engine.pipelines import Address, Inline
 from tuneline.engine.runfile import RunFile, read_run_file
 from tuneline.judge.judging import load_judge
+from tuneline.judge.simulators.simulator import load_simulator
 from tuneline.llm.config import OpenAiConfig
 from tuneline.stage import installed_stages
-from tuneline_evaluator.conversations.simulate import load_simulator
 
 MANUAL = EXAMPLES / "gemma-2-9b.yaml"
 

@@ -155,4 +155,4 @@ def test_a_small_real_model_is_refused_as_a_critic_although_it_knows_yes_and_no(
     file.unlink()
     assert test is not None and not test.varies and test.mass > 0.5
     found = gates_of("instructions", GateParams(), count_rows([]), overlaps_left=0, critic=test)
-    assert [gate.name for gate in found if gate.state == "failed" and gate.name.startswith("critic")] == ["critic_auc"]
+    assert test.auc < 0.65 and {gate.name: gate.state for gate in found}["critic_auc"] == "failed"

@@ -16,11 +16,11 @@ from kit.judge_parts import live
 from kit.scripted_openai import Answer, Call, ScriptedOpenAI, completion, error, serve_openai
 from tuneline.data.conversations import Conversation
 from tuneline.errors import UserError
+from tuneline.judge.simulators.scripted import ScriptedSimulator
 from tuneline.model.llama_cpp import Placement
 from tuneline_evaluator.conversations.arms import Terms, read_arm, unequal_facts, unverified_facts
 from tuneline_evaluator.conversations.ask import ask, models_of
 from tuneline_evaluator.conversations.endpoint import EndpointConfig, load_endpoint, open_endpoint
-from tuneline_evaluator.conversations.simulate import ScriptedSimulator
 from tuneline_evaluator.conversations.talk import Line, Plan, talk
 
 PLAN = Plan(turns=2, seed=1, sampler=SETTINGS.sampler, exact=False, context_tokens=4096, system_prompt="Be kind.")

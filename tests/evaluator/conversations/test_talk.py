@@ -14,8 +14,8 @@ from kit.evaluator_parts import SETTINGS, personas
 from kit.scripted_llama import requests, scripted_llama
 from tuneline.data.conversations import Conversation, Said
 from tuneline.errors import Temporary
+from tuneline.judge.simulators.scripted import ScriptedSimulator
 from tuneline.model.chat import ChatTokenizer
-from tuneline_evaluator.conversations.simulate import ScriptedSimulator
 from tuneline_evaluator.conversations.talk import Plan, Seat, TalkStopped, blind_id, conversation_seed, for_model, talk
 
 SYSTEM = Said(role="system", content="Be kind.")

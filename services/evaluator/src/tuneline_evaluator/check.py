@@ -14,6 +14,8 @@ from tuneline.judge.forecast import require_prices
 from tuneline.judge.judging import load_judge, read_judges
 from tuneline.judge.panel import Judges, check_judges
 from tuneline.judge.recorded import RecordedConfig
+from tuneline.judge.simulators.played import as_played
+from tuneline.judge.simulators.simulator import ScriptedConfig, load_simulator
 from tuneline.llm.config import ModelConfig, Secret
 from tuneline.llm.prices import require_price
 from tuneline.llm.thoughts import without_thoughts
@@ -25,9 +27,7 @@ from tuneline.parsing.yaml import read_yaml
 from tuneline.stage import Checks
 from tuneline_evaluator.comparison.power import enough_personas, personas_to_rule_out
 from tuneline_evaluator.conversations.ask import check_arms
-from tuneline_evaluator.conversations.played import as_played
 from tuneline_evaluator.conversations.prepare import completion_of, context_of, settled
-from tuneline_evaluator.conversations.simulate import ScriptedConfig, load_simulator
 from tuneline_evaluator.conversations.speakers import one_of
 from tuneline_evaluator.conversations.talk import Speaker, TextForm, for_model
 from tuneline_evaluator.stage import EvaluatorParams

@@ -14,6 +14,7 @@ from tuneline.data.verdicts import Verdict
 from tuneline.judge.card import JudgeCard
 from tuneline.judge.judging import judge_all
 from tuneline.judge.panel import disagreement
+from tuneline.judge.simulators.simulator import open_simulator
 from tuneline.stage import Context, Cost, Json, Metrics
 from tuneline_evaluator.comparison.compare import compare
 from tuneline_evaluator.comparison.figures import Comparison
@@ -21,7 +22,6 @@ from tuneline_evaluator.comparison.preferred import prefer, preference_rows
 from tuneline_evaluator.comparison.scores import JudgedConversation
 from tuneline_evaluator.conversations.converse import Held, hold_conversations
 from tuneline_evaluator.conversations.prepare import Prepared, prepare
-from tuneline_evaluator.conversations.simulate import open_simulator
 from tuneline_evaluator.report.page import write_report
 from tuneline_evaluator.serving import modelfile, serving_of
 from tuneline_evaluator.stage import EvaluatorInputs, EvaluatorOutputs, EvaluatorParams

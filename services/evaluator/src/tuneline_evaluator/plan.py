@@ -20,14 +20,14 @@ from tuneline.judge.by_model import models_among
 from tuneline.judge.forecast import answer_tokens, prompt_tokens
 from tuneline.judge.judging import load_judge
 from tuneline.judge.preference.judging import forecast_comparing
+from tuneline.judge.simulators.played import as_played
+from tuneline.judge.simulators.simulator import ScriptedConfig, load_simulator
 from tuneline.llm.forecast import Expected, forecast
 from tuneline.llm.token_counts import count_tokens
 from tuneline.model.system_prompt import read_system_prompt
 from tuneline.stage import Forecast, Plans, Usage
 from tuneline_evaluator.conversations.arms import endpoint_in
-from tuneline_evaluator.conversations.played import as_played
 from tuneline_evaluator.conversations.prepare import settled
-from tuneline_evaluator.conversations.simulate import ScriptedConfig, load_simulator
 from tuneline_evaluator.conversations.talk import MESSAGE_TOKENS, Speaker
 from tuneline_evaluator.stage import EvaluatorParams
 

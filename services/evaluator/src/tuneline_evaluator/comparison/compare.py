@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from tuneline.data.conversations import Conversation
 from tuneline.judge.card import JudgeCard
+from tuneline.judge.simulators.simulator import Simulator
 from tuneline.parsing.problems import shortened
 from tuneline.stage import Context, InputRecord, Maker
 from tuneline_evaluator.comparison.effects import Preference
@@ -29,7 +30,6 @@ from tuneline_evaluator.comparison.two_judges import two_judges
 from tuneline_evaluator.comparison.verdict import about_preference, decide, notes, rate_gaps
 from tuneline_evaluator.conversations.arms import ArmFacts, unequal_facts, unverified_facts
 from tuneline_evaluator.conversations.prepare import Prepared
-from tuneline_evaluator.conversations.simulate import Simulator
 
 
 def compare(

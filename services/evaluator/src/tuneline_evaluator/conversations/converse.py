@@ -16,10 +16,10 @@ from typing import NamedTuple
 from tuneline.data.conversations import Arm, Conversation
 from tuneline.data.io import read_row
 from tuneline.errors import Temporary
+from tuneline.judge.simulators.simulator import Simulator
 from tuneline.stage import Context, Cost, Spent, Usage
 from tuneline_evaluator.conversations.arms import Model
 from tuneline_evaluator.conversations.prepare import Prepared
-from tuneline_evaluator.conversations.simulate import Simulator
 from tuneline_evaluator.conversations.tables import Table, Tables
 from tuneline_evaluator.conversations.talk import Plan, Speaker, talk
 

@@ -13,6 +13,7 @@ from tuneline.errors import UserError
 from tuneline.judge.card import JudgeCard, JudgeCards
 from tuneline.judge.judging import load_judge
 from tuneline.judge.panel import Judges, check_judges
+from tuneline.judge.simulators.simulator import ScriptedConfig, SimulatorConfig, load_simulator
 from tuneline.model.chat import ChatTokenizer
 from tuneline.model.chat_template import read_chat_settings
 from tuneline.model.llama_cpp import Placement, placement, program, version
@@ -28,7 +29,6 @@ from tuneline_evaluator.conversations.arms import (
     refuse_unequal,
     unequal_facts,
 )
-from tuneline_evaluator.conversations.simulate import ScriptedConfig, SimulatorConfig, load_simulator
 from tuneline_evaluator.conversations.speakers import who_speaks
 from tuneline_evaluator.conversations.talk import Plan, Speaker, TextForm
 from tuneline_evaluator.stage import EvaluatorInputs, EvaluatorParams

@@ -16,12 +16,12 @@ from tuneline.data.personas import Persona
 from tuneline.data.reading.prompts import Prompt
 from tuneline.data.serving import SamplerParams
 from tuneline.errors import LlmRejected, Temporary, UserError
+from tuneline.judge.simulators.simulator import NothingSaid, Simulator
 from tuneline.llm.token_counts import count_tokens
 from tuneline.model.chat import ChatTokenizer, fold_system
 from tuneline.model.llama_server import Server
 from tuneline.stage import Json
 from tuneline_evaluator.conversations.endpoint import Endpoint
-from tuneline_evaluator.conversations.simulate import NothingSaid, Simulator
 
 MESSAGE_TOKENS = 4
 """What a chat's form takes around each message."""

@@ -15,10 +15,10 @@ from tuneline.data.conversations import Said
 from tuneline.data.io import Closed, read_row
 from tuneline.data.personas import Persona
 from tuneline.errors import LlmRejected
+from tuneline.judge.simulators.simulator import NothingSaid
 from tuneline.llm.client import LlmClient
 from tuneline.llm.thoughts import without_thoughts
 from tuneline.stage import Context, Cost, Spent, Usage
-from tuneline_evaluator.conversations.simulate import NothingSaid
 
 PROMPT_VERSION = "2"
 """Part of the journal's scope: raise it when what a model is sent changes."""

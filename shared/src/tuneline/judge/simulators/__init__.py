@@ -1,0 +1,1 @@
+"""Who speaks for the personas: their scripts, or a model that plays them."""
