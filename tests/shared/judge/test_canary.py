@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from random import Random
 
 import pytest
+from scipy.stats import binom
 
 from kit.judge_parts import SHORT_RUBRIC, some_transcripts
 from kit.judging import judge_in, openai_judge, perfect
 from kit.scripted_openai import Answer, Call, completion, error, judged, serve_openai
 from tuneline.errors import UserError
-from tuneline.judge.canary import shuffled, some_of
+from tuneline.judge.canary import CHANCE, Changed, chance_of, shuffled, some_of
 from tuneline.judge.heuristic import HeuristicJudge
 
 
@@ -78,3 +80,36 @@ def test_canaries_are_the_same_ones_whatever_else_is_in_the_set(tmp_path: Path) 
 def test_shuffled_criteria_are_the_same_ones_in_another_order() -> None:
     order, other = [c.id for c in SHORT_RUBRIC.criteria], [c.id for c in shuffled(SHORT_RUBRIC).criteria]
     assert sorted(order) == sorted(other) and order != other
+
+
+def starts(canaries: int, noise: float, evenness: float, count: int = 400) -> float:
+    """Return the share of starts that a judge which changes so many of 12 answers each is taken for one that drifted.
+
+    The share of a transcript is drawn around the noise: the less even, the more of the noise comes from few of them.
+    """
+    rng = Random(f"{canaries} {noise} {evenness}")
+    alarms = 0
+    for _ in range(count):
+        shares = [rng.betavariate(noise * evenness, (1 - noise) * evenness) for _ in range(canaries)]
+        changed = [Changed(sum(rng.random() < share for _ in range(12)), 12) for share in shares]
+        differ = sum(one.differ for one in changed)
+        alarms += differ > 0.1 * 12 * canaries and chance_of(changed, 0.1) < CHANCE
+    return alarms / count
+
+
+@pytest.mark.parametrize("canaries", [5, 10, 20, 50])
+@pytest.mark.parametrize("evenness", [1000, 5, 2])
+def test_a_judge_as_noisy_as_was_said_is_stopped_in_about_one_start_of_twenty(canaries: int, evenness: float) -> None:
+    assert starts(canaries, 0.1, evenness) <= 0.085  # 5 % and three standard errors of 400 starts
+    assert starts(canaries, 0.02, evenness) <= 0.01
+
+
+def test_a_judge_that_changes_three_times_as_much_is_found_with_ten_canaries() -> None:
+    assert starts(10, 0.3, 1000) >= 0.99
+    assert starts(10, 0.3, 5) >= 0.9
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.09, 0.1, 0.12, 1.0])
+def test_chance_is_the_binomial_one_where_answers_change_alone_also_for_thousands_of_them(noise: float) -> None:
+    changed = [Changed(4, 40)] * 100
+    assert chance_of(changed, noise) == pytest.approx(binom.sf(399, 4000, noise))

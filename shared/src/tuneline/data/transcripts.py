@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from tuneline.data.io import Closed, Id
 from tuneline.data.judged import Exchange, Transcript
-from tuneline.data.reading.content import Problem
+from tuneline.data.reading.content import EMPTY, Problem
 from tuneline.data.reading.files import read_records
 from tuneline.data.reading.records import Record
 from tuneline.data.reading.repairs import Repair, Tools, normalise
@@ -151,7 +151,7 @@ class _Collector:
         """Check one record, and keep it or what is wrong with it."""
         self.count += 1
         if record.problem:
-            self._reject(None, record, [Problem((), record.problem, "unreadable")])
+            self._reject(None, record, [Problem((), record.problem, record.kind)])
             return
         read = normalise(record.value, self._tools)
         if read.transcript is None:
@@ -196,7 +196,7 @@ class _Collector:
         self.rejected.append(
             Rejection(id=name, file=record.path, line=lines[0], kind=problems[0].kind, reason=shown[0] + more)
         )
-        (self._empty if problems[0].kind == "no_exchange" else self._problems).add(shown)
+        (self._empty if problems[0].kind == EMPTY else self._problems).add(shown)
 
 
 def _are_equal(one: Transcript, other: Transcript) -> bool:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from math import comb
+from math import ceil, exp, lgamma
+from math import log as log_of
 from random import Random
+from typing import NamedTuple
 
 import structlog
 
@@ -19,7 +21,10 @@ from tuneline.judge.panel import Judge
 from tuneline.stage import Account
 
 CHANCE = 0.05
-"""A judge as noisy as was said is taken for one that has drifted in so many starts, at most."""
+"""A judge as noisy as was said is taken for one that has drifted in about so many starts, at most.
+
+Simulated at 5 to 100 canaries of 12 answers with 2 to 15 % noise, even over transcripts or from a few of them alone:
+2.5 to 6 %. Ten canaries find a noise that was doubled from 10 % in six to nine of ten starts."""
 
 _WAY_OUT = (
     "Old and new verdicts would not be alike: judge all anew with another `seed` in the judge's file (Anthropic has "
@@ -75,24 +80,52 @@ def refuse_drift(recorded: Mapping[str, Judgement], now: Mapping[str, Judgement]
             f"The judge has drifted: it scored {len(here)} of {len(recorded)} transcripts that it had scored before "
             f"({why}). {_WAY_OUT}"
         )
-    said = [
-        (answer, now[name].answers.get(criterion))
+    pairs = [
+        [(answer, now[name].answers.get(criterion)) for criterion, answer in judgement.answers.items()]
         for name, judgement in here.items()
-        for criterion, answer in judgement.answers.items()
     ]
-    differ = sum(before != after for before, after in said)
-    log.info("canaries judged once more", transcripts=len(here), answers=len(said), differ=differ)
-    if noise ** len(said) > CHANCE and noise < 1:
-        log.warning("too few answers of canaries to tell drift from noise: raise `canaries`", answers=len(said))
-    if differ > noise * len(said) and _by_chance(differ, len(said), noise) < CHANCE:
+    changed = [Changed(sum(before != after for before, after in said), len(said)) for said in pairs]
+    differ, answers = sum(one.differ for one in changed), sum(one.answers for one in changed)
+    log.info("canaries judged once more", transcripts=len(here), answers=answers, differ=differ)
+    if noise**answers > CHANCE and noise < 1:
+        log.warning("too few answers of canaries to tell drift from noise: raise `canaries`", answers=answers)
+    if differ > noise * answers and chance_of(changed, noise) < CHANCE:
         days = sorted(judgement.day for judgement in here.values())
         when = " to ".join(dict.fromkeys((days[0], days[-1])))
         raise UserError(
-            f"The judge has drifted: {differ} of {len(said)} answers about {len(here)} transcripts differ from "
-            f"those of {when} ({differ / len(said):.0%}, and {noise:.0%} are noise by `canary_noise`). {_WAY_OUT}"
+            f"The judge has drifted: {differ} of {answers} answers about {len(here)} transcripts differ from "
+            f"those of {when} ({differ / answers:.0%}, and {noise:.0%} are noise by `canary_noise`). {_WAY_OUT}"
         )
 
 
-def _by_chance(differ: int, answers: int, noise: float) -> float:
-    """Return how probable it is that so many answers or more differ if each does with the probability `noise`."""
-    return sum(comb(answers, k) * noise**k * (1 - noise) ** (answers - k) for k in range(differ, answers + 1))
+class Changed(NamedTuple):
+    """How many of the answers about one transcript differ."""
+
+    differ: int
+    answers: int
+
+
+def chance_of(changed: Sequence[Changed], noise: float) -> float:
+    """Return how probable it is that so many answers or more differ, if the share `noise` of them does on average.
+
+    Answers about one transcript change together: a judge wavers about some transcripts more than about others. As many
+    independent answers are counted as vary like these (the design effect of a cluster sample, Kish 1965).
+    """
+    differ, answers = sum(one.differ for one in changed), sum(one.answers for one in changed)
+    share, count = differ / answers, len(changed)
+    spread = sum((one.differ - share * one.answers) ** 2 for one in changed) * count / max(1, count - 1)
+    independent = answers * share * (1 - share)
+    effect = max(1.0, spread / independent) if independent else 1.0
+    effective = max(1, int(answers / effect))
+    return _at_least(ceil(share * effective - 1e-9), effective, noise)
+
+
+def _at_least(count: int, of: int, chance: float) -> float:
+    """Return how probable it is that at least `count` of `of` happen, if each does with probability `chance`."""
+    if not 0 < chance < 1:
+        return float(count == 0 or chance == 1)
+    logs = (
+        lgamma(of + 1) - lgamma(k + 1) - lgamma(of - k + 1) + k * log_of(chance) + (of - k) * log_of(1 - chance)
+        for k in range(count, of + 1)
+    )
+    return sum(map(exp, logs))

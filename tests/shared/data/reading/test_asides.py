@@ -85,7 +85,7 @@ def intercom(*parts: dict[str, Any]) -> dict[str, Any]:
     ("export", "repairs"),
     [
         (FRESHDESK, {"notes_left_out": 1}),
-        (HUBSPOT, {"greetings_kept": 1, "notes_left_out": 3, "ids_made": 1}),
+        (HUBSPOT, {"greetings_kept": 1, "notes_left_out": 3}),
         (CHATWOOT, {"notices_left_out": 1, "notes_left_out": 1}),
         (GORGIAS, {"notices_left_out": 1, "notes_left_out": 1}),
         (CRISP, {"notices_left_out": 1, "notes_left_out": 1}),

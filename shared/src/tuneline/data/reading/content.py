@@ -13,6 +13,8 @@ from tuneline.parsing.problems import Loc
 
 MAX_PER_RECORD = 100
 """Problems of a record after which nothing more is looked for: whoever mends these will see the rest."""
+EMPTY = "no_exchange"
+"""The kind of what holds no conversation because there was none: no fault of whoever wrote it down."""
 MAX_DEPTH = 8
 """Levels of parts in parts: a result of a tool holds parts itself."""
 

@@ -14,7 +14,7 @@ CONVERSATION_KEYS = (
     "conversation_id", "conversationid", "thread_id", "threadid", "session_id", "sessionid", "chat_id", "chatid",
     "dialog_id", "dialogue_id", "dialog_index", "ticket_id", "ticketid", "conv_id", "room_id", "case_id", "issue_id",
     "ticket_number", "ticket_no", "case_number", "case_no", "chat_number", "conversation_number", "conversation_uuid",
-    "conversation", "thread_ts", "ticket", "thread", "session",
+    "conversations_thread_id", "conversation", "thread_ts", "ticket", "thread", "session",
 )  # fmt: skip
 """Keys that say which conversation a message belongs to."""
 ID_KEYS = (
@@ -30,6 +30,15 @@ class RecordId(NamedTuple):
 
     id: str
     mended: bool
+
+
+def names_conversation(message: object) -> bool:
+    """Tell whether a message says by itself which conversation it belongs to, as a row of a table does."""
+    if not isinstance(message, Mapping):
+        return False
+    folded = {key_of(str(key)): value for key, value in message.items()}
+    found = (folded.get(key) for key in CONVERSATION_KEYS)
+    return any(isinstance(name, str | int) and not isinstance(name, bool) and str(name).strip() for name in found)
 
 
 def find_id(record: Mapping[str, object], problems: list[Problem]) -> RecordId | None:

@@ -12,6 +12,7 @@ from typing import BinaryIO, NamedTuple
 
 from tuneline.data.reading.calls import is_turn
 from tuneline.data.reading.content import key_of
+from tuneline.data.reading.ids import names_conversation
 from tuneline.data.reading.shapes import has_shape
 from tuneline.errors import BadJson
 from tuneline.parsing.cutting import RawValue, ValueCutter
@@ -26,6 +27,8 @@ HOLDERS = (
     "sessions", "threads", "traces", "dialogs", "dialogues", "train", "logs", "tickets", "spans",
 )  # fmt: skip
 """Keys under which an export of one object has its list of conversations."""
+ROWS = ("data", "items", "records", "rows", "results", "examples", "train", "logs")
+"""Those under which it may be a list of messages of several conversations."""
 MAX_GROWTH = 100
 """Text shrinks to a tenth or so when it is compressed."""
 GROWN = f"more than {MAX_GROWTH} times as large as its file; was it made to fill the memory?"
@@ -38,7 +41,8 @@ Lines = Callable[[Sequence[Loc]], list[int]]
 class Record(NamedTuple):
     """One record of a file. With `problem` there is nothing to read.
 
-    `path`, fit to be shown, is relative to the input, with `/` between folders; `lines` says where values stand.
+    `path`, fit to be shown, is relative to the input, with `/` between folders; `lines` says where values stand. `kind`
+    is the problem's.
     """
 
     path: str
@@ -46,6 +50,7 @@ class Record(NamedTuple):
     value: object = None
     problem: str | None = None
     lines: Lines | None = None
+    kind: str = "unreadable"
 
     def lines_of(self, locs: Sequence[Loc]) -> list[int]:
         """Return the line of each value."""
@@ -73,7 +78,7 @@ def _is_spread(text: bytes) -> bool:
 
 def _records_of(value: object, path: str, line: int, lines: Lines | None) -> Iterator[Record]:
     """Yield the records in a parsed value: itself, its items if it is a list of conversations, or those it holds."""
-    if isinstance(value, list) and value and is_turn(value[0]):
+    if isinstance(value, list) and value and is_turn(value[0]) and not names_conversation(value[0]):
         # Its messages stand one level higher than in a record.
         yield Record(path, line, {"messages": value}, lines=lines and (lambda locs: lines([loc[1:] for loc in locs])))
         return
@@ -81,7 +86,8 @@ def _records_of(value: object, path: str, line: int, lines: Lines | None) -> Ite
     items = value
     if isinstance(value, Mapping) and not _is_conversation(value):
         keys = {key_of(str(key)): key for key in reversed(list(value))}
-        key = next((keys[name] for name in HOLDERS if name in keys and _holds_records(value[keys[name]])), None)
+        there = [name for name in HOLDERS if name in keys]
+        key = next((keys[name] for name in there if _holds_records(value[keys[name]], rows=name in ROWS)), None)
         prefix, items = ((key,), value[key]) if key else ((), value)
     if not isinstance(items, list):
         yield Record(path, line, value, lines=lines)
@@ -101,11 +107,15 @@ def _records_of(value: object, path: str, line: int, lines: Lines | None) -> Ite
 
 def _is_conversation(value: Mapping[str, object]) -> bool:
     """Tell whether an object is a conversation itself rather than a holder of some."""
-    return has_shape({key: item for key, item in value.items() if not _holds_records(item)})
+    return has_shape(
+        {key: item for key, item in value.items() if not _holds_records(item, rows=key_of(str(key)) in ROWS)}
+    )
 
 
-def _holds_records(value: object) -> bool:
-    return isinstance(value, list) and bool(value) and has_shape(value[0]) and not is_turn(value[0])
+def _holds_records(value: object, *, rows: bool) -> bool:
+    if not isinstance(value, list) or not value:
+        return False
+    return rows and names_conversation(value[0]) if is_turn(value[0]) else has_shape(value[0])
 
 
 def _by_line(stream: BinaryIO, path: str) -> Iterator[Record]:
@@ -150,7 +160,8 @@ class _Messages:
             yield Record(self._path, cut.line, problem=TOO_LONG.format(MAX_RECORD_BYTES // 2**20))
             return
         for record in _parsed(cut.data, self._path, cut.line, is_line=False):
-            starts = cut.list_number and (self._items or (cut.is_first and is_turn(record.value)))
+            is_one = cut.is_first and is_turn(record.value) and not names_conversation(record.value)
+            starts = cut.list_number and (self._items or is_one)
             if not starts or record.problem:
                 yield record
             else:

@@ -12,7 +12,7 @@ from itertools import groupby
 from typing import Literal, NamedTuple
 
 from tuneline.data.judged import Exchange, Transcript
-from tuneline.data.reading.content import MAX_PER_RECORD, Problem, check_text, kind
+from tuneline.data.reading.content import EMPTY, MAX_PER_RECORD, Problem, check_text, kind
 from tuneline.data.reading.ids import RecordId, find_id, id_of_content
 from tuneline.data.reading.shapes import SYSTEMS, read_shape
 from tuneline.data.reading.turns import Turn
@@ -182,11 +182,11 @@ class _Talk:
         if sides and sides[-1].role == "user":
             unanswered = sides.pop()
             if not sides:
-                self._problems.append(Problem(unanswered.loc, "the last message has no answer", "no_exchange"))
+                self._problems.append(Problem(unanswered.loc, "the last message has no answer", EMPTY))
                 return
             self.repairs["unanswered_cut"] += 1
         if not sides:
-            self._problems.append(Problem(loc, "has no exchange", "no_exchange"))
+            self._problems.append(Problem(loc, "has no exchange", EMPTY))
         pairs = list(zip(sides[::2], sides[1::2], strict=True))
         self.exchanges = [Exchange(user.text, answer.text) for user, answer in pairs]
         self.unlearnt = [place for place, (_, answer) in enumerate(pairs) if not answer.learnt]

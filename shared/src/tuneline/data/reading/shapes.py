@@ -284,5 +284,9 @@ def _pair(record: Mapping[str, object]) -> tuple[str, str] | None:
 
 
 def _list(value: object) -> Sequence[object] | None:
+    """Return a list; a column of lists for each key of its items, as `datasets` keeps it, becomes one of items."""
     value = as_json(value)
+    if isinstance(value, Mapping) and len(value) > 1 and all(isinstance(column, list) for column in value.values()):
+        items = [dict(zip(value, row, strict=True)) for row in zip(*value.values(), strict=False)]
+        return items if len({len(column) for column in value.values()}) == 1 and all(map(is_message, items)) else None
     return value if isinstance(value, list) else None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import math
+import re
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -11,12 +13,15 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import BinaryIO
 
-from tuneline.data.reading.content import key_of
+from tuneline.data.reading.content import EMPTY, key_of
 from tuneline.data.reading.records import GROWN, MAX_RECORD_BYTES, Record
 from tuneline.parsing.problems import not_utf8
 
 PARQUET = b"PAR1"
 SEPARATORS = ",;\t|"
+NO_ROWS = "a table without rows"
+_SEPARATOR = re.compile(r'"?sep=(.)"?\s*$')
+_QUOTED = re.compile(r'"[^"]*"')
 ROWS_AT_ONCE = 64
 MAX_DEPTH = 20
 
@@ -27,19 +32,24 @@ def read_csv(stream: BinaryIO, head: bytes, path: str) -> Iterator[Record]:
     csv.field_size_limit(MAX_RECORD_BYTES)
     line = 1
     try:
-        first = head.partition(b"\n")[0].decode("utf-8", errors="replace")
-        reader = csv.reader(text, delimiter=max(SEPARATORS, key=first.count), strict=True)
+        first = head.removeprefix(BOM_UTF8).partition(b"\n")[0].decode("utf-8", errors="replace")
+        if named := _SEPARATOR.match(first):  # Excel's own line before the table
+            text.readline()
+        bare = named[1] if named else _QUOTED.sub("", first)
+        reader = csv.reader(text, delimiter=max(SEPARATORS, key=bare.count), strict=True)
         columns = [key_of(name) for name in next(reader, [])]
-        if len({*columns}) < len(columns):
+        if len({*filter(None, columns)}) < len([*filter(None, columns)]):
             yield Record(path, 1, problem="two columns have the same name")
             return
-        line = reader.line_num + 1
+        line = first_line = reader.line_num + 1 + bool(named)
         for row in reader:
             if len(row) > len(columns):
                 yield Record(path, line, problem=f"{len(row)} cells in a row of a table with {len(columns)} columns")
             elif any(row):
-                yield Record(path, line, dict(zip(columns, row, strict=False)))
-            line = reader.line_num + 1
+                yield Record(path, line, {name: cell for name, cell in zip(columns, row, strict=False) if name})
+            line = reader.line_num + 1 + bool(named)
+        if line == first_line and columns:
+            yield Record(path, 1, problem=NO_ROWS, kind=EMPTY)
     except UnicodeDecodeError as error:
         yield Record(path, line, problem=not_utf8(error))
     except csv.Error:
@@ -61,8 +71,10 @@ def read_parquet(file: Path, path: str, most_bytes: int) -> Iterator[Record]:
             if sum(group.total_byte_size for group in groups) > most_bytes:
                 yield Record(path, 1, problem=GROWN)
                 return
+            if not table.metadata.num_rows:
+                yield Record(path, 1, problem=NO_ROWS, kind=EMPTY)
             for batch in table.iter_batches(batch_size=ROWS_AT_ONCE):
-                for value in batch.to_pylist():
+                for value in batch.to_pylist(maps_as_pydicts="lossy"):
                     row += 1
                     yield Record(path, row, _plain(value, 0))
     except (pa.ArrowException, OSError, MemoryError, ValueError, OverflowError):

@@ -8,7 +8,16 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from tuneline.data.reading.asides import Aside, aside_of, attached_to, side_of, way_of
-from tuneline.data.reading.content import MAX_PER_RECORD, Problem, call_text, check_text, kind, read_content, spelt
+from tuneline.data.reading.content import (
+    EMPTY,
+    MAX_PER_RECORD,
+    Problem,
+    call_text,
+    check_text,
+    kind,
+    read_content,
+    spelt,
+)
 from tuneline.parsing.problems import Loc
 
 Role = Literal["system", "user", "assistant", "tool"]
@@ -78,13 +87,13 @@ def is_message(value: object) -> bool:
     value = spelt(value)
     by = any(role_of(value.get(key)) or _is_call(value.get(key)) for key in ROLE_KEYS)
     by = by or side_of(value) is not None or aside_of(value) is not None
-    return by and any(key in value for key in (*TEXT_KEYS, "tool_calls", "function_call"))
+    return by and any(key in value for key in (*TEXT_KEYS, "tool_calls", "function_call", "conversations_thread_id"))
 
 
 def read_turns(items: Sequence[object], loc: Loc, problems: list[Problem], *, texts: bool = False) -> list[Turn]:
     """Read a list of messages; with `texts` also one of texts, said by user and assistant by turns."""
     if not items:
-        problems.append(Problem(loc, "is empty", "no_exchange"))
+        problems.append(Problem(loc, "is empty", EMPTY))
     turns: list[Turn] = []
     for index, item in enumerate(items):
         if len(problems) >= MAX_PER_RECORD:
