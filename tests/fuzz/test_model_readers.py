@@ -11,6 +11,7 @@ import gguf
 import numpy as np
 import pytest
 from safetensors.numpy import save
+from sentencepiece import sentencepiece_model_pb2
 from tokenizers import AddedToken, Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
@@ -22,6 +23,8 @@ from tuneline.model.base_model import INDEX, context_tokens, copy_text_files, re
 from tuneline.model.chat import ChatTokenizer
 from tuneline.model.chat_template import ChatTemplate
 from tuneline.model.gguf_header import refuse_unservable
+from tuneline.model.sentencepiece import merge_scores, refuse_other_merges
+from tuneline_gguf_converter.imatrix import look_at_calibration
 from tuneline_gguf_converter.metadata import licence_of
 from tuneline_publisher.facts import Base
 from tuneline_publisher.packages import ADAPTER_CONFIG, _with_base
@@ -46,10 +49,11 @@ def tokenizer() -> bytes:
     return found.to_str().encode()
 
 
-def gguf_file() -> bytes:
+def gguf_file(kind: str = "model") -> bytes:
     with TemporaryDirectory() as folder:
         path = Path(folder, "m.gguf")
         writer = gguf.GGUFWriter(path, "llama")
+        writer.add_type(kind)
         writer.add_context_length(64)
         writer.add_block_count(1)
         writer.add_embedding_length(4)
@@ -60,6 +64,15 @@ def gguf_file() -> bytes:
         writer.write_tensors_to_file()
         writer.close()
         return path.read_bytes()
+
+
+def pieces() -> bytes:
+    """A SentencePiece model of merges."""
+    model = sentencepiece_model_pb2.ModelProto()  # type: ignore[attr-defined]
+    for name, score in (("he", -1.0), ("▁▁", -1e9)):
+        model.pieces.add(piece=name, score=score)
+    model.trainer_spec.model_type = model.trainer_spec.ModelType.Value("BPE")
+    return bytes(model.SerializeToString())
 
 
 def among(files: dict[str, bytes], read: Callable[[Path], object]) -> Callable[[Path], object]:
@@ -113,6 +126,11 @@ READERS = [
     Reader("tokenizer", "tokenizer.json", among(SAYS, encoded), SAYS["tokenizer.json"]),
     Reader("settings", "tokenizer_config.json", among(SAYS, encoded), SETTINGS),
     Reader("template", "chat template", rendered, TEMPLATE.encode()),
+    Reader("pieces", "tokenizer.model", merge_scores, pieces()),
+    Reader(
+        "merges", "tokenizer.json", among({"tokenizer.model": pieces()}, refuse_other_merges), SAYS["tokenizer.json"]
+    ),
+    Reader("matrix", "m.gguf", look_at_calibration, gguf_file("imatrix")),
     Reader("GGUF", "m.gguf", refuse_unservable, gguf_file()),
     Reader("facts", "gguf.json", lambda path: read_record(path, ModelFacts), FACTS.model_dump_json().encode()),
     Reader("card", "README.md", among({}, licence_of), b"---\nlicense: apache-2.0\nlicense_name: 'x'\n---\n# A\n"),

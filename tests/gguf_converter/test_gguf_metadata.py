@@ -35,6 +35,16 @@ def test_files_are_named_by_the_convention(uri: str, tuned: bool, name: str) -> 
     assert identity(uri, tuned).file_name("9.2B", "Q4_K_M") == name
 
 
+@pytest.mark.parametrize(("file", "name"), [("tokenizer.model", "phi3"), ("tokenizer.json", "phi4")])
+def test_phi_4_is_not_named_as_a_kind_whose_tokens_llama_cpp_would_look_for(
+    tmp_path: Path, file: str, name: str
+) -> None:
+    (tmp_path / file).touch()
+    base = Checkpoint(folder=tmp_path, files=(), shapes={}, model_type="phi3")
+    lineage = {"base_model": InputRecord(uri=LOCAL, sha256="ab" * 32, size=1, count=1)}
+    assert identify(GgufConverterParams(), base, lineage, False).base_name == name
+
+
 def test_a_given_name_wins() -> None:
     named = identity(HUB, params=GgufConverterParams(name="Coach"))
     assert named.file_name("9.2B", "Q8_0") == "Coach-9.2B-it-tuned-v1-Q8_0.gguf"

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from base64 import b64decode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+
+from kit import family_templates
+from tuneline.llm.token_counts import load_planning_encoding
 
 CACHE = Path(os.environ.get("TUNELINE_CACHE") or Path.home() / ".cache" / "tuneline") / "tokenizers"
 
@@ -34,7 +38,7 @@ LLAMA3_ROPE = {
 
 
 class Family(NamedTuple):
-    """A family: `tokenizer` is a folder of the cache, `template` the place of its chat template."""
+    """A family: `tokenizer` is a place in the cache (none for cl100k_base), `template` that of its chat template."""
 
     tokenizer: str
     template: str
@@ -69,8 +73,21 @@ TEKKEN = (
     *("[TOOL_RESULTS]", "[/TOOL_RESULTS]", "[TOOL_CALLS]"),
 )
 """The first tokens of Mistral's byte tokenizers; their file holds ranked tokens only."""
+PHI_4 = (
+    *("<|dummy_0|>", "<|endoftext|>", "<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>", "<|dummy_1|>"),
+    *("<|dummy_2|>", "<|dummy_3|>", "<|im_start|>", "<|im_end|>", "<|im_sep|>"),
+)
+"""Tokens behind those of cl100k_base."""
+CL100K = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|"
+    r"\s+(?!\S)|\s+"
+)
+"""How it splits text, in the words that tokenizers knows."""
 MOE = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 64}
 
+MIXTRAL_CONFIG = {"sliding_window": None, "num_local_experts": 4, "num_experts_per_tok": 2}
+
+COMMON = "mistral_common"
 NEMO = "llama.cpp:mistralai-Mistral-Nemo-Instruct-2407"
 SMOLLM = "llama.cpp:HuggingFaceTB-SmolLM3-3B"
 WINDOW = {"query_pre_attn_scalar": 32, "sliding_window": 64}
@@ -88,8 +105,11 @@ FAMILIES: Mapping[str, Family] = {
     "Qwen 2.5": Family("qwen3", "trl:qwen2_5", "qwen2", {**TIED, "head_dim": 16}, renamed=QWEN3_ONLY),
     "Qwen 3": Family("qwen3", "package", "qwen3", TIED),
     "Qwen 3 MoE": Family("qwen3", "package", "qwen3_moe", MOE, experts=True),
-    "Mistral Nemo": Family("mistral/tekken_240718.json", NEMO, "mistral", NO_WINDOW),
+    "Mistral 0.3": Family(f"{COMMON}/mistral_instruct_tokenizer_240323.model.v3", "kit:MISTRAL", "mistral", NO_WINDOW),
+    "Mistral Nemo": Family(f"{COMMON}/tekken_240718.json", NEMO, "mistral", NO_WINDOW),
+    "Mixtral": Family(f"{COMMON}/tokenizer.model.v1", "kit:MIXTRAL", "mixtral", MIXTRAL_CONFIG, experts=True),
     "Phi 3.5": Family("llama2", "trl:phi3_5", "phi3", PHI_CONFIG, sentencepiece=True),
+    "Phi 4": Family("", "kit:PHI_4", "phi3", {**PHI_CONFIG, **NO_WINDOW}),
     "SmolLM 3": Family("llama3_1", SMOLLM, "smollm3", TIED, renamed=SMOLLM3, end="<|im_end|>"),
 }  # fmt: skip
 
@@ -109,6 +129,8 @@ def write_family(folder: Path, name: str, **config: Any) -> Path:
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
     if family.sentencepiece:
         write_sentencepiece(tokenizer, folder / "tokenizer.model")
+    elif ".model." in family.tokenizer:
+        shutil.copy(CACHE / family.tokenizer, folder / "tokenizer.model")
     _write_weights(folder, family, tokenizer, settings, config)
     return folder
 
@@ -116,8 +138,13 @@ def write_family(folder: Path, name: str, **config: Any) -> Path:
 def _tokenizer(family: Family) -> tuple[Tokenizer, dict[str, Any]]:
     place = CACHE / family.tokenizer
     if place.is_file():
-        names = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "add_bos_token": True}
-        return _of_tekken(json.loads(place.read_text())), names | {"tokenizer_class": "PreTrainedTokenizerFast"}
+        names: dict[str, Any] = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "add_bos_token": True}
+        if place.suffix == ".json":
+            return _of_tekken(json.loads(place.read_text())), names | {"tokenizer_class": "PreTrainedTokenizerFast"}
+        return of_sentencepiece(place), names | {"tokenizer_class": "LlamaTokenizer"}
+    if not family.tokenizer:
+        names = {"bos_token": "<|endoftext|>", "eos_token": "<|im_end|>", "pad_token": "<|dummy_0|>"}
+        return _of_cl100k(), names | {"tokenizer_class": "GPT2Tokenizer", "add_bos_token": False}
     settings = json.loads((place / "tokenizer_config.json").read_text())
     content = json.loads((place / "tokenizer.json").read_text())
     for token in content["added_tokens"]:
@@ -145,8 +172,20 @@ def _of_tekken(content: Mapping[str, Any]) -> Tokenizer:
     """Make a tokenizer of bytes from ranked tokens; ids begin with the special ones."""
     config = content["config"]
     offset, size = config["default_num_special_tokens"], config["default_vocab_size"]
-    letters = _letters()
     ranked = [b64decode(token["token_bytes"]) for token in content["vocab"]][: size - offset]
+    special = [*TEKKEN, *(f"<SPECIAL_{number}>" for number in range(len(TEKKEN), offset))]
+    return _of_ranked(ranked, config["pattern"], special, offset)
+
+
+def _of_cl100k() -> Tokenizer:
+    """Make Phi 4's tokenizer, whose special tokens stand behind those of cl100k_base."""
+    ranks = load_planning_encoding()._mergeable_ranks
+    return _of_ranked(sorted(ranks, key=ranks.__getitem__), CL100K, PHI_4, 0)
+
+
+def _of_ranked(ranked: list[bytes], pattern: str, special: Sequence[str], offset: int) -> Tokenizer:
+    """Make a tokenizer of bytes, whose ids begin at `offset`; the `special` tokens come before, or behind them."""
+    letters = _letters()
     ranks = {token: rank for rank, token in enumerate(ranked)}
     said = ["".join(letters[byte] for byte in token) for token in ranked]
     merges = []
@@ -155,13 +194,42 @@ def _of_tekken(content: Mapping[str, Any]) -> Tokenizer:
         known = [(ranks[left], ranks[right]) for left, right in pairs if left in ranks and right in ranks]
         merges += [(said[left], said[right]) for left, right in sorted(known)]
     tokenizer = Tokenizer(models.BPE())
-    pattern = pre_tokenizers.Split(Regex(config["pattern"]), "isolated")
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pattern, pre_tokenizers.ByteLevel(False, False, False)])
+    split = pre_tokenizers.Split(Regex(pattern), "isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(False, False, False)])
     tokenizer.decoder = decoders.ByteLevel()
-    special = [*TEKKEN, *(f"<SPECIAL_{number}>" for number in range(len(TEKKEN), offset))]
-    vocabulary = {token: number for number, token in enumerate([*special, *said])}
+    vocabulary = {token: number for number, token in enumerate([*special, *said] if offset else [*said, *special])}
     tokenizer.model = models.BPE(vocabulary, merges)
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
+    return tokenizer
+
+
+def of_sentencepiece(file: Path, by_score: bool = True) -> Tokenizer:
+    """Make a tokenizer of a SentencePiece model of merges; those of the highest score come first, or of the lowest id.
+
+    Where the marks of turns are control tokens, it writes a space at the beginning of a text only.
+    """
+    from sentencepiece import sentencepiece_model_pb2 as proto
+
+    pieces = proto.ModelProto.FromString(file.read_bytes()).pieces  # type: ignore[attr-defined]
+    vocabulary = {piece.piece: number for number, piece in enumerate(pieces)}
+    merges = []
+    for number, piece in enumerate(pieces):
+        if piece.type == piece.NORMAL:
+            splits = [(piece.piece[:at], piece.piece[at:]) for at in range(1, len(piece.piece))]
+            known = [split for split in splits if split[0] in vocabulary and split[1] in vocabulary]
+            rank = -piece.score if by_score else number
+            merges += [(rank, vocabulary[left], vocabulary[right], (left, right)) for left, right in known]
+    ordered = [merge for *_, merge in sorted(merges)]
+    tokenizer = Tokenizer(models.BPE(vocabulary, ordered, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    controls = [piece.piece for piece in pieces if piece.type in (piece.CONTROL, piece.UNKNOWN)]
+    if "[INST]" in controls:
+        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+    else:
+        spaces = [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+        tokenizer.normalizer = normalizers.Sequence(spaces)
+    parts = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    tokenizer.decoder = decoders.Sequence(parts)
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in controls])
     return tokenizer
 
 
@@ -174,6 +242,9 @@ def _letters() -> list[str]:
 
 def _template(place: str) -> str:
     source, _, name = place.partition(":")
+    if source == "kit":
+        found: str = vars(family_templates)[name]
+        return found
     if source == "trl":
         spec = find_spec("trl")
         assert spec and spec.submodule_search_locations

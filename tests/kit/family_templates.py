@@ -64,6 +64,25 @@ MISTRAL = """\
 {%- else %}{{ ' ' + message['content'] | trim + eos_token }}{% endif %}
 {%- endfor %}"""
 
+# Before its third version the marks of turns are no tokens.
+MIXTRAL = """\
+{%- if messages[0]['role'] == 'system' %}
+{%- set system = messages[0]['content'] %}{%- set loop_messages = messages[1:] %}
+{%- else %}{%- set loop_messages = messages %}{%- endif %}
+{{- bos_token }}
+{%- for message in loop_messages %}
+{%- if message['role'] == 'user' %}
+{%- if loop.first and system is defined %}{{ ' [INST] ' + system + '\\n\\n' + message['content'] + ' [/INST]' }}
+{%- else %}{{ ' [INST] ' + message['content'] + ' [/INST]' }}{% endif %}
+{%- else %}{{ ' ' + message['content'] + eos_token }}{% endif %}
+{%- endfor %}"""
+
+PHI_4 = """\
+{%- for message in messages %}
+{{- '<|im_start|>' + message['role'] + '<|im_sep|>' + message['content'] + '<|im_end|>' }}
+{%- endfor %}
+{%- if add_generation_prompt %}{{ '<|im_start|>assistant<|im_sep|>' }}{% endif %}"""
+
 PHI_3 = """\
 {%- for message in messages %}
 {{- '<|' + message['role'] + '|>\\n' + message['content'] + '<|end|>\\n' }}

@@ -10,6 +10,7 @@ from tuneline.model import llama_cpp
 from tuneline.model.base_model import Checkpoint, read_checkpoint
 from tuneline.model.chat import ChatTokenizer
 from tuneline.model.known_models import refuse_unconvertible, refuse_unknown_split
+from tuneline.model.sentencepiece import refuse_other_merges
 from tuneline.stage import Checks
 from tuneline_gguf_converter.adapter import read_adapter, refuse_other_template
 from tuneline_gguf_converter.adapter_file import refuse_unfit
@@ -23,6 +24,7 @@ BYTES = 2 * 2
 def check_given(params: GgufConverterParams, checks: Checks) -> None:
     """See whether the base model can be converted, and whether the programs and the disk are there for it."""
     checks.read("base_model", refuse_unconvertible)
+    checks.read("base_model", refuse_other_merges)
     chat = checks.read("base_model", ChatTokenizer.from_folder, checks.inputs.get("chat_template"))
     if chat:
         checks.read("base_model", refuse_unknown_split, chat)

@@ -49,13 +49,22 @@ def identify(
     known = gguf.Metadata.get_model_id_components(name, base.parameters) if name else (None,) * 6
     base_name, base_finetune = known[2:4]
     return Identity(
-        base_name=params.name or base_name or (name or base.model_type).rpartition("/")[2],
+        base_name=params.name or base_name or (name or _of_kind(base)).rpartition("/")[2],
         finetune="-".join(filter(None, (base_finetune, params.finetune if tuned else None))) or None,
         release=f"v{params.release}",
         # An address that is not public says nothing to others and may say too much: the content's hash stands for it.
         base_model=str(record.uri) if name else f"sha256:{record.sha256}",
         sources=_sources(record, name, lineage.get("slices")),
     )
+
+
+def _of_kind(base: Checkpoint) -> str:
+    """Return a name for a model without one: its kind.
+
+    Phi 4 is of the kind `phi3`, but where that stands in a file's name llama.cpp looks for Phi 3's tokens, and fails.
+    """
+    merges_bytes = base.model_type == "phi3" and not (base.folder / "tokenizer.model").is_file()
+    return "phi4" if merges_bytes else base.model_type
 
 
 def card(front: Mapping[str, str]) -> str:
