@@ -40,6 +40,13 @@ run: $(READY) $(TINY_BASE) ## Take the sample conversations through all stages (
 run-real: $(READY) $(SMOLLM2) ## Take them through on a real small model, SmolLM2-135M (about ten minutes)
 	@$(BIN)/tuneline run examples/smollm2.yaml --store $(STORE)
 
+.PHONY: run-synthesize
+run-synthesize: $(READY) $(SMOLLM2) ## Let a real small model write, a critic be refused, and the rest go on (about fifteen minutes)
+	@echo "1 of 2: with a critic, whose test must refuse it"
+	@! $(BIN)/tuneline run examples/critic.yaml --store $(STORE)
+	@echo "2 of 2: without a critic"
+	@$(BIN)/tuneline run examples/synthesize.yaml --store $(STORE)
+
 .PHONY: test
 test: $(READY) $(WHEEL) ## Run all tests (set-up included)
 	@tools/tokenizers.sh .uv/bin/python

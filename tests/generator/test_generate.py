@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kit.generating import RECIPE, calls_of, good, is_response, make, output_of, rows_of, run_file, serve_writer
-from kit.scripted_openai import Call, ScriptedOpenAI
+from kit.generating import RECIPE, calls_of, good, is_response, make, output_of, rows_of, run_file, serve_writer, text
+from kit.scripted_openai import Answer, Call, ScriptedOpenAI, serve_openai
+from kit.text_servers import choice
 from tuneline.errors import UserError
 from tuneline.stage import Json
 
@@ -46,7 +48,7 @@ def test_the_whole_finds_what_the_pilot_paid_and_a_second_time_there_is_nothing_
     calls = calls_of(writer)
     assert len(calls) == len(set(calls)), "a prompt was paid twice"
     again = make(file, store)
-    assert again and again.fingerprint == whole.fingerprint and len(writer.calls) == len(calls)
+    assert again and again.fingerprint == whole.fingerprint and len(calls_of(writer)) == len(calls)
 
 
 @pytest.mark.slow
@@ -83,7 +85,7 @@ def test_a_row_says_where_it_comes_from(tmp_path: Path, writer: ScriptedOpenAI) 
 def runs_away(call: Call) -> str:
     """Every third response goes on with a new prompt."""
     said = good(call)
-    return f"{said}\nUser: and then?" if is_response(call) and int(call.body["seed"]) % 3 == 0 else said
+    return f"{said}\nUser: and then?" if is_response(call) and int(call.body.get("seed", 0)) % 3 == 0 else said
 
 
 def test_a_pilot_that_does_not_pass_is_published_and_the_whole_is_refused_with_its_gates(tmp_path: Path) -> None:
@@ -115,7 +117,7 @@ def test_money_stops_a_part_at_its_share_and_more_money_goes_on_from_there(tmp_p
         paid = calls_of(server)
         file = run_file(tmp_path, server.url, prices=prices, count=40, max_usd=10)
         assert make(file, store)
-        assert len(set(calls_of(server))) == len(server.calls) and calls_of(server)[: len(paid)] == paid
+        assert len(set(calls_of(server))) == len(calls_of(server)) and calls_of(server)[: len(paid)] == paid
 
 
 def test_a_projection_beyond_the_limits_is_refused_before_anything_is_paid(
@@ -132,3 +134,67 @@ def test_a_projection_beyond_the_limits_is_refused_before_anything_is_paid(
     with pytest.raises(UserError, match=r"max_hours: 1,100 items will take about"):
         make(file, store)
     assert len(writer.calls) == calls
+
+
+def echoes(call: Call) -> str:
+    """A writer whose response takes up the instruction's own words."""
+    if not is_response(call):
+        return good(call)
+    asked = str(call.body["prompt"]).rpartition("Instruction: ")[2].split("?")[0]
+    return f" {asked.removeprefix('Describe ')} it is."
+
+
+def critic_that_reads(call: Call) -> dict[str, float]:
+    """Says yes where the response has words of its instruction."""
+    asked, _, said = str(call.body["prompt"]).rpartition("Instruction: ")[2].partition("Response:")
+    shared = set(asked.split("?")[0].split()) & set(said.split("it is")[0].split())
+    return {" yes": -0.1, " no": -3.0} if len(shared) > 4 else {" yes": -3.0, " no": -0.1}
+
+
+def critic_that_nods(call: Call) -> dict[str, float]:
+    """Says yes to everything, a little more or less."""
+    return {" yes": -0.1 - call.number % 3 / 10, " no": -3.0}
+
+
+def with_critic(critic: Callable[[Call], dict[str, float]]) -> Callable[[Call], Answer]:
+    def script(call: Call) -> Answer:
+        return choice(" yes", top=critic(call)) if call.body.get("logprobs") else text(echoes(call))
+
+    return script
+
+
+@pytest.mark.parametrize(("critic", "passes"), [(critic_that_reads, True), (critic_that_nods, False)])
+def test_a_critic_is_trusted_only_if_it_tells_rows_from_moved_ones(
+    tmp_path: Path, critic: Callable[[Call], dict[str, float]], passes: bool
+) -> None:
+    with serve_openai(with_critic(critic)) as server:
+        file, store = run_file(tmp_path, server.url, inputs={"critic": {"provider": "logprob"}}), tmp_path / "store"
+        pilot = make(file, store, pilot=True)
+        assert pilot
+        quality = json.loads(output_of(store, pilot, "quality"))
+        assert quality["passed"] is passes and (quality["critic"]["auc"] > 0.9) is passes
+        assert ("critic_auc" in quality["refused"]) is not passes
+        if not passes:
+            assert quality["gates"][2]["name"] == "acceptance" and quality["gates"][2]["state"] == "passed"
+            with pytest.raises(UserError, match=r"critic_auc: 0\.\d\d, wanted at least 0\.65"):
+                make(file, store)
+            return
+        asked = len(server.calls)
+        whole = make(file, store)
+        assert whole and len(server.calls) > asked
+        verdicts = rows_of(store, whole, "verdicts")
+        assert {row["judge"] for row in verdicts} == {"base"} and all(row["score"] > 0.9 for row in verdicts)
+
+
+def test_what_is_held_out_is_in_no_row(tmp_path: Path, writer: ScriptedOpenAI) -> None:
+    store = tmp_path / "store"
+    first = make(run_file(tmp_path, writer.url), store, pilot=True)
+    assert first
+    taken = [row["exchanges"][0]["user"] for row in rows_of(store, first, "transcripts")[:3]]
+    held_out = tmp_path / "held_out.jsonl"
+    held_out.write_text("".join(json.dumps({"prompt": one.upper()}) + "\n" for one in taken))
+    pilot = make(run_file(tmp_path, writer.url, inputs={"held_out": str(held_out)}), tmp_path / "other", pilot=True)
+    assert pilot
+    rejected = rows_of(tmp_path / "other", pilot, "rejected")
+    assert [row["prompt"] for row in rejected if row["status"] == "overlaps"] == taken
+    assert not [row for row in rows_of(tmp_path / "other", pilot, "transcripts") if "overlap" in json.dumps(row)]

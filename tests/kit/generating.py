@@ -118,5 +118,6 @@ def command(file: Path, store: Path, *more: str) -> list[str]:
 
 
 def calls_of(server: ScriptedOpenAI) -> list[tuple[str, Any]]:
-    """What was asked, in order."""
-    return [(str(call.body["prompt"]), call.body.get("seed")) for call in server.calls]
+    """What was asked for the rows, in order."""
+    asked = [(str(call.body.get("prompt", "")), call.body.get("seed")) for call in server.calls]
+    return [(prompt, seed) for prompt, seed in asked if prompt.startswith("Below ")]

@@ -40,13 +40,17 @@ CriticConfig = LogprobCritic | JudgeCritic
 CONFIGS: Mapping[str, type[CriticConfig]] = {"logprob": LogprobCritic, "judge": JudgeCritic}
 
 
-class _Heard(Closed):
+class Heard(Closed):
     """What a critic said: a row of the journal, without any threshold."""
 
     margin: float | None
     mass: float
     missing: Literal["", "yes", "no", "both"]
     usage: Usage = Usage()
+
+    @property
+    def opinion(self) -> Opinion:
+        return Opinion(self.margin, self.mass, self.missing)
 
 
 def load_critic(path: Path) -> CriticConfig:
@@ -90,13 +94,17 @@ class Critic:
 
     def ask(self, instruction: str, response: str) -> Opinion:
         """Return what it says about a row. Raises LlmRejected, UserError or Temporary."""
+        return self.heard(instruction, response).opinion
+
+    def heard(self, instruction: str, response: str) -> Heard:
+        """Return the same, with what it took whenever it was asked."""
         prompt = self._config.asked(instruction, response)
         key = hashlib.sha256(prompt.encode("utf-8", "replace")).hexdigest()
-        heard = read_row(self._journal, key, _Heard)
+        heard = read_row(self._journal, key, Heard)
         if heard is None:
             heard = self._hear(prompt)
             self._journal.put(key, heard.model_dump(mode="json"))
-        return Opinion(heard.margin, heard.mass, heard.missing)
+        return heard
 
     def accepts(self, opinion: Opinion, min_margin: float) -> bool | None:
         """Tell whether a row is good; None is unsure."""
@@ -110,12 +118,12 @@ class Critic:
         test = judge_critic([own for own, _ in both], [other for _, other in both], min_margin)
         return test.model_copy(update={"varies": self.varies})
 
-    def _hear(self, prompt: str) -> _Heard:
+    def _hear(self, prompt: str) -> Heard:
         with self._one:
             said = self._writer.complete(prompt, ONE_TOKEN, seed=0, top_logprobs=self._config.top)
             self.spent_now += said.usage
         opinion = read_opinion(said, self._config)
-        return _Heard(**opinion._asdict(), usage=said.usage)
+        return Heard(**opinion._asdict(), usage=said.usage)
 
 
 @contextmanager

@@ -6,10 +6,11 @@ for, and is then the merge: duplicates, overlap, gates, files.
 
 from __future__ import annotations
 
+from tuneline.data.reading.prompts import Prompt
 from tuneline.errors import UserError
 from tuneline.stage import Context, Cost, Json, Metrics, Spent, Usage, dollars
 from tuneline_generator.fill import Filled
-from tuneline_generator.prepare import Prepared, TestPrompt, prepare
+from tuneline_generator.prepare import Prepared, prepare
 from tuneline_generator.publish import NO_CRITIC, judged, metrics, refuse_failed, write_all
 from tuneline_generator.settle import chosen_prompts, settle
 from tuneline_generator.stage import GeneratorInputs, GeneratorOutputs, GeneratorParams
@@ -29,12 +30,13 @@ def generate(params: GeneratorParams, inputs: GeneratorInputs, outputs: Generato
         if prepared.part:
             return _of_part(filled, desk)
         prompts = prepared.pilot_prompts if prepared.pilot else set_aside(prepared, desk)
-    settled = settle(filled.rows, prepared, prompts)
-    quality = judged(settled, prepared, None, constant_of(prepared, desk), desk.usd)
+        test = prepared.pilot.critic if prepared.pilot else desk.test_critic(filled.rows)
+    settled = settle(filled.rows, prepared, prompts, test)
+    quality = judged(settled, prepared, test, constant_of(prepared, desk), desk.usd)
     if not quality.pilot:
         refuse_failed(quality)
-    write_all(settled, quality, outputs, NO_CRITIC)
-    return metrics(settled, quality, desk.pen.spent_now, desk.writer.label, params.count)
+    write_all(settled, quality, outputs, desk.critic.label if desk.critic else NO_CRITIC)
+    return metrics(settled, quality, cost_of(filled, desk), params.count)
 
 
 def refuse_unpaid(filled: Filled, prepared: Prepared, desk: Desk) -> None:
@@ -49,7 +51,7 @@ def refuse_unpaid(filled: Filled, prepared: Prepared, desk: Desk) -> None:
         )
 
 
-def set_aside(prepared: Prepared, desk: Desk) -> list[TestPrompt]:
+def set_aside(prepared: Prepared, desk: Desk) -> list[Prompt]:
     """Write the prompts for a comparison."""
     written = desk.test_prompts()
     return chosen_prompts(written.rows, prepared)
@@ -60,12 +62,24 @@ def constant_of(prepared: Prepared, desk: Desk) -> dict[str, Json]:
     return {
         "recipe": prepared.recipe.model_dump(mode="json", exclude={"examples"}),
         "writer": {"name": desk.writer.label, "identity": desk.writer.identity},
-        "critic": None,
+        "critic": prepared.critic.model_dump(mode="json") | {"name": desk.critic.label}
+        if prepared.critic and desk.critic
+        else None,
+        "guard": [check.model_dump(mode="json") for check in desk.guarded],
     }  # fmt: skip
 
 
 def _of_part(filled: Filled, desk: Desk) -> Metrics:
-    good, now = sum(row.status == "kept" for row in filled.rows), desk.pen.spent_now
-    total = sum((row.usage for row in filled.rows), start=Usage())
-    cost = Cost.of(Spent(role="generator", model=desk.writer.label, total=total, now=now))
-    return Metrics(headline=f"{len(filled.rows):,} items written, {good:,} of them well-formed", cost=cost)
+    good = sum(row.status == "kept" for row in filled.rows)
+    headline = f"{len(filled.rows):,} items written, {good:,} of them well-formed"
+    return Metrics(headline=headline, cost=cost_of(filled, desk))
+
+
+def cost_of(filled: Filled, desk: Desk) -> Cost:
+    """Return what the rows took, whoever paid for them, and what was paid now."""
+    written = sum((row.usage for row in filled.rows), start=Usage())
+    paid = [Spent(role="generator", model=desk.writer.label, total=written, now=desk.pen.spent_now)]
+    if desk.critic:
+        heard = sum((row.critic_usage for row in filled.rows), start=Usage())
+        paid.append(Spent(role="critic", model=desk.critic.label, total=heard, now=desk.critic.spent_now))
+    return Cost.of(*paid)

@@ -5,9 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from tuneline.data.io import Closed, read_lines, read_record
+from tuneline.data.io import read_lines, read_record
+from tuneline.data.reading.prompts import Prompt, read_prompts
+from tuneline.data.transcripts import read_transcripts
 from tuneline.errors import UserError
+from tuneline.parsing.yaml import read_yaml
 from tuneline.stage import Part, dollars
+from tuneline_generator.critic import LogprobCritic
+from tuneline_generator.critic_client import load_critic, server_of
 from tuneline_generator.found import Quality
 from tuneline_generator.items import Item
 from tuneline_generator.quality import Rules
@@ -15,16 +20,6 @@ from tuneline_generator.recipe import Recipe, load_recipe
 from tuneline_generator.stage import GeneratorInputs, GeneratorParams
 from tuneline_generator.wording import told
 from tuneline_generator.writer import WriterConfig, load_writer
-
-
-class TestPrompt(Closed):
-    """A prompt that is set aside for a comparison: a row of prompts.jsonl."""
-
-    __test__ = False  # no class of tests
-
-    id: str
-    prompt: str
-    category: str
 
 
 class Scale(NamedTuple):
@@ -45,10 +40,11 @@ class Prepared(NamedTuple):
     recipe: Recipe
     rules: Rules
     writer: WriterConfig
+    critic: LogprobCritic | None
     held_out: list[str]
     pilot: Quality | None
     """What the pilot found; None: this is the pilot."""
-    pilot_prompts: list[TestPrompt]
+    pilot_prompts: list[Prompt]
     part: Part | None
     scale: Scale
 
@@ -57,16 +53,17 @@ def prepare(params: GeneratorParams, inputs: GeneratorInputs, part: Part | None)
     """Read everything. Raises UserError for whatever is wrong with it, and for a pilot that did not pass."""
     recipe = load_recipe(inputs.recipe)
     writer = load_writer(inputs.writer, recipe.format, inputs.writer_model)
+    critic = read_critic(inputs.critic, inputs.critic_model, writer) if inputs.critic else None
     held_out = read_held_out(inputs.held_out) if inputs.held_out else []
     if inputs.pilot is None and part:
         raise UserError(f"--part {part}: the pilot is not done in parts")
     pilot = read_record(inputs.pilot, Quality) if inputs.pilot else None
-    prompts = list(read_lines(inputs.pilot_prompts, TestPrompt)) if inputs.pilot_prompts else []
+    prompts = list(read_lines(inputs.pilot_prompts, Prompt)) if inputs.pilot_prompts else []
     if pilot:
         refuse_pilot(pilot, params)
     rules = rules_of(recipe, params)
     scale = scale_of(params, pilot, part)
-    return Prepared(params, inputs, recipe, rules, writer, held_out, pilot, prompts, part, scale)
+    return Prepared(params, inputs, recipe, rules, writer, critic, held_out, pilot, prompts, part, scale)
 
 
 def rules_of(recipe: Recipe, params: GeneratorParams) -> Rules:
@@ -75,9 +72,26 @@ def rules_of(recipe: Recipe, params: GeneratorParams) -> Rules:
     return Rules(labels=recipe.labels, headings=headings, keep_cut=params.keep_cut)
 
 
+def read_critic(path: Path, model: Path | None, writer: WriterConfig) -> LogprobCritic:
+    """Return who looks at the rows. Raises UserError with file, line and field."""
+    critic = load_critic(path)
+    if not isinstance(critic, LogprobCritic):
+        where = read_yaml(path).where(("provider",))
+        raise UserError(f"{where}: a judge looks at them in the assessor: `transcripts: output:generator/transcripts`")
+    server_of(critic, writer, model)
+    return critic
+
+
 def read_held_out(path: Path) -> list[str]:
-    """Return the prompts that nothing may overlap with. Raises UserError."""
-    raise UserError("held_out: not read yet")
+    """Return what nothing may overlap with: prompts, or what users say in transcripts. Raises UserError."""
+    try:
+        return [one.prompt for one in read_prompts(path).prompts]
+    except UserError as of_prompts:
+        try:
+            transcripts = read_transcripts(path).transcripts
+        except UserError:
+            raise of_prompts from None
+    return [said.user for transcript in transcripts for said in transcript.exchanges]
 
 
 def refuse_pilot(pilot: Quality, params: GeneratorParams) -> None:

@@ -8,7 +8,7 @@ from tuneline.data.io import Closed, write_lines, write_record
 from tuneline.data.judged import Exchange, JudgedExchange, JudgedTranscript, Transcript
 from tuneline.data.verdicts import Verdict
 from tuneline.errors import UserError
-from tuneline.stage import Cost, Json, Metrics, Spent, Usage, dollars
+from tuneline.stage import Cost, Json, Metrics, Usage, dollars
 from tuneline_generator.critic import CriticTest
 from tuneline_generator.duplicates import HeldOut
 from tuneline_generator.found import Quality
@@ -48,6 +48,7 @@ def judged(
     left = sum(held_out.overlaps(row.prompt) for row in kept)
     gates = gates_of(prepared.recipe.kind, params.gates, count_rows(rows), overlaps_left=left, critic=critic)
     bad = [gate.name for gate in refused(gates, params.gates.require)]
+    bad += ["critic_auc"] if prepared.critic and critic is None else []  # too few rows to test it
     of_rows = None if any(_usage(row).unpriced for row in rows) else sum(_usage(row).cost_usd for row in rows)
     taken = Taken(len(rows), len(kept), sum(row.seconds for row in rows), of_rows)
     projection = project(params, taken, rate(len(kept), len(rows)).low) if prepared.pilot is None else None
@@ -78,11 +79,11 @@ def write_all(settled: Settled, quality: Quality, outputs: GeneratorOutputs, by:
     write_report(outputs.generated, settled.rows, quality)
 
 
-def metrics(settled: Settled, quality: Quality, spent_now: Usage, model: str, wanted: int) -> Metrics:
+def metrics(settled: Settled, quality: Quality, cost: Cost, wanted: int) -> Metrics:
     """Say what came out."""
-    statuses, rows = quality.statuses, settled.rows
-    total = sum((row.usage for row in rows), start=Usage())
-    cost = Cost.of(Spent(role="generator", model=model, total=total, now=spent_now))
+    statuses = quality.statuses
+    now = sum((row.now for row in cost.rows), start=Usage())
+    total = sum((row.total for row in cost.rows), start=Usage())
     short = f" of {wanted:,} wanted" if statuses["kept"] < wanted and not quality.pilot else ""
     head = [f"{statuses['kept']:,} rows kept{short}, of {quality.items:,} items"]
     if quality.pilot:
@@ -97,7 +98,7 @@ def metrics(settled: Settled, quality: Quality, spent_now: Usage, model: str, wa
         "passed": quality.passed, "items": quality.items, "kept": statuses["kept"], "statuses": {**statuses},
         "gates": {g.name: {"value": g.value, "low": g.low, "high": g.high, "state": g.state} for g in quality.gates},
         "critic_auc": quality.critic.auc if quality.critic else None, "test_prompts": quality.test_prompts,
-        "written_now": spent_now.calls, "tokens_out": total.output_tokens,
+        "calls_now": now.calls, "tokens_out": total.output_tokens,
         "projected_usd": seen.usd if seen else None, "projected_hours": seen.hours if seen else None,
         "projected_items": seen.items if seen else None, "parts": seen.parts if seen else None,
     }  # fmt: skip

@@ -65,7 +65,11 @@ class Row:
     accepted: bool | None = None
     """What the critic says; None if it was not asked, or is unsure."""
     margin: float | None = None
+    """ln P(yes) - ln P(no) of the critic."""
     mass: float | None = None
+    """P(yes) + P(no); None: the critic was not asked."""
+    missing: Literal["", "yes", "no", "both"] = ""
+    """What of them the critic's server did not list."""
     usage: Usage = field(default_factory=Usage)
     """What the writer took."""
     critic_usage: Usage = field(default_factory=Usage)

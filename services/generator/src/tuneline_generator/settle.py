@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from tuneline.data.reading.prompts import Prompt
+from tuneline_generator.critic import CriticTest, Opinion
 from tuneline_generator.duplicates import HeldOut, Seen
-from tuneline_generator.prepare import Prepared, TestPrompt
-from tuneline_generator.rows import Row
+from tuneline_generator.prepare import Prepared
+from tuneline_generator.rows import Row, Status
 
 
 class Settled(NamedTuple):
     """All rows with their final statuses, in order, and the test prompts."""
 
     rows: list[Row]
-    prompts: list[TestPrompt]
+    prompts: list[Prompt]
 
 
-def settle(rows: Sequence[Row], prepared: Prepared, prompts: list[TestPrompt]) -> Settled:
-    """Give every row its status: of rows alike the first stays, and of good ones as many as are wanted."""
+def settle(rows: Sequence[Row], prepared: Prepared, prompts: list[Prompt], test: CriticTest | None) -> Settled:
+    """Give every row its status: what the critic says, of rows alike the first, and as many as are wanted."""
     seen, held_out = Seen(), HeldOut([*prepared.held_out, *(one.prompt for one in prompts)])
     settled, kept = list[Row](), 0
-    for row in rows:
+    for row in decided(rows, prepared, test):
         if row.status != "kept":
             settled.append(row)
         elif twin := seen.add(row.prompt):
@@ -35,10 +37,24 @@ def settle(rows: Sequence[Row], prepared: Prepared, prompts: list[TestPrompt]) -
     return Settled(settled, prompts)
 
 
-def chosen_prompts(rows: Iterable[Row], prepared: Prepared) -> list[TestPrompt]:
+def decided(rows: Iterable[Row], prepared: Prepared, test: CriticTest | None) -> Iterator[Row]:
+    """Say of each row that the critic was asked about what follows from its margin."""
+    asked = prepared.params.min_margin
+    least = test.min_margin if test else 0.0 if asked == "auto" else asked
+    for row in rows:
+        if prepared.critic is None or row.mass is None or row.status != "kept":
+            yield row
+            continue
+        accepted = Opinion(row.margin, row.mass, row.missing).accepts(least, prepared.critic.min_mass)
+        status: Status = "unsure" if accepted is None else "kept" if accepted else "rejected"
+        detail = {"unsure": "the critic says neither yes nor no", "rejected": f"the margin is below {least:g}"}
+        yield replace(row, accepted=accepted, status=status, detail=detail.get(status, ""))
+
+
+def chosen_prompts(rows: Iterable[Row], prepared: Prepared) -> list[Prompt]:
     """Return the test prompts: the first that are good, of different text, and held out nowhere else."""
     seen, held_out = Seen(), HeldOut(prepared.held_out)
     good = (row for row in rows if row.status == "kept" and not seen.add(row.prompt))
     fine = [row for row in good if not held_out.overlaps(row.prompt)]
     wanted = fine[: prepared.recipe.test_prompts]
-    return [TestPrompt(id=f"test-{row.item:07d}", prompt=row.prompt, category=row.category) for row in wanted]
+    return [Prompt(id=f"test-{row.item:07d}", prompt=row.prompt, category=row.category) for row in wanted]

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from tuneline.data.reading.files import PATTERNS
 from tuneline.stage import (
     Checks,
     Context,
@@ -97,7 +98,7 @@ class GeneratorInputs(Inputs):
     """Who says whether a row is good; without one, every well-formed row is kept."""
     critic_model: Path | None = given("*.gguf", optional=True)
     """The critic's model, a GGUF file; the default is the writer's."""
-    held_out: Path | None = given(optional=True)
+    held_out: Path | None = given(*PATTERNS, optional=True)
     """Prompts or transcripts that nothing written may overlap with."""
     pilot: Path | None = output_of("generator@pilot", "quality")
     """What the pilot found."""

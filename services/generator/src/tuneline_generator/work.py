@@ -6,16 +6,20 @@ import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import NamedTuple
 
 from tuneline.stage import Context, Usage
 from tuneline_generator.budget import Budget
+from tuneline_generator.critic import CriticTest
+from tuneline_generator.critic_client import Critic, open_critic
 from tuneline_generator.fill import Filled, fill
+from tuneline_generator.guard import GuardCheck, control_words, guard, refuse_failed
 from tuneline_generator.instructions import Written, write_prompt, write_response
 from tuneline_generator.items import Item
 from tuneline_generator.pen import Pen
 from tuneline_generator.prepare import Prepared
-from tuneline_generator.quality import Flaw, classify
+from tuneline_generator.quality import Flaw, Rules, classify
 from tuneline_generator.rows import Row
 from tuneline_generator.writer import Writer, open_writer
 
@@ -29,6 +33,10 @@ class Desk(NamedTuple):
     prepared: Prepared
     context: Context
     writer: Writer
+    critic: Critic | None
+    rules: Rules
+    guarded: list[GuardCheck]
+    """What shows that a base model is written with as one; empty but in a pilot."""
     pen: Pen
     budget: Budget
     pool: ThreadPoolExecutor
@@ -46,16 +54,16 @@ class Desk(NamedTuple):
     @property
     def usd(self) -> float | None:
         """What all of it took; None: a price is not known."""
-        return round(self.budget.spent_usd, 9) if self.pen.priced else None
+        of_critic = self.critic.spent_now.unpriced if self.critic else 0
+        return round(self.budget.spent_usd, 9) if self.pen.priced and not of_critic else None
 
     def _prompt(self, item: Item) -> Row:
         written = write_prompt(self.prepared.recipe, item, self.pen)
         finish = written.steps["instruction"].finish
-        flaw = classify(written.prompt, None, self.prepared.rules, prompt_finish=finish)
-        return _row(item, written, flaw)
+        return _row(item, written, classify(written.prompt, None, self.rules, prompt_finish=finish))
 
     def _row(self, item: Item) -> Row:
-        recipe, rules = self.prepared.recipe, self.prepared.rules
+        recipe, rules = self.prepared.recipe, self.rules
         asked = write_prompt(recipe, item, self.pen)
         finish = asked.steps["instruction"].finish
         flaw = classify(asked.prompt, None, rules, prompt_finish=finish)
@@ -64,7 +72,21 @@ class Desk(NamedTuple):
         written = write_response(recipe, item, self.pen, asked)
         text = written.steps["response"]
         flaw = classify(asked.prompt, written.response, rules, prompt_finish=finish, finish=text.finish)
-        return _row(item, written, flaw)
+        row = _row(item, written, flaw)
+        return self._judged(row) if self.critic and row.status == "kept" else row
+
+    def _judged(self, row: Row) -> Row:
+        assert self.critic is not None
+        heard = self.critic.heard(row.prompt, row.response)
+        self.budget.count(heard.usage.cost_usd)
+        return replace(row, margin=heard.margin, mass=heard.mass, missing=heard.missing, critic_usage=heard.usage)
+
+    def test_critic(self, rows: Sequence[Row]) -> CriticTest | None:
+        """Return how well the critic tells rows from moved ones; None without a critic, and for too few rows."""
+        if self.critic is None:
+            return None
+        pairs = [(row.prompt, row.response) for row in rows if row.mass is not None]
+        return self.critic.test(pairs, self.prepared.params.min_margin)
 
 
 def _row(item: Item, written: Written, flaw: Flaw | None) -> Row:
@@ -93,5 +115,32 @@ def open_desk(prepared: Prepared, context: Context) -> Iterator[Desk]:
             concurrency=params.concurrency, timeout_s=params.timeout_s,
         ) as writer,
     ):  # fmt: skip
+        guarded = _guarded(prepared, writer) if prepared.pilot is None else []
         pen = Pen(writer, prepared.recipe.format, prepared.recipe.steps, context, budget)
-        yield Desk(prepared, context, writer, pen, budget, pool)
+        control = control_words(writer.header) if writer.header else frozenset[str]()
+        rules = replace(prepared.rules, control=control)
+        with _critic(prepared, context) as critic:
+            yield Desk(prepared, context, writer, critic, rules, guarded, pen, budget, pool)
+
+
+@contextmanager
+def _critic(prepared: Prepared, context: Context) -> Iterator[Critic | None]:
+    if prepared.critic is None:
+        yield None
+        return
+    model = prepared.inputs.critic_model or prepared.inputs.writer_model
+    timeout_s = prepared.params.timeout_s
+    with open_critic(prepared.critic, prepared.writer, model, context, timeout_s=timeout_s) as critic:
+        yield critic
+
+
+def _guarded(prepared: Prepared, writer: Writer) -> list[GuardCheck]:
+    """See that the writer takes what the recipe says, and that no chat template is in the way of a base model."""
+    recipe = prepared.recipe
+    writer.preflight([step.sampler for step in recipe.steps.values()])
+    if recipe.format != "completion":
+        return []
+    examples = [(one.instruction, one.response) for one in recipe.examples]
+    checks = guard(writer, prepared.writer, examples, [step.prompt for step in recipe.steps.values()])
+    refuse_failed(checks)
+    return checks

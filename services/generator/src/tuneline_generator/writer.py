@@ -102,11 +102,14 @@ class Writer(Protocol):
         """Return the ids of a prompt as the server counts them; None where it does not say."""
 
 
-def load_writer(path: Path, form: Form, model: Path | None) -> WriterConfig:
-    """Read who writes in this form. Raises UserError with file, line and field."""
+def load_writer(path: Path, form: Form, model: Path | None, *, later: bool = False) -> WriterConfig:
+    """Read who writes in this form; with `later` the model may still be made.
+
+    Raises UserError with file, line and field.
+    """
     config = read_provider(path, CONFIGS[form])
     where = read_yaml(path).where
-    if isinstance(config, LocalConfig) and model is None:
+    if isinstance(config, LocalConfig) and model is None and not later:
         raise UserError(f"{where(('provider',))}: `llama-server` serves the input `writer_model`; give it")
     if isinstance(config, LocalConfig) and model is not None:
         gguf_in(model, config.file)
