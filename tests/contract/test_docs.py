@@ -94,7 +94,8 @@ def options_of_a_stage() -> dict[str, set[str]]:
 
 def targets(page: Path, text: str) -> Checked:
     makefile = (ROOT / "Makefile").read_text()
-    known = set(re.findall(r"^([a-z-]+):", makefile, re.M)) | {f"image-{name}" for name in (*STAGES, "s3")}
+    images = {f"image-{file.parent.name}" for file in ROOT.glob("images/*/Dockerfile")}
+    known = set(re.findall(r"^([a-z-]+):", makefile, re.M)) | images
     for words in re.findall(r"\bmake((?: (?:-s|[A-Z]+=[^\s`]+|[a-z][a-z0-9-]*))+)", code(text)):
         for word in words.split():
             name, is_variable, _ = word.partition("=")

@@ -25,7 +25,7 @@ def arm(folder: Path, *, server: str = "0.5.0", context_tokens: int = 2048, **ch
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.gguf").write_bytes(b"GGUF" * 4)
     info = write_info(folder / "gguf.json", "model.gguf", **changed)
-    return read_model("base", folder, info, "00" * 32, server=server, context_tokens=context_tokens)
+    return read_model(folder.name, folder, info, "00" * 32, server=server, context_tokens=context_tokens)
 
 
 def test_arms_that_differ_in_nothing_but_their_weights_are_equal(tmp_path: Path) -> None:

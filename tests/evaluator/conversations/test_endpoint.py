@@ -18,6 +18,7 @@ from tuneline.data.conversations import Conversation
 from tuneline.errors import UserError
 from tuneline.judge.simulators.scripted import ScriptedSimulator
 from tuneline.model.llama_cpp import Placement
+from tuneline.parsing.yaml import read_yaml
 from tuneline_evaluator.conversations.arms import Terms, read_arm, unequal_facts, unverified_facts
 from tuneline_evaluator.conversations.ask import ask, models_of
 from tuneline_evaluator.conversations.endpoint import EndpointConfig, load_endpoint, open_endpoint
@@ -29,7 +30,7 @@ PLAN = Plan(turns=2, seed=1, sampler=SETTINGS.sampler, exact=False, context_toke
 def config_of(folder: Path, url: str, options: Mapping[str, bool] | None = None, **settings: object) -> EndpointConfig:
     file = folder / "endpoint.yaml"
     file.write_text(yaml.safe_dump({"provider": "openai", "model": "m", "base_url": url, **settings}))
-    return load_endpoint(file, SETTINGS.sampler, options or {})
+    return load_endpoint(read_yaml(file), SETTINGS.sampler, options or {})
 
 
 def talk_to(folder: Path, server: ScriptedOpenAI, plan: Plan = PLAN) -> Conversation:

@@ -27,6 +27,7 @@ from tuneline.parsing.yaml import read_yaml
 from tuneline.stage import Checks
 from tuneline_evaluator.comparison.power import enough_personas, personas_to_rule_out
 from tuneline_evaluator.conversations.ask import check_arms
+from tuneline_evaluator.conversations.further import sources
 from tuneline_evaluator.conversations.prepare import completion_of, context_of, settled
 from tuneline_evaluator.conversations.speakers import one_of
 from tuneline_evaluator.conversations.talk import Speaker, TextForm, for_model
@@ -143,7 +144,8 @@ def _check_power(params: EvaluatorParams, checks: Checks, speakers: Sequence[Spe
                 f"effect: it takes {fewest}. Use {ENOUGH_PERSONAS} or more."
             )
         return
-    held = count * params.trials * 2
+    arms = 2 + len(params.evaluate) + len(checks.read("arms", sources) or {})
+    held = count * params.trials * arms
     each = f"conversations of {params.turns} exchanges" if port == "personas" else "answers"
     checks.note(f"{count} {port}, {held} {each}")
     enough = ENOUGH_PROMPTS if port == "prompts" else ENOUGH_PERSONAS

@@ -27,6 +27,7 @@ from tuneline.llm.token_counts import count_tokens
 from tuneline.model.system_prompt import read_system_prompt
 from tuneline.stage import Forecast, Plans, Usage
 from tuneline_evaluator.conversations.arms import endpoint_in
+from tuneline_evaluator.conversations.further import endpoints_in, sources
 from tuneline_evaluator.conversations.prepare import settled
 from tuneline_evaluator.conversations.talk import MESSAGE_TOKENS, Speaker
 from tuneline_evaluator.stage import EvaluatorParams
@@ -61,10 +62,12 @@ def plan_talks(params: EvaluatorParams, plans: Plans) -> Iterator[Forecast]:
     )
     if prompts:
         lengths = lengths._replace(user=round(fmean(count_tokens(prompt.prompt) for prompt in prompts.prompts)))
-    talks = len(speakers) * params.trials * ARMS
+    beside = plans.read("arms", sources) or {}
+    arms = ARMS + len(params.evaluate) + len(beside)
+    talks = len(speakers) * params.trials * arms
     if personas and simulator and not isinstance(simulator, ScriptedConfig):
         at_once = ARMS * (1 if params.exact else params.slots)
-        inputs = [size for persona in personas for size in _asked(params, persona, lengths)] * params.trials
+        inputs = [size for persona in personas for size in _asked(params, persona, lengths, arms)] * params.trials
         yield forecast(simulator, "simulator", simulator.model, Expected(inputs, lengths.user), Usage(), at_once)
     yield from _answers(params, plans, lengths, len(speakers) * params.trials)
     if rubric and judge:
@@ -87,8 +90,9 @@ def _answers(params: EvaluatorParams, plans: Plans, lengths: Lengths, talks: int
     exchange, question = lengths.user + lengths.answer + 2 * MESSAGE_TOKENS, lengths.user + MESSAGE_TOKENS
     inputs = [before + turn * exchange + question for turn in range(params.turns)] * talks
     slots = 1 if params.exact else params.slots
-    for port in ("base", "model"):
-        endpoint = plans.read(port, endpoint_in, params.sampler)
+    given = [plans.read(port, endpoint_in, params.sampler) for port in ("base", "model")]
+    further = plans.read("arms", endpoints_in, params.sampler) or []
+    for endpoint in (*given, *further):
         if endpoint is not None:
             yield forecast(endpoint, "answers", endpoint.model, Expected(inputs, lengths.answer), Usage(), slots)
 
@@ -107,9 +111,9 @@ def _lengths(params: EvaluatorParams, plans: Plans) -> Lengths:
     return found
 
 
-def _asked(params: EvaluatorParams, persona: Persona, lengths: Lengths) -> Sequence[int]:
-    """Return the tokens of each call for one persona; the message that opens both arms is asked for once."""
+def _asked(params: EvaluatorParams, persona: Persona, lengths: Lengths, arms: int) -> Sequence[int]:
+    """Return the tokens of each call for one persona; the message that opens all arms is asked for once."""
     opening = as_played(persona, list[Said]())
     card = sum(count_tokens(message["content"]) + MESSAGE_TOKENS for message in opening)
     exchange = lengths.user + lengths.answer + 2 * MESSAGE_TOKENS
-    return [card] + [card + turn * exchange for turn in range(1, params.turns) for _ in range(ARMS)]
+    return [card] + [card + turn * exchange for turn in range(1, params.turns) for _ in range(arms)]

@@ -85,6 +85,8 @@ class EvaluatorParams(Params):
     """Conversations that each server holds at once; each one takes a context's worth of memory."""
     threads: int | None = pace(None, ge=1)
     """CPU threads per server; the default shares the processor's cores between the servers that run at once."""
+    evaluate: tuple[str, ...] = Field(default=(), max_length=12)
+    """Further types of the fine-tuned model that are compared, such as Q8_0; the converter must make them."""
     gpu_layers: int | None = Field(default=None, ge=0)
     """Layers that a GPU computes, 0 is none; the default is all, where llama-server is built for a GPU that is here."""
     judge_concurrency: int = pace(8, ge=1, le=2048)
@@ -106,6 +108,8 @@ class EvaluatorInputs(Inputs):
     """The fine-tuned model: a folder with a .gguf file, or the endpoint that serves it (`provider: openai`, …)."""
     base: Path = output_of("gguf-converter@base", "model")
     """The same of the base, from the same converter."""
+    arms: Path | None = given(optional=True)
+    """Further models to compare: endpoints by name, or a folder with a .gguf or .yaml file for each."""
     model_info: Path | None = output_of("gguf-converter", "gguf", optional=True)
     """Facts about the fine-tuned file."""
     base_info: Path | None = output_of("gguf-converter@base", "gguf", optional=True)
@@ -184,7 +188,7 @@ def plan(params: EvaluatorParams, plans: Plans) -> Iterable[Forecast]:
     return plan_talks(params, plans)
 
 
-STAGE = Stage("evaluator", 8, EvaluatorParams, EvaluatorInputs, EvaluatorOutputs, run, check=check, plan=plan)
+STAGE = Stage("evaluator", 9, EvaluatorParams, EvaluatorInputs, EvaluatorOutputs, run, check=check, plan=plan)
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ from tuneline.parsing.problems import shortened
 from tuneline.stage import Context, InputRecord, Maker
 from tuneline_evaluator.comparison.effects import Preference
 from tuneline_evaluator.comparison.figures import Comparison, TwoJudges
+from tuneline_evaluator.comparison.many import many_arms
 from tuneline_evaluator.comparison.numbers import signed
 from tuneline_evaluator.comparison.preferred import Met, preference_examples, preference_of
 from tuneline_evaluator.comparison.scores import (
@@ -39,9 +40,11 @@ def compare(
     """Return the comparison that follows from `judged`, the conversations as `judges` found them, and from `met`, the
     pairs of them of which they said which they prefer (None: nobody asked).
     """
-    params, rubric, scored = prepared.params, prepared.rubric, scored_of(judged)
-    arms = [model.facts for model in prepared.models]
-    unequal = unequal_facts(*arms)
+    params, rubric, everyone = prepared.params, prepared.rubric, [model.facts for model in prepared.models]
+    many = many_arms(judged, everyone, params.significance)
+    talks, arms = [item.conversation for item in judged], everyone[:2]
+    judged = [item for item in judged if item.conversation.arm in ("base", "finetuned")]
+    scored, unequal = scored_of(judged), unequal_facts(*arms)
     base, finetuned = arm_summary(judged, "base"), arm_summary(judged, "finetuned")
     whole = effect([pair.difference for pair in pairs(scored, score)], params.significance, unit=prepared.unit)
     safety = safety_rows(scored, rubric, params.safety_margin, params.significance)
@@ -70,7 +73,8 @@ def compare(
         gaps=gaps,
         arms=arms,
         unequal=unequal,
-        unverified=tuple(filter(None, (unverified(arm, [item.conversation for item in judged]) for arm in arms))),
+        unverified=tuple(filter(None, (unverified(arm, talks) for arm in everyone))),
+        many=many,
         judge=prepared.judge.label,
         judges=list(judges),
         two_judges=two,

@@ -14,6 +14,7 @@ from tuneline.data.io import Closed
 from tuneline.judge.card import JudgeCard
 from tuneline.stage import InputRecord
 from tuneline_evaluator.comparison.effects import Effect, Preference
+from tuneline_evaluator.comparison.many_arms import ManyArms
 from tuneline_evaluator.conversations.arms import ArmFacts
 from tuneline_evaluator.stage import EvaluatorParams
 
@@ -213,6 +214,8 @@ class Comparison(Closed):
     """Facts in which the arms differ although the run allowed it; empty for a fair comparison."""
     unverified: tuple[str, ...] = ()
     """What could not be verified, one sentence part per arm; empty where both are files of the converter."""
+    many: ManyArms | None = None
+    """All arms, where there are more than base and fine-tuned."""
     judge: str
     judges: list[JudgeCard]
     """Who judged these conversations."""

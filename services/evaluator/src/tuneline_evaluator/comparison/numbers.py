@@ -28,6 +28,16 @@ def interval(ends: Range | None) -> str:
     return NONE if ends is None else f"{signed(ends.low)}{SPACE}to{SPACE}{signed(ends.high)}"
 
 
+def scores(ends: Range | None) -> str:
+    """Write a range of scores (shares) in points of a hundred: 61.2 to 70.4."""
+    return NONE if ends is None else f"{points(ends.low)}{SPACE}to{SPACE}{points(ends.high)}"
+
+
+def ratings(ends: Range | None) -> str:
+    """Write a range of ratings in whole numbers: 1,502 to 1,610."""
+    return NONE if ends is None else f"{count(ends.low)}{SPACE}to{SPACE}{count(ends.high)}"
+
+
 def percent(share: float | None) -> str:
     """Write a share in per cent, with a decimal where whole numbers would hide it."""
     if share is None:

@@ -86,7 +86,7 @@ def prefer(prepared: Prepared, conversations: Sequence[Conversation], context: C
         return Preferred(None, 0, Cost())
     by_arm: dict[Arm, dict[tuple[str, int], Conversation]] = {"base": {}, "finetuned": {}}
     for one in conversations:
-        if one.status == "complete":
+        if one.status == "complete" and one.arm in by_arm:
             by_arm[one.arm][one.persona, one.trial] = one
     both = sorted(by_arm["base"].keys() & by_arm["finetuned"].keys())
     references = {one.id: one.reference for one in prepared.personas if isinstance(one, Prompt)}

@@ -20,6 +20,7 @@ from tuneline.model.base_model import context_tokens
 from tuneline.model.chat import ChatTokenizer
 from tuneline.model.gguf_header import read_header
 from tuneline.model.llama_cpp import Placement
+from tuneline.parsing.yaml import YamlFile, read_yaml
 from tuneline_evaluator.conversations.endpoint import EndpointConfig, load_endpoint
 
 _FILE_TYPES = """
@@ -98,8 +99,13 @@ def read_arm(arm: Arm, place: Path, info: Path | None, sha256: str, terms: Terms
     if not is_endpoint(place):
         served = read_model(arm, place, info, sha256, server=terms.server, context_tokens=terms.context_tokens)
         return served._replace(facts=served.facts.model_copy(update={"computed_on": str(terms.placed)}))
+    return endpoint_arm(arm, read_yaml(place), terms)
+
+
+def endpoint_arm(arm: Arm, source: YamlFile, terms: Terms) -> Model:
+    """Return an arm from an endpoint's settings. Raises UserError that says what is wrong with them."""
     try:
-        endpoint = load_endpoint(place, terms.sampler, terms.template_options)
+        endpoint = load_endpoint(source, terms.sampler, terms.template_options)
     except UserError as error:
         raise UserError(f"{arm} arm: {error}") from None
     unknown = dict.fromkeys(set(ArmFacts.model_fields) - {"arm", "endpoint", "context_tokens"})
@@ -117,7 +123,7 @@ def is_endpoint(place: Path) -> bool:
 
 def endpoint_in(place: Path, sampler: SamplerParams) -> EndpointConfig | None:
     """Return the endpoint that is given for an arm, None where it is a file."""
-    return load_endpoint(place, sampler, {}) if is_endpoint(place) else None
+    return load_endpoint(read_yaml(place), sampler, {}) if is_endpoint(place) else None
 
 
 def read_model(
@@ -173,7 +179,8 @@ def unequal_facts(base: ArmFacts, finetuned: ArmFacts) -> list[str]:
     """Return one sentence part per fact in which the arms differ, for example `file_type: Q4_K_M and F16`."""
     pairs = [(name, base.model_dump()[name], finetuned.model_dump()[name]) for name in MUST_MATCH]
     unknown = {*unverified_facts(base), *unverified_facts(finetuned)}
-    return [f"{name}: {b} (base) and {f} (finetuned)" for name, b, f in pairs if b != f and name not in unknown]
+    names = base.arm, finetuned.arm
+    return [f"{name}: {b} ({names[0]}) and {f} ({names[1]})" for name, b, f in pairs if b != f and name not in unknown]
 
 
 def unverified_facts(arm: ArmFacts) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,9 +17,11 @@ from tuneline.model.chat_template import read_chat_settings
 from tuneline.model.llama_cpp import Placement
 from tuneline.model.system_prompt import read_system_prompt
 from tuneline.parsing.problems import printable, shortened
+from tuneline.parsing.yaml import YamlFile
 from tuneline.stage import Checks
-from tuneline_evaluator.conversations.arms import Terms, is_endpoint, read_arm
+from tuneline_evaluator.conversations.arms import Terms, endpoint_arm, is_endpoint, read_arm
 from tuneline_evaluator.conversations.endpoint import EndpointConfig
+from tuneline_evaluator.conversations.further import refuse_names, sources
 from tuneline_evaluator.conversations.prepare import context_of
 from tuneline_evaluator.stage import EvaluatorParams
 
@@ -40,22 +43,61 @@ def check_arms(params: EvaluatorParams, checks: Checks) -> bool:
             with checks.about("base_model"):
                 raise UserError("is needed where a file answers: its tokenizer and chat template count the prompts")
         checks.read(port, _check_arm, params, checks, port, arm)
-    return endpoints == len(ARMS)
+    further = checks.read("arms", sources) or {}
+    with checks.about("arms"):
+        refuse_names([name.lower() for name in (*params.evaluate, *further)])
+    with checks.about("evaluate"):
+        _refuse_unmade(params, checks)
+    checks.read("arms", lambda _: _check_further(params, checks, further))
+    files = params.evaluate or [one for one in further.values() if isinstance(one, Path)]
+    return endpoints == len(ARMS) and not files
+
+
+def _refuse_unmade(params: EvaluatorParams, checks: Checks) -> None:
+    """Raise UserError for a type that the converter of this run does not make."""
+    made = checks.setting("gguf-converter", "quantizations")
+    if params.evaluate and "model" in checks.inputs:
+        raise UserError("names files that the converter makes, and the fine-tuned model is given")
+    others = [str(kind) for kind in made[1:]] if isinstance(made, list) else []
+    for kind in params.evaluate:
+        if isinstance(made, list) and kind not in others:
+            raise UserError(
+                f"{kind} is none of the further types that the converter makes ({', '.join(others) or 'none'}): add it "
+                "to `gguf-converter.quantizations`, behind the first one"
+            )
+
+
+def _check_further(params: EvaluatorParams, checks: Checks, further: Mapping[str, Path | YamlFile]) -> None:
+    for name, source in further.items():
+        if isinstance(source, Path):
+            read_arm(name, source, None, "", _terms(params, checks))
+        else:
+            model = endpoint_arm(name, source, _terms(params, checks))
+            if isinstance(model.source, EndpointConfig):
+                _check_endpoint(params, checks, "arms", name, model.source)
 
 
 def _check_arm(place: Path, params: EvaluatorParams, checks: Checks, port: str, arm: str) -> None:
+    info = checks.inputs.get("model_info" if port == "model" else "base_info")
+    source = read_arm(arm, place, info, "", _terms(params, checks)).source
+    if isinstance(source, EndpointConfig):
+        _check_endpoint(params, checks, port, arm, source)
+
+
+def _terms(params: EvaluatorParams, checks: Checks) -> Terms:
     tokens = context_of(params, checks.inputs.get("base_model"))
     options = read_chat_settings(checks.inputs.get("chat_template")).options
-    info = checks.inputs.get("model_info" if port == "model" else "base_info")
-    source = read_arm(arm, place, info, "", Terms("", Placement(), tokens, params.sampler, options)).source
-    if isinstance(source, Path):
-        return
+    return Terms("", Placement(), tokens, params.sampler, options)
+
+
+def _check_endpoint(params: EvaluatorParams, checks: Checks, port: str, arm: str, source: EndpointConfig) -> None:
     source.key(checks.secret)
     if checks.max_usd is not None:
         require_price(source)
     if checks.online:
         system = read_system_prompt(checks.inputs.get("system_prompt"))
         seen = ask(source, checks.secret, params.answer_timeout_s, system)
+        tokens = context_of(params, checks.inputs.get("base_model"))
         for problem in seen.problems(source, tokens, system=system is not None):
             checks.warn(port, problem)
         checks.note(f"{source.label} answers for the {arm} arm{f' as {seen.model}' if seen.model else ''}")

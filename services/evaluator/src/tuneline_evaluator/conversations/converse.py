@@ -68,7 +68,8 @@ def hold_conversations(prepared: Prepared, simulator: Simulator, context: Contex
         if conversation.status != "broken":  # a server's bad day is no property of the model: the next run tries again
             journals[job.model].put(job.key, conversation.model_dump(mode="json"))
 
-    for group in [models] if params.interleave else [[model] for model in models]:
+    both = [models[:2]] if params.interleave else [[model] for model in models[:2]]
+    for group in [*both, *([model] for model in models[2:])]:  # further ones never share memory with others
         missing = [job for job, row in rows.items() if not row and job.model in group]
         _hold(missing, tables, prepared, simulator, keep, lambda: context.progress(len(held), len(jobs)))
     for model in models:

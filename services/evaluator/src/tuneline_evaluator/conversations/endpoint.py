@@ -10,7 +10,6 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
@@ -21,7 +20,7 @@ from tuneline.data.serving import SamplerParams
 from tuneline.errors import LlmRejected, UserError
 from tuneline.llm.config import OpenAiConfig, provider_in
 from tuneline.llm.thoughts import without_thoughts
-from tuneline.parsing.yaml import read_yaml
+from tuneline.parsing.yaml import YamlFile
 from tuneline.stage import Context, Json, Usage
 
 if TYPE_CHECKING:
@@ -58,10 +57,9 @@ class EndpointConfig(OpenAiConfig):
 
 
 def load_endpoint(
-    path: Path, sampler: SamplerParams, template_options: Mapping[str, bool | int | float | str]
+    source: YamlFile, sampler: SamplerParams, template_options: Mapping[str, bool | int | float | str]
 ) -> EndpointConfig:
     """Read an arm's endpoint. Raises UserError with file, line and field."""
-    source = read_yaml(path)
     content = source.content if isinstance(source.content, dict) else {}
     for name, parameter in _OURS.items():
         if name in content:

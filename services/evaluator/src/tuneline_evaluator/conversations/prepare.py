@@ -29,6 +29,7 @@ from tuneline_evaluator.conversations.arms import (
     refuse_unequal,
     unequal_facts,
 )
+from tuneline_evaluator.conversations.further import named, quantised, refuse_names, sources
 from tuneline_evaluator.conversations.speakers import who_speaks
 from tuneline_evaluator.conversations.talk import Plan, Speaker, TextForm
 from tuneline_evaluator.stage import EvaluatorInputs, EvaluatorParams
@@ -38,7 +39,7 @@ class Prepared(NamedTuple):
     """Who talks to what and how, and who judges it; the base arm comes first."""
 
     params: EvaluatorParams
-    models: tuple[Model, Model]
+    models: tuple[Model, ...]
     personas: Sequence[Speaker]
     rubric: Rubric
     judge: Judges
@@ -117,13 +118,15 @@ def tokenizer_of(inputs: EvaluatorInputs) -> ChatTokenizer | None:
 
 def arms_of(
     params: EvaluatorParams, inputs: EvaluatorInputs, context: Context, plan: Plan
-) -> tuple[tuple[Model, Model], Placement]:
-    """Return both arms, the base first, and where our server computes those that are files.
+) -> tuple[tuple[Model, ...], Placement]:
+    """Return all arms, base and fine-tuned first, and where our server computes those that are files.
 
     Raises UserError for one that cannot be read.
     """
     given = (("base", inputs.base, inputs.base_info, "base"), ("finetuned", inputs.model, inputs.model_info, "model"))
-    files = [place for _, place, *_ in given if not is_endpoint(place)]
+    beside = [*params.evaluate, *(sources(inputs.arms) if inputs.arms else ())]
+    refuse_names([name.lower() for name in beside])
+    files = beside or [place for _, place, *_ in given if not is_endpoint(place)]
     server, placed = "", Placement()
     if files:
         ours = program("llama-server")
@@ -133,7 +136,8 @@ def arms_of(
     base, finetuned = (
         read_arm(arm, place, info, context.lineage[port].sha256, terms) for arm, place, info, port in given
     )
-    return (base, finetuned), placed
+    others = quantised(params.evaluate, inputs.model, inputs.model_info, context.lineage["model"].sha256, terms)
+    return (base, finetuned, *others, *named(inputs.arms, terms)), placed
 
 
 def refuse_text(plan: Plan, models: Sequence[Model]) -> None:

@@ -21,6 +21,7 @@ from tuneline_evaluator.report.side_by_side import side_by_side
 from tuneline_evaluator.report.tables import (
     arm_facts,
     arm_rows,
+    arm_table,
     banners,
     effect_facts,
     fact,
@@ -86,6 +87,7 @@ def page(
             group_axis=plots.score_axis(score for row in groups for score in (row.base_mean, row.finetuned_mean)),
             effect_facts=effect_facts(comparison),
             arm_rows=arm_rows(comparison),
+            arm_table=arm_table(comparison),
             arm_facts=arm_facts(comparison),
             earlier=earlier,
             last_step=max((point.step for point in earlier.training.losses), default=0.0) if earlier.training else 0.0,
@@ -110,8 +112,9 @@ def _environment() -> Environment:
 
 
 _FILTERS = (
-    numbers.points, numbers.signed, numbers.interval, numbers.percent, numbers.p_value, numbers.rate, numbers.count,
-    numbers.size, numbers.plain, numbers.plural, with_code, maker, pick_in_words, preference_plots.raised,
+    numbers.points, numbers.signed, numbers.interval, numbers.scores, numbers.ratings, numbers.percent, numbers.p_value,
+    numbers.rate, numbers.count, numbers.size, numbers.plain, numbers.plural, with_code, maker, pick_in_words,
+    preference_plots.raised,
 )  # fmt: skip
 _DRAWINGS = (
     plots.headline_bar, plots.difference_strip, plots.interval_bar, plots.range_bar, plots.difference_ticks,
@@ -138,6 +141,7 @@ def summary_text(comparison: Comparison) -> str:
     if comparison.outcome != "withheld":
         least = f"Smallest detectable difference (80 % power): {detectable(comparison)} points."
         lines += [*_preference(comparison), *_table(comparison), "", least, ""]
+    lines += _all_models(comparison)
     lines += ["[report.html](report.html) shows how we know; [comparison.json](comparison.json) has every figure."]
     return "\n".join(lines) + "\n"
 
@@ -154,6 +158,16 @@ def _preference(comparison: Comparison) -> list[str]:
         *preference_facts(found, comparison.settings.margin)[1:3],
     ]
     return ["| Preference | |", "|---|---:|", *(f"| {name} | {markdown(value)} |" for name, value in rows), ""]
+
+
+def _all_models(comparison: Comparison) -> list[str]:
+    head = ["| Model | Mean score of 100 | From base | p (Holm) |", "|---|---:|---:|---:|"]
+    rows = [
+        f"| {markdown(row.arm)} | {points(row.mean_score)} | {signed(pair.difference) if pair else ''} "
+        f"| {numbers.p_value(pair.p_holm) if pair else ''} |"
+        for row, pair in arm_table(comparison)
+    ]
+    return [*head, *rows, ""] if rows else []
 
 
 def _table(comparison: Comparison) -> list[str]:

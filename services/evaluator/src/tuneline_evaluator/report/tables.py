@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 from tuneline.stage import InputRecord
 from tuneline_evaluator.comparison.effects import Preference
 from tuneline_evaluator.comparison.figures import ArmSummary, Comparison
+from tuneline_evaluator.comparison.many_arms import ArmPair, ArmRow
 from tuneline_evaluator.comparison.numbers import (
     MINUS,
     NONE,
@@ -85,6 +86,14 @@ _ARM_ROWS: tuple[tuple[str, Callable[[ArmSummary], str]], ...] = (
 def arm_rows(comparison: Comparison) -> list[tuple[str, str, str]]:
     """Return what the conversations came to, base and finetuned."""
     return [(label, write(comparison.base), write(comparison.finetuned)) for label, write in _ARM_ROWS]
+
+
+def arm_table(comparison: Comparison) -> list[tuple[ArmRow, ArmPair | None]]:
+    """Return each of more than two arms with its difference from the base, which has none."""
+    if comparison.many is None:
+        return []
+    from_base = {pair.second: pair for pair in comparison.many.pairs if pair.first == "base"}
+    return [(row, from_base.get(row.arm)) for row in comparison.many.arms]
 
 
 _ARM_FACTS = {
