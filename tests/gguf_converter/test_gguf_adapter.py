@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from kit.gguf_parts import with_config
+from kit.scripted_hub import serve_hub
 from tuneline.errors import UserError
 from tuneline.model.base_model import read_checkpoint
 from tuneline.stage import InputRecord
@@ -48,6 +53,25 @@ def test_an_adapter_that_names_another_base_model_is_refused(
 ) -> None:
     with pytest.raises(UserError, match=f"adapter: it was trained on {message}"):
         read(with_config(adapter, tmp_path / "a", base_model_name_or_path=name), tiny_base)
+
+
+@pytest.mark.parametrize("trained_on", ["org/other", "toys/tiny"])
+def test_the_check_compares_the_base_model_that_an_adapter_names_with_the_one_of_the_run(
+    adapter: Path, tiny_base: Path, tmp_path: Path, trained_on: str
+) -> None:
+    named = with_config(adapter, tmp_path / "a", base_model_name_or_path=trained_on)
+    inputs = {"base_model": "hf://toys/tiny", "adapter": str(named), "slices": str(tmp_path / "a")}
+    file = tmp_path / "run.yaml"
+    file.write_text(yaml.safe_dump({"run": "r", "goal": "gguf-converter", "inputs": inputs}))
+    files = {path.name: path.read_bytes() for path in tiny_base.iterdir()}
+    with serve_hub(files, tmp_path / "hub") as hub:
+        command: list[str | Path] = [Path(sys.executable).parent / "tuneline", "check", file]
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, cwd=tmp_path, env=os.environ | hub.environ
+        )
+    problem = "run.yaml:3: inputs.adapter: it was trained on the base model org/other, and this one is toys/tiny"
+    told = problem in done.stderr
+    assert told == (trained_on == "org/other"), done.stderr
 
 
 def test_an_adapter_of_other_shapes_is_refused(adapter: Path, tiny_base: Path) -> None:

@@ -13,7 +13,9 @@ import pytest
 import yaml
 
 from kit.gguf_parts import SETTINGS, with_config
+from kit.slicing import slice_of
 from kit.support import Done, run_stage
+from tuneline.data.io import write_lines
 from tuneline.data.model_facts import CHECKS
 from tuneline.errors import UserError
 from tuneline.model.gguf_header import read_header
@@ -183,3 +185,46 @@ def test_a_template_that_thinks_and_asks_for_the_date_ships_as_it_was_rendered(
     assert shipped.startswith("{% set enable_thinking = false %}")
     assert '"01 Feb 2026"' in shipped and "strftime_now" not in shipped
     assert all(check["passed"] for check in facts(done)["checks"])
+
+
+def with_token(base: Path, folder: Path, token: str) -> Path:
+    """Copy a model and add a token that is no mark, with rows for it and for more, as people do for words of theirs."""
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(base, folder)
+    plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": False}
+    content = json.loads((folder / "tokenizer.json").read_text())
+    number = len(content["model"]["vocab"])
+    content["added_tokens"].append({"id": number, "content": token, **plain})
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    decoder = {str(row["id"]): {k: v for k, v in row.items() if k != "id"} for row in content["added_tokens"]}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings | {"added_tokens_decoder": decoder}))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"vocab_size": number + 64}))
+    weights = load_file(folder / "model.safetensors")
+    rows = weights["model.embed_tokens.weight"]
+    weights["model.embed_tokens.weight"] = rows.new_empty((number + 64, rows.shape[1])).normal_(0, 0.02)
+    weights["model.embed_tokens.weight"][:number] = rows
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+@pytest.mark.slow
+def test_a_token_that_was_added_stays_one_token_of_the_file(given: dict[str, Path], tmp_path: Path) -> None:
+    """With more rows than tokens; a folder of templates for other purposes does not take the default's place."""
+    base = with_token(given["base_model"], tmp_path / "base", "<order-number>")
+    (base / "additional_chat_templates").mkdir()
+    (base / "additional_chat_templates" / "rag.jinja").write_text("{{ messages }}")
+    slices = tmp_path / "slices.jsonl"
+    turns = ["Where is <order-number>7<order-number>?", "It is <order-number>7."] * 3
+    write_lines(slices, [slice_of("t", turns, "validation")])
+    done = run_stage(STAGE, tmp_path / "run", inputs=given | {"base_model": base, "slices": slices}, params=SETTINGS)
+    found = facts(done)
+    checked = next(check for check in found["checks"] if check["name"] == "token_ids")
+    assert checked["passed"] and "in 7 conversations" in checked["detail"], checked
+    about = read_header(done.paths["model"] / found["file"]).metadata
+    tokens = about["tokenizer.ggml.tokens"]
+    assert isinstance(tokens, list) and tokens[2048] == "<order-number>" and len(tokens) == 2048 + 64
+    assert about["tokenizer.chat_template"] == (base / "chat_template.jinja").read_text()
+    assert not [key for key in about if key.startswith("tokenizer.chat_template.")]

@@ -76,7 +76,7 @@ def read_adapter(folder: Path, base: Checkpoint, record: InputRecord | None = No
     config = read_object(folder / "adapter_config.json", "adapter")
     formula = read_formula(config)
     if record:
-        _check_base_name(str(config.get("base_model_name_or_path") or ""), record)
+        _check_base_name(str(config.get("base_model_name_or_path") or ""), record.uri, record.sha256)
     file = folder / formula.file
     if not file.is_file():
         raise UserError(_no_weights(folder, formula.file))
@@ -195,12 +195,18 @@ def _check_embeddings(adapter: Adapter, base: Checkpoint) -> None:
         )
 
 
-def _check_base_name(name: str, record: InputRecord) -> None:
+def refuse_other_base(folder: Path, uri: str | None) -> None:
+    """Raise UserError for an adapter that names another model of the hub than `uri` is, whose bytes are not here."""
+    config = read_object(folder / "adapter_config.json", "adapter")
+    _check_base_name(str(config.get("base_model_name_or_path") or ""), uri)
+
+
+def _check_base_name(name: str, uri: str | None, sha256: str | None = None) -> None:
     """Compare the base that the adapter names, a content hash or a name on the hub, with the one that is here."""
     by_hash = re.search(r"@sha256:([0-9a-f]{8,64})$", name)
-    if by_hash and not record.sha256.startswith(by_hash[1]):
-        other = f"the base model sha256:{by_hash[1]}, and this one is sha256:{record.sha256[:12]}"
-    elif (here := hub_name(record.uri)) and re.fullmatch(r"[\w.-]+/[\w.-]+", name) and _model(name) != _model(here):
+    if by_hash and sha256 and not sha256.startswith(by_hash[1]):
+        other = f"the base model sha256:{by_hash[1]}, and this one is sha256:{sha256[:12]}"
+    elif (here := hub_name(uri)) and re.fullmatch(r"[\w.-]+/[\w.-]+", name) and _model(name) != _model(here):
         other = f"the base model {name}, and this one is {here}"
     else:
         return

@@ -12,7 +12,7 @@ from tuneline.model.chat import ChatTokenizer
 from tuneline.model.known_models import refuse_unconvertible, refuse_unknown_split
 from tuneline.model.sentencepiece import refuse_other_merges
 from tuneline.stage import Checks
-from tuneline_gguf_converter.adapter import read_adapter, refuse_other_template
+from tuneline_gguf_converter.adapter import read_adapter, refuse_other_base, refuse_other_template
 from tuneline_gguf_converter.adapter_file import refuse_unfit
 from tuneline_gguf_converter.imatrix import look_at_calibration, programs, refuse_without_matrix
 from tuneline_gguf_converter.stage import GgufConverterParams
@@ -30,18 +30,19 @@ def check_given(params: GgufConverterParams, checks: Checks) -> None:
         checks.read("base_model", refuse_unknown_split, chat)
         checks.read("adapter", refuse_other_template, chat, checks.inputs.get("chat_template"))
     checks.read("imatrix", look_at_calibration)
-    if not checks.named("imatrix"):
+    if not checks.origin("imatrix"):
         with checks.about("quantizations"):
             refuse_without_matrix(params.quantizations)
     base = checks.read("base_model", read_checkpoint)
     if base:
+        checks.read("adapter", refuse_other_base, checks.origin("base_model"))
         adapter = checks.read("adapter", read_adapter, base)
         if adapter and params.adapter_file:
             with checks.about("adapter_file"):
                 refuse_unfit(adapter)
         checks.note(f"{_gb(base.parameters * BYTES)} of disk, for {base.parameters / 1e6:,.1f} million parameters")
     if checks.work:
-        for name in programs(checks.named("imatrix")):
+        for name in programs(checks.origin("imatrix") is not None):
             with checks.about(""):
                 llama_cpp.program(name)
         with checks.about(""):

@@ -17,9 +17,9 @@ from tuneline.engine.context import read_secret
 from tuneline.engine.glimpse import glimpse
 from tuneline.engine.inputs import inline_file, missing_input
 from tuneline.engine.origin import named_by_origin
-from tuneline.engine.pipelines import REFUSED, Address, Inline, Step
+from tuneline.engine.pipelines import REFUSED, Address, Inline, OutputOf, Step
 from tuneline.engine.places import StorePlace, open_place
-from tuneline.engine.runfile import RunFile
+from tuneline.engine.runfile import OUTPUT, RunFile
 from tuneline.errors import Temporary, UserError
 from tuneline.stage import Json
 from tuneline.store.base import Store, is_local
@@ -161,8 +161,11 @@ class StageChecks:
                 return reader(self.inputs[port], *args, **kwargs)
         return None
 
-    def named(self, port: str) -> bool:
-        return any(one.name == port and source for one, source in self._step.sources(self._run_file.inputs))
+    def origin(self, port: str) -> str | None:
+        source = next((s for one, s in self._step.sources(self._run_file.inputs) if one.name == port), None)
+        if isinstance(source, OutputOf):
+            return f"{OUTPUT}{source.node}/{source.port}"
+        return source.uri if isinstance(source, Address) else source and "inline"
 
     @contextmanager
     def about(self, name: str) -> Iterator[None]:

@@ -49,7 +49,7 @@ class StagePlans:
         self.inputs, self.work, self.online = checks.inputs, checks.work, checks.online
         self.read, self.about, self.warn, self.note = checks.read, checks.about, checks.warn, checks.note
         self.setting, self.preview, self.secret = checks.setting, checks.preview, checks.secret
-        self.place, self.named = checks.place, checks.named
+        self.place, self.origin = checks.place, checks.origin
         self.max_usd, self._previewed = checks.max_usd, checks.made
         self._folder, self._done = folder, done
         self._stage, self._store, self._forgotten = step.stage.name, store, forgotten_hashes(store)

@@ -108,8 +108,8 @@ class Checks(Protocol):
     def read(self, port: str, reader: Callable[Concatenate[Path, A], T], *args: A.args, **kwargs: A.kwargs) -> T | None:
         """Return what `reader` makes of an input; None if it is not there, or refused, which is noted as a problem."""
 
-    def named(self, port: str) -> bool:
-        """Tell whether the run has an input: given, or made by another stage later."""
+    def origin(self, port: str) -> str | None:
+        """Return the address of an input, `output:<stage>/<port>`, or `inline`; None if the run does not have it."""
 
     def about(self, name: str) -> AbstractContextManager[None, bool | None]:
         """Note a UserError of the block as a problem of the input or parameter `name`, and go on behind it."""
