@@ -23,7 +23,7 @@ from tuneline.engine.pipelines import PIPELINES, steps_of
 from tuneline.judge.judging import CONFIGS
 from tuneline.judge.simulators.simulator import CONFIGS as SIMULATORS
 from tuneline.stage import AnyStage, installed_stages
-from tuneline_generator.recipe import InstructionsRecipe
+from tuneline_generator.recipe import Recipe
 
 FOLDER = Path(__file__).parent.parent / "shared" / "src" / "tuneline" / "data" / "schemas"
 
@@ -51,7 +51,7 @@ def schemas() -> dict[str, Schema]:
         "rubric": of(Rubric, "A rubric"),
         "personas": of(Personas, "A file of personas"),
         "prompt": of(Prompt, "One prompt, a line of JSON Lines") | {"required": ["prompt"]},
-        "recipe": of(InstructionsRecipe, "A recipe of the generator"),
+        "recipe": of(Recipe, "A recipe of the generator"),
         "judge": judges(),
         "simulator": one_of(SIMULATORS, "Who plays the personas"),
         "answers": of(RecordedAnswer | list[RecordedAnswer], "Recorded answers: a list, or one line of JSON Lines"),

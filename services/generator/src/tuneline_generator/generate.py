@@ -9,6 +9,7 @@ from __future__ import annotations
 from tuneline.data.reading.prompts import Prompt
 from tuneline.errors import UserError
 from tuneline.stage import Context, Cost, Json, Metrics, Spent, Usage, dollars
+from tuneline_generator.by_judge import Bench, read_bench
 from tuneline_generator.fill import Filled
 from tuneline_generator.prepare import Prepared, prepare
 from tuneline_generator.publish import NO_CRITIC, judged, metrics, refuse_failed, write_all
@@ -24,11 +25,15 @@ def generate(params: GeneratorParams, inputs: GeneratorInputs, outputs: Generato
     the money is spent; Temporary when stopped or out of luck.
     """
     prepared = prepare(params, inputs, context.part)
+    bench = read_bench(inputs.judge, inputs.rubric, context.secret) if prepared.by_judge else None
     with open_desk(prepared, context) as desk:
         filled = desk.fill(prepared.scale.mine)
         refuse_unpaid(filled, prepared, desk)
+        spent = Cost()
+        if bench:
+            filled, spent = judged_by(bench, filled, desk)
         if prepared.part:
-            return _of_part(filled, desk)
+            return _of_part(filled, desk, spent)
         prompts = prepared.pilot_prompts if prepared.pilot else set_aside(prepared, desk)
         test = prepared.pilot.critic if prepared.pilot else desk.test_critic(filled.rows)
     settled = settle(filled.rows, prepared, prompts, test)
@@ -36,7 +41,7 @@ def generate(params: GeneratorParams, inputs: GeneratorInputs, outputs: Generato
     if not quality.pilot:
         refuse_failed(quality)
     write_all(settled, quality, outputs, desk.critic.label if desk.critic else NO_CRITIC)
-    return metrics(settled, quality, cost_of(filled, desk), params.count)
+    return metrics(settled, quality, cost_of(filled, desk, spent), params.count)
 
 
 def refuse_unpaid(filled: Filled, prepared: Prepared, desk: Desk) -> None:
@@ -69,17 +74,29 @@ def constant_of(prepared: Prepared, desk: Desk) -> dict[str, Json]:
     }  # fmt: skip
 
 
-def _of_part(filled: Filled, desk: Desk) -> Metrics:
+def judged_by(bench: Bench, filled: Filled, desk: Desk) -> tuple[Filled, Cost]:
+    """Let a judge decide on the rows. Raises as `judge_all` does."""
+    params = desk.prepared.params
+    rows, judged = bench.judge_rows(
+        filled.rows, desk.context, concurrency=params.concurrency, timeout_s=params.timeout_s
+    )
+    if judged is None:
+        return filled, Cost()
+    desk.budget.count(judged.spent.cost_usd)
+    return filled._replace(rows=rows), judged.cost
+
+
+def _of_part(filled: Filled, desk: Desk, spent: Cost) -> Metrics:
     good = sum(row.status == "kept" for row in filled.rows)
     headline = f"{len(filled.rows):,} items written, {good:,} of them well-formed"
-    return Metrics(headline=headline, cost=cost_of(filled, desk))
+    return Metrics(headline=headline, cost=cost_of(filled, desk, spent))
 
 
-def cost_of(filled: Filled, desk: Desk) -> Cost:
+def cost_of(filled: Filled, desk: Desk, spent: Cost) -> Cost:
     """Return what the rows took, whoever paid for them, and what was paid now."""
     written = sum((row.usage for row in filled.rows), start=Usage())
     paid = [Spent(role="generator", model=desk.writer.label, total=written, now=desk.pen.spent_now)]
     if desk.critic:
         heard = sum((row.critic_usage for row in filled.rows), start=Usage())
         paid.append(Spent(role="critic", model=desk.critic.label, total=heard, now=desk.critic.spent_now))
-    return Cost.of(*paid)
+    return Cost.of(*paid, *spent.rows)

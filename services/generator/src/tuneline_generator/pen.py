@@ -13,7 +13,7 @@ from pydantic import Field
 
 from tuneline.data.io import Closed, read_row
 from tuneline.llm.completion import Finish
-from tuneline.stage import Context, Usage
+from tuneline.stage import Context, Json, Usage
 from tuneline_generator.budget import Budget
 from tuneline_generator.recipe import Step
 from tuneline_generator.writer import Writer
@@ -61,12 +61,15 @@ class Pen:
         self.priced = True
         """Whether the price of every text is known, also of those that were found."""
 
-    def write(self, step: str, prompt: str, seed: int) -> Text:
-        """Return the text of a step.
+    def write(
+        self, step: str, prompt: str, seed: int, *, system: str = "", schema: Mapping[str, Json] | None = None
+    ) -> Text:
+        """Return the text of a step; in a chat below a system prompt, and in the form of a JSON schema.
 
         Raises LlmRejected, UserError or Temporary as the writer's client does, Capped when there is no money for it.
         """
-        journal, key = self._journals[step], f"{step}/{sha256(prompt)}/{seed}"
+        said = f"{system}\0{prompt}" if system else prompt
+        journal, key = self._journals[step], f"{step}/{sha256(said)}/{seed}"
         kept = read_row(journal, key, Text)
         if kept is not None:
             self.priced &= kept.cost_usd is not None
@@ -75,7 +78,7 @@ class Pen:
         self._budget.begin()
         paid, began = 0.0, time.monotonic()
         try:
-            kept = self._ask(step, prompt, seed)
+            kept = self._ask(step, prompt, seed, system, schema)
             paid = kept.cost_usd or 0.0
         finally:
             self._budget.end(paid)
@@ -87,12 +90,14 @@ class Pen:
             self.priced &= kept.cost_usd is not None
         return kept
 
-    def _ask(self, step: str, prompt: str, seed: int) -> Text:
+    def _ask(self, step: str, prompt: str, seed: int, system: str, schema: Mapping[str, Json] | None) -> Text:
         sampler = self._steps[step].sampler
         if self._form == "completion":
             told = self._writer.complete(prompt, sampler, seed=seed)
         else:
-            told = self._writer.chat([{"role": "user", "content": prompt}], sampler, seed=seed)
+            above = [{"role": "system", "content": system}] if system else []
+            messages = [*above, {"role": "user", "content": prompt}]
+            told = self._writer.chat(messages, sampler, seed=seed, schema=schema)
         return Text(
             text=told.text, finish=told.finish, word=told.word, tokens_in=told.tokens_in, tokens_out=told.tokens_out,
             cost_usd=told.cost_usd,

@@ -9,14 +9,13 @@ from tuneline.data.io import read_lines, read_record
 from tuneline.data.reading.prompts import Prompt, read_prompts
 from tuneline.data.transcripts import read_transcripts
 from tuneline.errors import UserError
-from tuneline.parsing.yaml import read_yaml
 from tuneline.stage import Part, dollars
 from tuneline_generator.critic import LogprobCritic
-from tuneline_generator.critic_client import load_critic, server_of
+from tuneline_generator.critic_client import JudgeCritic, load_critic, server_of
 from tuneline_generator.found import Quality
 from tuneline_generator.items import Item
 from tuneline_generator.quality import Rules
-from tuneline_generator.recipe import Recipe, load_recipe
+from tuneline_generator.recipe import DocumentsRecipe, Recipe, load_recipe
 from tuneline_generator.stage import GeneratorInputs, GeneratorParams
 from tuneline_generator.wording import told
 from tuneline_generator.writer import WriterConfig, load_writer
@@ -41,6 +40,8 @@ class Prepared(NamedTuple):
     rules: Rules
     writer: WriterConfig
     critic: LogprobCritic | None
+    by_judge: bool
+    """Whether a judge decides instead."""
     held_out: list[str]
     pilot: Quality | None
     """What the pilot found; None: this is the pilot."""
@@ -53,7 +54,9 @@ def prepare(params: GeneratorParams, inputs: GeneratorInputs, part: Part | None)
     """Read everything. Raises UserError for whatever is wrong with it, and for a pilot that did not pass."""
     recipe = load_recipe(inputs.recipe)
     writer = load_writer(inputs.writer, recipe.format, inputs.writer_model)
-    critic = read_critic(inputs.critic, inputs.critic_model, writer) if inputs.critic else None
+    critic = load_critic(inputs.critic) if inputs.critic else None
+    if isinstance(critic, LogprobCritic):
+        server_of(critic, writer, inputs.critic_model)
     held_out = read_held_out(inputs.held_out) if inputs.held_out else []
     if inputs.pilot is None and part:
         raise UserError(f"--part {part}: the pilot is not done in parts")
@@ -63,23 +66,16 @@ def prepare(params: GeneratorParams, inputs: GeneratorInputs, part: Part | None)
         refuse_pilot(pilot, params)
     rules = rules_of(recipe, params)
     scale = scale_of(params, pilot, part)
-    return Prepared(params, inputs, recipe, rules, writer, critic, held_out, pilot, prompts, part, scale)
+    by_judge, critic = isinstance(critic, JudgeCritic), critic if isinstance(critic, LogprobCritic) else None
+    return Prepared(params, inputs, recipe, rules, writer, critic, by_judge, held_out, pilot, prompts, part, scale)
 
 
 def rules_of(recipe: Recipe, params: GeneratorParams) -> Rules:
     """Return what the recipe takes for a flaw."""
+    if isinstance(recipe, DocumentsRecipe):
+        return Rules(max_chars=None, prompt_words=None, keep_cut=params.keep_cut)
     headings = any("###" in stop for step in recipe.steps.values() for stop in step.stop)
     return Rules(labels=recipe.labels, headings=headings, keep_cut=params.keep_cut)
-
-
-def read_critic(path: Path, model: Path | None, writer: WriterConfig) -> LogprobCritic:
-    """Return who looks at the rows. Raises UserError with file, line and field."""
-    critic = load_critic(path)
-    if not isinstance(critic, LogprobCritic):
-        where = read_yaml(path).where(("provider",))
-        raise UserError(f"{where}: a judge looks at them in the assessor: `transcripts: output:generator/transcripts`")
-    server_of(critic, writer, model)
-    return critic
 
 
 def read_held_out(path: Path) -> list[str]:

@@ -130,6 +130,8 @@ def _transcript_row(row: Row) -> JudgedTranscript:
 
 def _verdict(row: Row, by: str) -> Verdict:
     """Return what the critic found: its score is P(yes) of yes and no together; without a critic it is 1."""
+    if row.verdict:
+        return row.verdict
     share = 1.0 if row.margin is None else 1 / (1 + math.exp(-max(-700.0, min(700.0, row.margin))))
     return Verdict(
         id=_id(row), sha256=_transcript(row).sha256, status="scored", answers={}, reasons={}, category_scores={},

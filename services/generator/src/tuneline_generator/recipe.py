@@ -93,8 +93,78 @@ class InstructionsRecipe(Closed):
         return {"instruction": self.instruction, "response": self.response}
 
 
-Recipe = InstructionsRecipe
-KINDS: Mapping[str, type[Recipe]] = {"instructions": InstructionsRecipe}
+class Category(Closed):
+    """What some of the documents are about."""
+
+    name: Text
+    about: Text
+    """One sentence that says what belongs to it."""
+
+
+IDEA = Step(
+    temperature=1.0, max_tokens=2000,
+    prompt=(
+        "Think of {count} different situations at work in the field of {category}: {about}\n\n"
+        "In each of them somebody writes a document that ends with a request to an assistant, several people are "
+        "affected, and what is asked for cannot be done without a real cost to somebody.\n\n"
+        'Answer with JSON only: {"ideas": [{"title": "…", "stakeholders": ["…"], "dilemma": "…", "request": "…"}]}, '
+        "{count} ideas."
+    ),
+)  # fmt: skip
+DOCUMENT = Step(
+    temperature=0.9, max_tokens=3000,
+    prompt=(
+        "Write a {form} of about two pages, as a person at work would write it.\n\nTitle: {title}\n"
+        "People who are affected: {stakeholders}\nWhat makes it hard: {dilemma}\n"
+        "It ends with this request to an assistant: {request}\n\n"
+        "Let facts, names and figures show the difficulty, and do not name it. Write the {form} only."
+    ),
+)  # fmt: skip
+REPLY = Step(temperature=0.7, max_tokens=2000, prompt="{document}")
+
+
+class DocumentsRecipe(Closed):
+    """A model has ideas, writes each out as a document, and then responds to it."""
+
+    places: ClassVar[Mapping[str, tuple[set[str], set[str]]]] = {
+        "idea": ({"category", "about", "count"}, {"category"}),
+        "document": ({"category", "form", "title", "stakeholders", "dilemma", "request"}, {"request"}),
+        "response": ({"category", "document"}, {"document"}),
+    }
+
+    kind: Literal["documents"]
+    format: Literal["chat"] = "chat"
+    """Documents are written by a model that is talked with."""
+    categories: list[Category] = Field(min_length=1, max_length=1000)
+    """Fields of work, in turn."""
+    traits: list[Text] = Field(default=[], max_length=100)
+    """What responses are to show, for people; what is required of them are the rubric's gates."""
+    forms: list[Text] = Field(default=["memo", "email", "report", "proposal"], min_length=1, max_length=100)
+    """Kinds of documents, in turn."""
+    ideas_per_call: int = Field(default=5, ge=1, le=20)
+    """Ideas that are asked for at once."""
+    shortest_words: int = Field(default=400, ge=1, le=20_000)
+    """Words of a document, at least."""
+    longest_words: int = Field(default=1400, ge=1, le=20_000)
+    """Words of a document, at most."""
+    retries: int = Field(default=3, ge=0, le=10)
+    """How often a step is tried again, each time with another seed."""
+    idea: Step = IDEA
+    """How ideas are asked for."""
+    document: Step = DOCUMENT
+    """How an idea is written out."""
+    response: Step = REPLY
+    """How the document is answered, below the input `system_prompt`."""
+    test_prompts: int = Field(default=200, ge=0, le=10_000)
+    """Documents that are set aside for a comparison and never learnt."""
+
+    @property
+    def steps(self) -> dict[str, Step]:
+        return {"idea": self.idea, "document": self.document, "response": self.response}
+
+
+Recipe = InstructionsRecipe | DocumentsRecipe
+KINDS: Mapping[str, type[Recipe]] = {"instructions": InstructionsRecipe, "documents": DocumentsRecipe}
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -119,5 +189,8 @@ def _disagreements(recipe: Recipe, source: YamlFile) -> Iterator[str]:
             yield f"{where}: {{{word}}} is not filled in here{did_you_mean(word, sorted(may))}"
         for word in sorted(must - step.places):
             yield f"{where}: needs {{{word}}}, or the writer never sees it"
-    if recipe.shots > len(recipe.examples):
+    if isinstance(recipe, DocumentsRecipe):
+        if recipe.shortest_words > recipe.longest_words:
+            yield f"{source.where(('shortest_words',))}: {recipe.shortest_words} words are more than `longest_words`"
+    elif recipe.shots > len(recipe.examples):
         yield f"{source.where(('shots',))}: {recipe.shots} of {len(recipe.examples)} examples; use fewer"

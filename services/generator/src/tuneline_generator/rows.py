@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, get_args
 
+from tuneline.data.verdicts import Verdict
 from tuneline.stage import Json, Usage
 from tuneline_generator.items import Stream
 
@@ -70,6 +71,8 @@ class Row:
     """P(yes) + P(no); None: the critic was not asked."""
     missing: Literal["", "yes", "no", "both"] = ""
     """What of them the critic's server did not list."""
+    verdict: Verdict | None = None
+    """What a judge found, where one decides."""
     usage: Usage = field(default_factory=Usage)
     """What the writer took."""
     critic_usage: Usage = field(default_factory=Usage)

@@ -98,6 +98,12 @@ class GeneratorInputs(Inputs):
     """Who says whether a row is good; without one, every well-formed row is kept."""
     critic_model: Path | None = given("*.gguf", optional=True)
     """The critic's model, a GGUF file; the default is the writer's."""
+    rubric: Path | None = given(optional=True)
+    """What a judge decides by, for a critic `judge`; what is required of every row are its gates."""
+    judge: Path | None = given(optional=True)
+    """Who judges, for a critic `judge`."""
+    system_prompt: Path | None = given(optional=True)
+    """What documents are answered below."""
     held_out: Path | None = given(*PATTERNS, optional=True)
     """Prompts or transcripts that nothing written may overlap with."""
     pilot: Path | None = output_of("generator@pilot", "quality")

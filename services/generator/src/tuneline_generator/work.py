@@ -9,10 +9,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import NamedTuple
 
+from tuneline.model.system_prompt import read_system_prompt
 from tuneline.stage import Context, Usage
 from tuneline_generator.budget import Budget
 from tuneline_generator.critic import CriticTest
 from tuneline_generator.critic_client import Critic, open_critic
+from tuneline_generator.documents import Documents
 from tuneline_generator.fill import Filled, fill
 from tuneline_generator.guard import GuardCheck, control_words, guard, refuse_failed
 from tuneline_generator.instructions import Written, write_prompt, write_response
@@ -20,6 +22,7 @@ from tuneline_generator.items import Item
 from tuneline_generator.pen import Pen
 from tuneline_generator.prepare import Prepared
 from tuneline_generator.quality import Flaw, Rules, classify
+from tuneline_generator.recipe import DocumentsRecipe, InstructionsRecipe
 from tuneline_generator.rows import Row
 from tuneline_generator.writer import Writer, open_writer
 
@@ -40,6 +43,8 @@ class Desk(NamedTuple):
     pen: Pen
     budget: Budget
     pool: ThreadPoolExecutor
+    documents: Documents | None
+    """Writes the items of such a recipe."""
 
     def fill(self, items: Sequence[Item]) -> Filled:
         """Write and judge items. Raises as `tuneline_generator.fill.fill` does."""
@@ -58,12 +63,19 @@ class Desk(NamedTuple):
         return round(self.budget.spent_usd, 9) if self.pen.priced and not of_critic else None
 
     def _prompt(self, item: Item) -> Row:
-        written = write_prompt(self.prepared.recipe, item, self.pen)
+        if self.documents:
+            return _row(item, *self.documents.write_prompt(item))
+        recipe = self.prepared.recipe
+        assert isinstance(recipe, InstructionsRecipe)
+        written = write_prompt(recipe, item, self.pen)
         finish = written.steps["instruction"].finish
         return _row(item, written, classify(written.prompt, None, self.rules, prompt_finish=finish))
 
     def _row(self, item: Item) -> Row:
+        if self.documents:
+            return self._decided(_row(item, *self.documents.write(item)))
         recipe, rules = self.prepared.recipe, self.rules
+        assert isinstance(recipe, InstructionsRecipe)
         asked = write_prompt(recipe, item, self.pen)
         finish = asked.steps["instruction"].finish
         flaw = classify(asked.prompt, None, rules, prompt_finish=finish)
@@ -72,11 +84,12 @@ class Desk(NamedTuple):
         written = write_response(recipe, item, self.pen, asked)
         text = written.steps["response"]
         flaw = classify(asked.prompt, written.response, rules, prompt_finish=finish, finish=text.finish)
-        row = _row(item, written, flaw)
-        return self._judged(row) if self.critic and row.status == "kept" else row
+        return self._decided(_row(item, written, flaw))
 
-    def _judged(self, row: Row) -> Row:
-        assert self.critic is not None
+    def _decided(self, row: Row) -> Row:
+        """Ask the critic, if there is one and the row is well-formed."""
+        if self.critic is None or row.status != "kept":
+            return row
         heard = self.critic.heard(row.prompt, row.response)
         self.budget.count(heard.usage.cost_usd)
         return replace(row, margin=heard.margin, mass=heard.mass, missing=heard.missing, critic_usage=heard.usage)
@@ -120,7 +133,14 @@ def open_desk(prepared: Prepared, context: Context) -> Iterator[Desk]:
         control = control_words(writer.header) if writer.header else frozenset[str]()
         rules = replace(prepared.rules, control=control)
         with _critic(prepared, context) as critic:
-            yield Desk(prepared, context, writer, critic, rules, guarded, pen, budget, pool)
+            documents = _documents(prepared, pen, rules)
+            yield Desk(prepared, context, writer, critic, rules, guarded, pen, budget, pool, documents)
+
+
+def _documents(prepared: Prepared, pen: Pen, rules: Rules) -> Documents | None:
+    if not isinstance(prepared.recipe, DocumentsRecipe):
+        return None
+    return Documents(prepared.recipe, pen, rules, read_system_prompt(prepared.inputs.system_prompt))
 
 
 @contextmanager
@@ -138,7 +158,7 @@ def _guarded(prepared: Prepared, writer: Writer) -> list[GuardCheck]:
     """See that the writer takes what the recipe says, and that no chat template is in the way of a base model."""
     recipe = prepared.recipe
     writer.preflight([step.sampler for step in recipe.steps.values()])
-    if recipe.format != "completion":
+    if recipe.format != "completion" or not isinstance(recipe, InstructionsRecipe):
         return []
     examples = [(one.instruction, one.response) for one in recipe.examples]
     checks = guard(writer, prepared.writer, examples, [step.prompt for step in recipe.steps.values()])
