@@ -140,6 +140,26 @@ def test_a_few_segments_and_large_ones_stay_as_they_are(store: Store, monkeypatc
     assert segments(store) == merged
 
 
+def test_who_ends_well_leaves_few_segments_with_its_own_rows_and_all_others_as_they_are(store: Store) -> None:
+    fill(store, 3, "other")
+    mine = StoreJournal(store, PREFIX, "mine")
+    for n in range(SMALL + 4):
+        mine.put(f"mine-{n}", {"n": n})
+        mine.flush()
+    before = segments(store)
+    mine.compact()
+    after = segments(store)
+    assert len(before) == SMALL + 7 and len(after) == 4
+    assert [name for name in after if name.startswith("other-")] == [
+        name for name in before if name.startswith("other-")
+    ]
+    again = StoreJournal(store, PREFIX, "again")
+    assert [again.get(f"mine-{n}") for n in range(SMALL + 4)] == [{"n": n} for n in range(SMALL + 4)]
+    mine.put("later", {"n": 1})
+    mine.compact()
+    assert len(segments(store)) == 5, "few segments stay as they are"
+
+
 def test_of_rows_with_one_key_the_same_one_counts_after_merging(store: Store) -> None:
     for n in range(2 * SMALL):
         store.put(f"{PREFIX}/a{n:02}-0.jsonl", b'{"key": "k", "row": {"n": %d}}\n' % n)

@@ -56,7 +56,7 @@ def prepare(params: GeneratorParams, inputs: GeneratorInputs, part: Part | None)
     writer = load_writer(inputs.writer, recipe.format, inputs.writer_model)
     critic = load_critic(inputs.critic) if inputs.critic else None
     if isinstance(critic, LogprobCritic):
-        server_of(critic, writer, inputs.critic_model)
+        server_of(critic, writer, inputs.critic_model or inputs.writer_model)
     held_out = read_held_out(inputs.held_out) if inputs.held_out else []
     if inputs.pilot is None and part:
         raise UserError(f"--part {part}: the pilot is not done in parts")

@@ -118,12 +118,14 @@ class Live:
         self._handlers = [(n, signal.signal(n, self._on_signal)) for n in (signal.SIGTERM, signal.SIGINT)]
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._stop.set()
         self._last_resort.cancel()
         self._pool.shutdown(wait=True)
         if self.begun:
             self.flush()
+            for journal in self._journals.values() if kind is None else ():
+                journal.compact()
             self._ledger.close()
             self._lock.close()
         for number, handler in self._handlers:

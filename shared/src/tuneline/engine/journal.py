@@ -48,6 +48,7 @@ class StoreJournal:
         self._store, self._prefix, self._attempt = store, prefix, attempt
         self._lock, self._flushing = threading.Lock(), threading.Lock()
         self._pending: list[bytes] = []
+        self._flushed: list[str] = []  # segments of rows that were put here
         self._segments = self._end = 0
         self._places: dict[str, tuple[int, int]] = {}  # start and length of a row's line in the file
         self._where = folder or tempfile.gettempdir()
@@ -56,6 +57,7 @@ class StoreJournal:
             Path(name).unlink()
         weakref.finalize(self, os.close, self._file)
         small = self._read()
+        self._found = self._end  # where the rows begin that are put here
         if merge:
             self._merge(small)
 
@@ -77,9 +79,18 @@ class StoreJournal:
             with self._lock:
                 lines = list(self._pending)
             if lines:
-                self._write(b"".join(lines))
+                self._flushed.append(self._write(b"".join(lines)))
                 with self._lock:
                     del self._pending[: len(lines)]
+
+    def compact(self) -> None:
+        """At the end, write the rows that were put here as few segments in place of one for each second."""
+        self.flush()
+        if len(self._flushed) > SMALL:
+            own = [key for key, (start, _) in self._places.items() if start >= self._found]
+            few = [self._write(piece) for piece in self._pieces(own)]
+            self._store.delete(self._flushed)
+            self._flushed = few
 
     def _read(self) -> dict[str, list[str]]:
         """Keep all rows; return the keys of each small segment. What is gone since the listing lies in another one."""
@@ -147,10 +158,12 @@ class StoreJournal:
         if piece:
             yield bytes(piece)
 
-    def _write(self, segment: bytes) -> None:
+    def _write(self, segment: bytes) -> str:
         """Write a segment under a name that no other one ever has: whoever merges deletes nothing it has not read."""
+        name = f"{self._prefix}/{self._attempt}-{self._segments}.jsonl"
         self._segments += 1
-        self._store.put(f"{self._prefix}/{self._attempt}-{self._segments - 1}.jsonl", segment)
+        self._store.put(name, segment)
+        return name
 
     def _keep(self, key: str, line: bytes) -> None:
         with plain_errors(self._where):
