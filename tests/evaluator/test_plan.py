@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from threading import Thread
 
@@ -30,9 +32,8 @@ ANSWER = "Please check the seal of the water tank first, then fill it again. Doe
 """About as long as the answers in the transcripts."""
 
 
-def planned(folder: Path) -> list[Forecast]:
+def planned(folder: Path, inputs: Mapping[str, Path], params: EvaluatorParams) -> list[Forecast]:
     run_file = read_run_file(folder / "run.yaml", installed_stages())
-    inputs = {name: folder / f"{name}.yaml" for name in ("simulator", "personas")}
     step = Step(Node("evaluator"), STAGE)
     seen = folder / "previews" / "assessor" / "transcripts"
     seen.parent.mkdir(parents=True)
@@ -40,7 +41,7 @@ def planned(folder: Path) -> list[Forecast]:
     checks = StageChecks(run_file, step, inputs, Where(folder), Findings(), open_store(str(folder / "store")))
     plans = StagePlans(checks, step, open_store(str(folder / "store")), folder / "made", {})
     assert STAGE.plan is not None
-    return list(STAGE.plan(EvaluatorParams(turns=TURNS), plans))
+    return list(STAGE.plan(params, plans))
 
 
 def test_a_simulator_is_planned_within_a_fifth_of_what_it_bills(tmp_path: Path) -> None:
@@ -51,7 +52,8 @@ def test_a_simulator_is_planned_within_a_fifth_of_what_it_bills(tmp_path: Path) 
         (tmp_path / "simulator.yaml").write_text(yaml.safe_dump(model))
         (tmp_path / "personas.yaml").write_text((EXAMPLES / "personas.yaml").read_text())
         (tmp_path / "run.yaml").write_text("run: r\ngoal: assessor\n")
-        [forecast] = planned(tmp_path)
+        inputs = {name: tmp_path / f"{name}.yaml" for name in ("simulator", "personas")}
+        [forecast] = planned(tmp_path, inputs, EvaluatorParams(turns=TURNS))
         personas = load_personas(tmp_path / "personas.yaml")
         with (
             live(tmp_path) as context,
@@ -67,3 +69,24 @@ def test_a_simulator_is_planned_within_a_fifth_of_what_it_bills(tmp_path: Path) 
         server.shutdown()
     assert forecast.total.calls == paid.now.calls == len(personas) * (2 * TURNS - 1)
     assert forecast.total.cost_usd == pytest.approx(paid.now.cost_usd, rel=0.2)
+
+
+def test_a_preference_on_prompts_is_planned_as_two_calls_for_each(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text("run: r\ngoal: assessor\n")
+    judge = {
+        "provider": "openai",
+        "model": "m",
+        "base_url": "http://127.0.0.1:1/v1",
+        "input_usd": 1.0,
+        "output_usd": 1.0,
+    }
+    (tmp_path / "judge.yaml").write_text(yaml.safe_dump(judge))
+    inputs = {
+        "prompts": EXAMPLES / "prompts.jsonl",
+        "rubric": EXAMPLES / "rubric.yaml",
+        "judge": tmp_path / "judge.yaml",
+    }
+    rubric, preference = planned(tmp_path, inputs, EvaluatorParams())
+    assert (rubric.role, rubric.total.calls, preference.role, preference.total.calls) == ("judge", 80, "preference", 80)
+    shutil.rmtree(tmp_path / "previews")
+    assert [row.role for row in planned(tmp_path, inputs, EvaluatorParams(preference=False))] == ["judge"]

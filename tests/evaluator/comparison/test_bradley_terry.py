@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tuneline_evaluator.comparison.bradley_terry import gap, gap_of, ratings, sign_test
-from tuneline_evaluator.comparison.statistics import detectable_shift, effect
+from tuneline_evaluator.comparison.statistics import detectable_preference, detectable_shift, effect
 from tuneline_evaluator.comparison.verdict import by_score
 
 
@@ -65,6 +65,14 @@ def test_ninety_of_two_hundred_are_better_and_the_points_are_those_of_the_win_ra
 def test_the_smallest_difference_that_so_many_prompts_show(n: int, spread: float, least: float) -> None:
     shift = detectable_shift(n, 0.05)
     assert shift is not None and shift * spread == pytest.approx(least, abs=0.001)
+
+
+@pytest.mark.parametrize(("n", "least"), [(6, None), (50, 0.2039), (100, 0.1451), (200, 0.1016), (500, 0.0637)])
+def test_what_counts_show_is_a_little_less_than_that(n: int, least: float | None) -> None:
+    found = detectable_preference(np.full(n, 0.5), 0.05)
+    assert found == (least if least is None else pytest.approx(least, abs=0.0001))
+    ties = detectable_preference(np.array([0.5] * 140 + [0.0] * 60), 0.05)
+    assert ties == pytest.approx(0.0866, abs=0.0001) and detectable_preference(np.zeros(9), 0.05) is None
 
 
 @pytest.mark.parametrize(("wins", "low", "bound"), [(5, 0.478, -15.2), (6, 0.541, 28.4)])

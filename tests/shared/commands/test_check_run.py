@@ -212,6 +212,28 @@ def test_personas_that_can_decide_nothing_are_refused_and_few_are_warned_of(fold
     assert "evaluator.safety_margin: 12 personas cannot show that no gate is broken more often" in said.stdout
 
 
+def test_prompts_are_read_and_counted_before_anything_starts(folder: Folder) -> None:
+    del folder.inputs["personas"]
+    neither = folder.tuneline("check", goal=None)
+    assert "inputs.personas: `personas` (who talk) or `prompts` (that are answered once): neither" in neither.stderr
+    folder.inputs["prompts"] = str(EXAMPLES / "prompts.jsonl")
+    said = folder.tuneline("check", goal=None)
+    assert said.returncode == 0 and "evaluator: 40 prompts, 80 answers" in said.stdout
+    assert "40 prompts miss all but large differences. Use 200 or more." in said.stdout
+    (folder.path / "long.jsonl").write_text('{"id": "a", "prompt": "Why?"}\n{"prompt": "' + "word " * 9000 + '"}\n{}\n')
+    folder.inputs["prompts"] = "long.jsonl"
+    bad = folder.tuneline(
+        "check", goal=None, evaluator={"turns": 4, "format": "completion", "prompt_template": "Go on:"}
+    )
+    assert bad.returncode == 2
+    assert "long.jsonl:3: holds no prompt" in bad.stderr
+    assert "evaluator.turns: `prompts` are answered once (got 4)" in bad.stderr
+    assert "evaluator.prompt_template: must hold {prompt} once" in bad.stderr
+    folder.replace("long.jsonl", "{}\n", "")
+    long = folder.tuneline("check", goal=None)
+    assert "long.jsonl:2: prompt: has 27,013 tokens, and 1,536 have room beside an answer" in long.stderr
+
+
 def test_a_slice_that_the_trainer_would_refuse_is_known_before_anything_is_judged(folder: Folder) -> None:
     done = folder.tuneline("check", goal=None, trainer={"max_length": 128})
     assert done.returncode == 2

@@ -64,6 +64,7 @@ def test_a_prompt_without_an_id_has_one_that_follows_from_its_text(tmp_path: Pat
     [
         ([{"id": "a", "prompt": " "}], "prompts.jsonl:1: prompt: must hold text"),
         ([{"id": "a"}], "prompts.jsonl:1: holds no prompt"),
+        ([{}], "prompts.jsonl:1: holds no prompt"),
         ([3], "prompts.jsonl:1: must be an object (got a number)"),
         ([{"prompt": "a"}, {"turns": ["b", "c"]}], "prompts.jsonl:2: turns: has 2 turns of a user"),
         (

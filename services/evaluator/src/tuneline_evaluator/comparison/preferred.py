@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Literal, NamedTuple
 
+import numpy as np
 from scipy import stats
 
 from tuneline.data.conversations import Arm, Conversation
@@ -21,7 +22,7 @@ from tuneline_evaluator.comparison.bradley_terry import gap, sign_test
 from tuneline_evaluator.comparison.effects import PositionBias, Preference
 from tuneline_evaluator.comparison.figures import PairedExample
 from tuneline_evaluator.comparison.length_control import length_control
-from tuneline_evaluator.comparison.statistics import effect
+from tuneline_evaluator.comparison.statistics import detectable_preference, effect
 from tuneline_evaluator.conversations.prepare import Prepared
 
 MOST_FLIPS = 0.3
@@ -128,7 +129,9 @@ def preference_of(
     scores = [fmean(one.score or 0.0 for one in group) for group in groups.values()]
     lengths = [fmean(_longer_by(one) for one in group) for group in groups.values()]
     nets = [sum((one.ending == "win") - (one.ending == "loss") for one in group) for group in groups.values()]
-    whole, endings = effect([score - 0.5 for score in scores], significance, unit=unit), Counter(m.ending for m in met)
+    differences, endings = np.array(scores) - 0.5, Counter(one.ending for one in met)
+    least = detectable_preference(differences, significance)
+    whole = effect(list(differences), significance, unit=unit).model_copy(update={"detectable": least})
     choices = [choice for one in met for both in one.choices for choice in both]
     return Preference(
         judge=judge, question=question, win_rate=fmean(scores) if scores else None, effect=whole,

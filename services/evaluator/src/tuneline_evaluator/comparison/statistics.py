@@ -219,10 +219,18 @@ def _exact_share(d: NDArray[np.float64], threshold: float) -> float:
     return 2.0 * above / 2.0 ** len(d)
 
 
-def _lattice_share(d: NDArray[np.float64], threshold: float) -> float | None:
-    """Return the same share for multiples of one step: sums of equal sizes are binomial, and these are convolved.
+class _Sums(NamedTuple):
+    """Every sum of signed values, and how probable each is."""
 
-    None where no step of 1 to MOST_STEPS to the smallest difference fits, or the sums are too many.
+    sums: NDArray[np.float64]
+    chances: NDArray[np.float64]
+
+
+def _lattice_sums(d: NDArray[np.float64], up: float = 0.5) -> _Sums | None:
+    """Return the sums of values whose signs are drawn, each + with the chance `up`, for multiples of one step.
+
+    Those of equal size are binomial, and these are convolved. None where no step of 1 to MOST_STEPS to the smallest
+    fits, or the sums are too many.
     """
     sizes, counts = np.unique(np.abs(d).round(12), return_counts=True)
     fitting = (parts for parts in range(1, MOST_STEPS + 1) if _are_whole(sizes / sizes[0] * parts))
@@ -234,10 +242,42 @@ def _lattice_share(d: NDArray[np.float64], threshold: float) -> float | None:
     chances = np.ones(1)
     for step, count in zip(steps, counts, strict=True):
         signs = np.zeros(2 * step * count + 1)
-        signs[:: 2 * step] = stats.binom.pmf(np.arange(count + 1), count, 0.5)
+        signs[:: 2 * step] = stats.binom.pmf(np.arange(count + 1), count, up)
         chances = signal.convolve(chances, signs)
-    sums = np.arange(-reach, reach + 1) * (sizes[0] / parts)
-    return float(min(1.0, chances[np.abs(sums) >= threshold].clip(0).sum()))
+    return _Sums(np.arange(-reach, reach + 1) * (sizes[0] / parts), chances.clip(0))
+
+
+def _lattice_share(d: NDArray[np.float64], threshold: float) -> float | None:
+    """Return the same share for multiples of one step; None where they are none."""
+    found = _lattice_sums(d)
+    return found and float(min(1.0, found.chances[np.abs(found.sums) >= threshold].sum()))
+
+
+def detectable_preference(differences: NDArray[np.float64], significance: float) -> float | None:
+    """Return the true mean at which t test and sign-flip test both reject with POWER, for values on a lattice.
+
+    The sizes stay what they are and the signs are drawn, so that both tests reject from one sum on: exact, and above
+    what `detectable_shift` says, since counts cannot reach a significance to the dot. None where there is none.
+    """
+    n, d = len(differences), differences[np.abs(differences) > NO_SPREAD]
+    null = _lattice_sums(d) if len(d) else None
+    if null is None:
+        return None
+    tails = 2 * null.chances[::-1].cumsum()[::-1]
+    means, squares = null.sums / n, float(d @ d) / n
+    error = np.sqrt(np.maximum(squares - means**2, 0) / max(n - 1, 1))
+    half = stats.t.isf(significance / 2, max(n - 1, 1)) * error
+    reached = null.chances > 1e-15  # others lie between the steps, or are rounding
+    rejected = reached & (tails < significance) & (means > half) & (half >= NO_WIDTH)
+    if not rejected.any():
+        return None
+    least = null.sums[rejected].min()
+
+    def lack(up: float) -> float:
+        found = _lattice_sums(d, up)
+        return (float(found.chances[found.sums >= least - 1e-9].sum()) if found else 0.0) - POWER
+
+    return float((2 * optimize.brentq(lack, 0.5, 1.0) - 1) * np.abs(d).sum() / n)
 
 
 def _are_whole(values: NDArray[np.float64]) -> bool:

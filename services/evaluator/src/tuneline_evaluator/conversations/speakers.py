@@ -38,7 +38,7 @@ def one_of(personas: bool, prompts: bool) -> None:
     """Raise UserError unless one of them is given."""
     if personas == prompts:
         found = "both are given" if prompts else "neither is given"
-        raise UserError(f"inputs: `personas` (who talk) or `prompts` (that are answered once): {found}; give one")
+        raise UserError(f"`personas` (who talk) or `prompts` (that are answered once): {found}; give one")
 
 
 def learnt_among(prompts: Iterable[Prompt], slices: Path) -> set[str]:

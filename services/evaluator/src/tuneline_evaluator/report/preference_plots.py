@@ -30,9 +30,14 @@ def preference_bar(found: Preference) -> Markup:
         for kind, start, end in (("won", 0, ends[0]), ("tied", ends[0], ends[1]), ("lost-to", ends[1], 100))
     ]
     undecided = found.ties + found.flips
-    for number, start, end in ((found.wins, 0.0, ends[0]), (undecided, *ends), (found.losses, ends[1], 100.0)):
+    labels: tuple[tuple[str, int, float, float], ...] = (
+        ("onbar", found.wins, 0.0, ends[0]),
+        ("ontie", undecided, ends[0], ends[1]),
+        ("onbar", found.losses, ends[1], 100.0),
+    )
+    for kind, number, start, end in labels:
         if end - start > LEAST_LABELLED:
-            parts.append(text("onbar", (start + end) / 2, 22, count(number), "middle", 0))
+            parts.append(text(kind, (start + end) / 2, 22, count(number), "middle", 0))
     parts.append(line("nought", 50, 50, 0, 40))
     label = f"{found.wins} wins, {undecided} ties, {found.losses} losses of the fine-tuned model"
     return svg(label, 40, parts)

@@ -125,7 +125,13 @@ def _prompt(value: object, problems: list[Problem]) -> Prompt | None:
     said = _said(record, problems)
     if said is None:
         if not problems:
-            problems.append(Problem((), NO_PROMPT if record else f"must be an object (got {kind(value)})", "no_prompt"))
+            problems.append(
+                Problem(
+                    (),
+                    NO_PROMPT if isinstance(value, Mapping) else f"must be an object (got {kind(value)})",
+                    "no_prompt",
+                )
+            )
         return None
     text, answer = said
     known = _id(record, problems)

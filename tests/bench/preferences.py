@@ -1,0 +1,102 @@
+"""Measures how often what is said of a preference is wrong where neither arm is better, and how often a gain is found.
+
+`PYTHONPATH=tests python -m bench.preferences` prints the tables of the page in docs/decisions. Every comparison
+draws prompts anew; the rules are the evaluator's own.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.verdicts import SIGNIFICANCE, spread, verdict, verdicts
+from tuneline_evaluator.comparison.bradley_terry import gap, sign_test
+from tuneline_evaluator.comparison.length_control import length_control
+from tuneline_evaluator.comparison.statistics import detectable_preference, sign_flip
+
+COMPARISONS = 2000
+SIZES = (50, 200)
+NO_GAIN = (0.0, 0.3, 0.6)
+"""Shares of ties where neither arm is better."""
+
+
+class Drawn(NamedTuple):
+    """Scores of the finetuned arm by prompt, and how much longer its answers are."""
+
+    scores: NDArray[np.float64]
+    lengths: NDArray[np.float64]
+
+
+def draw(
+    chance: np.random.Generator, prompts: int, gain: float = 0.0, ties: float = 0.0, leaning: float = 0.0
+) -> Drawn:
+    """Draw what a judge says: so many ties, one call in ten undecided, the rest by a logit of gain and length."""
+    lengths = chance.normal(30 if leaning else 0, 60, prompts)
+    decided = 1 / (1 + np.exp(-leaning * np.tanh(lengths / 60)))
+    won = (chance.random(prompts) < decided).astype(float)
+    half = np.where(chance.random(prompts) < 0.1, 0.25, 0.5)
+    return Drawn(np.where(chance.random(prompts) < ties, 0.5, 0.5 + (2 * won - 1) * half), lengths)
+
+
+def wrong(prompts: int, ties: float, comparisons: int = COMPARISONS) -> dict[str, float]:
+    """Return how often each rule claims a difference where there is none."""
+    chance, found = np.random.default_rng(prompts), Counter[str]()
+    for _ in range(comparisons):
+        scores = draw(chance, prompts, ties=ties).scores
+        ends = gap(list(scores), SIGNIFICANCE)
+        found["verdict: better or worse"] += verdict(tuple(np.sort(scores - 0.5))) in ("better", "worse")
+        found["gap: interval without 0"] += (
+            ends is not None and ends.low is not None and ends.high is not None and not ends.low <= 0 <= ends.high
+        )
+        wins, losses = int((scores == 1).sum()), int((scores == 0).sum())
+        found["sign test of wins and losses"] += sign_test(wins, losses) < SIGNIFICANCE
+        changes = np.where(chance.random(prompts) < 0.3, chance.choice([-1.0, 1.0], prompts), 0.0)
+        found["McNemar's test of a trait"] += sign_flip(changes).p < SIGNIFICANCE
+    return {name: count / comparisons for name, count in found.items()}
+
+
+def by_length(prompts: int, comparisons: int) -> tuple[float, float]:
+    """Return how often a judge that likes length alone makes a winner, by the raw win rate and at equal length."""
+    chance, raw, controlled = np.random.default_rng(prompts), 0, 0
+    for _ in range(comparisons):
+        drawn = draw(chance, prompts, leaning=1.5)
+        found = length_control(list(drawn.scores), list(drawn.lengths), SIGNIFICANCE, None)
+        raw += verdict(tuple(np.sort(drawn.scores - 0.5))) in ("better", "worse")
+        controlled += found is not None and not found.interval.low <= 0.5 <= found.interval.high
+    return raw / comparisons, controlled / comparisons
+
+
+def power(prompts: int, comparisons: int = COMPARISONS) -> tuple[float, float]:
+    """Return the win rate that is stated to be found four times out of five, without ties, and how often it is."""
+    rate = 0.5 + (detectable_preference(np.full(prompts, 0.5), SIGNIFICANCE) or 0.0)
+    chance, found = np.random.default_rng(prompts), 0
+    for _ in range(comparisons):
+        won = chance.random(prompts) < rate
+        found += verdict(tuple(np.sort(np.where(won, 0.5, -0.5)))) == "better"
+    return rate, found / comparisons
+
+
+def rows() -> Iterator[str]:
+    cells = [(prompts, ties) for prompts in SIZES for ties in NO_GAIN]
+    found = [wrong(*cell) for cell in cells]
+    head = " | ".join(f"{prompts}, {100 * ties:.0f} % ties" for prompts, ties in cells)
+    yield f"| A difference where there is none, % | {head} |\n|---|{'---:|' * len(cells)}"
+    for name in found[0]:
+        yield f"| {name} | {' | '.join(f'{100 * one[name]:.1f}' for one in found)} |"
+    same = verdicts(spread(0, 0.10), 32, COMPARISONS)
+    yield f"\nOn 32 personas: {100 * (same['better'] + same['worse']):.1f} %."
+    raw, controlled = by_length(200, COMPARISONS // 4)
+    said = f"raw {100 * raw:.1f} %, at equal length {100 * controlled:.1f} %"
+    yield f"A judge that likes length alone makes a winner of 200 prompts: {said}."
+    for prompts in SIZES:
+        rate, share = power(prompts)
+        yield f"{prompts} prompts: a win rate of {100 * rate:.1f} % is found in {100 * share:.1f} %."
+
+
+if __name__ == "__main__":
+    for row in rows():
+        print(row, flush=True)
