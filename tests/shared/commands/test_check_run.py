@@ -16,7 +16,7 @@ import yaml
 
 from kit.chat_models import write_chat_model
 from kit.places import EXAMPLES
-from kit.scripted_openai import Answer, Call, completion, judged, serve_openai
+from kit.scripted_openai import Answer, Call, completion, error, judged, serve_openai
 from tuneline.parsing.yaml import read_yaml
 from tuneline_trainer.check import GPU_DRIVER
 
@@ -387,6 +387,9 @@ def test_online_asks_judge_and_simulator_one_question_each(folder: Folder, monke
         assert done.returncode == 2
         assert "run.yaml:8: inputs.judge: m at 127.0.0.1" in done.stderr
         assert "was asked one question, and its answer is unparsed" in done.stderr
+        server.script = lambda call: error(400, "invalid_model")
+        done = folder.tuneline("check", "--online", goal="assessor")
+        assert done.returncode == 2 and "HTTP 400 invalid_model: check `model`" in done.stderr
 
 
 def test_a_second_run_of_what_is_done_checks_nothing(folder: Folder) -> None:

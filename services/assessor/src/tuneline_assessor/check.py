@@ -48,10 +48,10 @@ def check_given(params: AssessorParams, checks: Checks) -> None:
 
 def _answer(asked: LlmJudge, secret: Secret, rubric: Rubric, timeout_s: float) -> str:
     """Ask the judge about one conversation. Raises UserError unless it answers as the rubric wants it."""
-    from tuneline.llm.calls import Patience
+    from tuneline.llm.calls import ONE_QUESTION, QUESTION_SECONDS
 
-    judge = LlmJudge(asked.config, secret, Patience(attempts=2))
-    with judge.open(rubric, concurrency=1, timeout_s=timeout_s) as ask:
+    judge = LlmJudge(asked.config, secret, ONE_QUESTION)
+    with judge.open(rubric, concurrency=1, timeout_s=min(timeout_s, QUESTION_SECONDS)) as ask:
         judgement = ask(QUESTION, False)
     if judgement.status != "scored":
         raise UserError(

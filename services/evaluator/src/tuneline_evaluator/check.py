@@ -120,11 +120,13 @@ def _check_simulator(params: EvaluatorParams, checks: Checks, personas: Sequence
 
 def _opening(simulator: ModelConfig, persona: Persona, secret: Secret, timeout_s: float) -> str:
     """Let a persona say its first message. Raises UserError if there is none."""
-    from tuneline.llm.calls import Patience
+    from tuneline.llm.calls import ONE_QUESTION, QUESTION_SECONDS
     from tuneline.llm.client import LlmClient
 
     try:
-        with LlmClient(simulator, secret, timeout_s, concurrency=1, patience=Patience(attempts=2)) as client:
+        with LlmClient(
+            simulator, secret, min(timeout_s, QUESTION_SECONDS), concurrency=1, patience=ONE_QUESTION
+        ) as client:
             reply = client.complete(as_played(persona, []))
     except LlmRejected as e:
         raise UserError(f"{simulator.model} was asked for one message and refuses it: {e}") from None

@@ -52,6 +52,11 @@ class Patience(NamedTuple):
     """… or this long where the server only wants fewer calls; limits of a minute are outlasted."""
 
 
+ONE_QUESTION = Patience(attempts=2, paid_attempts=1)
+QUESTION_SECONDS = 60.0
+"""How hard and how long a check asks whether a model answers at all: people wait for it."""
+
+
 class _NoAccount:
     """Of calls that belong to no run."""
 

@@ -280,8 +280,20 @@ def test_a_call_that_hangs_is_given_up_after_its_wall_time_three_times(protocol:
 
 
 def test_a_name_that_nobody_knows_is_no_connection(protocol: Protocol) -> None:
-    with pytest.raises(Temporary, match="no connection"):
+    with pytest.raises(Temporary, match=r"no connection \(no host of this name is found\)"):
         ask(protocol, "http://judge.invalid/v1", patience=HASTY._replace(attempts=2))
+
+
+def test_a_port_at_which_nobody_listens_is_said_to_be_one(protocol: Protocol) -> None:
+    with serve_openai(lambda _: Answer()) as server:
+        url = server.url
+    with pytest.raises(Temporary, match=r"no connection \(nobody listens there\)"):
+        ask(protocol, url, patience=HASTY._replace(attempts=2))
+
+
+def test_a_server_without_tls_is_named_as_one(protocol: Protocol) -> None:
+    with serve_openai(lambda _: Answer()) as server, pytest.raises(UserError, match=r"speaks no TLS: .* http://"):
+        ask(protocol, server.url.replace("http://", "https://"))
 
 
 def test_a_server_that_orders_an_hour_is_not_waited_for(protocol: Protocol) -> None:

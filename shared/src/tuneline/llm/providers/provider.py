@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -160,19 +161,23 @@ async def _read(response: httpx2.Response, most: int) -> bytes:
 
 
 def _fault_of(error: httpx2.RequestError) -> Exception:
-    cause: BaseException | None = error
+    chain, cause = list[BaseException](), error.__cause__ or error.__context__
     while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return UserError(
-                "the server's certificate is not trusted: check `base_url`, or name the file of its authority in "
-                "SSL_CERT_FILE"
-            )
-        cause = cause.__cause__ or cause.__context__
+        chain, cause = [*chain, cause], cause.__cause__ or cause.__context__
+    if any(isinstance(one, ssl.SSLCertVerificationError) for one in chain):
+        return UserError(
+            "the server's certificate is not trusted: check `base_url`, or name the file of its authority in "
+            "SSL_CERT_FILE"
+        )
+    if any(isinstance(one, ssl.SSLError) and one.reason == "WRONG_VERSION_NUMBER" for one in chain):
+        return UserError("the server speaks no TLS: its `base_url` begins with http://")
     if isinstance(error, httpx2.TimeoutException):
         return Fault("no answer in time", paid=isinstance(error, httpx2.ReadTimeout))
     if isinstance(error, httpx2.DecodingError):
         return Fault("an answer that cannot be unpacked", paid=True)
-    return Fault(f"no connection ({type(error).__name__})")
+    why = {ConnectionRefusedError: "nobody listens there", socket.gaierror: "no host of this name is found"}
+    found = (said for kind, said in why.items() if any(isinstance(one, kind) for one in chain))
+    return Fault(f"no connection ({next(found, type(error).__name__)})")
 
 
 _LIMITS = httpx2.Limits(max_connections=None, max_keepalive_connections=100)

@@ -33,7 +33,7 @@ MOST_SAID = 4000
 _TOO_LONG_CODES = {"context_length_exceeded", "exceed_context_size_error", "string_above_max_length"}
 _BLOCKED_CODES = {"content_filter", "content_policy_violation", "invalid_prompt", "data_inspection_failed"}
 _RATE_CODES = {"rate_limit_error", "rate_limit_exceeded"}
-_NAME_CODES = {"model_not_found", "model_not_supported", "DeploymentNotFound", "unknown_model"}
+_NAME_CODES = {"model_not_found", "model_not_supported", "DeploymentNotFound", "unknown_model", "invalid_model"}
 _SETTING_CODES = {"unsupported_parameter", "unsupported_value"}
 _MONEY_CODES = {
     "insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "exceeded_current_quota_error",
@@ -107,7 +107,7 @@ _NO_MONEY = re.compile(r"\byour? credit balance is too low|insufficient (?:accou
 _OUR_FAULTS = (
     (re.compile(r"budget has been exceeded", re.I), MONEY),
     (re.compile(r"api key (?:is )?(?:not valid|invalid|expired)|(?:invalid|incorrect) api key", re.I), KEY),
-    (re.compile(r"not a valid model|model not exist", re.I), NAME),
+    (re.compile(r"not a valid model|model not exist|(?:invalid|unknown) model\b", re.I), NAME),
 )
 """What the beginning of a 400 may say of us, whatever its codes are."""
 _PATH = re.compile(
