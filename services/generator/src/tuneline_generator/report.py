@@ -89,17 +89,19 @@ def histograms(rows: Sequence[Row]) -> list[Histogram]:
 
 def _histogram(title: str, values: Sequence[float]) -> Histogram:
     low, high = min(values), max(values)
-    width = (high - low) / BINS or 1.0
-    counts = [0] * BINS
+    whole = all(value.is_integer() for value in values)
+    bins = min(BINS, int(high - low) + 1) if whole else BINS  # no bin without a number that could be in it
+    width = (high - low + whole) / bins or 1.0
+    counts = [0] * bins
     for value in values:
-        counts[min(BINS - 1, int((value - low) / width))] += 1
+        counts[min(bins - 1, int((value - low) / width))] += 1
     most = max(counts)
-    edges = [f"{low + place * width:.4g}" for place in range(BINS + 1)]
+    edges = [f"{low + place * width:.4g}" for place in range(bins + 1)]
     bars = [
-        Bar(place * 100 / BINS, 100 * count / most, f"{edges[place]} to {edges[place + 1]}: {count}")
+        Bar(place * 100 / bins, 100 * count / most, f"{edges[place]} to {edges[place + 1]}: {count}")
         for place, count in enumerate(counts)
     ]
-    return Histogram(title, f"{low:.4g}", f"{high:.4g}", bars, 100 / BINS)
+    return Histogram(title, f"{low:.4g}", f"{high:.4g}", bars, 100 / bins)
 
 
 def _visible(value: object) -> object:

@@ -1,0 +1,75 @@
+"""What the pilot says the whole will take, by the formulas' own examples and against what it took."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from kit.generating import good, is_response, make, output_of, run_file, serve_writer
+from kit.scripted_openai import Call
+from tuneline.stage import Part
+from tuneline_generator.gates import rate
+from tuneline_generator.projection import Projection, Taken, items_for, project
+from tuneline_generator.stage import GeneratorParams
+
+
+def projected(params: GeneratorParams, taken: Taken) -> Projection:
+    found = project(params, taken, rate(taken.kept, taken.items).low)
+    assert found
+    return found
+
+
+def test_fifteen_thousand_rows_at_thirty_of_thirty_nine_are_ten_parts_of_forty_minutes() -> None:
+    params = GeneratorParams(count=15_000, oversample=1, concurrency=1)
+    found = projected(params, Taken(39, 30, 39 * 1.23, 39 * 0.001))
+    assert (found.items, found.parts) == (19_500, 10)
+    assert [len(Part(number, 10).share(found.items)) for number in range(1, 11)] == [1950] * 10
+    assert found.items_high == pytest.approx(23_740, abs=10)
+    assert found.part_minutes == pytest.approx(39.975) and found.hours * 60 == pytest.approx(39.975, abs=0.01)
+    assert found.usd == pytest.approx(19.5) and found.usd_high == pytest.approx(23.74, abs=0.01)
+
+
+def test_an_hour_of_a_server_at_three_dollars_is_twenty_dollars() -> None:
+    per_item = 1.23 / 3600 * 3  # one item at a time
+    found = projected(
+        GeneratorParams(count=15_000, oversample=1, concurrency=1), Taken(39, 30, 39 * 1.23, 39 * per_item)
+    )
+    assert found.usd == pytest.approx(20.0, abs=0.05)
+
+
+def test_a_projection_has_no_dollars_without_a_price_and_is_none_where_nothing_was_kept() -> None:
+    params = GeneratorParams(count=100)
+    assert projected(params, Taken(20, 10, 5.0, None)).usd is None
+    assert project(params, Taken(20, 0, 5.0, 1.0), 0.0) is None
+
+
+def test_a_part_is_never_shorter_than_worth_it_and_there_are_at_most_a_hundred() -> None:
+    slow = Taken(20, 20, 20 * 600.0, None)
+    assert projected(GeneratorParams(count=100_000, concurrency=1), slow).parts == 100
+    assert projected(GeneratorParams(count=20, concurrency=8), Taken(20, 20, 20.0, None)).parts == 1
+    assert items_for(1000, 1.0) == 1000 and items_for(1000, 1.0, 1.1) == 1100
+
+
+def sometimes_empty(call: Call) -> str:
+    """A quarter of the responses are empty."""
+    return " " if is_response(call) and int(call.body.get("seed", 1)) % 4 == 0 else good(call)
+
+
+@pytest.mark.slow
+def test_the_whole_takes_what_the_pilot_said_within_its_own_range(tmp_path: Path) -> None:
+    prices = {"input_usd": 1.0, "output_usd": 100.0}
+    with serve_writer(sometimes_empty) as server:
+        file, store = run_file(tmp_path, server.url, prices=prices, count=300, pilot=100), tmp_path / "store"
+        pilot = make(file, store, pilot=True)
+        assert pilot
+        said = json.loads(output_of(store, pilot, "quality"))["projection"]
+        for number in range(1, 4):
+            make(file, store, part=f"{number}/3")
+        whole = make(file, store)
+        assert whole
+        quality = json.loads(output_of(store, whole, "quality"))
+        assert quality["items"] == said["items"] and quality["statuses"]["kept"] == 300
+        assert said["usd"] * 0.9 < quality["rows_usd"] < said["usd_high"]
+        assert sum(quality["statuses"].values()) == quality["items"]
