@@ -307,3 +307,21 @@ def test_of_500_mixed_logs_all_but_the_hopeless_are_used_and_every_repair_is_cou
     assert all(r.file and r.line for r in found.rejected)
     assert all(r.file and r.line for r in found.repaired)
     assert not any("GIVEN UP" in text for t in found.transcripts for e in t.exchanges for text in e)
+
+
+@pytest.mark.parametrize("key", ["messages", "conversations", "results"])
+@pytest.mark.parametrize(
+    "times", [[4, 3, 3, 1], ["2024-05-01T10:03:00Z", "2024-05-01T10:02:00Z", "2024-05-01T10:01:59.5Z", "2024-05-01"]]
+)
+def test_a_list_in_which_the_newest_message_stands_first_is_turned_round(
+    tmp_path: Path, key: str, times: list[object]
+) -> None:
+    said = [("agent", "Then call us"), ("customer", "No"), ("agent", "Did it help?"), ("customer", "It broke")]
+    listed = [{"sender": who, "text": text, "createdAt": at} for (who, text), at in zip(said, times, strict=True)]
+    (tmp_path / "a.json").write_text(json.dumps({"id": "t", key: listed}, indent=1))
+    expected = (Exchange("It broke", "Did it help?"), Exchange("No", "Then call us"))
+    assert read_transcripts(tmp_path).transcripts[0].exchanges == expected
+    listed[0]["text"] = " "
+    (tmp_path / "a.json").write_text(json.dumps({"id": "t", key: listed}, indent=1))
+    with pytest.raises(UserError, match=rf"a.json:6: {key}\[3\].text: is empty"):
+        read_transcripts(tmp_path)

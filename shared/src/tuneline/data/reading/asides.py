@@ -48,6 +48,11 @@ FILES = ("attachments", "files", "files_v2")
 EXTRACTED = ("extracted_content", "extracted_text", "text")
 
 
+_OF_ASIDES = frozenset((*PRIVATE, *PUBLIC, *AUTOMATIC, *KINDS, "rule_id", "conversations_thread_id"))
+_OF_FILES = frozenset(FILES)
+"""Most messages have none of these keys, and there are millions of messages."""
+
+
 class Attached(NamedTuple):
     """The files that came with a message: what those say of which the log has the text, and how many it only names."""
 
@@ -57,6 +62,8 @@ class Attached(NamedTuple):
 
 def aside_of(item: Mapping[str, object]) -> Aside | None:
     """Return what a message is that neither side says to the other; None for any other one."""
+    if _OF_ASIDES.isdisjoint(item):
+        return None
     if any(_is_yes(item.get(key)) for key in PRIVATE) or any(_is_no(item.get(key)) for key in PUBLIC):
         return "note"
     kinds = {_bare(value) for value in _kinds(item)}
@@ -69,6 +76,8 @@ def aside_of(item: Mapping[str, object]) -> Aside | None:
 
 def way_of(item: Mapping[str, object]) -> Side | None:
     """Return the role that the way of a message means."""
+    if "message_type" not in item:
+        return None
     return next(filter(None, (WAYS.get(_bare(value)) for value in _kinds(item, ("message_type",)))), None)
 
 
@@ -84,6 +93,8 @@ def side_of(item: Mapping[str, object]) -> Side | None:
 
 def attached_to(item: Mapping[str, object]) -> Attached:
     """Return what is attached to a message. A file that two lists name is one."""
+    if _OF_FILES.isdisjoint(item):
+        return Attached((), 0)
     texts: dict[str, str] = {}
     names: set[str] = set()
     for place, file in enumerate(_files(item)):

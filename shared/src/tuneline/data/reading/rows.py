@@ -18,7 +18,7 @@ from typing import NamedTuple
 from tuneline.data.reading.content import key_of, spelt
 from tuneline.data.reading.ids import CONVERSATION_KEYS
 from tuneline.data.reading.records import Record
-from tuneline.data.reading.shapes import has_shape, is_pair
+from tuneline.data.reading.shapes import LISTS, has_shape, is_pair
 from tuneline.data.reading.turns import is_message
 from tuneline.parsing.problems import Loc
 
@@ -47,6 +47,10 @@ _DATES = (
 """Times as spreadsheets, help desks, mails and social media write them."""
 
 
+Place = float | str
+"""Where a row stands among others."""
+
+
 class _Row(NamedTuple):
     line: int
     value: Mapping[str, object]
@@ -72,11 +76,43 @@ def grouped(records: Iterable[Record]) -> Iterator[Record]:
             path = record.path
             pairs.setdefault(name, []).append(_Row(record.lines_of([()])[0], spelt(value)))
         else:
-            yield record
+            yield _oldest_first(record, value)
     for name, rows in _by_conversation(messages):
         yield _together(path, name, rows, "messages")
     for name, rows in pairs.items():
         yield _together(path, name, rows, "exchanges")
+
+
+def _oldest_first(record: Record, value: Mapping[str, object]) -> Record:
+    """Turn a list of messages round in which the newest stands first, as the interfaces of chat services return it."""
+    for key in (*LISTS, "comments", "results"):
+        items = value.get(key)
+        if isinstance(items, list) and _is_newest_first(items):
+            last = len(items) - 1
+
+            def lines(locs: Sequence[Loc], key: str = key, last: int = last) -> list[int]:
+                turned = [
+                    (key, last - int(loc[1]), *loc[2:]) if loc[:1] == (key,) and len(loc) > 1 else loc for loc in locs
+                ]
+                return record.lines_of(turned)
+
+            return record._replace(value={**value, key: items[::-1]}, lines=lines)
+    return record
+
+
+def _is_newest_first(items: Sequence[object]) -> bool:
+    messages = [spelt(item) for item in items if isinstance(item, Mapping)]
+    if len(messages) < max(2, len(items)) or not is_message(messages[0]):
+        return False
+    key = next((key for key in TIME_KEYS if messages[0].get(key) is not None), None)
+    times = [_time(message.get(key)) for message in messages] if key else [None]
+    known = [time for time in times if time is not None]
+    return len(known) == len(items) and len({type(time) for time in known}) == 1 and _falls(known)
+
+
+def _falls(known: Sequence[Place]) -> bool:
+    falls = all(one >= other for one, other in pairwise(known))  # type: ignore[operator]
+    return falls and known[0] > known[-1]  # type: ignore[operator]
 
 
 def _by_conversation(rows: Sequence[_Row]) -> Iterator[tuple[str | None, list[_Row]]]:
@@ -122,7 +158,7 @@ def _in_order(rows: list[_Row]) -> list[_Row]:
 def _sorted(rows: list[_Row], places: Sequence[Place | None]) -> list[_Row]:
     """Sort rows by their places. Of those at one place the later comes first where the newest stands first."""
     known = [place for place in places if place is not None]
-    downwards = all(one >= other for one, other in pairwise(known)) and known[0] > known[-1]  # type: ignore[operator]
+    downwards = _falls(known)
     order = sorted(range(len(rows)), key=lambda at: (places[at], -at if downwards else at))
     return [rows[at] for at in order]
 
@@ -147,9 +183,6 @@ def _named(value: Mapping[str, object], keys: Sequence[str]) -> str | None:
 
 def _folded(value: Mapping[str, object]) -> dict[str, object]:
     return {key_of(key): item for key, item in value.items()}
-
-
-Place = float | str
 
 
 def _number(value: object) -> Place | None:
