@@ -30,6 +30,7 @@ from tuneline.errors import UserError
 from tuneline.judge.judging import load_judge
 from tuneline.judge.recorded import RecordedJudge
 from tuneline.stage import installed_stages
+from tuneline_generator.recipe import load_recipe
 
 
 def no_secret(name: str) -> str:
@@ -100,6 +101,7 @@ READERS = [
     ),
     Reader("rubric", "rubric.yaml", load_rubric, yaml.safe_dump(RUBRIC, sort_keys=False).encode()),
     Reader("personas", "personas.yaml", load_personas, (EXAMPLES / "personas.yaml").read_bytes()),
+    Reader("recipe", "recipe.yaml", load_recipe, (EXAMPLES / "instructions.yaml").read_bytes()),
     Reader("prompts", "prompts.jsonl", read_prompts, PROMPTS.encode()),
     Reader("prompts in a list", "prompts.json", read_prompts, json.dumps({"data": ASKED}, indent=1).encode()),
     Reader("prompts in a table", "prompts.csv", read_prompts, b'id,question,answer\n1,"Why, then?",so\n2,How?,thus\n'),

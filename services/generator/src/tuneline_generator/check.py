@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tuneline.data.io import write_lines
+from tuneline.data.reading.prompts import Prompt
 from tuneline.stage import Checks
 from tuneline_generator.by_judge import read_bench
 from tuneline_generator.critic_client import JudgeCritic, load_critic
@@ -18,6 +20,10 @@ def check_given(params: GeneratorParams, checks: Checks) -> None:
         # A model that another step makes is not there yet.
         checks.read("writer", load_writer, recipe.format, checks.inputs.get("writer_model"), later=True)
         examples = f", {len(recipe.examples)} examples" if isinstance(recipe, InstructionsRecipe) else ""
+        stand_ins = (
+            Prompt(id=f"test-{n:07d}", prompt=f"Prompt {n}, not written yet.") for n in range(recipe.test_prompts)
+        )
+        write_lines(checks.preview("prompts"), stand_ins)
         checks.note(f"recipe: {len(recipe.categories)} categories{examples}")
     critic = checks.read("critic", load_critic)
     if isinstance(critic, JudgeCritic):
