@@ -20,6 +20,8 @@ from typing import NamedTuple
 from kit import rows_bench
 from kit.bucket_api import serve_bucket
 from kit.conversions import compare as compare_conversions
+from kit.head_memory import TOKENS, VOCABULARY
+from kit.head_memory import measure as measure_head
 from kit.places import ROOT
 from kit.s3_server import serve_s3
 from kit.s3_transfers import LARGE_MIB, ROUNDS, SMALL_FILES, Ratios, compare, slow_network
@@ -54,7 +56,7 @@ def main(*names: str) -> None:
         table = page.read_text().partition("|---|---|---|\n")[2].partition("\n\n")[0]
         lines = {line.split(" | ")[0]: line for line in table.splitlines()}
     with tempfile.TemporaryDirectory() as folder:
-        for measure in (slicing, rows, whole_chain, conversion, s3, judge, memory):
+        for measure in (slicing, rows, whole_chain, conversion, s3, judge, memory, head):
             if not names or measure.__name__ in names:
                 lines |= {f"| {r.what}": f"| {r.what} | {r.target} | {r.measured} |" for r in measure(Path(folder))}
     table = "\n".join(lines.values())
@@ -95,6 +97,14 @@ def memory(folder: Path) -> Iterator[Ratio]:
     ratios = [m.estimated / m.peak for m in measured]
     what = f"memory of a training on SmolLM2-135M, estimate / peak in {len(GRID)} settings: lowest; highest"
     yield Ratio(what, "0.7 to 1.3", f"{min(ratios):.2f}; {max(ratios):.2f}")
+
+
+def head(folder: Path) -> Iterator[Ratio]:
+    """Compute head and loss of a vocabulary of 262,144 for 1,024 tokens, with all logits at once and in chunks."""
+    full, chunked = (measure_head(way) for way in ("full", "chunked"))
+    what = f"head and loss of {TOKENS:,} tokens, vocabulary of {VOCABULARY:,}, all logits / chunks"
+    yield Ratio(f"{what}: memory beside the weights", "≥ 10", f"{full.bytes / chunked.bytes:.1f}")
+    yield Ratio(f"{what}: CPU seconds", "≥ 0.9", f"{full.seconds / chunked.seconds:.2f}")
 
 
 def slicing(folder: Path) -> Iterator[Ratio]:

@@ -23,6 +23,7 @@ from tuneline_trainer import sft
 from tuneline_trainer.base_model import Architecture, BaseModelFacts, read_base_model
 from tuneline_trainer.crew import Crew
 from tuneline_trainer.guard import Guard, Told
+from tuneline_trainer.head import LOGITS, ChunkedHead
 from tuneline_trainer.memory import EAGER_SCORE_BYTES, estimate, kept_per_token, require_memory
 from tuneline_trainer.peers import Peers
 from tuneline_trainer.prepare import prepare, settle
@@ -183,6 +184,30 @@ def difference_of_gradients(folder: Path, base: Path, slices: Path, batching: st
                 assert gradient is not None
                 largest = max(largest, ((gradient - wanted[name]).norm() / wanted[name].norm()).item())
     return largest
+
+
+def the_heads_gradient_is_that_of_all_logits(softcap: float | None, scale: float) -> None:
+    """With a weight for each token; one of them is 0."""
+    torch.manual_seed(3)
+    size = LOGITS // 40
+    head, bias = torch.randn(size, 16) / 10, torch.randn(size)
+    targets, weights = torch.randint(size, (100,)), torch.rand(100)
+    weights[7] = 0
+    found = []
+    for chunked in (True, False):
+        hidden = torch.randn(100, 16, generator=torch.Generator().manual_seed(1), requires_grad=True)
+        if chunked:
+            log_probs = ChunkedHead.apply(hidden, head, bias, targets, 1.0, 99, softcap, scale)[0]
+        else:
+            logits = (hidden @ head.T + bias) * scale
+            logits = softcap * torch.tanh(logits / softcap) if softcap else logits
+            log_probs = -torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+        (log_probs * weights).sum().backward()
+        assert hidden.grad is not None
+        found.append((log_probs.detach(), hidden.grad))
+    for ours, plain in zip(*found, strict=True):
+        assert ((ours - plain).norm() / plain.norm()).item() <= 1e-5
+    assert not found[0][1][7].any()
 
 
 def _loss_of_slices(model: torch.nn.Module, base: Path, slices: Path, supervise: Supervise) -> torch.Tensor:

@@ -120,6 +120,11 @@ def test_batching_changes_what_is_computed_and_no_schedule_and_no_validation_los
     assert one["losses"]["validation_after"] == pytest.approx(other["losses"]["validation_after"], rel=0.05)
 
 
+@pytest.mark.parametrize(("softcap", "scale"), [(None, 1.0), (30.0, 1.0), (5.0, 0.3)])
+def test_the_head_in_chunks_has_the_gradient_of_all_logits(softcap: float | None, scale: float) -> None:
+    runs.check("the_heads_gradient_is_that_of_all_logits", softcap, scale)
+
+
 OVERFITS = {
     "epochs": 8, "learning_rate": 0.2, "scheduler": "constant", "save_steps": 4,
     "lora": {"rank": 8, "alpha": 32, "targets": "all-linear", "dropout": 0},

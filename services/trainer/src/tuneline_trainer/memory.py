@@ -35,9 +35,8 @@ HOST_RUNTIME = 1_000_000_000
 HEAD_TILE, HEAD_TOKENS_ON_CUDA = 32_768, 4_096
 """Rows of the vocabulary and tokens whose logits are held at once in TRL's head."""
 
-HEAD_TOKENS_ON_CPU = 256
-"""Tokens whose logits are held at once on a CPU, where TRL's head has about ten copies of its tile at a time: with its
-own 4,096 it takes more than the full logits do for any vocabulary below some 300,000."""
+HEAD_LOGITS_ON_CPU = 3 << 24
+"""Logits that are held at once on a CPU, all copies together."""
 
 EAGER_SCORE_BYTES = 8
 """Per pair of tokens and head: what eager attention keeps of the scores for its backward pass, at least."""
@@ -164,11 +163,11 @@ def kept_per_token(lora: LoraParams, setup: TrainingSetup, base: BaseModelFacts)
 
 
 def _head(setup: TrainingSetup, arch: Architecture, tokens: int) -> int:
-    """Return the bytes of a tile of logits: once on a GPU, with ten copies of it on a CPU, where TRL has no kernel."""
-    rows = min(HEAD_TILE, arch.vocab_size)
+    """Return the bytes of the logits that are held at once, and of the gradient of the hidden states."""
+    gradient = tokens * arch.hidden_size * 4
     if setup.device == "cuda":
-        return min(tokens, HEAD_TOKENS_ON_CUDA) * rows * _width(setup) + tokens * arch.hidden_size * 4
-    return 10 * min(tokens, HEAD_TOKENS_ON_CPU) * rows * 4 + tokens * arch.hidden_size * 4
+        return min(tokens, HEAD_TOKENS_ON_CUDA) * min(HEAD_TILE, arch.vocab_size) * _width(setup) + gradient
+    return min(3 * tokens * arch.vocab_size, HEAD_LOGITS_ON_CPU) * 4 + gradient
 
 
 def _width(setup: TrainingSetup) -> int:

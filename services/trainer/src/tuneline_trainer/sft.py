@@ -17,7 +17,6 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedMod
 from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_utils import EvalLoopOutput
 from transformers.utils.logging import disable_progress_bar
-from trl.kernels import chunked_logprob
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
@@ -26,13 +25,13 @@ from tuneline.errors import UserError
 from tuneline.model.base_model import as_listed
 from tuneline.parsing.problems import printable
 from tuneline.stage import Context
-from tuneline_trainer import checkpoints
+from tuneline_trainer import checkpoints, head
 from tuneline_trainer.base_model import BaseModelFacts
 from tuneline_trainer.batches import Batch, Collator
 from tuneline_trainer.crew import MEETING, Work, train_together
 from tuneline_trainer.guard import Guard, Told
 from tuneline_trainer.layers import target_modules
-from tuneline_trainer.memory import HEAD_TOKENS_ON_CPU, peak_bytes, return_freed_memory
+from tuneline_trainer.memory import peak_bytes, return_freed_memory
 from tuneline_trainer.metrics import LiveMetrics
 from tuneline_trainer.peers import GradientSum, Peers
 from tuneline_trainer.prepare import Prepared
@@ -157,7 +156,6 @@ def train(work: Work, told: Told, peers: Peers) -> int:
     prepared, checkpoint = work.prepared, work.checkpoint
     torch.set_num_threads(prepared.setup.threads)
     if prepared.setup.device == "cpu":
-        chunked_logprob.TOKEN_CHUNK_SIZE = HEAD_TOKENS_ON_CPU
         return_freed_memory()
     disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
@@ -185,6 +183,8 @@ def new_trainer(prepared: Prepared, folder: Path, guard: Guard) -> LoraTrainer:
     """Load the model and put an adapter on it; `folder` is where checkpoints are written."""
     examples, lora = prepared.examples, prepared.params.lora
     model = load_model(prepared.setup, prepared.base)
+    if prepared.setup.device == "cpu":
+        head.use_on_cpu()
     trainer = LoraTrainer(
         model=model,
         args=_arguments(prepared, folder, first=guard.peers.first),
