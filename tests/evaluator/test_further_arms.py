@@ -94,7 +94,7 @@ def test_something_else_than_a_mapping_of_endpoints_is_refused_with_the_way_out(
     with pytest.raises(UserError, match=r"arms\.yaml:1: arms: is a mapping from names to endpoints"):
         sources(tmp_path / "arms.yaml")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=r"holds no \.gguf and no \.yaml file"):
+    with pytest.raises(UserError, match=r"holds no \.gguf, \.yaml or \.jsonl file"):
         sources(tmp_path / "empty")
 
 
@@ -108,3 +108,67 @@ def test_a_type_that_the_converter_does_not_make_is_refused_by_the_check(
     with pytest.raises(typer.Exit):
         check(tmp_path / "run.yaml", None, online=False)
     assert "evaluate: Q8_0 is none of the further types that the converter makes (none)" in capsys.readouterr().err
+
+
+def recorded(folder: Path, name: str, said: str, *, personas: int = 6, arm: str = "v0") -> Path:
+    """Conversations in the form in which an earlier run left them."""
+    rows = [
+        {
+            "id": f"person-{number:02}/0/{arm}",
+            "messages": [
+                {"role": "user", "content": f"Hello, this is number {number}."},
+                {"role": "assistant", "content": f"{said} ({number})"},
+            ],
+        }
+        for number in range(personas)
+    ]
+    path = folder / name
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_conversations_that_exist_already_are_compared_without_any_server(
+    arms: Mapping[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    given = {name: arms[name] for name in ("rubric", "judge", "personas")}
+    further = tmp_path / "further"
+    further.mkdir()
+    recorded(further, "v0.jsonl", "It depends.")
+    both = {
+        "base": recorded(tmp_path, "before.jsonl", "No."),
+        "model": recorded(tmp_path, "after.jsonl", "Thank you for asking. What soil do you have?", personas=5),
+    }
+    done = run_stage(STAGE, tmp_path, inputs={**given, **both, "arms": further}, params={"turns": 1}, run="recorded")
+    found = Comparison.model_validate_json(done.paths["comparison"].read_text())
+    assert (found.base.scored, found.finetuned.scored, found.score.personas) == (6, 5, 5)
+    assert found.many is not None and [row.arm for row in found.many.arms] == ["base", "finetuned", "v0"]
+    assert all("how its conversations came about" in said for said in found.unverified)
+    talks = [json.loads(line) for line in done.paths["conversations"].read_text().splitlines()]
+    assert talks[0]["messages"][1]["content"] == "No. (0)"
+    assert done.paths["modelfile"].read_text().startswith("# No FROM: after.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("rows", "problem"),
+    [
+        ("not json", "v0.jsonl"),
+        ([("stranger", "Hi.")], "no conversation's id is that of a persona or prompt of this run; it has stranger"),
+        ([("person-00/0/base", "Hi."), ("person-00/0/other", "Hi.")], "two conversations of person-00, trial 0"),
+    ],
+)
+def test_recorded_conversations_that_cannot_be_matched_are_refused(
+    arms: Mapping[str, Any], tmp_path: Path, rows: str | list[tuple[str, str]], problem: str
+) -> None:
+    given = {name: arms[name] for name in ("rubric", "judge", "personas")}
+    file = tmp_path / "v0.jsonl"
+    if isinstance(rows, str):
+        file.write_text(rows)
+    else:
+        said = [{"role": "user", "content": "Hello."}]
+        texts = ({"id": name, "messages": [*said, {"role": "assistant", "content": text}]} for name, text in rows)
+        file.write_text("".join(json.dumps(text) + "\n" for text in texts))
+    both = {"base": recorded(tmp_path, "before.jsonl", "No."), "model": file}
+    with pytest.raises(UserError) as caught:
+        run_stage(STAGE, tmp_path, inputs={**given, **both}, params={"turns": 1}, run="recorded")
+    assert problem in str(caught.value)

@@ -22,8 +22,8 @@ def serving_of(prepared: Prepared) -> Serving:
 def modelfile(prepared: Prepared, converted: Path | None, serving: Serving) -> str:
     """Return the Modelfile of what was compared: the converter's, one of a given file, or none of an endpoint."""
     facts = prepared.models[1].facts
-    if facts.file is None:
-        return f"# No FROM: {facts.endpoint} answered, and there is no file to make a model of.\n"
+    if not isinstance(prepared.models[1].source, Path):
+        return f"# No FROM: {facts.name} answered, and there is no file to make a model of.\n"
     own = f"FROM ./model/{facts.file}\n"
     return completed(converted.read_text(encoding="utf-8") if converted else own, serving)
 

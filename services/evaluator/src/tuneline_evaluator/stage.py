@@ -105,11 +105,11 @@ class EvaluatorInputs(Inputs):
     """The two arms, what judges them, and what earlier stages left for the report."""
 
     model: Path = output_of("gguf-converter")
-    """The fine-tuned model: a folder with a .gguf file, or the endpoint that serves it (`provider: openai`, …)."""
+    """The fine-tuned model: a folder with a .gguf file, an endpoint (`provider: openai`, …), or its conversations."""
     base: Path = output_of("gguf-converter@base", "model")
     """The same of the base, from the same converter."""
     arms: Path | None = given(optional=True)
-    """Further models to compare: endpoints by name, or a folder with a .gguf or .yaml file for each."""
+    """Further models to compare: endpoints by name, or a folder with a .gguf, .yaml or .jsonl file for each."""
     model_info: Path | None = output_of("gguf-converter", "gguf", optional=True)
     """Facts about the fine-tuned file."""
     base_info: Path | None = output_of("gguf-converter@base", "gguf", optional=True)
@@ -188,7 +188,7 @@ def plan(params: EvaluatorParams, plans: Plans) -> Iterable[Forecast]:
     return plan_talks(params, plans)
 
 
-STAGE = Stage("evaluator", 9, EvaluatorParams, EvaluatorInputs, EvaluatorOutputs, run, check=check, plan=plan)
+STAGE = Stage("evaluator", 10, EvaluatorParams, EvaluatorInputs, EvaluatorOutputs, run, check=check, plan=plan)
 
 
 def main() -> None:

@@ -101,7 +101,7 @@ def unverified(arm: ArmFacts, conversations: Sequence[Conversation]) -> str:
     said = f"Of the {arm.arm} arm, {arm.name}, nobody can verify {', '.join(unknown)}"
     answers = [answer for talk in conversations if talk.arm == arm.arm for answer in talk.answers if answer.paid]
     if not arm.endpoint:
-        return said
+        return f"{said}, nor how its conversations came about" if arm.context_tokens is None else said
     said += ", nor whether it draws by the seed and the sampler that it is sent"
     if refused := sorted({name for answer in answers for name in answer.left_out}):
         said += f" (it does not take {', '.join(refused)})"

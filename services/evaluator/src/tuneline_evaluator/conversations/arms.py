@@ -22,6 +22,7 @@ from tuneline.model.gguf_header import read_header
 from tuneline.model.llama_cpp import Placement
 from tuneline.parsing.yaml import YamlFile, read_yaml
 from tuneline_evaluator.conversations.endpoint import EndpointConfig, load_endpoint
+from tuneline_evaluator.conversations.recorded import Recorded, is_recorded, read_recorded
 
 _FILE_TYPES = """
     F32 F16 Q4_0 Q4_1 - - - Q8_0 Q5_0 Q5_1 Q2_K Q3_K_S Q3_K_M Q3_K_L Q4_K_S Q4_K_M Q5_K_S Q5_K_M Q6_K IQ2_XXS IQ2_XS
@@ -59,7 +60,7 @@ class ArmFacts(Closed):
     computed_on: str | None = None
     """Processor, or GPU and how many layers it computed."""
     base_model: str | None
-    context_tokens: int
+    context_tokens: int | None
     """Tokens one conversation may use."""
     imatrix: ImportanceMatrix | None = None
     """What the quantiser was told of the weights' importance; None of a converted file is none."""
@@ -71,10 +72,10 @@ class ArmFacts(Closed):
 
 
 class Model(NamedTuple):
-    """One arm: its file or endpoint, and what is known of it. `identity` is the content's hash, or the settings."""
+    """One arm and what is known of it. `identity` is the hash of its content, or an endpoint's settings."""
 
     arm: Arm
-    source: Path | EndpointConfig
+    source: Path | EndpointConfig | Recorded
     identity: str
     facts: ArmFacts
 
@@ -91,12 +92,16 @@ class Terms(NamedTuple):
 
 
 def read_arm(arm: Arm, place: Path, info: Path | None, sha256: str, terms: Terms) -> Model:
-    """Return an arm from what its input holds: an endpoint's settings, a .gguf file, or a folder with one.
+    """Return an arm from what its input holds: a .gguf file or a folder with one, an endpoint's settings, or a .jsonl
+    file with conversations that exist already.
 
     `info` is what the converter says of the file. Raises UserError when that or the input is unreadable, or when they
     do not belong together.
     """
-    if not is_endpoint(place):
+    if is_recorded(place):
+        unknown = dict.fromkeys(set(ArmFacts.model_fields) - {"arm", "file"})
+        return Model(arm, read_recorded(arm, place), sha256, ArmFacts(arm=arm, file=place.name, **unknown))
+    if is_file(place):
         served = read_model(arm, place, info, sha256, server=terms.server, context_tokens=terms.context_tokens)
         return served._replace(facts=served.facts.model_copy(update={"computed_on": str(terms.placed)}))
     return endpoint_arm(arm, read_yaml(place), terms)
@@ -113,17 +118,17 @@ def endpoint_arm(arm: Arm, source: YamlFile, terms: Terms) -> Model:
     return Model(arm, endpoint, json.dumps(endpoint.identity, sort_keys=True), facts)
 
 
-def is_endpoint(place: Path) -> bool:
-    """Tell whether what is given for an arm is the settings of an endpoint, and neither a .gguf file nor a folder."""
+def is_file(place: Path) -> bool:
+    """Tell whether what is given for an arm is a .gguf file, or a folder with one, which our server is to serve."""
     if place.is_dir():
-        return False
+        return True
     with place.open("rb") as file:
-        return file.read(4) != b"GGUF"
+        return file.read(4) == b"GGUF"
 
 
 def endpoint_in(place: Path, sampler: SamplerParams) -> EndpointConfig | None:
     """Return the endpoint that is given for an arm, None where it is a file."""
-    return load_endpoint(read_yaml(place), sampler, {}) if is_endpoint(place) else None
+    return None if is_file(place) or is_recorded(place) else load_endpoint(read_yaml(place), sampler, {})
 
 
 def read_model(

@@ -19,10 +19,11 @@ from tuneline.model.system_prompt import read_system_prompt
 from tuneline.parsing.problems import printable, shortened
 from tuneline.parsing.yaml import YamlFile
 from tuneline.stage import Checks
-from tuneline_evaluator.conversations.arms import Terms, endpoint_arm, is_endpoint, read_arm
+from tuneline_evaluator.conversations.arms import Terms, endpoint_arm, is_file, read_arm
 from tuneline_evaluator.conversations.endpoint import EndpointConfig
 from tuneline_evaluator.conversations.further import refuse_names, sources
 from tuneline_evaluator.conversations.prepare import context_of
+from tuneline_evaluator.conversations.recorded import is_recorded
 from tuneline_evaluator.stage import EvaluatorParams
 
 QUESTION = "Please say in one sentence what you can help with."
@@ -32,14 +33,15 @@ ARMS = {"base": "base", "model": "finetuned"}
 
 
 def check_arms(params: EvaluatorParams, checks: Checks) -> bool:
-    """Read the arms that are given, and ask their endpoints if models may be asked; tell whether all are endpoints."""
-    endpoints = 0
+    """Read the arms that are given, and ask their endpoints if models may be asked; tell whether none is a file."""
+    elsewhere = 0
     for port, arm in ARMS.items():
         if port not in checks.inputs:
             continue
-        if checks.read(port, is_endpoint):
-            endpoints += 1
-        elif "base_model" not in checks.inputs:
+        on_disk = checks.read(port, is_file)
+        if on_disk is False:
+            elsewhere += 1
+        elif on_disk and "base_model" not in checks.inputs:
             with checks.about("base_model"):
                 raise UserError("is needed where a file answers: its tokenizer and chat template count the prompts")
         checks.read(port, _check_arm, params, checks, port, arm)
@@ -49,8 +51,8 @@ def check_arms(params: EvaluatorParams, checks: Checks) -> bool:
     with checks.about("evaluate"):
         _refuse_unmade(params, checks)
     checks.read("arms", lambda _: _check_further(params, checks, further))
-    files = params.evaluate or [one for one in further.values() if isinstance(one, Path)]
-    return endpoints == len(ARMS) and not files
+    files = params.evaluate or [one for one in further.values() if isinstance(one, Path) and not is_recorded(one)]
+    return elsewhere == len(ARMS) and not files
 
 
 def _refuse_unmade(params: EvaluatorParams, checks: Checks) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from pathlib import Path
 from threading import Event
 from typing import NamedTuple
 
@@ -19,7 +18,9 @@ from tuneline.errors import Temporary
 from tuneline.judge.simulators.simulator import Simulator
 from tuneline.stage import Context, Cost, Spent, Usage
 from tuneline_evaluator.conversations.arms import Model
+from tuneline_evaluator.conversations.endpoint import EndpointConfig
 from tuneline_evaluator.conversations.prepare import Prepared
+from tuneline_evaluator.conversations.recorded import Recorded, conversation_of
 from tuneline_evaluator.conversations.tables import Table, Tables
 from tuneline_evaluator.conversations.talk import Plan, Speaker, talk
 
@@ -48,6 +49,13 @@ class _Talk(NamedTuple):
         """Key in the model's journal; a persona whose text changed is another one."""
         return f"{self.persona.sha256}/{self.trial}"
 
+    def recorded(self, seed: int) -> Conversation | None:
+        """Return it if it exists already."""
+        source = self.model.source
+        if not isinstance(source, Recorded):
+            return None
+        return conversation_of(source, self.model.arm, self.persona, self.trial, seed)
+
 
 def hold_conversations(prepared: Prepared, simulator: Simulator, context: Context) -> Held:
     """Let each persona hold its conversations with each model.
@@ -58,9 +66,13 @@ def hold_conversations(prepared: Prepared, simulator: Simulator, context: Contex
     journals = {model: context.journal(*_scope(prepared.plan, simulator, model)) for model in models}
     # Persona by persona and arm by arm, so that whatever changes on the machine meanwhile changes for both arms.
     jobs = [_Talk(m, persona, trial) for trial in range(params.trials) for persona in prepared.personas for m in models]
+    recorded = [job for job in jobs if isinstance(job.model.source, Recorded)]
+    jobs = [job for job in jobs if not isinstance(job.model.source, Recorded)]
     rows = {job: read_row(journals[job.model], job.key, Conversation) for job in jobs}
     held = [conversation for conversation in rows.values() if conversation]
     known, tables = len(held), Tables(prepared, context)
+    held += filter(None, (job.recorded(params.seed) for job in recorded))
+    whole = len(jobs) + len(recorded)
     context.tell("talking to the models")
 
     def keep(job: _Talk, conversation: Conversation) -> None:
@@ -71,10 +83,10 @@ def hold_conversations(prepared: Prepared, simulator: Simulator, context: Contex
     both = [models[:2]] if params.interleave else [[model] for model in models[:2]]
     for group in [*both, *([model] for model in models[2:])]:  # further ones never share memory with others
         missing = [job for job, row in rows.items() if not row and job.model in group]
-        _hold(missing, tables, prepared, simulator, keep, lambda: context.progress(len(held), len(jobs)))
+        _hold(missing, tables, prepared, simulator, keep, lambda: context.progress(len(held), whole))
     for model in models:
         mine = [conversation for conversation in held if conversation.arm == model.arm]
-        if all(conversation.status == "broken" for conversation in mine):
+        if not isinstance(model.source, Recorded) and all(conversation.status == "broken" for conversation in mine):
             raise Temporary(f"none of the {len(mine)} conversations with the {model.arm} arm got an answer")
     ordered = sorted(held, key=lambda c: (c.persona, c.trial, c.arm))
     return Held(ordered, known, _cost(ordered, models, tables.spent))
@@ -116,7 +128,7 @@ def _cost(held: Sequence[Conversation], models: Sequence[Model], now: Mapping[Ar
     """Return what the answers of endpoints cost: those of `held`, and the calls that were made `now`."""
     rows = []
     for model in models:
-        if not isinstance(model.source, Path):
+        if isinstance(model.source, EndpointConfig):
             paid = (a.paid for talk in held if talk.arm == model.arm for a in talk.answers if a.paid)
             total, spent = sum(paid, start=Usage()), now.get(model.arm, Usage())
             rows.append(Spent(role="answers", model=model.source.model, total=total, now=spent))

@@ -1,7 +1,7 @@
 """Arms beside base and fine-tuned: other quantisations of the fine-tuned model, and models that a run gives by name.
 
 The input `arms` is a mapping from names to endpoints, or a folder in which each arm is a .gguf file, a folder with one,
-or a .yaml file with an endpoint.
+a .yaml file with an endpoint, or a .jsonl file with conversations that exist already.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from tuneline.parsing.problems import printable, shortened
 from tuneline.parsing.yaml import YamlFile, read_yaml
 from tuneline_evaluator.conversations.arms import Model, Terms, endpoint_arm, read_arm
 from tuneline_evaluator.conversations.endpoint import EndpointConfig, load_endpoint
+from tuneline_evaluator.conversations.recorded import is_recorded
 
 MOST_ARMS = 12
 """Beside base and fine-tuned; every pair of arms is tested, and their number grows with the square."""
@@ -78,13 +79,13 @@ def sources(arms: Path) -> dict[str, Path | YamlFile]:
     if arms.is_dir():
         found = {name: source for place in sorted(arms.iterdir()) for name, source in _in_folder(place)}
         if not found:
-            raise UserError(f"arms: {arms.name} holds no .gguf and no .yaml file")
+            raise UserError(f"arms: {arms.name} holds no .gguf, .yaml or .jsonl file")
         return found
     read = read_yaml(arms)
     if not isinstance(read.content, dict) or not all(isinstance(one, dict) for one in read.content.values()):
         raise UserError(
             f"{read.where(())}: arms: is a mapping from names to endpoints (`provider: openai`, …), or a folder with a "
-            ".gguf or .yaml file for each"
+            ".gguf, .yaml or .jsonl file for each"
         )
     return {str(name): read.below(name) for name in read.content}
 
@@ -97,7 +98,7 @@ def endpoints_in(arms: Path, sampler: SamplerParams) -> list[EndpointConfig]:
 def _in_folder(place: Path) -> Iterator[tuple[str, Path | YamlFile]]:
     if place.is_dir():
         yield place.name, place
-    elif place.suffix == ".gguf":
+    elif place.suffix == ".gguf" or is_recorded(place):
         yield place.stem, place
     elif place.suffix in (".yaml", ".yml", ".json"):
         yield place.stem, read_yaml(place)

@@ -22,14 +22,16 @@ from tuneline.stage import Context
 from tuneline_evaluator.conversations.arms import (
     Model,
     Terms,
-    is_endpoint,
+    is_file,
     model_context,
     read_arm,
     refuse_other_template,
     refuse_unequal,
     unequal_facts,
 )
+from tuneline_evaluator.conversations.endpoint import EndpointConfig
 from tuneline_evaluator.conversations.further import named, quantised, refuse_names, sources
+from tuneline_evaluator.conversations.recorded import Recorded, refuse_strangers
 from tuneline_evaluator.conversations.speakers import who_speaks
 from tuneline_evaluator.conversations.talk import Plan, Speaker, TextForm
 from tuneline_evaluator.stage import EvaluatorInputs, EvaluatorParams
@@ -74,6 +76,9 @@ def prepare(params: EvaluatorParams, inputs: EvaluatorInputs, context: Context) 
     tokenizer, plan = tokenizer_of(inputs), plan_of(params, inputs)
     models, placed = arms_of(params, inputs, context, plan)
     refuse_text(plan, models)
+    for model in models:
+        if isinstance(model.source, Recorded):
+            refuse_strangers(model.arm, model.source, speakers, params.trials)
     refuse_unequal(unequal_facts(models[0].facts, models[1].facts), params.allow_unequal)
     if tokenizer is not None:
         refuse_other_template(models[0].facts, tokenizer, params.allow_unequal)
@@ -111,7 +116,7 @@ def tokenizer_of(inputs: EvaluatorInputs) -> ChatTokenizer | None:
     """Return the base model's tokenizer. Raises UserError when it is not given though a file is to answer."""
     if inputs.base_model is not None:
         return ChatTokenizer.from_folder(inputs.base_model, inputs.chat_template)
-    if not (is_endpoint(inputs.base) and is_endpoint(inputs.model)):
+    if is_file(inputs.base) or is_file(inputs.model):
         raise UserError("base_model: is needed where a file answers: its tokenizer and chat template count the prompts")
     return None
 
@@ -126,7 +131,8 @@ def arms_of(
     given = (("base", inputs.base, inputs.base_info, "base"), ("finetuned", inputs.model, inputs.model_info, "model"))
     beside = [*params.evaluate, *(sources(inputs.arms) if inputs.arms else ())]
     refuse_names([name.lower() for name in beside])
-    files = beside or [place for _, place, *_ in given if not is_endpoint(place)]
+    places = [*(place for _, place, *_ in given), *(sources(inputs.arms).values() if inputs.arms else ())]
+    files = params.evaluate or [place for place in places if isinstance(place, Path) and is_file(place)]
     server, placed = "", Placement()
     if files:
         ours = program("llama-server")
@@ -142,7 +148,7 @@ def arms_of(
 
 def refuse_text(plan: Plan, models: Sequence[Model]) -> None:
     """Raise UserError where an endpoint would have to go on from a text."""
-    if plan.completion and (served := [model.arm for model in models if not isinstance(model.source, Path)]):
+    if plan.completion and (served := [model.arm for model in models if isinstance(model.source, EndpointConfig)]):
         raise UserError(f"`format`: an endpoint ({' and '.join(served)}) takes messages; use `chat`, or give a file")
 
 

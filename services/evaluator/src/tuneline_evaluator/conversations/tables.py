@@ -53,7 +53,7 @@ class Tables:
                 log = logs / f"{model.arm}.log"
                 for seat in stack.enter_context(self._seats(model.source, threads, log, stop)):
                     free.put(seat)
-            else:
+            elif isinstance(model.source, EndpointConfig):
                 for line in stack.enter_context(self._lines(model.arm, model.source, stop)):
                     free.put(line)
             pool = ThreadPoolExecutor(self._slots, thread_name_prefix=model.arm)

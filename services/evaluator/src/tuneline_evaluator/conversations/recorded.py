@@ -1,0 +1,85 @@
+"""An arm whose conversations exist already, from another run or another system: a .jsonl file of transcripts.
+
+Their ids say whose they are: `<persona>` or `<persona>/<trial>`, with prompts the prompt's id; what follows is passed
+over, so that one arm's rows of `conversations.jsonl` are such a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote
+
+from tuneline.data.conversations import AnswerFacts, Conversation, Said
+from tuneline.data.reading.prompts import Prompt
+from tuneline.data.transcripts import Exchange, read_transcripts
+from tuneline.errors import UserError
+from tuneline.llm.token_counts import count_tokens
+from tuneline.parsing.problems import printable, shortened
+from tuneline_evaluator.conversations.talk import Speaker, blind_id, conversation_seed
+
+
+@dataclass(frozen=True, eq=False)
+class Recorded:
+    """Conversations by persona and trial."""
+
+    name: str
+    talks: Mapping[tuple[str, int], tuple[Exchange, ...]]
+
+
+def is_recorded(place: Path) -> bool:
+    """Tell whether what is given for an arm are conversations."""
+    return place.is_file() and place.suffix in (".jsonl", ".ndjson")
+
+
+def read_recorded(arm: str, place: Path) -> Recorded:
+    """Read an arm's conversations. Raises UserError for what is none, and for two of one persona and trial."""
+    talks: dict[tuple[str, int], tuple[Exchange, ...]] = {}
+    for transcript in read_transcripts(place).transcripts:
+        persona, _, rest = unquote(transcript.id).partition("/")  # an id is encoded for file names
+        number = rest.partition("/")[0]
+        key = persona, int(number) if number.isdecimal() and len(number) < 6 else 0
+        if key in talks:
+            raise UserError(
+                f"{arm} arm: {place.name} has two conversations of {printable(persona)}, trial {key[1]}: keep those of "
+                "one model"
+            )
+        talks[key] = tuple(transcript.exchanges)
+    return Recorded(place.name, talks)
+
+
+def refuse_strangers(arm: str, recorded: Recorded, speakers: Iterable[Speaker], trials: int) -> None:
+    """Raise UserError where nothing is of those who talk, or where something else was said than the prompts."""
+    by_id = {speaker.id: speaker for speaker in speakers}
+    ours = ((by_id.get(persona), said) for (persona, trial), said in recorded.talks.items() if trial < trials)
+    mine = [(one, said) for one, said in ours if one is not None]
+    if not mine:
+        raise UserError(
+            f"{arm} arm: {recorded.name}: no conversation's id is that of a persona or prompt of this run; it has "
+            f"{shortened(sorted(persona for persona, _ in recorded.talks))}"
+        )
+    others = [one.id for one, said in mine if isinstance(one, Prompt) and said[0].user.strip() != one.prompt.strip()]
+    if others:
+        raise UserError(f"{arm} arm: {recorded.name}: {shortened(sorted(others))}: the first message is not the prompt")
+
+
+def conversation_of(recorded: Recorded, arm: str, speaker: Speaker, trial: int, seed: int) -> Conversation | None:
+    """Return one conversation as if it had been held now; None if there is none."""
+    exchanges = recorded.talks.get((speaker.id, trial))
+    if exchanges is None:
+        return None
+    messages = [
+        Said(role=role, content=text)
+        for exchange in exchanges
+        for role, text in (("user", exchange.user), ("assistant", exchange.assistant))
+    ]
+    answers = [
+        AnswerFacts(finish_reason="", prompt_tokens=0, evaluated_tokens=0, answer_tokens=count_tokens(one.assistant))
+        for one in exchanges
+    ]
+    return Conversation(
+        id=f"{speaker.id}/{trial}/{arm}", persona=speaker.id, trial=trial, arm=arm,
+        seed=conversation_seed(seed, speaker.id, trial), status="complete", messages=messages, answers=answers,
+        judged_id=blind_id(arm, speaker, trial, messages),
+    )  # fmt: skip
