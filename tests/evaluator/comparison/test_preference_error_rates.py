@@ -26,7 +26,7 @@ def test_of_two_thousand_null_comparisons_on_personas_about_five_of_a_hundred_fi
 
 def test_a_judge_that_likes_length_makes_winners_that_equal_length_unmakes() -> None:
     raw, controlled = by_length(200, 100)
-    assert raw > 0.9 and controlled <= 0.12
+    assert raw > 0.6 and controlled <= 0.12
 
 
 def test_the_stated_power_is_that_of_the_verdict() -> None:

@@ -249,3 +249,13 @@ def test_above_forty_differences_in_quarters_all_sign_assignments_count() -> Non
     drawn = (np.abs(signs @ many) >= abs(many.sum()) - 1e-9).mean()
     assert exact.method == "exact" and exact.p == pytest.approx(drawn, abs=0.01)
     assert sign_flip(chance.normal(0.1, 1, 60)).method == "random"
+
+
+@pytest.mark.slow
+def test_thousands_of_prompts_are_a_sample_as_any_other() -> None:
+    count = 2_001
+    even = effect([0.5, -0.5] * (count // 2) + [0.0] * (count % 2), 0.05)
+    assert even.sign_flip_p == 1.0 and even.sign_flip_resamples is None and even.detectable is not None
+    uneven = effect([0.5, 0.5, -0.5] * (count // 3), 0.05)
+    assert uneven.sign_flip_method == "exact" and (uneven.sign_flip_p or 0.0) < 1e-9
+    assert effect(list(np.random.default_rng(5).normal(0, 0.1, count)), 0.05).sign_flip_method == "random"

@@ -52,3 +52,10 @@ def test_a_page_is_made_where_there_is_next_to_nothing_to_say(
     made = preferred(comparison(8), wins, losses, ties)
     text = html(made, tmp_path) + summary_text(made)
     assert "nan" not in text.lower().replace("finance", "") and "None" not in text
+
+
+@pytest.mark.slow
+def test_of_thousands_of_prompts_the_extremes_are_shown_and_the_rest_is_counted(tmp_path: Path) -> None:
+    text = html(preferred(comparison(8), 900, 600, 100), tmp_path)
+    assert "the 1,200 in the middle are in comparison.json" in text
+    assert text.count("How do I clean part") < 450 and len(text) < 2_000_000

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from math import ceil, sqrt
+from math import ceil, log2, sqrt
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -21,6 +21,8 @@ POWER = 0.8
 EXACT_LIMIT = 40
 """Differences up to which every sign assignment is counted; two lists of 2^20 sums then take half a second."""
 RESAMPLES = 99_999
+AT_ONCE = 5_000_000
+"""Signs in memory."""
 MOST_STEPS, MOST_SUMS = 12, 200_000
 """Steps to the smallest difference, and to the largest sum, up to which sums are counted where there are more."""
 NO_SPREAD = 1e-12
@@ -109,15 +111,16 @@ def sign_flip(differences: NDArray[np.float64]) -> SignFlip:
     d = differences[np.abs(differences) > NO_SPREAD]  # a flipped 0 is a 0: it doubles both counts, not their ratio
     threshold = abs(float(d.sum())) - 1e-10 * float(np.abs(d).sum())  # the tolerance makes ties count as ties
     if threshold <= 0:
-        return SignFlip(1.0, "exact", 2 ** len(d))
+        return SignFlip(1.0, "exact", 2 ** len(d) if len(d) <= EXACT_LIMIT else None)
     if len(d) <= EXACT_LIMIT:
         return SignFlip(_exact_share(d, threshold), "exact", 2 ** len(d))
     if (share := _lattice_share(d, threshold)) is not None:
         return SignFlip(share, "exact", None)
-    chance, above = np.random.default_rng(0), 0
-    for _ in range(9):
-        signs = 2.0 * chance.integers(0, 2, (RESAMPLES // 9, len(d)), dtype=np.int8) - 1
-        above += int((np.abs(signs @ d) >= threshold).sum())
+    chance, above, left = np.random.default_rng(0), 0, RESAMPLES
+    while left:
+        some = min(left, RESAMPLES // 9, max(1, AT_ONCE // len(d)))
+        signs = 2.0 * chance.integers(0, 2, (some, len(d)), dtype=np.int8) - 1
+        above, left = above + int((np.abs(signs @ d) >= threshold).sum()), left - some
     return SignFlip((above + 1) / (RESAMPLES + 1), "random", RESAMPLES)
 
 
@@ -131,7 +134,7 @@ def detectable_shift(n: int, significance: float) -> float | None:
     Where more than FINE sign assignments may be, the two agree within a point of power, and the t test is computed.
     """
     critical = float(stats.t.isf(significance / 2, n - 1))
-    if significance * 2 ** (n - 1) > FINE:
+    if log2(significance / FINE) + n - 1 > 0:
         limits = critical * np.sqrt(stats.chi2.ppf((np.arange(2_000) + 0.5) / 2_000, n - 1) / (n - 1))
 
         def lack(shift: float) -> float:
@@ -192,7 +195,8 @@ def share_below(values: NDArray[np.float64]) -> float:
     variables is below 0: Gil-Pelaez's inversion of its characteristic function, by Gauss-Legendre on [0, ∞).
     """
     places, weights = _quadrature()
-    rotated = np.exp(-np.log1p(-1j * np.outer(places, values / np.linalg.norm(values))).sum(axis=1))
+    sizes, counts = np.unique(values / np.linalg.norm(values), return_counts=True)
+    rotated = np.exp(-np.log1p(-1j * np.outer(places, sizes)) @ counts)
     return float(0.5 - weights @ (rotated.imag / places) / np.pi)
 
 

@@ -32,6 +32,9 @@ from tuneline_evaluator.report.tables import (
 from tuneline_evaluator.report.wording import GLOSSARY, by_place, confidence, detectable, in_words
 from tuneline_evaluator.stage import EvaluatorInputs, EvaluatorOutputs
 
+MOST_ROWS = 400
+"""Personas or prompts in the table; of more, those with the largest gains and losses."""
+
 CONTENTS = (
     ("evidence", "How we know"),
     ("criteria", "Where they differ"),
@@ -80,7 +83,8 @@ def page(
             win_rates=preference_plots.win_rates(found) if found else None,
             model=earlier.finetuned.name if earlier.finetuned else comparison.arms[1].name,
             base_model=fact(comparison.arms[0].base_model or comparison.arms[0].name),
-            personas=rows,
+            personas=rows if len(rows) <= MOST_ROWS else [*rows[: MOST_ROWS // 2], *rows[-MOST_ROWS // 2 :]],
+            hidden=max(0, len(rows) - MOST_ROWS),
             spread=_spread(rows),
             effect_axis=plots.effect_axis(comparison),
             persona_axis=plots.score_axis(score for row in rows for score in (row.base_mean, row.finetuned_mean)),
