@@ -17,9 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from kit import rows_bench
+from kit import conversions, rows_bench
 from kit.bucket_api import serve_bucket
-from kit.conversions import compare as compare_conversions
 from kit.head_memory import TOKENS, VOCABULARY
 from kit.head_memory import measure as measure_head
 from kit.places import ROOT
@@ -80,7 +79,9 @@ Medians of {ROUNDS}, in turns.
 
 Both ways of the conversion end in the same weights, merged in fp32 and rounded once. What is read comes from disk each
 time, and memory is that of the larger of PEFT's two programs. The converter alone reads the model once and writes it
-once, which is what ours does: to move less than half of PEFT's way, a file would have to be left out.
+once, which is what ours does: to move less than half of PEFT's way, a file would have to be left out. The whole stage
+reads the base model for the converter and again for the reference, and the unquantised file once for each type, as
+llama-quantize makes one at a time. What is still in memory does not come from disk again: a larger model moves more.
 
 The judge's server rejects at once what its token bucket (one second's worth of calls) does not hold, and announces
 nothing, so that the rate has to be found; the ideal knows it from the beginning. Missed by: halving on each 429, a
@@ -168,10 +169,16 @@ def whole_chain(folder: Path) -> Iterator[Ratio]:
 def conversion(folder: Path) -> Iterator[Ratio]:
     """Merge an adapter and write a GGUF file, by PEFT and llama.cpp's converter and by ours."""
     (folder / "conversion").mkdir()
-    found = compare_conversions(folder / "conversion")
+    found = conversions.compare(folder / "conversion")
     what = f"base model of {found.model / 1e6:.0f} MB and adapter to GGUF, PEFT's merge and the converter / ours"
     yield Ratio(f"{what}: bytes from and to disk", "≥ 4", f"{found.moved:.1f}")
     yield Ratio(f"{what}: peak memory, PyTorch included", "≥ 4", f"{found.memory:.1f}")
+    moved = conversions.moved_by_stage(folder / "conversion")
+    what = "the whole stage for Q4_K_M and Q8_0, checks and store included: bytes from and to disk / the model's"
+    yield Ratio(what, "≤ 3 a type", f"{moved:.1f}, {moved / 2:.1f} a type")
+    (folder / "adapter").mkdir()
+    share = conversions.adapter_share(folder / "adapter")
+    yield Ratio("Gemma 2 9B with 16 bits / its adapter of rank 64 on attention as a GGUF file", "≥ 100", f"{share:.0f}")
 
 
 def s3(folder: Path) -> Iterator[Ratio]:

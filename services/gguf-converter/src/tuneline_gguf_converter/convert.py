@@ -87,6 +87,11 @@ def convert(
 
     context.tell("writing the model in 16 bits")
     unquantised = write_unquantised(prepared, context.state / "merging.part", context.fingerprint, tick)
+    if prepared.calibration:
+        context.tell("measuring what the model uses most")
+        matrix = matrix_of(prepared.calibration, unquantised.path, params.threads)
+        unquantised = unquantised._replace(matrix=matrix)
+        tick()
     context.tell("quantising")
     files = [quantise(prepared, unquantised, encoding, outputs.model, tick) for encoding in params.quantizations]
     subjects = [Subject(file.path, file.header, prepared.tokenizer, prepared.samples, params.threads) for file in files]
@@ -145,11 +150,7 @@ def write_unquantised(prepared: Prepared, folder: Path, fingerprint: str, tick: 
     )
     write_merged(task, folder / "task.json")
     tick()
-    if not prepared.calibration:
-        return Unquantised(destination)
-    matrix = matrix_of(prepared.calibration, destination, prepared.params.threads)
-    tick()
-    return Unquantised(destination, matrix)
+    return Unquantised(destination)
 
 
 def quantise(
@@ -196,9 +197,8 @@ def ship_adapter(
     label = read_header(unquantised.path).text("general.size_label")
     place = folder / prepared.identity.file_name(label, NUMBERS.upper(), "LoRA")
     unquantised.path.unlink()
-    base = write_unquantised(
-        prepared._replace(adapter=None, calibration=None), unquantised.path.parent / "base", fingerprint, tick
-    )
+    alone = prepared._replace(adapter=None)
+    base = write_unquantised(alone, unquantised.path.parent / "base", fingerprint, tick)
     made, front = base.path.with_name("adapter.gguf"), licence_of(prepared.base.folder)
     readme = card(front | {"name": f"{prepared.identity.title} adapter"})
     write_adapter_file(prepared.adapter, base.path.parent / "model", readme, fingerprint, made)
