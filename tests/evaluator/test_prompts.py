@@ -71,6 +71,8 @@ def test_text_for_a_base_model_goes_out_as_it_is_written_and_ends_at_a_stop(arms
     rows = conversations(done)
     assert {row.status for row in rows} <= {"complete", "empty"}
     assert not [row for row in rows if "e" in row.exchanges[0].assistant]
+    last = done.paths["modelfile"].read_text().splitlines()[-1]
+    assert last.startswith('# Not compared by TEMPLATE: as text, "Instruction: {prompt}') and last.endswith('["e"].')
     stopped = [answer.finish_reason for row in rows for answer in row.answers]
     assert "stop" in stopped
     chat = conversations(evaluate(tmp_path, on_prompts(arms, tmp_path), run="chat"))

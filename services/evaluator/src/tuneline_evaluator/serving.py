@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 from tuneline.data.serving import Serving
 from tuneline_evaluator.conversations.prepare import Prepared
+from tuneline_evaluator.conversations.talk import TextForm
 
 
 def serving_of(prepared: Prepared) -> Serving:
@@ -25,7 +27,15 @@ def modelfile(prepared: Prepared, converted: Path | None, serving: Serving) -> s
     if not isinstance(prepared.models[1].source, Path):
         return f"# No FROM: {facts.name} answered, and there is no file to make a model of.\n"
     own = f"FROM ./model/{facts.file}\n"
-    return completed(converted.read_text(encoding="utf-8") if converted else own, serving)
+    text = completed(converted.read_text(encoding="utf-8") if converted else own, serving)
+    form = prepared.plan.completion
+    return f"{text}{_text_line(form)}" if form else text
+
+
+def _text_line(form: TextForm) -> str:
+    """Say in a comment that the model was compared without its chat template, and how."""
+    ends = json.dumps(form.stop)
+    return f"# Not compared by TEMPLATE: as text, {json.dumps(form.template)}, and an answer ends at one of {ends}.\n"
 
 
 def completed(modelfile: str, serving: Serving) -> str:
