@@ -20,6 +20,7 @@ from tuneline.errors import UserError
 from tuneline.model.chat import ChatTokenizer
 from tuneline.model.windows import encode_window
 from tuneline_trainer import sft
+from tuneline_trainer.attention import compile_every_form
 from tuneline_trainer.base_model import Architecture, BaseModelFacts, read_base_model
 from tuneline_trainer.crew import Crew
 from tuneline_trainer.guard import Guard, Told
@@ -226,3 +227,15 @@ def _loss_of_slices(model: torch.nn.Module, base: Path, slices: Path, supervise:
         losses.append(torch.nn.functional.cross_entropy(logits[learnt - 1], ids[learnt], reduction="sum"))
         tokens += len(learnt)
     return torch.stack(losses).sum() / tokens
+
+
+def forms_are_compiled(count: int) -> None:
+    """See that torch compiles a function for each of `count` forms of its argument."""
+    from torch._dynamo.testing import CompileCounter
+
+    compile_every_form()
+    compiled = CompileCounter()
+    double = torch.compile(lambda x: 2 * x, backend=compiled, dynamic=False)
+    for size in range(2, 2 + count):
+        double(torch.ones(size))
+    assert compiled.frame_count == count

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from trainer import runs
 from tuneline.errors import UserError
 from tuneline_trainer.attention import Kernel, Machine, attention_of
 
@@ -47,3 +48,7 @@ def test_a_kernel_that_cannot_compute_the_model_here_is_refused(
 
 def test_a_kernel_that_is_asked_for_is_taken() -> None:
     assert attention_of("eager", GPU, capped=True) == "eager"
+
+
+def test_flex_attention_stays_compiled_when_batches_have_many_forms() -> None:
+    runs.check("forms_are_compiled", 20)

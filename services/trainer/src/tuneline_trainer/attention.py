@@ -12,6 +12,10 @@ Kernel = Literal["eager", "sdpa", "flash_attention_2", "flex_attention"]
 CAPPING_FLASH = (2, 6)
 """First version of flash-attn that soft-caps scores; one before it ignores the cap, and trains another model."""
 
+FORMS = 64
+"""Forms of its arguments (kind of mask, with a gradient or without, number of rows …) that flex is compiled for, at
+most. Gemma-2 has 8 of them when batches have one row, which is all that torch compiles unless told."""
+
 
 class Machine(NamedTuple):
     """What a kernel needs of the machine; `flash` is the version of flash-attn, None where it is not installed."""
@@ -49,6 +53,17 @@ def attention_of(wanted: Kernel | Literal["auto"], machine: Machine, *, capped: 
     if wanted == "flash_attention_2" and (missing := _flash(machine, capped)):
         raise UserError(f"`attention`=flash_attention_2 needs {missing}. Use auto")
     return wanted
+
+
+def compile_every_form() -> None:
+    """Let torch compile flex attention for every form that comes, and raise rather than compute one without.
+
+    Not compiled it computes the same, but holds the scores of all pairs of tokens.
+    """
+    from torch._dynamo import config
+
+    config.recompile_limit = FORMS
+    config.fail_on_recompile_limit_hit = True
 
 
 def refuse_attention(wanted: str, *, capped: bool) -> None:

@@ -26,6 +26,7 @@ from tuneline.model.base_model import as_listed
 from tuneline.parsing.problems import printable
 from tuneline.stage import Context
 from tuneline_trainer import checkpoints, head
+from tuneline_trainer.attention import compile_every_form
 from tuneline_trainer.base_model import BaseModelFacts
 from tuneline_trainer.batches import Batch, Collator
 from tuneline_trainer.crew import MEETING, Work, train_together
@@ -157,6 +158,8 @@ def train(work: Work, told: Told, peers: Peers) -> int:
     torch.set_num_threads(prepared.setup.threads)
     if prepared.setup.device == "cpu":
         return_freed_memory()
+    if prepared.setup.attention == "flex_attention":
+        compile_every_form()
     disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         with warnings.catch_warnings():
