@@ -1,6 +1,7 @@
 """Measures the ratios that we claim and writes docs/benchmarks.md: `make bench`.
 
-`bench.py s3` measures these lines anew (or `slicing`, `rows`, `conversion` …) and leaves the others alone.
+`bench.py s3` measures these lines anew (or `slicing`, `rows`, `conversion` …) and leaves the others alone. What stands
+on the page under headings is measured elsewhere, by the commands that it names, and stays as it is.
 Ratios are taken within one run on one machine, because machines are noisy and figures of two of them do not compare.
 """
 
@@ -50,6 +51,7 @@ class Ratio(NamedTuple):
 def main(*names: str) -> None:
     """Measure everything, or what is named, and write the page."""
     page = ROOT / "docs" / "benchmarks.md"
+    elsewhere = "".join(page.read_text().partition("\n## ")[1:])
     lines: dict[str, str] = {}
     if names:
         table = page.read_text().partition("|---|---|---|\n")[2].partition("\n\n")[0]
@@ -62,7 +64,8 @@ def main(*names: str) -> None:
     text = f"""\
 # Benchmarks
 
-Written by `make bench`. Every figure is a ratio within one run on one machine ({os.cpu_count()} cores, no GPU).
+Written by `make bench`, up to the first heading below. Every figure of the table is a ratio within one run on one
+machine ({os.cpu_count()} cores, no GPU).
 
 | what | target | measured |
 |---|---|---|
@@ -88,7 +91,7 @@ nothing, so that the rate has to be found; the ideal knows it from the beginning
 fixed number of calls in flight, a bucket of less than half a second (its rate is found later) or of several (two or
 three rejections more), more than 20 ms to a 429, fewer than 200 calls, or cores that cannot keep up with the rate.
 """
-    page.write_text(text)
+    page.write_text(text + elsewhere)
     print(text)
 
 
