@@ -51,6 +51,16 @@ def test_every_key_of_the_run_file_is_known_and_the_chain_is_complete(name: str)
     ]  # fmt: skip
 
 
+def test_what_a_model_writes_goes_past_the_assessor_to_the_comparison() -> None:
+    written = read_run_file(EXAMPLES / "synthesize.yaml", installed_stages())
+    names = [step.name for step in written.steps]
+    assert names[:3] == ["gguf-converter@base", "generator@pilot", "generator"] and names[-1] == "evaluator"
+    assert "assessor" not in names and set(names[3:-1]) == {"slicer", "trainer", "gguf-converter"}
+    refused = read_run_file(EXAMPLES / "critic.yaml", installed_stages())
+    assert [step.name for step in refused.steps] == names[:3], "the critic is tested on the same rows"
+    assert refused.params["generator"] == written.params["generator"]
+
+
 @pytest.mark.parametrize("name", ["demo.yaml", "gemma-2-9b.yaml"])
 def test_every_file_that_the_run_file_names_is_there(name: str) -> None:
     inputs = read_run_file(EXAMPLES / name, installed_stages()).inputs
