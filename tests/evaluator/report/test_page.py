@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from kit.comparisons import comparison, conversations, material
+from kit.comparisons import TRAINING, comparison, conversations, material
 from kit.pages import Page, reported, written
+from tuneline.data.io import write_record
 from tuneline_evaluator.comparison import numbers
 
 STATES = {
@@ -146,6 +147,14 @@ def test_the_way_of_the_data_the_training_and_the_conversion_are_shown(tmp_path:
         "gguf-converter@base 7c7c7c7c7c7c", "s3://team/rubric.yaml", "1b1b1b1b1b1b1b1b", "Temperature 0.7",
     ):  # fmt: skip
         assert words in text, words
+
+
+def test_the_validation_loss_is_that_of_the_adapter_that_ships(tmp_path: Path) -> None:
+    made, inputs = comparison(), material(tmp_path)
+    losses = TRAINING.losses.model_copy(update={"validation_after": 1.04, "validation_best": 0.987})
+    write_record(tmp_path / "training.json", TRAINING.model_copy(update={"kept_step": 60, "losses": losses}))
+    text = Page(written(tmp_path, made, conversations(made), inputs)[0]).text
+    assert "from 2.280 to 0.987 in 60 steps, whose adapter ships; at the end it was 1." in text
 
 
 def test_the_median_persona_is_shown_open_and_the_rule_is_named(tmp_path: Path) -> None:

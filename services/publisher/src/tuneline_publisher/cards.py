@@ -113,14 +113,14 @@ def _training(facts: Facts) -> list[str]:
     if training is None:
         return []
     examples, losses = training.examples, training.losses
-    after = "not measured" if losses.validation_after is None else f"{losses.validation_after:.4f}"
+    after = "not measured" if training.shipped_loss is None else f"{training.shipped_loss:.4f}"
     before = "not measured" if losses.validation_before is None else f"{losses.validation_before:.4f}"
     rows = [
         ["examples for training", f"{examples.train.slices:,} with {examples.train.supervised_tokens:,} learnt tokens"],
         ["held out", f"{examples.validation.slices:,}"],
-        ["steps", f"{training.steps:,}"],
+        ["steps", f"{training.kept_step:,} of {training.steps:,}"],
         ["parameters", f"{training.parameters.trained:,} trained, {training.parameters.base:,} of the base model"],
-        ["validation loss (nats per token)", f"{before} before, {after} after"],
+        ["validation loss (nats per token)", f"{before} before, {after} of this adapter"],
         ["device", plain(f"{training.setup.device}, {training.setup.dtype}, {training.setup.quantization}")],
         ["libraries", plain(", ".join(f"{name} {version}" for name, version in training.setup.libraries.items()))],
     ]

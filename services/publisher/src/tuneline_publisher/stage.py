@@ -95,7 +95,7 @@ def check(params: PublisherParams, checks: Checks) -> None:
     check_given(params, checks)
 
 
-STAGE = Stage("publisher", 2, PublisherParams, PublisherInputs, PublisherOutputs, run, check=check)
+STAGE = Stage("publisher", 3, PublisherParams, PublisherInputs, PublisherOutputs, run, check=check)
 
 
 def main() -> None:

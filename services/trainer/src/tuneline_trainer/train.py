@@ -117,9 +117,9 @@ def _losses(rows: Sequence[TrainingRow]) -> Losses:
 def _headline(record: TrainingRecord) -> str:
     losses, steps, kept = record.losses, record.steps, record.kept_step
     slices = f"over {record.examples.train.slices} slices"
+    shipped = record.shipped_loss
     if losses.validation_before is None or losses.validation_after is None or losses.validation_best is None:
         return f"training loss {losses.train_first:.3f} → {losses.train_last:.3f} in {steps} steps {slices}"
-    shipped = losses.validation_best if kept < steps else losses.validation_after
     headline = f"validation loss {losses.validation_before:.3f} → {shipped:.3f} in {kept} steps {slices}"
     if kept < steps:
         return f"{headline}, the best of {steps} ({losses.validation_after:.3f} at the end: fewer epochs do)"

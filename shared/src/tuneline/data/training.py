@@ -83,6 +83,11 @@ class TrainingRecord(Closed):
     parameters: ParameterCounts
     losses: Losses
 
+    @property
+    def shipped_loss(self) -> float | None:
+        """The validation loss of the adapter that ships."""
+        return self.losses.validation_best if self.kept_step < self.steps else self.losses.validation_after
+
 
 class TrainingRow(Closed):
     """A row of metrics.jsonl: an optimiser step, or (with `step` and `validation_loss` alone) a validation.

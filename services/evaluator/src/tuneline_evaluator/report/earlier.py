@@ -37,6 +37,8 @@ class Training(NamedTuple):
     losses: list[Point]
     validation: list[Point]
     rates: list[Point]
+    kept: Point | None
+    """The validation of the adapter that ships, where it is not the last one."""
     facts: list[tuple[str, str]]
     """Every entry of training.json, flat."""
 
@@ -76,14 +78,16 @@ def read_earlier(inputs: EvaluatorInputs, verdicts: Sequence[Verdict] | None) ->
 
 def _training(inputs: EvaluatorInputs) -> Training | None:
     rows = list(read_lines(inputs.training_metrics, TrainingRow)) if inputs.training_metrics else []
-    record = read_record(inputs.training, TrainingRecord).model_dump(mode="json") if inputs.training else {}
+    record = read_record(inputs.training, TrainingRecord) if inputs.training else None
     if not rows and not record:
         return None
+    early = record is not None and record.kept_step < record.steps
     return Training(
         losses=[Point(row.step, row.loss) for row in rows if row.loss is not None],
         validation=[Point(row.step, row.validation_loss) for row in rows if row.validation_loss is not None],
         rates=[Point(row.step, row.learning_rate) for row in rows if row.learning_rate is not None],
-        facts=flat(record),
+        kept=Point(record.kept_step, record.shipped_loss) if record and early and record.shipped_loss else None,
+        facts=flat(record.model_dump(mode="json")) if record else [],
     )
 
 
