@@ -155,3 +155,7 @@ def test_a_file_is_served_here_and_the_server_comes_back_when_it_dies(tmp_path: 
         assert served and writer.complete("Instruction: Say hello.\nResponse:", brief, seed=3) == first
         assert writer.header is not None and len(writer.tokens_of("Say hello.") or []) > 1
         assert json.loads(writer.identity)["context_tokens"] == 256
+        assert writer.chat(TALK[1:], brief, seed=3).tokens_in > 4
+        del writer.header.metadata["tokenizer.chat_template"]
+        with pytest.raises(UserError, match="has no chat template"):
+            writer.chat(TALK[1:], brief, seed=3)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from tuneline.data.judged import Exchange, Transcript
+from tuneline.data.judged import Transcript
 from tuneline.data.rubric import Rubric, load_rubric
 from tuneline.data.verdicts import Verdict
 from tuneline.errors import UserError
@@ -50,7 +50,7 @@ def read_bench(judge: Path | None, rubric: Path | None, secret: Secret) -> Bench
 
 def transcript_of(name: str, row: Row) -> Transcript:
     """Return a row as it will be learnt from."""
-    return Transcript(name, (Exchange(row.prompt, row.response),), persona=row.category)
+    return Transcript(name, row.exchanges, persona=row.category)
 
 
 def _decided(row: Row, verdict: Verdict) -> Row:

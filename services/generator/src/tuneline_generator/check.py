@@ -7,8 +7,8 @@ from tuneline.data.reading.prompts import Prompt
 from tuneline.stage import Checks
 from tuneline_generator.by_judge import read_bench
 from tuneline_generator.critic_client import JudgeCritic, load_critic
-from tuneline_generator.prepare import read_held_out
-from tuneline_generator.recipe import InstructionsRecipe, load_recipe
+from tuneline_generator.prepare import read_held_out, read_players
+from tuneline_generator.recipe import ConversationsRecipe, InstructionsRecipe, Recipe, load_recipe
 from tuneline_generator.stage import GeneratorParams
 from tuneline_generator.writer import load_writer
 
@@ -19,12 +19,11 @@ def check_given(params: GeneratorParams, checks: Checks) -> None:
     if recipe:
         # A model that another step makes is not there yet.
         checks.read("writer", load_writer, recipe.format, checks.inputs.get("writer_model"), later=True)
-        examples = f", {len(recipe.examples)} examples" if isinstance(recipe, InstructionsRecipe) else ""
         stand_ins = (
             Prompt(id=f"test-{n:07d}", prompt=f"Prompt {n}, not written yet.") for n in range(recipe.test_prompts)
         )
         write_lines(checks.preview("prompts"), stand_ins)
-        checks.note(f"recipe: {len(recipe.categories)} categories{examples}")
+        _note(recipe, checks)
     critic = checks.read("critic", load_critic)
     if isinstance(critic, JudgeCritic):
         with checks.about("critic"):
@@ -32,3 +31,14 @@ def check_given(params: GeneratorParams, checks: Checks) -> None:
     held_out = checks.read("held_out", read_held_out)
     if held_out:
         checks.note(f"{len(held_out):,} prompts are held out")
+
+
+def _note(recipe: Recipe, checks: Checks) -> None:
+    """Say what the recipe has, and read who talks in conversations."""
+    if isinstance(recipe, ConversationsRecipe):
+        with checks.about("recipe"):
+            players = read_players(recipe, checks.inputs.get("personas"), checks.inputs.get("simulator"))
+            checks.note(f"recipe: {recipe.turns} turns with each of {len(players.personas)} personas in turn")
+        return
+    examples = f", {len(recipe.examples)} examples" if isinstance(recipe, InstructionsRecipe) else ""
+    checks.note(f"recipe: {len(recipe.categories)} categories{examples}")

@@ -10,6 +10,7 @@ from tuneline.data.reading.prompts import Prompt
 from tuneline.errors import UserError
 from tuneline.stage import Context, Cost, Json, Metrics, Spent, Usage, dollars
 from tuneline_generator.by_judge import Bench, read_bench
+from tuneline_generator.conversations import Conversations
 from tuneline_generator.fill import Filled
 from tuneline_generator.prepare import Prepared, prepare
 from tuneline_generator.publish import NO_CRITIC, judged, metrics, refuse_failed, write_all
@@ -99,4 +100,8 @@ def cost_of(filled: Filled, desk: Desk, spent: Cost) -> Cost:
     if desk.critic:
         heard = sum((row.critic_usage for row in filled.rows), start=Usage())
         paid.append(Spent(role="critic", model=desk.critic.label, total=heard, now=desk.critic.spent_now))
+    if isinstance(desk.author, Conversations):
+        total = sum((row.simulated for row in filled.rows), start=Usage())
+        told = desk.author.simulator.cost([]).rows
+        paid += [Spent(role=row.role, model=row.model, total=total, now=row.now) for row in told]
     return Cost.of(*paid, *spent.rows)

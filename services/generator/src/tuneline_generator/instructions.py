@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from tuneline.data.judged import Exchange
+from tuneline.stage import Usage
 from tuneline_generator.items import Item
 from tuneline_generator.pen import Pen, Text
 from tuneline_generator.recipe import InstructionsRecipe
@@ -19,6 +21,10 @@ class Written(NamedTuple):
     """None: the prompt is all there is."""
     steps: dict[str, Text]
     how: Provenance
+    talk: tuple[Exchange, ...] = ()
+    """The exchanges, where it is a conversation."""
+    simulated: Usage = Usage()
+    """What its simulated user took."""
 
 
 def write_prompt(recipe: InstructionsRecipe, item: Item, pen: Pen) -> Written:

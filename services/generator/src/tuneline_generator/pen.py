@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from threading import Lock
 from typing import Literal
@@ -62,13 +63,16 @@ class Pen:
         """Whether the price of every text is known, also of those that were found."""
 
     def write(
-        self, step: str, prompt: str, seed: int, *, system: str = "", schema: Mapping[str, Json] | None = None
-    ) -> Text:
-        """Return the text of a step; in a chat below a system prompt, and in the form of a JSON schema.
+        self, step: str, prompt: str, seed: int, *, system: str = "", before: Sequence[Mapping[str, str]] = (),
+        schema: Mapping[str, Json] | None = None,
+    ) -> Text:  # fmt: skip
+        """Return the text of a step; in a chat below a system prompt and behind other messages, or by a JSON schema.
 
         Raises LlmRejected, UserError or Temporary as the writer's client does, Capped when there is no money for it.
         """
-        said = f"{system}\0{prompt}" if system else prompt
+        above = [{"role": "system", "content": system}] if system else []
+        messages = [*above, *before, {"role": "user", "content": prompt}]
+        said = json.dumps(messages) if len(messages) > 1 else prompt
         journal, key = self._journals[step], f"{step}/{sha256(said)}/{seed}"
         kept = read_row(journal, key, Text)
         if kept is not None:
@@ -78,7 +82,7 @@ class Pen:
         self._budget.begin()
         paid, began = 0.0, time.monotonic()
         try:
-            kept = self._ask(step, prompt, seed, system, schema)
+            kept = self._ask(step, messages, seed, schema)
             paid = kept.cost_usd or 0.0
         finally:
             self._budget.end(paid)
@@ -90,13 +94,13 @@ class Pen:
             self.priced &= kept.cost_usd is not None
         return kept
 
-    def _ask(self, step: str, prompt: str, seed: int, system: str, schema: Mapping[str, Json] | None) -> Text:
+    def _ask(
+        self, step: str, messages: Sequence[Mapping[str, str]], seed: int, schema: Mapping[str, Json] | None
+    ) -> Text:
         sampler = self._steps[step].sampler
         if self._form == "completion":
-            told = self._writer.complete(prompt, sampler, seed=seed)
+            told = self._writer.complete(messages[-1]["content"], sampler, seed=seed)
         else:
-            above = [{"role": "system", "content": system}] if system else []
-            messages = [*above, {"role": "user", "content": prompt}]
             told = self._writer.chat(messages, sampler, seed=seed, schema=schema)
         return Text(
             text=told.text, finish=told.finish, word=told.word, tokens_in=told.tokens_in, tokens_out=told.tokens_out,

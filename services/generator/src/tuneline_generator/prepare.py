@@ -6,19 +6,24 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tuneline.data.io import read_lines, read_record
+from tuneline.data.personas import Persona, load_personas
 from tuneline.data.reading.prompts import Prompt, read_prompts
 from tuneline.data.transcripts import read_transcripts
 from tuneline.errors import UserError
+from tuneline.judge.simulators.simulator import ScriptedConfig, SimulatorConfig, load_simulator
 from tuneline.stage import Part, dollars
 from tuneline_generator.critic import LogprobCritic
 from tuneline_generator.critic_client import JudgeCritic, load_critic, server_of
 from tuneline_generator.found import Quality
 from tuneline_generator.items import Item
 from tuneline_generator.quality import Rules
-from tuneline_generator.recipe import DocumentsRecipe, Recipe, load_recipe
+from tuneline_generator.recipe import ConversationsRecipe, DocumentsRecipe, Recipe, load_recipe
 from tuneline_generator.stage import GeneratorInputs, GeneratorParams
 from tuneline_generator.wording import told
 from tuneline_generator.writer import WriterConfig, load_writer
+
+SPEAKERS = ("User", "Human", "Assistant")
+"""With one of these and a colon an answer goes on with the next message."""
 
 
 class Scale(NamedTuple):
@@ -54,7 +59,11 @@ def prepare(params: GeneratorParams, inputs: GeneratorInputs, part: Part | None)
     """Read everything. Raises UserError for whatever is wrong with it, and for a pilot that did not pass."""
     recipe = load_recipe(inputs.recipe)
     writer = load_writer(inputs.writer, recipe.format, inputs.writer_model)
+    if isinstance(recipe, ConversationsRecipe):
+        read_players(recipe, inputs.personas, inputs.simulator)
     critic = load_critic(inputs.critic) if inputs.critic else None
+    if isinstance(critic, LogprobCritic) and isinstance(recipe, ConversationsRecipe):
+        raise UserError("critic: `logprob` looks at one answer; of conversations a `judge` says what they are worth")
     if isinstance(critic, LogprobCritic):
         server_of(critic, writer, inputs.critic_model or inputs.writer_model)
     held_out = read_held_out(inputs.held_out) if inputs.held_out else []
@@ -74,8 +83,30 @@ def rules_of(recipe: Recipe, params: GeneratorParams) -> Rules:
     """Return what the recipe takes for a flaw."""
     if isinstance(recipe, DocumentsRecipe):
         return Rules(max_chars=None, prompt_words=None, keep_cut=params.keep_cut)
+    if isinstance(recipe, ConversationsRecipe):
+        return Rules(labels=SPEAKERS, max_chars=None, prompt_words=None, keep_cut=params.keep_cut)
     headings = any("###" in stop for step in recipe.steps.values() for stop in step.stop)
     return Rules(labels=recipe.labels, headings=headings, keep_cut=params.keep_cut)
+
+
+class Players(NamedTuple):
+    """Who talks, and who speaks for them."""
+
+    personas: list[Persona]
+    simulator: SimulatorConfig
+
+
+def read_players(recipe: ConversationsRecipe, personas: Path | None, simulator: Path | None) -> Players:
+    """Read who talks. Raises UserError for what is missing, and for scripts where they are not allowed."""
+    if personas is None:
+        raise UserError("recipe: `conversations` needs the input `personas`; give it")
+    config = load_simulator(simulator)
+    if isinstance(config, ScriptedConfig) and not recipe.allow_scripted:
+        raise UserError(
+            "recipe: scripted users say their lines whatever they are answered, which is nothing to learn from; give "
+            "the input `simulator`, or set `allow_scripted: true` to try things out"
+        )
+    return Players(load_personas(personas), config)
 
 
 def read_held_out(path: Path) -> list[str]:

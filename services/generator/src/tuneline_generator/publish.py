@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from tuneline.data.io import Closed, write_lines, write_record
-from tuneline.data.judged import Exchange, JudgedExchange, JudgedTranscript, Transcript
+from tuneline.data.judged import JudgedExchange, JudgedTranscript, Transcript
 from tuneline.data.verdicts import Verdict
 from tuneline.errors import UserError
 from tuneline.stage import Cost, Json, Metrics, Usage, dollars
@@ -45,11 +45,11 @@ def judged(
     rows, params = settled.rows, prepared.params
     kept = [row for row in rows if row.status in ("kept", "spare")]
     held_out = HeldOut([*prepared.held_out, *(one.prompt for one in settled.prompts)])
-    left = sum(held_out.overlaps(row.prompt) for row in kept)
+    left = sum(held_out.overlaps(row.asked) for row in kept)
     gates = gates_of(prepared.recipe.kind, params.gates, count_rows(rows), overlaps_left=left, critic=critic)
     bad = [gate.name for gate in refused(gates, params.gates.require)]
     bad += ["critic_auc"] if prepared.critic and critic is None else []  # too few rows to test it
-    of_rows = None if any(_usage(row).unpriced for row in rows) else sum(_usage(row).cost_usd for row in rows)
+    of_rows = None if any(row.taken.unpriced for row in rows) else sum(row.taken.cost_usd for row in rows)
     taken = Taken(len(rows), len(kept), sum(row.seconds for row in rows), of_rows)
     projection = project(params, taken, rate(len(kept), len(rows)).low) if prepared.pilot is None else None
     return Quality(
@@ -105,16 +105,12 @@ def metrics(settled: Settled, quality: Quality, cost: Cost, wanted: int) -> Metr
     return Metrics(headline="; ".join(head), counts=counts, cost=cost)
 
 
-def _usage(row: Row) -> Usage:
-    return row.usage + row.critic_usage
-
-
 def _id(row: Row) -> str:
     return f"train-{row.item:07d}"
 
 
 def _transcript(row: Row) -> Transcript:
-    return Transcript(_id(row), (Exchange(row.prompt, row.response),), persona=row.category)
+    return Transcript(_id(row), row.exchanges, persona=row.category)
 
 
 def _provenance(row: Row) -> dict[str, Json]:
@@ -124,7 +120,7 @@ def _provenance(row: Row) -> dict[str, Json]:
 
 
 def _transcript_row(row: Row) -> JudgedTranscript:
-    said = [JudgedExchange(user=row.prompt, assistant=row.response)]
+    said = [JudgedExchange(user=one.user, assistant=one.assistant) for one in row.exchanges]
     return JudgedTranscript(id=_id(row), persona=row.category, exchanges=said, provenance=_provenance(row))
 
 

@@ -163,8 +163,30 @@ class DocumentsRecipe(Closed):
         return {"idea": self.idea, "document": self.document, "response": self.response}
 
 
-Recipe = InstructionsRecipe | DocumentsRecipe
-KINDS: Mapping[str, type[Recipe]] = {"instructions": InstructionsRecipe, "documents": DocumentsRecipe}
+class ConversationsRecipe(Closed):
+    """Simulated users, the input `personas`, talk with the model that is to be imitated."""
+
+    places: ClassVar[Mapping[str, tuple[set[str], set[str]]]] = {"answer": ({"said"}, {"said"})}
+
+    kind: Literal["conversations"]
+    format: Literal["chat"] = "chat"
+    turns: int = Field(default=6, ge=1, le=200)
+    """Exchanges of each conversation."""
+    answer: Step = Step(temperature=0.7, max_tokens=1000, prompt="{said}")
+    """How the user's message is answered, below the input `system_prompt`; what stands around it is not learnt."""
+    allow_scripted: bool = False
+    """Take conversations whose users say their scripts, whatever they are answered: for trying things out."""
+    test_prompts: ClassVar[int] = 0
+
+    @property
+    def steps(self) -> dict[str, Step]:
+        return {"answer": self.answer}
+
+
+Recipe = InstructionsRecipe | DocumentsRecipe | ConversationsRecipe
+KINDS: Mapping[str, type[Recipe]] = {
+    "instructions": InstructionsRecipe, "documents": DocumentsRecipe, "conversations": ConversationsRecipe
+}  # fmt: skip
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -192,5 +214,5 @@ def _disagreements(recipe: Recipe, source: YamlFile) -> Iterator[str]:
     if isinstance(recipe, DocumentsRecipe):
         if recipe.shortest_words > recipe.longest_words:
             yield f"{source.where(('shortest_words',))}: {recipe.shortest_words} words are more than `longest_words`"
-    elif recipe.shots > len(recipe.examples):
+    elif isinstance(recipe, InstructionsRecipe) and recipe.shots > len(recipe.examples):
         yield f"{source.where(('shots',))}: {recipe.shots} of {len(recipe.examples)} examples; use fewer"

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, get_args
 
+from tuneline.data.judged import Exchange
 from tuneline.data.verdicts import Verdict
 from tuneline.stage import Json, Usage
 from tuneline_generator.items import Stream
@@ -57,6 +58,8 @@ class Row:
     category: str = ""
     prompt: str = ""
     response: str = ""
+    talk: tuple[Exchange, ...] = ()
+    """The exchanges, where it is a conversation; `prompt` and `response` are then its first and last message."""
     detail: str = ""
     """Why it has this status; never a text of the row."""
     finish: str = ""
@@ -76,9 +79,25 @@ class Row:
     usage: Usage = field(default_factory=Usage)
     """What the writer took."""
     critic_usage: Usage = field(default_factory=Usage)
+    simulated: Usage = field(default_factory=Usage)
+    """What its simulated user took."""
     seconds: float = 0.0
     """Of its calls to the writer, added up."""
     how: Provenance | None = None
+
+    @property
+    def exchanges(self) -> tuple[Exchange, ...]:
+        return self.talk or (Exchange(self.prompt, self.response),)
+
+    @property
+    def asked(self) -> str:
+        """All that the user says: by it rows are compared."""
+        return "\n".join(exchange.user for exchange in self.exchanges)
+
+    @property
+    def taken(self) -> Usage:
+        """What everybody took who had to do with it."""
+        return self.usage + self.critic_usage + self.simulated
 
 
 def counted(rows: Iterable[Row]) -> dict[Status, int]:

@@ -27,9 +27,9 @@ def settle(rows: Sequence[Row], prepared: Prepared, prompts: list[Prompt], test:
     for row in decided(rows, prepared, test):
         if row.status != "kept":
             settled.append(row)
-        elif twin := seen.add(row.prompt):
+        elif twin := seen.add(row.asked):
             settled.append(replace(row, status=twin, detail="an earlier row has the same prompt, or nearly"))
-        elif held_out.overlaps(row.prompt):
+        elif held_out.overlaps(row.asked):
             settled.append(replace(row, status="overlaps", detail="the prompt overlaps with one that is held out"))
         else:
             kept += 1

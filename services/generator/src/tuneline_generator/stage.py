@@ -103,7 +103,11 @@ class GeneratorInputs(Inputs):
     judge: Path | None = given(optional=True)
     """Who judges, for a critic `judge`."""
     system_prompt: Path | None = given(optional=True)
-    """What documents are answered below."""
+    """What documents and conversations are answered below."""
+    personas: Path | None = given(optional=True)
+    """Who talks, for the recipe `conversations`: others than those of a comparison."""
+    simulator: Path | None = given(optional=True)
+    """Who speaks for the personas; scripted without one."""
     held_out: Path | None = given(*PATTERNS, optional=True)
     """Prompts or transcripts that nothing written may overlap with."""
     pilot: Path | None = output_of("generator@pilot", "quality")

@@ -9,9 +9,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import NamedTuple
 
+from tuneline.judge.simulators.simulator import open_simulator
 from tuneline.model.system_prompt import read_system_prompt
 from tuneline.stage import Context, Usage
 from tuneline_generator.budget import Budget
+from tuneline_generator.conversations import Conversations
 from tuneline_generator.critic import CriticTest
 from tuneline_generator.critic_client import Critic, open_critic
 from tuneline_generator.documents import Documents
@@ -20,9 +22,9 @@ from tuneline_generator.guard import GuardCheck, control_words, guard, refuse_fa
 from tuneline_generator.instructions import Written, write_prompt, write_response
 from tuneline_generator.items import Item
 from tuneline_generator.pen import Pen
-from tuneline_generator.prepare import Prepared
+from tuneline_generator.prepare import Prepared, read_players
 from tuneline_generator.quality import Flaw, Rules, classify
-from tuneline_generator.recipe import DocumentsRecipe, InstructionsRecipe
+from tuneline_generator.recipe import ConversationsRecipe, DocumentsRecipe, InstructionsRecipe
 from tuneline_generator.rows import Row
 from tuneline_generator.writer import Writer, open_writer
 
@@ -43,7 +45,7 @@ class Desk(NamedTuple):
     pen: Pen
     budget: Budget
     pool: ThreadPoolExecutor
-    documents: Documents | None
+    author: Documents | Conversations | None
     """Writes the items of such a recipe."""
 
     def fill(self, items: Sequence[Item]) -> Filled:
@@ -63,8 +65,8 @@ class Desk(NamedTuple):
         return round(self.budget.spent_usd, 9) if self.pen.priced and not of_critic else None
 
     def _prompt(self, item: Item) -> Row:
-        if self.documents:
-            return _row(item, *self.documents.write_prompt(item))
+        if isinstance(self.author, Documents):
+            return _row(item, *self.author.write_prompt(item))
         recipe = self.prepared.recipe
         assert isinstance(recipe, InstructionsRecipe)
         written = write_prompt(recipe, item, self.pen)
@@ -72,8 +74,10 @@ class Desk(NamedTuple):
         return _row(item, written, classify(written.prompt, None, self.rules, prompt_finish=finish))
 
     def _row(self, item: Item) -> Row:
-        if self.documents:
-            return self._decided(_row(item, *self.documents.write(item)))
+        if self.author:
+            row = self._decided(_row(item, *self.author.write(item)))
+            self.budget.count(row.simulated.cost_usd)
+            return row
         recipe, rules = self.prepared.recipe, self.rules
         assert isinstance(recipe, InstructionsRecipe)
         asked = write_prompt(recipe, item, self.pen)
@@ -106,13 +110,13 @@ def _row(item: Item, written: Written, flaw: Flaw | None) -> Row:
     texts = written.steps.values()
     if any(text.finish == "content_filter" for text in texts):
         flaw = Flaw("blocked", "a filter of the writer's server ended the text")
-    last = written.steps.get("response")
+    last = [*texts][-1] if written.talk else written.steps.get("response")
     return Row(
         item=item.number, status=flaw.status if flaw else "kept", detail=flaw.detail if flaw else "",
         category=written.category, prompt=written.prompt, response=written.response or "",
         finish=last.finish if last else "", tokens=last.tokens_out if last else 0,
         usage=sum((text.usage for text in texts), start=Usage()), seconds=round(sum(t.seconds for t in texts), 3),
-        how=written.how,
+        how=written.how, talk=written.talk, simulated=written.simulated,
     )  # fmt: skip
 
 
@@ -132,15 +136,22 @@ def open_desk(prepared: Prepared, context: Context) -> Iterator[Desk]:
         pen = Pen(writer, prepared.recipe.format, prepared.recipe.steps, context, budget)
         control = control_words(writer.header) if writer.header else frozenset[str]()
         rules = replace(prepared.rules, control=control)
-        with _critic(prepared, context) as critic:
-            documents = _documents(prepared, pen, rules)
-            yield Desk(prepared, context, writer, critic, rules, guarded, pen, budget, pool, documents)
+        with _critic(prepared, context) as critic, _author(prepared, pen, rules, context) as author:
+            yield Desk(prepared, context, writer, critic, rules, guarded, pen, budget, pool, author)
 
 
-def _documents(prepared: Prepared, pen: Pen, rules: Rules) -> Documents | None:
-    if not isinstance(prepared.recipe, DocumentsRecipe):
-        return None
-    return Documents(prepared.recipe, pen, rules, read_system_prompt(prepared.inputs.system_prompt))
+@contextmanager
+def _author(prepared: Prepared, pen: Pen, rules: Rules, context: Context) -> Iterator[Documents | Conversations | None]:
+    recipe, inputs, params = prepared.recipe, prepared.inputs, prepared.params
+    if isinstance(recipe, DocumentsRecipe):
+        yield Documents(recipe, pen, rules, read_system_prompt(inputs.system_prompt))
+    elif isinstance(recipe, ConversationsRecipe):
+        personas, config = read_players(recipe, inputs.personas, inputs.simulator)
+        with open_simulator(config, context, timeout_s=params.timeout_s, concurrency=params.concurrency) as simulator:
+            system = read_system_prompt(inputs.system_prompt)
+            yield Conversations(recipe, pen, rules, personas, simulator, system)
+    else:
+        yield None
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, TypeVar
 
 from pydantic import Field
 
-from tuneline.errors import LlmRejected, Temporary, UserError
+from tuneline.errors import LlmRejected, Stopped, Temporary, UserError
 from tuneline.llm.completion import Completion, CompletionConfig, Finish, Sampler, refuse_unsayable
 from tuneline.llm.config import AnthropicConfig, GoogleConfig, ModelConfig, OpenAiConfig, read_provider
 from tuneline.llm.thoughts import without_thoughts
@@ -182,10 +182,14 @@ class _Served:
         self, config: ModelConfig, account: Account, context: Context, concurrency: int, timeout_s: float,
         stack: ExitStack, server: Server | None = None,
     ) -> None:  # fmt: skip
+        from tuneline.llm.calls import Patience
+
         self.label, self.identity = config.model, json.dumps(config.identity, sort_keys=True)
         self.header: Header | None = None
         self._config, self._account, self._context = config, account, context
         self._concurrency, self._timeout_s, self._stack, self._server = concurrency, timeout_s, stack, server
+        # A server of ours that does not answer has died, and is started again.
+        self._patience = Patience(attempts=3) if server else None
         self._lock = Lock()
         self._texts: CompletionClient | None = None
         self._chats: dict[tuple[float | None, int], LlmClient] = {}
@@ -205,6 +209,8 @@ class _Served:
         self, messages: Sequence[Mapping[str, str]], sampler: Sampler, *, seed: int,
         schema: Mapping[str, Json] | None = None,
     ) -> Completion:  # fmt: skip
+        if self.header and not self.header.text("tokenizer.chat_template"):
+            raise UserError(f"writer: {self.label} has no chat template; use a recipe with `format: completion`")
         client = self._talker(sampler)
         return self._paid(lambda: _said(client.complete(messages, schema=schema, seed=seed), sampler))
 
@@ -217,8 +223,9 @@ class _Served:
         with self._lock:
             if self._texts is None:
                 client = CompletionClient(
-                    config, self._context.secret, self._timeout_s, concurrency=self._concurrency, account=self._account
-                )
+                    config, self._context.secret, self._timeout_s, concurrency=self._concurrency,
+                    account=self._account, patience=self._patience,
+                )  # fmt: skip
                 self._texts = self._stack.enter_context(client)
             return self._texts
 
@@ -231,7 +238,7 @@ class _Served:
             if key not in self._chats:
                 client = LlmClient(
                     talking(self._config, sampler), self._context.secret, self._timeout_s,
-                    concurrency=self._concurrency, account=self._account,
+                    concurrency=self._concurrency, account=self._account, patience=self._patience,
                 )  # fmt: skip
                 self._chats[key] = self._stack.enter_context(client)
             return self._chats[key]
@@ -243,6 +250,8 @@ class _Served:
         began = time.monotonic()
         try:
             answer = call()
+        except Stopped:
+            raise
         except Temporary:
             if self._server is None:
                 raise
