@@ -83,6 +83,8 @@ def test_another_kind_of_file_is_refused_by_name(tiny_base: Path, tmp_path: Path
     tokenizer = ChatTokenizer.from_folder(tiny_base)
     with pytest.raises(UserError, match=r"imatrix: gemma2.*\.gguf is another kind of GGUF file"):
         read_calibration(finetuned_file, tokenizer, 1024)
+    with pytest.raises(UserError, match=r"imatrix: is a folder"):
+        read_calibration(tmp_path, tokenizer, 1024)
     (tmp_path / "imatrix.dat").write_bytes(b"\x05\0\0\0\x10\0\0\0blk.0.attn_k.weight")
     with pytest.raises(UserError, match=r"imatrix\.dat"):
         read_calibration(tmp_path / "imatrix.dat", tokenizer, 1024)

@@ -70,7 +70,7 @@ def read_calibration(path: Path, tokenizer: ChatTokenizer, tokens: int) -> Calib
 
 
 def _in_some_order(path: Path, at_once: int) -> Iterator[tuple[int, Slice]]:
-    """Yield the longest training slice of each transcript, and how many remain with it; the files' order is theirs."""
+    """Yield the longest training slice of each transcript, and how many remain with it, in an order of no meaning."""
     places = longest_of_each(path)["train"]
     order = sorted(places, key=lambda place: sha256(str(place).encode()).digest())
     for begin in range(0, len(order), at_once):
@@ -79,7 +79,9 @@ def _in_some_order(path: Path, at_once: int) -> Iterator[tuple[int, Slice]]:
 
 
 def is_matrix(path: Path) -> bool:
-    """Tell whether the file is a matrix of llama-imatrix. Raises UserError for any other GGUF file."""
+    """Tell whether the file is a matrix of llama-imatrix. Raises UserError for a folder and any other GGUF file."""
+    if not path.is_file():
+        raise UserError("imatrix: is a folder: give the file that llama-imatrix wrote, or slices")
     with path.open("rb") as file:
         if file.read(4) != b"GGUF":
             return False
