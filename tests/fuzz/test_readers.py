@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import io
 import json
+from contextlib import suppress
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,11 +28,14 @@ from tuneline.data.slices import Slice
 from tuneline.data.transcripts import read_transcripts
 from tuneline.data.verdicts import Verdict
 from tuneline.engine.runfile import read_run_file
-from tuneline.errors import UserError
+from tuneline.errors import Unreadable, UserError
 from tuneline.judge.judging import load_judge
 from tuneline.judge.recorded import RecordedJudge
 from tuneline.stage import installed_stages
+from tuneline_generator.critic_client import load_critic
+from tuneline_generator.documents import read_ideas
 from tuneline_generator.recipe import load_recipe
+from tuneline_generator.writer import load_writer
 
 
 def no_secret(name: str) -> str:
@@ -94,6 +99,19 @@ SLICE = {
 
 JUDGES = b"judges:\n  a: {provider: heuristic}\n  b: {provider: openai, model: m, base_url: 'http://127.0.0.1:1/v1'}\n"
 
+DOCUMENTS = (
+    b"kind: documents\ncategories:\n- {name: health, about: Wards.}\nforms: [memo]\nidea: {prompt: 'On {category}'}\n"
+)
+WRITER = b"{provider: openai, model: m, base_url: 'http://127.0.0.1:1/v1', dialect: vllm, slots: 2, usd_per_hour: 3}\n"
+CRITIC = b"provider: logprob\nyes: [' yes']\nmin_mass: 0.1\nserver: " + WRITER
+IDEAS = '{"ideas": [{"title": "a", "stakeholders": ["b"], "dilemma": "c", "request": "d"}]}'
+
+
+def ideas(path: Path) -> None:
+    with suppress(Unreadable):
+        assert len(read_ideas(path.read_text("utf-8", "surrogateescape"), 1)) == 1
+
+
 STAGES = installed_stages()
 READERS = [
     Reader(
@@ -102,6 +120,10 @@ READERS = [
     Reader("rubric", "rubric.yaml", load_rubric, yaml.safe_dump(RUBRIC, sort_keys=False).encode()),
     Reader("personas", "personas.yaml", load_personas, (EXAMPLES / "personas.yaml").read_bytes()),
     Reader("recipe", "recipe.yaml", load_recipe, (EXAMPLES / "instructions.yaml").read_bytes()),
+    Reader("recipe of documents", "recipe.yaml", load_recipe, DOCUMENTS),
+    Reader("critic", "critic.yaml", load_critic, CRITIC),
+    Reader("writer", "writer.yaml", lambda p: load_writer(p, "completion", None), WRITER),
+    Reader("ideas", "ideas.json", ideas, IDEAS.encode()),
     Reader("prompts", "prompts.jsonl", read_prompts, PROMPTS.encode()),
     Reader("prompts in a list", "prompts.json", read_prompts, json.dumps({"data": ASKED}, indent=1).encode()),
     Reader("prompts in a table", "prompts.csv", read_prompts, b'id,question,answer\n1,"Why, then?",so\n2,How?,thus\n'),
