@@ -85,3 +85,16 @@ def test_the_statement_is_one_that_sigstore_signs_and_does_not_change(tmp_path: 
     data = one.paths["provenance.intoto.json"].read_bytes()
     assert Statement(data)
     assert read_sums(one.paths["SHA256SUMS"].read_bytes())["x/a.bin"] == one.files["x/a.bin"].sha256
+
+
+def test_cards_say_that_a_model_wrote_what_was_learnt() -> None:
+    found = facts()
+    assert "Generated data" not in adapter_card(PublisherParams(), found)
+    for auc, said in ((0.81, "a critic looked at them (AUC 0.81)"), (None, "no critic looked at them")):
+        maker = found.makers["trainer"].model_copy(
+            update={"stage": "generator", "counts": {"kept": 1200, "critic_auc": auc}}
+        )
+        told = found._replace(makers={**found.makers, "generator": maker})
+        line = f"**Generated data.** 1,200 transcripts of this run were written by a model; {said}."
+        assert line in adapter_card(PublisherParams(), told)
+        assert line in gguf_card(PublisherParams(), told, {})

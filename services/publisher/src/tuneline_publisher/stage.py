@@ -52,6 +52,8 @@ class PublisherInputs(Inputs):
     """What code found in the set."""
     repairs: Path | None = found("assessor")
     """How transcripts were mended on the way in."""
+    generated: Path | None = found("generator", "quality")
+    """What was found about transcripts that a model wrote."""
     slices: Path | None = found("slicer")
     """The training examples, which say which transcripts were held out."""
     adapter: Path | None = found("trainer")
