@@ -10,7 +10,7 @@ import yaml
 from huggingface_hub import ModelCard
 from sigstore.dsse import Statement
 
-from kit.comparisons import gguf_facts
+from kit.comparisons import TRAINING, gguf_facts
 from tuneline.data.model_facts import AdapterFile, Estimate
 from tuneline.judge.card import JudgeCard
 from tuneline.stage import Maker
@@ -48,6 +48,13 @@ def test_foreign_names_break_neither_front_matter_nor_text(text: str) -> None:
         shown = ModelCard(written.encode("utf-8", "replace").decode()).text
         body = re.sub(r"`[^`\n]*`|\\.", "", shown)  # without code, and without what is escaped
         assert "<script>" not in body and "\x1b" not in body and "\u202e" not in body and "](b)" not in body
+
+
+def test_a_card_has_the_validation_loss_of_the_adapter_that_ships() -> None:
+    losses = TRAINING.losses.model_copy(update={"validation_after": 1.04, "validation_best": 0.987})
+    training = TRAINING.model_copy(update={"kept_step": 60, "losses": losses})
+    text = adapter_card(PublisherParams(), facts()._replace(training=training))
+    assert "60 of 102" in text and "2.2800 before, 0.9870 of this adapter" in text and "1.04" not in text
 
 
 def test_a_card_names_the_relation_to_the_base_model_and_the_licence_that_is_given() -> None:
