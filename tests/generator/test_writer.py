@@ -18,7 +18,7 @@ from kit.text_servers import choice, native
 from tuneline.errors import LlmRejected, UserError
 from tuneline.llm.completion import Sampler
 from tuneline.llm.config import AnthropicConfig
-from tuneline_generator.writer import Form, Writer, load_writer, open_writer, talking
+from tuneline_generator.writer import Form, Writer, load_writer, open_writer, refuse_samplers, talking
 
 TALK = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Name a fruit."}]
 BRIEF = Sampler(temperature=0.5, max_tokens=40, stop=("\nQ:",))
@@ -71,6 +71,16 @@ def test_texts_of_another_form_are_refused_and_so_is_what_does_not_fit(tmp_path:
     (tmp_path / "x.gguf").touch()
     with pytest.raises(UserError, match="only `llama-server` reads the input"):
         load_writer(write(tmp_path, **at("http://h/v1")), "chat", tmp_path / "x.gguf")
+
+
+def test_what_a_dialect_cannot_say_is_known_from_what_is_given(tmp_path: Path) -> None:
+    penal = Sampler(repetition_penalty=1.1)
+    configs = [at("http://h/v1", dialect=dialect) for dialect in ("vllm", "openai")]
+    vllm, openai = (load_writer(write(tmp_path, **config), "completion", None) for config in configs)
+    for config in (vllm, None):
+        refuse_samplers(config, [penal])
+    with pytest.raises(UserError, match="repetition_penalty"):
+        refuse_samplers(openai, [penal])
 
 
 def test_of_several_files_one_is_named(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from tuneline_generator.critic_client import JudgeCritic, load_critic
 from tuneline_generator.prepare import read_held_out, read_players
 from tuneline_generator.recipe import ConversationsRecipe, InstructionsRecipe, Recipe, load_recipe
 from tuneline_generator.stage import GeneratorParams
-from tuneline_generator.writer import load_writer
+from tuneline_generator.writer import load_writer, refuse_samplers
 
 
 def check_given(params: GeneratorParams, checks: Checks) -> None:
@@ -18,7 +18,9 @@ def check_given(params: GeneratorParams, checks: Checks) -> None:
     recipe = checks.read("recipe", load_recipe)
     if recipe:
         # A model that another step makes is not there yet.
-        checks.read("writer", load_writer, recipe.format, checks.inputs.get("writer_model"), later=True)
+        writer = checks.read("writer", load_writer, recipe.format, checks.inputs.get("writer_model"), later=True)
+        with checks.about("recipe"):
+            refuse_samplers(writer, [step.sampler for step in recipe.steps.values()])
         stand_ins = (
             Prompt(id=f"test-{n:07d}", prompt=f"Prompt {n}, not written yet.") for n in range(recipe.test_prompts)
         )

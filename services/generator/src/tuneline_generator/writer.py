@@ -292,7 +292,7 @@ def _said(reply: Reply, sampler: Sampler) -> Completion:
     )  # fmt: skip
 
 
-def refuse_samplers(config: WriterConfig, samplers: Sequence[Sampler]) -> None:
+def refuse_samplers(config: WriterConfig | None, samplers: Sequence[Sampler]) -> None:
     """Raise UserError for a setting that the writer's dialect has no name for."""
     if isinstance(config, CompletionConfig):
         for sampler in samplers:
