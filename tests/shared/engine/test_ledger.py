@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -66,13 +67,15 @@ def test_attempts_that_work_at_once_never_spend_more_than_the_limit_together_and
                     account.ledger.flush()
                 account.settle(0.02, CENT)
         except OverBudget as e:
-            assert "$0.99 of $1.00" in str(e) or "$1.00 of $1.00" in str(e)
+            assert re.search(r"has spent \$(0\.9[89]|1\.00) of \$1\.00", str(e))  # the last cent may be a rounding away
         finally:
             account.ledger.close()
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(work, range(4)))
-    assert 0.98 <= sum(paid.most_usd for spending in spendings(store, "r") for paid in spending.paid) <= 1.0
+    assert (
+        0.98 - 1e-9 <= sum(paid.most_usd for spending in spendings(store, "r") for paid in spending.paid) <= 1.0 + 1e-9
+    )
     assert not list(store.list(claim_key("r")))
 
 
