@@ -127,7 +127,8 @@ def _run(
     if outputs is not None:  # a workflow shows each text as one of its outputs
         with plain_errors(outputs):
             outputs.mkdir(parents=True, exist_ok=True)
-            for name, text in {**found, "parts": json.dumps(_parts(outcome.manifest.metrics))}.items():
+            parts = {"parts": json.dumps(_parts(outcome.manifest.metrics))} if step.stage.parts else {}
+            for name, text in {**found, **parts}.items():
                 (outputs / name).write_text(text)
     done = "found" if outcome.reused else "made"
     typer.echo("\n  ".join([f"{step.name} {outcome.manifest.fingerprint[:12]} {done}", *found.values()]))
