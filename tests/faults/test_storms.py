@@ -144,7 +144,10 @@ def test_a_whole_run_on_a_laptop_outlasts_a_bad_network(place: Place, network: P
     network.storm(0.3, "503 SlowDown", *DAMAGE, seed=5)
     ended = place.run(*command, within=120)
     assert ended.code == 0, ended.said
-    fetched = place.run("tuneline", "get", "bad", "slicer/slices", place.folder, "--store", place.uri)
+    for _ in range(3):  # three answers in a row may be damaged: then it says so, and to run it again
+        fetched = place.run("tuneline", "get", "bad", "slicer/slices", place.folder, "--store", place.uri)
+        if fetched.code != 75:
+            break
     assert fetched.code == 0, fetched.said
     assert CANARY not in ended.said + fetched.said
     network.calm()

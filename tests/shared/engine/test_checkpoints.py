@@ -7,8 +7,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from tuneline.engine.checkpoints import State
-from tuneline.errors import UserError
-from tuneline.store.base import Store, open_store
+from tuneline.errors import Temporary, UserError
+from tuneline.store.base import FileRecord, Store, local_path, open_store
+from tuneline.store.file import FileStore
 
 PREFIX = "results/s/f/state"
 
@@ -32,6 +33,36 @@ def test_a_whole_checkpoint_reaches_the_next_attempt_and_a_part_does_not(store: 
         "note.txt",
         "step-1/deep/w",
     ]
+
+
+class Unreachable(FileStore):
+    """A store from which the second file cannot be fetched."""
+
+    fetched = 0
+
+    def download(self, record: FileRecord, dest: Path) -> None:
+        self.fetched += 1
+        if self.fetched > 1:
+            raise Temporary("the store does not answer")
+        super().download(record, dest)
+
+
+def test_what_was_fetched_in_part_takes_no_whole_checkpoints_place(store: Store, tmp_path: Path) -> None:
+    first = State(store, PREFIX, "a", tmp_path / "a")
+    first.restore()
+    for name in ("step-1/weights", "step-1/optimizer", "step-2/weights"):
+        (tmp_path / "a" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "a" / name).write_text(name)
+    first.sync()
+    before = store.get(f"{PREFIX}/index.json")
+    second = State(Unreachable(local_path(store.uri)), PREFIX, "b", tmp_path / "b")
+    with pytest.raises(Temporary):
+        second.restore()
+    second.sync()  # as at the end of every stage that has begun
+    assert store.get(f"{PREFIX}/index.json") == before
+    third = State(store, PREFIX, "c", tmp_path / "c")
+    third.restore()
+    assert (tmp_path / "c" / "step-1" / "optimizer").exists() and (tmp_path / "c" / "step-2" / "weights").exists()
 
 
 def test_a_checkpoint_that_the_stage_dropped_is_dropped_in_the_store(store: Store, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -169,10 +169,10 @@ class LocalRun:
 
     def _tell_status(self, children: list[_Child]) -> None:
         if not self.console.is_terminal and time.monotonic() - self._told_at >= TELL_SECONDS:
-            if self._told_at:
-                status = status_of(self.store, self.run_file.run)
-                names = {child.step.name for child in children if child.shown}
-                for step, line in zip(status.steps, list(status_lines(status))[1:], strict=True):
+            names = {child.step.name for child in children if child.shown}
+            with suppress(Temporary, UserError):  # a look that fails stops nothing
+                status = status_of(self.store, self.run_file.run) if self._told_at and names else None
+                for step, line in zip(status.steps, list(status_lines(status))[1:], strict=True) if status else ():
                     if step.step in names:
                         self.console.print(line, markup=False)
             self._told_at = time.monotonic()

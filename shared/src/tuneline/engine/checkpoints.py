@@ -32,9 +32,14 @@ class State:
         self._store, self._prefix, self._attempt = store, prefix, attempt
         self._index = _StateIndex(entries={})
         self._syncing = threading.Lock()
+        self._restored = False
 
     def restore(self) -> None:
         """Fetch what earlier attempts left. What is damaged is named in the log and left out: an older one counts."""
+        self._restore()
+        self._restored = True
+
+    def _restore(self) -> None:
         with plain_errors(self.folder):
             self.folder.mkdir(parents=True)
         key = f"{self._prefix}/index.json"
@@ -70,6 +75,8 @@ class State:
 
     def sync(self) -> None:
         """Bring new whole entries into the store, then the index that names them; then delete what it dropped."""
+        if not self._restored:  # what was fetched in part is no checkpoint
+            return
         with self._syncing, plain_errors(self.folder):
             names = {p.name for p in self.folder.iterdir() if not p.name.endswith(".part")}
             old = self._index.entries

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import cached_property
+from io import BufferedWriter
 from pathlib import Path
 from types import FrameType
 
@@ -63,6 +64,7 @@ class Live:
         self._stop, self._signalled = threading.Event(), threading.Event()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="heartbeat")
         self._beats: Future[None] | None = None
+        self._lock: BufferedWriter | None = None
         self._last_resort = threading.Timer(GRACE_SECONDS, self._give_up)
         self._last_resort.daemon = True
 
@@ -127,7 +129,8 @@ class Live:
             for journal in self._journals.values() if kind is None else ():
                 journal.compact()
             self._ledger.close()
-            self._lock.close()
+            if self._lock:
+                self._lock.close()
         for number, handler in self._handlers:
             signal.signal(number, handler)
 
