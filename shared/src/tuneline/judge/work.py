@@ -137,7 +137,8 @@ class Work(Generic[I, J]):
         if judgement is None:
             self._postponed.append(f"{name}: {answered.problem}")
             return
-        self.found[answered.key] = judgement
+        # As it is read from a journal, so that what is written of it does not depend on who made it.
+        self.found[answered.key] = judgement = self._kind.model_validate(judgement.model_dump())
         self._count(judgement)
         if judgement.status != "scored":
             log.warning("not scored", transcript=name, status=judgement.status, why=judgement.detail)
