@@ -4,7 +4,8 @@ import random
 
 import pytest
 
-from tuneline_generator.duplicates import HeldOut, Seen, normal, rouge_l
+from tuneline.data.text.likeness import normal
+from tuneline_generator.duplicates import HeldOut, Seen, rouge_l
 
 
 def test_what_is_equal_for_people_is_equal() -> None:

@@ -4,8 +4,9 @@ import re
 
 import pytest
 
+from tuneline.data.text.words import loops
 from tuneline.llm.completion import Finish
-from tuneline_generator.quality import Rules, classify, loops
+from tuneline_generator.quality import Rules, classify
 
 LABELS = (
     "Instruction", "Response", "Question", "Answer", "Q", "A", "User", "Human", "Assistant", "Input", "Output",

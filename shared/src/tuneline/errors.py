@@ -20,6 +20,8 @@
 
 from __future__ import annotations
 
+import traceback
+from pathlib import Path
 from typing import Literal
 
 
@@ -99,3 +101,9 @@ class LlmRejected(Exception):  # noqa: N818  (it is a fact about one request, no
     def __init__(self, kind: Literal["too_long", "blocked", "refused", "failed"], detail: str):
         super().__init__(detail)
         self.kind: Literal["too_long", "blocked", "refused", "failed"] = kind
+
+
+def frames_of(error: BaseException) -> list[str]:
+    """Return where an error was raised, innermost last, without any value: `package/module.py:12 function`."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return [f"{'/'.join(Path(f.filename).parts[-2:])}:{f.lineno} {f.name}" for f in frames]

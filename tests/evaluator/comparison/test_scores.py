@@ -6,12 +6,12 @@ import pytest
 
 from kit.evaluator_parts import answers, personas, talked
 from kit.judge_parts import SHORT_RUBRIC as RUBRIC
+from tuneline.data.text.words import loops
 from tuneline_evaluator.comparison.scores import (
     JudgedConversation,
     arm_summary,
     category_rows,
     criterion_rows,
-    loops,
     paired_examples,
     pairs,
     persona_rows,

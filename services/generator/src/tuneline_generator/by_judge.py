@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from tuneline.data.judged import Transcript
 from tuneline.data.rubric import Rubric, load_rubric
 from tuneline.data.verdicts import Verdict
 from tuneline.errors import UserError
@@ -31,13 +30,12 @@ class Bench(NamedTuple):
 
         One that cannot be judged is unsure: it is neither accepted nor rejected.
         """
-        asked = {f"train-{row.item:07d}": row for row in rows if row.status == "kept"}
+        asked = [row.transcript for row in rows if row.status == "kept"]
         if not asked:
             return [*rows], None
-        transcripts = [transcript_of(name, row) for name, row in asked.items()]
-        judged = judge_all(self.judge, self.rubric, transcripts, context, concurrency=concurrency, timeout_s=timeout_s)
-        found = {asked[verdict.id].item: verdict for verdict in judged}
-        return [_decided(row, found[row.item]) if row.item in found else row for row in rows], judged
+        judged = judge_all(self.judge, self.rubric, asked, context, concurrency=concurrency, timeout_s=timeout_s)
+        found = {verdict.id: verdict for verdict in judged}
+        return [_decided(row, found[row.id]) if row.id in found else row for row in rows], judged
 
 
 def read_bench(judge: Path | None, rubric: Path | None, secret: Secret) -> Bench:
@@ -46,11 +44,6 @@ def read_bench(judge: Path | None, rubric: Path | None, secret: Secret) -> Bench
         missing = " and ".join(name for name, path in (("judge", judge), ("rubric", rubric)) if path is None)
         raise UserError(f"critic: `judge` needs the input {missing}; give it")
     return Bench(load_judge(judge, secret), load_rubric(rubric))
-
-
-def transcript_of(name: str, row: Row) -> Transcript:
-    """Return a row as it will be learnt from."""
-    return Transcript(name, row.exchanges, persona=row.category)
 
 
 def _decided(row: Row, verdict: Verdict) -> Row:

@@ -7,6 +7,7 @@ from tuneline.data.reading.prompts import Prompt
 from tuneline.stage import Checks
 from tuneline_generator.by_judge import read_bench
 from tuneline_generator.critic_client import JudgeCritic, load_critic
+from tuneline_generator.items import id_of
 from tuneline_generator.prepare import read_held_out, read_players
 from tuneline_generator.recipe import ConversationsRecipe, InstructionsRecipe, Recipe, load_recipe
 from tuneline_generator.stage import GeneratorParams
@@ -22,7 +23,7 @@ def check_given(params: GeneratorParams, checks: Checks) -> None:
         with checks.about("recipe"):
             refuse_samplers(writer, [step.sampler for step in recipe.steps.values()])
         stand_ins = (
-            Prompt(id=f"test-{n:07d}", prompt=f"Prompt {n}, not written yet.") for n in range(recipe.test_prompts)
+            Prompt(id=id_of("test", n), prompt=f"Prompt {n}, not written yet.") for n in range(recipe.test_prompts)
         )
         write_lines(checks.preview("prompts"), stand_ins)
         _note(recipe, checks)

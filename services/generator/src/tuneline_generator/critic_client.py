@@ -6,7 +6,6 @@ So a critic's server has one slot, is asked one question at a time, and forgets 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from tuneline.llm.completion import CompletionConfig, Sampler
 from tuneline.llm.config import read_provider
 from tuneline.stage import Closed, Context, Usage
 from tuneline_generator.critic import CriticTest, LogprobCritic, Opinion, Pair, judge_critic, moved, read_opinion
+from tuneline_generator.rows import sha256
 from tuneline_generator.writer import LocalConfig, Writer, WriterConfig, open_writer
 
 VERSION = "1"
@@ -99,7 +99,7 @@ class Critic:
     def heard(self, instruction: str, response: str) -> Heard:
         """Return the same, with what it took whenever it was asked."""
         prompt = self._config.asked(instruction, response)
-        key = hashlib.sha256(prompt.encode("utf-8", "replace")).hexdigest()
+        key = sha256(prompt)
         heard = read_row(self._journal, key, Heard)
         if heard is None:
             heard = self._hear(prompt)

@@ -15,15 +15,15 @@ from typing import Annotated, NamedTuple
 
 from pydantic import Field, ValidationError
 
+from tuneline.data.text.likeness import normal
 from tuneline.errors import BadJson, Unreadable
 from tuneline.parsing.json import parse_json
 from tuneline.stage import Closed, Json
-from tuneline_generator.duplicates import normal
 from tuneline_generator.instructions import Written
 from tuneline_generator.items import Item
 from tuneline_generator.pen import Pen, Text
 from tuneline_generator.quality import Flaw, Rules
-from tuneline_generator.recipe import DocumentsRecipe
+from tuneline_generator.recipe import Category, DocumentsRecipe
 from tuneline_generator.rows import Provenance
 
 Words = Annotated[str, Field(min_length=1, max_length=4000, pattern=r"\S")]
@@ -77,6 +77,11 @@ class Tried(NamedTuple):
     how: Provenance
     flaw: Flaw | None
 
+    def steps(self, name: str) -> dict[str, Text]:
+        """Return every try by its name; the last one is the step itself."""
+        before = {f"{name} {number}": text for number, text in enumerate(self.texts[:-1])}
+        return before | {name: self.texts[-1]}
+
 
 def read_ideas(text: str, count: int) -> list[Idea]:
     """Read at least `count` ideas with different titles from a model's answer. Raises Unreadable."""
@@ -106,18 +111,16 @@ class Documents:
         asked, flaw = self.write_prompt(item)
         if flaw:
             return asked, flaw
-        seed_of = lambda again: item.seed(f"response/{again}")  # noqa: E731
         sent = self._recipe.response.filled(document=asked.prompt, category=asked.category)
-        tried = self._try("response", sent, seed_of, asked.how, self._flaw_of_response, system=self._system)
-        steps = asked.steps | {f"response {number}": text for number, text in enumerate(tried.texts[:-1])}
-        steps |= {"response": tried.texts[-1]}
+        tried = self._try("response", item, sent, asked.how, self._flaw_of_response, system=self._system)
+        steps = asked.steps | tried.steps("response")
         return asked._replace(response=tried.text, steps=steps, how=tried.how), tried.flaw
 
     def write_prompt(self, item: Item) -> tuple[Written, Flaw | None]:
         """Write the document alone. Raises what `Pen.write` does."""
         recipe, first = self._recipe, self._first_of(item)
         batch, place = self._batch(first), item.number - first.number
-        category = first_category(recipe, first)
+        category = self._category(first).name
         # Ideas were paid for once, and are counted with the first item that has one of them.
         steps = {f"idea {number}": text for number, text in enumerate(batch.texts)} if item == first else {}
         written = Written(category, "", None, steps, batch.how)
@@ -128,11 +131,13 @@ class Documents:
             category=category, form=form, title=idea.title, stakeholders=", ".join(idea.stakeholders),
             dilemma=idea.dilemma, request=idea.request,
         )  # fmt: skip
-        seed_of = lambda again: item.seed(f"document/{again}")  # noqa: E731
-        tried = self._try("document", sent, seed_of, batch.how, self._flaw_of_document)
-        steps |= {f"document {number}": text for number, text in enumerate(tried.texts[:-1])}
-        steps |= {"document": tried.texts[-1]}
-        return Written(category, tried.text, None, steps, tried.how), tried.flaw
+        tried = self._try("document", item, sent, batch.how, self._flaw_of_document)
+        return Written(category, tried.text, None, steps | tried.steps("document"), tried.how), tried.flaw
+
+    def _category(self, first: Item) -> Category:
+        """Return what a batch is about, by its first item: batches take turns."""
+        categories = self._recipe.categories
+        return categories[first.number // self._recipe.ideas_per_call % len(categories)]
 
     def _first_of(self, item: Item) -> Item:
         return item._replace(number=item.number - item.number % self._recipe.ideas_per_call)
@@ -147,9 +152,8 @@ class Documents:
             return self._batches[first]
 
     def _ask(self, first: Item) -> Batch:
-        recipe, count = self._recipe, self._recipe.ideas_per_call
-        category = recipe.categories[first.number // count % len(recipe.categories)]
-        sent = recipe.idea.filled(category=category.name, about=category.about, count=str(count))
+        category, count = self._category(first), self._recipe.ideas_per_call
+        sent = self._recipe.idea.filled(category=category.name, about=category.about, count=str(count))
         ideas: list[Idea] = []
 
         def flaw_of(text: Text) -> Flaw | None:
@@ -160,16 +164,16 @@ class Documents:
             return None
 
         how = Provenance(first.stream, first.number, (), {}, {})
-        tried = self._try("idea", sent, lambda again: first.seed(f"idea/{again}"), how, flaw_of, schema=SCHEMA)
+        tried = self._try("idea", first, sent, how, flaw_of, schema=SCHEMA)
         return Batch(ideas, tried.texts, tried.how, tried.flaw)
 
     def _try(
-        self, step: str, sent: str, seed_of: Callable[[int], int], how: Provenance,
+        self, step: str, item: Item, sent: str, how: Provenance,
         flaw_of: Callable[[Text], Flaw | None], *, system: str = "", schema: Mapping[str, Json] | None = None,
     ) -> Tried:  # fmt: skip
         texts: list[Text] = []
         for again in range(self._recipe.retries + 1):
-            seed = seed_of(again)
+            seed = item.seed(f"{step}/{again}")
             texts.append(self._pen.write(step, sent, seed, system=system, schema=schema))
             flaw = flaw_of(texts[-1])
             if flaw is None:
@@ -195,8 +199,3 @@ class Documents:
         if text.finish == "length" and not self._rules.keep_cut:
             return Flaw("cut", "the response was cut at max_tokens")
         return None
-
-
-def first_category(recipe: DocumentsRecipe, first: Item) -> str:
-    """Return the category of a batch by its first item: batches take turns."""
-    return recipe.categories[first.number // recipe.ideas_per_call % len(recipe.categories)].name

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from tuneline.data.text.likeness import open_index, signature_of
+from tuneline.data.text.likeness import normal, open_index, signature_of
 
 if TYPE_CHECKING:
     from datasketch import MinHash
@@ -22,12 +21,6 @@ OVERLAP = 0.7
 
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\W\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+")
 """A word, or a character of a script without spaces between words."""
-
-
-def normal(text: str) -> str:
-    """Return what counts for people: case, width, punctuation and spaces do not."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    return " ".join(re.sub(r"[^\w\s]", " ", folded).split())
 
 
 class Seen:

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 from typing import Literal, NamedTuple
 
+from tuneline.data.text.words import loops
 from tuneline.stage import Closed
 from tuneline_generator.critic import CriticTest
-from tuneline_generator.quality import loops
 from tuneline_generator.rows import JUDGED, LOST, Row
 from tuneline_generator.stage import GateParams
 
@@ -118,7 +118,7 @@ def count_rows(rows: Iterable[Row]) -> Counts:
     return Counts(
         items=len(found), texts=len(written), runaway=sum(row.status == "runaway" for row in written),
         cut=sum(row.finish == "length" for row in written), leaks=sum(row.status == "leaks" for row in found),
-        looping=sum(loops(row.response) for row in written), lost=sum(row.status in LOST for row in found),
+        looping=sum(loops(row.response.strip()) for row in written), lost=sum(row.status in LOST for row in found),
         judged=sum(row.accepted is not None for row in found), accepted=sum(row.accepted is True for row in found),
         duplicates=repeated, median_tokens=float(median(tokens)) if tokens else None,
     )  # fmt: skip

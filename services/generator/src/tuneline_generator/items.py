@@ -11,6 +11,11 @@ T = TypeVar("T")
 Stream = Literal["train", "test"]
 
 
+def id_of(stream: Stream, number: int) -> str:
+    """Return the id of what item `number` of a stream becomes."""
+    return f"{stream}-{number:07d}"
+
+
 class Item(NamedTuple):
     """Item `number`, from 0, of a stream: `train` is for learning, `test` for comparing."""
 
@@ -18,11 +23,6 @@ class Item(NamedTuple):
     """The parameter `seed`."""
     stream: Stream
     number: int
-
-    @property
-    def id(self) -> str:
-        """The id of the transcript that it becomes."""
-        return f"{self.stream}-{self.number:07d}"
 
     def seed(self, step: str) -> int:
         """Return the seed of a step, from 0 to 2^31 - 1."""

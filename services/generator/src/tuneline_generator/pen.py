@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from tuneline.llm.completion import Finish
 from tuneline.stage import Context, Json, Usage
 from tuneline_generator.budget import Budget
 from tuneline_generator.recipe import Step
+from tuneline_generator.rows import sha256
 from tuneline_generator.writer import Writer
 
 VERSION = "1"
@@ -106,8 +106,3 @@ class Pen:
             text=told.text, finish=told.finish, word=told.word, tokens_in=told.tokens_in, tokens_out=told.tokens_out,
             cost_usd=told.cost_usd,
         )  # fmt: skip
-
-
-def sha256(text: str) -> str:
-    """Return the hash of a text, 64 hex digits."""
-    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from tuneline.data.io import Closed, write_lines, write_record
-from tuneline.data.judged import JudgedExchange, JudgedTranscript, Transcript
+from tuneline.data.judged import JudgedExchange, JudgedTranscript
 from tuneline.data.verdicts import Verdict
 from tuneline.errors import UserError
 from tuneline.stage import Cost, Json, Metrics, Usage, dollars
@@ -105,14 +105,6 @@ def metrics(settled: Settled, quality: Quality, cost: Cost, wanted: int) -> Metr
     return Metrics(headline="; ".join(head), counts=counts, cost=cost)
 
 
-def _id(row: Row) -> str:
-    return f"train-{row.item:07d}"
-
-
-def _transcript(row: Row) -> Transcript:
-    return Transcript(_id(row), row.exchanges, persona=row.category)
-
-
 def _provenance(row: Row) -> dict[str, Json]:
     beside = {"margin": row.margin, "mass": row.mass}
     said: dict[str, Json] = {name: round(value, 6) for name, value in beside.items() if value is not None}
@@ -121,7 +113,7 @@ def _provenance(row: Row) -> dict[str, Json]:
 
 def _transcript_row(row: Row) -> JudgedTranscript:
     said = [JudgedExchange(user=one.user, assistant=one.assistant) for one in row.exchanges]
-    return JudgedTranscript(id=_id(row), persona=row.category, exchanges=said, provenance=_provenance(row))
+    return JudgedTranscript(id=row.id, persona=row.category, exchanges=said, provenance=_provenance(row))
 
 
 def _verdict(row: Row, by: str) -> Verdict:
@@ -130,13 +122,13 @@ def _verdict(row: Row, by: str) -> Verdict:
         return row.verdict
     share = 1.0 if row.margin is None else 1 / (1 + math.exp(-max(-700.0, min(700.0, row.margin))))
     return Verdict(
-        id=_id(row), sha256=_transcript(row).sha256, status="scored", answers={}, reasons={}, category_scores={},
+        id=row.id, sha256=row.transcript.sha256, status="scored", answers={}, reasons={}, category_scores={},
         score=round(share, 6), passed=True, failed_gates=[], judge=by, usage=row.critic_usage,
     )  # fmt: skip
 
 
 def _rejected(row: Row) -> Rejected:
     return Rejected(
-        id=_id(row), status=row.status, detail=row.detail, category=row.category, prompt=row.prompt,
+        id=row.id, status=row.status, detail=row.detail, category=row.category, prompt=row.prompt,
         response=row.response, margin=row.margin, mass=row.mass, provenance=_provenance(row),
     )  # fmt: skip

@@ -7,7 +7,6 @@ line that begins the next prompt: an answer of four sentences is none.
 from __future__ import annotations
 
 import re
-import zlib
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
@@ -20,8 +19,6 @@ MAX_CHARS = 500
 """Characters of an answer that was to be short, above which it has run away whatever stands in it."""
 PROMPT_WORDS = (3, 150)
 """Words of an instruction."""
-LOOP_BYTES, LOOP_RATIO = 40, 0.35
-"""From so many bytes on, a text that packs to less than this share says the same over and over."""
 
 
 class Flaw(NamedTuple):
@@ -104,12 +101,6 @@ def _flaw_of_prompt(prompt: str, finish: Finish, words: tuple[int, int] | None) 
     if not any(character.isalpha() for character in prompt):
         return Flaw("bad_prompt", "the prompt has no letter")
     return None
-
-
-def loops(text: str) -> bool:
-    """Tell whether a text says the same over and over: it packs to less than a third."""
-    data = text.strip().encode("utf-8", "replace")
-    return len(data) >= LOOP_BYTES and len(zlib.compress(data)) / len(data) < LOOP_RATIO
 
 
 def _plain(text: str) -> str:

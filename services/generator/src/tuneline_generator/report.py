@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from jinja2 import Environment
 
+from tuneline.data.text.pages import page_environment
 from tuneline.stage import dollars
 from tuneline_generator import wording
 from tuneline_generator.found import Quality
@@ -18,9 +17,6 @@ from tuneline_generator.rows import STATUSES, Row
 SHOWN = 20
 """Rows of each side that are shown."""
 BINS = 24
-
-_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
-"""Control characters, and lone surrogates, which no file can hold."""
 
 
 class Bar(NamedTuple):
@@ -104,18 +100,9 @@ def _histogram(title: str, values: Sequence[float]) -> Histogram:
     return Histogram(title, f"{low:.4g}", f"{high:.4g}", bars, 100 / bins)
 
 
-def _visible(value: object) -> object:
-    if not isinstance(value, str) or isinstance(value, Markup):
-        return value
-    return _UNSEEN.sub("\N{REPLACEMENT CHARACTER}", value)
-
-
 def _environment() -> Environment:
-    """Return the template with autoescape, whatever its name ends with."""
-    environment = Environment(
-        loader=PackageLoader("tuneline_generator"), autoescape=True, undefined=StrictUndefined, finalize=_visible,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+    """Return the template, with what it calls."""
+    environment = page_environment("tuneline_generator")
     for words in (wording.value_of, wording.limit_of, wording.bound_of, wording.percent):
         environment.filters[words.__name__] = words
     return environment

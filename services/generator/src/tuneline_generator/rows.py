@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, get_args
 
-from tuneline.data.judged import Exchange
+from tuneline.data.judged import Exchange, Transcript
 from tuneline.data.verdicts import Verdict
 from tuneline.stage import Json, Usage
-from tuneline_generator.items import Stream
+from tuneline_generator.items import Stream, id_of
 
 Status = Literal[
     "failed", "refused", "blocked", "too_long", "unparsed", "empty", "leaks", "runaway", "cut", "bad_prompt",
@@ -41,8 +41,7 @@ class Provenance(NamedTuple):
 
     def followed_by(self, step: str, seed: int, sent: str) -> Provenance:
         """Add a step."""
-        seen = hashlib.sha256(sent.encode("utf-8", "replace")).hexdigest()
-        return self._replace(seeds={**self.seeds, step: seed}, prompts={**self.prompts, step: seen})
+        return self._replace(seeds={**self.seeds, step: seed}, prompts={**self.prompts, step: sha256(sent)})
 
     def as_json(self) -> dict[str, Json]:
         return {**self._asdict(), "shots": list(self.shots), "seeds": {**self.seeds}, "prompts": {**self.prompts}}
@@ -86,6 +85,16 @@ class Row:
     how: Provenance | None = None
 
     @property
+    def id(self) -> str:
+        """The id of the transcript that it becomes, of a row to learn from."""
+        return id_of("train", self.item)
+
+    @property
+    def transcript(self) -> Transcript:
+        """What is learnt from it."""
+        return Transcript(self.id, self.exchanges, persona=self.category)
+
+    @property
     def exchanges(self) -> tuple[Exchange, ...]:
         return self.talk or (Exchange(self.prompt, self.response),)
 
@@ -98,6 +107,11 @@ class Row:
     def taken(self) -> Usage:
         """What everybody took who had to do with it."""
         return self.usage + self.critic_usage + self.simulated
+
+
+def sha256(text: str) -> str:
+    """Return the hash of a text, 64 hex digits."""
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
 
 
 def counted(rows: Iterable[Row]) -> dict[Status, int]:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from tuneline.data.reading.prompts import Prompt
 from tuneline_generator.critic import CriticTest, Opinion
 from tuneline_generator.duplicates import HeldOut, Seen
+from tuneline_generator.items import id_of
 from tuneline_generator.prepare import Prepared
 from tuneline_generator.rows import Row, Status
 
@@ -57,4 +58,4 @@ def chosen_prompts(rows: Iterable[Row], prepared: Prepared) -> list[Prompt]:
     good = (row for row in rows if row.status == "kept" and not seen.add(row.prompt))
     fine = [row for row in good if not held_out.overlaps(row.prompt)]
     wanted = fine[: prepared.recipe.test_prompts]
-    return [Prompt(id=f"test-{row.item:07d}", prompt=row.prompt, category=row.category) for row in wanted]
+    return [Prompt(id=id_of("test", row.item), prompt=row.prompt, category=row.category) for row in wanted]

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from tuneline.errors import LlmRejected, Stopped, Temporary, UserError
 from tuneline.llm.completion import Completion, CompletionConfig, Finish, Sampler, refuse_unsayable
-from tuneline.llm.config import AnthropicConfig, GoogleConfig, ModelConfig, OpenAiConfig, read_provider
+from tuneline.llm.config import AnthropicConfig, GoogleConfig, ModelConfig, OpenAiConfig, provider_in, refuse_batch
 from tuneline.llm.thoughts import without_thoughts
 from tuneline.parsing.yaml import read_yaml
 from tuneline.stage import Account, Closed, Context, Json
@@ -107,16 +107,15 @@ def load_writer(path: Path, form: Form, model: Path | None, *, later: bool = Fal
 
     Raises UserError with file, line and field.
     """
-    config = read_provider(path, CONFIGS[form])
-    where = read_yaml(path).where
+    source = read_yaml(path)
+    config, where = provider_in(source, CONFIGS[form]), source.where
     if isinstance(config, LocalConfig) and model is None and not later:
         raise UserError(f"{where(('provider',))}: `llama-server` serves the input `writer_model`; give it")
     if isinstance(config, LocalConfig) and model is not None:
         gguf_in(model, config.file)
     if not isinstance(config, LocalConfig) and model is not None:
         raise UserError(f"{where(('provider',))}: only `llama-server` reads the input `writer_model`; leave it out")
-    if isinstance(config, ModelConfig) and config.mode == "batch":
-        raise UserError(f"{where(('mode',))}: each text waits for another; only a judge can use `batch`")
+    refuse_batch(config, source, "each text waits for another")
     return config
 
 

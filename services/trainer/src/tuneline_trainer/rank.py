@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 import pickle
 import sys
-import traceback
 from collections.abc import Mapping
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from tuneline.errors import Temporary, UserError
+from tuneline.errors import Temporary, UserError, frames_of
 from tuneline_trainer.crew import Entry, Failed, Finished, Step, Work
 from tuneline_trainer.guard import Told
 from tuneline_trainer.memory import peak_bytes
@@ -49,8 +48,7 @@ def main() -> None:
     except UserError as refusal:
         connection.send(Failed(str(refusal), "UserError", ()))
     except Exception as error:  # noqa: BLE001  (said by its type and place: its words may quote a transcript)
-        frames = [f"{'/'.join(Path(f.filename).parts[-2:])}:{f.lineno} {f.name}" for f in _frames(error)]
-        connection.send(Failed(None, type(error).__name__, frames))
+        connection.send(Failed(None, type(error).__name__, frames_of(error)))
         sys.exit(1)
     with suppress(EOFError):
         connection.recv()  # nobody leaves while others may still hear from it
@@ -61,10 +59,6 @@ def _worked(work: Work, told: Told, peers: Peers) -> int:
         return train(work, told, peers)
     except Temporary:
         return peak_bytes()
-
-
-def _frames(error: Exception) -> traceback.StackSummary:
-    return traceback.extract_tb(error.__traceback__)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import structlog
 import typer
 
-from tuneline.errors import Temporary, UserError
+from tuneline.errors import Temporary, UserError, frames_of
 from tuneline.parsing.problems import printable
 from tuneline.stage import AnyStage, Metrics, Part, installed_stages
 
@@ -173,8 +173,6 @@ def exit_codes() -> Iterator[None]:
         raise typer.Exit(EXIT_BUG) from None
     except Exception as e:  # noqa: BLE001  (the one place where any error becomes an exit code)
         # The message may quote a transcript, and so may the values in a traceback: only type and places are shown.
-        from tuneline.engine.runner import frames_of
-
         typer.echo("\n".join(["  " + frame for frame in frames_of(e)]), err=True)
         _last_words(
             f"{type(e).__name__} (a bug in this stage; where it happened is listed above, its message is withheld)"

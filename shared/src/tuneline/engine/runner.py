@@ -11,7 +11,6 @@ import shutil
 import sys
 import tempfile
 import time
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +28,7 @@ from tuneline.engine.pins import pin_inputs, pin_result, refuse_differences
 from tuneline.engine.pipelines import Step
 from tuneline.engine.records import Failure, Manifest, OutputRecord, Provenance, now, read_manifest
 from tuneline.engine.runfile import RunFile
-from tuneline.errors import Temporary, UserError
+from tuneline.errors import Temporary, UserError, frames_of
 from tuneline.stage import Metrics, OutputPort, Part
 from tuneline.store.base import Store, in_parallel, is_local, local_path
 from tuneline.store.verify import FileCache, plain_disk_errors, plain_errors
@@ -254,9 +253,3 @@ def _record_failure(job: Job, error: Exception) -> None:
         message=str(error) if wrong else None, frames=frames_of(error), failed_at=now(),
     )  # fmt: skip
     job.store.put(failure_key(job.run, job.step.node, job.label), failure.to_bytes())
-
-
-def frames_of(error: BaseException) -> list[str]:
-    """Return where an error was raised, innermost last, without any value: `package/module.py:12 function`."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return [f"{'/'.join(Path(f.filename).parts[-2:])}:{f.lineno} {f.name}" for f in frames]

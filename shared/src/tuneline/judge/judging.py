@@ -8,8 +8,7 @@ goes on where it was, next month's run pays for new transcripts only, and new we
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from itertools import islice
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -26,11 +25,9 @@ from tuneline.judge.recorded import RecordedConfig, RecordedJudge
 from tuneline.judge.substance import Substance
 from tuneline.judge.work import Answered, I, J, Work
 from tuneline.llm.config import MODELS, ModelConfig, Secret, provider_in
+from tuneline.llm.limits import ended
 from tuneline.parsing.yaml import read_yaml
 from tuneline.stage import Context, Cost, Spent, Usage
-
-SAFE_POINT_S = 0.5
-"""A stop is heard at least this often, however long a call takes."""
 
 CONFIGS: Mapping[str, type[HeuristicConfig | RecordedConfig | ModelConfig]] = {
     "heuristic": HeuristicConfig, "recorded": RecordedConfig, **MODELS
@@ -198,13 +195,9 @@ def _check_canaries(
 
 def drive(work: Work[I, J], submit: Callable[[str], Future[Answered[J]]], concurrency: int, context: Context) -> None:
     """Keep `concurrency` items with the judge until none is left."""
-    queue = iter(work.todo)
-    running: set[Future[Answered[J]]] = set()
-    while True:
-        running |= {submit(key) for key in islice(queue, concurrency - len(running))}
+
+    def safe_point() -> None:
         context.progress(len(work.found), work.total)
-        if not running:
-            return
-        done, running = wait(running, timeout=SAFE_POINT_S, return_when=FIRST_COMPLETED)
-        for future in done:
-            work.take(future.result())
+
+    for _, future in ended(work.todo, submit, concurrency, safe_point):
+        work.take(future.result())

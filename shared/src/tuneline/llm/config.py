@@ -282,6 +282,12 @@ def provider_in(source: YamlFile, choices: Mapping[str, type[C]]) -> C:
     return source.as_model(model, "a model's file")
 
 
+def refuse_batch(config: object, source: YamlFile, why: str) -> None:
+    """Raise UserError with file and line for a model that is asked by batches where that cannot be, and why."""
+    if isinstance(config, ModelConfig) and config.mode == "batch":
+        raise UserError(f"{source.where(('mode',))}: {why}; only a judge can use `batch`")
+
+
 def _is_plain_address(value: str) -> bool:
     try:
         TypeAdapter(AnyHttpUrl).validate_python(value)

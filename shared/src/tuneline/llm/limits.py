@@ -1,4 +1,4 @@
-"""Turns at a server, in order of arrival, and when to give up on it."""
+"""Turns at a server, in order of arrival, when to give up on it, and how many items are with it at once."""
 
 from __future__ import annotations
 
@@ -6,11 +6,21 @@ import asyncio
 import math
 import time
 from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
+from typing import TypeVar
 
 from tuneline.errors import Stopped
 from tuneline.llm.pace import Pace, Turn
+
+SAFE_POINT_S = 0.5
+"""A stop is heard at least this often, however long a call takes."""
+
+I = TypeVar("I")  # noqa: E741
+R = TypeVar("R")
 
 STOPPED = "stopped; run the same command again to resume from here"
 
@@ -86,3 +96,20 @@ class Breaker:
             self._since = time.monotonic()
         self._count += 1
         return self._count >= self.failures and time.monotonic() - self._since >= self.seconds
+
+
+def ended(
+    items: Iterable[I], submit: Callable[[I], Future[R]], concurrency: int, safe_point: Callable[[], None]
+) -> Iterator[tuple[I, Future[R]]]:
+    """Keep `concurrency` items under way until none is left; yield each that has ended.
+
+    `safe_point` is called before the first, after the last and at least every half second, and may raise.
+    """
+    queue, running = iter(items), dict[Future[R], I]()
+    while True:
+        running |= {submit(item): item for item in islice(queue, concurrency - len(running))}
+        safe_point()
+        if not running:
+            return
+        for future in wait(running, timeout=SAFE_POINT_S, return_when=FIRST_COMPLETED).done:
+            yield running.pop(future), future

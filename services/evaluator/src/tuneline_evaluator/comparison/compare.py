@@ -51,28 +51,18 @@ def compare(
     gaps = rate_gaps(base, finetuned, params.significance)
     preference = _preference(met, prepared) if met is not None else None
     by_preference = preference if params.headline == "preference" else None
-    deciding = by_preference.effect if by_preference else whole
-    decision = decide(deciding, safety, gaps, params, by_preference)
+    deciding, two = by_preference.effect if by_preference else whole, two_judges(judged, rubric)
     around = [
-        *_about_prompts(prepared),
-        *_notes(prepared, unequal, simulator.reacts, deciding.personas),
-        *_about_judges(judges, prepared.chosen_by),
-        *(about_preference(preference) if preference else ()),
-    ]
-    if two := two_judges(judged, rubric):
-        around += about_both(two)
+        *about_model(context.maker("model")), *_notes(prepared, unequal, simulator.reacts, deciding.personas),
+        *_about_judges(judges, prepared.chosen_by), *(about_preference(preference) if preference else ()),
+        *(about_both(two) if two else ()), *notes(deciding, (base, finetuned), safety, params),
+    ]  # fmt: skip
     return Comparison(
-        **decision._asdict(),
+        **decide(deciding, safety, gaps, params, by_preference)._asdict(),
         score=whole,
-        base=base,
-        finetuned=finetuned,
-        personas=persona_rows(scored, prepared.personas),
-        categories=category_rows(scored, rubric),
-        criteria=criterion_rows(scored, rubric),
-        safety=safety,
-        gaps=gaps,
-        arms=arms,
-        unequal=unequal,
+        base=base, finetuned=finetuned, personas=persona_rows(scored, prepared.personas),
+        categories=category_rows(scored, rubric), criteria=criterion_rows(scored, rubric), safety=safety, gaps=gaps,
+        arms=arms, unequal=unequal,
         unverified=tuple(filter(None, (unverified(arm, talks) for arm in everyone))),
         many=many,
         judge=prepared.judge.label,
@@ -87,10 +77,10 @@ def compare(
         rubric=rubric.name,
         pass_threshold=rubric.pass_threshold,
         examples=(preference_examples(met) if met else []) or paired_examples(scored),
-        notes=[*about_model(context.maker("model")), *around, *notes(deciding, (base, finetuned), safety, params)],
+        notes=around,
         lineage={port: _anywhere(record) for port, record in context.lineage.items()},
         fingerprint=context.fingerprint,
-    )
+    )  # fmt: skip
 
 
 def unverified(arm: ArmFacts, conversations: Sequence[Conversation]) -> str:
@@ -118,6 +108,11 @@ def _anywhere(record: InputRecord) -> InputRecord:
 
 
 def _notes(prepared: Prepared, unequal: Sequence[str], reacts: bool, paired: int) -> Iterator[str]:
+    if learnt := prepared.learnt:
+        yield (
+            f"{len(learnt)} of {len(learnt) + len(prepared.personas)} prompts occur in the training set, where the "
+            f"fine-tuned model met them before, and were left out: {shortened(learnt)}."
+        )
     if unequal:
         yield (
             f"The arms differ in more than their weights, and the run allowed it: {'; '.join(unequal)}. "
@@ -140,14 +135,6 @@ def _notes(prepared: Prepared, unequal: Sequence[str], reacts: bool, paired: int
 def _preference(met: Sequence[Met], prepared: Prepared) -> Preference:
     params, label = prepared.params, prepared.judge.label
     return preference_of(met, label, params.question, params.significance, prepared.unit)
-
-
-def _about_prompts(prepared: Prepared) -> Iterator[str]:
-    if learnt := prepared.learnt:
-        yield (
-            f"{len(learnt)} of {len(learnt) + len(prepared.personas)} prompts occur in the training set, where the "
-            f"fine-tuned model met them before, and were left out: {shortened(learnt)}."
-        )
 
 
 def about_model(maker: Maker | None) -> Iterator[str]:

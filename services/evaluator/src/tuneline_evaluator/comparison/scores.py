@@ -10,19 +10,16 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from statistics import fmean
 from typing import Literal, NamedTuple
-from zlib import compress
 
 import numpy as np
 
 from tuneline.data.conversations import Arm, Conversation
 from tuneline.data.rubric import Criterion, Rubric
+from tuneline.data.text.words import loops
 from tuneline.data.verdicts import Verdict
 from tuneline_evaluator.comparison.figures import ArmSummary, GroupRow, PairedExample, PersonaRow, SafetyRow
 from tuneline_evaluator.comparison.statistics import holm, lower_bound, sign_flip
 from tuneline_evaluator.conversations.talk import Speaker
-
-LOOP_BYTES, LOOP_SHARE = 40, 0.35
-"""An answer of at least so many bytes loops when zlib leaves less than this share of it; prose leaves over a half."""
 
 
 class JudgedConversation(NamedTuple):
@@ -158,12 +155,6 @@ def arm_summary(judged: Sequence[JudgedConversation], arm: Arm) -> ArmSummary:
         looping_answers=sum(loops(exchange.assistant) for item in mine for exchange in item.conversation.exchanges),
         mean_answer_tokens=_mean([answer.answer_tokens for answer in answers]),
     )
-
-
-def loops(answer: str) -> bool:
-    """Return whether an answer repeats itself so much that it shrinks to about a third when compressed."""
-    text = answer.encode("utf-8", "replace")
-    return len(text) >= LOOP_BYTES and len(compress(text)) < LOOP_SHARE * len(text)
 
 
 def paired_examples(scored: Sequence[Scored]) -> list[PairedExample]:

@@ -18,7 +18,7 @@ from tuneline.data.conversations import AnswerFacts
 from tuneline.data.io import Closed, read_row
 from tuneline.data.serving import SamplerParams
 from tuneline.errors import LlmRejected, UserError
-from tuneline.llm.config import OpenAiConfig, provider_in
+from tuneline.llm.config import OpenAiConfig, provider_in, refuse_batch
 from tuneline.llm.thoughts import without_thoughts
 from tuneline.parsing.yaml import YamlFile
 from tuneline.stage import Context, Json, Usage
@@ -65,10 +65,7 @@ def load_endpoint(
         if name in content:
             raise UserError(f"{source.where((name,))}: all arms answer alike; set {parameter} instead")
     config = provider_in(source, {"openai": EndpointConfig})
-    if config.mode == "batch":
-        raise UserError(
-            f"{source.where(('mode',))}: a conversation waits for every answer; only a judge can use `batch`"
-        )
+    refuse_batch(config, source, "a conversation waits for every answer")
     return config.model_copy(
         update={
             "sampler": sampler, "max_tokens": sampler.max_answer_tokens,

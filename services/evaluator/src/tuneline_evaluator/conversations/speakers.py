@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -11,11 +9,10 @@ from tuneline.data.io import read_lines
 from tuneline.data.personas import load_personas
 from tuneline.data.reading.prompts import Prompt, read_prompts
 from tuneline.data.slices import Slice
+from tuneline.data.text.likeness import normal
 from tuneline.errors import UserError
 from tuneline_evaluator.conversations.talk import Speaker
 from tuneline_evaluator.stage import EvaluatorInputs
-
-_WORD = re.compile(r"\w+")
 
 
 def who_speaks(inputs: EvaluatorInputs) -> tuple[Sequence[Speaker], list[str]]:
@@ -45,16 +42,12 @@ def learnt_among(prompts: Iterable[Prompt], slices: Path) -> set[str]:
     """Return the ids of the prompts that a user says in a slice, but for case and punctuation."""
     by_words: dict[str, set[str]] = {}
     for prompt in prompts:
-        by_words.setdefault(_words(prompt.prompt), set()).add(prompt.id)
+        by_words.setdefault(normal(prompt.prompt) or prompt.prompt, set()).add(prompt.id)
     said = (message.content for row in read_lines(slices, Slice) for message in row.messages if message.role == "user")
     seen: set[str] = set()
     found: set[str] = set()
     for text in said:
         if text not in seen:  # a slice repeats what stands in the one before it
             seen.add(text)
-            found |= by_words.get(_words(text), set())
+            found |= by_words.get(normal(text) or text, set())
     return found
-
-
-def _words(text: str) -> str:
-    return " ".join(_WORD.findall(unicodedata.normalize("NFKC", text).casefold())) or text

@@ -7,17 +7,10 @@ import re
 
 from markupsafe import Markup, escape
 
-_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
-"""Control characters, which can also command a terminal, and lone surrogates, which no file can hold."""
+from tuneline.data.text.pages import visible
+
 _TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]")
 """Characters that change the direction of what follows; in HTML every foreign text is isolated instead."""
-
-
-def visible(value: object) -> object:
-    """Replace what no page may hold by the replacement character; for Jinja's `finalize`, so for values of any kind."""
-    if not isinstance(value, str) or isinstance(value, Markup):
-        return value
-    return _UNSEEN.sub("\N{REPLACEMENT CHARACTER}", value)
 
 
 def with_code(text: str) -> Markup:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 
 from tuneline.data.conversations import Conversation
+from tuneline.data.text.pages import page_environment
 from tuneline.stage import Cost
 from tuneline_evaluator.comparison import numbers
 from tuneline_evaluator.comparison.effects import Range
@@ -15,7 +16,7 @@ from tuneline_evaluator.comparison.numbers import NONE, percent, points, rate, s
 from tuneline_evaluator.report import plots, preference_plots
 from tuneline_evaluator.report.costs import CostRow, cost_rows
 from tuneline_evaluator.report.earlier import Earlier, read_earlier, read_verdicts
-from tuneline_evaluator.report.escape import markdown, visible, with_code
+from tuneline_evaluator.report.escape import markdown, with_code
 from tuneline_evaluator.report.fidelity import pick_in_words
 from tuneline_evaluator.report.side_by_side import side_by_side
 from tuneline_evaluator.report.tables import (
@@ -105,11 +106,8 @@ def page(
 
 
 def _environment() -> Environment:
-    """Return the templates with autoescape for every one of them, whatever its name ends with."""
-    environment = Environment(
-        loader=PackageLoader("tuneline_evaluator.report"), autoescape=True, undefined=StrictUndefined, finalize=visible,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+    """Return the templates, with what they call."""
+    environment = page_environment("tuneline_evaluator.report")
     environment.filters.update({words.__name__: words for words in _FILTERS})
     environment.globals.update({drawing.__name__: drawing for drawing in _DRAWINGS})
     return environment

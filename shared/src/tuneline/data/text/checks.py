@@ -5,7 +5,6 @@ In a rubric they are YES when at most `max_share` of the exchanges have the faul
 
 from __future__ import annotations
 
-import zlib
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from tuneline.data.io import Closed
 from tuneline.data.judged import Exchange
 from tuneline.data.text.artifacts import Artifact, artifacts_in
 from tuneline.data.text.language import CODES, Prose, is_in, is_in_another_language
-from tuneline.data.text.words import is_stuck, words
+from tuneline.data.text.words import is_stuck, shrinks, words
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -96,8 +95,7 @@ class NoLoops(FaultRule):
         return [n for n, e in enumerate(exchanges, 1) if self._loops(e.assistant)]
 
     def _loops(self, text: str) -> bool:
-        data = text.encode("utf-8", "replace")
-        if len(data) >= ZLIB_BYTES and len(zlib.compress(data)) < ZLIB_SHARE * len(data):
+        if shrinks(text, ZLIB_BYTES, ZLIB_SHARE):
             return True
         said = words(text)
         groups = [tuple(said[i : i + GROUP]) for i in range(len(said) - GROUP + 1)]

@@ -16,14 +16,19 @@ SHINGLE_WORDS = 5
 """Words in a row that are compared as one: long enough that a common phrase does not make two texts alike."""
 
 
-def signature_of(text: str, shingle_words: int = SHINGLE_WORDS) -> MinHash:
-    """Return the MinHash signature of a text's word sequences, whatever their case, punctuation and spelling.
+def normal(text: str) -> str:
+    """Return the words of a text: case, punctuation and spaces do not count, and neither does spelling.
 
     Spelling: `é` may be one character or two, and `ｆｕｌｌ` may be wide; both look the same and are (NFKC).
     """
+    return " ".join(re.findall(r"\w+", unicodedata.normalize("NFKC", text).casefold()))
+
+
+def signature_of(text: str, shingle_words: int = SHINGLE_WORDS) -> MinHash:
+    """Return the MinHash signature of a text's word sequences, as `normal` has them."""
     from datasketch import MinHash
 
-    words = re.findall(r"\w+", unicodedata.normalize("NFKC", text).casefold())
+    words = normal(text).split()
     starts = range(max(1, len(words) - shingle_words + 1))
     signature = MinHash(num_perm=PERMUTATIONS, seed=1)
     signature.update_batch({" ".join(words[at : at + shingle_words]).encode() for at in starts})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Iterable
 
 _WORD = re.compile(r"\w+(?:'\w+)*")
@@ -18,6 +19,9 @@ COMMON_WORDS = frozenset(
     )
 )
 """Words of five letters and more that say little either."""
+
+LOOP_BYTES, LOOP_SHARE = 40, 0.35
+"""An answer of at least so many bytes loops when zlib leaves less than this share of it; prose leaves over a half."""
 
 LOOP_COPIES = 4
 """The same words so many times in a row, over at least `LOOP_WORDS` words, are a model that got stuck, not emphasis."""
@@ -75,3 +79,14 @@ def _repeats(said: list[str], period: int) -> bool:
         if run >= needed:
             return True
     return False
+
+
+def shrinks(text: str, least_bytes: int, share: float) -> bool:
+    """Tell whether a text of at least so many bytes packs to less than a share of them: it says the same again."""
+    data = text.encode("utf-8", "replace")
+    return len(data) >= least_bytes and len(zlib.compress(data)) < share * len(data)
+
+
+def loops(answer: str) -> bool:
+    """Tell whether an answer, however short, repeats itself so much that it packs to about a third."""
+    return shrinks(answer, LOOP_BYTES, LOOP_SHARE)

@@ -14,8 +14,7 @@ from typing import Literal, Protocol, TypeAlias
 from tuneline.data.conversations import Said
 from tuneline.data.io import Closed
 from tuneline.data.personas import Persona
-from tuneline.errors import UserError
-from tuneline.llm.config import MODELS, ModelConfig, read_provider
+from tuneline.llm.config import MODELS, ModelConfig, provider_in, refuse_batch
 from tuneline.parsing.yaml import read_yaml
 from tuneline.stage import Context, Cost
 
@@ -58,10 +57,11 @@ CONFIGS: Mapping[str, type[SimulatorConfig]] = {"scripted": ScriptedConfig, **MO
 
 def load_simulator(path: Path | None) -> SimulatorConfig:
     """Read who speaks for the personas; without a file their scripts do. Raises UserError that names file and field."""
-    config = ScriptedConfig() if path is None else read_provider(path, CONFIGS)
-    if path is not None and isinstance(config, ModelConfig) and config.mode == "batch":
-        where = read_yaml(path).where(("mode",))
-        raise UserError(f"{where}: a conversation waits for every message; only a judge can use `batch`")
+    if path is None:
+        return ScriptedConfig()
+    source = read_yaml(path)
+    config = provider_in(source, CONFIGS)
+    refuse_batch(config, source, "a conversation waits for every message")
     return config
 
 
