@@ -43,7 +43,7 @@ run-real: $(READY) $(SMOLLM2) ## Take them through on a real small model, SmolLM
 	@$(BIN)/tuneline run examples/smollm2.yaml --store $(STORE)
 
 .PHONY: run-synthesize
-run-synthesize: $(READY) $(SMOLLM2) ## Let a real small model write, a critic be refused, and the rest go on (about fifteen minutes)
+run-synthesize: $(READY) $(SMOLLM2) ## Let a real small model write, a critic be refused, and the rest go on
 	@echo "1 of 2: with a critic, whose test must refuse it"
 	@! $(BIN)/tuneline run examples/critic.yaml --store $(STORE)
 	@echo "2 of 2: without a critic"
