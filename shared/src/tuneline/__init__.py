@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,7 +18,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Run", "__version__", "open_run"]
 
-__version__ = version("tuneline")
+
+def __getattr__(name: str) -> str:
+    """Return `__version__`, which takes longer to find out than everything else here."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("tuneline")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 class Run(NamedTuple):

@@ -17,11 +17,11 @@ import typer
 from tuneline.commands.stage import configure_logging, exit_codes, read_run
 from tuneline.errors import Temporary, UserError
 from tuneline.parsing.problems import printable
-from tuneline.store.base import Store, is_local, open_store
 
 if TYPE_CHECKING:
     from tuneline.engine.checks import Findings
     from tuneline.engine.runfile import RunFile
+    from tuneline.store.base import Store
 
 STORE_HELP = "Where results will live; without it nothing but the run file is checked."
 
@@ -37,6 +37,7 @@ def check(
     from tuneline.engine.checks import Findings, Where, check_run
     from tuneline.engine.parameters import VARIABLE
     from tuneline.engine.runner import work_folder
+    from tuneline.store.base import is_local, open_store
 
     with exit_codes():
         of_a_workflow = file is None and bool(os.environ.get(VARIABLE))
@@ -66,6 +67,7 @@ def read_checked(file: Path, run: str | None = None, *, ours: bool = True) -> Ru
     Raises UserError. `ours` as in `Where`.
     """
     from tuneline.engine.checks import Findings, Where, check_run
+    from tuneline.store.base import open_store
 
     findings = Findings()
     run_file = read_run(file, run, "", wrong=findings.problems)

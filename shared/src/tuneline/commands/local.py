@@ -97,9 +97,9 @@ class LocalRun:
         return worked
 
     def _next(self, children: list[_Child]) -> Step | None:
-        """Return what may start now. While a stage still checks its inputs nothing else does: it may refuse them."""
+        """Return what may start now. What can be refused is checked already, so none waits for another's start."""
         busy = {child.step.name for child in children}
-        if len(busy) < self.at_once and all(child.shown for child in children):
+        if len(busy) < self.at_once:
             for step in self.run_file.steps:
                 if step.name not in self._done | busy and self._done.issuperset(step.needs):
                     return step

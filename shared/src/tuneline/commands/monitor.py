@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import sys
-import webbrowser
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tuneline.commands.show import essence, no_run, pinned_of
 from tuneline.commands.stage import StoreOption, exit_codes
-from tuneline.commands.status import RunStatus, status_of
-from tuneline.commands.watch import page_of, refuse_unfinished, run_list, seconds_of, status_lines, wait
-from tuneline.engine.layout import run_key
 from tuneline.errors import UserError
 from tuneline.parsing.problems import printable
-from tuneline.store.base import is_local, local_path, open_store
+
+if TYPE_CHECKING:
+    from tuneline.commands.status import RunStatus
 
 DEFAULT_STORE = "tuneline-store"
 RunArgument = Annotated[str, typer.Argument(help="Name of the run.")]
@@ -29,6 +26,9 @@ TimeoutOption = Annotated[
 
 def ls(store: StoreOption = DEFAULT_STORE) -> None:
     """List the runs of a store, the last sign of life first."""
+    from tuneline.commands.watch import run_list
+    from tuneline.store.base import open_store
+
     with exit_codes():
         for line in run_list(open_store(store)):
             typer.echo(line)
@@ -45,6 +45,10 @@ def status(
     html: Annotated[Path | None, typer.Option(help="Write a page that shows the same.")] = None,
 ) -> None:
     """Say what each step of a run is doing, wherever it runs; it needs to read the store and nothing else."""
+    from tuneline.commands.status import status_of
+    from tuneline.commands.watch import page_of, refuse_unfinished, seconds_of, status_lines, wait
+    from tuneline.store.base import open_store
+
     with exit_codes():
         opened = open_store(store)
         if run is None:
@@ -68,6 +72,9 @@ def status(
 
 def watch(run: RunArgument, store: StoreOption = DEFAULT_STORE, timeout: TimeoutOption = None) -> None:
     """Show a run's status until it is over: redrawn in a terminal, else a line for each change."""
+    from tuneline.commands.watch import refuse_unfinished, seconds_of, wait
+    from tuneline.store.base import open_store
+
     with exit_codes(), _drawing() as draw:
         refuse_unfinished(wait(open_store(store), run, seconds_of(timeout) if timeout else None, draw))
 
@@ -78,6 +85,9 @@ def logs(
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
     """Print the last log of a step that ended on this machine."""
+    from tuneline.engine.layout import run_key
+    from tuneline.store.base import is_local, local_path, open_store
+
     with exit_codes():
         opened = open_store(store)
         if not is_local(opened.uri):
@@ -95,6 +105,9 @@ def logs(
 
 def open_page(run: RunArgument, store: StoreOption = DEFAULT_STORE) -> None:
     """Open a run's pages in the browser, and print where they lie."""
+    from tuneline.commands.show import essence, no_run, pinned_of
+    from tuneline.store.base import is_local, open_store
+
     with exit_codes():
         opened = open_store(store)
         results = pinned_of(opened, run)
@@ -111,12 +124,16 @@ def open_page(run: RunArgument, store: StoreOption = DEFAULT_STORE) -> None:
         for place in pages:
             typer.echo(printable(place))
             if is_local(opened.uri) and sys.stdout.isatty():
+                import webbrowser
+
                 webbrowser.open(Path(place).as_uri())
 
 
 @contextmanager
 def _drawing() -> Iterator[Callable[[RunStatus], None]]:
     """Draw each status over the one before in a terminal; elsewhere print the lines that changed."""
+    from tuneline.commands.watch import status_lines
+
     if not sys.stdout.isatty():
         before: dict[str, tuple[str, str]] = {}
 

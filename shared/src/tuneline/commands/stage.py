@@ -10,16 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import structlog
 import typer
 
 from tuneline.errors import Temporary, UserError, frames_of
 from tuneline.parsing.problems import printable
-from tuneline.stage import AnyStage, Metrics, Part, installed_stages
 
 if TYPE_CHECKING:
     from tuneline.engine.layout import Node
     from tuneline.engine.runfile import RunFile
+    from tuneline.stage import AnyStage, Metrics, Part
 
 EXIT_USER_ERROR, EXIT_TEMPORARY, EXIT_BUG = 2, 75, 1
 
@@ -88,6 +87,7 @@ def read_run(file: Path | None, run: str | None, store: str, wrong: list[str] | 
     """
     from tuneline.engine.parameters import VARIABLE
     from tuneline.engine.runfile import read_run_file, read_run_parameters
+    from tuneline.stage import installed_stages
     from tuneline.store.base import is_local, local_path
 
     if file is not None:
@@ -101,6 +101,8 @@ def read_run(file: Path | None, run: str | None, store: str, wrong: list[str] | 
 
 
 def _share(text: str) -> Part | None:
+    from tuneline.stage import Part
+
     part = Part.parse(text)
     if text and part is None:
         raise UserError(f"{text!r} is not a part; 3/10 is the third of ten")
@@ -191,6 +193,8 @@ def _last_words(message: str) -> None:
 
 def configure_logging() -> None:
     """Log lines to stderr: time, level, event and its fields."""
+    import structlog
+
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -198,5 +202,5 @@ def configure_logging() -> None:
             lambda _logger, _method, event: {key: printable(str(value)) for key, value in event.items()},
             structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
         ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
     )

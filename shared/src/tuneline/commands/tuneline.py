@@ -9,24 +9,39 @@ import typer
 
 from tuneline.commands.check import check, read_checked
 from tuneline.commands.monitor import DEFAULT_STORE, RunArgument, logs, ls, open_page, status, watch
-from tuneline.commands.show import fetch_output, output_note, run_lines, size
 from tuneline.commands.stage import ReplaceOption, RunOption, StoreOption, configure_logging, exit_codes
 from tuneline.errors import StageFailed, UserError
 from tuneline.parsing.problems import printable
-from tuneline.store.base import open_store
 
 FileArgument = Annotated[Path, typer.Argument(help="The run file (YAML).")]
 
 app = typer.Typer(
     help="Turns conversations into a small model you can prove is better.",
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    no_args_is_help=True, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
 
 
 def main() -> None:
     """Run the command line."""
-    configure_logging()
     app()
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        import tuneline
+
+        typer.echo(f"tuneline {tuneline.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def begin(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Turns conversations into a small model you can prove is better."""
+    configure_logging()
 
 
 @app.command()
@@ -41,6 +56,7 @@ def run(
     from rich.console import Console
 
     from tuneline.commands.local import LocalRun, conclusion
+    from tuneline.store.base import open_store
 
     with exit_codes():
         run_file = read_checked(file, run)
@@ -63,6 +79,7 @@ def plan(file: FileArgument, store: StoreOption = DEFAULT_STORE, run: RunOption 
     """Say what a run will take: calls, tokens, dollars and hours by stage, and what of it is paid for already."""
     from tuneline.commands.check import show as show_findings
     from tuneline.commands.plan import plan_lines
+    from tuneline.store.base import open_store
 
     with exit_codes():
         lines, findings = plan_lines(read_checked(file, run), open_store(store))
@@ -79,6 +96,7 @@ def upload(file: FileArgument, store: StoreOption) -> None:
     from rich.console import Console
 
     from tuneline.commands.upload import to_yaml, upload_inputs
+    from tuneline.store.base import open_store
 
     with exit_codes():
         console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -94,6 +112,9 @@ app.command("open")(open_page)
 @app.command()
 def show(run: RunArgument, store: StoreOption = DEFAULT_STORE) -> None:
     """Show what each stage of a run read, wrote, took and cost."""
+    from tuneline.commands.show import run_lines
+    from tuneline.store.base import open_store
+
     with exit_codes():
         for line in run_lines(open_store(store), run):
             typer.echo(line)
@@ -110,6 +131,9 @@ def get(
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
     """Fetch an output of a run, verified; or all that people need to run its models."""
+    from tuneline.commands.show import fetch_output, output_note
+    from tuneline.store.base import open_store
+
     with exit_codes():
         if (output is None) == (release is None):
             raise UserError("name one output of the run, as stage/port, or a folder with --release")
@@ -136,6 +160,7 @@ def serve_command(
     from contextlib import suppress
 
     from tuneline.commands.serve import serve_run
+    from tuneline.store.base import open_store
 
     for number in (signal.SIGINT, signal.SIGTERM):  # what was fetched is removed then too; a shell's job ignores Ctrl-C
         signal.signal(number, signal.default_int_handler)
@@ -157,6 +182,7 @@ def trace_command(
     """Show everything in a store that holds a transcript, or was made with it."""
     from tuneline.commands.trace import ids_in, read_ids, to_json, trace_lines
     from tuneline.engine.lineage import trace
+    from tuneline.store.base import open_store
 
     with exit_codes():
         opened = open_store(store)
@@ -176,6 +202,7 @@ def forget_command(
     from tuneline.commands.forget import forget
     from tuneline.commands.trace import ids_in, published, read_ids, trace_lines
     from tuneline.engine.lineage import trace
+    from tuneline.store.base import open_store
 
     with exit_codes():
         opened = open_store(store)
@@ -204,6 +231,7 @@ def judge_check(
     """Compare a judge with people, with itself and with another judge."""
     from tuneline.commands.judge_check import Questions, check_lines
     from tuneline.commands.judge_check import judge_check as check
+    from tuneline.store.base import open_store
 
     with exit_codes():
         found = check(what, open_store(store), labels, Questions(retest, order, second))
@@ -221,6 +249,8 @@ def gc(
 ) -> None:
     """Remove results and uploads that no run pins, and what killed attempts left behind."""
     from tuneline.commands.gc import collect
+    from tuneline.commands.show import size
+    from tuneline.store.base import open_store
 
     with exit_codes():
         swept = collect(open_store(store), days, dry_run=dry_run)

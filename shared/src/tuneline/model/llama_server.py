@@ -185,13 +185,14 @@ def serve(
     """Serve `model` on 127.0.0.1 until the block ends, or this process does, however it ends.
 
     Each of the `slots` conversations at once has `context_tokens` tokens of its own. `threads` None takes what
-    llama-server finds. `log` gets errors only, and no text of a request. With a `port` (0 is any free one) the address
-    is one for people, without the part that nobody can guess. `placed` says what a GPU computes, `options` are more of
-    llama-server's own. Raises UserError when the file is damaged, the port taken, or the program is missing or refuses;
-    Temporary when it does not get healthy.
+    llama-server finds, and one thread for a small model. `log` gets errors only, and no text of a request. With a
+    `port` (0 is any free one) the address is one for people, without the part that nobody can guess. `placed` says what
+    a GPU computes, `options` are more of llama-server's own. Raises UserError when the file is damaged, the port taken,
+    or the program is missing or refuses; Temporary when it does not get healthy.
     """
     refuse_unservable(model)
     flags = ["--model", str(model), "--ctx-size", str(context_tokens * slots), "--parallel", str(slots)]
+    threads = threads or (1 if model.stat().st_size < _ONE_THREAD else None)
     flags += ["--threads", str(threads)] if threads else []
     command = [str(program("llama-server")), *flags, *placed.flags, *_FIXED_FLAGS, *options]
     server = Server(command, model, log, start_timeout_s, port)
@@ -213,6 +214,9 @@ def _free_port(wanted: int) -> int:
             f"port {wanted} cannot be used ({os.strerror(error.errno or 0)}). Choose another one."
         ) from None
 
+
+_ONE_THREAD = 32 << 20
+"""Bytes. A token of a smaller model takes so little that threads mostly wait for each other, in a busy loop."""
 
 # Said out loud although some are today's defaults: they decide what is measured, stored or shown.
 _FIXED_FLAGS = (

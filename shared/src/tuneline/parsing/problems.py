@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Protocol, get_args
 
-from pydantic import BaseModel, ValidationError
+if TYPE_CHECKING:
+    from pydantic import BaseModel, ValidationError
 
 Loc = tuple[int | str, ...]
 """Where a value stands: the keys and indices that lead to it."""
@@ -91,6 +92,8 @@ def _fields_at(model: type[BaseModel], loc: Sequence[int | str], name: str) -> s
 
 def _models_in(annotation: object) -> Iterator[type[BaseModel]]:
     """Yield the models in a type, also those in its lists and unions."""
+    from pydantic import BaseModel  # a command line shows text without it
+
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for part in get_args(annotation):

@@ -1,0 +1,46 @@
+"""The command line itself: how fast it starts, and what it says of itself."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import tuneline
+from tuneline.commands.tuneline import app
+
+HEAVY = {"pydantic", "structlog", "boto3", "botocore", "huggingface_hub", "yaml", "torch", "numpy", "httpx", "asyncio"}
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"]])
+def test_help_imports_nothing_that_takes_time(words: list[str]) -> None:
+    script = f"import sys\nsys.argv[1:] = {words}\nfrom tuneline.commands.tuneline import main\n"
+    script += "try:\n    main()\nfinally:\n    print('modules', *sys.modules)"
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    loaded = set(said.rpartition("modules")[2].split())
+    assert loaded & HEAVY == set()
+    ours = {name for name in loaded if name.startswith("tuneline.")}
+    assert ours <= {"tuneline.errors", "tuneline.parsing", "tuneline.parsing.problems", "tuneline.commands"} | {
+        f"tuneline.commands.{name}" for name in ("tuneline", "stage", "check", "monitor")
+    }
+
+
+def test_it_says_its_version_and_takes_the_short_form_of_help() -> None:
+    runner = CliRunner()
+    assert runner.invoke(app, ["--version"]).output == f"tuneline {tuneline.__version__}\n"
+    for words in (["-h"], ["gc", "-h"], ["status", "-h"]):
+        found = runner.invoke(app, words)
+        assert found.exit_code == 0 and "Usage: " in found.output
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_completes_commands(shell: str, tmp_path: Path) -> None:
+    environ = {"_TUNELINE_COMPLETE": f"complete_{shell}", "HOME": str(tmp_path)}
+    environ |= {"COMP_WORDS": "tuneline judge", "COMP_CWORD": "1", "_TYPER_COMPLETE_ARGS": "tuneline judge"}
+    environ |= {"_TYPER_COMPLETE_FISH_ACTION": "get-args", "_TYPER_COMPLETE_WORD_TO_COMPLETE": "judge"}
+    program = Path(sys.executable).parent / "tuneline"
+    said = subprocess.run([program], env=environ, capture_output=True, text=True, check=True).stdout
+    assert "judge-check" in said
