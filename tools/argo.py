@@ -30,6 +30,10 @@ GRAPHS = {
         "Write conversations",
         "By a recipe: a pilot, which has to pass its gates, then as many parts as are worth it, then the merge.",
     ),
+    "calibrate": (
+        "Calibrate a prompt",
+        "Against reference recordings: scripts are written by it and held against the talks, until it gets no better.",
+    ),
     "publish": (
         "Publish",
         "What a run has made, as it is, for others: to the Hugging Face Hub or to a bucket. Name the run.",

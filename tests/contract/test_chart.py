@@ -249,7 +249,7 @@ def test_a_hosted_judge_and_a_closed_hub_go_together_where_no_stage_is_said_to_r
     open_to_all = {
         s for s in [*STAGES, "check"] if ANYWHERE[0] in named(found, "NetworkPolicy", f"tuneline-{s}")["spec"]["egress"]
     }
-    assert open_to_all == {"assessor", "check", "evaluator", "generator"}
+    assert open_to_all == {"assessor", "calibrator", "check", "evaluator", "generator"}
 
 
 @pytest.mark.parametrize("label", ["app.kubernetes.io/part-of", "app.kubernetes.io/component", "helm.sh/chart",

@@ -14,7 +14,12 @@ from tuneline.engine.layout import Node
 from tuneline.errors import UserError
 from tuneline.stage import AnyStage, InputPort, Json, Part
 
-PIPELINES = {"finetune": ("evaluator",), "synthesize": ("generator",), "publish": ("publisher",)}
+PIPELINES = {
+    "finetune": ("evaluator",),
+    "synthesize": ("generator",),
+    "calibrate": ("calibrator",),
+    "publish": ("publisher",),
+}
 """The steps that a pipeline ends in. A run without a goal is the first one."""
 
 

@@ -1,0 +1,1 @@
+"""Stage calibrator: the prompt whose scripts come closest to reference recordings."""

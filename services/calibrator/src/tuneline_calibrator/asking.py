@@ -1,0 +1,123 @@
+"""One model that is asked: every answer is kept as soon as it is there, so that nothing is paid twice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from threading import Lock
+from typing import TypeVar
+
+from tuneline.data.io import Closed, read_row
+from tuneline.errors import LlmRejected, Unreadable, UserError
+from tuneline.llm.client import LlmClient
+from tuneline.llm.thoughts import without_thoughts
+from tuneline.stage import Context, Json, Spent, Usage, dollars
+
+VERSION = "1"
+"""Part of the journals' scope: raise it when what a model is sent changes."""
+_ANOTHER_SEED = 1_000_003
+
+T = TypeVar("T")
+
+
+class Lost(Exception):  # noqa: N818  (a state of one item: there is no answer to go on with)
+    """There is no answer; `status` says why: refused, blocked, too_long, failed, cut, empty, unparsed."""
+
+    def __init__(self, status: str) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+class Told(Closed):
+    """An answer, or why there is none: a row of the journal."""
+
+    text: str = ""
+    status: str = ""
+    usage: Usage = Usage()
+
+
+class Purse:
+    """What all calls together may cost; None is without limit. Safe for threads."""
+
+    def __init__(self, max_usd: float | None) -> None:
+        self._max_usd, self._lock, self.spent = max_usd, Lock(), Usage()
+
+    def refuse_empty(self) -> None:
+        """Raise UserError when nothing is left; calls in flight then end, and are kept."""
+        with self._lock:
+            if self._max_usd is not None and self.spent.cost_usd >= self._max_usd > 0:
+                raise UserError(
+                    f"max_usd: the calibration has cost {dollars(self.spent.cost_usd)} of {dollars(self._max_usd)}; "
+                    "what is paid is kept. Raise `max_usd`, or lower `max_trials`."
+                )
+
+    def count(self, usage: Usage) -> None:
+        """Add what a call took, whoever paid for it."""
+        with self._lock:
+            self.spent += usage
+
+
+class Line:
+    """Asks one model. Safe for threads."""
+
+    def __init__(self, role: str, client: LlmClient, context: Context, purse: Purse, tasks: Sequence[str]) -> None:
+        self.label = f"{client.config.provider}: {client.config.model}"
+        identity = json.dumps(client.config.identity, sort_keys=True)
+        self._journals = {task: context.journal(task, VERSION, identity) for task in tasks}
+        self._role, self._client, self._purse = role, client, purse
+        self._lock, self._now, self._rows = Lock(), Usage(), dict[str, Usage]()
+
+    def ask(
+        self, task: str, messages: Sequence[Mapping[str, str]], schema: Mapping[str, Json] | None = None, seed: int = 0
+    ) -> Told:
+        """Return the answer to a task, from the journal if it is there.
+
+        Raises UserError or Temporary as the client does, UserError when the money is spent.
+        """
+        journal = self._journals[task]
+        key = hashlib.sha256(json.dumps([messages, schema, seed], sort_keys=True).encode()).hexdigest()
+        told = read_row(journal, key, Told)
+        if told is None:
+            self._purse.refuse_empty()
+            told = self._call(messages, schema, seed)
+            if told.status != "failed":  # another time it may succeed
+                journal.put(key, told.model_dump(mode="json"))
+            with self._lock:
+                self._now += told.usage
+        with self._lock:
+            new = self._rows.setdefault(f"{task} {key}", told.usage) is told.usage
+        if new:
+            self._purse.count(told.usage)
+        return told
+
+    def read(
+        self, task: str, messages: Sequence[Mapping[str, str]], schema: Mapping[str, Json], reader: Callable[[str], T]
+    ) -> T:
+        """Return what `reader` makes of an answer, asking once more for one that is Unreadable. Raises Lost."""
+        for seed in (0, _ANOTHER_SEED):
+            told = self.ask(task, messages, schema, seed)
+            if told.status:
+                raise Lost(told.status)
+            try:
+                return reader(told.text)
+            except Unreadable:
+                continue
+        raise Lost("unparsed")
+
+    @property
+    def spent(self) -> Spent:
+        """What its answers took, and what was paid now."""
+        total = sum(self._rows.values(), start=Usage())
+        return Spent(role=self._role, model=self._client.config.model, total=total, now=self._now)
+
+    def _call(self, messages: Sequence[Mapping[str, str]], schema: Mapping[str, Json] | None, seed: int) -> Told:
+        try:
+            reply = self._client.complete(messages, schema=schema, seed=seed)
+        except LlmRejected as e:
+            return Told(status=e.kind)
+        text = without_thoughts(reply.text).encode("utf-8", "replace").decode().strip()
+        status = "refused" if reply.refused else "blocked" if reply.finish_reason == "content_filter" else ""
+        if not status and reply.finish_reason in ("length", "context"):
+            status = "cut"
+        return Told(text=text, status=status or ("" if text else "empty"), usage=reply.usage)

@@ -1,0 +1,124 @@
+"""References, prompt and models, read and held against each other before anything is paid."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import ConfigDict, Field
+
+from tuneline.data.io import Closed, Id, read_lines
+from tuneline.errors import UserError
+from tuneline.parsing.problems import printable
+from tuneline.stage import Checks
+from tuneline_calibrator.writer import load_writer
+
+SLOTS = ("{source}", "{profile}")
+"""What stands in a prompt once each: the text of the source, and what the references have in common."""
+MOST_BYTES = 100_000
+"""Of a prompt."""
+
+
+class Open(Closed):
+    """A row of the transcriber, of which only some fields are needed here."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class PairRow(Open):
+    """A line of pairs.jsonl."""
+
+    pair: Id
+    status: str = Field(pattern=r"^[a-z_]{1,40}$")
+
+
+class Segment(Open):
+    """Some seconds of a talk."""
+
+    start: float = Field(ge=0)
+    end: float = Field(ge=0)
+    text: str
+
+
+class TalkRow(Open):
+    """A line of talks.jsonl."""
+
+    pair: Id
+    segments: list[Segment]
+
+
+class Reference(NamedTuple):
+    """A source, and a talk about it."""
+
+    name: str
+    source: str
+    talk: list[Segment]
+
+    @property
+    def text(self) -> str:
+        """What is said in the talk."""
+        return " ".join(segment.text.strip() for segment in self.talk)
+
+    @property
+    def seconds(self) -> float:
+        """How long it is said, from the first word to the last."""
+        return self.talk[-1].end - self.talk[0].start
+
+    @property
+    def words_a_minute(self) -> float:
+        return 60 * len(self.text.split()) / self.seconds
+
+
+def read_references(pairs: Path, sources: Path, talks: Path) -> list[Reference]:
+    """Return the pairs that are ready, by name. Raises UserError for files that do not belong together, or for none."""
+    said = {row.pair: row.segments for row in read_lines(talks, TalkRow)}
+    ready = sorted(row.pair for row in read_lines(pairs, PairRow) if row.status == "ready")
+    if not ready:
+        raise UserError(f"{pairs.name}: no pair is ready; look at their statuses")
+    return [_reference(name, sources / f"{name}.txt", said.get(name, [])) for name in ready]
+
+
+def _reference(name: str, source: Path, talk: list[Segment]) -> Reference:
+    shown = printable(name)
+    if not source.is_file():
+        raise UserError(f"sources: {shown}.txt is not there, and the pair {shown} is ready")
+    text = source.read_text(encoding="utf-8", errors="replace").replace("\f", "\n")
+    if not text.strip() or not any(segment.text.strip() for segment in talk):
+        raise UserError(f"{shown}: source and talk must both have words; leave the pair out, or transcribe it again")
+    reference = Reference(name, text, [segment for segment in talk if segment.text.strip()])
+    if reference.seconds <= 0:
+        raise UserError(f"{shown}: its talk has no length; the times of its segments are wrong")
+    return reference
+
+
+def read_prompt(path: Path) -> str:
+    """Read a prompt. Raises UserError unless it has its slots once each."""
+    if path.stat().st_size > MOST_BYTES:
+        raise UserError(f"{path.name}: a prompt has at most {MOST_BYTES:,} bytes")
+    try:
+        text = path.read_text(encoding="utf-8-sig").strip()
+    except UnicodeDecodeError:
+        raise UserError(f"{path.name}: not UTF-8 text") from None
+    for slot in SLOTS:
+        if text.count(slot) != 1:
+            raise UserError(f"{path.name}: {slot} must stand there once, and stands there {text.count(slot)} times")
+    return text
+
+
+def filled(prompt: str, source: str, profile: str) -> str:
+    """Put source and profile into a prompt; braces in any of them mean nothing."""
+    values = {"{source}": source, "{profile}": profile}
+    return re.sub("|".join(map(re.escape, SLOTS)), lambda found: values[found[0]], prompt)
+
+
+def check_given(checks: Checks) -> None:
+    """Read the prompt, the models, and the references where they are given."""
+    checks.read("prompt", read_prompt)
+    checks.read("writer", load_writer)
+    places = [checks.inputs.get(name) for name in ("pairs", "sources", "talks")]
+    if all(places):
+        pairs, sources, talks = places
+        assert pairs and sources and talks
+        with checks.about("pairs"):
+            checks.note(f"{len(read_references(pairs, sources, talks)):,} pairs are ready")
