@@ -19,10 +19,11 @@ HEAD = """\
 # Reference
 
 This page is generated from the stages (`make format` writes it). A run file has the keys `run` (the run's name), `goal`
-(the stage to stop after), `max_usd` (what all stages together may spend on calls to models), `inputs` (an address or
-the content itself, by name) and one key for each stage with its parameters. An address is a path (relative to the run
-file), `file:///…`, `s3://bucket/key` or `hf://org/name@revision`; `output:<stage>/<port>` is what another stage of the
-run makes.
+(the stage to stop after), `max_usd` (what all stages together may spend on calls to models), `store` (where
+results live; a workflow's is the chart's), `inputs` (an address or the content itself, by name) and one key for each
+stage with its parameters. `--set trainer.epochs=1` takes the place of a value for once. An address is a path (relative
+to the run file), `file:///…`, `s3://bucket/key` or `hf://org/name@revision`; `output:<stage>/<port>` is what another
+stage of the run makes.
 
 | variable | meaning |
 |---|---|

@@ -99,6 +99,7 @@ def run_file(stages: Mapping[str, AnyStage]) -> Schema:
         "run": {"type": "string", "description": "The run's name; the file's, if it is left out."},
         "goal": {"enum": [*PIPELINES, *steps_of(stages)], "description": "The step to stop after."},
         "max_usd": {"type": ["number", "null"], "minimum": 0, "description": "US dollars that the run may spend."},
+        "store": {"type": ["string", "null"], "description": "Where results live: a folder, or s3://bucket/prefix."},
         "inputs": {
             "type": "object", "additionalProperties": False,
             "properties": {name: {**given, "description": text} for name, text in sorted(ports.items())},

@@ -177,7 +177,8 @@ def test_a_run_that_is_not_there_is_refused_with_those_that_are(desk: Desk) -> N
     for words in (("status", "other"), ("watch", "other"), ("open", "other")):
         code, said = desk.tuneline(*words)
         assert code == 2 and "no run other" in said and "it has demo" in said
-    assert desk.tuneline("status", "--json")[0] == 2
+    assert desk.tuneline("status", "--html", "x")[0] == 2
+    assert json.loads(desk.tuneline("status", "--json")[1]) == json.loads(desk.tuneline("ls", "--json")[1])
 
 
 def beat(done: int, part: str | None, *, ended: int | None = None, rate: float | None = 1.0, age: int = 0) -> Beat:

@@ -6,15 +6,18 @@ two writers one must be refused: a server that ignores `If-None-Match` would let
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from uuid import uuid4
 
 import typer
 
-from tuneline.commands.stage import configure_logging, exit_codes, read_run
+from tuneline.commands.stage import SetOption, configure_logging, exit_codes, read_run
 from tuneline.errors import Temporary, UserError
 from tuneline.parsing.problems import printable
 
@@ -32,6 +35,8 @@ def check(
     online: Annotated[
         bool, typer.Option("--online", help="Ask judge and simulator one real question each, which they may bill.")
     ] = False,
+    settings: SetOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
 ) -> None:
     """Check a run file and all that it names: every problem of every stage at once, before anything expensive."""
     from tuneline.engine.checks import Findings, Where, check_run
@@ -50,18 +55,27 @@ def check(
             findings.refuse()
             typer.echo(f"{store}: works")
             return
-        run_file = read_run(file, None, store or "", wrong=findings.problems)
+        run_file = read_run(file, None, store or "", findings.problems, settings or ())
+        if opened is None and run_file.store:
+            opened = open_store(run_file.store)
+            _try_store(opened, findings)
         with tempfile.TemporaryDirectory(prefix="tuneline-", dir=os.environ.get("TUNELINE_SCRATCH")) as folder:
             here = not of_a_workflow and (opened is None or is_local(opened.uri))
             work = work_folder(opened) if opened else Path(tempfile.gettempdir())
             where = Where(Path(folder), work=work if here else None, online=online and not findings.problems)
             check_run(run_file, opened or open_store(f"{folder}/store"), where, findings=findings)
+        if as_json:
+            typer.echo(json.dumps(dataclasses.asdict(findings), indent=1))
+            findings.refuse()
+            return
         show(findings)
         findings.refuse()
         typer.echo(f"{run_file.source.name}: nothing is wrong that can be known before it runs")
 
 
-def read_checked(file: Path, run: str | None = None, *, ours: bool = True) -> RunFile:
+def read_checked(
+    file: Path, run: str | None = None, settings: Sequence[str] | None = None, *, ours: bool = True
+) -> RunFile:
     """Read a run file that is to be started. Of one with mistakes all that it names is checked too, and all is said.
 
     Raises UserError. `ours` as in `Where`.
@@ -70,7 +84,7 @@ def read_checked(file: Path, run: str | None = None, *, ours: bool = True) -> Ru
     from tuneline.store.base import open_store
 
     findings = Findings()
-    run_file = read_run(file, run, "", wrong=findings.problems)
+    run_file = read_run(file, run, "", findings.problems, settings or ())
     if findings.problems:
         with tempfile.TemporaryDirectory(prefix="tuneline-") as folder:
             check_run(run_file, open_store(f"{folder}/store"), Where(Path(folder), ours=ours), findings=findings)

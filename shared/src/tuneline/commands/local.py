@@ -64,6 +64,8 @@ class LocalRun:
     replace: bool
     at_once: int
     console: Console
+    verbose: bool = False
+    """Whether the stages' logs are shown."""
     _done: set[str] = field(default_factory=set)
     _checked: bool = False
     _stops: int = 0
@@ -136,6 +138,7 @@ class LocalRun:
         words += ["--variant", step.variant] if step.variant else []
         words += ["--shard", str(step.shard)] if step.shard else []
         words += ["--replace"] if self.replace else []
+        words += [word for setting in self.run_file.settings for word in ("--set", setting)]
         log, written = (folder / f"{step.name.replace('/', '.')}.{kind}" for kind in ("log", "progress"))
         environ = os.environ | {"ARGO_PROGRESS_FILE": str(written), "TUNELINE_PARENT": str(os.getpid())}
         environ["TUNELINE_CACHE"] = str(folder / CACHE)
@@ -178,11 +181,15 @@ class LocalRun:
             self._told_at = time.monotonic()
 
     def _tell(self, child: _Child) -> None:
-        """Show what a stage says that it waits for, since that may take hours."""
+        """Show what a stage says that it waits for, since that may take hours; or all that it says."""
         with child.log.open("rb") as file:
             file.seek(child.read)
             new = file.read().rpartition(b"\n")[0]
         child.read += len(new)
+        if self.verbose:
+            for line in new.decode(errors="replace").splitlines():
+                self.console.print(f"{child.step.name}: {printable(line)}", markup=False)
+            return
         for said in re.findall(r'event="(waiting [^"]*)"', new.decode(errors="replace")):
             self.console.print(f"{child.step.name}: {escape(printable(said))}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,27 +11,34 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tuneline.commands.stage import StoreOption, exit_codes
+from tuneline.commands.stage import DEFAULT_STORE, StoreOption, exit_codes
 from tuneline.errors import UserError
 from tuneline.parsing.problems import printable
 
 if TYPE_CHECKING:
     from tuneline.commands.status import RunStatus
 
-DEFAULT_STORE = "tuneline-store"
 RunArgument = Annotated[str, typer.Argument(help="Name of the run.")]
 TimeoutOption = Annotated[
     str | None, typer.Option(help="Give up after this time, as 90s, 30m or 2h, with exit code 75.")
 ]
 
 
-def ls(store: StoreOption = DEFAULT_STORE) -> None:
+def ls(
+    store: StoreOption = DEFAULT_STORE,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
     """List the runs of a store, the last sign of life first."""
+    from tuneline.commands.status import all_runs
     from tuneline.commands.watch import run_list
     from tuneline.store.base import open_store
 
     with exit_codes():
-        for line in run_list(open_store(store)):
+        opened = open_store(store)
+        if as_json:
+            typer.echo(json.dumps([run.model_dump(mode="json") for run in all_runs(opened)], indent=1))
+            return
+        for line in run_list(opened):
             typer.echo(line)
 
 
@@ -52,9 +60,9 @@ def status(
     with exit_codes():
         opened = open_store(store)
         if run is None:
-            if as_json or until_over or html:
+            if until_over or html:
                 raise UserError("name a run; without one, all are listed")
-            ls(store)
+            ls(store, as_json)
             return
 
         def show(found: RunStatus) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tuneline.engine.layout import Node
     from tuneline.engine.runfile import RunFile
     from tuneline.stage import AnyStage, Metrics, Part
+    from tuneline.store.base import Store
 
 EXIT_USER_ERROR, EXIT_TEMPORARY, EXIT_BUG = 2, 75, 1
 
@@ -28,10 +29,22 @@ FileOption = Annotated[
 StoreOption = Annotated[
     str, typer.Option(envvar="TUNELINE_STORE", help="Where results live: a folder, file:///… or s3://bucket/prefix.")
 ]
+DEFAULT_STORE = "tuneline-store"
+StoreOrFilesOption = Annotated[
+    str | None,
+    typer.Option(
+        envvar="TUNELINE_STORE",
+        help="Where results live (default: the run file's `store`, or ./tuneline-store).",
+    ),
+]
 RunOption = Annotated[
     str | None, typer.Option("--run", help="Name of the run (default: the file's `run`, or its stem).")
 ]
 ReplaceOption = Annotated[bool, typer.Option("--replace", help="Move the run to new results where settings changed.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Replace a value of the file, as trainer.epochs=1; repeatable."),
+]
 VariantOption = Annotated[str | None, typer.Option(help="Variant of the stage; `schema` lists them.")]
 ShardOption = Annotated[str, typer.Option(help="Of a sharded stage, the shard to make, as 3/10.")]
 PartOption = Annotated[
@@ -62,6 +75,7 @@ def stage_main(stage: AnyStage) -> None:
         scratch: ScratchOption = None,
         outputs: OutputsOption = None,
         replace: ReplaceOption = False,
+        settings: SetOption = None,
     ) -> None:
         """Make this stage's result for a run, or find it made. The same command resumes where it stopped."""
         with exit_codes():
@@ -70,7 +84,8 @@ def stage_main(stage: AnyStage) -> None:
             node = Node(stage.name, variant or None, _share(shard))
             if part and not stage.parts:
                 raise UserError(f"--part {part}: {stage.name} cannot be done in parts")
-            _run(read_run(file, run, store), node, _share(part), store, scratch, outputs, replace=replace)
+            run_file = read_run(file, run, store, settings=settings or ())
+            _run(run_file, node, _share(part), store, scratch, outputs, replace=replace)
 
     @app.command()
     def schema() -> None:
@@ -80,10 +95,12 @@ def stage_main(stage: AnyStage) -> None:
     app()
 
 
-def read_run(file: Path | None, run: str | None, store: str, wrong: list[str] | None = None) -> RunFile:
+def read_run(
+    file: Path | None, run: str | None, store: str, wrong: list[str] | None = None, settings: Sequence[str] = ()
+) -> RunFile:
     """Read the run file from `file` or, without one, from RUN_FILE; then only mounted data and the store are read.
 
-    `wrong` as in `read_run_file`.
+    `wrong` and `settings` as in `read_run_file`.
     """
     from tuneline.engine.parameters import VARIABLE
     from tuneline.engine.runfile import read_run_file, read_run_parameters
@@ -91,13 +108,22 @@ def read_run(file: Path | None, run: str | None, store: str, wrong: list[str] | 
     from tuneline.store.base import is_local, local_path
 
     if file is not None:
-        return read_run_file(file, installed_stages(), run, wrong)
+        return read_run_file(file, installed_stages(), run, wrong, settings)
+    if settings:
+        raise UserError("--set replaces values of a file; name it with --file")
     if encoded := os.environ.get(VARIABLE):
         folders = [f for f in os.environ.get("TUNELINE_DATA", "/data").split(":") if f]
         folders += [store] if store and is_local(store) else []
         data = tuple(local_path(folder).resolve() for folder in folders)
         return read_run_parameters(encoded, installed_stages(), run, os.environ.get("WORKFLOW"), data, wrong)
     raise UserError(f"name a run file with --file; {VARIABLE}, where a workflow puts it, is not set either")
+
+
+def store_of(run_file: RunFile, store: str | None) -> Store:
+    """Open the store that was asked for, else that of the run file, else the folder of that name here."""
+    from tuneline.store.base import open_store
+
+    return open_store(store or run_file.store or DEFAULT_STORE)
 
 
 def _share(text: str) -> Part | None:

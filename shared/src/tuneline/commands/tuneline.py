@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from tuneline.commands.check import check, read_checked
-from tuneline.commands.monitor import DEFAULT_STORE, RunArgument, logs, ls, open_page, status, watch
-from tuneline.commands.stage import ReplaceOption, RunOption, StoreOption, configure_logging, exit_codes
+from tuneline.commands.monitor import RunArgument, logs, ls, open_page, status, watch
+from tuneline.commands.stage import (
+    DEFAULT_STORE,
+    ReplaceOption,
+    RunOption,
+    SetOption,
+    StoreOption,
+    StoreOrFilesOption,
+    configure_logging,
+    exit_codes,
+    store_of,
+)
 from tuneline.errors import StageFailed, UserError
 from tuneline.parsing.problems import printable
 
@@ -22,7 +34,15 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line, with the keys that a file `.env` in the current folder gives."""
+    from tuneline.commands.dotenv import read_env
+
+    try:
+        if left := read_env(Path(".env"), os.environ):
+            typer.echo(f".env: not taken, neither a key nor a setting of ours: {', '.join(left)}", err=True)
+    except UserError as e:
+        typer.echo(printable(str(e)), err=True)
+        raise SystemExit(2) from None
     app()
 
 
@@ -47,22 +67,25 @@ def begin(
 @app.command()
 def run(
     file: FileArgument,
-    store: StoreOption = DEFAULT_STORE,
+    store: StoreOrFilesOption = None,
     run: RunOption = None,
     replace: ReplaceOption = False,
     at_once: Annotated[int, typer.Option(min=1, help="Stages that run at the same time, where the order allows.")] = 2,
+    settings: SetOption = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print what came out, and nothing before.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the stages' logs.")] = False,
 ) -> None:
     """Run every stage that is not up to date. The same command resumes where it stopped."""
     from rich.console import Console
 
     from tuneline.commands.local import LocalRun, conclusion
-    from tuneline.store.base import open_store
 
     with exit_codes():
-        run_file = read_checked(file, run)
-        opened, console = open_store(store), Console(stderr=True, highlight=False, soft_wrap=True)
+        run_file = read_checked(file, run, settings)
+        console = Console(stderr=True, highlight=False, soft_wrap=True, quiet=quiet)
+        opened = store_of(run_file, store)
         try:
-            worked = LocalRun(run_file, opened, replace, at_once, console).run()
+            worked = LocalRun(run_file, opened, replace, at_once, console, verbose).run()
         except StageFailed as e:
             raise typer.Exit(e.code) from None
         if not worked:
@@ -75,14 +98,16 @@ app.command()(check)
 
 
 @app.command()
-def plan(file: FileArgument, store: StoreOption = DEFAULT_STORE, run: RunOption = None) -> None:
+def plan(
+    file: FileArgument, store: StoreOrFilesOption = None, run: RunOption = None, settings: SetOption = None
+) -> None:
     """Say what a run will take: calls, tokens, dollars and hours by stage, and what of it is paid for already."""
     from tuneline.commands.check import show as show_findings
     from tuneline.commands.plan import plan_lines
-    from tuneline.store.base import open_store
 
     with exit_codes():
-        lines, findings = plan_lines(read_checked(file, run), open_store(store))
+        run_file = read_checked(file, run, settings)
+        lines, findings = plan_lines(run_file, store_of(run_file, store))
         findings.notes.clear()  # they are part of the plan
         show_findings(findings)
         findings.refuse()
@@ -110,13 +135,22 @@ app.command("open")(open_page)
 
 
 @app.command()
-def show(run: RunArgument, store: StoreOption = DEFAULT_STORE) -> None:
+def show(
+    run: RunArgument,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the manifests, by step, as JSON.")] = False,
+) -> None:
     """Show what each stage of a run read, wrote, took and cost."""
-    from tuneline.commands.show import run_lines
+    from tuneline.commands.show import results_of, run_lines
     from tuneline.store.base import open_store
 
     with exit_codes():
-        for line in run_lines(open_store(store), run):
+        opened = open_store(store)
+        if as_json:
+            found = {node: manifest.model_dump(mode="json") for node, manifest in results_of(opened, run).items()}
+            typer.echo(json.dumps(found, indent=1))
+            return
+        for line in run_lines(opened, run):
             typer.echo(line)
 
 

@@ -56,7 +56,7 @@ def upload_inputs(run_file: RunFile, store: Store, console: Console) -> dict[str
             del inputs[name]
     for name, fetched in found.items():
         inputs[name] = _send(store, name, fetched, console)
-    given = {name: value for name, value in run_file.source.content.items() if value is not None}
+    given = {name: value for name, value in run_file.source.content.items() if value is not None and name != "store"}
     return {"run": run_file.run} | given | {"run": run_file.run, "inputs": inputs}
 
 

@@ -28,6 +28,7 @@ from tuneline.store.verify import FileCache, plain_disk_errors
 A = ParamSpec("A")
 T = TypeVar("T")
 
+_ON_HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _PLACE = re.compile(r"[^\s:][^\n:]*:\d+(?::|$)|parameter ")
 
 
@@ -120,10 +121,17 @@ def _bring(
         if isinstance(value, Inline):
             place = inline_file(name, value.content, folder).write()
         else:
+            _hint_at_hub(run_file.source.content["inputs"][name], value)
             place = glimpse(value, name, run_file.selections(name), folder, store, where.cache)
     if elsewhere:
         findings.warnings += noting.problems + noting.unreached
     return place
+
+
+def _hint_at_hub(written: object, value: Address) -> None:
+    """Raise UserError for what looks like a name on the Hub, `org/name`, and is nothing here."""
+    if isinstance(written, str) and _ON_HUB.fullmatch(written) and not Path(value.uri).exists():
+        raise UserError(f"{value.uri} does not exist; if it is on the Hugging Face Hub, write hf://{written}")
 
 
 def _preview(folder: Path, node: str, port: str) -> Path:

@@ -1,8 +1,9 @@
 """The run file as a workflow hands it on: one parameter for each of its top-level keys, all in one variable.
 
 On a cluster RUN_FILE is base64 of what Argo Workflows calls `workflow.parameters.json`: a list of objects with `name`
-and `value`. The values of `run` and `goal` are plain text, those of all other keys are JSON; an empty one, and `null`,
-mean that nothing was given. Any character survives, because nothing is ever pasted into a command line or a manifest.
+and `value`. The values of `run`, `goal` and `store` are plain text, those of all other keys are JSON; an empty one, and
+`null`, mean that nothing was given. Any character survives, because nothing is ever pasted into a command line or a
+manifest.
 
 A name may stand there more than once. The last one counts, as it does where Argo itself replaces
 `{{workflow.parameters.run}}`. `argo submit` puts the values of `--parameter-file` behind those of `-p`, so that the
@@ -24,7 +25,7 @@ from tuneline.parsing.problems import printable
 
 VARIABLE = "RUN_FILE"
 
-TEXT = ("run", "goal")
+TEXT = ("run", "goal", "store")
 """Parameters whose value is plain text."""
 
 

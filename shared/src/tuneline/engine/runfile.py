@@ -1,7 +1,7 @@
 """The run file: one YAML that describes a run, the same on a laptop, in Docker and on Argo, and the order it gives.
 
-Every top-level key is `run`, `goal`, `max_usd`, `inputs` or the name of a stage. All that the run needs is checked by
-every stage, so that a misspelt parameter of the last stage is refused before the first one starts.
+Every top-level key is `run`, `goal`, `max_usd`, `store`, `inputs` or the name of a stage. All that the run needs is
+checked by every stage, so that a misspelt parameter of the last stage is refused before the first one starts.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import copy
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from tuneline.engine.pipelines import (
 )
 from tuneline.errors import UserError
 from tuneline.parsing.problems import Loc, Source, did_you_mean, problems_of
+from tuneline.parsing.settings import with_settings
 from tuneline.parsing.yaml import read_yaml
 from tuneline.stage import AnyStage, Params
 from tuneline.store.base import is_local, local_path
@@ -56,6 +57,10 @@ class RunFile:
     steps: tuple[Step, ...]
     max_usd: float | None = None
     """What all stages of the run may spend on calls to models, in US dollars, over all attempts."""
+    store: str | None = None
+    """Where its results live, if the file says so: a path or URI."""
+    settings: tuple[str, ...] = ()
+    """What the command line set, as `key.key=value`; `params` and `inputs` have it already."""
 
     def step(self, name: str) -> Step:
         """Return the step called `name`. Raises UserError when it is not part of this run."""
@@ -73,14 +78,18 @@ class RunFile:
 
 
 def read_run_file(
-    path: Path, stages: Mapping[str, AnyStage], run: str | None = None, wrong: list[str] | None = None
-) -> RunFile:
+    path: Path, stages: Mapping[str, AnyStage], run: str | None = None, wrong: list[str] | None = None,
+    settings: Sequence[str] = (),
+) -> RunFile:  # fmt: skip
     """Read and check a run file against the installed stages. `run` overrides the file's name for the run.
+
+    `settings` replace values of the file, as `trainer.epochs=1`.
 
     Raises UserError that lists every problem with file, line and field. With `wrong` they are added to that list where
     the rest of the file is a run that can be checked, though not started.
     """
-    return _checked(read_yaml(path), stages, run or "", path.stem, wrong)
+    source = with_settings(read_yaml(path), settings)
+    return replace(_checked(source, stages, run or "", path.stem, wrong), settings=tuple(settings))
 
 
 def read_run_parameters(
@@ -118,6 +127,7 @@ def _checked(
         problems.append(
             f"{source.where(('max_usd',))}: US dollars that the run may spend, 0 or more (got {max_usd!r:.40})"
         )
+    store = _store(source, content.get("store"), problems)
     is_run = planned.keys() == params.keys() and steps and (goal is None or str(goal) in _goals(stages))
     if problems and (wrong is None or not is_run):
         raise UserError("\n".join(problems))
@@ -126,7 +136,17 @@ def _checked(
     for key in sorted(stages.keys() & content.keys() - planned.keys()):
         log.info("ignored: this run has no such stage", key=key)
     shards = {name: found.model_dump().get("shards", 1) for name, found in params.items()}
-    return RunFile(source, name, inputs, params, with_shards(steps, shards.__getitem__), max_usd)
+    return RunFile(source, name, inputs, params, with_shards(steps, shards.__getitem__), max_usd, store)
+
+
+def _store(source: Source, value: object, problems: list[str]) -> str | None:
+    """Return where results live: relative paths count from the file's folder. A workflow's is the chart's."""
+    if value is None or isinstance(source, Parameters):
+        return None
+    if not isinstance(value, str) or not (value.startswith("s3://") or is_local(value)):
+        problems.append(f"{source.where(('store',))}: a folder, file:///… or s3://bucket/prefix (got {value!r:.60})")
+        return None
+    return value if "://" in value else _address(value, source).uri
 
 
 def _is_money(value: object) -> bool:
@@ -134,7 +154,7 @@ def _is_money(value: object) -> bool:
 
 
 def _known(stages: Mapping[str, AnyStage]) -> list[str]:
-    return ["run", "goal", "max_usd", "inputs", *stages]
+    return ["run", "goal", "max_usd", "store", "inputs", *stages]
 
 
 def _goals(stages: Mapping[str, AnyStage]) -> list[str]:

@@ -29,7 +29,7 @@ MERGE, TEXT, DATE = (f"tag:yaml.org,2002:{name}" for name in ("merge", "str", "t
 
 
 class YamlFile(NamedTuple):
-    """A parsed file: its content, and the line (from 1) of every mapping key and list item by its path."""
+    """A parsed file: its content, and the line (from 1; 0 for what the command line set) of everything by its path."""
 
     name: str
     content: Any
@@ -39,6 +39,8 @@ class YamlFile(NamedTuple):
         """Return `file:line: field` of a path, or of its nearest ancestor that stands in the file."""
         field = printable(".".join(map(str, loc)))
         line = next((self.lines[tuple(loc[:n])] for n in range(len(loc), -1, -1) if tuple(loc[:n]) in self.lines), 1)
+        if line == 0:
+            return f"--set {field}"
         return f"{self.name}:{line}: {field}" if field else f"{self.name}:{line}"
 
     def below(self, *loc: int | str) -> YamlFile:
@@ -72,9 +74,15 @@ def read_yaml(path: Path) -> YamlFile:
     try:
         with path.open("rb") as file:
             data = file.read(MAX_CHARACTERS + 1)
-        text = data.decode("utf-8-sig")
     except OSError as e:
         raise UserError(f"{name}: cannot be read: {e.strerror}") from None
+    return yaml_of(name, data)
+
+
+def yaml_of(name: str, data: bytes) -> YamlFile:
+    """Read what stands in the YAML file that is called `name`. Raises UserError as `read_yaml`."""
+    try:
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as e:
         raise UserError(f"{name}:{line_of(e)}: {not_utf8(e)}") from None
     if len(data) > MAX_CHARACTERS:
