@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.verdicts import SIGNIFICANCE, spread, verdict, verdicts
+from tuneline.data.paired.statistics import detectable_preference, sign_flip
 from tuneline_evaluator.comparison.bradley_terry import gap, sign_test
 from tuneline_evaluator.comparison.length_control import length_control
-from tuneline_evaluator.comparison.statistics import detectable_preference, sign_flip
 
 COMPARISONS = 2000
 SIZES = (50, 200)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tuneline_evaluator.comparison.statistics import bounded_interval, share_below, sign_flip, t_test
+from tuneline.data.paired.statistics import bounded_interval, share_below, sign_flip, t_test
 from tuneline_evaluator.comparison.verdict import by_score
 
 SIGNIFICANCE, MARGIN, SAFETY_MARGIN = 0.05, 0.03, 0.10

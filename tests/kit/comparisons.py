@@ -8,6 +8,7 @@ from pathlib import Path
 from tuneline.data.conversations import AnswerFacts, Conversation, Said
 from tuneline.data.io import write_lines, write_record
 from tuneline.data.model_facts import ModelFacts
+from tuneline.data.paired.statistics import effect, holm
 from tuneline.data.rubric import Criterion
 from tuneline.data.slices import SliceStats
 from tuneline.data.training import TrainingRecord, TrainingRow
@@ -25,7 +26,6 @@ from tuneline_evaluator.comparison.figures import (
 )
 from tuneline_evaluator.comparison.preferred import Met, preference_examples, preference_of
 from tuneline_evaluator.comparison.scores import Pair, safety_row
-from tuneline_evaluator.comparison.statistics import effect, holm
 from tuneline_evaluator.comparison.verdict import about_preference, decide, notes, rate_gaps
 from tuneline_evaluator.conversations.arms import ArmFacts
 from tuneline_evaluator.stage import EvaluatorInputs, EvaluatorParams

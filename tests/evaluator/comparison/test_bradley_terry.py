@@ -6,8 +6,9 @@ from math import log10
 import numpy as np
 import pytest
 
+from tuneline.data.paired.planning import detectable_shift
+from tuneline.data.paired.statistics import detectable_preference, effect
 from tuneline_evaluator.comparison.bradley_terry import gap, gap_of, ratings, sign_test
-from tuneline_evaluator.comparison.statistics import detectable_preference, detectable_shift, effect
 from tuneline_evaluator.comparison.verdict import by_score
 
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from tuneline_evaluator.comparison.effects import Range
+from tuneline.data.paired.effects import Range
 from tuneline_evaluator.comparison.length_control import length_control
 
 

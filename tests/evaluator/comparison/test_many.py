@@ -8,9 +8,9 @@ import pytest
 
 from kit.evaluator_parts import answers, talked
 from kit.judge_parts import SHORT_RUBRIC as RUBRIC
+from tuneline.data.paired.statistics import holm
 from tuneline_evaluator.comparison.many import many_arms, mean_interval
 from tuneline_evaluator.comparison.scores import JudgedConversation
-from tuneline_evaluator.comparison.statistics import holm
 from tuneline_evaluator.conversations.arms import ArmFacts
 
 ALL, HALF, NONE = answers(RUBRIC), answers(RUBRIC, "POLITE"), answers(RUBRIC, "POLITE", "ASKS")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from kit.evaluator_parts import SETTINGS
-from tuneline_evaluator.comparison.effects import Effect
+from tuneline.data.paired.effects import Effect
+from tuneline.data.paired.power import enough_personas, personas_to_rule_out
+from tuneline.data.paired.statistics import effect
 from tuneline_evaluator.comparison.figures import ArmSummary, SafetyRow
-from tuneline_evaluator.comparison.power import enough_personas, personas_to_rule_out
-from tuneline_evaluator.comparison.statistics import effect
 from tuneline_evaluator.comparison.verdict import decide, notes, rate_gaps
 from tuneline_evaluator.stage import EvaluatorParams
 

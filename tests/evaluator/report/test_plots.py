@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from kit.comparisons import comparison
-from tuneline_evaluator.comparison.effects import Range
+from tuneline.data.paired.effects import Range
 from tuneline_evaluator.report.plots import (
     MOST_CURVE_POINTS,
     ROW_HEIGHT,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tuneline.data.conversations import Said
+from tuneline.data.paired.power import enough_personas, personas_to_rule_out
 from tuneline.data.personas import Persona, load_personas
 from tuneline.data.reading.prompts import Prompt, ReadPrompts, read_prompts
 from tuneline.data.rubric import Rubric, load_rubric
@@ -25,7 +26,6 @@ from tuneline.model.system_prompt import markdown_around, read_system_prompt
 from tuneline.parsing.problems import listed
 from tuneline.parsing.yaml import read_yaml
 from tuneline.stage import Checks
-from tuneline_evaluator.comparison.power import enough_personas, personas_to_rule_out
 from tuneline_evaluator.conversations.ask import check_arms
 from tuneline_evaluator.conversations.further import sources
 from tuneline_evaluator.conversations.prepare import completion_of, context_of, settled

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from tuneline.data.conversations import Conversation
+from tuneline.data.paired.statistics import effect
 from tuneline.judge.card import JudgeCard
 from tuneline.judge.simulators.simulator import Simulator
 from tuneline.parsing.problems import shortened
@@ -26,7 +27,6 @@ from tuneline_evaluator.comparison.scores import (
     score,
     scored_of,
 )
-from tuneline_evaluator.comparison.statistics import effect
 from tuneline_evaluator.comparison.two_judges import two_judges
 from tuneline_evaluator.comparison.verdict import about_preference, decide, notes, rate_gaps
 from tuneline_evaluator.conversations.arms import ArmFacts, unequal_facts, unverified_facts

@@ -11,9 +11,10 @@ from typing import Literal
 from pydantic import Field
 
 from tuneline.data.io import Closed
+from tuneline.data.paired.effects import Effect
 from tuneline.judge.card import JudgeCard
 from tuneline.stage import InputRecord
-from tuneline_evaluator.comparison.effects import Effect, Preference
+from tuneline_evaluator.comparison.effects import Preference
 from tuneline_evaluator.comparison.many_arms import ManyArms
 from tuneline_evaluator.conversations.arms import ArmFacts
 from tuneline_evaluator.stage import EvaluatorParams

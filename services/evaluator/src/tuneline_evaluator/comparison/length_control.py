@@ -8,7 +8,8 @@ from math import sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from tuneline_evaluator.comparison.effects import LengthControl, Range
+from tuneline.data.paired.effects import Range
+from tuneline_evaluator.comparison.effects import LengthControl
 
 RIDGE = 1e-3
 RESAMPLES = 2_000

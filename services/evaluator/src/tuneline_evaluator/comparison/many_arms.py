@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tuneline.data.conversations import Arm
 from tuneline.data.io import Closed
-from tuneline_evaluator.comparison.effects import Range
+from tuneline.data.paired.effects import Range
 
 
 class ArmRow(Closed):

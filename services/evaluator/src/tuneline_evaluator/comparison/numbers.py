@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from tuneline.data.paired.effects import Range
 from tuneline.stage import Json
-from tuneline_evaluator.comparison.effects import Range
 
 MINUS = "\N{MINUS SIGN}"
 NONE = "\N{EN DASH}"

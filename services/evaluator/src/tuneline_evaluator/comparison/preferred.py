@@ -14,6 +14,7 @@ from scipy import stats
 from tuneline.data.conversations import Arm, Conversation
 from tuneline.data.io import Closed
 from tuneline.data.judged import Transcript
+from tuneline.data.paired.statistics import detectable_preference, effect
 from tuneline.data.reading.prompts import Prompt
 from tuneline.judge.preference.choice import Choice, Ending, ending
 from tuneline.judge.preference.judging import Asked, Contest, compare_all
@@ -22,7 +23,6 @@ from tuneline_evaluator.comparison.bradley_terry import gap, sign_test
 from tuneline_evaluator.comparison.effects import PositionBias, Preference
 from tuneline_evaluator.comparison.figures import PairedExample
 from tuneline_evaluator.comparison.length_control import length_control
-from tuneline_evaluator.comparison.statistics import detectable_preference, effect
 from tuneline_evaluator.conversations.prepare import Prepared
 
 MOST_FLIPS = 0.3

@@ -14,11 +14,11 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from tuneline.data.conversations import Arm, Conversation
+from tuneline.data.paired.statistics import holm, lower_bound, sign_flip
 from tuneline.data.rubric import Criterion, Rubric
 from tuneline.data.text.words import loops
 from tuneline.data.verdicts import Verdict
 from tuneline_evaluator.comparison.figures import ArmSummary, GroupRow, PairedExample, PersonaRow, SafetyRow
-from tuneline_evaluator.comparison.statistics import holm, lower_bound, sign_flip
 from tuneline_evaluator.conversations.talk import Speaker
 
 

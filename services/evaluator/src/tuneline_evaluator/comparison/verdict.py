@@ -18,7 +18,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from tuneline_evaluator.comparison.effects import Effect, Preference, Range
+from tuneline.data.paired.effects import Effect, Range
+from tuneline.data.paired.power import enough_personas, personas_to_rule_out
+from tuneline.data.paired.statistics import fisher
+from tuneline_evaluator.comparison.effects import Preference
 from tuneline_evaluator.comparison.figures import ArmSummary, Outcome, RateGap, SafetyRow
 from tuneline_evaluator.comparison.numbers import (
     SPACE,
@@ -31,8 +34,6 @@ from tuneline_evaluator.comparison.numbers import (
     rate,
     signed,
 )
-from tuneline_evaluator.comparison.power import enough_personas, personas_to_rule_out
-from tuneline_evaluator.comparison.statistics import fisher
 from tuneline_evaluator.stage import EvaluatorParams
 
 BIASED, MANY_ASKED = 0.01, 30

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from jinja2 import Environment
 
 from tuneline.data.conversations import Conversation
+from tuneline.data.paired.effects import Range
 from tuneline.data.text.pages import page_environment
 from tuneline.stage import Cost
 from tuneline_evaluator.comparison import numbers
-from tuneline_evaluator.comparison.effects import Range
 from tuneline_evaluator.comparison.figures import Comparison, PersonaRow
 from tuneline_evaluator.comparison.numbers import NONE, percent, points, rate, signed
 from tuneline_evaluator.report import plots, preference_plots

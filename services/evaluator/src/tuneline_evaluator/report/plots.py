@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 from markupsafe import Markup
 
 from tuneline.data.model_facts import Fidelity
-from tuneline_evaluator.comparison.effects import Range
+from tuneline.data.paired.effects import Range
 from tuneline_evaluator.comparison.figures import Comparison
 from tuneline_evaluator.comparison.numbers import count, interval, percent, plain, points, signed, size
 from tuneline_evaluator.report.fidelity import on_the_front

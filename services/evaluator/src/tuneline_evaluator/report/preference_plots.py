@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
-from tuneline_evaluator.comparison.effects import Preference, Range
+from tuneline.data.paired.effects import Range
+from tuneline_evaluator.comparison.effects import Preference
 from tuneline_evaluator.comparison.numbers import count, percent
 from tuneline_evaluator.report.plots import ROW_HEIGHT
 from tuneline_evaluator.report.svg import Axis, axis_over, dot, grid, line, svg, text

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from math import ceil, log2, sqrt
+from math import sqrt
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, signal, stats
 
-from tuneline_evaluator.comparison.effects import Effect, Range
+from tuneline.data.paired.effects import Effect, Range
+from tuneline.data.paired.planning import POWER, detectable_shift
 
-POWER = 0.8
 EXACT_LIMIT = 40
 """Differences up to which every sign assignment is counted; two lists of 2^20 sums then take half a second."""
 RESAMPLES = 99_999
@@ -29,8 +29,6 @@ NO_SPREAD = 1e-12
 """Scores are shares, so what is below this is rounding."""
 NO_WIDTH = 0.0005
 """Half a t interval that the report would show as nothing: differences that hardly vary are no certainty."""
-FINE = 100
-"""Sign assignments that may be as extreme as the observed one above which the sign-flip test costs no power."""
 
 
 class SignFlip(NamedTuple):
@@ -122,35 +120,6 @@ def sign_flip(differences: NDArray[np.float64]) -> SignFlip:
         signs = 2.0 * chance.integers(0, 2, (some, len(d)), dtype=np.int8) - 1
         above, left = above + int((np.abs(signs @ d) >= threshold).sum()), left - some
     return SignFlip((above + 1) / (RESAMPLES + 1), "random", RESAMPLES)
-
-
-@cache
-def detectable_shift(n: int, significance: float) -> float | None:
-    """Return the true mean of `n` differences at which t test and sign-flip test both reject with POWER, in standard
-    deviations of a difference; None where the sign-flip test never can.
-
-    Simulated with normal differences. A t test rejects beyond a multiple of the spread, a sign-flip test beyond an
-    order statistic of the means of all subsets (Hartigan 1969); so each sample has a shift from which both do.
-    Where more than FINE sign assignments may be, the two agree within a point of power, and the t test is computed.
-    """
-    critical = float(stats.t.isf(significance / 2, n - 1))
-    if log2(significance / FINE) + n - 1 > 0:
-        limits = critical * np.sqrt(stats.chi2.ppf((np.arange(2_000) + 0.5) / 2_000, n - 1) / (n - 1))
-
-        def lack(shift: float) -> float:
-            return float((stats.norm.sf(limits - shift) + stats.norm.cdf(-limits - shift)).mean()) - POWER
-
-        return float(optimize.brentq(lack, 0, 10 * critical)) / sqrt(n)
-    chance = np.random.default_rng(0)
-    samples = chance.standard_normal((2_000, n))
-    subsets = np.arange(1, 2**n) if n <= 11 else chance.choice(2**n - 1, 2_047, replace=False) + 1
-    chosen = (subsets[:, None] >> np.arange(n) & 1).astype(float)
-    above = ceil(significance / 2 * (len(subsets) + 1) - 1e-9) - 2  # subsets that may lie above the observed mean
-    if above < 0:
-        return None
-    flips = np.partition(-(samples @ chosen.T) / chosen.sum(axis=1), -above - 1, axis=1)[:, -above - 1]
-    tested = critical * samples.std(axis=1, ddof=1) / sqrt(n) - samples.mean(axis=1)
-    return float(np.quantile(np.maximum(flips, tested), POWER))
 
 
 def leave_one_out(differences: NDArray[np.float64]) -> Range | None:

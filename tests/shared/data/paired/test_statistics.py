@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from tuneline_evaluator.comparison.effects import Effect
-from tuneline_evaluator.comparison.statistics import (
+from tuneline.data.paired.effects import Effect
+from tuneline.data.paired.planning import detectable_shift
+from tuneline.data.paired.statistics import (
     EXACT_LIMIT,
     _lattice_share,
     bounded_interval,
-    detectable_shift,
     effect,
     fisher,
     holm,
