@@ -1,0 +1,87 @@
+"""The command `tuneline init`: files to begin with. It asks nothing, and writes over nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+import statistics
+from pathlib import Path
+from string import Template
+from typing import Annotated, NamedTuple
+
+import typer
+
+from tuneline.commands.stage import exit_codes
+from tuneline.errors import UserError
+from tuneline.parsing.problems import printable
+
+STARTER = Path(__file__).parent / "starter"
+BASE = "hf://HuggingFaceTB/SmolLM2-135M-Instruct"
+
+
+class _Data(NamedTuple):
+    """What a run file says of conversations: their address, exchanges before the first slice, exchanges to have."""
+
+    transcripts: str
+    about: str
+    context: int = 2
+    turns: int = 3
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write to.")] = Path(),
+    transcripts: Annotated[
+        Path | None,
+        typer.Option("--from", help="Your conversations; without it, a few made-up ones."),
+    ] = None,
+    base_model: Annotated[str, typer.Option(help="Model to fine-tune: hf://org/name, or a folder.")] = BASE,
+) -> None:
+    """Write a run file with rubric, personas and prompt to begin with, fit for your conversations."""
+    with exit_codes():
+        names = ["run.yaml", "rubric.yaml", "personas.yaml", "prompt.txt"]
+        names += [] if transcripts else ["conversations.jsonl"]
+        if there := [name for name in names if (folder / name).exists()]:
+            raise UserError(f"{printable(str(folder))} has {', '.join(there)} already; nothing was written")
+        data = _look(transcripts, folder) if transcripts else _made_up()
+        texts = {name: (STARTER / name).read_text(encoding="utf-8") for name in names}
+        texts["run.yaml"] = Template(texts["run.yaml"]).substitute(
+            data._asdict(), run=_name(folder), base=_quoted(_seen_from(folder, base_model))
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            (folder / name).write_text(text, encoding="utf-8")
+        file = printable(str(folder / "run.yaml"))
+        typer.echo(f"{', '.join(names)} written. Next: tuneline check {file}, then tuneline run {file}")
+
+
+def _made_up() -> _Data:
+    return _Data("conversations.jsonl", "  # Eleven made-up conversations of a town library; `--from` takes yours.")
+
+
+def _look(transcripts: Path, folder: Path) -> _Data:
+    """Read the conversations as the assessor will. Raises UserError for what it would refuse."""
+    from tuneline.data.transcripts import read_transcripts
+
+    lengths = sorted(len(one.exchanges) for one in read_transcripts(transcripts).transcripts)
+    middle = int(statistics.median(lengths))
+    about = f"  # {len(lengths):,} conversations of {lengths[0]} to {lengths[-1]} exchanges, in the middle {middle}."
+    context, turns = max(1, min(3, middle - 1)), max(2, min(8, middle))
+    return _Data(_quoted(_seen_from(folder, str(transcripts))), about, context, turns)
+
+
+def _seen_from(folder: Path, address: str) -> str:
+    """Return an address for a file in `folder`: paths count from there."""
+    return address if "://" in address else os.path.relpath(Path(address).expanduser(), folder)
+
+
+def _quoted(text: str) -> str:
+    """Return text as a YAML scalar."""
+    import json
+
+    return text if re.fullmatch(r"[A-Za-z./][\w./:@-]*", text) else json.dumps(text, ensure_ascii=False)
+
+
+def _name(folder: Path) -> str:
+    """Return a run's name like the folder's, or a plain one where that cannot be one."""
+    name = re.sub(r"[^a-z0-9._-]+", "-", folder.resolve().name.lower()).strip("._-")[:63].rstrip("._-")
+    return name or "first"

@@ -1,0 +1,89 @@
+"""Files to begin with: what `tuneline init` writes is whole, passes the check, and overwrites nothing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from kit.places import EXAMPLES, ROOT
+from tuneline.commands.init import STARTER
+from tuneline.commands.tuneline import app
+from tuneline.data.personas import load_personas
+from tuneline.data.rubric import load_rubric
+from tuneline.data.transcripts import read_transcripts
+from tuneline.engine.pipelines import Address
+from tuneline.engine.runfile import RunFile, read_run_file
+from tuneline.stage import installed_stages
+
+
+def tuneline(*words: str | Path) -> tuple[int, str]:
+    found = CliRunner().invoke(app, list(map(str, words)))
+    return found.exit_code, found.output
+
+
+def written(folder: Path) -> RunFile:
+    return read_run_file(folder / "run.yaml", installed_stages())
+
+
+def test_what_it_writes_is_accepted_by_whoever_reads_it(tmp_path: Path) -> None:
+    code, said = tuneline("init", tmp_path / "Town Library!")
+    assert code == 0 and "tuneline check" in said
+    folder = tmp_path / "Town Library!"
+    run_file = written(folder)
+    assert run_file.run == "town-library" and run_file.store == str(folder / "tuneline-store")
+    assert [step.name for step in run_file.steps][-1] == "evaluator"
+    assert len(read_transcripts(folder / "conversations.jsonl").transcripts) == 11
+    rubric, personas = load_rubric(folder / "rubric.yaml"), load_personas(folder / "personas.yaml")
+    assert all(criterion.heuristic for criterion in rubric.criteria) and len(personas) == 8
+    assert all(len(persona.script) >= 3 for persona in personas)
+
+
+def test_it_passes_the_check_with_a_model_that_is_there(tmp_path: Path) -> None:
+    base = ROOT / ".cache" / "tiny-base"
+    if not base.exists():
+        pytest.skip("make run makes the tiny base model")
+    assert tuneline("init", tmp_path / "a", "--base-model", base)[0] == 0
+    code, said = tuneline("check", tmp_path / "a" / "run.yaml")
+    assert code == 0, said
+    assert "nothing is wrong" in said
+
+
+def test_it_looks_at_conversations_that_are_given(tmp_path: Path) -> None:
+    code, said = tuneline("init", tmp_path / "b", "--from", EXAMPLES / "transcripts")
+    assert code == 0 and "conversations.jsonl" not in said
+    text = (tmp_path / "b" / "run.yaml").read_text()
+    assert "# 47 conversations of 4 to 6 exchanges" in text and not (tmp_path / "b" / "conversations.jsonl").exists()
+    given = written(tmp_path / "b").inputs["transcripts"]
+    assert isinstance(given, Address) and Path(given.uri).resolve() == EXAMPLES / "transcripts"
+
+
+def test_conversations_that_cannot_be_read_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    (tmp_path / "bad.jsonl").write_text("{")
+    code, said = tuneline("init", tmp_path / "c", "--from", tmp_path / "bad.jsonl")
+    assert code == 2 and "bad.jsonl" in said and not (tmp_path / "c").exists()
+
+
+@pytest.mark.parametrize("name", ["run.yaml", "prompt.txt"])
+def test_it_writes_over_nothing(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("mine")
+    code, said = tuneline("init", tmp_path)
+    assert code == 2 and f"has {name} already" in said
+    assert [path.name for path in tmp_path.iterdir()] == [name] and (tmp_path / name).read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["a: b.jsonl", "$run.jsonl", 'quo"te.jsonl', "# no.jsonl"])
+def test_a_name_with_any_character_stays_one_value(tmp_path: Path, name: str) -> None:
+    row = json.loads((STARTER / "conversations.jsonl").read_text().splitlines()[0])
+    (tmp_path / name).write_text(json.dumps(row))
+    assert tuneline("init", tmp_path / "d", "--from", tmp_path / name)[0] == 0
+    given = written(tmp_path / "d").inputs["transcripts"]
+    assert isinstance(given, Address) and Path(given.uri).resolve() == tmp_path / name
+
+
+def test_the_starter_comes_with_an_installed_package() -> None:
+    listed = subprocess.run(["git", "ls-files", STARTER], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert {Path(line).name for line in listed.splitlines()} == {path.name for path in STARTER.iterdir()}
