@@ -49,6 +49,10 @@ run-synthesize: $(READY) $(SMOLLM2) ## Let a real small model write, a critic be
 	@echo "2 of 2: without a critic"
 	@$(BIN)/tuneline run examples/synthesize.yaml --store $(STORE)
 
+.PHONY: run-calibrate
+run-calibrate: $(READY) ## Find the prompt whose scripts come closest to recorded talks, offline and by rules
+	@$(BIN)/tuneline run examples/calibrate.yaml --store $(STORE)
+
 .PHONY: test
 test: $(READY) $(WHEEL) ## Run all tests (set-up included)
 	@tools/tokenizers.sh .uv/bin/python

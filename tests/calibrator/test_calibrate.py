@@ -1,17 +1,134 @@
-"""The prompt is tried on every pair."""
+"""Trials, what goes back to the writer, and what may be said of the winner."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
-from kit.calibrating import make, run_file
-from kit.scripted_openai import completion, serve_openai
+import pytest
+
+from kit.calibrating import PROMPT, answered, make, output_of, run_file
+from kit.scripted_openai import Answer, Call, completion, serve_openai
+from tuneline.errors import UserError
+
+OFFLINE = {"writer": {"provider": "extractive"}, "judge": {"provider": "heuristic"}}
 
 
-def test_every_source_gets_a_script_and_a_second_run_pays_for_none(tmp_path: Path) -> None:
-    with serve_openai(lambda call: completion(f"A script of {len(call.prompt)} letters.")) as server:
-        file = run_file(tmp_path, server.url)
-        manifest = make(file, tmp_path / "store")
-        assert manifest.outputs["scripts"].files.keys() == {"1/ash.txt", "1/elm.txt", "1/oak.txt"}
+def found(store: Path, file: Path) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(output_of(store, make(file, store), "calibration"))
+    return told
+
+
+def test_losses_fall_where_a_better_prompt_exists_by_construction(tmp_path: Path) -> None:
+    told = found(tmp_path / "store", run_file(tmp_path, "", OFFLINE, max_trials=3))
+    totals = [trial["training"]["total"] for trial in told["trials"]]
+    assert len(totals) == 3 and min(totals[1:]) < 0.8 * totals[0] and told["best"] > 1
+    assert told["verdict"]["word"] == "cannot be shown", "three pairs cannot"
+    assert all("{source}" in trial["prompt"] and "{profile}" in trial["prompt"] for trial in told["trials"])
+
+
+def test_losses_do_not_fall_where_no_prompt_helps(tmp_path: Path) -> None:
+    def deaf(call: Call) -> Answer:
+        return answered(call, script="The bridge hums.", prompt=f"{PROMPT}\nTry {call.number}.")
+
+    with serve_openai(deaf) as server:
+        told = found(tmp_path / "store", run_file(tmp_path, server.url, max_trials=5))
+    assert len({trial["training"]["total"] for trial in told["trials"]}) == 1
+    assert (told["stop"], told["best"], told["verdict"]["word"]) == ("converged", 1, "the first prompt")
+
+
+def test_every_answer_is_paid_once_and_a_second_run_gives_the_same_bytes(tmp_path: Path) -> None:
+    with serve_openai(answered) as server:
+        judge = {"provider": "openai", "model": "judge", "base_url": server.url}
+        file = run_file(tmp_path, server.url, {"judge": judge}, max_trials=2)
+        first, paid = make(file, tmp_path / "store"), len(server.calls)
+        asked = {
+            json.dumps([call.body["model"], call.body["messages"], call.body.get("seed")]) for call in server.calls
+        }
+        assert len(asked) == paid
+        (tmp_path / "prompt.txt").write_text(f"{PROMPT}\n\n")  # another file, the same prompt
+        file.write_text(file.read_text().replace("run: tried", "run: again"))
+        again = make(file, tmp_path / "store")
+        assert len(server.calls) == paid and again.fingerprint != first.fingerprint
+        for port in ("prompt", "trials", "calibration", "profile", "calibrated"):
+            assert output_of(tmp_path / "store", first, port) == output_of(tmp_path / "store", again, port), port
+
+
+def test_a_prompt_with_words_of_a_source_is_asked_for_once_more_and_then_left(tmp_path: Path) -> None:
+    stolen = "For a hundred years builders believed that weight was enough."
+    with serve_openai(lambda call: answered(call, prompt=f"{PROMPT}\n{stolen}")) as server:
+        told = found(tmp_path / "store", run_file(tmp_path, server.url))
+        assert sum("You improve a prompt" in call.prompt for call in server.calls) == 2
+        assert "8 words in a row" in server.calls[-1].prompt and stolen not in server.calls[-1].prompt
+    assert told["stop"] == "not_refined" and len(told["trials"]) == 1
+
+
+def test_held_out_pairs_are_never_shown_to_who_edits_the_prompt(tmp_path: Path) -> None:
+    with serve_openai(answered) as server:
+        told = found(tmp_path / "store", run_file(tmp_path, server.url, held_out=["oak"], max_trials=2))
+        edits = [call.prompt for call in server.calls if "You improve a prompt" in call.prompt]
+    assert edits and not any("oak" in edit for edit in edits)
+    assert told["verdict"]["basis"] == "held_out" and told["trials"][0]["held_out"]["total"] > 0
+
+
+def test_a_second_recording_of_a_source_is_what_people_reach(tmp_path: Path) -> None:
+    file = run_file(tmp_path, "", OFFLINE, max_trials=1)
+    (tmp_path / "sources" / "elm.txt").write_text((tmp_path / "sources" / "ash.txt").read_text())
+    told = found(tmp_path / "store", file)
+    assert told["pairs"] == 2 and 0 < told["ceiling"]["total"] < told["trials"][0]["training"]["total"]
+
+
+@pytest.mark.parametrize("status", ["refused", "empty"])
+def test_a_trial_that_loses_too_many_scripts_is_no_trial(tmp_path: Path, status: str) -> None:
+    said = completion(None, refusal="No.") if status == "refused" else completion("")
+    with serve_openai(lambda call: said) as server, pytest.raises(UserError, match=rf"trial 1: 3 of 3.*{status}"):
+        make(run_file(tmp_path, server.url), tmp_path / "store")
+
+
+def test_money_that_is_spent_ends_it_and_what_is_paid_is_kept(tmp_path: Path) -> None:
+    with serve_openai(answered) as server:
+        writer = {"provider": "openai", "model": "w", "base_url": server.url, "input_usd": 100, "output_usd": 100}
+        file = run_file(tmp_path, server.url, {"writer": writer}, max_usd=0.02, concurrency=1)
+        with pytest.raises(UserError, match=r"max_usd: the calibration has cost"):
+            make(file, tmp_path / "store")
         paid = len(server.calls)
-        assert paid == 3 and make(file, tmp_path / "store").metrics == manifest.metrics and len(server.calls) == paid
+        file.write_text(file.read_text().replace("max_usd: 0.02", "max_usd: null"))
+        make(file, tmp_path / "store")
+        bodies = [json.dumps([call.body["messages"], call.body.get("seed")]) for call in server.calls]
+        assert 0 < paid < len(bodies) == len({*bodies})
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"held_out": ["yew"]}, "held_out: no pair yew"),
+        ({"held_out": 3}, "all 3 pairs are held out"),
+        ({"weights": {"duration": 0.5}}, "together they must be 1"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_before_anything_is_paid(
+    tmp_path: Path, change: dict[str, Any], problem: str
+) -> None:
+    with pytest.raises(UserError, match=problem):
+        make(run_file(tmp_path, "", OFFLINE, **change), tmp_path / "store")
+
+
+@pytest.mark.parametrize(
+    ("port", "content", "problem"),
+    [
+        ("prompt.txt", "No slot.", "{source} must stand there once"),
+        ("pairs.jsonl", '{"pair": "ash", "status": "no_audio"}\n', "no pair is ready"),
+        ("pairs.jsonl", '{"pair": "yew", "status": "ready"}\n', r"yew.txt is not there"),
+        ("talks.jsonl", "", "source and talk must both have words"),
+        ("talks.jsonl", "{", "talks.jsonl:1"),
+        ("pairs.jsonl", '{"pair": "../ash", "status": "ready"}\n', "names a file outside"),
+    ],
+)
+def test_references_that_do_not_belong_together_are_refused(
+    tmp_path: Path, port: str, content: str, problem: str
+) -> None:
+    file = run_file(tmp_path, "", OFFLINE)
+    (tmp_path / port).write_text(content)
+    with pytest.raises(UserError, match=problem):
+        make(file, tmp_path / "store")

@@ -6,6 +6,7 @@ with serve_openai(lambda call: completion("A script.")) as server:
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from kit.scripted_openai import Answer, Call, completion
 from tuneline.engine.records import Manifest
 from tuneline.engine.runfile import read_run_file
 from tuneline.engine.runner import new_job, run_job
@@ -49,10 +51,39 @@ def run_file(folder: Path, url: str, inputs: Mapping[str, Any] | None = None, **
     """Write a run file whose goal is the calibrator."""
     model = {"provider": "openai", "model": "scripted", "base_url": url}
     (folder / "prompt.txt").write_text(PROMPT)
-    given = references(folder) | {"prompt": "prompt.txt", "writer": model} | dict(inputs or {})
+    given = (
+        references(folder)
+        | {"prompt": "prompt.txt", "writer": model, "judge": {"provider": "heuristic"}}
+        | dict(inputs or {})
+    )
     path = folder / "run.yaml"
     path.write_text(yaml.safe_dump({"run": "tried", "goal": "calibrator", "inputs": given, "calibrator": params}))
     return path
+
+
+def answered(call: Call, *, script: str = "", prompt: str = "") -> Answer:
+    """What a model answers to a task: by its JSON schema, or with a script; the same to the same question."""
+    drawn = int(hashlib.sha256(call.prompt.encode()).hexdigest()[:4], 16)
+    if "response_format" not in call.body:
+        return completion(script or f"Have you ever seen it? Script {drawn} tells of a bridge and of dampers.")
+    shape, answer = call.schema["properties"], dict[str, Any]()
+    if "kinds" in shape:
+        answer = {"kinds": ["method"] * shape["kinds"]["minItems"]}
+    elif "concepts" in shape:
+        answer = {"concepts": [{"name": word, "explained_if": "said"} for word in ("bridge", "damper")]}
+    elif "explained" in shape:
+        answer = {"explained": ["c1"]}
+    elif "engagement" in shape:
+        answer = {"reason": "Short.", "engagement": drawn % 100, "clarity": 50, "accuracy": 60}
+    else:
+        answer = {"changes": [{"loss": "quality", "change": "a hint"}], "prompt": prompt or f"{PROMPT}\nHint {drawn}."}
+    return completion(json.dumps(answer))
+
+
+def output_of(store: Path, manifest: Manifest, port: str) -> bytes:
+    """The file of an output."""
+    [found] = manifest.outputs[port].files.values()
+    return (store / found.key).read_bytes()
 
 
 def make(file: Path, store: Path) -> Manifest:

@@ -92,10 +92,14 @@ class Line:
         return told
 
     def read(
-        self, task: str, messages: Sequence[Mapping[str, str]], schema: Mapping[str, Json], reader: Callable[[str], T]
-    ) -> T:
-        """Return what `reader` makes of an answer, asking once more for one that is Unreadable. Raises Lost."""
-        for seed in (0, _ANOTHER_SEED):
+        self, task: str, messages: Sequence[Mapping[str, str]], schema: Mapping[str, Json],
+        reader: Callable[[str], T], again: int = 0,
+    ) -> T:  # fmt: skip
+        """Return what `reader` makes of an answer, asking once more for one that is Unreadable. Raises Lost.
+
+        Another `again` is another answer to the same question.
+        """
+        for seed in (again, again + _ANOTHER_SEED):
             told = self.ask(task, messages, schema, seed)
             if told.status:
                 raise Lost(told.status)

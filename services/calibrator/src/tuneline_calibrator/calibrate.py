@@ -1,86 +1,288 @@
-"""Finds the prompt: trials of scripts, each held against the recorded talks."""
+"""Finds the prompt: trials of scripts, each held against the recorded talks, and what was lost goes into the next."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from contextlib import contextmanager
+from statistics import fmean, median
+from typing import NamedTuple
 
-from tuneline.data.io import Closed, write_lines
+from tuneline.errors import UserError
 from tuneline.llm.client import LlmClient
-from tuneline.llm.limits import ended
-from tuneline.stage import Context, Cost, Metrics
+from tuneline.llm.config import ModelConfig
+from tuneline.stage import Context, Cost, Json, Metrics, Spent
+from tuneline_calibrator import judge as judges
+from tuneline_calibrator import writer as writers
 from tuneline_calibrator.asking import Line, Lost, Purse
-from tuneline_calibrator.given import Reference, filled, read_prompt, read_references
+from tuneline_calibrator.evidence import Change, Evidence, WorstPair
+from tuneline_calibrator.found import Calibration, Mark, Stop, TrialRecord
+from tuneline_calibrator.given import Reference, read_prompt, read_references
+from tuneline_calibrator.holdout import split, verdict
+from tuneline_calibrator.losses import converged
+from tuneline_calibrator.offline import ExtractiveWriter, HeuristicReader
+from tuneline_calibrator.profiles import Profile, aggregate
+from tuneline_calibrator.publish import write_all
+from tuneline_calibrator.refine import grams, problem_of
 from tuneline_calibrator.stage import CalibratorInputs, CalibratorOutputs, CalibratorParams
-from tuneline_calibrator.writer import ModelWriter, Writer, load_writer
+from tuneline_calibrator.tokens import word_count
+from tuneline_calibrator.trials import MOST_LOST, Bench, Row, Side, Target, Trial, columns, means, prepare, read, tried
+
+WORST_PAIRS = 2
 
 
-class Row(Closed):
-    """What became of a pair in a trial: a line of trials.jsonl."""
+class Prepared(NamedTuple):
+    """The talks as they were read."""
 
-    trial: int
-    pair: str
-    status: str
-    words: int
-    seconds: float
-    reference_seconds: float
+    targets: list[Target]
+    seconds: dict[str, list[Reference]]
+    """Further recordings of the source of a pair."""
+    left_out: dict[str, str]
+    profile: Profile
+
+
+class Attempt(NamedTuple):
+    """A trial, and what led to its prompt."""
+
+    trial: Trial
+    after: int
+    changes: list[Change]
 
 
 def calibrate(
     params: CalibratorParams, inputs: CalibratorInputs, outputs: CalibratorOutputs, context: Context
 ) -> Metrics:
-    """Write scripts by the prompt. Raises UserError for what cannot be used, Temporary when stopped or out of luck."""
+    """Find the prompt. Raises UserError for what cannot be used, Temporary when stopped or out of luck."""
     references = read_references(inputs.pairs, inputs.sources, inputs.talks)
-    prompt, config = read_prompt(inputs.prompt), load_writer(inputs.writer)
-    purse, account = Purse(params.max_usd), context.account("writer", config.model)
+    prompt = read_prompt(inputs.prompt)
+    with _bench(params, inputs, context) as (bench, spent):
+        prepared = _prepare(references, bench)
+        lines, stop = _trials(prompt, prepared, bench)
+        found = _found(lines, stop, prepared, bench)
+    rows = spent()
+    total = Cost.of(*rows)
+    unpriced = any(row.total.unpriced for row in rows)
+    found = found.model_copy(update={"usd": None if unpriced else total.total_usd})
+    write_all(outputs, found, [line.trial for line in lines], prepared.profile, prepared.targets)
+    first, best = found.trials[0].training["total"], found.trials[found.best - 1].training["total"]
+    headline = (
+        f"total loss {first:.3f} → {best:.3f} in {len(lines)} trials over {found.pairs} pairs; {found.verdict.word}"
+    )
+    return Metrics(headline=headline, counts={**found.counts}, cost=total)
+
+
+class _Spent(NamedTuple):
+    lines: list[Line]
+
+    def __call__(self) -> list[Spent]:
+        return [line.spent for line in self.lines]
+
+
+@contextmanager
+def _bench(params: CalibratorParams, inputs: CalibratorInputs, context: Context) -> Iterator[tuple[Bench, _Spent]]:
+    """Open writer and judge. Raises UserError when a key is missing."""
+    purse, lines = Purse(params.max_usd), list[Line]()
+    writes, judged_by = writers.load_writer(inputs.writer), judges.load_judge(inputs.judge)
+    # The clients hang up first and the pool waits for its threads after that, also when this thread is told to stop.
     with (
         ThreadPoolExecutor(params.concurrency, thread_name_prefix="calibrator") as pool,
-        LlmClient(config, context.secret, params.timeout_s, concurrency=params.concurrency, account=account) as client,
+        _line("writer", writes, writers.TASKS, params, context, purse) as pen,
+        _line("judge", judged_by, judges.TASKS, params, context, purse) as reader,
     ):
-        line = Line("writer", client, context, purse, ("script",))
-        scripts = _scripts(prompt, references, ModelWriter(line), params, pool, context)
-    rows = [_row(1, one, text) for one, text in zip(references, scripts, strict=True)]
-    _write(outputs, prompt, rows, scripts)
-    scored = sum(row.status == "written" for row in rows)
-    headline = f"{scored:,} of {len(rows):,} scripts written by the first prompt"
-    return Metrics(headline=headline, counts={"pairs": len(rows), "written": scored}, cost=Cost.of(line.spent))
+        lines += [line for line in (pen, reader) if line]
+        writer = writers.ModelWriter(pen) if pen else ExtractiveWriter()
+        judge = judges.ModelJudge(reader) if reader else HeuristicReader()
+        yield Bench(params, writer, judge, context, pool), _Spent(lines)
 
 
-def _scripts(
-    prompt: str, references: Sequence[Reference], writer: Writer, params: CalibratorParams, pool: ThreadPoolExecutor,
-    context: Context,
-) -> list[str | Lost]:  # fmt: skip
-    """Return a script of each source, or why there is none."""
-    found: dict[str, str | Lost] = {}
+@contextmanager
+def _line(
+    role: str, config: object, tasks: Sequence[str], params: CalibratorParams, context: Context, purse: Purse
+) -> Iterator[Line | None]:
+    if not isinstance(config, ModelConfig):
+        yield None
+        return
+    account = context.account(role, config.model)
+    with LlmClient(config, context.secret, params.timeout_s, concurrency=params.concurrency, account=account) as client:
+        yield Line(role, client, context, purse, tasks)
 
-    def write(one: Reference) -> str | Lost:
+
+def _prepare(references: Sequence[Reference], bench: Bench) -> Prepared:
+    """Read the talks; of several recordings of one source the first by name is what scripts are held against."""
+    first: dict[str, Reference] = {}
+    seconds: dict[str, list[Reference]] = {}
+    for one in references:
+        known = first.setdefault(one.source_sha256, one)
+        if known is not one:
+            seconds.setdefault(known.name, []).append(one)
+    names = [one.name for one in first.values()]
+    held_out = split(names, bench.params.held_out, bench.params.seed)
+    left_out: dict[str, str] = {}
+
+    def work(one: Reference) -> Target | UserError:
+        side: Side = "held_out" if one.name in held_out else "training"
         try:
-            return writer.script(filled(prompt, one.source, ""), params.seed)
-        except Lost as lost:
-            return lost
+            return prepare(one, side, bench.judge, bench.params.max_concepts)
+        except UserError as e:
+            if bench.params.on_bad == "fail" or str(e).startswith("max_usd"):
+                raise
+            return e
 
-    def safe_point() -> None:
-        context.progress(len(found), len(references))
+    found = bench.each([*first.values()], work, 0, len(first))
+    for one, target in zip(first.values(), found, strict=True):
+        if isinstance(target, UserError):
+            left_out[one.name] = str(target)
+    targets = [target for target in found if isinstance(target, Target)]
+    training = [target for target in targets if target.side == "training"]
+    if not training:
+        raise UserError("pairs: none is left to choose a prompt by; " + next(iter(left_out.values()), ""))
+    talks = [(t.reference.text, t.reference.seconds, *columns(t.parts)) for t in training]
+    return Prepared(targets, seconds, left_out, aggregate(talks))
 
-    for one, future in ended(references, lambda one: pool.submit(write, one), params.concurrency, safe_point):
-        found[one.name] = future.result()
-    return [found[one.name] for one in references]
+
+def _trials(prompt: str, prepared: Prepared, bench: Bench) -> tuple[list[Attempt], Stop]:
+    """Try prompts until they get no better. Each is edited from the best so far."""
+    params, lines = bench.params, list[Attempt]()
+    of = params.max_trials * params.repeats * len(prepared.targets)
+    after, changes = 0, list[Change]()
+    learnt = [grams(text) for t in prepared.targets for text in (t.reference.source, t.reference.text)]
+    while True:
+        trial = tried(bench, len(lines) + 1, prompt, prepared.profile.told(), prepared.targets, of)
+        _refuse_lost(trial)
+        lines.append(Attempt(trial, after, changes))
+        totals = [line.trial.mean("training") or 0.0 for line in lines]
+        if len(lines) >= params.max_trials:
+            return lines, "max_trials"
+        if converged(totals, params.window, params.min_improvement):
+            return lines, "converged"
+        best = lines[totals.index(min(totals))]
+        found = _refined(best.trial, lines, prepared, bench, learnt)
+        if found is None:
+            return lines, "not_refined"
+        after, (prompt, changes) = best.trial.number, found
 
 
-def _row(trial: int, one: Reference, script: str | Lost) -> Row:
-    words = 0 if isinstance(script, Lost) else len(script.split())
-    return Row(
-        trial=trial, pair=one.name, status=script.status if isinstance(script, Lost) else "written", words=words,
-        seconds=round(60 * words / one.words_a_minute, 3), reference_seconds=round(one.seconds, 3),
+def _refuse_lost(trial: Trial) -> None:
+    """Raise UserError for a trial in which too many pairs have no script."""
+    if trial.lost > MOST_LOST * len(trial.rows):
+        statuses = ", ".join(sorted({row.status for row in trial.rows if row.status != "scored"}))
+        raise UserError(
+            f"trial {trial.number}: {trial.lost} of {len(trial.rows)} scripts were not written or not judged "
+            f"({statuses}), and at most {MOST_LOST:.0%} may be. What is paid is kept; take another writer or judge, or "
+            "raise their `max_tokens`."
+        )
+
+
+def _refined(
+    best: Trial, lines: Sequence[Attempt], prepared: Prepared, bench: Bench, learnt: Sequence[set[tuple[str, ...]]]
+) -> tuple[str, list[Change]] | None:
+    """Let the writer edit the best prompt, once more if it broke a rule; None if there is no usable one."""
+    evidence, problem = _evidence(best, lines, prepared, bench.params.weights.as_mapping()), ""
+    known = {line.trial.prompt.strip() for line in lines}
+    for _ in range(2):
+        try:
+            refined = bench.writer.refine(best.prompt, evidence, problem)
+        except Lost:
+            return None
+        problem = problem_of(refined.prompt, best.prompt, learnt)
+        problem = problem or ("it was tried already" if refined.prompt.strip() in known else "")
+        if not problem:
+            return refined.prompt.strip(), refined.changes
+    return None
+
+
+def _evidence(best: Trial, lines: Sequence[Attempt], prepared: Prepared, weights: Mapping[str, float]) -> Evidence:
+    losses = means(best, "training", weights)
+    scored = [row for row in best.rows if row.side == "training" and row.status == "scored"]
+    worst = sorted(scored, key=lambda row: (-row.total, row.pair))[:WORST_PAIRS]
+    tried_already: list[dict[str, Json]] = [
+        {"changes": [one.change for one in line.changes], "total": round(line.trial.mean("training") or 0.0, 4)}
+        for line in lines
+        if line.changes and line.trial is not best
+    ]
+    return Evidence(
+        losses=losses, worst=sorted(weights, key=lambda name: -weights[name] * losses[name]),
+        words=round(median(word_count(t.reference.text) for t in prepared.targets if t.side == "training")),
+        order=prepared.profile.order, pairs=[_worst(row) for row in worst], tried=tried_already,
     )  # fmt: skip
 
 
-def _write(outputs: CalibratorOutputs, prompt: str, rows: Sequence[Row], scripts: Sequence[str | Lost]) -> None:
-    outputs.prompt.write_text(f"{prompt}\n", encoding="utf-8")
-    write_lines(outputs.trials, rows)
-    for row, script in zip(rows, scripts, strict=True):
-        if isinstance(script, str):
-            place: Path = outputs.scripts / str(row.trial) / f"{row.pair}.txt"
-            place.parent.mkdir(exist_ok=True)
-            place.write_text(f"{script}\n", encoding="utf-8")
+def _worst(row: Row) -> WorstPair:
+    reason = row.quality.reason if row.quality else ""
+    ratio = row.seconds / row.reference_seconds
+    return WorstPair(row.pair, row.total, ratio, row.missed, row.reference_kinds, row.kinds, reason)
+
+
+def _found(lines: Sequence[Attempt], stop: Stop, prepared: Prepared, bench: Bench) -> Calibration:
+    """Choose the winner, and measure what may be said of it."""
+    weights = bench.params.weights.as_mapping()
+    totals = [line.trial.mean("training") or 0.0 for line in lines]
+    best = lines[totals.index(min(totals))].trial
+    by_pair = {side: [_by_pair(line.trial, side) for line in lines] for side in ("training", "held_out")}
+    records = [
+        TrialRecord(
+            number=line.trial.number, after=line.after, prompt=line.trial.prompt, changes=line.changes,
+            training=means(line.trial, "training", weights), held_out=means(line.trial, "held_out", weights),
+            lost=line.trial.lost,
+        )
+        for line in lines
+    ]  # fmt: skip
+    return Calibration(
+        best=best.number, stop=stop, verdict=verdict(by_pair["training"], by_pair["held_out"]), trials=records,
+        weights=weights, pairs=len(prepared.targets), left_out=prepared.left_out,
+        ceiling=_ceiling(prepared, bench, weights), noise=_noise(best, prepared, bench), marks=_marks(best),
+        writer=bench.writer.label, judge=bench.judge.label, usd=None,
+    )  # fmt: skip
+
+
+def _by_pair(trial: Trial, side: str) -> dict[str, float]:
+    rows = [row for row in trial.rows if row.side == side and row.status == "scored"]
+    return {name: fmean(row.total for row in rows if row.pair == name) for name in sorted({row.pair for row in rows})}
+
+
+def _ceiling(prepared: Prepared, bench: Bench, weights: Mapping[str, float]) -> dict[str, float]:
+    """Return the losses of people who talk about the same source: no prompt needs to be better."""
+    jobs = [(target, one) for target in prepared.targets for one in prepared.seconds.get(target.reference.name, [])]
+
+    def work(job: tuple[Target, Reference]) -> Row | None:
+        target, one = job
+        try:
+            return read(0, 0, one.text, one.seconds, target, bench)
+        except Lost:
+            return None
+
+    rows = [row for row in bench.each(jobs, work, 0, len(jobs)) if row]
+    found = {name: fmean(row.losses[name] for row in rows) for name in weights} if rows else {}
+    return {name: round(value, 6) for name, value in found.items()} | (
+        {"total": round(fmean(row.total for row in rows), 6)} if rows else {}
+    )
+
+
+def _noise(best: Trial, prepared: Prepared, bench: Bench) -> float | None:
+    """Return how far a total moves when the judge is asked the same again."""
+    targets = {target.reference.name: target for target in prepared.targets}
+    scored = [row for row in best.rows if row.status == "scored"][: bench.params.rejudged]
+
+    def work(row: Row) -> float | None:
+        try:
+            script, target = best.scripts[row.pair, row.repeat], targets[row.pair]
+            return abs(read(row.trial, row.repeat, script, None, target, bench, again=1).total - row.total)
+        except Lost:
+            return None
+
+    moved = [value for value in bench.each(scored, work, 0, len(scored)) if value is not None]
+    return round(fmean(moved), 6) if moved else None
+
+
+def _marks(best: Trial) -> list[Mark]:
+    """Return what may be wanted of the best prompt."""
+    rows = [row for row in best.rows if row.status == "scored"]
+    found = {
+        "coverage": (1 - fmean(row.losses["coverage"] for row in rows), 0.80),
+        "quality": (100 * (1 - fmean(row.losses["quality"] for row in rows)), 75.0),
+        "ROUGE-1": (fmean(row.rouge["rouge1"] for row in rows), 0.40),
+    }
+    return [
+        Mark(name=name, value=round(value, 6), wanted=wanted, reached=value > wanted)
+        for name, (value, wanted) in found.items()
+    ]

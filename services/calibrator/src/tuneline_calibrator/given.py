@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -11,8 +12,7 @@ from pydantic import ConfigDict, Field
 from tuneline.data.io import Closed, Id, read_lines
 from tuneline.errors import UserError
 from tuneline.parsing.problems import printable
-from tuneline.stage import Checks
-from tuneline_calibrator.writer import load_writer
+from tuneline_calibrator.tokens import word_count
 
 SLOTS = ("{source}", "{profile}")
 """What stands in a prompt once each: the text of the source, and what the references have in common."""
@@ -54,6 +54,8 @@ class Reference(NamedTuple):
     name: str
     source: str
     talk: list[Segment]
+    source_sha256: str
+    """Equal where several people talk about one source."""
 
     @property
     def text(self) -> str:
@@ -67,26 +69,29 @@ class Reference(NamedTuple):
 
     @property
     def words_a_minute(self) -> float:
-        return 60 * len(self.text.split()) / self.seconds
+        return 60 * word_count(self.text) / self.seconds
 
 
 def read_references(pairs: Path, sources: Path, talks: Path) -> list[Reference]:
     """Return the pairs that are ready, by name. Raises UserError for files that do not belong together, or for none."""
     said = {row.pair: row.segments for row in read_lines(talks, TalkRow)}
-    ready = sorted(row.pair for row in read_lines(pairs, PairRow) if row.status == "ready")
+    ready = {row.pair for row in read_lines(pairs, PairRow) if row.status == "ready"}
     if not ready:
         raise UserError(f"{pairs.name}: no pair is ready; look at their statuses")
-    return [_reference(name, sources / f"{name}.txt", said.get(name, [])) for name in ready]
+    return [_reference(name, sources / f"{name}.txt", said.get(name, [])) for name in sorted(ready)]
 
 
 def _reference(name: str, source: Path, talk: list[Segment]) -> Reference:
     shown = printable(name)
+    if "/" in name or "\\" in name or name in (".", ".."):
+        raise UserError(f"pairs: {shown} names a file outside of the sources; a pair is called like its file")
     if not source.is_file():
         raise UserError(f"sources: {shown}.txt is not there, and the pair {shown} is ready")
     text = source.read_text(encoding="utf-8", errors="replace").replace("\f", "\n")
-    if not text.strip() or not any(segment.text.strip() for segment in talk):
+    if not word_count(text) or not any(word_count(segment.text) for segment in talk):
         raise UserError(f"{shown}: source and talk must both have words; leave the pair out, or transcribe it again")
-    reference = Reference(name, text, [segment for segment in talk if segment.text.strip()])
+    digest = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
+    reference = Reference(name, text, [segment for segment in talk if segment.text.strip()], digest)
     if reference.seconds <= 0:
         raise UserError(f"{shown}: its talk has no length; the times of its segments are wrong")
     return reference
@@ -110,15 +115,3 @@ def filled(prompt: str, source: str, profile: str) -> str:
     """Put source and profile into a prompt; braces in any of them mean nothing."""
     values = {"{source}": source, "{profile}": profile}
     return re.sub("|".join(map(re.escape, SLOTS)), lambda found: values[found[0]], prompt)
-
-
-def check_given(checks: Checks) -> None:
-    """Read the prompt, the models, and the references where they are given."""
-    checks.read("prompt", read_prompt)
-    checks.read("writer", load_writer)
-    places = [checks.inputs.get(name) for name in ("pairs", "sources", "talks")]
-    if all(places):
-        pairs, sources, talks = places
-        assert pairs and sources and talks
-        with checks.about("pairs"):
-            checks.note(f"{len(read_references(pairs, sources, talks)):,} pairs are ready")

@@ -7,8 +7,10 @@ lost goes back to the writer, which edits the prompt; the best one is kept.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from tuneline.stage import (
     Checks,
@@ -22,7 +24,35 @@ from tuneline.stage import (
     folder_name,
     given,
     pace,
+    page,
 )
+
+
+class WeightParams(Params):
+    """What each loss counts in the total; together 1."""
+
+    duration: float = Field(default=0.25, ge=0, le=1)
+    """How far the length is from that of the talk."""
+    coverage: float = Field(default=0.25, ge=0, le=1)
+    """Key concepts that are not explained."""
+    structure: float = Field(default=0.20, ge=0, le=1)
+    """Other kinds of passages, in another order or of other lengths."""
+    quality: float = Field(default=0.20, ge=0, le=1)
+    """What the judge misses of engagement, clarity and accuracy."""
+    rouge: float = Field(default=0.10, ge=0, le=1)
+    """Other words than those of the talk."""
+
+    @model_validator(mode="after")
+    def _sum_to_one(self) -> Self:
+        whole = sum(self.model_dump().values())
+        if abs(whole - 1) > 1e-6:
+            raise PydanticCustomError("weights", "together they must be 1, and are {whole}", {"whole": f"{whole:g}"})
+        return self
+
+    def as_mapping(self) -> dict[str, float]:
+        """Return the weights by loss."""
+        found: dict[str, float] = self.model_dump()
+        return found
 
 
 class CalibratorParams(Params):
@@ -30,6 +60,22 @@ class CalibratorParams(Params):
 
     max_trials: int = Field(default=5, ge=1, le=50)
     """Most prompts that are tried; each costs a script and its judgement for every pair."""
+    window: int = Field(default=2, ge=1, le=25)
+    """Trials whose mean is compared with that of as many before them; more are less easily misled, and cost more."""
+    min_improvement: float = Field(default=0.05, ge=0, lt=1)
+    """Gain of that mean below which it stops; 0.05 is 5 %."""
+    weights: WeightParams = WeightParams()
+    """What each loss counts in the total."""
+    max_concepts: int = Field(default=20, ge=1, le=100)
+    """Most key concepts of a source; fewer make coverage coarser."""
+    held_out: tuple[str, ...] | int = Field(default=0)
+    """Pairs that choose nothing and only tell what the winner is worth: their names, or how many."""
+    repeats: int = Field(default=1, ge=1, le=20)
+    """Scripts of each pair in each trial; more tell prompts apart that are nearly alike, and cost as much more."""
+    rejudged: int = Field(default=4, ge=0, le=1000)
+    """Scripts of the best trial that are judged a second time, to see how far the judge agrees with itself."""
+    on_bad: Literal["fail", "skip"] = "fail"
+    """What to do with a pair whose talk cannot be read, or explains nothing of its source: fail, or leave it out."""
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
     """Start of every random choice; another one gives other scripts."""
     max_usd: float | None = pace(10.0, ge=0)
@@ -41,7 +87,7 @@ class CalibratorParams(Params):
 
 
 class CalibratorInputs(Inputs):
-    """References, the first prompt, and who writes."""
+    """References, the first prompt, who writes and who judges."""
 
     pairs: Path = given()
     """Which references there are: a source and a recording each."""
@@ -52,7 +98,9 @@ class CalibratorInputs(Inputs):
     prompt: Path = given("*.txt", "*.md")
     """The prompt to begin with: text that has `{source}` and `{profile}` once each."""
     writer: Path = given()
-    """Who writes scripts: `provider` and its settings."""
+    """Who writes scripts and edits the prompt: `provider` and its settings."""
+    judge: Path = given()
+    """Who reads talks and scripts: `provider` and its settings."""
 
 
 class CalibratorOutputs(Outputs):
@@ -61,7 +109,13 @@ class CalibratorOutputs(Outputs):
     prompt: Path = file_name("prompt.txt")
     """The best prompt, to go on with."""
     trials: Path = file_name("trials.jsonl")
-    """What became of each pair in each trial."""
+    """What became of each pair in each trial: losses, what was missed, the judge's reasons."""
+    calibration: Path = file_name("calibration.json")
+    """Every prompt with its losses, why it stopped, and what may be said of the best one."""
+    profile: Path = file_name("profile.json")
+    """What the talks have in common, and how far they differ."""
+    calibrated: Path = page("calibrated.html")
+    """The same for people: curves, pairs, structures side by side, prompts with what changed."""
     scripts: Path = folder_name("scripts")
     """Every script, `<trial>/<pair>.txt`."""
 
@@ -75,9 +129,9 @@ def run(params: CalibratorParams, inputs: CalibratorInputs, outputs: CalibratorO
 
 def check(params: CalibratorParams, checks: Checks) -> None:
     """Look at what is given."""
-    from tuneline_calibrator.given import check_given
+    from tuneline_calibrator.check import check_given
 
-    check_given(checks)
+    check_given(params, checks)
 
 
 STAGE = Stage("calibrator", 1, CalibratorParams, CalibratorInputs, CalibratorOutputs, run, check=check)

@@ -1,0 +1,36 @@
+"""What a refined prompt must keep to."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+
+from tuneline_calibrator.given import SLOTS
+from tuneline_calibrator.tokens import tokens
+
+MOST_CHARS = 6_000
+GRAM = 8
+"""So many words of a reference in a row are taken for learning it by heart."""
+
+
+def grams(text: str) -> set[tuple[str, ...]]:
+    """Return the groups of eight words in a row, whatever case, signs and unseen characters are among them."""
+    said = tokens(text)
+    return {tuple(said[n : n + GRAM]) for n in range(len(said) - GRAM + 1)}
+
+
+def problem_of(prompt: str, before: str, learnt: Iterable[set[tuple[str, ...]]]) -> str:
+    """Return what is wrong with a refined prompt; empty if nothing is. `learnt` are the groups of each reference."""
+    for slot in SLOTS:
+        if prompt.count(slot) != 1:
+            return f"{slot} stands there {prompt.count(slot)} times, and must once"
+    if len(prompt) > MOST_CHARS:
+        return f"it has {len(prompt):,} characters, and may have {MOST_CHARS:,}"
+    if any(unicodedata.category(letter) == "Cc" and letter not in "\n\t\r" for letter in prompt):
+        return "it has control characters"
+    if prompt.split() == before.split():
+        return "it is the prompt as it was"
+    ours = grams(prompt) - grams(before)
+    if any(ours & theirs for theirs in learnt):
+        return f"it has {GRAM} words in a row of a source or a talk"
+    return ""
