@@ -117,7 +117,7 @@ def graph(name: str, title: str, text: str, nodes: Sequence[Step]) -> str:
         last = [need for need in node.needs if not any(need in before[other] for other in node.needs)]
         depends = [_name(n) for n in last] or [one.name for one in tasks[:1] if one.stage == CHECK]
         needed = list(_needed(node, nodes, name))
-        parts = [part._replace(depends=depends, needed=needed) for part in _parts(node)]
+        parts = [part._replace(depends=depends, needed=_counted(part, nodes, name)) for part in _parts(node)]
         depends = [part.name for part in parts] or depends
         tasks += [*parts, _task(node)._replace(depends=depends, needed=needed)]
     return _filled(
@@ -165,6 +165,11 @@ def _parts(node: Step) -> Iterator[Task]:
     counted_by = [need for need in node.needs if need.startswith(f"{node.stage.name}@")]
     if node.stage.parts and counted_by:
         yield Task(f"{_name(node.name)}-part", node.stage.name, None, counted_by=_name(counted_by[0]))
+
+
+def _counted(part: Task, nodes: Sequence[Step], pipeline: str) -> list[str]:
+    """Say when parts are part of a run: when what counts them is. One that is given leaves no list behind."""
+    return [line for node in nodes if _name(node.name) == part.counted_by for line in _needed(node, nodes, pipeline)]
 
 
 def _name(node: str) -> str:

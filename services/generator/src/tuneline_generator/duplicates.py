@@ -1,10 +1,7 @@
-"""Rows that say what another row says, or what is held out."""
+"""Rows that say what another row says."""
 
 from __future__ import annotations
 
-import re
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from tuneline.data.text.likeness import normal, open_index, signature_of
@@ -16,11 +13,6 @@ SIMILARITY = 0.8
 """Jaccard index of word sequences from which two rows are near-duplicates."""
 SHINGLE_WORDS = 3
 """Words in a row that are compared as one: instructions are short."""
-OVERLAP = 0.7
-"""F1 of ROUGE-L from which a prompt overlaps with one that is held out (Wang et al. 2022 take it for their pool)."""
-
-_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\W\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+")
-"""A word, or a character of a script without spaces between words."""
 
 
 class Seen:
@@ -43,37 +35,3 @@ class Seen:
         self._signatures[number] = signature
         self._index.insert(number, signature)
         return None
-
-
-class HeldOut:
-    """Prompts that nothing may overlap with."""
-
-    def __init__(self, prompts: Iterable[str]) -> None:
-        plain = {normal(prompt) for prompt in prompts} - {""}
-        self._exact = frozenset(plain)
-        self._by_length: defaultdict[int, list[list[str]]] = defaultdict(list)
-        for words in sorted(_WORD.findall(text) for text in plain):
-            self._by_length[len(words)].append(words)
-
-    def overlaps(self, text: str) -> bool:
-        """Tell whether a text is a prompt that is held out, or shares most words with one, in order."""
-        plain = normal(text)
-        if plain in self._exact:
-            return True
-        words = _WORD.findall(plain)
-        near = (
-            length for length in self._by_length if rouge_f1(min(length, len(words)), length, len(words)) >= OVERLAP
-        )
-        return any(rouge_l(words, held) >= OVERLAP for length in near for held in self._by_length[length])
-
-
-def rouge_l(one: Sequence[str], other: Sequence[str]) -> float:
-    """Return the F1 of ROUGE-L (Lin 2004): of the longest common subsequence of words, by the words of each."""
-    from rapidfuzz.distance import LCSseq
-
-    return rouge_f1(LCSseq.similarity(one, other), len(one), len(other))
-
-
-def rouge_f1(common: int, one: int, other: int) -> float:
-    """Return the F1 of `common` words of texts of `one` and `other` words."""
-    return 2 * common / (one + other) if one and other else 0.0

@@ -6,11 +6,11 @@ import math
 
 from tuneline.data.io import Closed, write_lines, write_record
 from tuneline.data.judged import JudgedExchange, JudgedTranscript
+from tuneline.data.text.overlap import HeldOut
 from tuneline.data.verdicts import Verdict
 from tuneline.errors import UserError
 from tuneline.stage import Cost, Json, Metrics, Usage, dollars
 from tuneline_generator.critic import CriticTest
-from tuneline_generator.duplicates import HeldOut
 from tuneline_generator.found import Quality
 from tuneline_generator.gates import count_rows, gates_of, rate, refused
 from tuneline_generator.prepare import Prepared

@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from tuneline.data.reading.prompts import Prompt
+from tuneline.data.text.overlap import HeldOut
 from tuneline_generator.critic import CriticTest, Opinion
-from tuneline_generator.duplicates import HeldOut, Seen
+from tuneline_generator.duplicates import Seen
 from tuneline_generator.items import id_of
 from tuneline_generator.prepare import Prepared
 from tuneline_generator.rows import Row, Status

@@ -154,12 +154,13 @@ def _local(
     config: LocalConfig, file: Path, context: Context, concurrency: int, timeout_s: float, role: str, stack: ExitStack
 ) -> Writer:
     from tuneline.model.gguf_header import read_header
+    from tuneline.model.llama_cpp import placement, program
     from tuneline.model.llama_server import serve
 
     scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tuneline-writer-")))
     server = stack.enter_context(
         serve(file, context_tokens=config.context_tokens, slots=config.slots, threads=config.threads,
-              log=scratch / "server.log")
+              log=scratch / "server.log", placed=placement(program("llama-server")))
     )  # fmt: skip
     account, told = context.account(role, file.name), {"slots": config.slots, "usd_per_hour": config.usd_per_hour}
     served = TextServer.model_validate(

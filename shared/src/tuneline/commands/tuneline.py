@@ -12,6 +12,7 @@ import typer
 from tuneline.commands.check import check, read_checked
 from tuneline.commands.init import init
 from tuneline.commands.monitor import RunArgument, logs, ls, open_page, status, watch
+from tuneline.commands.personas import personas_app
 from tuneline.commands.stage import (
     DEFAULT_STORE,
     ReplaceOption,
@@ -134,6 +135,7 @@ def upload(file: FileArgument, store: StoreOption) -> None:
 for command in (ls, status, watch, logs):
     app.command()(command)
 app.command("open")(open_page)
+app.add_typer(personas_app, name="personas")
 
 
 @app.command()
