@@ -86,3 +86,25 @@ def test_rouge_is_that_of_rouge_score_with_its_stemmer() -> None:
 
 
 ROUGE = {"rouge1": 0.588235, "rouge2": 0.133333, "rougeL": 0.470588}
+
+
+@pytest.mark.parametrize(
+    ("text", "near", "far"),
+    [
+        ("Мост качается на ветру, и это опасно.", "Мост на ветру качается.", "Хлеб пекут утром."),
+        ("桥在风中摇晃，这很危险。", "风中的桥摇晃。", "早上烤面包。"),
+        ("橋は風で揺れます。", "風で橋が揺れる。", "パンを焼く。"),
+        ("हवा में पुल हिलता है।", "पुल हवा में हिलता है।", "रोटी सुबह बनती।"),
+        ("สะพานแกว่งในสายลม", "สะพานแกว่งแรง", "อบขนมปัง"),
+        ("الجسر يهتز في الريح", "في الريح يهتز الجسر", "خبز الصباح"),
+        ("Η γέφυρα κουνιέται στον άνεμο", "Στον άνεμο κουνιέται η γέφυρα", "Ψωμί το πρωί"),
+    ],
+)
+def test_rouge_reads_every_script(text: str, near: str, far: str) -> None:
+    assert rouge(text, text) == {"rouge1": 1.0, "rouge2": 1.0, "rougeL": 1.0}
+    assert rouge(text, near)["rouge1"] > 0.5 > rouge(text, far)["rouge1"]
+
+
+@pytest.mark.parametrize("text", ["", " \n", "…!?", "🙂", "\u200b"])
+def test_a_text_without_words_has_nothing_in_common_with_anything(text: str) -> None:
+    assert set(rouge(text, "A bridge.").values()) == set(rouge(text, text).values()) == {0.0}

@@ -29,17 +29,15 @@ class Verdict(Closed):
     difference: float
     low: float | None
     high: float | None
-    """The 95 % t interval of the mean difference; null for fewer than two pairs, and where all differ by the same."""
+    """The 95 % t interval of the mean difference, a wider one if all differ by the same; null under two pairs."""
     p: float | None
-    """Two-sided, by sign flips: all of them up to 13 pairs, else 9,999 drawn ones; null where nothing differs."""
+    """Two-sided, by sign flips; null without a pair."""
 
     def told(self) -> str:
         """Return the sentence for people."""
         on = "held-out pairs" if self.basis == "held_out" else "pairs, each left out once when the winner was chosen"
         if not self.pairs:
-            return (
-                "It cannot be shown what the best prompt is worth: no pair was scored with it and with the first one."
-            )
+            return "Nothing can be said: no pair was scored both with the first prompt and with the best one."
         if self.word == "the first prompt":
             return "No better than where we began: the first prompt is the best of those that were tried."
         head = f"On {self.pairs} {on}, the total loss went from {self.first:.3f} to {self.best:.3f}"
@@ -92,47 +90,26 @@ def verdict(training: Sequence[Mapping[str, float]], held_out: Sequence[Mapping[
         both = [(held_out[0][pair], held_out[best][pair]) for pair in pairs]
         return _told(both, "held_out", best)
     names = sorted(set.intersection(*({*one} for one in training)))
-    both = [(training[0][name], training[chosen(training, name)][name]) for name in names]
+    alone = len(names) == 1  # leaves nothing to choose by
+    both = [(training[0][name], training[chosen(training, "" if alone else name)][name]) for name in names]
     return _told(both, "leave_one_out", best)
 
 
 def _told(both: Sequence[tuple[float, float]], basis: Basis, best: int) -> Verdict:
-    differences = [round(after - before, 9) for before, after in both] or [0.0]
-    mean, (low, high), p = fmean(differences), _interval(differences), _sign_flip(differences)
+    from tuneline.data.paired.statistics import effect
+
+    found = effect([round(after - before, 9) for before, after in both], 0.05, unit="prompt")
+    mean, interval, p = found.mean_difference or 0.0, found.interval, found.sign_flip_p
     word: Word = "no better"
     if best == 0:
         word = "the first prompt"
     elif len(both) < ENOUGH:
         word = "cannot be shown" if mean < 0 or not both else "no better"
-    elif p is not None and p < 0.05 and (low is None or high is None or low > 0 or high < 0):
-        word = "better" if mean < 0 else "worse"
+    elif p is not None and p < 0.05 and interval is not None:
+        word = "better" if interval.high < 0 else "worse" if interval.low > 0 else "no better"
     return Verdict(
         word=word, basis=basis, pairs=len(both), first=round(fmean(a for a, _ in both), 6) if both else 0.0,
         best=round(fmean(b for _, b in both), 6) if both else 0.0, difference=round(mean, 6),
-        low=None if low is None else round(low, 6), high=None if high is None else round(high, 6),
+        low=round(interval.low, 6) if interval else None, high=round(interval.high, 6) if interval else None,
         p=None if p is None else round(p, 6),
     )  # fmt: skip
-
-
-def _interval(values: Sequence[float]) -> tuple[float, float] | tuple[None, None]:
-    from scipy import stats
-
-    if len({*values}) < 2:  # without any spread an interval would have no width
-        return None, None
-    mean, error = fmean(values), float(stats.sem(values))
-    width = float(stats.t.ppf(0.975, len(values) - 1)) * error
-    return mean - width, mean + width
-
-
-def _sign_flip(values: Sequence[float]) -> float | None:
-    from scipy import stats
-
-    if not any(values):
-        return None
-    if len(values) == 1:
-        return 1.0
-    found = stats.permutation_test(
-        (values,), lambda x, axis: x.mean(axis=axis), permutation_type="samples", vectorized=True, n_resamples=9999,
-        rng=0,
-    )  # fmt: skip
-    return float(found.pvalue)
