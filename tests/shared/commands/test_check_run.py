@@ -17,6 +17,7 @@ import yaml
 from kit.chat_models import write_chat_model
 from kit.places import EXAMPLES
 from kit.scripted_openai import Answer, Call, completion, error, judged, serve_openai
+from kit.scripted_vendors import PROTOCOLS, Protocol
 from tuneline.parsing.yaml import read_yaml
 from tuneline_trainer.check import GPU_DRIVER
 
@@ -390,6 +391,30 @@ def test_online_asks_judge_and_simulator_one_question_each(folder: Folder, monke
         server.script = lambda call: error(400, "invalid_model")
         done = folder.tuneline("check", "--online", goal="assessor")
         assert done.returncode == 2 and "HTTP 400 invalid_model: check `model`" in done.stderr
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS, ids=lambda p: p.provider)
+def test_online_speaks_each_vendors_protocol(
+    protocol: Protocol, folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JUDGE_CHECK_KEY", "a-key")
+
+    def answer(call: Call) -> Answer:
+        if "criteri" not in protocol.prompt(call).lower():
+            return protocol.reply("Hello, my kettle is cold.")
+        names = protocol.schema(call)["properties"]
+        return protocol.reply(json.dumps({name: {"reason": f"{name}: exchange 1", "answer": "YES"} for name in names}))
+
+    with serve_openai(answer) as server:
+        settings = protocol.config(server.url, api_key_env="JUDGE_CHECK_KEY")
+        model = settings.model_dump(include={"provider", "model", "base_url", "api_key_env"})
+        folder.inputs |= {"judge": model, "simulator": model}
+        done = folder.tuneline("check", "--online", goal=None)
+        assert done.returncode == 0, done.stderr
+        assert len(server.calls) == 2
+        server.script = lambda call: protocol.fails(401)
+        done = folder.tuneline("check", "--online", goal=None)
+        assert done.returncode == 2 and "HTTP 401" in done.stderr and "the key is missing or wrong" in done.stderr
 
 
 def test_a_second_run_of_what_is_done_checks_nothing(folder: Folder) -> None:
