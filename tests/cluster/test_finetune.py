@@ -203,7 +203,8 @@ def test_a_terminated_run_goes_on_with_argo_retry(cluster: Cluster, demo: str, l
     name = cluster.submit(cluster.upload("deleted", run="ended", goal="trainer", trainer=trainer | {"epochs": 5}))
     while not [n for n in cluster.nodes(name, "trainer") if n["phase"] == "Running"]:
         time.sleep(1)
-    time.sleep(15)
+    while (cluster.step("deleted", "ended", "trainer").done or 0) <= trainer.get("save_steps", 10):
+        time.sleep(1)
     run("argo", "-n", cluster.namespace, "terminate", name)
     assert cluster.wait(name) == "Failed"
     run("argo", "-n", cluster.namespace, "retry", name)

@@ -18,6 +18,7 @@ import yaml
 
 from kit.containers import DEMO, KEYS, NODES, STAGES, VERSION, docker, image
 from kit.places import ROOT
+from tuneline.commands.status import StepStatus, status_of
 from tuneline.engine.records import Manifest, pinned_manifest
 from tuneline.store.base import open_store
 
@@ -97,6 +98,11 @@ class Cluster:
         store = open_store(f"s3://tuneline/{prefix}")
         found = {node: pinned_manifest(store, name, node) for node in TASKS.values()}
         return {node: manifest for node, manifest in found.items() if manifest is not None}
+
+    def step(self, prefix: str, name: str, node: str) -> StepStatus:
+        """How far a step of a run is, as `tuneline status` tells it."""
+        [found] = [one for one in status_of(open_store(f"s3://tuneline/{prefix}"), name).steps if one.step == node]
+        return found
 
 
 TASKS = {node.replace("@", "-"): node for node in NODES}
