@@ -200,6 +200,7 @@ def test_pods_that_are_deleted_in_the_middle_of_each_stage_change_nothing(
 
 def test_a_terminated_run_goes_on_with_argo_retry(cluster: Cluster, demo: str, laptop: dict[str, Manifest]) -> None:
     trainer = yaml.safe_load(DEMO.read_text())["trainer"]
+    cluster.helm("upgrade", "deleted")
     name = cluster.submit(cluster.upload("deleted", run="ended", goal="trainer", trainer=trainer | {"epochs": 5}))
     while not [n for n in cluster.nodes(name, "trainer") if n["phase"] == "Running"]:
         time.sleep(1)

@@ -11,7 +11,7 @@ from collections.abc import MutableMapping
 from pathlib import Path
 
 from tuneline.errors import UserError
-from tuneline.parsing.problems import not_utf8, printable
+from tuneline.parsing.problems import not_utf8
 
 TAKEN = re.compile(r"[A-Z0-9_]+_(KEY|TOKEN|KEY_ID)|TUNELINE_STORE|AWS_(DEFAULT_)?REGION|AWS_PROFILE")
 """Names of variables that a `.env` may set."""
@@ -21,8 +21,8 @@ _LINE = re.compile(r"(?:export\s+)?([A-Za-z_]\w*)\s*=\s*(.*)")
 _VALUE = re.compile(r"""'([^']*)'\s*(?:\#.*)?|"((?:[^"\\]|\\.)*)"\s*(?:\#.*)?|((?!["']).*?)(?:\s+\#.*)?""")
 
 
-def read_env(place: Path, environ: MutableMapping[str, str]) -> list[str]:
-    """Set what the file gives and `environ` lacks; return the names that it gives and may not set.
+def read_env(place: Path, environ: MutableMapping[str, str]) -> None:
+    """Set what the file gives and `environ` lacks; lines that are about other variables are another program's.
 
     Raises UserError with the line, and never with a value.
     """
@@ -30,26 +30,21 @@ def read_env(place: Path, environ: MutableMapping[str, str]) -> list[str]:
         with place.open("rb") as file:
             text = file.read(LARGEST + 1).decode("utf-8-sig")
     except (FileNotFoundError, IsADirectoryError):
-        return []
+        return
     except OSError as e:
         raise UserError(f"{place}: cannot be read: {e.strerror}") from None
     except UnicodeDecodeError as e:
         raise UserError(f"{place}: {not_utf8(e)}") from None
     if len(text) > LARGEST:
         raise UserError(f"{place}: longer than {LARGEST:,} characters")
-    left = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip() or line.lstrip().startswith("#"):
-            continue
+    for number, line in enumerate(text.split("\n"), start=1):
         found = _LINE.fullmatch(line.strip())
-        value = _VALUE.fullmatch(found[2]) if found else None
-        if not found or not value or "\0" in line:
-            raise UserError(f"{place}:{number}: a line is NAME=value, its value perhaps in quotes")
-        if TAKEN.fullmatch(found[1]):
-            environ.setdefault(found[1], _text(value))
-        else:
-            left.append(printable(found[1]))
-    return left
+        if not found or not TAKEN.fullmatch(found[1]):
+            continue
+        value = _VALUE.fullmatch(found[2])
+        if not value or "\0" in line:
+            raise UserError(f"{place}:{number}: {found[1]}: a line is NAME=value, its value perhaps in quotes")
+        environ.setdefault(found[1], _text(value))
 
 
 def _text(value: re.Match[str]) -> str:

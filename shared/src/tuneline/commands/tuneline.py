@@ -40,8 +40,7 @@ def main() -> None:
     from tuneline.commands.dotenv import read_env
 
     try:
-        if left := read_env(Path(".env"), os.environ):
-            typer.echo(f".env: not taken, neither a key nor a setting of ours: {', '.join(left)}", err=True)
+        read_env(Path(".env"), os.environ)
     except UserError as e:
         typer.echo(printable(str(e)), err=True)
         raise SystemExit(2) from None
