@@ -12,6 +12,9 @@ from kit.calibrating import PROMPT, answered, make, output_of, run_file
 from kit.scripted_openai import Answer, Call, completion, serve_openai
 from tuneline.errors import UserError
 
+SHUFFLED = json.dumps(
+    {"pair": "ash", "segments": [{"start": 5, "end": 9, "text": "a"}, {"start": 0, "end": 99, "text": "b"}]}
+)
 OFFLINE = {"writer": {"provider": "extractive"}, "judge": {"provider": "heuristic"}}
 
 
@@ -122,6 +125,8 @@ def test_what_cannot_be_used_is_refused_before_anything_is_paid(
         ("pairs.jsonl", '{"pair": "yew", "status": "ready"}\n', r"yew.txt is not there"),
         ("talks.jsonl", "", "source and talk must both have words"),
         ("talks.jsonl", "{", "talks.jsonl:1"),
+        ("talks.jsonl", SHUFFLED, "ash: the times of its segments are wrong"),
+        ("pairs.jsonl", json.dumps({"pair": "a" * 300, "status": "ready"}), "names a file outside"),
         ("pairs.jsonl", '{"pair": "../ash", "status": "ready"}\n', "names a file outside"),
     ],
 )

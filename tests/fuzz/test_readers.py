@@ -32,6 +32,9 @@ from tuneline.errors import Unreadable, UserError
 from tuneline.judge.judging import load_judge
 from tuneline.judge.recorded import RecordedJudge
 from tuneline.stage import installed_stages
+from tuneline_calibrator.given import read_prompt, read_references
+from tuneline_calibrator.judge import load_judge as load_talk_judge
+from tuneline_calibrator.writer import load_writer as load_script_writer
 from tuneline_generator.critic_client import load_critic
 from tuneline_generator.documents import read_ideas
 from tuneline_generator.recipe import load_recipe
@@ -107,6 +110,20 @@ CRITIC = b"provider: logprob\nyes: [' yes']\nmin_mass: 0.1\nserver: " + WRITER
 IDEAS = '{"ideas": [{"title": "a", "stakeholders": ["b"], "dilemma": "c", "request": "d"}]}'
 
 
+TALKS = (
+    b'{"pair": "a", "segments": [{"start": 0, "end": 1.5, "text": "Why?"}, {"start": 2, "end": 3e0, "text": "So."}]}\n'
+)
+PAIRS = b'{"pair": "a", "status": "ready", "engine": "given"}\n'
+
+
+def talks(path: Path) -> None:
+    (path.parent / "sources").mkdir(exist_ok=True)
+    (path.parent / "sources" / "a.txt").write_text("Thus.")
+    (path.parent / "other.jsonl").write_bytes(TALKS if path.name.startswith("pairs") else PAIRS)
+    both = (path, path.parent / "other.jsonl") if path.name.startswith("pairs") else (path.parent / "other.jsonl", path)
+    read_references(both[0], path.parent / "sources", both[1])
+
+
 def ideas(path: Path) -> None:
     with suppress(Unreadable):
         assert len(read_ideas(path.read_text("utf-8", "surrogateescape"), 1)) == 1
@@ -122,6 +139,11 @@ READERS = [
     Reader("recipe", "recipe.yaml", load_recipe, (EXAMPLES / "instructions.yaml").read_bytes()),
     Reader("recipe of documents", "recipe.yaml", load_recipe, DOCUMENTS),
     Reader("critic", "critic.yaml", load_critic, CRITIC),
+    Reader("talks", "talks.jsonl", talks, TALKS),
+    Reader("pairs of talks", "pairs.jsonl", talks, PAIRS),
+    Reader("prompt of scripts", "prompt.txt", read_prompt, b"Write {source} like {profile}."),
+    Reader("writer of scripts", "writer.yaml", load_script_writer, b"{provider: extractive}"),
+    Reader("judge of scripts", "judge.yaml", load_talk_judge, b"{provider: heuristic}"),
     Reader("writer", "writer.yaml", lambda p: load_writer(p, "completion", None), WRITER),
     Reader("ideas", "ideas.json", ideas, IDEAS.encode()),
     Reader("prompts", "prompts.jsonl", read_prompts, PROMPTS.encode()),

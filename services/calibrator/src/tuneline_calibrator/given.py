@@ -18,6 +18,8 @@ SLOTS = ("{source}", "{profile}")
 """What stands in a prompt once each: the text of the source, and what the references have in common."""
 MOST_BYTES = 100_000
 """Of a prompt."""
+MOST_NAME_BYTES = 200
+"""Of a pair: file systems hold 255 with what comes behind it."""
 
 
 class Open(Closed):
@@ -36,8 +38,8 @@ class PairRow(Open):
 class Segment(Open):
     """Some seconds of a talk."""
 
-    start: float = Field(ge=0)
-    end: float = Field(ge=0)
+    start: float = Field(ge=0, le=1e6)
+    end: float = Field(ge=0, le=1e6)
     text: str
 
 
@@ -78,22 +80,25 @@ def read_references(pairs: Path, sources: Path, talks: Path) -> list[Reference]:
     ready = {row.pair for row in read_lines(pairs, PairRow) if row.status == "ready"}
     if not ready:
         raise UserError(f"{pairs.name}: no pair is ready; look at their statuses")
-    return [_reference(name, sources / f"{name}.txt", said.get(name, [])) for name in sorted(ready)]
+    return [_reference(name, sources / f"{name}.txt", said.get(name, []), talks.name) for name in sorted(ready)]
 
 
-def _reference(name: str, source: Path, talk: list[Segment]) -> Reference:
+def _reference(name: str, source: Path, talk: list[Segment], file: str) -> Reference:
     shown = printable(name)
-    if "/" in name or "\\" in name or name in (".", ".."):
-        raise UserError(f"pairs: {shown} names a file outside of the sources; a pair is called like its file")
+    if "/" in name or "\\" in name or name in (".", "..") or len(name.encode()) > MOST_NAME_BYTES:
+        raise UserError(
+            f"pairs: {shown} names a file outside of the sources, or none that can be; a pair is called like its file"
+        )
     if not source.is_file():
         raise UserError(f"sources: {shown}.txt is not there, and the pair {shown} is ready")
     text = source.read_text(encoding="utf-8", errors="replace").replace("\f", "\n")
     if not word_count(text) or not any(word_count(segment.text) for segment in talk):
-        raise UserError(f"{shown}: source and talk must both have words; leave the pair out, or transcribe it again")
+        raise UserError(f"{file}: {shown}: source and talk must both have words; leave the pair out")
     digest = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
     reference = Reference(name, text, [segment for segment in talk if segment.text.strip()], digest)
-    if reference.seconds <= 0:
-        raise UserError(f"{shown}: its talk has no length; the times of its segments are wrong")
+    starts = [one.start for one in reference.talk]
+    if reference.seconds <= 0 or starts != sorted(starts) or any(one.end < one.start for one in reference.talk):
+        raise UserError(f"{file}: {shown}: the times of its segments are wrong: none may begin before the one above it")
     return reference
 
 

@@ -1,0 +1,66 @@
+"""A calibration that is killed with -9 at any moment: the same command goes on, and little is paid twice."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from kit.calibrating import answered, make, output_of, run_file
+from kit.scripted_openai import Answer, Call, ScriptedOpenAI, serve_openai
+from tuneline.engine.context import BEAT_SECONDS
+
+KILLS = 10
+FLUSH_SECONDS = 1.0
+"""How long a busy machine may take to write what a beat has found."""
+
+
+def slowly(call: Call) -> Answer:
+    return replace(answered(call), latency_s=0.06)
+
+
+def killed_after(calls: int, server: ScriptedOpenAI, words: list[str]) -> float | None:
+    """Start it and kill it once it has made so many calls; return when, None if it was done before."""
+    seen = len(server.calls)
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    try:
+        while process.poll() is None and len(server.calls) < seen + calls:
+            time.sleep(0.005)
+        at = time.monotonic()
+    finally:
+        process.kill()
+        _, said = process.communicate()
+    assert process.returncode in (0, -9), said.decode()
+    return at if process.returncode else None
+
+
+@pytest.mark.slow
+def test_killed_at_ten_random_moments_it_ends_in_the_same_bytes_and_pays_the_last_second_twice(tmp_path: Path) -> None:
+    with serve_openai(slowly) as server:
+        judge = {"provider": "openai", "model": "judge", "base_url": server.url}
+        file = run_file(tmp_path, server.url, {"judge": judge}, max_trials=3, min_improvement=0, concurrency=1)
+        reference, store = make(file, tmp_path / "expected"), tmp_path / "store"
+        whole = len(server.calls)
+        server.calls.clear()
+        words = [sys.executable, "-c", "from tuneline_calibrator.stage import main; main()", "run"]
+        words += ["--file", str(file), "--store", str(store)]
+        drawn, kills = random.Random(7), list[float]()
+        for _ in range(KILLS):
+            if (at := killed_after(drawn.randint(0, 8), server, words)) is not None:
+                kills.append(at)
+        made = make(file, store)
+        asked = [json.dumps([c.body["model"], c.body["messages"], c.body.get("seed")]) for c in server.calls]
+        lost = sum(any(at - BEAT_SECONDS - FLUSH_SECONDS <= c.at <= at for at in kills) for c in server.calls)
+        assert len(kills) >= KILLS / 2 and len({*asked}) == whole
+        assert 0 <= len(asked) - len({*asked}) <= lost
+    for port in ("prompt", "trials", "calibration", "profile", "calibrated"):
+        assert output_of(store, made, port) == output_of(tmp_path / "expected", reference, port), port
+    assert {n: f.sha256 for n, f in made.outputs["scripts"].files.items()} == {
+        n: f.sha256 for n, f in reference.outputs["scripts"].files.items()
+    }
