@@ -108,6 +108,7 @@ TYPES: Mapping[str, Schema] = {
     "env": _map(TEXT | {"pattern": "^[^@]*$"}) | {"propertyNames": {"pattern": f"^({VARIABLES})$"}},
     "labels": _map(LABEL) | {"propertyNames": {"not": {"pattern": RESERVED}}},
     "queueName": LABEL,
+    "monitoring.alertLabels": _map(LABEL) | {"propertyNames": {"not": {"pattern": RESERVED}}},
     "fsGroup": {"type": ["integer", "null"]},
     "serviceAccount.annotations": _map(TEXT),
     **{

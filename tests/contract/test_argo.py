@@ -200,7 +200,14 @@ def test_a_stage_that_is_added_gets_its_template_and_its_place_from_its_ports() 
     assert set(made) == {f"{name}.yaml" for name in {*TEMPLATES, "copied"}}
     (part,) = made["copied.yaml"]["spec"]["templates"]
     assert part["container"]["command"][-1] == "tuneline-copied"
-    assert [row["name"] for row in part["outputs"]["parameters"]] == ["headline", "cost", "page"]
+    assert [row["name"] for row in part["outputs"]["parameters"]] == [
+        "headline",
+        "cost",
+        "items",
+        "usd",
+        "decision",
+        "page",
+    ]
     tasks = {task["name"]: task for task in made["finetune.yaml"]["spec"]["templates"][0]["dag"]["tasks"]}
     assert tasks["copied"] == {
         "name": "copied", "depends": "slicer", "templateRef": {"name": "copied", "template": "copied"}
@@ -356,7 +363,8 @@ def test_a_pods_words_and_variables_run_the_stage_and_leave_its_outputs(tmp_path
     )
     done = subprocess.run(
         [Path(sys.executable).parent / template("assessor")["container"]["command"][-1], *words],
-        env=os.environ | dict(zip(names, [run_file, "finetune-x7k2p", str(outputs)], strict=True)) | of_the_chart,
+        env=os.environ | dict(zip(names, [run_file, "finetune-x7k2p", str(outputs)], strict=True)) | of_the_chart
+        | {"ARGO_PROGRESS_FILE": str(tmp_path / "progress")},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -364,15 +372,19 @@ def test_a_pods_words_and_variables_run_the_stage_and_leave_its_outputs(tmp_path
     assert "image:1" in next((tmp_path / "store").glob("results/assessor/*/manifest.json")).read_text()
     shown = template("assessor")["outputs"]["parameters"][0]
     assert "of 14 transcripts passed" in (outputs / Path(shown["valueFrom"]["path"]).name).read_text()
+    told = {name: (outputs / name).read_text() for name in ("items", "usd", "decision")}
+    assert told == {"items": "14", "usd": "0.000000", "decision": "none"}
 
 
 def test_what_a_workflow_shows_is_what_its_stages_write() -> None:
     for name, stage in STAGES.items():
         shown = template(name)["outputs"]["parameters"]
         pages = [port.name for port in stage.output_ports() if port.kind == "page"]
-        assert [row["name"] for row in shown] == ["headline", "cost", *pages]
+        assert [row["name"] for row in shown] == ["headline", "cost", "items", "usd", "decision", *pages]
         assert all(row["valueFrom"]["path"] == f"/tmp/outputs/{row['name']}" for row in shown)
-        assert all(row["valueFrom"]["default"] == "" for row in shown), "an output must not fail a stage that worked"
+        defaults = {"items": "0", "usd": "0", "decision": "none"}
+        told = {row["name"]: row["valueFrom"]["default"] for row in shown}
+        assert told == dict.fromkeys(told, "") | defaults, "an output must not fail a stage that worked"
     in_order_of_work = dict.fromkeys(node.partition("@")[0] for node in NODES)  # of one name the last is shown
     rows = [(row.get("globalName"), n) for n in in_order_of_work for row in template(n)["outputs"]["parameters"]]
     shown_by = dict.fromkeys(["verdict", "cost", "report"], "evaluator")
@@ -417,3 +429,18 @@ def test_what_is_tried_again_and_what_never_is(code: str, message: str, again: b
 def test_a_workflow_holds_no_secret_and_no_address_of_one() -> None:
     for one in TEMPLATES.values():
         assert not {"secretKeyRef", "secretRef", "secret"} & set(re.findall(r"\w+", json.dumps(one["spec"])))
+
+
+def test_every_template_tells_prometheus_seconds_items_cost_and_verdict_and_no_text() -> None:
+    names = ["stages_total", "stage_seconds", "items_total", "cost_usd_total", "verdicts_total"]
+    for name in (*STAGES, "check"):
+        for one in TEMPLATES[name]["spec"]["templates"]:
+            rows = one["metrics"]["prometheus"]
+            assert [row["name"] for row in rows] == [f"tuneline_{what}" for what in names]
+            for row in rows:
+                assert row["help"] and ("counter" in row) != ("histogram" in row)
+                assert {label["key"]: label["value"] for label in row["labels"]}.items() <= {
+                    "stage": name, "status": "{{status}}", "verdict": "{{outputs.parameters.decision}}",
+                }.items()  # fmt: skip
+            told = set(re.findall(r"outputs\.parameters\.(\w+)", json.dumps(rows)))
+            assert told == {"items", "usd", "decision"} <= {row["name"] for row in one["outputs"]["parameters"]}

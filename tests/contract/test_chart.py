@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
 import shutil
 import tomllib
@@ -489,3 +490,35 @@ def test_a_default_that_null_would_take_away_is_refused(path: str) -> None:
 def test_without_a_store_nothing_is_installed() -> None:
     with pytest.raises(helm_python.HelmError, match="/store/uri"):
         render({})
+
+
+def test_alerts_and_dashboard_are_there_when_asked_for_and_know_the_templates_figures() -> None:
+    kinds = {(one["kind"], one["metadata"]["name"]) for one in rendered(LEAST)}
+    assert not kinds & {("PrometheusRule", "tuneline"), ("ConfigMap", "tuneline-dashboard")}
+    asked = {"alerts": True, "alertLabels": {"release": "prometheus"}, "dashboard": True}
+    found = rendered(LEAST | {"monitoring": asked})
+    rule, board = named(found, "PrometheusRule", "tuneline"), named(found, "ConfigMap", "tuneline-dashboard")
+    check_schema(board)
+    assert (
+        rule["metadata"]["labels"]["release"] == "prometheus"
+        and board["metadata"]["labels"]["grafana_dashboard"] == "1"
+    )
+    alerts = [row for group in rule["spec"]["groups"] for row in group["rules"]]
+    assert {"TunelineStageFailed", "TunelineWorse", "TunelineSpends"} == {row["alert"] for row in alerts}
+    assert all(row["annotations"].keys() == {"summary", "description"} and row["labels"]["severity"] for row in alerts)
+    panels = json.loads(board["data"]["tuneline.json"])["panels"]
+    assert len({(p["gridPos"]["x"], p["gridPos"]["y"]) for p in panels}) == len(panels) == 5
+    asks = [row["expr"] for row in alerts] + [target["expr"] for panel in panels for target in panel["targets"]]
+    told = {
+        f"argo_workflows_{row['name']}": row
+        for row in TEMPLATES["slicer"]["spec"]["templates"][0]["metrics"]["prometheus"]
+    }
+    names = {name.removesuffix("_bucket") for text in asks for name in re.findall(r"argo_\w+", text)}
+    assert names == set(told), "an alert or a panel asks for what nobody tells, or shows less than there is"
+    labels = {label["key"] for row in told.values() for label in row["labels"]} | {"le"}
+    assert all(set(re.findall(r"\w+", by)) <= labels for text in asks for by in re.findall(r"by \(([^)]*)\)", text))
+
+
+def test_rules_take_labels_by_which_they_are_selected_and_not_the_charts() -> None:
+    with pytest.raises(helm_python.HelmError, match=r"app\.kubernetes\.io/name"):
+        render(LEAST | {"monitoring": {"alertLabels": {"app.kubernetes.io/name": "x"}}})

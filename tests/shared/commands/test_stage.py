@@ -64,7 +64,7 @@ def test_a_stage_reads_its_run_file_from_the_environment_and_tells_what_came_of_
         first, headline, page = done.stdout.splitlines()
         assert first.endswith(f" {word}")
         assert "of 14 transcripts passed" in headline and page.endswith("/assessor/audit.md")
-        assert sorted(p.name for p in told.iterdir()) == ["audit", "headline"]
+        assert sorted(p.name for p in told.iterdir()) == ["audit", "decision", "headline", "items", "usd"]
         assert "of 14 transcripts passed" in (told / "headline").read_text()
         shutil.rmtree(told)
     assert pod.runs() == ["finetune-x7k2p"]

@@ -18,6 +18,7 @@ from tuneline.parsing.problems import printable
 if TYPE_CHECKING:
     from tuneline.engine.layout import Node
     from tuneline.engine.runfile import RunFile
+    from tuneline.engine.runner import Outcome
     from tuneline.stage import AnyStage, Metrics, Part
     from tuneline.store.base import Store
 
@@ -156,10 +157,22 @@ def _run(
         with plain_errors(outputs):
             outputs.mkdir(parents=True, exist_ok=True)
             parts = {"parts": json.dumps(_parts(outcome.manifest.metrics))} if step.stage.parts else {}
-            for name, text in {**found, **parts}.items():
+            for name, text in {**found, **parts, **_figures(outcome)}.items():
                 (outputs / name).write_text(text)
     done = "found" if outcome.reused else "made"
     typer.echo("\n  ".join([f"{step.name} {outcome.manifest.fingerprint[:12]} {done}", *found.values()]))
+
+
+def _figures(outcome: Outcome) -> dict[str, str]:
+    """Return what a cluster counts: items and dollars of what was made now, and the decision of a comparison."""
+    metrics, progress = outcome.manifest.metrics, Path(os.environ.get("ARGO_PROGRESS_FILE") or "/nowhere")
+    items = progress.read_text().partition("/")[0] if progress.is_file() and not outcome.reused else "0"
+    decision = metrics.counts.get("verdict")
+    return {
+        "items": items or "0",
+        "usd": "0" if outcome.reused else f"{metrics.cost.total_usd:.6f}",
+        "decision": decision.replace(" ", "_") if isinstance(decision, str) else "none",
+    }
 
 
 def _parts(metrics: Metrics) -> list[str]:
