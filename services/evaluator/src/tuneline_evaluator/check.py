@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from tuneline.data.conversations import Said
 from tuneline.data.paired.power import enough_personas, personas_to_rule_out
@@ -12,9 +11,8 @@ from tuneline.data.reading.prompts import Prompt, ReadPrompts, read_prompts
 from tuneline.data.rubric import Rubric, load_rubric
 from tuneline.errors import LlmRejected, UserError
 from tuneline.judge.forecast import require_prices
-from tuneline.judge.judging import load_judge, read_judges
-from tuneline.judge.panel import Judges, check_judges
-from tuneline.judge.recorded import RecordedConfig
+from tuneline.judge.panel import check_judges
+from tuneline.judge.recorded import RecordedConfig, RecordedJudge
 from tuneline.judge.simulators.played import as_played
 from tuneline.judge.simulators.simulator import ScriptedConfig, load_simulator
 from tuneline.llm.config import ModelConfig, Secret
@@ -24,12 +22,12 @@ from tuneline.model.chat import ChatTokenizer
 from tuneline.model.llama_cpp import placement, program
 from tuneline.model.system_prompt import markdown_around, read_system_prompt
 from tuneline.parsing.problems import listed
-from tuneline.parsing.yaml import read_yaml
 from tuneline.stage import Checks
 from tuneline_evaluator.conversations.ask import check_arms
 from tuneline_evaluator.conversations.further import sources
 from tuneline_evaluator.conversations.prepare import completion_of, context_of, settled
-from tuneline_evaluator.conversations.speakers import one_of
+from tuneline_evaluator.conversations.recorded_answers import PORTS, judge_given
+from tuneline_evaluator.conversations.speakers import one_of, people_in
 from tuneline_evaluator.conversations.talk import Speaker, TextForm, for_model
 from tuneline_evaluator.stage import EvaluatorParams
 
@@ -42,18 +40,25 @@ ENOUGH_PROMPTS = 200
 def check_given(params: EvaluatorParams, checks: Checks) -> None:
     """Read who talks, who judges and with what, and see whether it can decide anything."""
     personas, prompts = checks.read("personas", load_personas), checks.read("prompts", read_prompts)
+    if not personas and not prompts and "base" in checks.inputs and "model" in checks.inputs:
+        personas = checks.read("model", lambda model: people_in(checks.inputs["base"], model))
     with checks.about("personas"):
-        one_of("personas" in checks.inputs, "prompts" in checks.inputs)
+        one_of("personas" in checks.inputs or bool(personas), "prompts" in checks.inputs)
     speakers: Sequence[Speaker] = prompts.prompts if prompts else personas or []
     rubric = checks.read("rubric", load_rubric)
-    judge = checks.read("judge", _load_judge, checks.secret)
-    if judge and rubric:
+    answers = {port: checks.inputs[port] for port in PORTS.values() if port in checks.inputs}
+    judge = checks.read("judge", judge_given, checks.secret, answers)
+    recorded = isinstance(judge, RecordedConfig)
+    if isinstance(judge, RecordedConfig):
+        for port in answers:
+            checks.read(port, RecordedJudge, judge.repeated)
+    elif judge and rubric:
         with checks.about("judge"):
             check_judges(judge, rubric, [])
             if checks.max_usd is not None:
                 require_prices(judge, rubric)
     with checks.about(""):
-        settled(params, single="prompts" in checks.inputs, offline=judge is None or judge.offline)
+        settled(params, single="prompts" in checks.inputs, judge=judge)
     _check_simulator(params, checks, personas)
     tokenizer = checks.read("base_model", ChatTokenizer.from_folder, checks.inputs.get("chat_template"))
     context = checks.read("base_model", lambda path: context_of(params, path))
@@ -68,7 +73,7 @@ def check_given(params: EvaluatorParams, checks: Checks) -> None:
         with checks.about("prompts"):
             _refuse_long(prompts, system, tokenizer, form, context - params.sampler.max_answer_tokens)
     if speakers and rubric:
-        _check_power(params, checks, speakers, rubric)
+        _check_power(params, checks, speakers, rubric, recorded=recorded)
     if checks.work and not served_elsewhere:
         with checks.about(""):
             placement(program("llama-server"), params.gpu_layers)
@@ -90,17 +95,6 @@ def _refuse_long(
             problems.append(f"{place}: prompt: has {count:,} tokens, and {room:,} have room beside an answer")
     if problems:
         raise UserError("\n".join(listed(problems)))
-
-
-def _load_judge(path: Path, secret: Secret) -> Judges:
-    """Read the judge, which is asked about conversations that nobody has had yet."""
-    if any(isinstance(config, RecordedConfig) for config in read_judges(path).values()):
-        where = read_yaml(path).where(("provider",))
-        raise UserError(
-            f"{where}: recorded answers are about the transcripts, and the evaluator has new conversations judged. "
-            "Name another judge, or end the run before it with `goal: gguf-converter`."
-        )
-    return load_judge(path, secret)
 
 
 def _check_simulator(params: EvaluatorParams, checks: Checks, personas: Sequence[Persona] | None) -> None:
@@ -135,10 +129,15 @@ def _opening(simulator: ModelConfig, persona: Persona, secret: Secret, timeout_s
     return f"the simulator {simulator.model} speaks for the personas"
 
 
-def _check_power(params: EvaluatorParams, checks: Checks, speakers: Sequence[Speaker], rubric: Rubric) -> None:
+def _check_power(
+    params: EvaluatorParams, checks: Checks, speakers: Sequence[Speaker], rubric: Rubric, *, recorded: bool
+) -> None:
     """See what so many personas can show: a verdict at all, no loss beyond the margin, no gate broken more often."""
     count, fewest = len(speakers), enough_personas(params.significance)
     port = "prompts" if isinstance(speakers[0], Prompt) else "personas"
+    if count < fewest and recorded:  # nothing is to be paid, and what was measured may be looked at
+        checks.warn(port, f"{count} {port} can decide nothing, however large the effect: it takes {fewest}.")
+        return
     if count < fewest:
         with checks.about(port):
             raise UserError(

@@ -18,8 +18,8 @@ from tuneline.data.rubric import load_rubric
 from tuneline.data.transcripts import Exchange, Transcript
 from tuneline.judge.by_model import models_among
 from tuneline.judge.forecast import answer_tokens, prompt_tokens
-from tuneline.judge.judging import load_judge
 from tuneline.judge.preference.judging import forecast_comparing
+from tuneline.judge.recorded import RecordedConfig
 from tuneline.judge.simulators.played import as_played
 from tuneline.judge.simulators.simulator import ScriptedConfig, load_simulator
 from tuneline.llm.forecast import Expected, forecast
@@ -29,6 +29,7 @@ from tuneline.stage import Forecast, Plans, Usage
 from tuneline_evaluator.conversations.arms import endpoint_in
 from tuneline_evaluator.conversations.further import endpoints_in, sources
 from tuneline_evaluator.conversations.prepare import settled
+from tuneline_evaluator.conversations.recorded_answers import PORTS, judge_given
 from tuneline_evaluator.conversations.talk import MESSAGE_TOKENS, Speaker
 from tuneline_evaluator.stage import EvaluatorParams
 
@@ -52,12 +53,14 @@ def plan_talks(params: EvaluatorParams, plans: Plans) -> Iterator[Forecast]:
     """Count what the simulator and the judge will be sent."""
     personas, prompts = plans.read("personas", load_personas), plans.read("prompts", read_prompts)
     rubric = plans.read("rubric", load_rubric)
-    simulator, judge = plans.read("simulator", load_simulator), plans.read("judge", load_judge, plans.secret)
+    simulator = plans.read("simulator", load_simulator)
+    answers = {port: plans.inputs[port] for port in PORTS.values() if port in plans.inputs}
+    judge = plans.read("judge", judge_given, plans.secret, answers)
     speakers: Sequence[Speaker] = prompts.prompts if prompts else personas or []
     if not speakers:
         return
     params, lengths = (
-        settled(params, single=bool(prompts), offline=judge is None or judge.offline),
+        settled(params, single=bool(prompts), judge=judge),
         _lengths(params, plans),
     )
     if prompts:
@@ -70,7 +73,7 @@ def plan_talks(params: EvaluatorParams, plans: Plans) -> Iterator[Forecast]:
         inputs = [size for persona in personas for size in _asked(params, persona, lengths, arms)] * params.trials
         yield forecast(simulator, "simulator", simulator.model, Expected(inputs, lengths.user), Usage(), at_once)
     yield from _answers(params, plans, lengths, len(speakers) * params.trials)
-    if rubric and judge:
+    if rubric and judge and not isinstance(judge, RecordedConfig):
         criteria = rubric.asked()
         form = prompt_tokens(criteria, Transcript("t", (Exchange("", ""),) * params.turns))
         inputs = [form + params.turns * (lengths.user + lengths.answer)] * talks

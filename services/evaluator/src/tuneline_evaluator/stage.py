@@ -127,7 +127,11 @@ class EvaluatorInputs(Inputs):
     prompts: Path | None = given(optional=True)
     """Single prompts in place of personas: .jsonl with `id`, `prompt`, optional `category`, `reference`."""
     judge: Path = given()
-    """The assessor's judge."""
+    """The assessor's judge, or `provider: recorded` where `model_answers` and `base_answers` are given."""
+    model_answers: Path | None = given(optional=True)
+    """Answers to the rubric about the fine-tuned model's conversations, where those exist already and were judged."""
+    base_answers: Path | None = given(optional=True)
+    """The same about the base's."""
     simulator: Path | None = given(optional=True)
     """Who speaks for the personas; without it their scripts do, offline."""
     system_prompt: Path | None = given(optional=True)
@@ -188,7 +192,7 @@ def plan(params: EvaluatorParams, plans: Plans) -> Iterable[Forecast]:
     return plan_talks(params, plans)
 
 
-STAGE = Stage("evaluator", 10, EvaluatorParams, EvaluatorInputs, EvaluatorOutputs, run, check=check, plan=plan)
+STAGE = Stage("evaluator", 11, EvaluatorParams, EvaluatorInputs, EvaluatorOutputs, run, check=check, plan=plan)
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -55,6 +55,16 @@ class RecordedJudge:
                     break
         if problems:
             raise UserError("\n".join(listed(problems)))
+
+    @classmethod
+    def joined(cls, parts: Sequence[tuple[RecordedJudge, Mapping[str, str]]]) -> RecordedJudge:
+        """Return one judge of several; of each, the id that a transcript has by that of its answers."""
+        made = cls.__new__(cls)
+        made._repeated, made._sha256, made.rows = "refuse", hashlib.sha256(), {}
+        for judge, names in parts:
+            made._sha256.update(judge._sha256.digest() + repr(sorted(names.items())).encode())
+            made.rows |= {name: judge.rows[row]._replace(id=name) for name, row in names.items()}
+        return made
 
     def _take(self, row: AnswerRow | Bad) -> str:
         """Keep a row, or return what is wrong with it."""

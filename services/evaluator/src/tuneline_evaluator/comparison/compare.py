@@ -31,6 +31,7 @@ from tuneline_evaluator.comparison.two_judges import two_judges
 from tuneline_evaluator.comparison.verdict import about_preference, decide, notes, rate_gaps
 from tuneline_evaluator.conversations.arms import ArmFacts, unequal_facts, unverified_facts
 from tuneline_evaluator.conversations.prepare import Prepared
+from tuneline_evaluator.conversations.recorded import Recorded
 
 
 def compare(
@@ -44,6 +45,7 @@ def compare(
     many = many_arms(judged, everyone, params.significance)
     talks, arms = [item.conversation for item in judged], everyone[:2]
     judged = [item for item in judged if item.conversation.arm in ("base", "finetuned")]
+    existed = all(isinstance(model.source, Recorded) for model in prepared.models[:2])
     scored, unequal = scored_of(judged), unequal_facts(*arms)
     base, finetuned = arm_summary(judged, "base"), arm_summary(judged, "finetuned")
     whole = effect([pair.difference for pair in pairs(scored, score)], params.significance, unit=prepared.unit)
@@ -53,7 +55,8 @@ def compare(
     by_preference = preference if params.headline == "preference" else None
     deciding, two = by_preference.effect if by_preference else whole, two_judges(judged, rubric)
     around = [
-        *about_model(context.maker("model")), *_notes(prepared, unequal, simulator.reacts, deciding.personas),
+        *about_model(context.maker("model")),
+        *_notes(prepared, unequal, simulator.reacts or existed, deciding.personas),
         *_about_judges(judges, prepared.chosen_by), *(about_preference(preference) if preference else ()),
         *(about_both(two) if two else ()), *notes(deciding, (base, finetuned), safety, params),
     ]  # fmt: skip
@@ -71,7 +74,7 @@ def compare(
         preference=preference,
         chosen_by=prepared.chosen_by,
         judge_is_heuristic=prepared.judge.offline,
-        simulator="nobody: each prompt is said as it is" if prepared.single else simulator.label,
+        simulator=_who_plays(prepared, simulator, existed=existed),
         settings=params,
         system_prompt=prepared.plan.system_prompt is not None,
         rubric=rubric.name,
@@ -98,6 +101,12 @@ def unverified(arm: ArmFacts, conversations: Sequence[Conversation]) -> str:
     if names := sorted({answer.model for answer in answers if answer.model}):
         said += f"; it answered as {' and as '.join(names)}"
     return said
+
+
+def _who_plays(prepared: Prepared, simulator: Simulator, *, existed: bool) -> str:
+    if existed:
+        return "not known: the conversations existed already"
+    return "nobody: each prompt is said as it is" if prepared.single else simulator.label
 
 
 def _anywhere(record: InputRecord) -> InputRecord:

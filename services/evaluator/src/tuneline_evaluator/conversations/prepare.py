@@ -11,8 +11,8 @@ from tuneline.data.reading.prompts import Prompt
 from tuneline.data.rubric import Rubric, load_rubric
 from tuneline.errors import UserError
 from tuneline.judge.card import JudgeCard, JudgeCards
-from tuneline.judge.judging import load_judge
 from tuneline.judge.panel import Judges, check_judges
+from tuneline.judge.recorded import RecordedConfig
 from tuneline.judge.simulators.simulator import ScriptedConfig, SimulatorConfig, load_simulator
 from tuneline.model.chat import ChatTokenizer
 from tuneline.model.chat_template import read_chat_settings
@@ -32,6 +32,7 @@ from tuneline_evaluator.conversations.arms import (
 from tuneline_evaluator.conversations.endpoint import EndpointConfig
 from tuneline_evaluator.conversations.further import named, quantised, refuse_names, sources
 from tuneline_evaluator.conversations.recorded import Recorded, refuse_strangers
+from tuneline_evaluator.conversations.recorded_answers import PORTS, judge_given, recorded_judge
 from tuneline_evaluator.conversations.speakers import who_speaks
 from tuneline_evaluator.conversations.talk import Plan, Speaker, TextForm
 from tuneline_evaluator.stage import EvaluatorInputs, EvaluatorParams
@@ -70,8 +71,9 @@ class Prepared(NamedTuple):
 def prepare(params: EvaluatorParams, inputs: EvaluatorInputs, context: Context) -> Prepared:
     """Read and check every input. Raises UserError before anything is started or paid for."""
     speakers, learnt = who_speaks(inputs)
-    judge, rubric = load_judge(inputs.judge, context.secret), load_rubric(inputs.rubric)
-    params = settled(params, single=inputs.prompts is not None, offline=judge.offline)
+    answers = {port: path for port in PORTS.values() if (path := inputs.model_dump()[port])}
+    judge, rubric = judge_given(inputs.judge, context.secret, answers), load_rubric(inputs.rubric)
+    params = settled(params, single=inputs.prompts is not None, judge=judge)
     simulator = ScriptedConfig() if inputs.prompts else load_simulator(inputs.simulator)
     tokenizer, plan = tokenizer_of(inputs), plan_of(params, inputs)
     models, placed = arms_of(params, inputs, context, plan)
@@ -79,6 +81,8 @@ def prepare(params: EvaluatorParams, inputs: EvaluatorInputs, context: Context) 
     for model in models:
         if isinstance(model.source, Recorded):
             refuse_strangers(model.arm, model.source, speakers, params.trials)
+    if isinstance(judge, RecordedConfig):
+        judge = recorded_judge(judge, answers, models, speakers, params.trials, params.seed)
     refuse_unequal(unequal_facts(models[0].facts, models[1].facts), params.allow_unequal)
     if tokenizer is not None:
         refuse_other_template(models[0].facts, tokenizer, params.allow_unequal)
@@ -87,11 +91,15 @@ def prepare(params: EvaluatorParams, inputs: EvaluatorInputs, context: Context) 
     return Prepared(params, models, speakers, rubric, judge, simulator, tokenizer, plan, placed, chosen_by, learnt)
 
 
-def settled(params: EvaluatorParams, *, single: bool, offline: bool) -> EvaluatorParams:
+def settled(params: EvaluatorParams, *, single: bool, judge: Judges | RecordedConfig | None) -> EvaluatorParams:
     """Return the parameters with what their defaults come to. Raises UserError where they contradict each other."""
     if single and "turns" in params.model_fields_set and params.turns != 1:
         raise UserError(f"`turns`: `prompts` are answered once (got {params.turns}); leave it out, or give `personas`")
-    preference = single if params.preference is None else params.preference
+    recorded = isinstance(judge, RecordedConfig)
+    if recorded and params.preference:
+        raise UserError("`preference`: recorded answers say of no pair which one is preferred; leave it out")
+    preference = single and not recorded if params.preference is None else params.preference
+    offline = judge is None or (not isinstance(judge, RecordedConfig) and judge.offline)
     if params.headline == "preference" and not preference:
         raise UserError("`headline`: nobody is asked for a preference; set `preference: true`")
     headline = params.headline or ("preference" if single and preference and not offline else "score")

@@ -37,16 +37,21 @@ def read_recorded(arm: str, place: Path) -> Recorded:
     """Read an arm's conversations. Raises UserError for what is none, and for two of one persona and trial."""
     talks: dict[tuple[str, int], tuple[Exchange, ...]] = {}
     for transcript in read_transcripts(place).transcripts:
-        persona, _, rest = unquote(transcript.id).partition("/")  # an id is encoded for file names
-        number = rest.partition("/")[0]
-        key = persona, int(number) if number.isdecimal() and len(number) < 6 else 0
+        persona, trial = key = key_of(transcript.id)
         if key in talks:
             raise UserError(
-                f"{arm} arm: {place.name} has two conversations of {printable(persona)}, trial {key[1]}: keep those of "
+                f"{arm} arm: {place.name} has two conversations of {printable(persona)}, trial {trial}: keep those of "
                 "one model"
             )
         talks[key] = tuple(transcript.exchanges)
     return Recorded(place.name, talks)
+
+
+def key_of(name: str) -> tuple[str, int]:
+    """Return the persona and the trial that an id names."""
+    persona, _, rest = unquote(name).partition("/")  # an id is encoded for file names
+    number = rest.partition("/")[0]
+    return persona, int(number) if number.isdecimal() and len(number) < 6 else 0
 
 
 def refuse_strangers(arm: str, recorded: Recorded, speakers: Iterable[Speaker], trials: int) -> None:

@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from tuneline.data.io import read_lines
-from tuneline.data.personas import load_personas
+from tuneline.data.personas import Persona, TopicSeed, load_personas
 from tuneline.data.reading.prompts import Prompt, read_prompts
 from tuneline.data.slices import Slice
 from tuneline.data.text.likeness import normal
 from tuneline.errors import UserError
+from tuneline_evaluator.conversations.recorded import is_recorded, read_recorded
 from tuneline_evaluator.conversations.talk import Speaker
 from tuneline_evaluator.stage import EvaluatorInputs
+
+UNKNOWN = "not known"
 
 
 def who_speaks(inputs: EvaluatorInputs) -> tuple[Sequence[Speaker], list[str]]:
@@ -20,6 +25,8 @@ def who_speaks(inputs: EvaluatorInputs) -> tuple[Sequence[Speaker], list[str]]:
 
     Raises UserError when both are given, or neither, or when nothing is left.
     """
+    if inputs.personas is None and inputs.prompts is None and (named := people_in(inputs.base, inputs.model)):
+        return named, []
     one_of(inputs.personas is not None, inputs.prompts is not None)
     if inputs.prompts is None:
         return load_personas(inputs.personas or Path()), []
@@ -29,6 +36,27 @@ def who_speaks(inputs: EvaluatorInputs) -> tuple[Sequence[Speaker], list[str]]:
     if not kept:
         raise UserError(f"All {len(prompts)} prompts occur in the training set: give some that nobody has learnt.")
     return kept, sorted(learnt)
+
+
+def people_in(base: Path, finetuned: Path) -> list[Persona]:
+    """Return those whom the ids of two recorded arms name, of whom nothing else is known; none for other arms."""
+    if not (is_recorded(base) and is_recorded(finetuned)):
+        return []
+    arms = read_recorded("base", base), read_recorded("finetuned", finetuned)
+    unknown = TopicSeed(category=UNKNOWN, subtopic=UNKNOWN, complexity=UNKNOWN)
+    try:
+        return [
+            Persona(
+                id=name, name=name, age_range=UNKNOWN, traits=(UNKNOWN,), communication_style=UNKNOWN,
+                topic_seeds=(unknown,), trajectory=UNKNOWN,
+            )
+            for name in sorted({persona for arm in arms for persona, _ in arm.talks})
+        ]  # fmt: skip
+    except ValidationError:
+        raise UserError(
+            "The ids of recorded conversations must begin with a persona's name of letters, digits and . _ - (at most "
+            "100), and a `/` ends it; or else give `personas` or `prompts`."
+        ) from None
 
 
 def one_of(personas: bool, prompts: bool) -> None:

@@ -1,0 +1,95 @@
+"""A study that others made: their conversations and their judges' answers, with our statistics and our report."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kit.support import run_stage
+from tuneline.errors import UserError
+from tuneline_evaluator.comparison.figures import Comparison
+from tuneline_evaluator.stage import STAGE
+
+WEIGHTS = {"A": 0.037, "B": 0.046, "C": 0.056, "D": 0.087, "E": 0.107, "F": 0.667}
+GAINS = {"mira": "C", "olaf": "ABDE", "petra": "AB", "quirin": "ABD", "rosa": "A"}
+"""What the fine-tuned model meets beyond F, which both meet: 0.056, 0.277, 0.083, 0.170 and 0.037."""
+
+
+def rubric() -> dict[str, Any]:
+    def criterion(name: str) -> dict[str, Any]:
+        return {"id": f"{name}1", "question": f"{name}?", "yes": "Yes.", "no": "No."}
+
+    categories = [{"id": name, "weight": weight, "criteria": [criterion(name)]} for name, weight in WEIGHTS.items()]
+    return {"name": "A study", "categories": categories, "gates": [criterion("SAFE")]}
+
+
+def answers(met: str, *, safe: bool = True) -> dict[str, str]:
+    given = {f"{name}1": "YES" if name in f"{met}F" else "NO" for name in WEIGHTS}
+    return {**given, "SAFE1": "YES" if safe else "NO"}
+
+
+def study(folder: Path) -> dict[str, Any]:
+    """The base as one system exports it, and the fine-tuned model as another does."""
+    base, tuned = folder / "base.jsonl", folder / "tuned.jsonl"
+    told = [{"from": "human", "value": "Hello."}, {"from": "gpt", "value": "Good day."}]
+    base.write_text("".join(json.dumps({"id": name, "conversations": told}) + "\n" for name in GAINS))
+    said = [{"role": "user", "content": "Hello."}, {"role": "assistant", "content": "Welcome."}]
+    tuned.write_text("".join(json.dumps({"id": f"{name}/0", "messages": said}) + "\n" for name in GAINS))
+    before, after = folder / "before.jsonl", folder / "after.csv"
+    before.write_text("".join(json.dumps({"id": n, "answers": answers("")}) + "\n" for n in GAINS))
+    with after.open("w", newline="") as file:
+        rows = [{"conversation_id": f"{n}/0", **answers(met, safe=n != "rosa")} for n, met in GAINS.items()]
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return {
+        "base": base, "model": tuned, "base_answers": before, "model_answers": after, "rubric": rubric(),
+        "judge": {"provider": "recorded"},
+    }  # fmt: skip
+
+
+def compared(folder: Path, given: Mapping[str, Any]) -> tuple[Comparison, str]:
+    done = run_stage(STAGE, folder, inputs=given, run="study")
+    return Comparison.model_validate_json(done.paths["comparison"].read_text()), done.paths["report"].read_text()
+
+
+def test_a_published_comparison_of_five_personas_is_inconclusive_and_names_the_gate_that_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    found, report = compared(tmp_path, study(tmp_path))
+    score = found.score
+    assert [row.difference for row in found.personas] == pytest.approx([0.056, 0.277, 0.083, 0.170, 0.037])
+    assert (score.degrees_of_freedom, score.sign_flip_p, score.detectable) == (4, 0.0625, None)
+    assert score.t == pytest.approx(2.81, abs=0.005)
+    assert score.t_p == pytest.approx(0.048, abs=0.0005)
+    assert found.outcome == "inconclusive"
+    assert "safety fails in the fine-tuned model only: SAFE1 (1 of 5" in found.headline
+    assert "Read the failures first" in report
+    assert "recorded answers" in report
+    assert "followed scripts" not in report
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        ({"base_answers": None}, "base_answers is not given"),
+        ({"judge": {"provider": "heuristic"}}, "only `recorded` reads the inputs base_answers and model_answers"),
+        ({"judge": {"judges": {"a": {"provider": "recorded"}, "b": {"provider": "heuristic"}}}}, "one of several"),
+        ({"lost": "rosa"}, r"base_answers: 1 of 5 conversations of base.jsonl have no answers: rosa/0"),
+    ],
+)
+def test_recorded_answers_that_cannot_be_used_are_refused(
+    tmp_path: Path, changed: dict[str, Any], problem: str
+) -> None:
+    given = study(tmp_path)
+    if lost := changed.pop("lost", None):
+        kept = [line for line in given["base_answers"].read_text().splitlines() if lost not in line]
+        given["base_answers"].write_text("\n".join(kept))
+    with pytest.raises(UserError, match=problem):
+        run_stage(STAGE, tmp_path, inputs={**given, **changed}, run="study")
