@@ -11,14 +11,14 @@ from typing import NamedTuple
 from tuneline.errors import UserError
 from tuneline.llm.client import LlmClient
 from tuneline.llm.config import ModelConfig
-from tuneline.stage import Context, Cost, Json, Metrics, Spent
+from tuneline.stage import Context, Cost, Json, Metrics
 from tuneline_calibrator import judge as judges
 from tuneline_calibrator import writer as writers
 from tuneline_calibrator.asking import Line, Lost, Purse
 from tuneline_calibrator.evidence import Change, Evidence, WorstPair
 from tuneline_calibrator.found import Calibration, Mark, Stop, TrialRecord
 from tuneline_calibrator.given import Reference, read_prompt, read_references
-from tuneline_calibrator.holdout import split, verdict
+from tuneline_calibrator.holdout import chosen, split, verdict
 from tuneline_calibrator.losses import converged
 from tuneline_calibrator.offline import ExtractiveWriter, HeuristicReader
 from tuneline_calibrator.profiles import Profile, aggregate
@@ -26,7 +26,20 @@ from tuneline_calibrator.publish import write_all
 from tuneline_calibrator.refine import grams, problem_of
 from tuneline_calibrator.stage import CalibratorInputs, CalibratorOutputs, CalibratorParams
 from tuneline_calibrator.tokens import word_count
-from tuneline_calibrator.trials import MOST_LOST, Bench, Row, Side, Target, Trial, columns, means, prepare, read, tried
+from tuneline_calibrator.trials import (
+    MOST_LOST,
+    SIDES,
+    Bench,
+    Row,
+    Side,
+    Target,
+    Trial,
+    columns,
+    means,
+    prepare,
+    read,
+    tried,
+)
 
 WORST_PAIRS = 2
 
@@ -55,11 +68,11 @@ def calibrate(
     """Find the prompt. Raises UserError for what cannot be used, Temporary when stopped or out of luck."""
     references = read_references(inputs.pairs, inputs.sources, inputs.talks)
     prompt = read_prompt(inputs.prompt)
-    with _bench(params, inputs, context) as (bench, spent):
+    with _bench(params, inputs, context) as (bench, asked):
         prepared = _prepare(references, bench)
         lines, stop = _trials(prompt, prepared, bench)
         found = _found(lines, stop, prepared, bench)
-    rows = spent()
+    rows = [line.spent for line in asked]
     total = Cost.of(*rows)
     unpriced = any(row.total.unpriced for row in rows)
     found = found.model_copy(update={"usd": None if unpriced else total.total_usd})
@@ -71,15 +84,8 @@ def calibrate(
     return Metrics(headline=headline, counts={**found.counts}, cost=total)
 
 
-class _Spent(NamedTuple):
-    lines: list[Line]
-
-    def __call__(self) -> list[Spent]:
-        return [line.spent for line in self.lines]
-
-
 @contextmanager
-def _bench(params: CalibratorParams, inputs: CalibratorInputs, context: Context) -> Iterator[tuple[Bench, _Spent]]:
+def _bench(params: CalibratorParams, inputs: CalibratorInputs, context: Context) -> Iterator[tuple[Bench, list[Line]]]:
     """Open writer and judge. Raises UserError when a key is missing."""
     purse, lines = Purse(params.max_usd), list[Line]()
     writes, judged_by = writers.load_writer(inputs.writer), judges.load_judge(inputs.judge)
@@ -92,7 +98,7 @@ def _bench(params: CalibratorParams, inputs: CalibratorInputs, context: Context)
         lines += [line for line in (pen, reader) if line]
         writer = writers.ModelWriter(pen) if pen else ExtractiveWriter()
         judge = judges.ModelJudge(reader) if reader else HeuristicReader()
-        yield Bench(params, writer, judge, context, pool), _Spent(lines)
+        yield Bench(params, writer, judge, context, pool), lines
 
 
 @contextmanager
@@ -148,29 +154,36 @@ def _trials(prompt: str, prepared: Prepared, bench: Bench) -> tuple[list[Attempt
     learnt = [grams(text) for t in prepared.targets for text in (t.reference.source, t.reference.text)]
     while True:
         trial = tried(bench, len(lines) + 1, prompt, prepared.profile.told(), prepared.targets, of)
-        _refuse_lost(trial)
         lines.append(Attempt(trial, after, changes))
-        totals = [line.trial.mean("training") or 0.0 for line in lines]
+        sound = _sound(lines)
+        totals = [line.trial.mean("training") or 0.0 for line in sound]
         if len(lines) >= params.max_trials:
             return lines, "max_trials"
         if converged(totals, params.window, params.min_improvement):
             return lines, "converged"
-        best = lines[totals.index(min(totals))]
-        found = _refined(best.trial, lines, prepared, bench, learnt)
+        best = _best(sound)
+        found = _refined(best, lines, prepared, bench, learnt)
         if found is None:
             return lines, "not_refined"
-        after, (prompt, changes) = best.trial.number, found
+        after, (prompt, changes) = best.number, found
 
 
-def _refuse_lost(trial: Trial) -> None:
-    """Raise UserError for a trial in which too many pairs have no script."""
-    if trial.lost > MOST_LOST * len(trial.rows):
-        statuses = ", ".join(sorted({row.status for row in trial.rows if row.status != "scored"}))
+def _sound(lines: Sequence[Attempt]) -> list[Attempt]:
+    """Return the trials that count: a prompt that loses too many scripts is no winner. UserError if the first does."""
+    first = lines[0].trial
+    if not first.counts:
+        statuses = ", ".join(sorted({row.status for row in first.rows if row.status != "scored"}))
         raise UserError(
-            f"trial {trial.number}: {trial.lost} of {len(trial.rows)} scripts were not written or not judged "
-            f"({statuses}), and at most {MOST_LOST:.0%} may be. What is paid is kept; take another writer or judge, or "
-            "raise their `max_tokens`."
+            f"trial 1: {first.lost} of {len(first.rows)} scripts were not written or not judged ({statuses}), and at "
+            f"most {MOST_LOST:.0%} may be, and not all that choose the prompt. What is paid is kept; take another "
+            "writer or judge, or raise their `max_tokens`."
         )
+    return [line for line in lines if line.trial.counts]
+
+
+def _best(sound: Sequence[Attempt]) -> Trial:
+    """Return the trial with the least mean total over the pairs that all have, so that none wins by losing some."""
+    return sound[chosen([line.trial.by_pair("training") for line in sound])].trial
 
 
 def _refined(
@@ -196,7 +209,7 @@ def _evidence(best: Trial, lines: Sequence[Attempt], prepared: Prepared, weights
     scored = [row for row in best.rows if row.side == "training" and row.status == "scored"]
     worst = sorted(scored, key=lambda row: (-row.total, row.pair))[:WORST_PAIRS]
     tried_already: list[dict[str, Json]] = [
-        {"changes": [one.change for one in line.changes], "total": round(line.trial.mean("training") or 0.0, 4)}
+        {"changes": [one.change for one in line.changes], "total": means(line.trial, "training", weights)["total"]}
         for line in lines
         if line.changes and line.trial is not best
     ]
@@ -216,9 +229,9 @@ def _worst(row: Row) -> WorstPair:
 def _found(lines: Sequence[Attempt], stop: Stop, prepared: Prepared, bench: Bench) -> Calibration:
     """Choose the winner, and measure what may be said of it."""
     weights = bench.params.weights.as_mapping()
-    totals = [line.trial.mean("training") or 0.0 for line in lines]
-    best = lines[totals.index(min(totals))].trial
-    by_pair = {side: [_by_pair(line.trial, side) for line in lines] for side in ("training", "held_out")}
+    sound = _sound(lines)
+    best = _best(sound)
+    by_pair = {side: [line.trial.by_pair(side) for line in sound] for side in SIDES}
     records = [
         TrialRecord(
             number=line.trial.number, after=line.after, prompt=line.trial.prompt, changes=line.changes,
@@ -233,11 +246,6 @@ def _found(lines: Sequence[Attempt], stop: Stop, prepared: Prepared, bench: Benc
         ceiling=_ceiling(prepared, bench, weights), noise=_noise(best, prepared, bench), marks=_marks(best),
         writer=bench.writer.label, judge=bench.judge.label, usd=None,
     )  # fmt: skip
-
-
-def _by_pair(trial: Trial, side: str) -> dict[str, float]:
-    rows = [row for row in trial.rows if row.side == side and row.status == "scored"]
-    return {name: fmean(row.total for row in rows if row.pair == name) for name in sorted({row.pair for row in rows})}
 
 
 def _ceiling(prepared: Prepared, bench: Bench, weights: Mapping[str, float]) -> dict[str, float]:

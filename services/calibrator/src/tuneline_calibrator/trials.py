@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from statistics import fmean
-from typing import Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar, get_args
 
 from pydantic import Field
 
@@ -29,6 +29,7 @@ MOST_LOST = 0.2
 T = TypeVar("T")
 I = TypeVar("I")  # noqa: E741
 Side = Literal["training", "held_out"]
+SIDES: tuple[Side, ...] = get_args(Side)
 
 
 class Target(NamedTuple):
@@ -76,6 +77,16 @@ class Trial(NamedTuple):
         """Return the mean of a loss over the pairs that were scored; None if there is none."""
         scored = [row for row in self.rows if row.side == side and row.status == "scored"]
         return fmean(row.total if loss == "total" else row.losses[loss] for row in scored) if scored else None
+
+    def by_pair(self, side: Side) -> dict[str, float]:
+        """Return the total of each pair that was scored, over its repeats."""
+        rows = [row for row in self.rows if row.side == side and row.status == "scored"]
+        return {name: fmean(r.total for r in rows if r.pair == name) for name in sorted({row.pair for row in rows})}
+
+    @property
+    def counts(self) -> bool:
+        """Whether few enough scripts are lost for its means to say something of the prompt."""
+        return self.lost <= MOST_LOST * len(self.rows) and self.mean("training") is not None
 
     @property
     def lost(self) -> int:
@@ -186,6 +197,11 @@ def columns(parts: Sequence[Part]) -> tuple[list[str], list[float]]:
 
 
 def means(trial: Trial, side: Side, names: Mapping[str, float]) -> dict[str, float]:
-    """Return the mean of every loss and of the total; empty where nothing was scored."""
+    """Return the mean of every loss and of the total; empty for a side without pairs.
+
+    Of a trial that does not count each is 1, as of an empty script.
+    """
+    if not trial.counts:
+        return dict.fromkeys((*names, "total") if any(row.side == side for row in trial.rows) else (), 1.0)
     found = {name: trial.mean(side, name) for name in (*names, "total")}
     return {name: round(value, 6) for name, value in found.items() if value is not None}
