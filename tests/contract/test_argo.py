@@ -387,7 +387,7 @@ def test_what_a_workflow_shows_is_what_its_stages_write() -> None:
         assert told == dict.fromkeys(told, "") | defaults, "an output must not fail a stage that worked"
     in_order_of_work = dict.fromkeys(node.partition("@")[0] for node in NODES)  # of one name the last is shown
     rows = [(row.get("globalName"), n) for n in in_order_of_work for row in template(n)["outputs"]["parameters"]]
-    shown_by = dict.fromkeys(["verdict", "cost", "report"], "evaluator")
+    shown_by = dict.fromkeys(["verdict", "cost", "report", "view"], "evaluator")
     assert dict(row for row in rows if row[0]) == shown_by | {
         "audit": "assessor",
         "generated": "generator",

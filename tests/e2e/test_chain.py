@@ -100,7 +100,7 @@ def test_a_stage_puts_verdict_and_report_where_a_workflow_looks_for_them(laptop:
     told = {path.name: path.read_text() for path in tmp_path.iterdir()}
     assert told["headline"] == laptop.manifest("evaluator").metrics.headline
     assert Path(told["report"]).read_text().startswith("<!doctype html>")
-    assert list(told.keys() - {"headline", "report"}) == []
+    assert list(told.keys() - {"headline", "report", "view"}) == []
 
 
 def test_show_tells_what_each_stage_read_and_wrote_and_get_fetches_an_output(laptop: Laptop, tmp_path: Path) -> None:

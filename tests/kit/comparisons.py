@@ -77,7 +77,7 @@ def preferred(
     chance = random.Random(1)
     longer = {"win": (10, 120), "loss": (-90, 30), "tie": (-50, 50), "flip": (-50, 50)}
     met = [
-        _met(f"prompt-{place:03}", kind, chance.randint(*longer[kind]) if by_length else place % 7)
+        met_of(f"prompt-{place:03}", kind, chance.randint(*longer[kind]) if by_length else place % 7)
         for place, kind in enumerate(kinds)
     ]
     found = preference_of(met, of.judge, settings.question, settings.significance, "prompt")
@@ -100,7 +100,7 @@ SIDES: dict[str, tuple[Side, Side]] = {
 }  # fmt: skip
 
 
-def _met(name: str, kind: str, longer_by: int) -> Met:
+def met_of(name: str, kind: str, longer_by: int) -> Met:
     first, second = (Choice(status="scored", answer=side, reason="It names the float.") for side in SIDES[kind])
     base = _conversation(name, "base", 1, "", "Clean it. " + "x" * 100)
     return Met(base, _conversation(name, "finetuned", 1, "", "Clean it. " + "x" * (100 + longer_by)), [(first, second)])

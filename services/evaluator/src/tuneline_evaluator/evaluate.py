@@ -9,6 +9,7 @@ from typing import NamedTuple
 from tuneline.data.conversations import Conversation
 from tuneline.data.io import write_lines, write_record
 from tuneline.data.personas import Persona
+from tuneline.data.text.talks import write_talks
 from tuneline.data.transcripts import Transcript
 from tuneline.data.verdicts import Verdict
 from tuneline.judge.card import JudgeCard
@@ -23,6 +24,7 @@ from tuneline_evaluator.comparison.scores import JudgedConversation
 from tuneline_evaluator.conversations.converse import Held, hold_conversations
 from tuneline_evaluator.conversations.prepare import Prepared, prepare
 from tuneline_evaluator.report.page import write_report
+from tuneline_evaluator.report.talks import talk_page
 from tuneline_evaluator.serving import modelfile, serving_of
 from tuneline_evaluator.stage import EvaluatorInputs, EvaluatorOutputs, EvaluatorParams
 
@@ -58,6 +60,7 @@ def evaluate(params: EvaluatorParams, inputs: EvaluatorInputs, outputs: Evaluato
     talks = (c for c in held.conversations if c.persona in played)
     asked = ((played[c.persona], seed, said) for c in talks for seed, said in c.asked)
     cost = judged.cost + preferred.cost + simulator.cost(asked) + held.cost
+    write_talks(outputs.view, talk_page(comparison, judged.items, preferred.met, prepared.rubric))
     write_report(outputs, inputs, comparison, held.conversations, cost)
     return summarise(comparison, held, judged, preferred.asked_now, cost)
 

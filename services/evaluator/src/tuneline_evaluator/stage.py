@@ -163,6 +163,8 @@ class EvaluatorOutputs(Outputs):
     """Every figure of the report."""
     report: Path = page("report.html")
     """The report: one static page."""
+    view: Path = page("conversations.html")
+    """Every conversation with what the judge said about it, one page beside the report, to filter and to read."""
     summary: Path = file_name("summary.md")
     """The report in short, for a pull request or a terminal."""
     modelfile: Path = file_name("Modelfile")

@@ -24,6 +24,7 @@ from tuneline.commands.stage import (
     exit_codes,
     store_of,
 )
+from tuneline.commands.view import view
 from tuneline.errors import StageFailed, UserError
 from tuneline.parsing.problems import printable
 
@@ -135,6 +136,7 @@ for command in (ls, status, watch, logs):
     app.command()(command)
 app.command("open")(open_page)
 app.add_typer(personas_app, name="personas")
+app.command()(view)
 
 
 @app.command()

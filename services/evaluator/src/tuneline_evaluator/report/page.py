@@ -9,6 +9,7 @@ from jinja2 import Environment
 from tuneline.data.conversations import Conversation
 from tuneline.data.paired.effects import Range
 from tuneline.data.text.pages import page_environment
+from tuneline.data.text.talks import anchor, place
 from tuneline.stage import Cost
 from tuneline_evaluator.comparison import numbers
 from tuneline_evaluator.comparison.figures import Comparison, PersonaRow
@@ -30,11 +31,9 @@ from tuneline_evaluator.report.tables import (
     preference_facts,
     settings,
 )
+from tuneline_evaluator.report.talks import PAGE, largest_gain_first, shown_rows
 from tuneline_evaluator.report.wording import GLOSSARY, by_place, confidence, detectable, in_words
 from tuneline_evaluator.stage import EvaluatorInputs, EvaluatorOutputs
-
-MOST_ROWS = 400
-"""Personas or prompts in the table; of more, those with the largest gains and losses."""
 
 CONTENTS = (
     ("evidence", "How we know"),
@@ -67,7 +66,8 @@ def page(
     comparison: Comparison, conversations: Sequence[Conversation], earlier: Earlier, costs: Sequence[CostRow] = ()
 ) -> str:
     """Return the report as HTML."""
-    rows = sorted(comparison.personas, key=_largest_gain_first)
+    rows = sorted(comparison.personas, key=largest_gain_first)
+    shown = shown_rows(rows)
     groups, found = [*comparison.categories, *comparison.criteria], comparison.preference
     return (
         _environment()
@@ -78,14 +78,15 @@ def page(
             banners=banners(comparison),
             confidence=confidence(comparison),
             detectable=detectable(comparison),
-            contents=[("preference", "What is preferred")] * (found is not None) + list(CONTENTS),
+            contents=contents(comparison),
+            links=PAGE,
             by_place=by_place(comparison),
             preference_facts=preference_facts(found, comparison.settings.margin) if found else [],
             win_rates=preference_plots.win_rates(found) if found else None,
             model=earlier.finetuned.name if earlier.finetuned else comparison.arms[1].name,
             base_model=fact(comparison.arms[0].base_model or comparison.arms[0].name),
-            personas=rows if len(rows) <= MOST_ROWS else [*rows[: MOST_ROWS // 2], *rows[-MOST_ROWS // 2 :]],
-            hidden=max(0, len(rows) - MOST_ROWS),
+            personas=shown,
+            hidden=len(rows) - len(shown),
             spread=_spread(rows),
             effect_axis=plots.effect_axis(comparison),
             persona_axis=plots.score_axis(score for row in rows for score in (row.base_mean, row.finetuned_mean)),
@@ -105,11 +106,18 @@ def page(
     )
 
 
+def contents(comparison: Comparison) -> list[tuple[str, str]]:
+    """Return anchors and names of the sections that the page has."""
+    first, *rest = CONTENTS
+    preferred = [("preference", "What is preferred")] if comparison.preference else []
+    return [*preferred, first, *([("arms", "All models")] if comparison.many else []), *rest]
+
+
 def _environment() -> Environment:
     """Return the templates, with what they call."""
     environment = page_environment("tuneline_evaluator.report")
     environment.filters.update({words.__name__: words for words in _FILTERS})
-    environment.globals.update({drawing.__name__: drawing for drawing in _DRAWINGS})
+    environment.globals.update({drawing.__name__: drawing for drawing in (*_DRAWINGS, anchor, place)})
     return environment
 
 
@@ -123,10 +131,6 @@ _DRAWINGS = (
     plots.dumbbell, plots.score_ticks, plots.stage_bar, plots.training_curve, plots.fidelity_plot, plots.rate_curve,
     plots.legend_mark, preference_plots.preference_bar, preference_plots.rate_bar,
 )  # fmt: skip
-
-
-def _largest_gain_first(row: PersonaRow) -> tuple[bool, float, str]:
-    return row.difference is None, -(row.difference or 0.0), row.id
 
 
 def _spread(rows: Sequence[PersonaRow]) -> Range | None:

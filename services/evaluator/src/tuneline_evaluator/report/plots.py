@@ -15,10 +15,12 @@ from markupsafe import Markup
 
 from tuneline.data.model_facts import Fidelity
 from tuneline.data.paired.effects import Range
+from tuneline.data.text.talks import place
 from tuneline_evaluator.comparison.figures import Comparison
 from tuneline_evaluator.comparison.numbers import count, interval, percent, plain, points, signed, size
 from tuneline_evaluator.report.fidelity import on_the_front
-from tuneline_evaluator.report.svg import Axis, axis_over, bar, dot, grid, line, svg, text, ticks
+from tuneline_evaluator.report.svg import Axis, axis_over, bar, dot, grid, line, linked, svg, text, ticks
+from tuneline_evaluator.report.talks import MOST_ROWS, PAGE
 
 ROW_HEIGHT = 30
 HERO_HEIGHT = 84
@@ -82,17 +84,19 @@ def effect_axis(comparison: Comparison) -> Axis:
 
 
 def difference_strip(axis: Axis, comparison: Comparison) -> Markup:
-    """Draw one dot per persona's difference, stacked where they crowd, over the band that the sample cannot see."""
-    differences = sorted(row.difference for row in comparison.personas if row.difference is not None)
+    """Draw a dot per persona's difference, which leads to its conversations, over the band that nobody can see."""
+    known = ((row.difference, row.id, row.name) for row in comparison.personas if row.difference is not None)
+    differences = sorted(known)
     stacks: dict[int, int] = {}
-    places = []
-    for value in differences:
-        column = int(axis.at(value) / 2)
-        places.append((axis.at(value), stacks.get(column, 0)))
+    dots = []
+    for value, name, shown in differences:
+        x, column = axis.at(value), int(axis.at(value) / 2)
+        label = f"{shown}: {signed(value)}" if len(differences) <= MOST_ROWS else signed(value)
+        dots.append((x, stacks.get(column, 0), place(PAGE, group=name), label))
         stacks[column] = stacks.get(column, 0) + 1
     rise = min(9.0, (STRIP_HEIGHT - 14) / max([1, *stacks.values()]))
     parts = _reference(axis, comparison, STRIP_HEIGHT)
-    parts += [dot("persona", x, STRIP_HEIGHT - 8 - level * rise, 4) for x, level in places]
+    parts += [linked(to, label, dot("persona", x, STRIP_HEIGHT - 8 - n * rise, 4)) for x, n, to, label in dots]
     return svg(f"{len(differences)} differences, one per {comparison.score.unit}", STRIP_HEIGHT, parts)
 
 

@@ -22,6 +22,7 @@ _ENDED = {
 class SideBySide(NamedTuple):
     """One persona with both models."""
 
+    persona: str
     name: str
     why: str
     """Why this persona is shown."""
@@ -50,6 +51,7 @@ def _pair(example: PairedExample, row: PersonaRow, by_id: Mapping[str, Conversat
     base, finetuned = by_id[example.base_id], by_id[example.finetuned_id]
     why = _why(example)
     return SideBySide(
+        persona=row.id,
         name=row.name,
         why=why if trials == 1 else f"{why} (conversation {example.trial + 1} of {trials})",
         difference=example.difference,

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
+from tuneline.data.text.pages import visible
+
 
 class Axis(NamedTuple):
     """A scale and its ticks, in the unit of the data."""
@@ -50,6 +52,11 @@ def line(kind: str, x1: float, x2: float, y1: float, y2: float) -> Markup:
 def dot(kind: str, x: float, y: float, radius: float) -> Markup:
     """Draw a disc or ring."""
     return Markup('<circle class="{}" cx="{:g}%" cy="{:g}" r="{:g}"/>').format(kind, x, round(y, 2), radius)
+
+
+def linked(href: str, title: str, part: Markup) -> Markup:
+    """Make a part a link that says where it leads."""
+    return Markup('<a href="{}"><title>{}</title>{}</a>').format(href, visible(title), part)
 
 
 def bar(kind: str, start: float, end: float) -> Markup:

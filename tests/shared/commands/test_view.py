@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from kit.browser import open_browser
+from kit.judge_parts import RUBRIC, write_transcripts
+from kit.pages import Page
+from kit.support import run_stage
+from tuneline.commands.tuneline import app
+from tuneline_assessor.stage import STAGE
+
+
+def tuneline(folder: Path, *words: object) -> Result:
+    return CliRunner().invoke(app, [*map(str, words), "--store", str(folder / "store")])
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Path:
+    inputs = {
+        "transcripts": write_transcripts(tmp_path / "t.jsonl", 8), "rubric": RUBRIC, "judge": {"provider": "heuristic"},
+    }  # fmt: skip
+    run_stage(STAGE, tmp_path, inputs=inputs, run="small")
+    (tmp_path / "rubric.yaml").write_text(json.dumps(RUBRIC))
+    out = tmp_path / "page.html"
+    done = tuneline(tmp_path, "view", "small", "assessor", "--rubric", tmp_path / "rubric.yaml", "--out", out)
+    assert done.exit_code == 0 and done.output.strip() == str(out), done.output
+    return out
+
+
+def test_transcripts_stand_on_a_page_the_nearest_to_the_threshold_first(page: Path) -> None:
+    shown = Page(page.read_text())
+    rows = [json.loads(a["data-facts"] or "") for _, a in shown.tags if "data-facts" in a]
+    assert len(rows) == 8 and all(row["answers"] for row in rows)
+    scores = [float(text) / 100 for text in shown.words if text.replace(".", "", 1).isdigit() and "." in text]
+    threshold = float(str(RUBRIC.get("pass_threshold", 0.8)))
+    assert len(scores) == 8 and scores == sorted(scores, key=lambda score: abs(score - threshold))
+    assert all(question["question"] in shown.text for group in RUBRIC["categories"] for question in group["criteria"])
+
+
+def test_a_run_without_transcripts_or_without_a_page_says_what_there_is(tmp_path: Path, page: Path) -> None:
+    other = tuneline(tmp_path, "view", "small")
+    assert other.exit_code == 2 and "tuneline view small assessor" in other.output
+    nowhere = tuneline(tmp_path, "view", "none", "assessor")
+    assert nowhere.exit_code == 2 and "it has small" in nowhere.output
+    bad = tuneline(tmp_path, "view", "small", "assessor", "--out", tmp_path / "no" / "page.html")
+    assert bad.exit_code == 2 and "cannot be written" in bad.output
+
+
+@pytest.mark.slow
+def test_in_a_browser_a_person_labels_blind_and_judge_check_reads_the_labels(tmp_path: Path, page: Path) -> None:
+    with open_browser(tmp_path) as browser:
+        browser.open(page.as_uri())
+        assert browser.run("[...document.querySelectorAll('.judged')].every(e => e.offsetParent === null)")
+        for _ in range(2):
+            browser.run(
+                "document.querySelectorAll('.talk').forEach((talk, n) => talk.querySelectorAll('.label').forEach(s => {"
+                "s.value = n % 2 ? 'NO' : 'YES'; s.dispatchEvent(new Event('change', {bubbles: true})); }))"
+            )
+            browser.open(page.as_uri())
+            assert browser.run("document.getElementById('labelled').textContent") == "8 labelled"
+        browser.click("#reveal")
+        assert browser.run("document.querySelector('.talk .judged').offsetParent !== null")
+        browser.click("#export")
+        browser.wait("true")
+        labels = tmp_path / "labels.jsonl"
+        for _ in range(100):
+            if labels.exists():
+                break
+            browser.run("new Promise(done => setTimeout(done, 50))")
+        assert not browser.told
+    done = tuneline(tmp_path, "judge-check", "small", "--labels", labels)
+    assert done.exit_code == 0 and "8 judged transcripts, 8 of them with labels" in done.output, done.output
