@@ -43,6 +43,7 @@ class Browser:
         self._session = self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self._call(f"{domain}.enable")
+        self._call("Performance.enable", timeDomain="threadTicks")
         self._call("Page.setDownloadBehavior", behavior="allow", downloadPath=str(downloads))
         self.asked: list[str] = []
         """Every address that was fetched."""
@@ -92,6 +93,12 @@ class Browser:
             "s.dispatchEvent(new Event('change', {bubbles: true})); })()"
         )
         time.sleep(0.1)
+
+    @property
+    def worked_s(self) -> float:
+        """CPU seconds of the page's main thread, which a busy machine does not stretch as it does the clock."""
+        rows = self._call("Performance.getMetrics")["metrics"]
+        return float(next(row["value"] for row in rows if row["name"] == "TaskDuration"))
 
     def shoot(self, path: Path) -> None:
         """Take a picture of what is seen."""

@@ -4,7 +4,6 @@ import base64
 import hashlib
 import json
 import re
-import time
 from pathlib import Path
 from urllib.parse import parse_qsl
 
@@ -189,12 +188,10 @@ def test_in_a_browser_hostile_texts_are_seen_and_never_obeyed(tmp_path: Path) ->
 def test_in_a_browser_a_thousand_conversations_are_there_in_two_seconds(tmp_path: Path) -> None:
     written(tmp_path, page_of(500, Told(answers="A long answer about the drip tray. " * 40))[1])
     with open_browser(tmp_path) as browser:
-        browser.open("about:blank")
-        start = time.monotonic()
         browser.open((tmp_path / "conversations.html").as_uri() + "#criterion=LI2&answer=NO")
         browser.wait("document.getElementById('count')?.textContent === '1 of 1000 conversations'")
-        assert time.monotonic() - start < 2
-        start = time.monotonic()
+        opened = browser.worked_s
+        assert 0 < opened < 2
         browser.choose("answer", "YES")
-        assert browser.run("document.getElementById('count').textContent") == "999 of 1000 conversations"
-        assert time.monotonic() - start < 1
+        browser.wait("document.getElementById('count').textContent === '999 of 1000 conversations'")
+        assert browser.worked_s - opened < 1

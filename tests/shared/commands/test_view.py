@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -65,12 +66,10 @@ def test_in_a_browser_a_person_labels_blind_and_judge_check_reads_the_labels(tmp
         browser.click("#reveal")
         assert browser.run("document.querySelector('.talk .judged').offsetParent !== null")
         browser.click("#export")
-        browser.wait("true")
         labels = tmp_path / "labels.jsonl"
-        for _ in range(100):
-            if labels.exists():
-                break
-            browser.run("new Promise(done => setTimeout(done, 50))")
+        end = time.monotonic() + 20
+        while not labels.exists() and time.monotonic() < end:
+            time.sleep(0.05)
         assert not browser.told
     done = tuneline(tmp_path, "judge-check", "small", "--labels", labels)
     assert done.exit_code == 0 and "8 judged transcripts, 8 of them with labels" in done.output, done.output
