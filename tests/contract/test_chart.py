@@ -67,14 +67,18 @@ def test_the_version_is_the_libraries_and_the_images() -> None:
     assert chart["version"] == chart["appVersion"] == version
 
 
+REACHED = (
+    ("hub", "base_model"), ("hub", "speech_model"), ("judge", "judge"), ("judge", "writer"), ("judge", "recogniser"),
+)  # fmt: skip
+"""Who is asked for an input, by its name."""
+
+
 def test_the_values_have_the_stages_and_what_each_may_reach_follows_from_its_inputs() -> None:
     assert set(VALUES["stages"]) <= {*STAGES, "check"}
     assert set(reached_by("check")) == {peer for name in STAGES for peer in reached_by(name)}
     for name, stage in STAGES.items():
         read = {port.name for port in stage.input_ports()}
-        reaches = {
-            peer for peer, port in (("hub", "base_model"), ("judge", "judge"), ("judge", "writer")) if port in read
-        }
+        reaches = {peer for peer, port in REACHED if port in read}
         reaches |= {"hub"} if stage.takes_runs else set()
         assert set(reached_by(name)) == reaches
         assert "simulator" not in read or "judge" in reaches
@@ -245,12 +249,14 @@ def test_an_empty_list_that_another_one_undoes_is_refused_by_name(opener: str, r
 
 
 def test_a_hosted_judge_and_a_closed_hub_go_together_where_no_stage_is_said_to_reach_both() -> None:
-    values = egress(judge=[ANYWHERE[0]]) | {"stages": {name: {"reaches": ["judge"]} for name in ("check", "evaluator")}}
+    values = egress(judge=[ANYWHERE[0]]) | {
+        "stages": {name: {"reaches": ["judge"]} for name in ("check", "evaluator", "transcriber")}
+    }
     found = rendered(values)
     open_to_all = {
         s for s in [*STAGES, "check"] if ANYWHERE[0] in named(found, "NetworkPolicy", f"tuneline-{s}")["spec"]["egress"]
     }
-    assert open_to_all == {"assessor", "calibrator", "check", "evaluator", "generator"}
+    assert open_to_all == {"assessor", "calibrator", "check", "evaluator", "generator", "transcriber"}
 
 
 @pytest.mark.parametrize("label", ["app.kubernetes.io/part-of", "app.kubernetes.io/component", "helm.sh/chart",

@@ -24,7 +24,13 @@ from tuneline.store.base import Store, open_store
 VERSION = tomllib.loads((ROOT / "shared/pyproject.toml").read_text())["project"]["version"]
 DEMO = ROOT / "examples/demo.yaml"
 NODES = tuple(node.name for node in plan(installed_stages(), {}))
-STAGES = (*dict.fromkeys(node.partition("@")[0] for node in NODES), "generator", "calibrator", "publisher")
+STAGES = (
+    *dict.fromkeys(node.partition("@")[0] for node in NODES),
+    "generator",
+    "transcriber",
+    "calibrator",
+    "publisher",
+)
 KEYS = {"AWS_ACCESS_KEY_ID": "tests", "AWS_SECRET_ACCESS_KEY": "tests-secret", "AWS_DEFAULT_REGION": "us-east-1"}
 
 

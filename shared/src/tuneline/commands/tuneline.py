@@ -258,6 +258,21 @@ def forget_command(
 
 
 @app.command()
+def pairs(
+    folder: Annotated[Path, typer.Argument(help="Folder of documents and recordings of the same names.")],
+) -> None:
+    """List documents with their recordings, how long they are, and what is missing. It only reads."""
+    from importlib.metadata import entry_points
+
+    with exit_codes():
+        found = entry_points(group="tuneline.commands", name="pairs")
+        if not found:
+            raise UserError("tuneline-transcriber is not installed: it reads documents and recordings")
+        for line in found["pairs"].load()(folder):
+            typer.echo(line)
+
+
+@app.command()
 def judge_check(
     what: Annotated[str, typer.Argument(help="Name of a run, its run file, or a file of verdicts.")],
     labels: Annotated[Path | None, typer.Option(help="What people answered: JSON Lines or CSV.")] = None,

@@ -45,7 +45,7 @@ class Spent(Closed):
     """What one role's calls to one model took: `total` and `now` as in Cost."""
 
     role: str
-    """judge · simulator · answers · generator · critic · writer"""
+    """judge · simulator · answers · generator · critic · writer · recogniser"""
     model: str
     total: Usage = Usage()
     now: Usage = Usage()

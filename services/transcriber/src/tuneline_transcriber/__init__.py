@@ -1,0 +1,1 @@
+"""What recordings say and when, and the text of documents."""

@@ -1,0 +1,139 @@
+"""Sound as 16 kHz samples, some minutes at a time: a recording of any length needs the memory of one chunk."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from tuneline_transcriber.documents import Unusable
+
+if TYPE_CHECKING:
+    import numpy as np
+    from av import AudioFrame
+    from numpy.typing import NDArray
+
+RATE = 16_000
+"""Samples per second, as Whisper takes them."""
+_LOOK_BACK_S = 30
+"""A chunk is cut where it is quietest in its last seconds."""
+_WINDOW_S = 0.2
+_MISSING = 0.9
+"""A recording that holds less than this share of what it says it holds is cut short."""
+_SAME = 0.02
+"""Two channels that differ by less, of their mean loudness, are one."""
+
+
+class Chunk(NamedTuple):
+    """Some minutes of one channel."""
+
+    channel: int
+    """From 0."""
+    number: int
+    start: float
+    """Seconds from the beginning of the recording."""
+    samples: NDArray[np.int16]
+
+    @property
+    def seconds(self) -> float:
+        return len(self.samples) / RATE
+
+
+def sha256_of(path: Path) -> str:
+    """Return the hash of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def chunks_of(path: Path, seconds: int, max_hours: float, channels: int) -> Iterator[Chunk]:
+    """Yield a recording in chunks of at most `seconds`, channel by channel in each.
+
+    `channels` is 1 for all mixed, 2 for a speaker in each. Raises Unusable.
+    """
+    import numpy as np
+
+    rest, start, number, apart, loud = np.zeros((0, channels), np.int16), 0, 0, 0.0, 0.0
+    for block in _decoded(path, channels):
+        rest = np.concatenate([rest, block])
+        if start + len(rest) > max_hours * 3600 * RATE:
+            raise Unusable(f"too_long: the recording is longer than `max_hours` ({max_hours:g})")
+        if len(rest) >= seconds * RATE:
+            cut = _quietest(rest, seconds * RATE)
+            yield from _by_channel(rest[:cut], start, number)
+            apart, loud = apart + _difference(rest[:cut]), loud + _loudness(rest[:cut])
+            rest, start, number = rest[cut:].copy(), start + cut, number + 1
+    if not start and not len(rest):
+        raise Unusable("the recording holds no sound")
+    if len(rest):
+        apart, loud = apart + _difference(rest), loud + _loudness(rest)
+        yield from _by_channel(rest, start, number)
+    if channels == 2 and loud and apart / loud < _SAME:
+        raise Unusable("both channels hold the same; with speakers mixed, use `channels: mixed`")
+
+
+def _by_channel(samples: NDArray[np.int16], start: int, number: int) -> Iterator[Chunk]:
+    for channel in range(samples.shape[1]):
+        yield Chunk(channel, number, start / RATE, samples[:, channel])
+
+
+def _decoded(path: Path, channels: int) -> Iterator[NDArray[np.int16]]:
+    """Yield blocks of samples, one column per channel. Raises Unusable."""
+    import av
+
+    done, declared = 0, 0.0
+    try:
+        with av.open(str(path), metadata_errors="ignore") as container:
+            if not container.streams.audio:
+                raise Unusable("the recording is broken: it holds no sound that can be read")
+            stream = container.streams.audio[0]
+            declared = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
+            if channels == 2 and stream.codec_context.channels != 2:
+                raise Unusable(
+                    f"the recording has {stream.codec_context.channels} channels, not one for each of two speakers"
+                )
+            resampler = av.AudioResampler(format="s16", layout="stereo" if channels == 2 else "mono", rate=RATE)
+            for frame in container.decode(stream):
+                frame.pts = None  # gaps in time stamps are no gaps in sound
+                for out in resampler.resample(frame):
+                    done += out.samples
+                    yield _samples(out, channels)
+            for out in resampler.resample(None):
+                done += out.samples
+                yield _samples(out, channels)
+    except (av.error.FFmpegError, ValueError, OSError, IndexError):
+        raise Unusable(
+            f"the recording is broken{f' after {done / RATE:,.0f} s' if done else ''}: save it anew"
+        ) from None
+    if done / RATE < _MISSING * declared - 1:
+        raise Unusable(f"the recording ends after {done / RATE:,.0f} of {declared:,.0f} s: copy it anew")
+
+
+def _samples(frame: AudioFrame, channels: int) -> NDArray[np.int16]:
+    import numpy as np
+
+    return frame.to_ndarray().astype(np.int16, copy=False).reshape(-1, channels)
+
+
+def _quietest(samples: NDArray[np.int16], most: int) -> int:
+    """Return where to cut, in the last seconds before `most` samples."""
+    import numpy as np
+
+    window, back = int(_WINDOW_S * RATE), min(_LOOK_BACK_S * RATE, most // 2)
+    loud = np.abs(samples[most - back : most].astype(np.int32)).sum(axis=1)
+    sums = loud[: len(loud) // window * window].reshape(-1, window).sum(axis=1)
+    return int(most - back + (int(np.argmin(sums)) + 0.5) * window)
+
+
+def _difference(samples: NDArray[np.int16]) -> float:
+    import numpy as np
+
+    return (
+        float(np.abs(np.diff(samples.astype(np.int32), axis=1)).mean() * len(samples)) if samples.shape[1] > 1 else 0.0
+    )
+
+
+def _loudness(samples: NDArray[np.int16]) -> float:
+    import numpy as np
+
+    return float(np.abs(samples.astype(np.int32)).mean() * len(samples))

@@ -1,0 +1,37 @@
+"""What can be known before anything is recognised."""
+
+from __future__ import annotations
+
+from tuneline.errors import UserError
+from tuneline.stage import Checks
+from tuneline_transcriber.pairs import seconds_of
+from tuneline_transcriber.recogniser import GivenConfig, HostedConfig, WhisperConfig, find_weights, load_recogniser
+from tuneline_transcriber.references import read_folder
+from tuneline_transcriber.stage import TranscriberParams
+
+
+def check_given(params: TranscriberParams, checks: Checks) -> None:
+    """Read the recogniser, and see which references are whole."""
+    config = checks.read("recogniser", load_recogniser)
+    if isinstance(config, HostedConfig):
+        with checks.about("recogniser"):
+            config.key(checks.secret)
+    if isinstance(config, GivenConfig) and params.measure_errors:
+        with checks.about("measure_errors"):
+            raise UserError("`measure_errors`: nothing is recognised with the recogniser `given`")
+    if isinstance(config, WhisperConfig) and (checks.origin("speech_model") is None):
+        with checks.about("recogniser"):
+            find_weights(None)
+    references = checks.read("references", read_folder)
+    if not references:
+        return
+    whole = [one for one in references if one.audio and (one.source or not params.require_source)]
+    if len(whole) < params.min_pairs or (params.on_bad == "fail" and len(whole) < len(references)):
+        with checks.about("references"):
+            missing = sorted({one.name for one in references} - {one.name for one in whole})
+            raise UserError(
+                f"{len(missing):,} of {len(references):,} references lack document or recording, {missing[0]} first: "
+                "`tuneline pairs` lists them, `on_bad: skip` goes on without them"
+            )
+    hours = sum((seconds_of(one.audio) or 0.0) for one in whole if one.audio) / 3600
+    checks.note(f"{len(whole):,} of {len(references):,} references are whole, {hours:.2f} hours of sound")

@@ -1,0 +1,142 @@
+"""What is said in one recording: chunk by chunk from the journal or the recogniser, or as a given transcript says."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from threading import Event, Lock
+from typing import NamedTuple
+
+from tuneline.data.io import read_row
+from tuneline.errors import LlmRejected, Stopped, UserError
+from tuneline.stage import Context, Usage
+from tuneline_transcriber.audio import Chunk, chunks_of, sha256_of
+from tuneline_transcriber.documents import Unusable
+from tuneline_transcriber.given_transcripts import GivenTranscript, read_given
+from tuneline_transcriber.recogniser import Config, GivenConfig, Heard, HostedConfig, Recogniser, find_weights
+from tuneline_transcriber.references import Reference
+from tuneline_transcriber.rows import Segment
+from tuneline_transcriber.stage import TranscriberInputs, TranscriberParams
+
+VERSION = "1"
+"""Part of the journal's scope: raise it when the same sound would be heard otherwise."""
+
+
+class Listened(NamedTuple):
+    """What is said in a recording, or why nobody can say it."""
+
+    sha256: str
+    """Of the recording."""
+    seconds: float = 0.0
+    segments: list[Segment] = []  # noqa: RUF012  (never changed)
+    language: str | None = None
+    engine: str | None = None
+    given: str = ""
+    """Text of the given transcript, empty without one."""
+    recognised: str | None = None
+    """What the recogniser heard; None if it was not asked."""
+    usage: Usage = Usage()
+    problem: tuple[str, str] | None = None
+    """Status and detail."""
+
+
+class Ear:
+    """Listens to recordings. Safe for threads."""
+
+    def __init__(
+        self, params: TranscriberParams, config: Config, recogniser: Recogniser | None, context: Context, scope: str
+    ) -> None:
+        self._params, self._recogniser = params, recogniser
+        self.engine, self.workers, self.paid = config.provider, params.workers, Usage()
+        self._journal = context.journal("transcribe", VERSION, scope)
+        self._stopped, self._lock = Event(), Lock()
+
+    def stop(self) -> None:
+        """Let every recording end with the chunk that is heard now."""
+        self._stopped.set()
+
+    def listen(self, one: Reference) -> Listened:
+        """Return what is said. Raises UserError or Temporary as the recogniser does."""
+        assert one.audio is not None
+        heard = Listened(sha256_of(one.audio))
+        try:
+            given = read_given(one.transcript) if one.transcript else None
+        except Unusable as e:
+            return heard._replace(problem=("unreadable_transcript", str(e)))
+        try:
+            heard = self._hear(one, heard, recognise=given is None or self._params.measure_errors)
+        except LlmRejected as e:
+            return heard._replace(problem=("too_long" if e.kind == "too_long" else "failed", str(e)))
+        except Unusable as e:
+            status, found, detail = str(e).partition(": ")
+            if found and status == "too_long":
+                return heard._replace(problem=("too_long", detail))
+            return heard._replace(problem=("unreadable_audio", str(e)))
+        return _with_given(heard, given) if given else heard
+
+    def _hear(self, one: Reference, heard: Listened, *, recognise: bool) -> Listened:
+        assert one.audio is not None
+        params, segments, usage, language, seconds = self._params, list[Segment](), Usage(), heard.language, 0.0
+        channels = 2 if params.channels == "speakers" and recognise else 1
+        for chunk in chunks_of(one.audio, params.chunk_seconds, params.max_hours, channels):
+            if self._stopped.is_set():
+                raise Stopped("stopped between two chunks of a recording")
+            seconds = max(seconds, chunk.start + chunk.seconds)
+            if recognise and self._recogniser:
+                row = self._chunk(heard.sha256, chunk, language, channels)
+                language, usage = language or row.language, usage + row.usage
+                segments += [_moved(s, chunk, channels) for s in row.segments]
+            elif recognise:
+                return heard._replace(problem=("failed", "no transcript of this name is there, and nothing recognises"))
+        segments.sort(key=lambda s: (s.start, s.speaker or ""))
+        said = " ".join(s.text for s in segments) if recognise else None
+        return heard._replace(
+            seconds=seconds, segments=segments, language=language, engine=self.engine, recognised=said, usage=usage
+        )
+
+    def _chunk(self, sha256: str, chunk: Chunk, language: str | None, channels: int) -> Heard:
+        assert self._recogniser
+        key = f"{sha256}/{self._params.chunk_seconds}/{chunk.channel + 1}-of-{channels}/{chunk.number}"
+        row = read_row(self._journal, key, Heard)
+        if row is None:
+            row = self._recogniser.hear(chunk, language)
+            self._journal.put(key, row.model_dump(mode="json"))
+            with self._lock:
+                self.paid += row.usage
+        return row
+
+
+def open_ear(
+    params: TranscriberParams, inputs: TranscriberInputs, config: Config, context: Context, stack: ExitStack
+) -> Ear:
+    """Load what recognises. Raises UserError where it cannot be."""
+    if isinstance(config, GivenConfig):
+        if params.measure_errors:
+            raise UserError("`measure_errors`: nothing is recognised with the recogniser `given`")
+        return Ear(params, config, None, context, "given")
+    if isinstance(config, HostedConfig):
+        from tuneline_transcriber.hosted import Hosted
+
+        account = context.account("recogniser", config.model)
+        hosted = stack.enter_context(Hosted(config, context.secret, params.timeout_s, params.workers, account))
+        return Ear(params, config, hosted, context, json.dumps(config.identity, sort_keys=True))
+    from tuneline_transcriber.whisper import Whisper
+
+    weights = find_weights(inputs.speech_model)
+    context.tell("loading the model")
+    record = context.lineage.get("speech_model")
+    known = [record.sha256 if record else sha256_of(weights / "model.bin"), params.vad, config.model_dump(mode="json")]
+    whisper = Whisper(config, weights, params.threads, params.workers, params.vad)
+    return Ear(params, config, whisper, context, json.dumps(known, sort_keys=True))
+
+
+def _with_given(heard: Listened, given: GivenTranscript) -> Listened:
+    return heard._replace(
+        segments=given.spread(heard.seconds), engine="given", given=given.text, language=heard.language
+    )
+
+
+def _moved(segment: Segment, chunk: Chunk, channels: int) -> Segment:
+    """Return a segment with its place in the recording."""
+    times = {"start": round(segment.start + chunk.start, 3), "end": round(segment.end + chunk.start, 3)}
+    return segment.model_copy(update={**times, **({"speaker": str(chunk.channel + 1)} if channels == 2 else {})})

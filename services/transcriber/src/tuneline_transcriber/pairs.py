@@ -1,0 +1,70 @@
+"""A look at a folder of references: what belongs together, how long it is, what is missing. It reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from tuneline.parsing.problems import printable
+from tuneline_transcriber.documents import Document, Unusable, read_document
+from tuneline_transcriber.given_transcripts import read_given
+from tuneline_transcriber.references import Reference, read_folder
+
+
+def pair_lines(folder: Path) -> Iterator[str]:
+    """Yield a line for each reference in a folder. Raises UserError."""
+    references, bad = read_folder(folder), 0
+    for one in references:
+        parts, problems = [], []
+        for part in (_document, _recording, _transcript):
+            text, problem = part(one)
+            parts.append(text)
+            problems += [problem] if problem else []
+        bad += bool(problems)
+        wrong = f" — {'; '.join(problems)}" if problems else ""
+        yield f"{printable(one.name)}: {', '.join(filter(None, parts))}{wrong}"
+    ready = len(references) - bad
+    yield f"{ready:,} of {len(references):,} {'pair is' if ready == 1 else 'pairs are'} whole"
+
+
+def _document(one: Reference) -> tuple[str, str]:
+    if one.source is None:
+        return "", "no document"
+    name = printable(one.source.name)
+    try:
+        found: Document = read_document(one.source)
+    except Unusable as e:
+        return name, str(e)
+    return f"{name} ({found.pages} {'page' if found.pages == 1 else 'pages'}, {found.words:,} words)", ""
+
+
+def _recording(one: Reference) -> tuple[str, str]:
+    if one.audio is None:
+        return "", "no recording"
+    seconds, name = seconds_of(one.audio), printable(one.audio.name)
+    return (name, "the recording is broken: its header cannot be read") if seconds is None else (
+        f"{name} ({int(seconds) // 60}:{int(seconds) % 60:02d})", ""
+    )  # fmt: skip
+
+
+def _transcript(one: Reference) -> tuple[str, str]:
+    if one.transcript is None:
+        return "", ""
+    try:
+        found = read_given(one.transcript)
+    except Unusable as e:
+        return printable(one.transcript.name), str(e)
+    speakers = len({segment.speaker for segment in found.segments if segment.speaker})
+    return f"{printable(one.transcript.name)}{f' ({speakers} speakers)' if speakers else ''}", ""
+
+
+def seconds_of(path: Path) -> float | None:
+    """Return how long a recording is by its header, in seconds; None if that cannot be read."""
+    import mutagen
+
+    try:
+        found = mutagen.File(path)
+    except (mutagen.MutagenError, ValueError, LookupError, OSError, EOFError, ArithmeticError):
+        return None
+    length = getattr(getattr(found, "info", None), "length", None)
+    return float(length) if isinstance(length, int | float) and length > 0 else None

@@ -1,0 +1,153 @@
+"""Transcribes recordings, and reads the documents that they are about."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from statistics import fmean
+
+from tuneline.data.io import write_lines
+from tuneline.errors import UserError
+from tuneline.llm.limits import ended
+from tuneline.parsing.problems import listed, printable
+from tuneline.stage import Context, Cost, Metrics, Spent, Usage
+from tuneline_transcriber.conversation import call_of, word_error_rate
+from tuneline_transcriber.documents import Document, Unusable, read_document
+from tuneline_transcriber.listening import Ear, Listened, open_ear
+from tuneline_transcriber.recogniser import HostedConfig, load_recogniser
+from tuneline_transcriber.references import Reference, read_folder
+from tuneline_transcriber.rows import CallRow, PairRow, Segment, TalkRow
+from tuneline_transcriber.stage import TranscriberInputs, TranscriberOutputs, TranscriberParams
+
+LEAST_LOGPROB = -1.0
+"""Mean log probability of a recording below which its text is a guess."""
+MOST_NO_SPEECH = 0.8
+LEAST_WORDS_A_MINUTE = 20.0
+"""Of a whole recording: with fewer words, it is no talk."""
+
+
+def transcribe(
+    params: TranscriberParams, inputs: TranscriberInputs, outputs: TranscriberOutputs, context: Context
+) -> Metrics:
+    """Transcribe the recordings. Raises UserError for what cannot be used, Temporary when stopped or out of luck."""
+    references, config = read_folder(inputs.references), load_recogniser(inputs.recogniser)
+    documents = {one.name: read_source(one, params) for one in references}
+    _refuse([row for row in documents.values() if isinstance(row, PairRow)], params, len(references))
+    with ExitStack() as stack:
+        ear = open_ear(params, inputs, config, context, stack)
+        heard = _hear_all([one for one in references if not isinstance(documents[one.name], PairRow)], ear, context)
+    rows = [_row(one, documents[one.name], heard.get(one.name)) for one in references]
+    _refuse([row for row in rows if row.status != "ready"], params, len(references))
+    talks = [_talk(row.pair, heard[row.pair].segments) for row in rows if row.status == "ready"]
+    calls = list(_calls(talks, params.assistant))
+    for one in references:
+        found = documents[one.name]
+        if isinstance(found, Document):
+            (outputs.sources / f"{one.name}.txt").write_text(found.text + "\n", encoding="utf-8", newline="\n")
+    write_lines(outputs.pairs, rows)
+    write_lines(outputs.talks, talks)
+    write_lines(outputs.transcripts, calls)
+    model = config.model if isinstance(config, HostedConfig) else ear.engine
+    return _metrics(rows, calls, heard.values(), Spent(role="recogniser", model=model, total=sum(
+        (one.usage for one in heard.values()), start=Usage()), now=ear.paid))  # fmt: skip
+
+
+def read_source(one: Reference, params: TranscriberParams) -> Document | PairRow | None:
+    """Return the document of a reference, None where none is needed, or the row that says why it is of no use."""
+    if one.audio is None:
+        missing = "no recording of this name (.mp3, .wav, .m4a, .flac or .ogg) is there"
+        return PairRow(pair=one.name, status="no_audio", detail=missing)
+    if one.source is None:
+        if not params.require_source:
+            return None
+        missing = "no document of this name is there; recordings alone need `require_source: false`"
+        return PairRow(pair=one.name, status="no_source", detail=missing)
+    try:
+        return read_document(one.source)
+    except Unusable as e:
+        return PairRow(pair=one.name, status="unreadable_source", detail=str(e))
+
+
+def _refuse(bad: Sequence[PairRow], params: TranscriberParams, count: int) -> None:
+    """Raise UserError for references that cannot be used, if they stop the stage."""
+    shown = listed([f"{printable(row.pair)}: {row.status}: {row.detail}" for row in bad])
+    if bad and params.on_bad == "fail":
+        head = f"{len(bad):,} of {count:,} references cannot be used; `on_bad: skip` goes on without them:"
+        raise UserError("\n".join([head, *shown]))
+    if count - len(bad) < params.min_pairs:
+        head = f"{count - len(bad):,} of {count:,} references can be used, and `min_pairs` is {params.min_pairs:,}:"
+        raise UserError("\n".join([head, *shown]))
+
+
+def _hear_all(references: Sequence[Reference], ear: Ear, context: Context) -> dict[str, Listened]:
+    found: dict[str, Listened] = {}
+    pool = ThreadPoolExecutor(ear.workers, thread_name_prefix="transcriber")
+
+    def safe_point() -> None:
+        context.progress(len(found), len(references))
+
+    try:
+        for one, future in ended(references, lambda one: pool.submit(ear.listen, one), ear.workers, safe_point):
+            found[one.name] = future.result()
+    finally:
+        ear.stop()  # a recording of hours ends with its chunk
+        pool.shutdown(cancel_futures=True)
+    return found
+
+
+def _row(one: Reference, document: Document | PairRow | None, heard: Listened | None) -> PairRow:
+    if isinstance(document, PairRow) or heard is None:
+        assert isinstance(document, PairRow)
+        return document
+    known = [s.avg_logprob for s in heard.segments if s.avg_logprob is not None]
+    row = PairRow(
+        pair=one.name, status="ready", source_sha256=document.sha256 if document else None,
+        audio_sha256=heard.sha256, pages=document.pages if document else 0, words=document.words if document else 0,
+        seconds=round(heard.seconds, 3), language=heard.language, engine=heard.engine,
+        confidence=round(math.exp(min(0.0, fmean(known))), 4) if known else None,
+        word_error_rate=word_error_rate(heard.given, heard.recognised),
+    )  # fmt: skip
+    status, detail = heard.problem or _doubt(heard)
+    return PairRow.model_validate({**row.model_dump(), "status": status, "detail": detail})
+
+
+def _doubt(heard: Listened) -> tuple[str, str]:
+    """Return the status of what was heard, and why."""
+    words = sum(len(one.text.split()) for one in heard.segments)
+    quiet = [one.no_speech for one in heard.segments if one.no_speech is not None]
+    known = [one.avg_logprob for one in heard.segments if one.avg_logprob is not None]
+    if not words or (quiet and fmean(quiet) > MOST_NO_SPEECH) or words * 60 < LEAST_WORDS_A_MINUTE * heard.seconds:
+        return "no_speech", f"{words} words in {heard.seconds:,.0f} s: nobody talks in it"
+    if known and fmean(known) < LEAST_LOGPROB:
+        return "unsure", f"mean log probability {fmean(known):.2f}: its text is a guess; is the language right?"
+    return "ready", ""
+
+
+def _talk(name: str, segments: list[Segment]) -> TalkRow:
+    seconds = max(one.end for one in segments) - segments[0].start
+    words = sum(len(one.text.split()) for one in segments)
+    return TalkRow(pair=name, segments=segments, words_a_minute=round(60 * words / seconds, 2) if seconds > 0 else 0.0)
+
+
+def _calls(talks: Sequence[TalkRow], assistant: str | None) -> Iterator[CallRow]:
+    for talk in talks:
+        call = call_of(talk.pair, talk.segments, assistant) if assistant else None
+        if call:
+            yield call
+
+
+def _metrics(rows: Sequence[PairRow], calls: Sequence[CallRow], heard: object, spent: Spent) -> Metrics:
+    hours = sum(row.seconds for row in rows) / 3600
+    rates = [row.word_error_rate for row in rows if row.word_error_rate is not None]
+    ready = sum(row.status == "ready" for row in rows)
+    counts = {f"pairs_{status}": number for status, number in sorted(Counter(row.status for row in rows).items())}
+    extra = {"word_error_rate": round(fmean(rates), 4)} if rates else {}
+    return Metrics(
+        headline=f"{ready:,} of {len(rows):,} references are ready, {hours:.2f} hours of sound"
+        + (f", {len(calls):,} conversations" if calls else ""),
+        counts={"pairs": len(rows), **counts, "audio_hours": round(hours, 4), "conversations": len(calls), **extra},
+        cost=Cost.of(spent),
+    )

@@ -1,0 +1,145 @@
+"""Speech of our own, made by espeak-ng at test time, and files around it: PDFs, calls, the small Whisper.
+
+speak("Falls are common.", folder / "talk.wav")
+"""
+
+from __future__ import annotations
+
+import array
+import ctypes
+import json
+import wave
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import espeakng_loader
+import yaml
+
+from tuneline.engine.records import Manifest
+from tuneline.engine.runfile import read_run_file
+from tuneline.engine.runner import new_job, run_job
+from tuneline.stage import installed_stages
+from tuneline.store.base import open_store
+
+SENTENCES = (
+    "Falls are the most common accident of older people at home. "
+    "A small sensor on the ceiling sees when somebody lies on the floor and does not get up. "
+    "In the study the sensor found nearly every fall, and it called for help within a minute."
+)
+WHISPER = {"provider": "faster-whisper", "language": "en", "beam": 1}
+
+
+@cache
+def _engine() -> tuple[ctypes.CDLL, int]:
+    library = ctypes.CDLL(espeakng_loader.get_library_path())
+    rate = library.espeak_Initialize(2, 0, str(Path(espeakng_loader.get_data_path())).encode(), 0)
+    assert rate > 0
+    library.espeak_SetVoiceByName(b"en-us")
+    library.espeak_SetParameter(1, 150, 0)  # words a minute
+    return library, rate
+
+
+def spoken(text: str) -> tuple[list[int], int]:
+    """Return what espeak-ng says: samples of 16 bits, and their rate."""
+    library, rate = _engine()
+    samples = array.array("h")
+    kind = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
+
+    def take(data: Any, count: int, _: Any) -> int:
+        if data and count > 0:
+            samples.extend(data[:count])
+        return 0
+
+    callback = kind(take)  # it must live until the end
+    library.espeak_SetSynthCallback(callback)
+    said = text.encode() + b"\0"
+    assert library.espeak_Synth(said, len(said), 0, 0, 0, 1, None, None) == 0
+    library.espeak_Synchronize()
+    return samples.tolist(), rate
+
+
+def write_wave(path: Path, channels: Sequence[Sequence[int]], rate: int) -> Path:
+    """Write samples, one list per channel."""
+    longest = max(map(len, channels))
+    padded = [[*one, *([0] * (longest - len(one)))] for one in channels]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(len(channels))
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes(array.array("h", [value for row in zip(*padded, strict=True) for value in row]).tobytes())
+    return path
+
+
+def speak(text: str, path: Path) -> Path:
+    """Write what espeak-ng says, as WAV."""
+    samples, rate = spoken(text)
+    return write_wave(path, [samples], rate)
+
+
+def encode(wav: Path, path: Path, codec: str) -> Path:
+    """Write a WAV in another form, as `libmp3lame` in .mp3."""
+    import av
+
+    with av.open(str(wav)) as source, av.open(str(path), "w") as out:
+        stream = out.add_stream(codec, rate=48_000 if codec == "libopus" else 22_050)
+        assert isinstance(stream, av.AudioStream)
+        stream.layout = "mono"
+        for frame in source.decode(audio=0):
+            frame.pts = None
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    return path
+
+
+def pdf(pages: Sequence[str]) -> bytes:
+    """Return a PDF with a line of text on each page."""
+    objects = [b"<< /Type /Catalog /Pages 2 0 R >>", b""]
+    kids = []
+    font = b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>"
+    for text in pages:
+        drawn = f"BT /F1 12 Tf 50 700 Td ({text}) Tj ET".encode() if text else b"0 0 10 10 re f"
+        kids.append(len(objects) + 1)
+        objects.append(
+            b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 600 800] /Contents %d 0 R "
+            b"/Resources << /Font << /F1 %s >> >> >>" % (len(objects) + 2, font)
+        )
+        objects.append(b"<< /Length %d >>\nstream\n%s\nendstream" % (len(drawn), drawn))
+    listed = b" ".join(b"%d 0 R" % kid for kid in kids)
+    objects[1] = b"<< /Type /Pages /Kids [%s] /Count %d >>" % (listed, len(kids))
+    out, places = b"%PDF-1.4\n", []
+    for number, content in enumerate(objects, 1):
+        places.append(len(out))
+        out += b"%d 0 obj\n%s\nendobj\n" % (number, content)
+    table = b"".join(b"%010d 00000 n \n" % place for place in places)
+    start = len(out)
+    out += b"xref\n0 %d\n0000000000 65535 f \n%s" % (len(objects) + 1, table)
+    return out + b"trailer << /Size %d /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF\n" % (len(objects) + 1, start)
+
+
+def run_file(folder: Path, recogniser: Mapping[str, Any] | None = None, **params: Any) -> Path:
+    """Write a run file whose goal is the transcriber, for the references in `folder/references`."""
+    inputs = {"references": "references", "recogniser": dict(recogniser or WHISPER)}
+    path = folder / "run.yaml"
+    path.write_text(yaml.safe_dump({"run": "heard", "goal": "transcriber", "inputs": inputs, "transcriber": params}))
+    return path
+
+
+def make(file: Path, store: Path) -> Manifest:
+    """Run the transcriber in this process."""
+    run = read_run_file(file, installed_stages())
+    with new_job(run, run.step("transcriber"), open_store(str(store))) as job:
+        return run_job(job).manifest
+
+
+def output(store: Path, manifest: Manifest, name: str) -> Path:
+    """Return where an output of the transcriber lies in a store that is a folder."""
+    [path] = [path for path in store.rglob(name) if manifest.fingerprint in path.parts]
+    return path
+
+
+def rows_of(store: Path, manifest: Manifest, name: str) -> list[dict[str, Any]]:
+    """Return the rows of an output of the transcriber."""
+    return [json.loads(line) for line in output(store, manifest, name).read_text().splitlines()]
