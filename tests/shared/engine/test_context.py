@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,21 @@ def test_rows_are_durable_within_about_a_second(store: Store, tmp_path: Path) ->
         while not list(store.list("journals/")) and time.monotonic() < deadline:
             time.sleep(0.05)
         assert list(store.list("journals/"))
+
+
+def test_threads_that_open_journals_first_wait_for_each_other(store: Store, tmp_path: Path) -> None:
+    begun = []
+
+    def begin() -> None:
+        time.sleep(0.05)
+        begun.append(1)
+
+    with (
+        Live(store, "counter", "f" * 64, "a", tmp_path / "a", {}, begin) as context,
+        ThreadPoolExecutor(8) as threads,
+    ):
+        opened = list(threads.map(lambda number: context.journal(f"scope {number % 2}"), range(32)))
+    assert begun == [1] and len(set(map(id, opened))) == 2
 
 
 def test_progress_is_written_to_the_file_that_the_environment_names(

@@ -60,6 +60,8 @@ class Live:
         self._heartbeat = heartbeat
         self._ledger = ledger or Ledger(None, "", Node(stage), attempt)
         self._journals: dict[str, StoreJournal] = {}
+        self._opening = threading.RLock()
+        """Held while work begins or a journal is opened: a stage's threads may do either first."""
         self._progress = ""
         self._stop, self._signalled = threading.Event(), threading.Event()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="heartbeat")
@@ -76,9 +78,10 @@ class Live:
     def journal(self, *scope: str) -> StoreJournal:
         self._begin()
         prefix = journal_prefix(self._stage, scope)
-        if prefix not in self._journals:
-            self._journals[prefix] = StoreJournal(self._store, prefix, self._attempt, self._state.folder.parent)
-        return self._journals[prefix]
+        with self._opening:
+            if prefix not in self._journals:
+                self._journals[prefix] = StoreJournal(self._store, prefix, self._attempt, self._state.folder.parent)
+            return self._journals[prefix]
 
     def account(self, role: str, model: str) -> LedgerAccount:
         return self._ledger.account(role, model)
@@ -150,7 +153,9 @@ class Live:
         shutil.rmtree(self._state.folder, ignore_errors=True)
 
     def _begin(self) -> None:
-        if not self.begun:
+        with self._opening:
+            if self.begun:
+                return
             self._on_begin()
             self.begun = True
             if self._heartbeat:
