@@ -24,7 +24,7 @@ def test_help_imports_nothing_that_takes_time(words: list[str]) -> None:
     assert loaded & HEAVY == set()
     ours = {name for name in loaded if name.startswith("tuneline.")}
     assert ours <= {"tuneline.errors", "tuneline.parsing", "tuneline.parsing.problems", "tuneline.commands"} | {
-        f"tuneline.commands.{name}" for name in ("tuneline", "stage", "check", "monitor", "dotenv", "init")
+        f"tuneline.commands.{name}" for name in ("tuneline", "stage", "check", "monitor", "dotenv", "init", "doctor")
     }
 
 

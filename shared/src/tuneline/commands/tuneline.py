@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from tuneline.commands.check import check, read_checked
+from tuneline.commands.doctor import doctor
 from tuneline.commands.init import init
 from tuneline.commands.monitor import RunArgument, logs, ls, open_page, status, watch
 from tuneline.commands.personas import personas_app
@@ -98,6 +99,7 @@ def run(
 
 app.command()(check)
 app.command()(init)
+app.command()(doctor)
 
 
 @app.command()
