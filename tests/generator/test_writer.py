@@ -17,8 +17,7 @@ from kit.scripted_vendors import PROTOCOLS, Protocol
 from kit.text_servers import choice, native
 from tuneline.errors import LlmRejected, UserError
 from tuneline.llm.completion import Sampler
-from tuneline.llm.config import AnthropicConfig
-from tuneline_generator.writer import Form, Writer, load_writer, open_writer, refuse_samplers, talking
+from tuneline_generator.writer import Form, Writer, load_writer, open_writer
 
 TALK = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Name a fruit."}]
 BRIEF = Sampler(temperature=0.5, max_tokens=40, stop=("\nQ:",))
@@ -73,16 +72,6 @@ def test_texts_of_another_form_are_refused_and_so_is_what_does_not_fit(tmp_path:
         load_writer(write(tmp_path, **at("http://h/v1")), "chat", tmp_path / "x.gguf")
 
 
-def test_what_a_dialect_cannot_say_is_known_from_what_is_given(tmp_path: Path) -> None:
-    penal = Sampler(repetition_penalty=1.1)
-    configs = [at("http://h/v1", dialect=dialect) for dialect in ("vllm", "openai")]
-    vllm, openai = (load_writer(write(tmp_path, **config), "completion", None) for config in configs)
-    for config in (vllm, None):
-        refuse_samplers(config, [penal])
-    with pytest.raises(UserError, match="repetition_penalty"):
-        refuse_samplers(openai, [penal])
-
-
 def test_of_several_files_one_is_named(tmp_path: Path) -> None:
     folder = tmp_path / "models"
     folder.mkdir()
@@ -126,11 +115,6 @@ def test_a_refusal_and_a_filter_are_statuses_and_a_cut_is_told(tmp_path: Path) -
             assert rejected.value.kind == kind
         assert writer.chat(TALK, BRIEF, seed=0).finish == "length"
         assert writer.chat(TALK, BRIEF, seed=0).text == "A pear."
-
-
-def test_thoughts_have_room_beside_the_answer() -> None:
-    config = AnthropicConfig(provider="anthropic", model="m", thinking=2048)
-    assert talking(config, Sampler(max_tokens=100)) == config.model_copy(update={"max_tokens": 2148})
 
 
 def test_how_a_server_counts_is_asked_where_it_says(tmp_path: Path) -> None:

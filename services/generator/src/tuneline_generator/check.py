@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tuneline.data.io import write_lines
 from tuneline.data.reading.prompts import Prompt
+from tuneline.llm.completion import CompletionConfig, Sampler, refuse_unsayable
+from tuneline.llm.config import ModelConfig
 from tuneline.stage import Checks
 from tuneline_generator.by_judge import read_bench
 from tuneline_generator.critic_client import JudgeCritic, load_critic
@@ -11,7 +15,8 @@ from tuneline_generator.items import id_of
 from tuneline_generator.prepare import read_held_out, read_players
 from tuneline_generator.recipe import ConversationsRecipe, InstructionsRecipe, Recipe, load_recipe
 from tuneline_generator.stage import GeneratorParams
-from tuneline_generator.writer import load_writer, refuse_samplers
+from tuneline_generator.talk import untold
+from tuneline_generator.writer import Form, WriterConfig, load_writer
 
 
 def check_given(params: GeneratorParams, checks: Checks) -> None:
@@ -21,7 +26,7 @@ def check_given(params: GeneratorParams, checks: Checks) -> None:
         # A model that another step makes is not there yet.
         writer = checks.read("writer", load_writer, recipe.format, checks.inputs.get("writer_model"), later=True)
         with checks.about("recipe"):
-            refuse_samplers(writer, [step.sampler for step in recipe.steps.values()])
+            _check_samplers(writer, [step.sampler for step in recipe.steps.values()], recipe.format, checks)
         stand_ins = (
             Prompt(id=id_of("test", n), prompt=f"Prompt {n}, not written yet.") for n in range(recipe.test_prompts)
         )
@@ -34,6 +39,15 @@ def check_given(params: GeneratorParams, checks: Checks) -> None:
     held_out = checks.read("held_out", read_held_out)
     if held_out:
         checks.note(f"{len(held_out):,} prompts are held out")
+
+
+def _check_samplers(writer: WriterConfig | None, samplers: Sequence[Sampler], form: Form, checks: Checks) -> None:
+    """Refuse what a dialect cannot say; warn of what a server that is talked with is not told."""
+    if isinstance(writer, CompletionConfig):
+        for sampler in samplers:
+            refuse_unsayable(writer, sampler)
+    elif form == "chat" and isinstance(writer, ModelConfig) and (names := untold(writer, samplers)):
+        checks.warn("recipe", f"the writer is not told {' and '.join(names)}: its protocol has no such setting")
 
 
 def _note(recipe: Recipe, checks: Checks) -> None:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from threading import Lock
-from typing import Literal
 
 from pydantic import Field
 
@@ -17,9 +16,9 @@ from tuneline.stage import Context, Json, Usage
 from tuneline_generator.budget import Budget
 from tuneline_generator.recipe import Step
 from tuneline_generator.rows import sha256
-from tuneline_generator.writer import Writer
+from tuneline_generator.writer import Form, Writer
 
-VERSION = "1"
+VERSIONS: Mapping[Form, str] = {"completion": "1", "chat": "2"}
 """Part of the journals' scope: raise it when the same prompt and seed would give another text."""
 
 
@@ -50,12 +49,12 @@ class Pen:
     """Writes the steps of items, or finds them written. Safe for threads."""
 
     def __init__(
-        self, writer: Writer, form: Literal["completion", "chat"], steps: Mapping[str, Step], context: Context,
+        self, writer: Writer, form: Form, steps: Mapping[str, Step], context: Context,
         budget: Budget,
     ) -> None:  # fmt: skip
         self._writer, self._form, self._steps, self._budget = writer, form, steps, budget
         scopes = {name: (form, step.model_dump_json(), writer.identity) for name, step in steps.items()}
-        self._journals = {n: context.journal("write", VERSION, *scope) for n, scope in scopes.items()}
+        self._journals = {n: context.journal("write", VERSIONS[form], *scope) for n, scope in scopes.items()}
         self._lock = Lock()
         self.spent_now = Usage()
         """What this process has paid."""

@@ -14,24 +14,21 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, TypeVar
 
 from pydantic import Field
 
-from tuneline.errors import LlmRejected, Stopped, Temporary, UserError
-from tuneline.llm.completion import Completion, CompletionConfig, Finish, Sampler, refuse_unsayable
+from tuneline.errors import Stopped, Temporary, UserError
+from tuneline.llm.completion import Completion, CompletionConfig, Sampler
 from tuneline.llm.config import AnthropicConfig, GoogleConfig, ModelConfig, OpenAiConfig, provider_in, refuse_batch
-from tuneline.llm.thoughts import without_thoughts
 from tuneline.parsing.yaml import read_yaml
 from tuneline.stage import Account, Closed, Context, Json
+from tuneline_generator.talk import said, talking
 
 if TYPE_CHECKING:
     from tuneline.llm.client import LlmClient
     from tuneline.llm.completion_client import CompletionClient
-    from tuneline.llm.providers.provider import Reply
     from tuneline.model.gguf_header import Header
     from tuneline.model.llama_server import Server
 
 T = TypeVar("T")
 Form = Literal["completion", "chat"]
-
-_ENDS: Mapping[str, Finish] = {"length": "length", "context": "length", "content_filter": "content_filter"}
 
 
 class LocalConfig(Closed):
@@ -90,7 +87,7 @@ class Writer(Protocol):
         self, messages: Sequence[Mapping[str, str]], sampler: Sampler, *, seed: int,
         schema: Mapping[str, Json] | None = None,
     ) -> Completion:  # fmt: skip
-        """Answer messages; of the sampler, temperature, length and stop strings count.
+        """Answer messages; of the sampler counts what the server is told (`untold` says what is not).
 
         Raises as `complete` does, LlmRejected also for a refusal.
         """
@@ -192,7 +189,7 @@ class _Served:
         self._patience = Patience(attempts=3) if server else None
         self._lock = Lock()
         self._texts: CompletionClient | None = None
-        self._chats: dict[tuple[float | None, int], LlmClient] = {}
+        self._chats: dict[Sampler, LlmClient] = {}
 
     def complete(self, prompt: str, sampler: Sampler, *, seed: int, top_logprobs: int = 0) -> Completion:
         client = self._client()
@@ -212,7 +209,7 @@ class _Served:
         if self.header and not self.header.text("tokenizer.chat_template"):
             raise UserError(f"writer: {self.label} has no chat template; use a recipe with `format: completion`")
         client = self._talker(sampler)
-        return self._paid(lambda: _said(client.complete(messages, schema=schema, seed=seed), sampler))
+        return self._paid(lambda: said(client.complete(messages, schema=schema, seed=seed), sampler))
 
     def _client(self) -> CompletionClient:
         from tuneline.llm.completion_client import CompletionClient
@@ -233,15 +230,14 @@ class _Served:
         """Return the client for a sampler: its settings are those of a configuration."""
         from tuneline.llm.client import LlmClient
 
-        key = (sampler.temperature, sampler.max_tokens)
         with self._lock:
-            if key not in self._chats:
+            if sampler not in self._chats:
                 client = LlmClient(
                     talking(self._config, sampler), self._context.secret, self._timeout_s,
                     concurrency=self._concurrency, account=self._account, patience=self._patience,
                 )  # fmt: skip
-                self._chats[key] = self._stack.enter_context(client)
-            return self._chats[key]
+                self._chats[sampler] = self._stack.enter_context(client)
+            return self._chats[sampler]
 
     def _paid(self, call: Callable[[], Completion]) -> Completion:
         """Make a call, at a server of ours once more if it had died; priced by the hour where that is what it costs."""
@@ -261,39 +257,3 @@ class _Served:
             return answer
         hours = (time.monotonic() - began) / 3600
         return answer._replace(cost_usd=round(self._config.usd_per_hour * hours / self._config.slots, 9))
-
-
-def talking(config: ModelConfig, sampler: Sampler) -> ModelConfig:
-    """Return the configuration of a chat with a sampler; what a model thinks first has room beside its answer."""
-    if isinstance(config, CompletionConfig):
-        base_url = f"{config.address.rstrip('/').removesuffix('/v1')}/v1"
-        config = OpenAiConfig(provider="openai", model=config.model, base_url=base_url, seed=config.seed)
-    thinking = config.thinking if isinstance(config, AnthropicConfig) and isinstance(config.thinking, int) else 0
-    changed: dict[str, object] = {"max_tokens": sampler.max_tokens + thinking}
-    if sampler.temperature is not None:
-        changed["temperature"] = sampler.temperature
-    return config.model_copy(update=changed)
-
-
-def _said(reply: Reply, sampler: Sampler) -> Completion:
-    """Return an answer as a text. Raises LlmRejected for a refusal and for what a filter blocked."""
-    code = f" ({reply.cause})" if reply.cause else ""
-    if reply.refused:
-        raise LlmRejected("refused", f"the model refused{code}")
-    if reply.finish_reason == "content_filter":
-        raise LlmRejected("blocked", f"the server's filter blocked the answer{code}")
-    text = without_thoughts(reply.text).encode("utf-8", "replace").decode().strip()
-    places = [(at, stop) for stop in sampler.stop if (at := text.find(stop)) >= 0]
-    at, word = min(places, default=(len(text), ""))
-    finish = "word" if places else _ENDS.get(reply.finish_reason, "stop")
-    return Completion(
-        text[:at], finish, word, reply.input_tokens, reply.output_tokens, reply.cost_usd,
-        tokens_cached=reply.cached_tokens,
-    )  # fmt: skip
-
-
-def refuse_samplers(config: WriterConfig | None, samplers: Sequence[Sampler]) -> None:
-    """Raise UserError for a setting that the writer's dialect has no name for."""
-    if isinstance(config, CompletionConfig):
-        for sampler in samplers:
-            refuse_unsayable(config, sampler)

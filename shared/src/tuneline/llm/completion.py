@@ -31,6 +31,10 @@ MOST_STOPS = 4
 Stop = Annotated[str, Field(min_length=1, max_length=200)]
 
 
+ORDER = ("penalties", "temperature", "top_p")
+"""In which llama-server applies a sampler: that of Hugging Face and vLLM."""
+
+
 class Sampler(BaseModel):
     """How the next token is drawn, and where the text ends."""
 
@@ -132,7 +136,7 @@ def body_of(config: CompletionConfig, prompt: str, sampler: Sampler, seed: int |
         return {
             **shared, "n_predict": sampler.max_tokens, "top_k": 0, "min_p": 0,
             "repeat_penalty": sampler.repetition_penalty, "repeat_last_n": config.context_tokens,
-            "samplers": ["penalties", "temperature", "top_p"], "n_probs": listed, "cache_prompt": False,
+            "samplers": [*ORDER], "n_probs": listed, "cache_prompt": False,
         }  # fmt: skip
     shared |= {"model": config.model, "max_tokens": sampler.max_tokens}
     shared |= {"logprobs": min(listed, MOST_LISTED[config.dialect])} if listed else {}

@@ -210,7 +210,7 @@ def unwanted(refusal: Refusal, sent: Collection[str]) -> str | None:
 
 def _mentioned(said: str, sent: Collection[str]) -> Iterator[str]:
     """Yield the fields of `sent` in the order in which they are mentioned."""
-    places = ((re.search(rf"(?<![\w-])(?:{_NAMES[name]})(?![\w-])", said[:500], re.I), name) for name in sent)
+    places = ((re.search(rf"(?<![\w-])(?:{_NAMES.get(name, name)})(?![\w-])", said[:500], re.I), name) for name in sent)
     yield from (name for match, name in sorted(((m, n) for m, n in places if m), key=lambda it: it[0].start()))
 
 
