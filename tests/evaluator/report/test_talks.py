@@ -16,7 +16,8 @@ from kit.talking import Told, judged, judged_by_two, page_of, rubric
 from tuneline.data.conversations import AnswerFacts
 from tuneline.data.text.talks import TalkPage, write_talks
 from tuneline_evaluator.comparison.scores import JudgedConversation
-from tuneline_evaluator.report.talks import talk_page
+from tuneline_evaluator.report.tables import arm_rows
+from tuneline_evaluator.report.talks import LEADS, leads, talk_page
 
 LOOP = "You have to clean it. " * 40
 HOSTILE = (
@@ -92,6 +93,15 @@ def test_report_and_page_link_to_each_other_by_places_that_exist(tmp_path: Path)
     ids = {a["id"] for _, a in report.tags if "id" in a}
     back = {href for _, a in view.tags if (href := a.get("href") or "").startswith("report.html#")}
     assert back and {href.partition("#")[2] for href in back} <= ids
+
+
+def test_rows_that_count_lead_to_what_they_count(tmp_path: Path) -> None:
+    made = comparison(3)
+    report = Page(reported(tmp_path, made)[0])
+    names = {*(row[0] for row in arm_rows(made)), *(gap.name for gap in made.gaps)}
+    assert LEADS.keys() <= names, "a row was renamed"
+    hrefs = {a["href"] for _, a in report.tags if "href" in a}
+    assert {leads(name) for name in LEADS} <= hrefs and "conversations.html#flag=loops" in hrefs
 
 
 def test_the_policy_lets_this_script_run_and_no_other(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ from tuneline_evaluator.report.tables import (
     preference_facts,
     settings,
 )
-from tuneline_evaluator.report.talks import PAGE, largest_gain_first, shown_rows
+from tuneline_evaluator.report.talks import PAGE, largest_gain_first, leads, shown_rows
 from tuneline_evaluator.report.wording import GLOSSARY, by_place, confidence, detectable, in_words
 from tuneline_evaluator.stage import EvaluatorInputs, EvaluatorOutputs
 
@@ -117,7 +117,7 @@ def _environment() -> Environment:
     """Return the templates, with what they call."""
     environment = page_environment("tuneline_evaluator.report")
     environment.filters.update({words.__name__: words for words in _FILTERS})
-    environment.globals.update({drawing.__name__: drawing for drawing in (*_DRAWINGS, anchor, place)})
+    environment.globals.update({drawing.__name__: drawing for drawing in (*_DRAWINGS, anchor, leads, place)})
     return environment
 
 

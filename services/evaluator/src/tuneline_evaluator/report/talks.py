@@ -19,6 +19,7 @@ from tuneline.data.text.talks import (
     findings_of,
     flags_of,
     out_of_role,
+    place,
 )
 from tuneline.data.verdicts import Verdict
 from tuneline_evaluator.comparison.figures import Comparison, PersonaRow
@@ -72,6 +73,21 @@ def talk_page(
         groups={row.id: row.name for row in rows if row.id in kept},
         unit=comparison.score.unit.capitalize(), back=REPORT, hidden=len(items) - len(shown),
     )  # fmt: skip
+
+
+LEADS: Mapping[str, Mapping[str, str]] = {
+    "Scored": {"status": "scored"}, "Passed the rubric, of those scored": {"status": "passed"},
+    "Answers that repeat themselves": {"flag": "loops"}, "Answers cut at the limit": {"flag": "cut"},
+    "refused or blocked by the judge": {"flag": "refused"}, "not readable as a verdict": {"status": "unparsed"},
+    "ended by an empty answer": {"flag": "empty"}, "too long for the context": {"status": "overflow"},
+    "broken by the server": {"status": "broken"},
+}  # fmt: skip
+"""Which conversations a row of the report counts, by its name; a row that is not here leads to all."""
+
+
+def leads(name: str) -> str:
+    """Return the address of the conversations that a row counts."""
+    return place(PAGE, **LEADS.get(name, {}))
 
 
 def largest_gain_first(row: PersonaRow) -> tuple[bool, float, str]:
