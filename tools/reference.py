@@ -20,7 +20,8 @@ HEAD = """\
 
 This page is generated from the stages (`make format` writes it). A run file has the keys `run` (the run's name), `goal`
 (the stage to stop after), `max_usd` (what all stages together may spend on calls to models), `store` (where
-results live; a workflow's is the chart's), `inputs` (an address or the content itself, by name) and one key for each
+results live; a workflow's is the chart's), `gate` (what must hold of the comparison, see
+[Compare runs](compare.md#a-policy-for-ci)), `inputs` (an address or the content itself, by name) and one key for each
 stage with its parameters. `--set trainer.epochs=1` takes the place of a value for once. An address is a path (relative
 to the run file), `file:///…`, `s3://bucket/key` or `hf://org/name@revision`; `output:<stage>/<port>` is what another
 stage of the run makes.
@@ -37,6 +38,7 @@ stage of the run makes.
 |---|---|
 | 0 | done |
 | 2 | the request or the data is wrong: the message names file, line or field; nothing is retried |
+| 3 | all was made, and the `gate` of the run file says no; nothing is retried |
 | 75 | stopped or unlucky for now: run the same command again to resume where it stopped |
 | 1 | a bug: where it happened is recorded, its message is withheld because it may quote a transcript |
 """

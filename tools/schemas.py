@@ -23,6 +23,7 @@ from tuneline.engine.pipelines import PIPELINES, steps_of
 from tuneline.judge.judging import CONFIGS
 from tuneline.judge.simulators.simulator import CONFIGS as SIMULATORS
 from tuneline.stage import AnyStage, installed_stages
+from tuneline.stage.policy import Gate
 from tuneline_generator.recipe import Recipe
 
 FOLDER = Path(__file__).parent.parent / "shared" / "src" / "tuneline" / "data" / "schemas"
@@ -100,6 +101,7 @@ def run_file(stages: Mapping[str, AnyStage]) -> Schema:
         "goal": {"enum": [*PIPELINES, *steps_of(stages)], "description": "The step to stop after."},
         "max_usd": {"type": ["number", "null"], "minimum": 0, "description": "US dollars that the run may spend."},
         "store": {"type": ["string", "null"], "description": "Where results live: a folder, or s3://bucket/prefix."},
+        "gate": {"anyOf": [plain(Gate.model_json_schema()), {"type": "null"}]},
         "inputs": {
             "type": "object", "additionalProperties": False,
             "properties": {name: {**given, "description": text} for name, text in sorted(ports.items())},

@@ -332,7 +332,7 @@ def test_the_inputs_in_question_are_those_that_a_stage_needs_of_another() -> Non
 
 
 def test_the_parameters_are_the_keys_of_a_run_file() -> None:
-    assert set(PARAMETERS) == {"run", "goal", "max_usd", "inputs", *(node.partition("@")[0] for node in NODES)}
+    assert set(PARAMETERS) == {"run", "goal", "max_usd", "gate", "inputs", *(node.partition("@")[0] for node in NODES)}
     assert set(PARAMETERS["goal"]["enum"]) == {"finetune", *NODES}
     assert [name for name, row in PARAMETERS.items() if "value" not in row] == ["inputs"]
     for name, row in PARAMETERS.items():

@@ -27,6 +27,7 @@ from tuneline.data.reading.repairs import normalise
 from tuneline.data.rubric import Criterion, Rubric
 from tuneline.llm.config import MODELS
 from tuneline.stage import installed_stages
+from tuneline.stage.policy import Gate
 
 PAGES = sorted(p for p in ROOT.rglob("*.md") if not any(part.startswith(".") for part in p.relative_to(ROOT).parts))
 STAGES = installed_stages()
@@ -188,6 +189,8 @@ def example_is_fine(content: dict[str, Any]) -> bool:
         return True
     if "Statement" in content:
         return True
+    if content.keys() == {"gate"}:
+        return bool(Gate.model_validate(content["gate"]))
     if "gates" in content:
         words = {True: "yes", False: "no"}  # as YAML reads these keys
         gates = [Criterion.model_validate({words.get(k, k): v for k, v in gate.items()}) for gate in content["gates"]]

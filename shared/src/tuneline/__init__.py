@@ -4,6 +4,8 @@
 
     run = tuneline.open_run("demo", "s3://team/tuneline")
     run.results["evaluator"].metrics.headline      # 'better: +7.2 points …'
+    run.verdicts[0].answers                        # {'LI1': 'YES', …}
+    run.comparison.to_pandas()                     # with pandas, which is yours to install
     run.fetch("gguf-converter/model", Path("models"))
 """
 
@@ -13,6 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from tuneline.commands.results.differences import Between
+    from tuneline.commands.results.rows import ArmVerdict, ComparisonRow, Rows
+    from tuneline.data.conversations import Conversation
+    from tuneline.data.slices import Slice
     from tuneline.engine.records import Manifest
     from tuneline.store.base import Store
 
@@ -34,6 +40,45 @@ class Run(NamedTuple):
     name: str
     store: Store
     results: dict[str, Manifest]
+
+    @property
+    def verdicts(self) -> Rows[ArmVerdict]:
+        """What the judge found about every conversation. It is read anew each time; UserError before there are any."""
+        from tuneline.commands.results.rows import verdicts_of
+
+        return verdicts_of(self.store, self.name, self.results)
+
+    @property
+    def conversations(self) -> Rows[Conversation]:
+        """What every persona or prompt and every arm said."""
+        from tuneline.commands.results.rows import conversations_of
+
+        return conversations_of(self.store, self.name, self.results)
+
+    @property
+    def slices(self) -> Rows[Slice]:
+        """What was learnt."""
+        from tuneline.commands.results.rows import slices_of
+
+        return slices_of(self.store, self.name, self.results)
+
+    @property
+    def comparison(self) -> Rows[ComparisonRow]:
+        """Every figure of the comparison: score, categories, criteria, gates, personas."""
+        from tuneline.commands.results.rows import comparison_of
+
+        return comparison_of(self.store, self.name, self.results)
+
+    def compare(self, other: Run, *, allow_unequal: bool = False) -> Between:
+        """Compare this run's fine-tuned model with that of `other`, the later one, as `tuneline compare` does.
+
+        Raises UserError where they share no persona or prompt, or rubric or judge differ and `allow_unequal` is False.
+        """
+        from tuneline.commands.results.arms import read_side
+        from tuneline.commands.results.differences import compare_sides
+
+        sides = read_side(self.store, self.name), read_side(other.store, other.name)
+        return compare_sides(*sides, allow_unequal=allow_unequal)
 
     def fetch(self, output: str, dest: Path = Path()) -> Path:
         """Copy an output, named `node/port`, into the folder `dest`, verified; return where it lies now."""

@@ -23,6 +23,7 @@ from tuneline.model.llama_cpp import placement, program
 from tuneline.model.system_prompt import markdown_around, read_system_prompt
 from tuneline.parsing.problems import listed
 from tuneline.stage import Checks
+from tuneline.stage.policy import Gate
 from tuneline_evaluator.conversations.ask import check_arms
 from tuneline_evaluator.conversations.further import sources
 from tuneline_evaluator.conversations.prepare import completion_of, context_of, settled
@@ -46,6 +47,8 @@ def check_given(params: EvaluatorParams, checks: Checks) -> None:
         one_of("personas" in checks.inputs or bool(personas), "prompts" in checks.inputs)
     speakers: Sequence[Speaker] = prompts.prompts if prompts else personas or []
     rubric = checks.read("rubric", load_rubric)
+    with checks.about("gate"):
+        _check_gate(checks.gate, rubric)
     answers = {port: checks.inputs[port] for port in PORTS.values() if port in checks.inputs}
     judge = checks.read("judge", judge_given, checks.secret, answers)
     recorded = isinstance(judge, RecordedConfig)
@@ -77,6 +80,13 @@ def check_given(params: EvaluatorParams, checks: Checks) -> None:
     if checks.work and not served_elsewhere:
         with checks.about(""):
             placement(program("llama-server"), params.gpu_layers)
+
+
+def _check_gate(gate: Gate | None, rubric: Rubric | None) -> None:
+    """Raise UserError where a policy names a criterion that the rubric does not have."""
+    if gate and rubric and (unknown := gate.unknown(c.id for c in rubric.criteria)):
+        known = ", ".join(c.id for c in rubric.criteria)
+        raise UserError(f"the rubric has no {', '.join(unknown)}; it has {known}")
 
 
 def _refuse_long(

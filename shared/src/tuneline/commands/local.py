@@ -20,6 +20,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from tuneline.commands.show import essence
+from tuneline.commands.stage import EXIT_NO
 from tuneline.commands.status import status_of
 from tuneline.commands.watch import status_lines
 from tuneline.engine.layout import run_key
@@ -195,7 +196,7 @@ class LocalRun:
 
     def _finish(self, child: _Child, code: int, progress: Progress) -> None:
         self._keep_log(child)
-        if code:
+        if code and code != EXIT_NO:  # what a policy says no to was made, and is told at the end
             self.console.print(f"[bold red]{child.step.name} failed[/]")
             print("\n".join(_last_words(child.log)), file=sys.stderr)  # noqa: T201
             raise StageFailed(code if code > 0 else 128 - code)

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from tuneline.store.base import Store
 
 EXIT_USER_ERROR, EXIT_TEMPORARY, EXIT_BUG = 2, 75, 1
+EXIT_NO = 3
+"""All was made, and the run file's `gate` says no: asking again changes nothing."""
+COMPARES = "evaluator"
+"""The stage whose result a `gate` is about."""
 
 FileOption = Annotated[
     Path | None, typer.Option("--file", help="The run file (YAML); without it, RUN_FILE as a workflow sets it.")
@@ -161,6 +165,20 @@ def _run(
                 (outputs / name).write_text(text)
     done = "found" if outcome.reused else "made"
     typer.echo("\n  ".join([f"{step.name} {outcome.manifest.fingerprint[:12]} {done}", *found.values()]))
+    if step.stage.name == COMPARES:
+        apply_gate(run_file, opened)
+
+
+def apply_gate(run_file: RunFile, store: Store) -> None:
+    """Say what the run file's policy says of what was found. Raises typer.Exit where it says no."""
+    if run_file.gate and any(step.stage.name == COMPARES for step in run_file.steps):
+        from tuneline.commands.results.gate import decide_run
+
+        decision = decide_run(store, run_file.run, run_file.gate)
+        for line in decision.lines():
+            typer.echo(printable(line))
+        if not decision.passed:
+            raise typer.Exit(EXIT_NO)
 
 
 def _figures(outcome: Outcome) -> dict[str, str]:

@@ -14,6 +14,7 @@ from tuneline.commands.doctor import doctor
 from tuneline.commands.init import init
 from tuneline.commands.monitor import RunArgument, logs, ls, open_page, status, watch
 from tuneline.commands.personas import personas_app
+from tuneline.commands.results.command import compare
 from tuneline.commands.stage import (
     DEFAULT_STORE,
     ReplaceOption,
@@ -21,6 +22,7 @@ from tuneline.commands.stage import (
     SetOption,
     StoreOption,
     StoreOrFilesOption,
+    apply_gate,
     configure_logging,
     exit_codes,
     store_of,
@@ -95,9 +97,11 @@ def run(
             typer.echo(f"Nothing to do: run {run_file.run} is up to date.")
         for line in conclusion(run_file, opened):
             typer.echo(line)
+        apply_gate(run_file, opened)
 
 
 app.command()(check)
+app.command()(compare)
 app.command()(init)
 app.command()(doctor)
 

@@ -159,7 +159,7 @@ class StageChecks:
         self, run_file: RunFile, step: Step, inputs: Mapping[str, Path], where: Where, findings: Findings, store: Store
     ) -> None:
         self.inputs, self.work, self.online = inputs, where.work, where.online
-        self.max_usd, self._ours = run_file.max_usd, where.ours
+        self.max_usd, self.gate, self._ours = run_file.max_usd, run_file.gate, where.ours
         self._run_file, self._step, self._folder, self._findings = run_file, step, where.folder, findings
         self._store = store
 
@@ -225,6 +225,8 @@ class StageChecks:
     def _loc(self, name: str) -> tuple[str, ...]:
         """Return where an input or a parameter stands in the run file."""
         stage = self._step.stage
+        if name == "gate":
+            return (name,)
         if not name or any(port.name == name for port in stage.input_ports()):
             return ("inputs", name) if name else ()
         return (stage.name, *name.split("."))

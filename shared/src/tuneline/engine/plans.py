@@ -50,7 +50,7 @@ class StagePlans:
         self.read, self.about, self.warn, self.note = checks.read, checks.about, checks.warn, checks.note
         self.setting, self.preview, self.secret = checks.setting, checks.preview, checks.secret
         self.place, self.origin = checks.place, checks.origin
-        self.max_usd, self._previewed = checks.max_usd, checks.made
+        self.max_usd, self.gate, self._previewed = checks.max_usd, checks.gate, checks.made
         self._folder, self._done = folder, done
         self._stage, self._store, self._forgotten = step.stage.name, store, forgotten_hashes(store)
 

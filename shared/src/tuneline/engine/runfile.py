@@ -1,7 +1,7 @@
 """The run file: one YAML that describes a run, the same on a laptop, in Docker and on Argo, and the order it gives.
 
-Every top-level key is `run`, `goal`, `max_usd`, `store`, `inputs` or the name of a stage. All that the run needs is
-checked by every stage, so that a misspelt parameter of the last stage is refused before the first one starts.
+Every top-level key is `run`, `goal`, `max_usd`, `store`, `gate`, `inputs` or the name of a stage. All that the run
+needs is checked by every stage, so that a misspelt parameter of the last stage is refused before the first one starts.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from tuneline.parsing.problems import Loc, Source, did_you_mean, problems_of
 from tuneline.parsing.settings import with_settings
 from tuneline.parsing.yaml import read_yaml
 from tuneline.stage import AnyStage, Params
+from tuneline.stage.policy import Gate
 from tuneline.store.base import is_local, local_path
 
 log = structlog.get_logger()
@@ -59,6 +60,8 @@ class RunFile:
     """What all stages of the run may spend on calls to models, in US dollars, over all attempts."""
     store: str | None = None
     """Where its results live, if the file says so: a path or URI."""
+    gate: Gate | None = None
+    """What must hold of its comparison for the run to end well."""
     settings: tuple[str, ...] = ()
     """What the command line set, as `key.key=value`; `params` and `inputs` have it already."""
 
@@ -127,7 +130,7 @@ def _checked(
         problems.append(
             f"{source.where(('max_usd',))}: US dollars that the run may spend, 0 or more (got {max_usd!r:.40})"
         )
-    store = _store(source, content.get("store"), problems)
+    store, gate = _store(source, content.get("store"), problems), _gate(source, content.get("gate"), problems)
     is_run = planned.keys() == params.keys() and steps and (goal is None or str(goal) in _goals(stages))
     if problems and (wrong is None or not is_run):
         raise UserError("\n".join(problems))
@@ -136,7 +139,7 @@ def _checked(
     for key in sorted(stages.keys() & content.keys() - planned.keys()):
         log.info("ignored: this run has no such stage", key=key)
     shards = {name: found.model_dump().get("shards", 1) for name, found in params.items()}
-    return RunFile(source, name, inputs, params, with_shards(steps, shards.__getitem__), max_usd, store)
+    return RunFile(source, name, inputs, params, with_shards(steps, shards.__getitem__), max_usd, store, gate)
 
 
 def _store(source: Source, value: object, problems: list[str]) -> str | None:
@@ -149,12 +152,23 @@ def _store(source: Source, value: object, problems: list[str]) -> str | None:
     return value if "://" in value else _address(value, source).uri
 
 
+def _gate(source: Source, value: object, problems: list[str]) -> Gate | None:
+    """Read the policy; what is refused becomes problems."""
+    if value is None:
+        return None
+    try:
+        return Gate.model_validate(value)
+    except ValidationError as e:
+        problems += problems_of(e, Gate, source, ("gate",))
+        return None
+
+
 def _is_money(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
 
 
 def _known(stages: Mapping[str, AnyStage]) -> list[str]:
-    return ["run", "goal", "max_usd", "store", "inputs", *stages]
+    return ["run", "goal", "max_usd", "store", "gate", "inputs", *stages]
 
 
 def _goals(stages: Mapping[str, AnyStage]) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from tuneline.stage.money import Account
+from tuneline.stage.policy import Gate
 from tuneline.stage.records import InputRecord, Json, Maker, Part
 
 
@@ -102,6 +103,8 @@ class Checks(Protocol):
     """Where the stages will work, with the programs, memory and disk of this machine; None: on another machine."""
     max_usd: float | None
     """What the run may spend on calls to models; None is without limit."""
+    gate: Gate | None
+    """What must hold of the comparison for the run to end well."""
     online: bool
     """Whether models may be asked, which costs money."""
 

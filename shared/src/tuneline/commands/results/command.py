@@ -1,0 +1,120 @@
+"""`tuneline compare`: two runs side by side, or all of a store in a table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tuneline.commands.stage import DEFAULT_STORE, EXIT_NO, StoreOption, exit_codes
+from tuneline.errors import UserError
+from tuneline.parsing.problems import printable
+
+if TYPE_CHECKING:
+    from tuneline.commands.results.differences import Between
+    from tuneline.commands.results.gate import Decision
+    from tuneline.stage.policy import Gate
+    from tuneline.store.base import Store
+
+SHOWN = 20
+"""Changed answers that are listed; `--json` has all."""
+
+
+def compare(
+    runs: Annotated[list[str] | None, typer.Argument(help="Two runs: the one before, and the one to judge.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="A table of all evaluated runs, oldest first.")] = False,
+    gate: Annotated[
+        Path | None, typer.Option(help="A run file whose `gate` is applied; it ends with 3 where that says no.")
+    ] = None,
+    allow_unequal: Annotated[
+        bool, typer.Option("--allow-unequal", help="Compare although rubric or judge differ; says so.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print every figure as JSON.")] = False,
+    store: StoreOption = DEFAULT_STORE,
+) -> None:
+    """Compare the fine-tuned models of two runs, by persona or prompt; or list all runs."""
+    from tuneline.store.base import open_store
+
+    with exit_codes():
+        if everything == bool(runs) or (runs and len(runs) != 2):
+            raise UserError("name two runs, or --all for a table of them")
+        if everything and gate:
+            raise UserError("--gate is for two runs")
+        opened = open_store(store)
+        if everything:
+            _all(opened, as_json=as_json)
+        elif runs:
+            _two(opened, runs[0], runs[1], gate, allow_unequal=allow_unequal, as_json=as_json)
+
+
+def _all(store: Store, *, as_json: bool) -> None:
+    from tuneline.commands.results.history import history, history_lines
+
+    rows = history(store)
+    lines = [json.dumps([row.model_dump() for row in rows], indent=1)] if as_json else history_lines(rows)
+    for line in lines:
+        typer.echo(line if as_json else printable(line))
+
+
+def _two(store: Store, first: str, second: str, file: Path | None, *, allow_unequal: bool, as_json: bool) -> None:
+    from tuneline.commands.results.arms import read_side
+    from tuneline.commands.results.differences import compare_sides
+    from tuneline.commands.results.gate import decide
+
+    policy = _policy(file) if file else None
+    found = compare_sides(read_side(store, first), read_side(store, second), allow_unequal=allow_unequal)
+    said = decide(policy, found.outcome, found.criteria, found.unit, found.significance) if policy else None
+    if as_json:
+        typer.echo(json.dumps({**found.model_dump(), "gate": said and said.model_dump()}, indent=1))
+    else:
+        for line in between_lines(found, said):
+            typer.echo(printable(line))
+    if said and not said.passed:
+        raise typer.Exit(EXIT_NO)
+
+
+def _policy(file: Path) -> Gate:
+    from tuneline.engine.runfile import read_run_file
+    from tuneline.stage import installed_stages
+
+    gate = read_run_file(file, installed_stages()).gate
+    if gate is None:
+        raise UserError(f"{file}: has no `gate`")
+    return gate
+
+
+def between_lines(found: Between, said: Decision | None) -> Iterator[str]:
+    """Yield a page about two runs for a terminal."""
+    yield f"{found.first.run}: {found.first.label}"
+    yield f"{found.second.run}: {found.second.label}"
+    yield f"These are {found.relation}."
+    score = found.score
+    ends = score.interval
+    parts = [f"{_points(score.mean_difference)} points"]
+    if ends:
+        parts[0] += f" ({100 * (1 - found.significance):g} % interval {_points(ends.low)} to {_points(ends.high)})"
+    parts += [f"{score.personas} {found.unit}s", f"p = {score.sign_flip_p:.3g}"]
+    yield f"{found.second.run} is {found.outcome}: {', '.join(parts)}"
+    if found.base_drift is not None:
+        yield f"The base model, the same in both runs, differs by {_points(found.base_drift)} points: judge and chance."
+    yield from (f"Note: {note}" for note in found.notes)
+    yield ""
+    for row in sorted(found.criteria, key=lambda row: row.difference):
+        if row.difference:
+            yield (
+                f"  {row.id}  {100 * row.first:.1f} to {100 * row.second:.1f} % met ({_points(row.difference)}), "
+                f"p = {row.p_holm:.3g} (Holm)"
+            )
+    for flip in found.flips[:SHOWN]:
+        yield f"  {flip.criterion}  {flip.persona}/{flip.trial}: {flip.first} to {flip.second}"
+    if (more := len(found.flips) - SHOWN) > 0:
+        yield f"  and {more} more changed answers (--json has all)"
+    if said:
+        yield from ("", *said.lines())
+
+
+def _points(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:+.1f}"

@@ -1,0 +1,85 @@
+"""Applies a run file's `gate` to what a run found, or to what two runs say of each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Literal
+
+from tuneline.errors import UserError
+from tuneline.stage import Closed
+from tuneline.stage.policy import Gate
+
+if TYPE_CHECKING:
+    from tuneline.commands.results.differences import CriterionChange
+    from tuneline.store.base import Store
+
+Role = Literal["verdict", "critical", "supporting", "advisory"]
+
+
+class Ruling(Closed):
+    """What a policy says of one thing."""
+
+    role: Role
+    name: str
+    holds: bool
+    text: str
+
+
+class Decision(Closed):
+    """What a policy says."""
+
+    passed: bool
+    rulings: list[Ruling]
+
+    def lines(self) -> Iterator[str]:
+        """Yield it for people, what says no first."""
+        yield f"Gate: {'yes' if self.passed else 'no'}"
+        for ruling in sorted(self.rulings, key=lambda ruling: ruling.holds or ruling.role == "advisory"):
+            word = "holds" if ruling.holds else "warns" if ruling.role == "advisory" else "says no"
+            yield f"  {ruling.role:10}  {ruling.name}  {word}: {ruling.text}"
+
+
+def decide(gate: Gate, outcome: str, criteria: Sequence[CriterionChange], unit: str, significance: float) -> Decision:
+    """Apply a policy. Raises UserError where it names a criterion that nobody was judged by."""
+    by_id = {row.id: row for row in criteria}
+    if unknown := gate.unknown(by_id):
+        raise UserError(
+            f"gate: {', '.join(unknown)}: no conversation was judged by it in both arms; there are {', '.join(by_id)}"
+        )
+    rulings = [*_verdict(gate, outcome), *(_critical(by_id[name], unit) for name in gate.critical)]
+    rulings += _not_worse("supporting", [by_id[name] for name in gate.supporting], significance)
+    rulings += _not_worse("advisory", [by_id[name] for name in gate.advisory], significance)
+    return Decision(passed=all(ruling.holds or ruling.role == "advisory" for ruling in rulings), rulings=rulings)
+
+
+def decide_run(store: Store, run: str, gate: Gate) -> Decision:
+    """Apply a policy to a run's own comparison of its fine-tuned model with its base."""
+    from tuneline.commands.results.arms import read_side
+    from tuneline.commands.results.differences import criterion_changes
+
+    side = read_side(store, run)
+    base, finetuned = (
+        [row for row in side.verdicts if row.arm == arm and row.status == "scored"] for arm in ("base", "finetuned")
+    )
+    significance = float(side.manifest.params.get("significance", 0.05))
+    return decide(gate, side.compared.outcome, criterion_changes(base, finetuned), side.unit, significance)
+
+
+def _verdict(gate: Gate, outcome: str) -> Iterator[Ruling]:
+    if gate.require is not None:
+        enough = {"better"} if gate.require == "better" else {"better", "not worse"}
+        text = f"the policy asks for {gate.require}"
+        yield Ruling(role="verdict", name=outcome, holds=outcome in enough, text=text)
+
+
+def _critical(row: CriterionChange, unit: str) -> Ruling:
+    text = f"failed with {row.first_failures} of {row.personas} {unit}s before, {row.second_failures} now"
+    return Ruling(role="critical", name=row.id, holds=row.second_failures <= row.first_failures, text=text)
+
+
+def _not_worse(role: Role, rows: Sequence[CriterionChange], significance: float) -> Iterator[Ruling]:
+    from tuneline.data.paired.statistics import holm
+
+    for row, p in zip(rows, holm([row.p for row in rows]), strict=True):
+        text = f"{100 * row.difference:+.1f} points, p = {p:.3g}"
+        yield Ruling(role=role, name=row.id, holds=row.difference >= 0 or p >= significance, text=text)
