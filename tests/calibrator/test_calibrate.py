@@ -121,6 +121,7 @@ def test_what_cannot_be_used_is_refused_before_anything_is_paid(
     ("port", "content", "problem"),
     [
         ("prompt.txt", "No slot.", "{source} must stand there once"),
+        ("prompt.txt", "Clear. \x1b[2J {source} {profile}", "prompt.txt: it has control characters"),
         ("pairs.jsonl", '{"pair": "ash", "status": "no_audio"}\n', "no pair is ready"),
         ("pairs.jsonl", '{"pair": "yew", "status": "ready"}\n', r"yew.txt is not there"),
         ("talks.jsonl", "", "source and talk must both have words"),

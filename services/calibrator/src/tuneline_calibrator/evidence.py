@@ -43,7 +43,10 @@ class WorstPair(NamedTuple):
 
 
 class Evidence(NamedTuple):
-    """What was lost in a trial, over the training pairs. No text of a source or a talk is in it."""
+    """What was lost in a trial, over the training pairs.
+
+    No text of a source or a talk is in it, but what the judge says of them: names of concepts, and reasons.
+    """
 
     losses: Mapping[str, float]
     worst: Sequence[str]

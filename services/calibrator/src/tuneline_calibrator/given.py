@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from pathlib import Path
 from typing import NamedTuple
 
@@ -110,10 +111,17 @@ def read_prompt(path: Path) -> str:
         text = path.read_text(encoding="utf-8-sig").strip()
     except UnicodeDecodeError:
         raise UserError(f"{path.name}: not UTF-8 text") from None
+    if has_controls(text):
+        raise UserError(f"{path.name}: it has control characters; save it as plain text")
     for slot in SLOTS:
         if text.count(slot) != 1:
             raise UserError(f"{path.name}: {slot} must stand there once, and stands there {text.count(slot)} times")
     return text
+
+
+def has_controls(text: str) -> bool:
+    """Tell whether a text has control characters other than line ends and tabs."""
+    return any(unicodedata.category(letter) == "Cc" and letter not in "\n\t\r" for letter in text)
 
 
 def filled(prompt: str, source: str, profile: str) -> str:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable
 
-from tuneline_calibrator.given import SLOTS
+from tuneline_calibrator.given import SLOTS, has_controls
 from tuneline_calibrator.tokens import tokens
 
 MOST_CHARS = 6_000
@@ -26,7 +25,7 @@ def problem_of(prompt: str, before: str, learnt: Iterable[set[tuple[str, ...]]])
             return f"{slot} stands there {prompt.count(slot)} times, and must once"
     if len(prompt) > MOST_CHARS:
         return f"it has {len(prompt):,} characters, and may have {MOST_CHARS:,}"
-    if any(unicodedata.category(letter) == "Cc" and letter not in "\n\t\r" for letter in prompt):
+    if has_controls(prompt):
         return "it has control characters"
     if prompt.split() == before.split():
         return "it is the prompt as it was"

@@ -29,6 +29,10 @@ STOPS = {
 }
 
 
+LONG_PROMPT = 4_000
+"""Words and spaces from which on prompts are compared by their rarer words: all would take minutes."""
+
+
 class Curve(NamedTuple):
     """A loss over the trials, in a picture 100 by 100."""
 
@@ -127,8 +131,11 @@ def _blocks(parts: Sequence[tuple[str, float]], whole: float) -> list[Block]:
 def worded(before: str, after: str) -> list[Piece]:
     """Return a prompt with what is new and what is gone, by words."""
     old, new = re.findall(r"\s+|\S+", before), re.findall(r"\s+|\S+", after)
+    if old == new:
+        return [Piece("same", before)]
+    long = max(len(old), len(new)) > LONG_PROMPT  # the words of a long one that stand everywhere anchor nothing
     found = list[Piece]()
-    for tag, i, j, k, m in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+    for tag, i, j, k, m in difflib.SequenceMatcher(None, old, new, autojunk=long).get_opcodes():
         if tag == "equal":
             found.append(Piece("same", "".join(old[i:j])))
             continue
