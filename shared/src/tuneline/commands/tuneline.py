@@ -10,8 +10,6 @@ from typing import Annotated, Literal
 import typer
 
 from tuneline.commands.check import check, read_checked
-from tuneline.commands.doctor import doctor
-from tuneline.commands.init import init
 from tuneline.commands.monitor import RunArgument, logs, ls, open_page, status, watch
 from tuneline.commands.personas import personas_app
 from tuneline.commands.results.command import compare
@@ -27,6 +25,8 @@ from tuneline.commands.stage import (
     exit_codes,
     store_of,
 )
+from tuneline.commands.start.doctor import doctor
+from tuneline.commands.start.init import init
 from tuneline.commands.view import view
 from tuneline.errors import StageFailed, UserError
 from tuneline.parsing.problems import printable
@@ -41,7 +41,7 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line, with the keys that a file `.env` in the current folder gives."""
-    from tuneline.commands.dotenv import read_env
+    from tuneline.commands.start.dotenv import read_env
 
     try:
         read_env(Path(".env"), os.environ)

@@ -26,10 +26,10 @@ SECONDS = 20.0
 
 
 class Finding(NamedTuple):
-    """One thing that was looked at. `help` is less than perfect, `wrong` stops runs."""
+    """One thing that was looked at. `note` is less than perfect, `wrong` stops runs."""
 
     what: str
-    state: Literal["fine", "help", "wrong"]
+    state: Literal["fine", "note", "wrong"]
     text: str
 
 
@@ -73,18 +73,18 @@ def _stages() -> Finding:
 def _machine() -> Iterator[Finding]:
     memory, cores = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), len(os.sched_getaffinity(0))
     text = f"{cores} cores, {memory / GIB:.1f} GiB of memory"
-    yield Finding("machine", "fine" if memory >= LITTLE_MEMORY else "help", text)
+    yield Finding("machine", "fine" if memory >= LITTLE_MEMORY else "note", text)
     for what, place in (("scratch", os.environ.get("TUNELINE_SCRATCH") or tempfile.gettempdir()), ("here", ".")):
         free = shutil.disk_usage(place).free if Path(place).is_dir() else 0
         text = f"{free / GIB:.1f} GiB free in {Path(place).resolve()}"
-        yield Finding(f"disk, {what}", "fine" if free >= LITTLE_DISK else "help", text)
+        yield Finding(f"disk, {what}", "fine" if free >= LITTLE_DISK else "note", text)
 
 
 def _gpu() -> Finding:
     program = shutil.which("nvidia-smi")
     if program is None:
         return Finding(
-            "GPU", "help", "no driver of NVIDIA here: small models train on the processor, large ones need one"
+            "GPU", "note", "no driver of NVIDIA here: small models train on the processor, large ones need one"
         )
     asked = [program, "--query-gpu=name,memory.total", "--format=csv,noheader"]
     try:
@@ -109,7 +109,7 @@ def _keys() -> Finding:
     there = sorted(
         name for name in os.environ if name.endswith("_API_KEY") or name in ("HF_TOKEN", "AWS_ACCESS_KEY_ID")
     )
-    return Finding("keys", "fine" if there else "help", ", ".join(there) or "none is set: offline judges only")
+    return Finding("keys", "fine" if there else "note", ", ".join(there) or "none is set: offline judges only")
 
 
 def _store(store: str) -> Finding:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tuneline.commands.dotenv import LARGEST, read_env
+from tuneline.commands.start.dotenv import LARGEST, read_env
 from tuneline.errors import UserError
 
 SECRET = "sk-canary-1"

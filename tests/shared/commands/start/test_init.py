@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from kit.places import EXAMPLES, ROOT
-from tuneline.commands.init import STARTER
+from tuneline.commands.start.init import STARTER
 from tuneline.commands.tuneline import app
 from tuneline.data.personas import load_personas
 from tuneline.data.rubric import load_rubric
