@@ -119,11 +119,11 @@ def pdf(pages: Sequence[str]) -> bytes:
     return out + b"trailer << /Size %d /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF\n" % (len(objects) + 1, start)
 
 
-def run_file(folder: Path, recogniser: Mapping[str, Any] | None = None, **params: Any) -> Path:
+def run_file(folder: Path, recogniser: Mapping[str, Any] | None = None, run: str = "heard", **params: Any) -> Path:
     """Write a run file whose goal is the transcriber, for the references in `folder/references`."""
     inputs = {"references": "references", "recogniser": dict(recogniser or WHISPER)}
     path = folder / "run.yaml"
-    path.write_text(yaml.safe_dump({"run": "heard", "goal": "transcriber", "inputs": inputs, "transcriber": params}))
+    path.write_text(yaml.safe_dump({"run": run, "goal": "transcriber", "inputs": inputs, "transcriber": params}))
     return path
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from kit.speech import SENTENCES, make, output, pdf, rows_of, run_file, speak
+from kit.scripted_openai import Answer, Call, error, serve_openai
+from kit.speech import SENTENCES, encode, make, output, pdf, rows_of, run_file, speak, spoken, write_wave
+from tuneline.data.transcripts import read_transcripts
+from tuneline.errors import UserError
 
 pytestmark = pytest.mark.slow
 
@@ -27,3 +31,75 @@ def test_made_speech_is_heard_with_its_sentences_and_few_errors(tmp_path: Path) 
     assert abs(talk["segments"][-1]["end"] - falls["seconds"]) < 2 and 100 < talk["words_a_minute"] < 220
     assert " ".join(segment["text"] for segment in told["segments"]) == SENTENCES
     assert output(tmp_path / "store", manifest, "falls.txt").read_text() == "Fall sensors.\fThey work.\n"
+
+
+def test_what_cannot_be_used_has_one_status_each_and_the_others_go_on_by_choice(tmp_path: Path) -> None:
+    folder = tmp_path / "references"
+    good = speak(SENTENCES, folder / "good.wav")
+    encode(good, folder / "coded.mp3", "libmp3lame")
+    (folder / "broken.mp3").write_bytes(b"\x00rubbish" * 500)
+    (folder / "short.wav").write_bytes(good.read_bytes()[: good.stat().st_size // 2])
+    write_wave(folder / "silence.wav", [[0] * 16_000 * 5], 16_000)
+    for name in ("good", "coded", "broken", "short", "silence", "locked", "alone"):
+        (folder / f"{name}.txt").write_text("A document.")
+    speak("Hello.", folder / "lost.wav")
+    file = run_file(tmp_path)
+    with pytest.raises(UserError) as refused:
+        make(file, tmp_path / "store")
+    assert "alone: no_audio" in str(refused.value) and "lost: no_source" in str(refused.value)
+    manifest = make(run_file(tmp_path, on_bad="skip"), tmp_path / "store")
+    found = {row["pair"]: row["status"] for row in rows_of(tmp_path / "store", manifest, "pairs.jsonl")}
+    assert found == {
+        "alone": "no_audio", "broken": "unreadable_audio", "coded": "ready", "good": "ready", "locked": "no_audio",
+        "lost": "no_source", "short": "unreadable_audio", "silence": "no_speech",
+    }  # fmt: skip
+
+
+def test_two_channels_become_a_conversation_that_the_assessor_reads(tmp_path: Path) -> None:
+    folder = tmp_path / "references"
+    asked, rate = spoken("Hello, where is my parcel? I have waited for a week.")
+    told, _ = spoken("I am sorry. It comes tomorrow in the morning.")
+    write_wave(folder / "call.wav", [[*asked, *[0] * len(told)], [*[0] * len(asked), *told]], rate)
+    file = run_file(tmp_path, channels="speakers", assistant="2", require_source=False)
+    manifest = make(file, tmp_path / "store")
+    [transcript] = read_transcripts(output(tmp_path / "store", manifest, "transcripts.jsonl")).transcripts
+    [exchange] = transcript.exchanges
+    assert "parcel" in exchange.user and "tomorrow" in exchange.assistant
+
+
+def test_a_renamed_recording_and_a_stopped_run_pay_for_no_chunk_twice(tmp_path: Path) -> None:
+    folder = tmp_path / "references"
+    speak(SENTENCES, folder / "a.wav")
+    (folder / "a.txt").write_text("A document.")
+    with serve_openai(hears) as server:
+        hosted = {"provider": "openai", "model": "whisper-1", "base_url": server.url, "minute_usd": 0.006}
+        file = run_file(tmp_path, hosted, chunk_seconds=10)
+        first = make(file, tmp_path / "store")
+        paid = len(server.calls)
+        (folder / "a.wav").rename(folder / "b.wav")
+        (folder / "a.txt").rename(folder / "b.txt")
+        second = make(run_file(tmp_path, hosted, "renamed", chunk_seconds=10), tmp_path / "store")
+        assert paid == len(server.calls) == 3 and first.fingerprint != second.fingerprint  # one was refused for now
+    [talk] = rows_of(tmp_path / "store", second, "talks.jsonl")
+    [pair] = rows_of(tmp_path / "store", second, "pairs.jsonl")
+    assert [segment["text"] for segment in talk["segments"]] == [
+        "Falls are common and a sensor sees them every time."
+    ] * 2
+    assert talk["segments"][1]["start"] > 5 and pair["engine"] == "openai" and pair["language"] == "english"
+    assert first.metrics.cost.now_usd > 0 == second.metrics.cost.now_usd
+    assert first.metrics.cost.total_usd == second.metrics.cost.total_usd
+
+
+def hears(call: Call) -> Answer:
+    """Answer as the transcription endpoint does, and be busy once."""
+    if call.number == 0:
+        return error(503)
+    assert call.path.endswith("/audio/transcriptions") and b"verbose_json" in call.raw and b"RIFF" in call.raw
+    said = {
+        "start": 0.5,
+        "end": 4.0,
+        "text": " Falls are common and a sensor sees them every time.",
+        "avg_logprob": -0.2,
+    }
+    body = {"text": said["text"], "language": "english", "duration": 9.0, "segments": [said | {"no_speech_prob": 0.01}]}
+    return Answer(body=json.dumps(body).encode())

@@ -125,7 +125,8 @@ def _named(segments: list[Segment]) -> list[Segment]:
         return segments
     heads = [_BRACKET.match(one.text) or _NAME.match(one.text) for one in segments]
     names = Counter(head[1].strip() for head in heads if head)
-    if not names or sum(names.values()) < len(segments) / 2 or max(names.values()) < min(2, len(segments)):
+    named = sum(names.values())
+    if not names or named < len(segments) / 2 or (named < len(segments) and max(names.values()) < 2):
         return segments
     found, speaker = [], None
     for one, head in zip(segments, heads, strict=True):

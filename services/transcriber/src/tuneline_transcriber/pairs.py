@@ -23,8 +23,7 @@ def pair_lines(folder: Path) -> Iterator[str]:
         bad += bool(problems)
         wrong = f" — {'; '.join(problems)}" if problems else ""
         yield f"{printable(one.name)}: {', '.join(filter(None, parts))}{wrong}"
-    ready = len(references) - bad
-    yield f"{ready:,} of {len(references):,} {'pair is' if ready == 1 else 'pairs are'} whole"
+    yield f"whole: {len(references) - bad:,} of {len(references):,}"
 
 
 def _document(one: Reference) -> tuple[str, str]:

@@ -72,7 +72,7 @@ class TranscriberOutputs(Outputs):
     pairs: Path = file_name("pairs.jsonl")
     """A row for each reference: what it consists of, and whether it can be used."""
     sources: Path = folder_name("sources")
-    """The text of each document, `<name>.txt`, with a form feed between pages."""
+    """The text of each document, `<name>.txt`, with a form feed between pages; empty where there is none."""
     talks: Path = file_name("talks.jsonl")
     """What is said in each recording that can be used, in timed segments."""
     transcripts: Path = file_name("transcripts.jsonl")

@@ -45,8 +45,9 @@ def transcribe(
     calls = list(_calls(talks, params.assistant))
     for one in references:
         found = documents[one.name]
-        if isinstance(found, Document):
-            (outputs.sources / f"{one.name}.txt").write_text(found.text + "\n", encoding="utf-8", newline="\n")
+        if not isinstance(found, PairRow):
+            text = f"{found.text}\n" if found else ""  # of a call that stands alone
+            (outputs.sources / f"{one.name}.txt").write_text(text, encoding="utf-8", newline="\n")
     write_lines(outputs.pairs, rows)
     write_lines(outputs.talks, talks)
     write_lines(outputs.transcripts, calls)
