@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from kit.support import run_stage
+from tuneline.commands.tuneline import app
+from tuneline.data.paired.planning import people_for
 from tuneline.errors import UserError
 from tuneline_evaluator.comparison.figures import Comparison
 from tuneline_evaluator.stage import STAGE
@@ -93,3 +96,34 @@ def test_recorded_answers_that_cannot_be_used_are_refused(
         given["base_answers"].write_text("\n".join(kept))
     with pytest.raises(UserError, match=problem):
         run_stage(STAGE, tmp_path, inputs={**given, **changed}, run="study")
+
+
+def planned(*words: str) -> tuple[int, str]:
+    done = CliRunner().invoke(app, ["plan-eval", *words])
+    return done.exit_code, done.output
+
+
+def test_the_next_comparison_is_planned_with_what_this_one_showed(tmp_path: Path) -> None:
+    run_stage(STAGE, tmp_path, inputs=study(tmp_path), run="study")
+    code, said = planned("study", "--mde", "5", "--store", str(tmp_path / "store"), "--usd", "0.5")
+    assert code == 0
+    assert "varies by 9.9 points among personas (as in study, over 5 personas)" in said
+    assert "     1         33             66  16.50" in said
+    assert "5 personas say how they vary only roughly" in said
+    assert "it takes a run with two trials or more" in said
+
+
+def test_a_comparison_is_planned_with_assumptions(tmp_path: Path) -> None:
+    code, said = planned("--mde", "5", "--sd", "10", "--within", "10", "--store", str(tmp_path))
+    assert code == 0
+    [one, two] = [int(line.split()[1]) for line in said.splitlines() if line.split()[:1] in (["1"], ["5"])]
+    assert one > two > people(0.05, 0.10)
+    assert planned("--mde", "5", "--store", str(tmp_path))[0] == 2
+    assert planned("study", "--mde", "5", "--sd", "3", "--store", str(tmp_path))[0] == 2
+    assert planned("no-such-run", "--mde", "5", "--store", str(tmp_path))[0] == 2
+
+
+def people(difference: float, spread: float) -> int:
+    found = people_for(difference, spread, 0.05)
+    assert found is not None
+    return found

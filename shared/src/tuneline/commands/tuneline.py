@@ -13,6 +13,7 @@ from tuneline.commands.check import check, read_checked
 from tuneline.commands.monitor import RunArgument, logs, ls, open_page, status, watch
 from tuneline.commands.personas import personas_app
 from tuneline.commands.results.command import compare
+from tuneline.commands.results.plan_eval import plan_eval
 from tuneline.commands.stage import (
     DEFAULT_STORE,
     ReplaceOption,
@@ -104,6 +105,7 @@ app.command()(check)
 app.command()(compare)
 app.command()(init)
 app.command()(doctor)
+app.command()(plan_eval)
 
 
 @app.command()

@@ -7,7 +7,16 @@ from math import sqrt
 import numpy as np
 import pytest
 
-from tuneline.data.paired.planning import POWER, Spread, detectable_shift, people_for, power_at, spread_limits
+from tuneline.data.paired.planning import (
+    POWER,
+    Spread,
+    Trial,
+    detectable_shift,
+    people_for,
+    power_at,
+    spread_limits,
+    spread_of,
+)
 from tuneline.data.paired.statistics import sign_flip, t_test
 
 ALPHA = 0.05
@@ -59,3 +68,30 @@ def test_trials_take_away_only_what_varies_from_trial_to_trial() -> None:
 def test_a_spread_of_few_people_is_known_badly() -> None:
     low, high = spread_limits(0.1, 6)
     assert (low, high) == pytest.approx((0.0624, 0.2453), abs=1e-3)
+
+
+def test_what_varies_among_people_is_told_from_what_varies_from_trial_to_trial() -> None:
+    chance = np.random.default_rng(0)
+    rows = []
+    for number in range(400):
+        person = chance.normal(0, 0.10)
+        for trial in range(3):
+            for arm, gain in (("base", 0.0), ("finetuned", person)):
+                score = 0.5 + gain + chance.normal(0, 0.05)
+                rows.append(Trial(arm=arm, persona=f"p{number}", trial=trial, score=score))
+    found = spread_of(rows)
+    assert found is not None
+    assert found.personas == 400
+    assert found.spread.between == pytest.approx(0.10, abs=0.01)
+    assert found.spread.within == pytest.approx(0.05 * sqrt(2), abs=0.005)
+
+
+@pytest.mark.parametrize("arms", [[], ["base"], ["base", "finetuned"]])
+def test_one_person_or_one_arm_shows_no_spread(arms: list[str]) -> None:
+    assert spread_of([Trial(arm=arm, persona="p", trial=0, score=0.5) for arm in arms]) is None
+
+
+def test_what_has_no_score_counts_for_nothing_and_equal_scores_have_no_spread() -> None:
+    rows = [Trial(arm=arm, persona=f"p{n}", trial=0, score=0.5) for n in range(3) for arm in ("base", "finetuned")]
+    none = [Trial(arm=arm, persona="q", trial=0, score=None) for arm in ("base", "finetuned")]
+    assert spread_of(rows + none) == (Spread(0.0, 0.0), 3)

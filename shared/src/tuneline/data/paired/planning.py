@@ -6,12 +6,14 @@ here are in standard deviations of a difference per person, unless a function sa
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 from math import ceil, log2, sqrt
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel
 from scipy import optimize, stats
 
 from tuneline.data.paired.power import enough_personas
@@ -34,6 +36,46 @@ class Spread(NamedTuple):
     def of(self, trials: int) -> float:
         """Return the standard deviation of a person's mean difference over so many trials."""
         return sqrt(self.between**2 + self.within**2 / trials)
+
+
+class Trial(BaseModel):
+    """One judged conversation, as far as it matters here: a row of the evaluator's `verdicts.jsonl`."""
+
+    arm: str
+    persona: str
+    trial: int
+    score: float | None
+
+
+class Seen(NamedTuple):
+    """How differences varied, and among how many people."""
+
+    spread: Spread
+    personas: int
+
+
+def spread_of(rows: Iterable[Trial]) -> Seen | None:
+    """Return how the differences of base and finetuned varied; None below two people with both.
+
+    The variance within is pooled over people and arms with several trials; that between is what is left of the variance
+    of mean differences, and at least 0. Without a second trial all counts as between.
+    """
+    found: dict[str, dict[str, list[float]]] = {}
+    for row in rows:
+        if row.score is not None and row.arm in ("base", "finetuned"):
+            found.setdefault(row.persona, {}).setdefault(row.arm, []).append(row.score)
+    both = [(arms["base"], arms["finetuned"]) for arms in found.values() if len(arms) == 2]
+    if len(both) < 2:
+        return None
+    whole = float(np.var([np.mean(finetuned) - np.mean(base) for base, finetuned in both], ddof=1))
+    within, noise = 0.0, 0.0
+    for side in (0, 1):
+        squares = sum(float(np.var(pair[side])) * len(pair[side]) for pair in both)
+        freedom = sum(len(pair[side]) - 1 for pair in both)
+        variance = squares / freedom if freedom else 0.0
+        within += variance
+        noise += variance * float(np.mean([1 / len(pair[side]) for pair in both]))
+    return Seen(Spread(sqrt(max(0.0, whole - noise)), sqrt(within)), len(both))
 
 
 def power_at(shift: float, n: int, significance: float) -> float:
