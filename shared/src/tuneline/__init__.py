@@ -75,9 +75,10 @@ class Run(NamedTuple):
         Raises UserError where they share no persona or prompt, or rubric or judge differ and `allow_unequal` is False.
         """
         from tuneline.commands.results.arms import read_side
-        from tuneline.commands.results.differences import compare_sides
 
         sides = read_side(self.store, self.name), read_side(other.store, other.name)
+        from tuneline.commands.results.differences import compare_sides  # it needs what read_side has looked for
+
         return compare_sides(*sides, allow_unequal=allow_unequal)
 
     def fetch(self, output: str, dest: Path = Path()) -> Path:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import Literal, NamedTuple
 
 from tuneline.commands.results.rows import ArmVerdict, Compared, Rows, read_compared, read_rows, result_in
 from tuneline.commands.show import results_of
 from tuneline.engine.layout import result_key, result_of
 from tuneline.engine.records import Manifest, read_manifest
+from tuneline.errors import UserError
 from tuneline.stage import Closed, InputRecord
 from tuneline.store.base import Store
 
@@ -55,7 +57,12 @@ class Side(NamedTuple):
 
 
 def read_side(store: Store, run: str) -> Side:
-    """Read a run's evaluation. Raises UserError where there is no such run, or it was not evaluated yet."""
+    """Read a run's evaluation, to compute with it.
+
+    Raises UserError where there is no such run, it was not evaluated yet, or what computes is not installed.
+    """
+    if find_spec("scipy") is None:
+        raise UserError("comparing needs statistics: pip install 'tuneline[statistics]'")
     manifest = result_in(run, results_of(store, run), "evaluator")
     compared = read_compared(store, manifest)
     arms = {

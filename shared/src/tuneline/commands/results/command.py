@@ -61,11 +61,13 @@ def _all(store: Store, *, as_json: bool) -> None:
 
 def _two(store: Store, first: str, second: str, file: Path | None, *, allow_unequal: bool, as_json: bool) -> None:
     from tuneline.commands.results.arms import read_side
-    from tuneline.commands.results.differences import compare_sides
+
+    policy, sides = _policy(file) if file else None, (read_side(store, first), read_side(store, second))
+
+    from tuneline.commands.results.differences import compare_sides  # it needs what read_side has looked for
     from tuneline.commands.results.gate import decide
 
-    policy = _policy(file) if file else None
-    found = compare_sides(read_side(store, first), read_side(store, second), allow_unequal=allow_unequal)
+    found = compare_sides(*sides, allow_unequal=allow_unequal)
     said = decide(policy, found.outcome, found.criteria, found.unit, found.significance) if policy else None
     if as_json:
         typer.echo(json.dumps({**found.model_dump(), "gate": said and said.model_dump()}, indent=1))

@@ -55,9 +55,10 @@ def decide(gate: Gate, outcome: str, criteria: Sequence[CriterionChange], unit: 
 def decide_run(store: Store, run: str, gate: Gate) -> Decision:
     """Apply a policy to a run's own comparison of its fine-tuned model with its base."""
     from tuneline.commands.results.arms import read_side
-    from tuneline.commands.results.differences import criterion_changes
 
     side = read_side(store, run)
+    from tuneline.commands.results.differences import criterion_changes  # it needs what read_side has looked for
+
     base, finetuned = (
         [row for row in side.verdicts if row.arm == arm and row.status == "scored"] for arm in ("base", "finetuned")
     )
