@@ -8,6 +8,7 @@ Ratios are taken within one run on one machine, because machines are noisy and f
 from __future__ import annotations
 
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -57,7 +58,7 @@ def main(*names: str) -> None:
         table = page.read_text().partition("|---|---|---|\n")[2].partition("\n\n")[0]
         lines = {line.split(" | ")[0]: line for line in table.splitlines()}
     with tempfile.TemporaryDirectory() as folder:
-        for measure in (slicing, rows, whole_chain, conversion, s3, judge, memory, head):
+        for measure in (slicing, rows, whole_chain, conversion, s3, judge, memory, head, start):
             if not names or measure.__name__ in names:
                 lines |= {f"| {r.what}": f"| {r.what} | {r.target} | {r.measured} |" for r in measure(Path(folder))}
     table = "\n".join(lines.values())
@@ -93,6 +94,22 @@ three rejections more), more than 20 ms to a 429, fewer than 200 calls, or cores
 """
     page.write_text(text + elsewhere)
     print(text)
+
+
+def start(folder: Path) -> Iterator[Ratio]:
+    """Ask the command line for its help. Missed by: an import of pydantic or structlog before a command is known."""
+
+    def seconds(*command: str) -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    (folder / "nothing.py").write_text("import typer\napp = typer.Typer()\napp.command()(lambda: None)\napp()\n")
+    ours = [str(Path(sys.executable).parent / "tuneline"), "--help"]
+    nothing = [sys.executable, str(folder / "nothing.py"), "--help"]
+    ratio = statistics.median(seconds(*ours) / seconds(*nothing) for _ in range(2 * RERUNS))
+    yield Ratio("CPU of `tuneline --help` / of a program of Typer that does nothing", "≤ 1.5", f"{ratio:.2f}")
 
 
 def memory(folder: Path) -> Iterator[Ratio]:
