@@ -146,7 +146,7 @@ def test_in_a_browser_two_clicks_lead_from_the_verdict_to_a_sentence_of_the_judg
         browser.click(".talk:not([hidden]) summary")
         assert browser.run("document.querySelector('.talk[open] tr.hit .reason').innerText")
         browser.click(".talk[open] a[href*='report.html#persona']")
-        browser.wait("location.pathname.endsWith('/report.html')")
+        browser.wait("location.pathname.endsWith('/report.html') && document.querySelector(':target') !== null")
         assert browser.run("document.querySelector(':target').innerText").startswith("The tidy host")
         browser.click("svg a")
         browser.wait("location.pathname.endsWith('/conversations.html') && document.readyState === 'complete'")
