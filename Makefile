@@ -51,6 +51,7 @@ run-synthesize: $(READY) $(SMOLLM2) ## Let a real small model write, a critic be
 
 .PHONY: run-calibrate
 run-calibrate: $(READY) ## Find the prompt whose scripts come closest to recorded talks, offline and by rules
+	@$(BIN)/python tools/speak.py examples/talks examples/references
 	@$(BIN)/tuneline run examples/calibrate.yaml --store $(STORE)
 
 .PHONY: test

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kit.calibrating import PROMPT, answered, make, output_of, run_file
+from kit.places import EXAMPLES
 from kit.scripted_openai import Answer, Call, completion, serve_openai
+from speak import speak
 from tuneline.errors import UserError
 
+TUNELINE = Path(sys.executable).parent / "tuneline"
 SHUFFLED = json.dumps(
     {"pair": "ash", "segments": [{"start": 5, "end": 9, "text": "a"}, {"start": 0, "end": 99, "text": "b"}]}
 )
@@ -29,6 +35,21 @@ def test_losses_fall_where_a_better_prompt_exists_by_construction(tmp_path: Path
     assert len(totals) == 3 and min(totals[1:]) < 0.8 * totals[0] and told["best"] > 1
     assert told["verdict"]["word"] == "cannot be shown", "three pairs cannot"
     assert all("{source}" in trial["prompt"] and "{profile}" in trial["prompt"] for trial in told["trials"])
+
+
+@pytest.mark.slow
+def test_recordings_are_heard_before_a_prompt_is_held_against_them(tmp_path: Path) -> None:
+    shutil.copytree(EXAMPLES, tmp_path / "examples", ignore=shutil.ignore_patterns("*.wav"))
+    for talk in (EXAMPLES / "talks").iterdir():
+        speak(talk.read_text(), tmp_path / "examples" / "references" / f"{talk.stem}.wav")
+    words = [str(TUNELINE), "run", str(tmp_path / "examples/calibrate.yaml"), "--store", str(tmp_path / "store")]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    told = json.loads((tmp_path / "store/runs/calibrate/calibrator/calibration.json").read_text())
+    totals = [trial["training"]["total"] for trial in told["trials"]]
+    assert len(totals) == 3 and totals[-1] < 0.5 * totals[0]
+    again = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert "started" not in again.stderr
 
 
 def test_losses_do_not_fall_where_no_prompt_helps(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from tuneline.stage import (
     file_name,
     folder_name,
     given,
+    output_of,
     pace,
     page,
 )
@@ -89,11 +90,11 @@ class CalibratorParams(Params):
 class CalibratorInputs(Inputs):
     """References, the first prompt, who writes and who judges."""
 
-    pairs: Path = given()
+    pairs: Path = output_of("transcriber")
     """Which references there are: a source and a recording each."""
-    sources: Path = given("*.txt")
+    sources: Path = output_of("transcriber")
     """The text of each source."""
-    talks: Path = given()
+    talks: Path = output_of("transcriber")
     """What is said in each recording, and when."""
     prompt: Path = given("*.txt", "*.md")
     """The prompt to begin with: text that has `{source}` and `{profile}` once each."""
