@@ -12,6 +12,7 @@ import typer
 from tuneline.commands.check import check, read_checked
 from tuneline.commands.monitor import RunArgument, logs, ls, open_page, status, watch
 from tuneline.commands.personas import personas_app
+from tuneline.commands.removal import forget_command, gc, trace_command
 from tuneline.commands.results.command import compare
 from tuneline.commands.results.plan_eval import plan_eval
 from tuneline.commands.stage import (
@@ -215,54 +216,8 @@ def serve_command(
         serve_run(open_store(store), run, arm, port, lambda line: typer.echo(printable(line)))
 
 
-IdsArgument = Annotated[list[str] | None, typer.Argument(help="Ids of transcripts; * and ? stand for any characters.")]
-FromOption = Annotated[Path | None, typer.Option("--from", help="A file with more ids, one per line.")]
-
-
-@app.command("trace")
-def trace_command(
-    ids: IdsArgument = None,
-    store: StoreOption = DEFAULT_STORE,
-    from_file: FromOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Show everything in a store that holds a transcript, or was made with it."""
-    from tuneline.commands.trace import ids_in, read_ids, to_json, trace_lines
-    from tuneline.engine.lineage import trace
-    from tuneline.store.base import open_store
-
-    with exit_codes():
-        opened = open_store(store)
-        found = trace(opened, read_ids(ids, from_file), ids_in)
-        for line in [to_json(opened, found)] if as_json else trace_lines(opened, found):
-            typer.echo(line)
-
-
-@app.command("forget")
-def forget_command(
-    ids: IdsArgument = None,
-    store: StoreOption = DEFAULT_STORE,
-    from_file: FromOption = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do it; without this, only show what is affected.")] = False,
-) -> None:
-    """Take transcripts out of a store: rows, slices, judgements, uploads; mark the models that were made with them."""
-    from tuneline.commands.forget import forget
-    from tuneline.commands.trace import ids_in, published, read_ids, trace_lines
-    from tuneline.engine.lineage import trace
-    from tuneline.store.base import open_store
-
-    with exit_codes():
-        opened = open_store(store)
-        found = trace(opened, read_ids(ids, from_file), ids_in)
-        elsewhere = [*found.given, *published(opened, found)]
-        for line in trace_lines(opened, found):
-            typer.echo(line)
-        if not yes:
-            raise UserError("Nothing was changed. Add --yes to forget them.")
-        for line in forget(opened, found):
-            typer.echo(printable(line))
-        for uri in elsewhere:
-            typer.echo(printable(f"Not in this store: {uri}. Take them out there yourself."))
+app.command("trace")(trace_command)
+app.command("forget")(forget_command)
 
 
 @app.command()
@@ -303,18 +258,4 @@ def judge_check(
             typer.echo(line)
 
 
-@app.command()
-def gc(
-    store: StoreOption = DEFAULT_STORE,
-    days: Annotated[float, typer.Option(min=0, help="Keep everything younger than this.")] = 7.0,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what would go.")] = False,
-) -> None:
-    """Remove results and uploads that no run pins, and what killed attempts left behind."""
-    from tuneline.commands.gc import collect
-    from tuneline.commands.show import size
-    from tuneline.store.base import open_store
-
-    with exit_codes():
-        swept = collect(open_store(store), days, dry_run=dry_run)
-        verb = "would remove" if dry_run else "removed"
-        typer.echo(f"{verb} {swept.results} results, {swept.files} files, {size(swept.size)}")
+app.command()(gc)
