@@ -10,11 +10,19 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+import structlog
 
 from kit.places import EXAMPLES
 from kit.s3_proxy import Proxy, faulty_network
 from kit.s3_server import S3Server, serve_s3
 from tuneline.store.base import Store, open_store
+
+
+@pytest.fixture(autouse=True)
+def plain_logs() -> Iterator[None]:
+    """What a command configures in this process does not outlive its test."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

@@ -62,10 +62,11 @@ def anchors(page: Path) -> set[str]:
 
 
 def paths(page: Path, text: str) -> Checked:
-    """Check paths from the project's top, and modules by their room, as in `model/base_model.py`."""
+    """Check paths from the project's top, and modules by their room, as in `model/base_model.py`; not what is made."""
     for path in re.findall(r"(?<![\w/.:$}…-])((?:[\w.-]+|<\w+>)(?:/(?:[\w.*@-]+|<\w+>))+)", code(text)):
         pattern = re.sub(r"<\w+>|YYYYMMDD.subject", "*", path)
-        if (ROOT / path.split("/")[0]).is_dir() and path.split("/")[0] not in STAGES:
+        top = path.split("/")[0]
+        if (ROOT / top).is_dir() and top not in (*STAGES, ".cache"):
             yield path, any(ROOT.glob(pattern))
         elif path.endswith(".py"):
             yield path, any(found for top in ("shared", "services") for found in (ROOT / top).rglob(pattern))

@@ -79,9 +79,10 @@ def laptop(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Laptop:
     laptop = Laptop(tmp_path_factory.mktemp("chain"), tiny_base)
     done = laptop.run(laptop.write())
     assert done.returncode == 0, done.stderr
-    verdict, report = done.stdout.splitlines()
+    verdict, report, view = done.stdout.splitlines()
     assert verdict.startswith("Verdict: ")
-    assert Path(report.removeprefix("Report: ")).read_text().startswith("<!doctype html>")
+    for page in (report.removeprefix("Report: "), view.removeprefix("View: ")):
+        assert Path(page).read_text().startswith("<!doctype html>")
     return laptop
 
 
@@ -100,7 +101,9 @@ def test_a_stage_puts_verdict_and_report_where_a_workflow_looks_for_them(laptop:
     told = {path.name: path.read_text() for path in tmp_path.iterdir()}
     assert told["headline"] == laptop.manifest("evaluator").metrics.headline
     assert Path(told["report"]).read_text().startswith("<!doctype html>")
-    assert list(told.keys() - {"headline", "report", "view"}) == []
+    assert Path(told["view"]).read_text().startswith("<!doctype html>")
+    assert told["decision"] == laptop.manifest("evaluator").metrics.counts["verdict"] and float(told["usd"]) == 0
+    assert told.keys() == {"headline", "report", "view", "items", "decision", "usd"}
 
 
 def test_show_tells_what_each_stage_read_and_wrote_and_get_fetches_an_output(laptop: Laptop, tmp_path: Path) -> None:
