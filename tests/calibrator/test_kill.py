@@ -4,40 +4,22 @@ from __future__ import annotations
 
 import json
 import random
-import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from kit.calibrating import answered, make, output_of, run_file
-from kit.scripted_openai import Answer, Call, ScriptedOpenAI, serve_openai
+from kit.kills import FLUSH_SECONDS, killed_after
+from kit.scripted_openai import Answer, Call, serve_openai
 from tuneline.engine.context import BEAT_SECONDS
 
 KILLS = 10
-FLUSH_SECONDS = 1.0
-"""How long a busy machine may take to write what a beat has found."""
 
 
 def slowly(call: Call) -> Answer:
     return replace(answered(call), latency_s=0.06)
-
-
-def killed_after(calls: int, server: ScriptedOpenAI, words: list[str]) -> float | None:
-    """Start it and kill it once it has made so many calls; return when, None if it was done before."""
-    seen = len(server.calls)
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    try:
-        while process.poll() is None and len(server.calls) < seen + calls:
-            time.sleep(0.005)
-        at = time.monotonic()
-    finally:
-        process.kill()
-        _, said = process.communicate()
-    assert process.returncode in (0, -9), said.decode()
-    return at if process.returncode else None
 
 
 @pytest.mark.slow

@@ -11,27 +11,10 @@ from pathlib import Path
 import pytest
 
 from kit.generating import calls_of, command, make, output_of, run_file, serve_writer
-from kit.scripted_openai import ScriptedOpenAI
+from kit.kills import FLUSH_SECONDS, killed_after
 from tuneline.engine.context import BEAT_SECONDS
 
 KILLS = 10
-FLUSH_SECONDS = 1.0
-"""How long a busy machine may take to write what a beat has found."""
-
-
-def killed_after(calls: int, server: ScriptedOpenAI, words: list[str]) -> float | None:
-    """Start a part and kill it once it has made so many calls; return when, None if it was done before."""
-    seen = len(server.calls)
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    try:
-        while process.poll() is None and len(server.calls) < seen + calls:
-            time.sleep(0.005)
-        at = time.monotonic()
-    finally:
-        process.kill()
-        _, said = process.communicate()
-    assert process.returncode in (0, -9), said.decode()
-    return at if process.returncode else None
 
 
 @pytest.mark.slow
