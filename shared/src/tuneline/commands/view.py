@@ -72,22 +72,21 @@ def assessor_page(store: Store, run: str, rubric: Path | None = None) -> TalkPag
 
     Raises UserError when the run has none, or the rubric cannot be read.
     """
-    import tempfile
-
-    from tuneline.commands.show import fetch_output, results_of
-    from tuneline.data.io import read_lines, read_record
+    from tuneline.commands.results.rows import read_output, read_rows, result_in
+    from tuneline.commands.show import results_of
+    from tuneline.data.io import read_record
     from tuneline.data.judged import read_judged
     from tuneline.data.text.talks import MOST_TALKS, TalkPage
     from tuneline.data.verdicts import Passing, Verdict
 
-    with tempfile.TemporaryDirectory(prefix="tuneline-") as name:
-        folder = Path(name)
-        verdicts = list(read_lines(fetch_output(store, run, "assessor/verdicts", folder), Verdict))
-        passing = read_record(fetch_output(store, run, "assessor/passing", folder), Passing)
-        said = {one.id: one for one in read_judged(fetch_output(store, run, "assessor/transcripts", folder))}
-    made = results_of(store, run)["assessor"]
+    made = result_in(run, results_of(store, run), "assessor")
+    passing = read_output(store, made, "passing", lambda path: read_record(path, Passing))
+    said = read_output(store, made, "transcripts", lambda path: {one.id: one for one in read_judged(path)})
+    verdicts = sorted(
+        read_rows(store, made, "verdicts", Verdict),
+        key=lambda one: (one.score is None, abs((one.score or 0.0) - passing.threshold), one.id),
+    )
     asked = _rubric(rubric, made.inputs)
-    verdicts.sort(key=lambda one: (one.score is None, abs((one.score or 0.0) - passing.threshold), one.id))
     talks = [_talk(verdict, said[verdict.id]) for verdict in verdicts[:MOST_TALKS] if verdict.id in said]
     return TalkPage(
         title=f"Transcripts of {run}",
@@ -123,8 +122,8 @@ def _questions(rubric: Rubric | None) -> list[Question]:
 
     if rubric is None:
         return []
-    category = {one.id: group.id for group in rubric.categories for one in group.criteria}
-    return [Question(one.id, one.question, category.get(one.id, "gates")) for one in rubric.criteria]
+    groups = rubric.groups
+    return [Question(one.id, one.question, groups[one.id]) for one in rubric.criteria]
 
 
 def _groups(talks: list[Talk]) -> dict[str, str]:

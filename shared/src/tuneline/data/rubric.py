@@ -100,6 +100,12 @@ class Rubric(Closed):
         """Return every criterion in the order of the file, gates last."""
         return [c for category in self.categories for c in category.criteria] + self.gates
 
+    @property
+    def groups(self) -> dict[str, str]:
+        """Return where each criterion belongs, by its id: the id of its category, or `gates`."""
+        listed = [(category.id, category.criteria) for category in self.categories] + [("gates", self.gates)]
+        return {criterion.id: group for group, criteria in listed for criterion in criteria}
+
     def applying(self, exchanges: int) -> list[Criterion]:
         """Return the criteria that count in a conversation of so many exchanges."""
         return [criterion for criterion in self.criteria if criterion.from_exchange <= exchanges]

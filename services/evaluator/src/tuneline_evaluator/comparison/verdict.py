@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from tuneline.data.paired.effects import Effect, Range
+from tuneline.data.paired.effects import Effect, Range, ScoreOutcome, score_outcome
 from tuneline.data.paired.power import enough_personas, personas_to_rule_out
 from tuneline.data.paired.statistics import fisher
 from tuneline_evaluator.comparison.effects import Preference
@@ -130,13 +130,14 @@ def _rule(
 def by_score(ends: Range, significant: bool, bound: float, margin: float) -> tuple[Outcome, str]:
     """Return what the score alone decides, and why: rules 4 to 6."""
     loss = f"{points(margin)} points"
-    if significant and ends.low > 0:
-        return "better", "The interval lies above 0, and the sign-flip test agrees."
-    if significant and ends.high < 0:
-        return "worse", "The interval lies below 0, and the sign-flip test agrees."
-    if bound > -margin:
-        return "not worse", f"A loss of {loss}, the margin set before, is ruled out; a gain is not shown."
-    return "inconclusive", f"A loss of more than {loss} is not ruled out, and no gain or loss is shown."
+    why: dict[ScoreOutcome, str] = {
+        "better": "The interval lies above 0, and the sign-flip test agrees.",
+        "worse": "The interval lies below 0, and the sign-flip test agrees.",
+        "not worse": f"A loss of {loss}, the margin set before, is ruled out; a gain is not shown.",
+        "inconclusive": f"A loss of more than {loss} is not ruled out, and no gain or loss is shown.",
+    }
+    outcome = score_outcome(ends, significant, bound, margin)
+    return outcome, why[outcome]
 
 
 def _headline(

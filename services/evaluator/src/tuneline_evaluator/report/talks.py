@@ -176,7 +176,7 @@ _SIDES = (
 def _questions(comparison: Comparison, rubric: Rubric) -> Iterator[Question]:
     known = {name: kind for kind, rows in (("criterion", comparison.criteria), ("gate", comparison.safety)) for name in
              (row.id for row in rows)}  # fmt: skip
-    category = {one.id: group.id for group in rubric.categories for one in group.criteria}
+    groups = rubric.groups
     for one in rubric.criteria:
         back = f"{REPORT}#{anchor(known[one.id], one.id)}" if one.id in known else ""
-        yield Question(one.id, one.question, category.get(one.id, "gates"), back)
+        yield Question(one.id, one.question, groups[one.id], back)

@@ -9,14 +9,13 @@ from typing import Literal, NamedTuple
 
 from tuneline.commands.results.arms import Arm, Side, relation
 from tuneline.commands.results.rows import ArmVerdict
-from tuneline.data.paired.effects import Effect
+from tuneline.data.paired.effects import Effect, ScoreOutcome, score_outcome
 from tuneline.data.paired.statistics import effect, holm
 from tuneline.errors import UserError
 from tuneline.stage import Closed, Json
 
 Measure = Callable[[ArmVerdict], float | None]
 """None where it does not apply."""
-Outcome = Literal["better", "not worse", "worse", "inconclusive"]
 
 
 class CriterionChange(Closed):
@@ -56,7 +55,7 @@ class Between(Closed):
     second: Arm
     relation: str
     unit: str
-    outcome: Outcome
+    outcome: ScoreOutcome
     """Of the second model against the first, by the rule of a report but without its tests for safety."""
     score: Effect
     margin: float
@@ -184,15 +183,11 @@ def _means(rows: Sequence[ArmVerdict], measure: Measure) -> dict[str, float]:
     return {persona: fmean(values) for persona, values in found.items()}
 
 
-def _outcome(score: Effect, significance: float, margin: float) -> Outcome:
+def _outcome(score: Effect, significance: float, margin: float) -> ScoreOutcome:
     """Apply the rules of a report that rest on the score alone: both tests must agree, or a loss be ruled out."""
     if score.interval is None or score.bound is None or score.sign_flip_p is None:
         return "inconclusive"
-    if score.sign_flip_p < significance and score.interval.low > 0:
-        return "better"
-    if score.sign_flip_p < significance and score.interval.high < 0:
-        return "worse"
-    return "not worse" if score.bound > -margin else "inconclusive"
+    return score_outcome(score.interval, score.sign_flip_p < significance, score.bound, margin)
 
 
 def criterion_changes(first: Sequence[ArmVerdict], second: Sequence[ArmVerdict]) -> list[CriterionChange]:

@@ -4,7 +4,6 @@ costs."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
@@ -63,24 +62,19 @@ def _known(run: str | None, sd: float | None, within: float, usd: float | None, 
 
 
 def _of_run(store: Store, run: str) -> Known:
-    import tempfile
-
-    from tuneline.commands.show import fetch_output
-    from tuneline.data.io import read_lines
+    from tuneline.commands.results.rows import read_rows, result_in
+    from tuneline.commands.show import results_of
     from tuneline.data.paired.planning import Trial, spread_of
-    from tuneline.engine.layout import Node
-    from tuneline.engine.records import pinned_manifest
 
-    with tempfile.TemporaryDirectory(prefix="tuneline-") as folder:
-        rows = list(read_lines(fetch_output(store, run, "evaluator/verdicts", Path(folder)), Trial))
+    manifest = result_in(run, results_of(store, run), "evaluator")
+    rows = read_rows(store, manifest, "verdicts", Trial)
     found = spread_of(rows)
     if found is None:
         raise UserError(f"{run}: fewer than two personas have a score in both arms, so nothing varies. Say --sd.")
-    manifest = pinned_manifest(store, run, Node("evaluator"))
-    cost = manifest.metrics.cost if manifest else None
+    cost = manifest.metrics.cost
     pairs = len({(row.persona, row.trial) for row in rows})
-    priced = cost is not None and not any(row.total.unpriced for row in cost.rows)
-    usd = sum(row.total.cost_usd for row in cost.rows) / pairs if cost is not None and priced else None
+    priced = not any(row.total.unpriced for row in cost.rows)
+    usd = sum(row.total.cost_usd for row in cost.rows) / pairs if priced else None
     return Known(found.spread, found.personas, usd, f"as in {run}, over {found.personas} personas")
 
 

@@ -157,12 +157,12 @@ class Compared(BaseModel):
 
 def read_rows(store: Store, manifest: Manifest, port: str, kind: type[R]) -> Rows[R]:
     """Read an output that has one record per line. Raises UserError for a result that does not have it."""
-    return _read(store, manifest, port, lambda path: Rows(kind, list(read_lines(path, kind))))
+    return read_output(store, manifest, port, lambda path: Rows(kind, list(read_lines(path, kind))))
 
 
 def read_compared(store: Store, manifest: Manifest) -> Compared:
     """Read the figures of an evaluator's result."""
-    return _read(store, manifest, "comparison", lambda path: read_record(path, Compared))
+    return read_output(store, manifest, "comparison", lambda path: read_record(path, Compared))
 
 
 def verdicts_of(store: Store, run: str, results: dict[str, Manifest]) -> Rows[ArmVerdict]:
@@ -185,7 +185,8 @@ def comparison_of(store: Store, run: str, results: dict[str, Manifest]) -> Rows[
     return Rows(ComparisonRow, list(read_compared(store, result_in(run, results, "evaluator")).rows()))
 
 
-def _read(store: Store, manifest: Manifest, port: str, reader: Callable[[Path], T]) -> T:
+def read_output(store: Store, manifest: Manifest, port: str, reader: Callable[[Path], T]) -> T:
+    """Return what `reader` makes of an output's one file. Raises UserError for a result that does not have it."""
     if port not in manifest.outputs:
         raise UserError(f"{manifest.stage}/{manifest.fingerprint[:12]} has no {port}; run the stage again to make it")
     (record,) = manifest.outputs[port].files.values()

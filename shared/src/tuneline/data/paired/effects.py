@@ -6,6 +6,8 @@ from typing import Literal
 
 from tuneline.data.io import Closed
 
+ScoreOutcome = Literal["better", "not worse", "worse", "inconclusive"]
+
 
 class Range(Closed):
     """Two ends, the lower first."""
@@ -48,3 +50,16 @@ class Effect(Closed):
     80 % power, for this number of personas and this spread; None where there is none on the scale."""
     leave_one_out: Range | None
     """Lowest and highest mean difference when one persona is left out."""
+
+
+def score_outcome(ends: Range, significant: bool, bound: float, margin: float) -> ScoreOutcome:
+    """Return what the score alone decides.
+
+    `ends` is its t interval; `significant` whether the sign-flip test rejects; a loss is ruled out where `bound` lies
+    above −`margin`.
+    """
+    if significant and ends.low > 0:
+        return "better"
+    if significant and ends.high < 0:
+        return "worse"
+    return "not worse" if bound > -margin else "inconclusive"
