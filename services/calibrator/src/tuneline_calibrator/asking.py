@@ -11,7 +11,7 @@ from typing import TypeVar
 from tuneline.data.io import Closed, read_row
 from tuneline.errors import LlmRejected, Unreadable, UserError
 from tuneline.llm.client import LlmClient
-from tuneline.llm.thoughts import without_thoughts
+from tuneline.llm.thoughts import plain_answer
 from tuneline.stage import Context, Json, Spent, Usage, dollars
 
 VERSION = "1"
@@ -120,7 +120,7 @@ class Line:
             reply = self._client.complete(messages, schema=schema, seed=seed)
         except LlmRejected as e:
             return Told(status=e.kind)
-        text = without_thoughts(reply.text).encode("utf-8", "replace").decode().strip()
+        text = plain_answer(reply.text)
         status = "refused" if reply.refused else "blocked" if reply.finish_reason == "content_filter" else ""
         if not status and reply.finish_reason in ("length", "context"):
             status = "cut"

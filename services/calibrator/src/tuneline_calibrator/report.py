@@ -15,7 +15,7 @@ from tuneline_calibrator.segments import KINDS
 from tuneline_calibrator.trials import Row, Target, Trial
 
 COLOURS = ("#4a78b5", "#b3702e", "#3c8d5a", "#8a5fb0", "#a8434d", "#2f2f2f")
-TINTS = dict(
+TINTS: dict[str, str] = dict(
     zip(
         KINDS,
         ("#4a78b5", "#8fa3bf", "#b3404a", "#3c8d5a", "#d0a03c", "#8a5fb0", "#b3702e", "#4aa5a5", "#7a7a7a", "#c8c8c8"),
@@ -123,7 +123,7 @@ def _blocks(parts: Sequence[tuple[str, float]], whole: float) -> list[Block]:
     found, x = list[Block](), 0.0
     for kind, seconds in parts:
         width = 100 * seconds / whole
-        found.append(Block(kind, x, width, next(tint for name, tint in TINTS.items() if name == kind)))
+        found.append(Block(kind, x, width, TINTS[kind]))
         x += width
     return found
 

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
-from tuneline.llm.config import MODELS, ModelConfig, provider_in, refuse_batch
-from tuneline.parsing.yaml import read_yaml
+from tuneline.llm.config import MODELS, ModelConfig, read_asked_at_once
 from tuneline_calibrator.asking import Line, Lost
 from tuneline_calibrator.evidence import Evidence, Refined, refine_messages, refine_schema
 from tuneline_calibrator.given import filled
@@ -36,10 +35,7 @@ class Writer(Protocol):
 
 def load_writer(path: Path) -> WriterConfig:
     """Read who writes. Raises UserError with file, line and field."""
-    source = read_yaml(path)
-    config = provider_in(source, CONFIGS)
-    refuse_batch(config, source, "each trial waits for the one before")
-    return config
+    return read_asked_at_once(path, CONFIGS, "each trial waits for the one before")
 
 
 class ModelWriter:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tuneline.errors import LlmRejected
 from tuneline.llm.completion import ORDER, Completion, CompletionConfig, Finish, Sampler
 from tuneline.llm.config import AnthropicConfig, ModelConfig, OpenAiConfig
-from tuneline.llm.thoughts import without_thoughts
+from tuneline.llm.thoughts import plain_answer
 from tuneline.stage import Json
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def said(reply: Reply, sampler: Sampler) -> Completion:
         raise LlmRejected("refused", f"the model refused{code}")
     if reply.finish_reason == "content_filter":
         raise LlmRejected("blocked", f"the server's filter blocked the answer{code}")
-    text = without_thoughts(reply.text).encode("utf-8", "replace").decode().strip()
+    text = plain_answer(reply.text)
     places = [(at, stop) for stop in sampler.stop if (at := text.find(stop)) >= 0]
     at, word = min(places, default=(len(text), ""))
     finish = "word" if places else _ENDS.get(reply.finish_reason, "stop")

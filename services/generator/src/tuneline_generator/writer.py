@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tempfile
 import time
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, TypeVar
 
 from pydantic import Field
 
+from tuneline.data.io import file_sha256
 from tuneline.errors import Stopped, Temporary, UserError
 from tuneline.llm.completion import Completion, CompletionConfig, Sampler
 from tuneline.llm.config import AnthropicConfig, GoogleConfig, ModelConfig, OpenAiConfig, provider_in, refuse_batch
@@ -165,9 +165,7 @@ def _local(
          "context_tokens": config.context_tokens, **told}
     )  # fmt: skip
     writer = _Served(served, account, context, concurrency, timeout_s, stack, server)
-    with file.open("rb") as content:
-        digest = hashlib.file_digest(content, "sha256").hexdigest()
-    writer.identity = json.dumps({"file": digest, "context_tokens": config.context_tokens}, sort_keys=True)
+    writer.identity = json.dumps({"file": file_sha256(file), "context_tokens": config.context_tokens}, sort_keys=True)
     writer.header = read_header(file)
     return writer
 

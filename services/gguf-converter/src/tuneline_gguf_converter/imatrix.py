@@ -8,11 +8,11 @@ comparison read the same. Sums are in one order whatever the number of threads, 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from hashlib import file_digest, sha256
+from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
-from tuneline.data.io import read_lines
+from tuneline.data.io import file_sha256, read_lines
 from tuneline.data.model_facts import ImportanceMatrix
 from tuneline.data.slices import Slice
 from tuneline.errors import UserError
@@ -108,8 +108,7 @@ def refuse_without_matrix(quantizations: Iterable[str]) -> None:
 def facts_of(calibration: Calibration) -> ImportanceMatrix:
     """Return what is told about it: the same for every model."""
     if calibration.given:
-        with calibration.given.open("rb") as file:
-            return ImportanceMatrix(sha256=file_digest(file, "sha256").hexdigest())
+        return ImportanceMatrix(sha256=file_sha256(calibration.given))
     digest = sha256(calibration.text.encode()).hexdigest()
     return ImportanceMatrix(sha256=digest, conversations=calibration.conversations, tokens=calibration.tokens)
 

@@ -6,13 +6,13 @@ same release always has the same bytes.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from tuneline import __version__
+from tuneline.data.io import file_sha256
 from tuneline.data.published import PublishedFile
 from tuneline.stage import Json, Maker
 from tuneline_publisher.facts import Facts
@@ -48,9 +48,7 @@ def seal(files: Mapping[str, Path], facts: Facts, release: str, folder: Path) ->
 
 def file_of(path: Path) -> PublishedFile:
     """Return hash and size of a file, however large."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return PublishedFile(sha256=digest, size=file.tell())
+    return PublishedFile(sha256=file_sha256(path), size=path.stat().st_size)
 
 
 def read_sums(data: bytes | None) -> dict[str, str]:

@@ -12,7 +12,6 @@ is renamed into its place. Without it, training would resume from a checkpoint w
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -22,7 +21,7 @@ import torch
 from transformers import TrainerState
 from transformers.trainer_pt_utils import safe_globals
 
-from tuneline.data.io import Closed
+from tuneline.data.io import Closed, file_sha256
 from tuneline.data.training import TrainingSetup
 from tuneline.model.weights import read_shapes
 
@@ -140,12 +139,7 @@ def _problem(checkpoint: Path, setup: TrainingSetup) -> str | None:
 
 
 def _hashes(checkpoint: Path) -> dict[str, str]:
-    hashes = {}
-    for path in checkpoint.iterdir():
-        if path.name != LIST:
-            with path.open("rb") as file:
-                hashes[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return hashes
+    return {path.name: file_sha256(path) for path in checkpoint.iterdir() if path.name != LIST}
 
 
 def _by_age(state: Path) -> list[Path]:

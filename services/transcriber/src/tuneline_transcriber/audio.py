@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -42,12 +41,6 @@ class Chunk(NamedTuple):
         return len(self.samples) / RATE
 
 
-def sha256_of(path: Path) -> str:
-    """Return the hash of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def chunks_of(path: Path, seconds: int, max_hours: float, channels: int) -> Iterator[Chunk]:
     """Yield a recording in chunks of at most `seconds`, channel by channel in each.
 
@@ -56,7 +49,7 @@ def chunks_of(path: Path, seconds: int, max_hours: float, channels: int) -> Iter
     start, number, apart, loud = 0, 0, 0.0, 0.0
     for samples in _pieces(path, seconds * RATE, channels):
         if start + len(samples) > max_hours * 3600 * RATE:
-            raise Unusable(f"too_long: the recording is longer than `max_hours` ({max_hours:g})")
+            raise Unusable(f"the recording is longer than `max_hours` ({max_hours:g})", "too_long")
         for channel in range(channels):
             yield Chunk(channel, number, start / RATE, samples[:, channel])
         start, number = start + len(samples), number + 1

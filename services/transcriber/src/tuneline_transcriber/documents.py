@@ -9,6 +9,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import NamedTuple
 
+from tuneline_transcriber.rows import Status
+
 MOST_BYTES = 200 * 2**20
 MOST_PAGES = 2_000
 MOST_CHARACTERS = 20_000_000
@@ -47,7 +49,14 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f\ud800-\udfff]")
 
 
 class Unusable(Exception):  # noqa: N818  (a state of one file; it becomes a status)
-    """A document, recording or transcript that cannot be read; the message says why, and the way out."""
+    """A document, recording or transcript that cannot be read; the message says why, and the way out.
+
+    `status` is what becomes of its reference, where that is not said by which of the files it is.
+    """
+
+    def __init__(self, why: str, status: Status | None = None) -> None:
+        super().__init__(why)
+        self.status = status
 
 
 class Document(NamedTuple):

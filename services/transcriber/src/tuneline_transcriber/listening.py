@@ -7,10 +7,10 @@ from contextlib import ExitStack
 from threading import Event, Lock
 from typing import NamedTuple
 
-from tuneline.data.io import read_row
+from tuneline.data.io import file_sha256, read_row
 from tuneline.errors import LlmRejected, Stopped, UserError
 from tuneline.stage import Context, Usage
-from tuneline_transcriber.audio import Chunk, chunks_of, sha256_of
+from tuneline_transcriber.audio import Chunk, chunks_of
 from tuneline_transcriber.documents import Unusable
 from tuneline_transcriber.given_transcripts import GivenTranscript, read_given
 from tuneline_transcriber.recogniser import Config, GivenConfig, Heard, HostedConfig, Recogniser, find_weights
@@ -58,7 +58,7 @@ class Ear:
     def listen(self, one: Reference) -> Listened:
         """Return what is said. Raises UserError or Temporary as the recogniser does."""
         assert one.audio is not None
-        heard = Listened(sha256_of(one.audio))
+        heard = Listened(file_sha256(one.audio))
         try:
             given = read_given(one.transcript) if one.transcript else None
         except Unusable as e:
@@ -68,10 +68,7 @@ class Ear:
         except LlmRejected as e:
             return heard._replace(problem=("too_long" if e.kind == "too_long" else "failed", str(e)))
         except Unusable as e:
-            status, found, detail = str(e).partition(": ")
-            if found and status == "too_long":
-                return heard._replace(problem=("too_long", detail))
-            return heard._replace(problem=("unreadable_audio", str(e)))
+            return heard._replace(problem=(e.status or "unreadable_audio", str(e)))
         return _with_given(heard, given) if given else heard
 
     def _hear(self, one: Reference, heard: Listened, *, recognise: bool) -> Listened:
@@ -125,7 +122,11 @@ def open_ear(
     weights = find_weights(inputs.speech_model)
     context.tell("loading the model")
     record = context.lineage.get("speech_model")
-    known = [record.sha256 if record else sha256_of(weights / "model.bin"), params.vad, config.model_dump(mode="json")]
+    known = [
+        record.sha256 if record else file_sha256(weights / "model.bin"),
+        params.vad,
+        config.model_dump(mode="json"),
+    ]
     whisper = Whisper(config, weights, params.threads, params.workers, params.vad)
     return Ear(params, config, whisper, context, json.dumps(known, sort_keys=True))
 

@@ -10,8 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from tuneline.errors import UserError
-from tuneline.llm.config import OpenAiConfig, provider_in
-from tuneline.parsing.yaml import read_yaml
+from tuneline.llm.config import OpenAiConfig, read_provider
 from tuneline.stage import Closed, Usage
 from tuneline_transcriber.audio import Chunk
 from tuneline_transcriber.rows import Segment
@@ -61,16 +60,14 @@ class GivenConfig(BaseModel):
 
 
 Config: TypeAlias = WhisperConfig | HostedConfig | GivenConfig
-CONFIGS: Mapping[str, type[BaseModel]] = {
+CONFIGS: Mapping[str, type[Config]] = {
     "faster-whisper": WhisperConfig, "openai": HostedConfig, "given": GivenConfig
 }  # fmt: skip
 
 
 def load_recogniser(path: Path) -> Config:
     """Read what recognises. Raises UserError with file, line and field."""
-    config = provider_in(read_yaml(path), CONFIGS)
-    assert isinstance(config, WhisperConfig | HostedConfig | GivenConfig)
-    return config
+    return read_provider(path, CONFIGS)
 
 
 class Heard(Closed):

@@ -100,9 +100,9 @@ def _hear_all(references: Sequence[Reference], ear: Ear, context: Context) -> di
 
 
 def _row(one: Reference, document: Document | PairRow | None, heard: Listened | None) -> PairRow:
-    if isinstance(document, PairRow) or heard is None:
-        assert isinstance(document, PairRow)
+    if isinstance(document, PairRow):
         return document
+    assert heard is not None
     known = [s.avg_logprob for s in heard.segments if s.avg_logprob is not None]
     row = PairRow(
         pair=one.name, status="ready", source_sha256=document.sha256 if document else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -52,6 +53,12 @@ def write_record(path: Path, record: BaseModel) -> None:
 def write_lines(path: Path, records: Iterable[BaseModel]) -> None:
     """Write one record per line, without the fields that are None by default."""
     _write(path, (record.model_dump_json(exclude_unset=True) for record in records))
+
+
+def file_sha256(path: Path) -> str:
+    """Return the hash of a file of any size."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _record(data: bytes, kind: type[R], where: str) -> R:

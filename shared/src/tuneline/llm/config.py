@@ -271,6 +271,14 @@ def read_provider(path: Path, choices: Mapping[str, type[C]]) -> C:
     return provider_in(read_yaml(path), choices)
 
 
+def read_asked_at_once(path: Path, choices: Mapping[str, type[C]], why: str) -> C:
+    """The same where a model cannot be asked by batches, and why."""
+    source = read_yaml(path)
+    config = provider_in(source, choices)
+    refuse_batch(config, source, why)
+    return config
+
+
 def provider_in(source: YamlFile, choices: Mapping[str, type[C]]) -> C:
     """Read content whose key `provider` says which of `choices` it is. Raises UserError with file, line and field."""
     provider = source.content.get("provider") if isinstance(source.content, dict) else None

@@ -18,6 +18,11 @@ _CLOSED = re.compile(
 """How the templates of reasoning models write where a thought begins and where it ends."""
 
 
+def plain_answer(text: str) -> str:
+    """Return what a model says without its thoughts, as it can be stored: half a surrogate pair cannot."""
+    return without_thoughts(text).encode("utf-8", "replace").decode().strip()
+
+
 def without_thoughts(text: str) -> str:
     """Return what follows the last thought that ended, up to the next that begins; the beginning may be missing."""
     closed = list(_CLOSED.finditer(text))

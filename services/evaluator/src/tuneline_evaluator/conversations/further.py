@@ -13,7 +13,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from tuneline.data.conversations import Arm
-from tuneline.data.io import read_record
+from tuneline.data.io import file_sha256, read_record
 from tuneline.data.model_facts import ModelFacts
 from tuneline.data.serving import SamplerParams
 from tuneline.errors import UserError
@@ -107,6 +107,5 @@ def _in_folder(place: Path) -> Iterator[tuple[str, Path | YamlFile]]:
 def _sha256(place: Path) -> str:
     digest = hashlib.sha256()
     for file in sorted(place.glob("*.gguf")) if place.is_dir() else [place]:
-        with file.open("rb") as data:
-            digest.update(hashlib.file_digest(data, "sha256").digest())
+        digest.update(bytes.fromhex(file_sha256(file)))
     return digest.hexdigest()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import statistics
 from pathlib import Path
 from string import Template
 from typing import Annotated, NamedTuple
@@ -60,10 +59,12 @@ def _made_up() -> _Data:
 
 def _look(transcripts: Path, folder: Path) -> _Data:
     """Read the conversations as the assessor will. Raises UserError for what it would refuse."""
+    from statistics import median
+
     from tuneline.data.transcripts import read_transcripts
 
     lengths = sorted(len(one.exchanges) for one in read_transcripts(transcripts).transcripts)
-    middle = int(statistics.median(lengths))
+    middle = int(median(lengths))
     about = f"  # {len(lengths):,} conversations of {lengths[0]} to {lengths[-1]} exchanges, in the middle {middle}."
     context, turns = max(1, min(3, middle - 1)), max(2, min(8, middle))
     return _Data(_quoted(_seen_from(folder, str(transcripts))), about, context, turns)

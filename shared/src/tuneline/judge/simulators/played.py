@@ -17,7 +17,7 @@ from tuneline.data.personas import Persona
 from tuneline.errors import LlmRejected
 from tuneline.judge.simulators.simulator import NothingSaid
 from tuneline.llm.client import LlmClient
-from tuneline.llm.thoughts import without_thoughts
+from tuneline.llm.thoughts import plain_answer
 from tuneline.stage import Context, Cost, Spent, Usage
 
 PROMPT_VERSION = "2"
@@ -100,8 +100,7 @@ class PlayedSimulator:
             return "", Usage()
         with self._lock:
             self._spent += reply.usage
-        said = without_thoughts(reply.text).encode("utf-8", "replace")  # half a surrogate pair cannot be stored
-        return "" if reply.refused else said.decode().strip(), reply.usage
+        return "" if reply.refused else plain_answer(reply.text), reply.usage
 
 
 def _key(messages: Sequence[dict[str, str]], seed: int) -> str:

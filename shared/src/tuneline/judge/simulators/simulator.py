@@ -14,8 +14,7 @@ from typing import Literal, Protocol, TypeAlias
 from tuneline.data.conversations import Said
 from tuneline.data.io import Closed
 from tuneline.data.personas import Persona
-from tuneline.llm.config import MODELS, ModelConfig, provider_in, refuse_batch
-from tuneline.parsing.yaml import read_yaml
+from tuneline.llm.config import MODELS, ModelConfig, read_asked_at_once
 from tuneline.stage import Context, Cost
 
 
@@ -59,10 +58,7 @@ def load_simulator(path: Path | None) -> SimulatorConfig:
     """Read who speaks for the personas; without a file their scripts do. Raises UserError that names file and field."""
     if path is None:
         return ScriptedConfig()
-    source = read_yaml(path)
-    config = provider_in(source, CONFIGS)
-    refuse_batch(config, source, "a conversation waits for every message")
-    return config
+    return read_asked_at_once(path, CONFIGS, "a conversation waits for every message")
 
 
 @contextmanager
