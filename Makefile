@@ -96,6 +96,13 @@ format: $(READY) ## Format the code and write the generated files
 	@$(BIN)/python tools/chart.py
 	@PYTHONPATH=tests $(BIN)/python tests/contract/golden.py --write
 
+.PHONY: docs
+docs: $(READY) ## Build the documentation site; a link that leads nowhere stops it
+	@rm -rf .cache/site && mkdir -p .cache/site && cp zensical.toml .cache/site
+	@$(BIN)/python tools/site_pages.py .cache/site/pages
+	@cd .cache/site && $(CURDIR)/$(BIN)/zensical build --strict
+	@echo "Open .cache/site/html/index.html; for its search: python3 -m http.server --directory .cache/site/html"
+
 .PHONY: run-docker
 run-docker: images ## Take the sample conversations through the images (needs Docker)
 	@examples/docker.sh

@@ -105,7 +105,8 @@ def _type(field: dict[str, Any], whole: dict[str, Any]) -> str:
 def _default(value: object) -> str:
     if value is None:
         return "none"
-    return ", ".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
+    text = ", ".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
+    return text.replace("\n", "\\n")  # a row of a table is one line
 
 
 def _origin(port: InputPort) -> str:
