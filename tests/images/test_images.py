@@ -19,6 +19,7 @@ PUBLIC_AUTHORITIES = {"certifi/cacert.pem", "botocore/cacert.pem"}
 PERSONAL = re.compile(
     r"(^|/)(\.netrc|\.aws/|\.ssh/|\.docker/|id_rsa|pip\.conf|\.git-credentials)|^root/\.cache/.|^var/cache/uv/."
 )
+COMPILED = re.compile(r"\.pyc$|\.so(\.\d+)*$")  # programs hold the words between which keys stand
 PEM = rb"-----BEGIN [A-Z ]*(?:PRIVATE KEY|CERTIFICATE)-----\n"
 SECRET = re.compile(PEM + rb"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bhf_[A-Za-z]{34}\b|\bsk-[A-Za-z0-9-]{32,}")
 DOCUMENTED = b"EXAMPLE"  # how the SDK's own examples end
@@ -120,7 +121,7 @@ def suspects(layer: object) -> list[str]:
             name = member.name.removeprefix("./")
             if PERSONAL.search(name):
                 names.append(name)
-            if not member.isfile() or member.size > 4_000_000 or name.endswith((".so", ".pyc")):
+            if not member.isfile() or member.size > 4_000_000 or COMPILED.search(name):
                 continue
             file = archive.extractfile(member)
             data = file.read() if file else b""
