@@ -439,8 +439,12 @@ def test_every_template_tells_prometheus_seconds_items_cost_and_verdict_and_no_t
             assert [row["name"] for row in rows] == [f"tuneline_{what}" for what in names]
             for row in rows:
                 assert row["help"] and ("counter" in row) != ("histogram" in row)
+                decision = "{{=$env?.retries != nil ? $env?.outputs?.parameters?.decision ?? 'none' : 'none'}}"
                 assert {label["key"]: label["value"] for label in row["labels"]}.items() <= {
-                    "stage": name, "status": "{{status}}", "verdict": "{{outputs.parameters.decision}}",
-                }.items()  # fmt: skip
-            told = set(re.findall(r"outputs\.parameters\.(\w+)", json.dumps(rows)))
+                    "stage": name,
+                    "status": "{{status}}",
+                    "verdict": decision,
+                }.items()
+                assert row["when"].startswith("{{=$env?.retries != nil"), "attempts are counted as stages"
+            told = set(re.findall(r"outputs\?\.parameters\?\.(\w+)", json.dumps(rows)))
             assert told == {"items", "usd", "decision"} <= {row["name"] for row in one["outputs"]["parameters"]}
