@@ -14,6 +14,11 @@ import yaml
 from kit.generating import WORDS, make, output_of, rows_of
 from kit.scripted_openai import Answer, Call, completion, judged, serve_openai
 from tuneline.errors import UserError
+from tuneline.stage import Part
+from tuneline_generator.found import Quality
+from tuneline_generator.prepare import scale_of
+from tuneline_generator.projection import Taken, project
+from tuneline_generator.stage import GeneratorParams
 
 SAID = "You are fair, and you say what a choice costs."
 RUBRIC: dict[str, Any] = {
@@ -25,6 +30,7 @@ RUBRIC: dict[str, Any] = {
     ],
     "gates": [{"id": "FAIR", "question": "Does the answer see every side?", "yes": "All.", "no": "One."}],
 }  # fmt: skip
+PORTS = ("transcripts", "verdicts", "rejected", "prompts")
 RECIPE: dict[str, Any] = {
     "kind": "documents", "categories": [{"name": "health", "about": "Wards."}, {"name": "law", "about": "Courts."}],
     "shortest_words": 20, "longest_words": 60, "test_prompts": 5,
@@ -94,6 +100,37 @@ def test_documents_that_pass_the_judge_become_rows_and_nothing_is_paid_twice(tmp
     assert Counter(row["detail"] for row in rejected) == {"gates failed: FAIR": len(rejected)}
     assert len(rows_of(store, pilot, "prompts")) == 5
     assert {row.role for row in whole.metrics.cost.rows} == {"generator", "judge"}
+
+
+@pytest.mark.slow
+def test_any_number_of_parts_ends_in_the_same_documents(tmp_path: Path) -> None:
+    found = {}
+    with serve_openai(answered) as server:
+        file = run_file(tmp_path, server.url)
+        for parts in (1, 3):
+            store = tmp_path / f"store-{parts}"
+            make(file, store, pilot=True)
+            for number in range(1, parts + 1):
+                make(file, store, part=f"{number}/{parts}")
+            paid = len(server.calls)
+            whole = make(file, store)
+            assert whole and len(server.calls) == paid, "the merge paid for what the parts had left"
+            found[parts] = [output_of(store, whole, port) for port in PORTS]
+    assert found[1] == found[3]
+
+
+@pytest.mark.parametrize(("count", "parts"), [(43, 3), (44, 10), (7, 10), (100, 1)])
+def test_no_part_divides_documents_whose_ideas_are_asked_for_together(count: int, parts: int) -> None:
+    seen = project(GeneratorParams(count=count, oversample=1), Taken(count, count, 1.0, 1.0), 0.9)
+    pilot = Quality(
+        pilot=True, passed=True, refused=[], items=20, kept=20, statuses={}, gates=[], critic=None, usd=1.0,
+        rows_usd=1.0, projection=seen,
+        test_prompts=0, constant={},
+    )  # fmt: skip
+    shares = [scale_of(GeneratorParams(), pilot, Part(number, parts), together=5) for number in range(1, parts + 1)]
+    assert [item.number for share in shares for item in share.mine] == [*range(count)]
+    assert all(share.mine[0].number % 5 == 0 for share in shares if share.mine)
+    assert sum(share.share_usd or 0.0 for share in shares) == pytest.approx(10)
 
 
 def test_a_judge_without_a_rubric_is_refused_with_the_way_out(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ So a critic's server has one slot, is asked one question at a time, and forgets 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,6 +48,8 @@ class Heard(Closed):
     mass: float
     missing: Literal["", "yes", "no", "both"]
     usage: Usage = Usage()
+    seconds: float = 0.0
+    """What the answer took."""
 
     @property
     def opinion(self) -> Opinion:
@@ -80,9 +83,11 @@ class Critic:
         self._config, self._writer, self.label = config, writer, writer.label
         asks = [config.prompt, [*config.yes], [*config.no], config.top]
         self._journal = context.journal("critic", VERSION, writer.identity, json.dumps(asks))
-        self._one = Lock()
+        self._one, self._counting = Lock(), Lock()
         self.spent_now = Usage()
         """What this process has paid."""
+        self.found_s = 0.0
+        """Seconds that it took to say what this process has found."""
         self.varies = False
         """Whether the same question had another answer a moment later."""
 
@@ -104,6 +109,9 @@ class Critic:
         if heard is None:
             heard = self._hear(prompt)
             self._journal.put(key, heard.model_dump(mode="json"))
+        else:
+            with self._counting:
+                self.found_s += heard.seconds
         return heard
 
     def accepts(self, opinion: Opinion, min_margin: float) -> bool | None:
@@ -120,10 +128,12 @@ class Critic:
 
     def _hear(self, prompt: str) -> Heard:
         with self._one:
+            began = time.monotonic()
             said = self._writer.complete(prompt, ONE_TOKEN, seed=0, top_logprobs=self._config.top)
+            seconds = round(time.monotonic() - began, 3)
             self.spent_now += said.usage
         opinion = read_opinion(said, self._config)
-        return Heard(**opinion._asdict(), usage=said.usage)
+        return Heard(**opinion._asdict(), usage=said.usage, seconds=seconds)
 
 
 @contextmanager

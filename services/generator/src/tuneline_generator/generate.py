@@ -6,6 +6,8 @@ for, and is then the merge: duplicates, overlap, gates, files.
 
 from __future__ import annotations
 
+import time
+
 from tuneline.data.reading.prompts import Prompt
 from tuneline.errors import UserError
 from tuneline.stage import Context, Cost, Json, Metrics, Spent, Usage, dollars
@@ -28,17 +30,19 @@ def generate(params: GeneratorParams, inputs: GeneratorInputs, outputs: Generato
     prepared = prepare(params, inputs, context.part)
     bench = read_bench(inputs.judge, inputs.rubric, context.secret) if prepared.by_judge else None
     with open_desk(prepared, context) as desk:
+        began = time.monotonic()
         filled = desk.fill(prepared.scale.mine)
         refuse_unpaid(filled, prepared, desk)
         spent = Cost()
         if bench:
             filled, spent = judged_by(bench, filled, desk)
+        seconds = time.monotonic() - began + desk.found_s
         if prepared.part:
             return _of_part(filled, desk, spent)
         prompts = prepared.pilot_prompts if prepared.pilot else set_aside(prepared, desk)
         test = prepared.pilot.critic if prepared.pilot else desk.test_critic(filled.rows)
     settled = settle(filled.rows, prepared, prompts, test)
-    quality = judged(settled, prepared, test, constant_of(prepared, desk), desk.usd)
+    quality = judged(settled, prepared, test, constant_of(prepared, desk), desk.usd, seconds)
     if not quality.pilot:
         refuse_failed(quality)
     write_all(settled, quality, outputs, desk.critic.label if desk.critic else NO_CRITIC)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from threading import Lock
@@ -14,6 +13,7 @@ from tuneline.data.io import Closed, read_row
 from tuneline.llm.completion import Finish
 from tuneline.stage import Context, Json, Usage
 from tuneline_generator.budget import Budget
+from tuneline_generator.clock import Clock
 from tuneline_generator.recipe import Step
 from tuneline_generator.rows import sha256
 from tuneline_generator.writer import Form, Writer
@@ -34,6 +34,7 @@ class Text(Closed):
     cost_usd: float | None = None
     """None: the price is not known."""
     seconds: float = 0.0
+    """Its part of the time in which the writer was at work."""
     at: str = ""
     """When it was written, UTC."""
 
@@ -55,9 +56,11 @@ class Pen:
         self._writer, self._form, self._steps, self._budget = writer, form, steps, budget
         scopes = {name: (form, step.model_dump_json(), writer.identity) for name, step in steps.items()}
         self._journals = {n: context.journal("write", VERSIONS[form], *scope) for n, scope in scopes.items()}
-        self._lock = Lock()
+        self._lock, self._clock = Lock(), Clock()
         self.spent_now = Usage()
         """What this process has paid."""
+        self.found_s = 0.0
+        """Seconds that it took to write what this process has found."""
         self.priced = True
         """Whether the price of every text is known, also of those that were found."""
 
@@ -75,17 +78,20 @@ class Pen:
         journal, key = self._journals[step], f"{step}/{sha256(said)}/{seed}"
         kept = read_row(journal, key, Text)
         if kept is not None:
-            self.priced &= kept.cost_usd is not None
+            with self._lock:
+                self.priced &= kept.cost_usd is not None
+                self.found_s += kept.seconds
             self._budget.count(kept.cost_usd or 0.0)
             return kept
         self._budget.begin()
-        paid, began = 0.0, time.monotonic()
+        paid, began = 0.0, self._clock.begin()
         try:
             kept = self._ask(step, messages, seed, schema)
             paid = kept.cost_usd or 0.0
         finally:
+            seconds = self._clock.end(began)
             self._budget.end(paid)
-        took = {"seconds": round(time.monotonic() - began, 3), "at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}
+        took = {"seconds": round(seconds, 3), "at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}
         kept = kept.model_copy(update=took)
         journal.put(key, kept.model_dump(mode="json"))
         with self._lock:

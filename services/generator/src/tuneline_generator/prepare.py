@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +21,7 @@ from tuneline_generator.quality import Rules
 from tuneline_generator.recipe import ConversationsRecipe, DocumentsRecipe, Recipe, load_recipe
 from tuneline_generator.stage import GeneratorInputs, GeneratorParams
 from tuneline_generator.wording import told
-from tuneline_generator.writer import WriterConfig, load_writer
+from tuneline_generator.writer import LocalConfig, WriterConfig, load_writer
 
 SPEAKERS = ("User", "Human", "Assistant")
 """With one of these and a colon an answer goes on with the next message."""
@@ -54,6 +55,12 @@ class Prepared(NamedTuple):
     part: Part | None
     scale: Scale
 
+    @property
+    def at_once(self) -> int:
+        """Items that are done at once."""
+        concurrency = self.params.concurrency
+        return min(concurrency, self.writer.slots) if isinstance(self.writer, LocalConfig) else concurrency
+
 
 def prepare(params: GeneratorParams, inputs: GeneratorInputs, part: Part | None) -> Prepared:
     """Read everything. Raises UserError for whatever is wrong with it, and for a pilot that did not pass."""
@@ -74,7 +81,8 @@ def prepare(params: GeneratorParams, inputs: GeneratorInputs, part: Part | None)
     if pilot:
         refuse_pilot(pilot, params)
     rules = rules_of(recipe, params)
-    scale = scale_of(params, pilot, part)
+    together = recipe.ideas_per_call if isinstance(recipe, DocumentsRecipe) else 1
+    scale = scale_of(params, pilot, part, together)
     by_judge, critic = isinstance(critic, JudgeCritic), critic if isinstance(critic, LogprobCritic) else None
     return Prepared(params, inputs, recipe, rules, writer, critic, by_judge, held_out, pilot, prompts, part, scale)
 
@@ -144,14 +152,15 @@ def refuse_pilot(pilot: Quality, params: GeneratorParams) -> None:
         )
 
 
-def scale_of(params: GeneratorParams, pilot: Quality | None, part: Part | None) -> Scale:
-    """Return the items to do here, and the share of the money that is theirs."""
+def scale_of(params: GeneratorParams, pilot: Quality | None, part: Part | None, together: int = 1) -> Scale:
+    """Return the items to do here, and the share of the money that is theirs; no part divides `together` items."""
     if pilot is None or pilot.projection is None:
         return Scale(
             params.pilot, [Item(params.seed, "train", number) for number in range(params.pilot)], params.max_usd
         )
     count = pilot.projection.items
-    numbers = part.share(count) if part else range(count)
+    groups = part.share(math.ceil(count / together)) if part else range(count)
+    numbers = range(groups.start * together, min(count, groups.stop * together))
     mine = [Item(params.seed, "train", number) for number in numbers]
     if params.max_usd is None or pilot.usd is None or pilot.rows_usd is None:
         return Scale(count, mine, None)

@@ -15,12 +15,14 @@ MOST_PARTS = 100
 
 
 class Taken(NamedTuple):
-    """What the pilot took: `kept` of `items`, seconds of calls added up, dollars if known."""
+    """What the pilot took: `kept` of `items`, seconds from the first to the last of them, dollars if known."""
 
     items: int
     kept: int
     seconds: float
     usd: float | None
+    at_once: int = 1
+    """Items that the whole does at once."""
 
 
 class Projection(Closed):
@@ -32,7 +34,7 @@ class Projection(Closed):
     """None: the price is not known."""
     usd_high: float | None
     hours: float
-    """With the pilot's `concurrency`, all parts at once."""
+    """At the pilot's pace, all parts at once."""
     hours_high: float
     parts: int = Field(ge=1)
     part_minutes: float
@@ -49,7 +51,8 @@ def project(params: GeneratorParams, taken: Taken, kept_low: float) -> Projectio
         return None
     items = max(taken.items, items_for(params.count, taken.kept / taken.items, params.oversample))
     high = max(items, items_for(params.count, max(kept_low, 1 / taken.items), params.oversample))
-    seconds = taken.seconds / taken.items / params.concurrency
+    # A pilot of fewer items than are done at once says nothing of more: these are taken to go as fast.
+    seconds = taken.seconds / taken.items * min(1.0, taken.items / taken.at_once)
     minutes = items * seconds / 60
     parts = min(MOST_PARTS, max(1, math.ceil(round(minutes / params.part_minutes, 6))))
     each = None if taken.usd is None else taken.usd / taken.items

@@ -39,10 +39,12 @@ class Rejected(Closed):
 
 
 def judged(
-    settled: Settled, prepared: Prepared, critic: CriticTest | None, constant: dict[str, Json], usd: float | None
-) -> Quality:
-    """Hold all rows against the gates, and project if this is the pilot."""
+    settled: Settled, prepared: Prepared, critic: CriticTest | None, constant: dict[str, Json], usd: float | None,
+    seconds: float,
+) -> Quality:  # fmt: skip
+    """Hold all rows against the gates, and project if this is the pilot: they took so many `seconds`."""
     rows, params = settled.rows, prepared.params
+    assert len(rows) == prepared.scale.items, "an item has no row"
     kept = [row for row in rows if row.status in ("kept", "spare")]
     held_out = HeldOut([*prepared.held_out, *(one.prompt for one in settled.prompts)])
     left = sum(held_out.overlaps(row.asked) for row in kept)
@@ -50,7 +52,7 @@ def judged(
     bad = [gate.name for gate in refused(gates, params.gates.require)]
     bad += ["critic_auc"] if prepared.critic and critic is None else []  # too few rows to test it
     of_rows = None if any(row.taken.unpriced for row in rows) else sum(row.taken.cost_usd for row in rows)
-    taken = Taken(len(rows), len(kept), sum(row.seconds for row in rows), of_rows)
+    taken = Taken(len(rows), len(kept), seconds, of_rows, prepared.at_once)
     projection = project(params, taken, rate(len(kept), len(rows)).low) if prepared.pilot is None else None
     return Quality(
         pilot=prepared.pilot is None, passed=not bad and bool(kept), refused=bad, items=len(rows), kept=len(kept),

@@ -80,8 +80,6 @@ class Row:
     critic_usage: Usage = field(default_factory=Usage)
     simulated: Usage = field(default_factory=Usage)
     """What its simulated user took."""
-    seconds: float = 0.0
-    """Of its calls to the writer, added up."""
     how: Provenance | None = None
 
     @property

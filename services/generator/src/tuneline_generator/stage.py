@@ -148,7 +148,7 @@ def check(params: GeneratorParams, checks: Checks) -> None:
 
 
 STAGE = Stage(
-    "generator", 2, GeneratorParams, GeneratorInputs, GeneratorOutputs, run, check=check, parts=True,
+    "generator", 3, GeneratorParams, GeneratorInputs, GeneratorOutputs, run, check=check, parts=True,
     variants={"pilot": without("pilot", "pilot_prompts")},
 )  # fmt: skip
 

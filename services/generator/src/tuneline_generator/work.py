@@ -59,6 +59,11 @@ class Desk(NamedTuple):
         return fill(items, self._prompt, self.pool, self.prepared.params.concurrency, self.context)
 
     @property
+    def found_s(self) -> float:
+        """Seconds that it took whoever paid for what was found here."""
+        return self.pen.found_s + (self.critic.found_s if self.critic else 0.0)
+
+    @property
     def usd(self) -> float | None:
         """What all of it took; None: a price is not known."""
         of_critic = self.critic.spent_now.unpriced if self.critic else 0
@@ -115,8 +120,8 @@ def _row(item: Item, written: Written, flaw: Flaw | None) -> Row:
         item=item.number, status=flaw.status if flaw else "kept", detail=flaw.detail if flaw else "",
         category=written.category, prompt=written.prompt, response=written.response or "",
         finish=last.finish if last else "", tokens=last.tokens_out if last else 0,
-        usage=sum((text.usage for text in texts), start=Usage()), seconds=round(sum(t.seconds for t in texts), 3),
-        how=written.how, talk=written.talk, simulated=written.simulated,
+        usage=sum((text.usage for text in texts), start=Usage()), how=written.how, talk=written.talk,
+        simulated=written.simulated,
     )  # fmt: skip
 
 
