@@ -25,8 +25,9 @@ from tuneline_evaluator.comparison.figures import (
     SafetyRow,
 )
 from tuneline_evaluator.comparison.preferred import Met, preference_examples, preference_of
+from tuneline_evaluator.comparison.rates import fault_gaps, rate_gaps
 from tuneline_evaluator.comparison.scores import Pair, safety_row
-from tuneline_evaluator.comparison.verdict import about_preference, decide, notes, rate_gaps
+from tuneline_evaluator.comparison.verdict import about_preference, decide, notes
 from tuneline_evaluator.conversations.arms import ArmFacts
 from tuneline_evaluator.stage import EvaluatorInputs, EvaluatorParams
 
@@ -52,19 +53,20 @@ def comparison(
     score = effect([row.difference or 0.0 for row in people], settings.significance)
     safety = [_gate(name, personas, lost, settings) for name, lost in (("SA1", gates_lost), ("SA2", 0))]
     arms = (_summary(people, 0, "base"), _summary(people, refused, "finetuned", looping))
-    gaps = rate_gaps(*arms, settings.significance)
-    decision = decide(score, safety, gaps, settings)
+    gaps, faults = rate_gaps(*arms, settings.significance), fault_gaps(*arms, settings.significance)
+    decision = decide(score, safety, gaps, settings, faults=faults)
     return Comparison(
         outcome=decision.outcome, headline=decision.headline, explanation=decision.explanation,
         score=score, base=arms[0], finetuned=arms[1], personas=people,
         categories=_groups([(name, name, None) for name in CATEGORIES], personas, gain),
         criteria=_groups([(c, QUESTION, group) for group, ids in CATEGORIES.items() for c in ids], personas, gain),
-        safety=safety, gaps=gaps, arms=[_facts("base", not unequal), _facts("finetuned", True)], unequal=list(unequal),
+        safety=safety, gaps=gaps, faults=faults,
+        arms=[_facts("base", not unequal), _facts("finetuned", True)], unequal=list(unequal),
         judge="heuristic rules" if heuristic else "gpt-5-mini", judge_is_heuristic=heuristic,
         judges=[_card(heuristic)], chosen_by=[_card(heuristic)],
         simulator="script" if heuristic else "gpt-5-mini", settings=settings, system_prompt=True,
         rubric="Coffee-machine support", pass_threshold=0.8, examples=_examples(people),
-        notes=notes(score, arms, safety, settings), lineage=_lineage(), fingerprint="9f" * 32,
+        notes=notes(score, arms, safety, settings, faults), lineage=_lineage(), fingerprint="9f" * 32,
     )  # fmt: skip
 
 
@@ -195,6 +197,7 @@ def _summary(people: list[PersonaRow], refused: int, arm: str, looping: int = 0)
         conversations=n, complete=n, empty=0, overflow=0, broken=0, scored=n - refused, refused=refused, blocked=0,
         unparsed=0, too_long=0, judge_failed=0, passed=passed, pass_rate=passed / n,
         mean_score=sum(mean or 0.0 for mean in means) / n, answers=4 * n, cut_answers=1, looping_answers=looping,
+        foreign_answers=0,
         mean_answer_tokens=57.25,
     )  # fmt: skip
 

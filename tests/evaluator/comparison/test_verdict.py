@@ -9,7 +9,8 @@ from tuneline.data.paired.effects import Effect
 from tuneline.data.paired.power import enough_personas, personas_to_rule_out
 from tuneline.data.paired.statistics import effect
 from tuneline_evaluator.comparison.figures import ArmSummary, SafetyRow
-from tuneline_evaluator.comparison.verdict import decide, notes, rate_gaps
+from tuneline_evaluator.comparison.rates import fault_gaps, rate_gaps
+from tuneline_evaluator.comparison.verdict import decide, notes
 from tuneline_evaluator.stage import EvaluatorParams
 
 UP = (0.09, 0.12, 0.15, 0.10, 0.14, 0.11, 0.13, 0.10)
@@ -23,7 +24,7 @@ def arm(conversations: int = 30, **lost: int) -> ArmSummary:
     complete = conversations - counts["empty"] - counts["overflow"] - counts["broken"]
     return ArmSummary(
         conversations=conversations, complete=complete, scored=conversations - sum(counts.values()), passed=0,
-        pass_rate=0.0, mean_score=0.5, answers=2 * conversations, cut_answers=0, looping_answers=0,
+        pass_rate=0.0, mean_score=0.5, answers=2 * conversations, cut_answers=0, looping_answers=0, foreign_answers=0,
         mean_answer_tokens=10.0, **counts,
     )  # fmt: skip
 
@@ -148,12 +149,30 @@ def test_a_headline_is_withheld_when_one_arm_loses_more_conversations_whatever_t
     assert verdict_on(UP, base=arm(**{lost: 7}), finetuned=arm(**{lost: 7}))[0] == "better"
 
 
-def test_answers_that_repeat_themselves_are_a_note_when_one_arm_has_more_of_them_and_withhold_nothing() -> None:
-    few, many = (arm(64).model_copy(update={"answers": 128, "looping_answers": n}) for n in (5, 24))
+@pytest.mark.parametrize(
+    ("counted", "name"),
+    [
+        ("looping_answers", "answers that repeat themselves"),
+        ("foreign_answers", "answers in another language than the user’s"),
+        ("cut_answers", "answers cut at the limit"),
+    ],
+)
+def test_answers_that_nobody_should_get_are_named_in_the_headline_and_withhold_nothing(counted: str, name: str) -> None:
+    few, many = (arm(64).model_copy(update={"answers": 128, counted: n}) for n in (5, 24))
     assert not any(gap.differs for gap in rate_gaps(few, many, 0.05))
-    found = " ".join(notes(effect(UP, 0.05), (few, many), [], SETTINGS))
-    assert "24 of 128 answers of the fine-tuned model repeat themselves over and over, and 5 of" in found
-    assert "repeat themselves" not in " ".join(notes(effect(UP, 0.05), (many, many), [], SETTINGS))
+    told = f"{name} (24 of 128, base 5 of 128)"
+    for arms, named, noted in (
+        ((few, many), True, f"gives more {told}"),
+        ((many, few), False, f"gives fewer {name} (5 of 128, base 24 of 128)"),
+        ((many, many), False, ""),
+    ):
+        faults = fault_gaps(*arms, 0.05)
+        decision = decide(effect(UP, 0.05), [gate("holds")], rate_gaps(*arms, 0.05), SETTINGS, faults=faults)
+        assert decision.outcome == "better"
+        assert (f"; more {told}" in decision.headline) == named
+        found = " ".join(notes(effect(UP, 0.05), arms, [], SETTINGS, faults))
+        assert noted in found
+        assert (name in found) == bool(noted)
 
 
 def test_one_lost_conversation_of_few_is_no_reason_and_two_of_few_are() -> None:

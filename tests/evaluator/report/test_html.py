@@ -16,6 +16,8 @@ HOSTILE = (
     "\u202egnp.exe\u2066 \x00\x1b[31m | [link](https://evil.example) @team " + "Donaudampfschifffahrt" * 40
 )
 
+LOST = RateGap(name=HOSTILE, base=0, of_base=9, finetuned=9, of_finetuned=9, fisher_p=0.001, differs=True)
+
 
 def hostile(made: Comparison) -> Comparison:
     return made.model_copy(
@@ -25,7 +27,7 @@ def hostile(made: Comparison) -> Comparison:
             "criteria": [row.model_copy(update={"text": HOSTILE}) for row in made.criteria],
             "safety": [row.model_copy(update={"text": HOSTILE, "id": HOSTILE}) for row in made.safety],
             "arms": [arm.model_copy(update={"base_model": HOSTILE, "file": HOSTILE}) for arm in made.arms],
-            "gaps": [RateGap(name=HOSTILE, base=0, finetuned=9, fisher_p=0.001, differs=True)],
+            "gaps": [LOST],
             "lineage": {port: row.model_copy(update={"uri": HOSTILE}) for port, row in made.lineage.items()},
             "rubric": HOSTILE,
             "judge": HOSTILE, "simulator": HOSTILE, "notes": [HOSTILE], "explanation": HOSTILE, "unequal": [HOSTILE],

@@ -101,6 +101,16 @@ def test_a_gate_that_only_the_fine_tuned_model_fails_is_read_before_anything_shi
         assert advice.startswith("Only the fine-tuned model fails a safety criterion: SA1 (3 of 100 personas).")
 
 
+def test_more_answers_that_repeat_themselves_are_read_before_anything_ships(tmp_path: Path) -> None:
+    made = comparison(30, looping=24)
+    html, summary = reported(tmp_path, made)
+    first = Page(html).text.split("How we know")[0]
+    assert made.outcome == "better"
+    assert "Read the failures first. The fine-tuned model gives more answers that repeat themselves (24 of 120" in first
+    assert "Ship" not in first + summary
+    assert "more answers that repeat themselves (24 of 120, base 0 of 120)" in made.headline
+
+
 def test_a_gain_of_few_personas_is_not_shipped_without_a_word_on_rare_failures(tmp_path: Path) -> None:
     made = [comparison(personas, 0.05, 0.06) for personas in (30, 150)]
     assert [one.outcome for one in made] == ["better", "better"]

@@ -98,7 +98,7 @@ def test_report_and_page_link_to_each_other_by_places_that_exist(tmp_path: Path)
 def test_rows_that_count_lead_to_what_they_count(tmp_path: Path) -> None:
     made = comparison(3)
     report = Page(reported(tmp_path, made)[0])
-    names = {*(row[0] for row in arm_rows(made)), *(gap.name for gap in made.gaps)}
+    names = {*(row[0] for row in arm_rows(made)), *(gap.name for gap in [*made.gaps, *made.faults])}
     assert LEADS.keys() <= names, "a row was renamed"
     hrefs = {a["href"] for _, a in report.tags if "href" in a}
     assert {leads(name) for name in LEADS} <= hrefs and "conversations.html#flag=loops" in hrefs

@@ -15,6 +15,7 @@ from tuneline_evaluator.comparison.figures import Comparison, TwoJudges
 from tuneline_evaluator.comparison.many import many_arms
 from tuneline_evaluator.comparison.numbers import signed
 from tuneline_evaluator.comparison.preferred import Met, preference_examples, preference_of
+from tuneline_evaluator.comparison.rates import fault_gaps, rate_gaps
 from tuneline_evaluator.comparison.scores import (
     JudgedConversation,
     arm_summary,
@@ -28,7 +29,7 @@ from tuneline_evaluator.comparison.scores import (
     scored_of,
 )
 from tuneline_evaluator.comparison.two_judges import two_judges
-from tuneline_evaluator.comparison.verdict import about_preference, decide, notes, rate_gaps
+from tuneline_evaluator.comparison.verdict import about_preference, decide, notes
 from tuneline_evaluator.conversations.arms import ArmFacts, unequal_facts, unverified_facts
 from tuneline_evaluator.conversations.prepare import Prepared
 from tuneline_evaluator.conversations.recorded import Recorded
@@ -50,7 +51,8 @@ def compare(
     base, finetuned = arm_summary(judged, "base"), arm_summary(judged, "finetuned")
     whole = effect([pair.difference for pair in pairs(scored, score)], params.significance, unit=prepared.unit)
     safety = safety_rows(scored, rubric, params.safety_margin, params.significance)
-    gaps = rate_gaps(base, finetuned, params.significance)
+    gaps = rate_gaps(base, finetuned, params.significance, judged)
+    faults = fault_gaps(base, finetuned, params.significance, judged)
     preference = _preference(met, prepared) if met is not None else None
     by_preference = preference if params.headline == "preference" else None
     deciding, two = by_preference.effect if by_preference else whole, two_judges(judged, rubric)
@@ -58,13 +60,14 @@ def compare(
         *about_model(context.maker("model")),
         *_notes(prepared, unequal, simulator.reacts or existed, deciding.personas),
         *_about_judges(judges, prepared.chosen_by), *(about_preference(preference) if preference else ()),
-        *(about_both(two) if two else ()), *notes(deciding, (base, finetuned), safety, params),
+        *(about_both(two) if two else ()), *notes(deciding, (base, finetuned), safety, params, faults),
     ]  # fmt: skip
     return Comparison(
-        **decide(deciding, safety, gaps, params, by_preference)._asdict(),
+        **decide(deciding, safety, gaps, params, by_preference, faults)._asdict(),
         score=whole,
         base=base, finetuned=finetuned, personas=persona_rows(scored, prepared.personas),
         categories=category_rows(scored, rubric), criteria=criterion_rows(scored, rubric), safety=safety, gaps=gaps,
+        faults=faults,
         arms=arms, unequal=unequal,
         unverified=tuple(filter(None, (unverified(arm, talks) for arm in everyone))),
         many=many,

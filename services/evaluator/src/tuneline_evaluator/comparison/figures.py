@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import Field
 
 from tuneline.data.io import Closed
-from tuneline.data.paired.effects import Effect
+from tuneline.data.paired.effects import Effect, Range
 from tuneline.judge.card import JudgeCard
 from tuneline.stage import InputRecord
 from tuneline_evaluator.comparison.effects import Preference
@@ -115,21 +115,28 @@ class ArmSummary(Closed):
     """Answers that ended at `max_answer_tokens`."""
     looping_answers: int
     """Answers that repeat themselves over and over."""
+    foreign_answers: int
+    """Answers in another language than the user's, as far as that can be told."""
     mean_answer_tokens: float | None
 
 
 class RateGap(Closed):
-    """A way for conversations to get lost, compared between the arms: a headline needs the arms to lose alike."""
+    """Something that goes wrong, compared between the arms."""
 
     name: str
     """What went wrong, in words."""
     base: int
-    """Conversations of the base arm."""
+    """Conversations of the base arm, or answers."""
+    of_base: int
     finetuned: int
+    of_finetuned: int
+    interval: Range | None = None
+    """Of the mean difference of the shares by persona or prompt (finetuned − base), at the confidence 1 − significance;
+    it holds for any spread. None below two of them."""
     fisher_p: float
     """Two-sided Fisher exact test of the two shares."""
     differs: bool
-    """Whether the gap is large enough to withhold the headline."""
+    """Whether the gap is large enough to withhold the headline, or to be named in it."""
 
 
 class OneJudge(Closed):
@@ -209,6 +216,9 @@ class Comparison(Closed):
     criteria: list[GroupRow]
     safety: list[SafetyRow]
     gaps: list[RateGap]
+    """Ways for conversations to get lost: a headline needs the arms to lose alike."""
+    faults: list[RateGap]
+    """Answers that nobody should get, whatever their score."""
     arms: list[ArmFacts]
     """Base first."""
     unequal: list[str]

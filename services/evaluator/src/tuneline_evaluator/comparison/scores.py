@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from statistics import fmean
 from typing import Literal, NamedTuple
 
@@ -16,7 +17,8 @@ import numpy as np
 from tuneline.data.conversations import Arm, Conversation
 from tuneline.data.paired.statistics import holm, lower_bound, sign_flip
 from tuneline.data.rubric import Criterion, Rubric
-from tuneline.data.text.words import loops
+from tuneline.data.text.talks import flags_of
+from tuneline.data.transcripts import Exchange
 from tuneline.data.verdicts import Verdict
 from tuneline_evaluator.comparison.figures import ArmSummary, GroupRow, PairedExample, PersonaRow, SafetyRow
 from tuneline_evaluator.conversations.talk import Speaker
@@ -63,6 +65,12 @@ def scored_of(judged: Sequence[JudgedConversation]) -> list[Scored]:
         for conversation, verdict in judged
         if verdict is not None and verdict.status == "scored" and verdict.score is not None
     ]
+
+
+@lru_cache(maxsize=4096)  # summaries, rates and the page of conversations all ask, and languages take a while to tell
+def seen_in(exchanges: tuple[Exchange, ...]) -> list[tuple[str, ...]]:
+    """Return what code sees in the answer of each exchange."""
+    return flags_of(exchanges)
 
 
 def score(item: Scored) -> float:
@@ -138,6 +146,7 @@ def arm_summary(judged: Sequence[JudgedConversation], arm: Arm) -> ArmSummary:
     ended = [item.conversation.status for item in mine]
     statuses = [item.verdict.status for item in mine if item.verdict is not None]
     answers = [answer for item in mine for answer in item.conversation.answers]
+    seen = [flags for item in mine for flags in seen_in(item.conversation.exchanges)]
     scored = scored_of(mine)
     passed = sum(item.verdict.passed for item in scored)
     means = [fmean(found) for found in trials(scored, score).values()]
@@ -152,7 +161,8 @@ def arm_summary(judged: Sequence[JudgedConversation], arm: Arm) -> ArmSummary:
         mean_score=_mean(means),
         answers=len(answers),
         cut_answers=sum(answer.finish_reason == "length" for answer in answers),
-        looping_answers=sum(loops(exchange.assistant) for item in mine for exchange in item.conversation.exchanges),
+        looping_answers=sum("loops" in flags for flags in seen),
+        foreign_answers=sum("language" in flags for flags in seen),
         mean_answer_tokens=_mean([answer.answer_tokens for answer in answers]),
     )
 

@@ -15,12 +15,11 @@ The rule, in this order (every threshold is a parameter and was set before the d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from tuneline.data.paired.effects import Effect, Range, ScoreOutcome, score_outcome
 from tuneline.data.paired.power import enough_personas, personas_to_rule_out
-from tuneline.data.paired.statistics import fisher
 from tuneline_evaluator.comparison.effects import Preference
 from tuneline_evaluator.comparison.figures import ArmSummary, Outcome, RateGap, SafetyRow
 from tuneline_evaluator.comparison.numbers import (
@@ -34,27 +33,16 @@ from tuneline_evaluator.comparison.numbers import (
     rate,
     signed,
 )
+from tuneline_evaluator.comparison.rates import worse_rates
 from tuneline_evaluator.stage import EvaluatorParams
 
 BIASED, MANY_ASKED = 0.01, 30
 """p of a judge's leaning, and pairs without a decision, from which a reader is told."""
 
-LARGE_GAP = 0.10
-"""Difference of two rates that withholds the headline even where a small sample cannot prove it."""
-
 MANY_CUT = 0.2
 """Share of cut answers above which the scores may be about the limit."""
 
 FLIPS = "The judge goes by the place of an answer and not by what it says: use another judge, or another question."
-
-_LOSSES: Sequence[tuple[str, Callable[[ArmSummary], int]]] = (
-    ("refused or blocked by the judge", lambda arm: arm.refused + arm.blocked),
-    ("not readable as a verdict", lambda arm: arm.unparsed + arm.too_long + arm.judge_failed),
-    ("ended by an empty answer", lambda arm: arm.empty),
-    ("too long for the context", lambda arm: arm.overflow),
-    ("broken by the server", lambda arm: arm.broken),
-    ("without a score for any reason", lambda arm: arm.conversations - arm.scored),
-)
 
 
 class Decision(NamedTuple):
@@ -65,39 +53,32 @@ class Decision(NamedTuple):
     explanation: str
 
 
-def rate_gaps(base: ArmSummary, finetuned: ArmSummary, significance: float) -> list[RateGap]:
-    """Compare the rates at which the arms lose conversations."""
-    totals = base.conversations, finetuned.conversations
-    return [_gap(name, (lost(base), lost(finetuned)), totals, significance) for name, lost in _LOSSES]
-
-
-def _gap(name: str, counts: tuple[int, int], totals: tuple[int, int], significance: float) -> RateGap:
-    """Compare two rates.
-
-    They differ when Fisher's exact test says so, or when they are more than LARGE_GAP and more than one apart. The test
-    takes conversations (or answers) as independent, which errs on the side of speaking up.
-    """
-    (b, f), (of_b, of_f) = counts, totals
-    p = fisher(b, of_b, f, of_f)
-    apart = abs(b / max(1, of_b) - f / max(1, of_f)) > LARGE_GAP and abs(b - f) > 1
-    return RateGap(name=name, base=b, finetuned=f, fisher_p=p, differs=p < significance or apart)
-
-
 def decide(
     score: Effect, safety: Sequence[SafetyRow], gaps: Sequence[RateGap], settings: EvaluatorParams,
-    preference: Preference | None = None,
+    preference: Preference | None = None, faults: Sequence[RateGap] = (),
 ) -> Decision:  # fmt: skip
-    """Apply the rule at the top of this module; `preference` where `score` is the win rate less one half."""
+    """Apply the rule at the top of this module; `preference` where `score` is the win rate less one half.
+
+    `faults` decide nothing, and are named where the fine-tuned model has more of them.
+    """
     if preference is not None and preference.position.too_many and not any(gap.differs for gap in gaps):
         flips = rate(preference.position.flips, preference.position.of)
         headline = f"withheld: in {flips} of the pairs the judge prefers another answer when the order is turned round"
         return Decision("withheld", headline.replace(SPACE, " "), FLIPS)
     outcome, explanation = _rule(score, safety, gaps, settings)
     headline = _headline(outcome, score, safety, gaps, settings)
+    if worse := worse_rates(faults):
+        headline += f"; more {rates(worse)}".replace(SPACE, " ")
     if preference is not None and outcome != "withheld" and preference.win_rate is not None:
         found = f"win rate {percent(preference.win_rate)}, ".replace(SPACE, " ")
         headline = headline.replace(f"{outcome}: ", f"{outcome}: {found}", 1)
     return Decision(outcome, headline, explanation)
+
+
+def rates(gaps: Sequence[RateGap]) -> str:
+    """Write rates of both arms: `answers that repeat themselves (24 of 128, base 5 of 128)`."""
+    found = (f"{gap.name} ({gap.finetuned} of {gap.of_finetuned}, base {gap.base} of {gap.of_base})" for gap in gaps)
+    return ", ".join(found)
 
 
 def failing_now(safety: Sequence[SafetyRow]) -> list[SafetyRow]:
@@ -163,10 +144,12 @@ def _headline(
 
 
 def notes(
-    score: Effect, arms: Sequence[ArmSummary], safety: Sequence[SafetyRow], settings: EvaluatorParams
-) -> list[str]:
+    score: Effect, arms: Sequence[ArmSummary], safety: Sequence[SafetyRow], settings: EvaluatorParams,
+    faults: Sequence[RateGap] = (),
+) -> list[str]:  # fmt: skip
     """Return what the figures themselves call for: one sentence or two each, with what to change."""
-    found = (*_about_score(score, settings), *_about_conversations(score, arms, safety, settings))
+    found = (*_about_score(score, settings), *_about_conversations(score, arms, safety, settings),
+             *_about_faults(faults))  # fmt: skip
     return [note.replace(SPACE, " ") for note in found]
 
 
@@ -231,12 +214,6 @@ def _about_conversations(
             f"decide it. A loss of {points(settings.safety_margin)} points takes "
             f"{count(personas_to_rule_out(settings.safety_margin, alpha))} without a single failure to rule out."
         )
-    looping, answers = [arm.looping_answers for arm in arms], [arm.answers for arm in arms]
-    if _gap("repeat themselves", (looping[0], looping[1]), (answers[0], answers[1]), alpha).differs:
-        yield (
-            f"{looping[1]} of {answers[1]} answers of the fine-tuned model repeat themselves over and over, "
-            f"and {looping[0]} of {answers[0]} of its base: read some of them, whatever the scores say."
-        )
     cut = max((arm.cut_answers / arm.answers for arm in arms if arm.answers), default=0.0)
     if cut > MANY_CUT:
         yield (
@@ -245,6 +222,14 @@ def _about_conversations(
         )
     if arms[0].scored != arms[1].scored:
         yield f"The arms have unequal numbers of scored conversations; each {score.unit} still counts once."
+
+
+def _about_faults(faults: Sequence[RateGap]) -> Iterator[str]:
+    worse = worse_rates(faults)
+    if worse:
+        yield f"The fine-tuned model gives more {rates(worse)}: read some of them, whatever the scores say."
+    if fewer := [gap for gap in faults if gap.differs and gap not in worse]:
+        yield f"The fine-tuned model gives fewer {rates(fewer)}."
 
 
 def _disagree(score: Effect, significance: float) -> bool:

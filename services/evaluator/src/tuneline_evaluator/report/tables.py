@@ -77,8 +77,6 @@ _ARM_ROWS: tuple[tuple[str, Callable[[ArmSummary], str]], ...] = (
     ("Scored", lambda arm: rate(arm.scored, arm.conversations)),
     ("Passed the rubric, of those scored", lambda arm: rate(arm.passed, arm.scored)),
     ("Answers", lambda arm: count(arm.answers)),
-    ("Answers that repeat themselves", lambda arm: rate(arm.looping_answers, arm.answers)),
-    ("Answers cut at the limit", lambda arm: rate(arm.cut_answers, arm.answers)),
     ("Tokens per answer, mean", lambda arm: plain(arm.mean_answer_tokens and round(arm.mean_answer_tokens, 1))),
 )
 

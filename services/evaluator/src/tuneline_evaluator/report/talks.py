@@ -17,14 +17,13 @@ from tuneline.data.text.talks import (
     TalkPage,
     anchor,
     findings_of,
-    flags_of,
     out_of_role,
     place,
 )
 from tuneline.data.verdicts import Verdict
 from tuneline_evaluator.comparison.figures import Comparison, PersonaRow
 from tuneline_evaluator.comparison.preferred import Met
-from tuneline_evaluator.comparison.scores import JudgedConversation
+from tuneline_evaluator.comparison.scores import JudgedConversation, seen_in
 
 REPORT = "report.html"
 PAGE = "conversations.html"
@@ -77,7 +76,8 @@ def talk_page(
 
 LEADS: Mapping[str, Mapping[str, str]] = {
     "Scored": {"status": "scored"}, "Passed the rubric, of those scored": {"status": "passed"},
-    "Answers that repeat themselves": {"flag": "loops"}, "Answers cut at the limit": {"flag": "cut"},
+    "answers that repeat themselves": {"flag": "loops"}, "answers cut at the limit": {"flag": "cut"},
+    "answers in another language than the user’s": {"flag": "language"},
     "refused or blocked by the judge": {"flag": "refused"}, "not readable as a verdict": {"status": "unparsed"},
     "ended by an empty answer": {"flag": "empty"}, "too long for the context": {"status": "overflow"},
     "broken by the server": {"status": "broken"},
@@ -131,7 +131,7 @@ def _lines(talk: Conversation, name: str, single: bool) -> Iterator[Line]:
     if talk.messages and talk.messages[0].role == "system":
         yield Line("System prompt", "system", talk.messages[0].content)
     exchanges = talk.exchanges
-    for said, seen, fact in zip_longest(exchanges, flags_of(exchanges), talk.answers[: len(exchanges)]):
+    for said, seen, fact in zip_longest(exchanges, seen_in(exchanges), talk.answers[: len(exchanges)]):
         cut = ("cut",) if fact is not None and fact.finish_reason == "length" else ()
         away = () if single or not out_of_role(said.user) else ("role",)
         yield Line("Prompt" if single else name, "user", said.user, away)

@@ -7,7 +7,8 @@ from typing import Literal, NamedTuple
 
 from tuneline_evaluator.comparison.figures import Comparison, Outcome
 from tuneline_evaluator.comparison.numbers import NONE, SPACE, interval, p_equals, percent, plural, points, rate, signed
-from tuneline_evaluator.comparison.verdict import failing_now, failures
+from tuneline_evaluator.comparison.rates import worse_rates
+from tuneline_evaluator.comparison.verdict import failing_now, failures, rates
 
 
 class Words(NamedTuple):
@@ -101,6 +102,8 @@ def _sentence(comparison: Comparison) -> str:
 def _advice(comparison: Comparison) -> tuple[str, str]:
     failed = failures(failing_now(comparison.safety), comparison.score.unit)
     named = f"Only the fine-tuned model fails a safety criterion: {failed}. " if failed else ""
+    if faults := worse_rates(comparison.faults):
+        named += f"The fine-tuned model gives more {rates(faults)}. "
     if comparison.judge_is_heuristic:
         return "Do not decide on this", (
             f"{named}A demonstration: simple offline rules judged instead of a model or a person. They show that every "
