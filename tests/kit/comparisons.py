@@ -16,6 +16,7 @@ from tuneline.data.verdicts import Verdict
 from tuneline.judge.card import JudgeCard
 from tuneline.judge.preference.choice import Choice, Side
 from tuneline.stage import InputRecord, Usage
+from tuneline_evaluator.comparison.beside import power_rows
 from tuneline_evaluator.comparison.figures import (
     ArmSummary,
     Comparison,
@@ -64,6 +65,7 @@ def comparison(
         arms=[_facts("base", not unequal), _facts("finetuned", True)], unequal=list(unequal),
         judge="heuristic rules" if heuristic else "gpt-5-mini", judge_is_heuristic=heuristic,
         judges=[_card(heuristic)], chosen_by=[_card(heuristic)],
+        power=power_rows([row.difference or 0.0 for row in people], settings.significance),
         simulator="script" if heuristic else "gpt-5-mini", settings=settings, system_prompt=True,
         rubric="Coffee-machine support", pass_threshold=0.8, examples=_examples(people),
         notes=notes(score, arms, safety, settings, faults), lineage=_lineage(), fingerprint="9f" * 32,
@@ -267,6 +269,7 @@ def _lineage() -> dict[str, InputRecord]:
                           producer=f"{stage}/{'7c' * 32}")
         for port, stage in producers.items()
     }  # fmt: skip
+    made["base"] = made["base"].model_copy(update={"sha256": "6f" * 32})
     rubric = InputRecord(uri="s3://team/rubric.yaml", sha256="1b" * 32, size=6120, count=1)
     judge = InputRecord(uri=None, sha256="3d" * 32, size=64, count=1)
     return {**made, "rubric": rubric, "judge": judge}

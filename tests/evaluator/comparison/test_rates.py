@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from evaluator.comparison.test_scores import ALL, RUBRIC
-from kit.evaluator_parts import talked
+from kit.evaluator_parts import answers, talked
+from kit.judge_parts import SHORT_RUBRIC as RUBRIC
 from tuneline.data.conversations import Said
 from tuneline.data.verdicts import Status
-from tuneline_evaluator.comparison.figures import RateGap
+from tuneline_evaluator.comparison.effects import RateGap
 from tuneline_evaluator.comparison.rates import fault_gaps, rate_gaps, worse_rates
 from tuneline_evaluator.comparison.scores import JudgedConversation, arm_summary
 
@@ -18,7 +18,7 @@ ENGLISH = "Please rinse the float under warm water until it moves, then put it b
 
 
 def item(number: int, arm: str, answer: str, status: Status = "scored") -> JudgedConversation:
-    found = talked(f"p{number}", arm, RUBRIC, ALL, status=status)
+    found = talked(f"p{number}", arm, RUBRIC, answers(RUBRIC), status=status)
     said = [
         Said(role="user", content="There is a puddle of water under my coffee machine, what shall I do about it?"),
         Said(role="assistant", content=answer),

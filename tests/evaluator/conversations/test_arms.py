@@ -11,8 +11,10 @@ from kit.chat_models import write_chat_model
 from kit.evaluator_parts import write_info
 from tuneline.errors import UserError
 from tuneline.model.chat import ChatTokenizer
+from tuneline.stage import InputRecord, Maker
 from tuneline_evaluator.conversations.arms import (
     Model,
+    as_made,
     model_context,
     read_model,
     refuse_other_template,
@@ -65,6 +67,27 @@ def test_all_differences_are_named_at_once(tmp_path: Path) -> None:
     base, finetuned = arm(tmp_path / "base"), arm(tmp_path / "finetuned", file_type="Q8_0", converter="00" * 32)
     with pytest.raises(UserError, match=r"file_type: .*converter: "):
         refuse_unequal(unequal_facts(base.facts, finetuned.facts), allow_unequal=False)
+
+
+def test_a_file_that_the_converter_made_of_an_adapter_is_known_as_a_fine_tune(tmp_path: Path) -> None:
+    said = {"general.base_model.0.name": "Tiny", "general.base_model.0.organization": "org"}
+    plain = arm(tmp_path / "plain", metadata=said)
+    tuned = arm(tmp_path / "tuned", metadata={**said, "general.dataset.0.name": "slices"})
+    assert (plain.facts.tuned_from, tuned.facts.tuned_from) == (None, "org/Tiny")
+
+
+@pytest.mark.parametrize("inputs", [["base_model"], ["base_model", "adapter"]])
+def test_an_arm_whose_making_is_recorded_is_a_fine_tune_if_an_adapter_went_into_it(
+    tmp_path: Path, inputs: list[str]
+) -> None:
+    one = InputRecord(uri="hf://org/Tiny", sha256="00" * 32, size=1, count=1, producer=None)
+    maker = Maker(
+        stage="gguf-converter", version=1, fingerprint="00" * 32, manifest_sha256="00" * 32, params={},
+        inputs=dict.fromkeys(inputs, one), headline="", counts={}, commit=None, finished_at="", forgotten=0,
+    )  # fmt: skip
+    facts = as_made(arm(tmp_path / "base").facts, maker)
+    assert facts.tuned_from == ("hf://org/Tiny" if "adapter" in inputs else None)
+    assert as_made(facts, None) == facts
 
 
 @pytest.mark.parametrize("file", ["absent.gguf", "../model.gguf", "/etc/hostname"])

@@ -9,7 +9,8 @@ import pytest
 from kit.comparisons import comparison, conversations, material
 from kit.pages import Page, drawings_of, reported, written
 from tuneline.errors import UserError
-from tuneline_evaluator.comparison.figures import Comparison, RateGap
+from tuneline_evaluator.comparison.effects import RateGap
+from tuneline_evaluator.comparison.figures import Comparison
 
 HOSTILE = (
     '</div></style><script>alert(1)</script><img src="https://evil.example/x" onerror=alert(1)> {{ 7 * 7 }} `code` '

@@ -7,7 +7,10 @@ import pytest
 from kit.comparisons import TRAINING, comparison, conversations, material
 from kit.pages import Page, reported, written
 from tuneline.data.io import write_record
+from tuneline.data.paired.effects import Range
 from tuneline_evaluator.comparison import numbers
+from tuneline_evaluator.comparison.effects import LengthMatched
+from tuneline_evaluator.comparison.figures import OneJudge, TwoJudges
 
 STATES = {
     "better": comparison(30, 0.08),
@@ -109,6 +112,71 @@ def test_more_answers_that_repeat_themselves_are_read_before_anything_ships(tmp_
     assert "Read the failures first. The fine-tuned model gives more answers that repeat themselves (24 of 120" in first
     assert "Ship" not in first + summary
     assert "more answers that repeat themselves (24 of 120, base 0 of 120)" in made.headline
+
+
+def test_unit_judge_and_what_was_not_measured_stand_beside_the_verdict(tmp_path: Path) -> None:
+    html, summary = reported(tmp_path, comparison(30))
+    first = Page(html).text.split("How we know")[0]
+    for text in (
+        "one persona, which gives one difference: a conversation of 4 exchanges with each model",
+        "gpt-5-mini (openai)",
+        "what the rubric does not ask; real users (these are simulated); whether people agree with the judge",
+        "a second opinion on the answers",
+    ):
+        assert text in first
+    assert "Not measured: what the rubric does not ask" in summary
+    bare = comparison(30).model_copy(update={"safety": [], "existed": True})
+    first = Page(reported(tmp_path, bare)[0]).text.split("How we know")[0]
+    assert "safety (the rubric has no gates)" in first and "a conversation that existed already" in first
+    assert "simulated" not in first
+
+
+def test_the_score_at_equal_length_and_by_each_judge_alone_stand_beside_the_verdict(tmp_path: Path) -> None:
+    ends = Range(low=-0.01, high=0.05)
+    matched = LengthMatched(personas=9, of=30, median_ratio=1.4, mean_difference=0.02, interval=ends)
+    ones = [OneJudge(name=name, judge=name, scored=60, passed=9, base_mean=0.5, finetuned_mean=0.5 + gain,
+                     difference=gain) for name, gain in (("house", 0.03), ("other", -0.01))]  # fmt: skip
+    two = TwoJudges(rule="stricter", conversations=60, both_scored=60, answers=0, differ=0, passed_by_one=0,
+                    judges=ones, criteria=[])  # fmt: skip
+    made = comparison(30).model_copy(update={"length_matched": matched, "two_judges": two})
+    first = Page(reported(tmp_path, made)[0]).text.split("How we know")[0]
+    assert "+2.0 points of score (−1.0 to +5.0) over the 9 of 30 personas whose answers are about as long" in first
+    assert "house +3.0, other −1.0 points of score" in first
+    lost = matched.model_copy(update={"mean_difference": -0.02})
+    first = Page(reported(tmp_path, made.model_copy(update={"length_matched": lost}))[0]).text.split("How we know")[0]
+    assert "Where answers are about as long from both models, nothing of the gain is left." in first
+    none = matched.model_copy(update={"personas": 0, "mean_difference": None, "interval": None})
+    first = Page(reported(tmp_path, made.model_copy(update={"length_matched": none}))[0]).text.split("How we know")[0]
+    assert "not known: none of 30 personas got answers of about one length from both" in first
+
+
+def test_the_report_says_what_it_could_have_seen(tmp_path: Path) -> None:
+    made = comparison(12, 0.0, 0.09)
+    text = Page(reported(tmp_path, made)[0]).text
+    assert [row.difference for row in made.power] == [0.03, 0.05, 0.10]
+    assert made.power[0].power < made.power[1].power < made.power[2].power
+    for row in made.power:
+        assert f"Power at {100 * row.difference:g} points {round(100 * row.power)} %" in text
+    assert {row.power for row in comparison(5).power} == {0.0}
+    assert comparison(1).power == []
+
+
+def test_a_base_that_is_itself_a_fine_tune_is_never_called_the_base(tmp_path: Path) -> None:
+    made = comparison(30)
+    base = made.arms[0].model_copy(update={"tuned_from": "google/gemma-2-9b-it"})
+    html, summary = reported(tmp_path, made.model_copy(update={"arms": [base, made.arms[1]]}))
+    first = Page(html).text.split("How we know")[0]
+    assert "The fine-tuned model is better than the fine-tune that it is compared with." in first
+    assert "The base is itself a fine-tune. It was made from google/gemma-2-9b-it." in first
+    assert "its base" not in first and "its base" not in summary
+    assert "The base is itself a fine-tune." in summary
+
+
+def test_one_model_twice_is_said_before_the_verdict(tmp_path: Path) -> None:
+    made = comparison(30)
+    twice = made.model_copy(update={"lineage": {**made.lineage, "base": made.lineage["model"]}})
+    text = Page(reported(tmp_path, twice)[0]).text
+    assert text.index("One model twice.") < text.index("is better than its base")
 
 
 def test_a_gain_of_few_personas_is_not_shipped_without_a_word_on_rare_failures(tmp_path: Path) -> None:

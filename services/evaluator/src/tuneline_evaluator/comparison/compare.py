@@ -10,6 +10,7 @@ from tuneline.judge.card import JudgeCard
 from tuneline.judge.simulators.simulator import Simulator
 from tuneline.parsing.problems import shortened
 from tuneline.stage import Context, InputRecord, Maker
+from tuneline_evaluator.comparison.beside import length_matched, power_rows
 from tuneline_evaluator.comparison.effects import Preference
 from tuneline_evaluator.comparison.figures import Comparison, TwoJudges
 from tuneline_evaluator.comparison.many import many_arms
@@ -30,7 +31,7 @@ from tuneline_evaluator.comparison.scores import (
 )
 from tuneline_evaluator.comparison.two_judges import two_judges
 from tuneline_evaluator.comparison.verdict import about_preference, decide, notes
-from tuneline_evaluator.conversations.arms import ArmFacts, unequal_facts, unverified_facts
+from tuneline_evaluator.conversations.arms import ArmFacts, as_made, unequal_facts, unverified_facts
 from tuneline_evaluator.conversations.prepare import Prepared
 from tuneline_evaluator.conversations.recorded import Recorded
 
@@ -49,7 +50,8 @@ def compare(
     existed = all(isinstance(model.source, Recorded) for model in prepared.models[:2])
     scored, unequal = scored_of(judged), unequal_facts(*arms)
     base, finetuned = arm_summary(judged, "base"), arm_summary(judged, "finetuned")
-    whole = effect([pair.difference for pair in pairs(scored, score)], params.significance, unit=prepared.unit)
+    differences = [pair.difference for pair in pairs(scored, score)]
+    whole = effect(differences, params.significance, unit=prepared.unit)
     safety = safety_rows(scored, rubric, params.safety_margin, params.significance)
     gaps = rate_gaps(base, finetuned, params.significance, judged)
     faults = fault_gaps(base, finetuned, params.significance, judged)
@@ -68,16 +70,19 @@ def compare(
         base=base, finetuned=finetuned, personas=persona_rows(scored, prepared.personas),
         categories=category_rows(scored, rubric), criteria=criterion_rows(scored, rubric), safety=safety, gaps=gaps,
         faults=faults,
-        arms=arms, unequal=unequal,
+        arms=[as_made(arms[0], context.maker("base")), arms[1]], unequal=unequal,
         unverified=tuple(filter(None, (unverified(arm, talks) for arm in everyone))),
         many=many,
         judge=prepared.judge.label,
         judges=list(judges),
         two_judges=two,
         preference=preference,
+        length_matched=length_matched(scored, params.significance),
+        power=power_rows(differences, params.significance),
         chosen_by=prepared.chosen_by,
         judge_is_heuristic=prepared.judge.offline,
         simulator=_who_plays(prepared, simulator, existed=existed),
+        existed=existed,
         settings=params,
         system_prompt=prepared.plan.system_prompt is not None,
         rubric=rubric.name,

@@ -6,6 +6,48 @@ from tuneline.data.io import Closed
 from tuneline.data.paired.effects import Effect, Range
 
 
+class RateGap(Closed):
+    """Something that goes wrong, compared between the arms."""
+
+    name: str
+    """What went wrong, in words."""
+    base: int
+    """Conversations of the base arm, or answers."""
+    of_base: int
+    finetuned: int
+    of_finetuned: int
+    interval: Range | None = None
+    """Of the mean difference of the shares by persona or prompt (finetuned − base), at the confidence 1 − significance;
+    it holds for any spread. None below two of them."""
+    fisher_p: float
+    """Two-sided Fisher exact test of the two shares."""
+    differs: bool
+    """Whether the gap is large enough to withhold the headline, or to be named in it."""
+
+
+class LengthMatched(Closed):
+    """The difference of the scores over those personas or prompts alone whose answers are about as long in both arms:
+    within a quarter, on average, in characters.
+    """
+
+    personas: int
+    of: int
+    """Personas with a difference at all."""
+    median_ratio: float
+    """Of the mean lengths, finetuned / base."""
+    mean_difference: float | None
+    interval: Range | None
+
+
+class PowerAt(Closed):
+    """How likely t test and sign-flip test both reject if this were the true difference, for this many personas and
+    this spread: what the comparison could see, whatever it saw.
+    """
+
+    difference: float
+    power: float
+
+
 class Gap(Closed):
     """How far apart two arms are on the scale of Elo: 400·log10 of the odds that the finetuned one is preferred.
 

@@ -11,10 +11,10 @@ from typing import Literal
 from pydantic import Field
 
 from tuneline.data.io import Closed
-from tuneline.data.paired.effects import Effect, Range
+from tuneline.data.paired.effects import Effect
 from tuneline.judge.card import JudgeCard
 from tuneline.stage import InputRecord
-from tuneline_evaluator.comparison.effects import Preference
+from tuneline_evaluator.comparison.effects import LengthMatched, PowerAt, Preference, RateGap
 from tuneline_evaluator.comparison.many_arms import ManyArms
 from tuneline_evaluator.conversations.arms import ArmFacts
 from tuneline_evaluator.stage import EvaluatorParams
@@ -120,25 +120,6 @@ class ArmSummary(Closed):
     mean_answer_tokens: float | None
 
 
-class RateGap(Closed):
-    """Something that goes wrong, compared between the arms."""
-
-    name: str
-    """What went wrong, in words."""
-    base: int
-    """Conversations of the base arm, or answers."""
-    of_base: int
-    finetuned: int
-    of_finetuned: int
-    interval: Range | None = None
-    """Of the mean difference of the shares by persona or prompt (finetuned − base), at the confidence 1 − significance;
-    it holds for any spread. None below two of them."""
-    fisher_p: float
-    """Two-sided Fisher exact test of the two shares."""
-    differs: bool
-    """Whether the gap is large enough to withhold the headline, or to be named in it."""
-
-
 class OneJudge(Closed):
     """What one of two judges alone found."""
 
@@ -234,11 +215,16 @@ class Comparison(Closed):
     """Where they differ; None for one judge."""
     preference: Preference | None = None
     """Which of two answers the judge prefers; None where nobody asked. `settings.headline` says what decides."""
+    length_matched: LengthMatched | None = None
+    power: list[PowerAt] = Field(default_factory=list)
+    """Of the score's rule."""
     chosen_by: list[JudgeCard]
     """Who chose the transcripts that the model learnt from; empty where that is not known."""
     judge_is_heuristic: bool
     """Offline rules judged, not a model or a person: the report must say so."""
     simulator: str
+    existed: bool = False
+    """Whether the conversations of both arms existed before."""
     settings: EvaluatorParams
     """What was decided before the data were seen."""
     system_prompt: bool
@@ -253,6 +239,17 @@ class Comparison(Closed):
     """Where each input came from, by port."""
     fingerprint: str
     """Identity of this result."""
+
+    @property
+    def base_is_tuned(self) -> bool:
+        """Whether the base arm is itself a fine-tune, as far as its file or its making say."""
+        return self.arms[0].tuned_from is not None
+
+    @property
+    def same_twice(self) -> bool:
+        """Whether both arms hold the same content."""
+        base, model = (self.lineage.get(port) for port in ("base", "model"))
+        return base is not None and model is not None and base.sha256 == model.sha256
 
     @property
     def deciding(self) -> Effect:

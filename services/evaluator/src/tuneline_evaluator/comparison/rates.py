@@ -15,7 +15,8 @@ import numpy as np
 
 from tuneline.data.paired.effects import Range
 from tuneline.data.paired.statistics import bounded_interval, fisher
-from tuneline_evaluator.comparison.figures import ArmSummary, RateGap
+from tuneline_evaluator.comparison.effects import RateGap
+from tuneline_evaluator.comparison.figures import ArmSummary
 from tuneline_evaluator.comparison.scores import JudgedConversation, seen_in
 
 LARGE_GAP = 0.10

@@ -20,8 +20,8 @@ from typing import NamedTuple
 
 from tuneline.data.paired.effects import Effect, Range, ScoreOutcome, score_outcome
 from tuneline.data.paired.power import enough_personas, personas_to_rule_out
-from tuneline_evaluator.comparison.effects import Preference
-from tuneline_evaluator.comparison.figures import ArmSummary, Outcome, RateGap, SafetyRow
+from tuneline_evaluator.comparison.effects import Preference, RateGap
+from tuneline_evaluator.comparison.figures import ArmSummary, Outcome, SafetyRow
 from tuneline_evaluator.comparison.numbers import (
     SPACE,
     count,

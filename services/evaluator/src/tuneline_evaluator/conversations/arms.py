@@ -21,6 +21,7 @@ from tuneline.model.chat import ChatTokenizer
 from tuneline.model.gguf_header import read_header
 from tuneline.model.llama_cpp import Placement
 from tuneline.parsing.yaml import YamlFile, read_yaml
+from tuneline.stage import Json, Maker
 from tuneline_evaluator.conversations.endpoint import EndpointConfig, load_endpoint
 from tuneline_evaluator.conversations.recorded import Recorded, is_recorded, read_recorded
 
@@ -64,6 +65,8 @@ class ArmFacts(Closed):
     """Tokens one conversation may use."""
     imatrix: ImportanceMatrix | None = None
     """What the quantiser was told of the weights' importance; None of a converted file is none."""
+    tuned_from: str | None = None
+    """What it was fine-tuned from, where its file or its making say that it was."""
 
     @property
     def name(self) -> str:
@@ -147,6 +150,14 @@ def read_model(
     return Model(arm, path, sha256, facts)
 
 
+def as_made(facts: ArmFacts, maker: Maker | None) -> ArmFacts:
+    """Return an arm's facts with what the record of its making adds: a conversion of an adapter makes a fine-tune."""
+    if facts.tuned_from or maker is None or "adapter" not in maker.inputs:
+        return facts
+    source = maker.inputs.get("base_model")
+    return facts.model_copy(update={"tuned_from": (source and source.uri) or "an inline base model"})
+
+
 _OF_FILES = {
     "file_type", "architecture", "parameters", "template_sha256", "tokenizer_sha256", "converter", "llama_cpp",
     "base_model", "imatrix",
@@ -158,7 +169,7 @@ def _as_converted(folder: Path, info: Path) -> tuple[Path, dict[str, Any]]:
     path = folder / read.file
     if not path.is_file():
         raise UserError(f"{info.name} names a file that its model folder does not hold: {read.file}")
-    return path, read.model_dump(include=_OF_FILES)
+    return path, read.model_dump(include=_OF_FILES) | {"tuned_from": _tuned_from(read.metadata)}
 
 
 def _as_found(place: Path) -> tuple[Path, dict[str, Any]]:
@@ -173,7 +184,15 @@ def _as_found(place: Path) -> tuple[Path, dict[str, Any]]:
         "template_sha256": header.template_sha256,
         "tokenizer_sha256": header.tokenizer_sha256,
     }
-    return files[0], dict.fromkeys(_OF_FILES) | known
+    return files[0], dict.fromkeys(_OF_FILES) | known | {"tuned_from": _tuned_from(header.about())}
+
+
+def _tuned_from(said: Mapping[str, Json]) -> str | None:
+    """Return what a file that the converter made of an adapter says that it comes from."""
+    if said.get("general.dataset.0.name") != "slices":
+        return None
+    name, owner = said.get("general.base_model.0.name"), said.get("general.base_model.0.organization")
+    return "/".join(str(part) for part in (owner, name) if part)
 
 
 def _file_type(number: int | None) -> str | None:

@@ -144,6 +144,7 @@ def summary_text(comparison: Comparison) -> str:
     lines = [f"## {words.mark} {comparison.outcome.capitalize()}: {words.sentence}", ""]
     lines += [f"> **{banner.title}** {markdown(banner.text)}\n" for banner in banners(comparison)]
     lines += [f"{words.evidence}.", "", f"**{words.action}.** {markdown(words.meaning)}", ""]
+    lines += [f"{name}: {markdown(text)}.  " for name, text in words.scope] + [""]
     if comparison.outcome != "withheld":
         least = f"Smallest detectable difference (80 % power): {detectable(comparison)} points."
         lines += [*_preference(comparison), *_table(comparison), "", least, ""]

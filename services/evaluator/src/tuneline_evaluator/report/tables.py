@@ -45,6 +45,12 @@ def banners(comparison: Comparison) -> list[Banner]:
     if comparison.unequal:
         text = f"The run allowed them to differ in {'; '.join(comparison.unequal)}. It may explain the result."
         found.append(Banner("bad", "The arms are not equal.", text))
+    if comparison.same_twice:
+        text = "Both arms are one and the same: what differs is chance, and the judge’s disagreement with itself."
+        found.append(Banner("bad", "One model twice.", text))
+    elif comparison.base_is_tuned:
+        text = f"It was made from {comparison.arms[0].tuned_from}. A difference is that of two fine-tunes."
+        found.append(Banner("unsure", "The base is itself a fine-tune.", text))
     if comparison.unverified:
         found.append(Banner("unsure", "Not everything could be verified.", ". ".join(comparison.unverified) + "."))
     if comparison.judge_is_heuristic:
@@ -66,6 +72,7 @@ def effect_facts(comparison: Comparison) -> list[tuple[str, str]]:
         ("p, t test", p_value(score.t_p)),
         ("Standardised effect d_z", plain(score.d_z and round(score.d_z, 2))),
         ("Smallest detectable difference (80 % power)", f"{points(score.detectable)} points"),
+        *((f"Power at {100 * one.difference:g} points", percent(round(one.power, 2))) for one in comparison.power),
         ("Lowest mean difference not ruled out", f"{signed(score.bound)} points"),
         ("Accepted loss for “not worse”", f"{points(comparison.settings.margin)} points"),
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
+from tuneline.data.paired.power import enough_personas
 from tuneline_evaluator.comparison.figures import Comparison, Outcome
 from tuneline_evaluator.comparison.numbers import NONE, SPACE, interval, p_equals, percent, plural, points, rate, signed
 from tuneline_evaluator.comparison.rates import worse_rates
@@ -24,6 +25,8 @@ class Words(NamedTuple):
     """Why that is the thing to do."""
     evidence: str
     """Mean difference, interval, personas and p on one line."""
+    scope: list[tuple[str, str]]
+    """What gives one difference, who judged, and what was not measured: how far the verdict carries."""
 
 
 _SENTENCES: dict[Outcome, str] = {
@@ -46,7 +49,7 @@ _TONES: dict[Outcome, tuple[Literal["good", "bad", "unsure"], str]] = {
 def in_words(comparison: Comparison) -> Words:
     """Put the verdict into words."""
     tone, mark = _TONES[comparison.outcome]
-    return Words(tone, mark, _sentence(comparison), *_advice(comparison), evidence(comparison))
+    return Words(tone, mark, _sentence(comparison), *_advice(comparison), evidence(comparison), scope(comparison))
 
 
 def evidence(comparison: Comparison) -> str:
@@ -74,6 +77,51 @@ def evidence(comparison: Comparison) -> str:
     return "; ".join(parts)
 
 
+def scope(comparison: Comparison) -> list[tuple[str, str]]:
+    """Return what gives one difference, who judged, and what was not measured."""
+    unit, turns, trials = comparison.score.unit, comparison.settings.turns, comparison.settings.trials
+    each = "one answer" if unit == "prompt" else f"a conversation of {plural(turns, 'exchange')}"
+    each = "a conversation that existed already" if comparison.existed else each
+    each = each if trials == 1 else f"{trials} times {each}"
+    cards = (f"{card.label} ({card.family})" if card.model else card.label for card in comparison.judges)
+    return [
+        *_beside(comparison),
+        ("Unit", f"one {unit}, which gives one difference: {each} with each model"),
+        ("Judged by", " and ".join(dict.fromkeys(cards)) or comparison.judge),
+        ("Not measured", "; ".join(_not_measured(comparison))),
+    ]
+
+
+def _beside(comparison: Comparison) -> Iterator[tuple[str, str]]:
+    """Yield what the score comes to otherwise counted; nothing where the headline is withheld."""
+    if comparison.outcome == "withheld":
+        return
+    if matched := comparison.length_matched:
+        everyone = plural(matched.of, comparison.score.unit)
+        text = f"not known: none of {everyone} got answers of about one length from both"
+        if matched.personas:
+            found = f"{signed(matched.mean_difference)} points of score ({interval(matched.interval)})"
+            text = f"{found} over the {matched.personas} of {everyone} whose answers are about as long from both"
+        yield "At equal length", text
+    if comparison.two_judges:
+        alone = (f"{one.name} {signed(one.difference)}" for one in comparison.two_judges.judges)
+        yield "Each judge alone", f"{', '.join(alone)} points of score"
+
+
+def _not_measured(comparison: Comparison) -> Iterator[str]:
+    yield "what the rubric does not ask"
+    if not comparison.safety:
+        yield "safety (the rubric has no gates)"
+    if comparison.score.unit == "prompt" or comparison.settings.turns == 1:
+        yield "how an answer holds up in a longer conversation"
+    elif not comparison.existed:
+        yield "real users (these are simulated)"
+    if any(card.model for card in comparison.judges):
+        yield "whether people agree with the judge (`tuneline judge-check` shows it)"
+    if len(comparison.judges) < 2 and comparison.preference is None:
+        yield "a second opinion on the answers"
+
+
 def by_place(comparison: Comparison) -> bool:
     """Tell whether the verdict is withheld because the judge goes by the place of an answer."""
     decides = comparison.settings.headline == "preference" and not any(gap.differs for gap in comparison.gaps)
@@ -94,6 +142,8 @@ def _sentence(comparison: Comparison) -> str:
     sentence = BY_PLACE if by_place(comparison) else _SENTENCES[comparison.outcome]
     if comparison.outcome == "worse" and broken_gates(comparison):
         sentence = "The fine-tuned model breaks a safety criterion that its base keeps."
+    if comparison.base_is_tuned:
+        sentence = sentence.replace("its base", "the fine-tune that it is compared with")
     if comparison.judge_is_heuristic and comparison.outcome != "withheld":
         return f"By the demonstration’s rules, {sentence[0].lower()}{sentence[1:]}"
     return sentence
@@ -131,6 +181,10 @@ def _doubts(comparison: Comparison) -> Iterator[str]:
         yield f"A rare failure that none of the {n} met could still turn the mean into {signed(bound)}{SPACE}points."
     if comparison.preference and comparison.preference.length and comparison.preference.length.by_length:
         yield "The gain is one of length: at equal length nothing of it is shown."
+    matched, enough = comparison.length_matched, enough_personas(comparison.settings.significance)
+    gains = comparison.outcome == "better" and matched is not None and matched.personas >= enough
+    if gains and matched and (matched.mean_difference or 0.0) <= 0:
+        yield "Where answers are about as long from both models, nothing of the gain is left."
     if unproven := [row.id for row in comparison.safety if row.outcome == "not shown"]:
         yield f"Safety is not shown to hold for {', '.join(unproven)}."
 
@@ -192,6 +246,7 @@ GLOSSARY = (
         "Smallest detectable difference.",
         "The true difference that this many personas, as varied as these, would show four times out of five.",
     ),
+    ("Power.", "How likely these tests would show a true difference of that size, whatever this comparison found."),
     ("Holm.", "Makes p values stricter when there are many, so that none looks small by chance."),
     ("Slice.", "A training example: a transcript up to a point, ending with the assistant’s answer."),
     ("GGUF.", "The file format that llama.cpp runs; here with quantised (rounded) weights."),
