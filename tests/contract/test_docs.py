@@ -15,7 +15,8 @@ import helm_python
 import pytest
 import typer.main
 import yaml
-from pydantic import BaseModel, ValidationError
+from jsonschema import Draft202012Validator
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from typer.core import TyperGroup
 
 from chart import render
@@ -23,9 +24,12 @@ from kit.judge_parts import RUBRIC
 from kit.manifests import TEMPLATES, VALUES, check_schema, reached_by
 from kit.places import ROOT
 from tuneline.commands.tuneline import app
+from tuneline.data.personas import Personas
 from tuneline.data.reading.repairs import normalise
 from tuneline.data.rubric import Criterion, Rubric
+from tuneline.data.text.rules import Rule
 from tuneline.llm.config import MODELS
+from tuneline.parsing.yaml import yaml_of
 from tuneline.stage import installed_stages
 from tuneline.stage.policy import Gate
 
@@ -42,6 +46,9 @@ FOREIGN_OPTIONS |= {"--gpus", "--shm-size", "--require-hashes", "--version", "--
 """Options of other programs that pages name alone."""
 FOREIGN_VARIABLES = {"AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN", "OPENAI_KEY", "NAME_FILE", "OLLAMA_CONTEXT_LENGTH"}
 """Variables that only boto3 or another program reads, and examples of names."""
+
+RUN_SCHEMA = json.loads((ROOT / "shared" / "src" / "tuneline" / "data" / "schemas" / "run.json").read_text())
+EVERY_RULE = {name for rule in Rule.__args__[0].__args__ for name in get_args(rule.model_fields["rule"].annotation)}
 
 Checked = Iterator[tuple[str, bool]]
 """What a page says, and whether it is so."""
@@ -181,10 +188,10 @@ def blocks(page: Path, text: str) -> Checked:
         if language == "json" and content.startswith('{"id"'):
             yield content, all(normalise(json.loads(line)).transcript for line in content.splitlines())
         else:
-            yield content, example_is_fine(yaml.safe_load(content))
+            yield content, example_is_fine(yaml_of(page.name, content.encode()).content)
 
 
-def example_is_fine(content: dict[str, Any]) -> bool:
+def example_is_fine(content: Any) -> bool:
     if "apiVersion" in content:
         check_schema(content)
         return True
@@ -192,18 +199,27 @@ def example_is_fine(content: dict[str, Any]) -> bool:
         return True
     if content.keys() == {"gate"}:
         return bool(Gate.model_validate(content["gate"]))
+    if "categories" in content:
+        return bool(Rubric.model_validate(content))
     if "gates" in content:
-        words = {True: "yes", False: "no"}  # as YAML reads these keys
-        gates = [Criterion.model_validate({words.get(k, k): v for k, v in gate.items()}) for gate in content["gates"]]
+        gates = [Criterion.model_validate(gate) for gate in content["gates"]]
         return all(gate.rule or gate.facts for gate in gates)
+    if content.keys() == {"personas"}:
+        return bool(Personas.model_validate(content))
+    if content.keys() == {"rules"}:
+        rules = [TypeAdapter(Rule).validate_python(rule) for rule in content["rules"]]
+        return {rule.rule for rule in rules} == EVERY_RULE
     if content.keys() == {"judge"} and isinstance(content["judge"], dict) and "provider" in content["judge"]:
         return bool(MODELS[content["judge"]["provider"]].model_validate(content["judge"]))
     if isinstance(content.get("judges"), dict):
         return all(MODELS[judge["provider"]].model_validate(judge) for judge in content["judges"].values())
     if "judges" in content:
         return bool(Rubric.model_validate({**RUBRIC, **content}).judges)
-    if content.keys() <= STAGES.keys():
-        return all(STAGES[name].params.model_validate(params) for name, params in content.items())
+    if content.keys() <= RUN_SCHEMA["properties"].keys() - {"store"}:
+        named = all(STAGES[name].params.model_validate(content[name]) for name in content.keys() & STAGES.keys())
+        return named and not [
+            *Draft202012Validator(RUN_SCHEMA).iter_errors(json.loads(json.dumps(content, default=str)))
+        ]
     try:
         return bool(render(content))
     except helm_python.HelmError:
@@ -234,7 +250,7 @@ KINDS: list[tuple[Callable[[Path, str], Checked], int, str, int]] = [
     (parameters, 20, "`trainer.no` `trainer.lora.no` `judge.no` `evaluator: {no: 1}` `slicer.min_gap`", 4),
     (ports, 8, "`slicer/no` `gguf-converter@base/no` `output:assessor/no` `assessor/verdicts`", 3),
     (variables, 60, "`NO_SUCH_NAME` `AWS_NO` `RUN_FILE`", 2),
-    (blocks, 4, '```yaml\nno: 1\n```\n```json\n{"id": "a", "messages": []}\n```', 2),
+    (blocks, 30, '```yaml\nno: 1\n```\n```json\n{"id": "a", "messages": []}\n```', 2),
     (form, 60, "TODO", 1),
 ]
 each_kind = pytest.mark.parametrize(("check", "least", "wrong", "problems"), KINDS, ids=[k[0].__name__ for k in KINDS])

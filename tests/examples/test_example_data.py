@@ -62,8 +62,8 @@ def test_the_transcripts_show_all_three_shapes() -> None:
     assert {key for row in rows for key in row} == {"id", "exchanges", "messages", "conversations"}
 
 
-def test_the_rubric_or_the_page_on_your_own_data_shows_every_rule_and_each_criterion_has_one() -> None:
-    page = (ROOT / "docs" / "your-own-data.md").read_text()
+def test_the_rubric_or_the_page_on_rules_shows_every_rule_and_each_criterion_has_one() -> None:
+    page = (ROOT / "docs" / "rules.md").read_text()
     known = {name for rule in Rule.__args__[0].__args__ for name in get_args(rule.model_fields["rule"].annotation)}
     used = {rule.rule for rule in RULES.values()}
     assert {name for name in known - used if f"`{name}`" not in page} == set()
