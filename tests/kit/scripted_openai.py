@@ -46,7 +46,8 @@ class Call:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the server does: `reset` drops the connection instead, `trickle_s` waits between two bytes."""
+    """What the server does: `reset` drops the connection instead, `trickle_s` waits between two bytes, `missing` bytes
+    are announced and never come."""
 
     status: int = 200
     body: bytes = b""
@@ -54,6 +55,7 @@ class Answer:
     latency_s: float = 0.0
     reset: bool = False
     trickle_s: float = 0.0
+    missing: int = 0
 
 
 Script = Callable[[Call], Answer]
@@ -158,7 +160,8 @@ def serve_openai(
             self.send_response(answer.status)
             for name, value in answer.headers.items():
                 self.send_header(name, value)
-            self.send_header("content-length", str(len(answer.body)))
+            self.send_header("content-length", str(len(answer.body) + answer.missing))
+            self.close_connection = bool(answer.missing)
             self.end_headers()
             if not answer.trickle_s:
                 self.wfile.write(answer.body)

@@ -110,6 +110,15 @@ def test_an_answer_that_was_lost_counts_as_the_most_it_can_have_cost(store: Stor
     assert (paid.usage.calls, paid.lost, paid.lost_usd) == (0, 1, 0.09)
 
 
+def test_a_call_whose_server_does_not_say_what_it_took_counts_with_the_most_against_the_limit() -> None:
+    account = Ledger(None, "r", Node("assessor"), "a", max_usd=0.25).account("judge", "m")
+    for _ in range(2):
+        assert account.reserve(0.1)
+        account.settle(0.1, Usage(calls=1, unpriced=1))
+    with pytest.raises(OverBudget, match=r"has spent \$0.20 of \$0.25"):
+        account.reserve(0.1)
+
+
 def test_a_limit_on_a_model_whose_price_nobody_knows_is_refused(store: Store) -> None:
     with pytest.raises(UserError, match=r"max_usd: the price of m is not known.*`input_usd`"):
         ledger(store, max_usd=1).account("judge", "m").reserve(None)

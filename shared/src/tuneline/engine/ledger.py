@@ -47,7 +47,8 @@ class Paid(Closed):
     lost: int = Field(default=0, ge=0)
     """Calls without an answer, cut off or out of time, that the server may bill."""
     lost_usd: float = Field(default=0.0, ge=0)
-    """The most that the lost calls can have cost, counted against the limit."""
+    """The most that the lost calls, and those whose server does not say what they took, can have cost, counted against
+    the limit."""
 
     @property
     def most_usd(self) -> float:
@@ -229,6 +230,7 @@ class LedgerAccount(NamedTuple):
 
     def settle(self, most_usd: float | None, usage: Usage, *, lost: bool = False) -> None:
         row = Paid(role=self.role, model=self.model, usage=usage)
-        if lost:
-            row = row.model_copy(update={"lost": 1, "lost_usd": most_usd or 0.0})
+        if lost or usage.unpriced:
+            most = max(0.0, (most_usd or 0.0) - usage.cost_usd)
+            row = row.model_copy(update={"lost": int(lost), "lost_usd": most})
         self.ledger.settle(most_usd, row)

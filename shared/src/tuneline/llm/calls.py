@@ -22,6 +22,8 @@ from tuneline.llm.pace import Pace, Turn
 from tuneline.llm.providers.provider import HEARD
 from tuneline.stage import Account, Usage
 
+A_DAY_S = 24 * 3600.0
+
 OTHER_FILES = 200
 """Files that are open beside the connections of calls."""
 
@@ -192,7 +194,8 @@ class Calls:
         if len(faults) >= self._patience.attempts or sum(f.paid for f in faults) >= self._patience.paid_attempts:
             raise Temporary(f"{where}: {last}, after {len(faults)} attempts")
         if last.wait_s is not None and last.wait_s > self._patience.longest_ordered_wait_s:
-            raise ServerDown(f"{where} asks to wait {last.wait_s:.0f} s ({last}); run the same command again then")
+            says = f"asks to wait {last.wait_s:.0f} s" if last.wait_s < A_DAY_S else "takes no more today"
+            raise ServerDown(f"{where} {says} ({last}); run the same command again then")
         if last.pushback:
             return 0.0  # the pace says when
         wait = min(self._patience.longest_wait_s, self._patience.first_wait_s * 2.0 ** (len(faults) - 1))

@@ -10,7 +10,7 @@ import structlog
 
 from kit.judge_parts import CANARY
 from kit.scripted_openai import Answer, Call, completion, serve_openai
-from tuneline.errors import Fault, LlmRejected, UserError
+from tuneline.errors import Fault, LlmRejected, ServerDown, UserError
 from tuneline.llm.calls import Patience
 from tuneline.llm.client import LlmClient
 from tuneline.llm.config import OpenAiConfig
@@ -86,6 +86,12 @@ REFUSED: list[tuple[str, int, Any, str]] = [
      "raw": json.dumps(openai_error("temperature is deprecated for this model"))}}}, "temperature"),
     ("text", 400, "unknown field seed", "seed"),
     ("SGLang", 501, {"error": {"message": "guided decoding is not implemented"}}, "response_format"),
+    ("SGLang, a grammar", 400, {"object": "error", "message": "Failed to compile json grammar", "type":
+     "BadRequestError", "code": 400}, "response_format"),
+    ("llama-server, a grammar", 400, openai_error("Failed to initialize samplers: error parsing grammar: number of "
+     "repetitions exceeds sane defaults, please reduce the number of repetitions", None, 400), "response_format"),
+    ("the word json", 400, openai_error("'messages' must contain the word 'json' in some form, to use "
+     "'response_format' of type 'json_object'.", "messages"), "response_format"),
 ]  # fmt: skip
 
 
@@ -186,6 +192,7 @@ SIZES: list[tuple[str, int, str, int | None]] = [
     ("a rate that time mends", 429, "Rate limit reached on tokens per min (TPM): Limit 10000, Used 9000, Requested "
      "2000.",
      None),
+    ("TGI, inputs", 422, "Input validation error: `inputs` must have less than 4096 tokens. Given: 5000", 1024),
     ("a page too large", 413, "<html>Request Entity Too Large</html>", None),
     ("no size at all", 400, "invalid message", None),
 ]  # fmt: skip
@@ -227,6 +234,38 @@ def test_how_much_may_be_answered_is_read_from_what_is_said(
         (400, openai_error("x is not a valid model ID", None, 400), UserError, "check `model`"),
         (400, openai_error("Try again later", None, None, "rate_limit_error"), Fault, "rate_limit_error"),
         (413, openai_error("Slow down", None, "rate_limit_exceeded"), Fault, "HTTP 413"),
+        (402, openai_error("Insufficient credits", None, 402), UserError, "no money"),
+        (403, {"code": 30001, "message": "Sorry, your account balance is insufficient"}, UserError, "no money"),
+        (403, {"error": {"code": 403, "message": "Key limit exceeded"}}, UserError, "no money"),
+        (401, {"message": "Inactive subscription or usage limit reached"}, UserError, "no money"),
+        (412, openai_error("Account x is suspended, possibly due to reaching the monthly spending limit", None,
+         "PRECONDITION_FAILED"), UserError, "no money"),
+        (429, {"message": "You are using a Trial key, which is limited to 1000 calls / month."}, UserError, "money"),
+        (429, [{"error": {"code": 429, "message": "Quota exceeded, limit: 0\nPlease retry in 5.1s.", "status":
+         "RESOURCE_EXHAUSTED"}}], UserError, "no money"),
+        (400, openai_error("The model `x` has been decommissioned and is no longer supported.", None,
+         "model_decommissioned"), UserError, "check `model`"),
+        (400, openai_error("Unable to access non-serverless model x."), UserError, "check `model`"),
+        (400, openai_error('"x:latest" does not support chat', None, None, "api_error"), UserError, "check `model`"),
+        (400, openai_error("The model `x` requires terms acceptance.", None, "model_terms_required"), UserError,
+         "may not use the model"),
+        (400, {"error": {"code": "BadRequest", "message": "API version not supported"}}, UserError, "`api_version`"),
+        (400, openai_error("This model only support stream mode, please enable the stream parameter"), UserError,
+         "in a stream"),
+        (500, openai_error("model requires more system memory (9.9 GiB) than is available (7.6 GiB)"), UserError,
+         "too little memory"),
+        (500, openai_error("llama runner process has terminated: exit status 2"), Fault, "the model crashed"),
+        (400, {"error": "The model has crashed without additional information. (Exit code: 1)"}, Fault, "crashed"),
+        (400, openai_error('Failed to load model "x". Error: Operation canceled.'), Fault, "does not load"),
+        (503, {"error": "Model x is currently loading", "estimated_time": 20.0}, Fault, "is loading"),
+        (429, openai_error("Rate limit reached on requests per min (RPM): Limit 3, Used 3, Requested 1. Please try "
+         "again in 20s. You can add a payment method at https://platform.openai.com/account/billing.", None,
+         "rate_limit_exceeded", "requests"), Fault, "rate_limit_exceeded"),
+        (429, openai_error("Please try again in 2.5s. Need more tokens? Upgrade at /settings/billing"), Fault, "429"),
+        (429, [{"error": {"code": 429, "message": "You exceeded your current quota, please check your plan and billing "
+         "details.\nPlease retry in 37.5s.", "status": "RESOURCE_EXHAUSTED"}}], Fault, "HTTP 429 RESOURCE_EXHAUSTED"),
+        (400, {"error": {"message": "Failed to generate JSON.", "code": "json_validate_failed", "failed_generation":
+         "Your credit balance is too low, insufficient balance, context length"}}, LlmRejected, "failed"),
         (498, openai_error("Flex tier capacity exceeded", None, "capacity_exceeded"), Fault, "HTTP 498"),
         (400, openai_error("something else"), LlmRejected, "failed"),
         (400, "", LlmRejected, "failed"),
@@ -238,6 +277,59 @@ def test_what_is_our_own_is_never_said_of_a_transcript(
     fault = fault_of(CONFIG, status, {}, (body if isinstance(body, str) else json.dumps(body)).encode())
     assert type(fault) is outcome
     assert words in (fault.kind if isinstance(fault, LlmRejected) else str(fault))
+
+
+@pytest.mark.parametrize(
+    "said", ["Rate limit exceeded: free-models-per-day. Add 10 credits to unlock more", "Tokens per day limit exceeded"]
+)
+def test_a_limit_of_a_day_is_not_waited_for(said: str) -> None:
+    with serve_openai(lambda _: Answer(429, json.dumps(openai_error(said)).encode(), JSON)) as server:
+        config = OpenAiConfig(provider="openai", model="m", base_url=server.url)
+        with (
+            LlmClient(config, lambda name: name, 5, patience=HASTY) as client,
+            pytest.raises(ServerDown, match="takes no more today"),
+        ):
+            client.complete([{"role": "user", "content": "a"}])
+    assert len(server.calls) == 1
+
+
+def test_money_that_is_set_aside_for_calls_in_flight_comes_back() -> None:
+    busy = Answer(402, b'{"error": {"code": 402, "message": "In-flight budget"}}', {**JSON, "retry-after": "0.01"})
+    with serve_openai(lambda call: busy if call.number == 0 else completion("hello")) as server:
+        config = OpenAiConfig(provider="openai", model="m", base_url=server.url)
+        with LlmClient(config, lambda name: name, 5, patience=HASTY) as client:
+            assert client.complete([{"role": "user", "content": "a"}]).text == "hello"
+
+
+@pytest.mark.parametrize("answered", [False, True])
+def test_a_server_that_refuses_whatever_it_is_asked_is_our_fault_and_one_that_has_answered_is_not(
+    answered: bool,
+) -> None:
+    with serve_openai(lambda _: completion("hello")) as server:
+        config = OpenAiConfig(provider="openai", model="m", base_url=server.url)
+        with LlmClient(config, lambda name: name, 5, patience=HASTY) as client:
+            if answered:
+                client.complete([{"role": "user", "content": "a"}])
+            server.script = lambda _: Answer(400, b'{"error": {"message": "something odd"}}', JSON)
+            for number in range(4):
+                with pytest.raises(LlmRejected):
+                    client.complete([{"role": "user", "content": str(number)}])
+            wanted = (LlmRejected, "HTTP 400") if answered else (UserError, "took none of 5 different requests")
+            with pytest.raises(wanted[0], match=wanted[1]):
+                client.complete([{"role": "user", "content": "4"}])
+
+
+def test_a_page_that_forbids_one_request_among_others_is_no_fault_of_the_key() -> None:
+    page = Answer(403, b"<html><title>Just a moment</title></html>", {"content-type": "text/html"})
+    with serve_openai(lambda _: page) as server:
+        config = OpenAiConfig(provider="openai", model="m", base_url=server.url)
+        with LlmClient(config, lambda name: name, 5, patience=HASTY) as client:
+            with pytest.raises(UserError, match="HTTP 403"):
+                client.complete([{"role": "user", "content": "a"}])
+            server.script = lambda call: page if "odd" in call.prompt else completion("hello")
+            client.complete([{"role": "user", "content": "a"}])
+            with pytest.raises(LlmRejected, match="HTTP 403 with a web page"):
+                client.complete([{"role": "user", "content": "odd"}])
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from tuneline.errors import Fault
 from tuneline.llm.completion import Completion, CompletionConfig, Finish, passed_over
 from tuneline.llm.config import Secret
-from tuneline.llm.prices import Tokens, cost_usd
-from tuneline.llm.providers.openai_reply import count, object_in, object_of, read_tokens, unmeasured_usd
+from tuneline.llm.prices import Tokens
+from tuneline.llm.providers.openai_reply import broken_off, count, object_in, object_of, read_cost, read_tokens
 from tuneline.llm.providers.provider import BareHttp, not_taken
 from tuneline.llm.providers.refusals import Refused, meaning, read_refusal
 from tuneline.llm.providers.strangers import Stranger, Strangers
@@ -49,12 +48,13 @@ class CompletionProvider:
     async def send(self, body: Mapping[str, Json], stops: Collection[str]) -> Completion:
         """Make one attempt. Raises Fault, LlmRejected or UserError."""
         query = {name: str(value) for name, value in self._config.query.items()}
+        asked = [{"content": str(body["prompt"])}]
         try:
             answer = await self._http.post(self._config.url, json=dict(body), params=query)
-            with self._strangers.watch([{"content": str(body["prompt"])}]):
+            with self._strangers.watch(asked):
                 return self._read(answer.content, body, stops)
         except Refused as e:
-            raise meaning(self._config, e.refusal) from None
+            raise self._strangers.blamed(asked, meaning(self._config, e.refusal)) from None
 
     async def tokenize(self, prompt: str) -> Tokenized:
         """Ask for the ids of a prompt; servers of OpenAI's protocol alone have none. Raises Fault."""
@@ -97,7 +97,7 @@ def read_native(answer: Mapping[str, Any], config: CompletionConfig) -> Completi
     word = answer.get("stopping_word")
     return Completion(
         _clean(text), _ENDS.get(_name(answer.get("stop_type")), "stop"), word if isinstance(word, str) else "", said,
-        written, _cost(config, tokens), tuple(_likeliest(first.get("top_logprobs"))), cached,
+        written, read_cost(config, {}, tokens), tuple(_likeliest(first.get("top_logprobs"))), cached,
     )  # fmt: skip
 
 
@@ -115,12 +115,13 @@ def read_choice(content: bytes, config: CompletionConfig) -> Completion:
     if "message" in choice or not isinstance(text, str | None):
         raise Stranger(f"the answer is not a {KIND} but that of a chat, or a choice without text")
     if choice.get("error") or ended in _BROKEN:
-        raise Fault("the text was broken off by an error", paid=True)
-    tokens = read_tokens(object_of(answer.get("usage")))
+        raise broken_off(choice.get("error"), begun=bool(text))
+    usage = object_of(answer.get("usage"))
+    tokens = read_tokens(usage)
     stopped: Finish = "word" if isinstance(word, str) and word else "stop"
     return Completion(
         _clean(text or ""), _ENDS.get(_name(ended), stopped), word if isinstance(word, str) else "", tokens.input,
-        tokens.output, _cost(config, tokens), tuple(_likeliest(_first_of_choice(choice.get("logprobs")))),
+        tokens.output, read_cost(config, usage, tokens), tuple(_likeliest(_first_of_choice(choice.get("logprobs")))),
         tokens.cached,
     )  # fmt: skip
 
@@ -135,10 +136,6 @@ def _name(value: object) -> str:
 
 def _clean(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
-
-
-def _cost(config: CompletionConfig, tokens: Tokens) -> float | None:
-    return cost_usd(config, tokens) if tokens.input else unmeasured_usd(config)
 
 
 def _first(listed: object) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import openai
 import structlog
 from openai.types.chat import ChatCompletionMessageParam
 
-from tuneline.errors import Fault, UserError
+from tuneline.errors import Fault, LlmRejected, UserError
 from tuneline.llm.config import OpenAiConfig, Secret
 from tuneline.llm.providers.openai_reply import read_reply
 from tuneline.llm.providers.provider import BareHttp, Reply, joined
@@ -102,7 +102,9 @@ class OpenAiProvider:
             else:
                 self._learn(form)
                 return reply._replace(left_out=form.left_out)
-        raise meaning(self._config, refusal)
+        if refusal.status == 403 and refusal.is_page and self._strangers.answered:
+            raise LlmRejected("failed", "HTTP 403 with a web page")  # somebody in between dislikes this request
+        raise self._strangers.blamed(messages, meaning(self._config, refusal))
 
     def request(
         self, messages: Sequence[Mapping[str, str]], schema: Mapping[str, Json] | None, seed: int | None

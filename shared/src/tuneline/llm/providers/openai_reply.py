@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 from tuneline.errors import Fault
 from tuneline.llm.config import OpenAiConfig
@@ -15,6 +17,8 @@ from tuneline.llm.providers.refusals import Refused, read_refusal
 from tuneline.llm.providers.strangers import Stranger
 
 MOST_TOKENS = 10**9
+MOST_USD = 10**4
+"""What no call costs."""
 
 _NAME = re.compile(r"[\w./:@+-]{1,200}")
 
@@ -34,8 +38,9 @@ def read_reply(body: bytes, config: OpenAiConfig, *, wanted: bool = False) -> Re
     choices = answer["choices"]
     choice = object_of(choices[0] if choices else {})
     message = object_of(choice.get("message") or choice.get("delta") or {"content": choice.get("text")})
-    if isinstance(choice.get("error"), dict) or choice.get("finish_reason") == "error":
-        raise _broken_off(choice)
+    begun = bool(_text(message.get("content")))
+    if error := answer.get("error") or choice.get("error") or choice.get("finish_reason") == "error":
+        raise broken_off(error, begun=begun)
     if not isinstance(message.get("content"), str | list | dict | None):
         raise Stranger(_NOT.format("a message without text"))
     text, thoughts = _text(message.get("content")), _thoughts(message)
@@ -43,7 +48,8 @@ def read_reply(body: bytes, config: OpenAiConfig, *, wanted: bool = False) -> Re
         text = _tool_arguments(message)
     instead = wanted and not text.strip() and bool(thoughts.strip())
     ended = choice.get("finish_reason")
-    tokens = read_tokens(object_of(answer.get("usage")))
+    usage = object_of(answer.get("usage"))
+    tokens = read_tokens(usage)
     return Reply(
         text=(thoughts if instead else text).encode("utf-8", "replace").decode(),
         finish_reason=_ENDS.get(ended, ended) if isinstance(ended, str) else "",
@@ -51,17 +57,14 @@ def read_reply(body: bytes, config: OpenAiConfig, *, wanted: bool = False) -> Re
         input_tokens=tokens.input,
         output_tokens=tokens.output,
         cached_tokens=tokens.cached,
-        cost_usd=cost_usd(config, tokens) if tokens.input else unmeasured_usd(config),
+        cost_usd=read_cost(config, usage, tokens),
         cause="" if text.strip() or not thoughts.strip() or instead else "the model only thought, and said nothing",
         model=_name(answer.get("model")),
     )
 
 
 def _read(body: bytes) -> dict[str, Any]:
-    try:
-        answer = json.loads(body)
-    except (ValueError, RecursionError):
-        answer = _joined_stream(body)
+    answer = _parsed(body)
     if isinstance(answer, dict) and isinstance(answer.get("choices"), list):
         return answer
     raise _instead(body, answer, _NOT)
@@ -69,13 +72,19 @@ def _read(body: bytes) -> dict[str, Any]:
 
 def object_in(body: bytes, kind: str, key: str) -> dict[str, Any]:
     """Return the answer in a body, an object with `key`. Raises as `read_reply`; `kind` is what it should be."""
-    try:
-        answer = json.loads(body)
-    except (ValueError, RecursionError):
-        answer = None
+    answer = _parsed(body)
     if isinstance(answer, dict) and key in answer and not _is_error(answer):
         return answer
     raise _instead(body, answer, f"the answer is not a {kind} but {{}}")
+
+
+def _parsed(body: bytes) -> object:
+    """Return what a body says, None where it says nothing that can be read: OpenRouter may begin it with comments."""
+    for said in (body, b"\n".join(line for line in body.splitlines() if not line.startswith(b":"))):
+        with suppress(ValueError, RecursionError):  # then it is a stream, or somebody else's answer
+            answer = json.loads(said)
+            return answer[0] if isinstance(answer, list) and len(answer) == 1 else answer
+    return _joined_stream(body)
 
 
 def _instead(body: bytes, answer: object, words: str) -> Exception:
@@ -86,10 +95,12 @@ def _instead(body: bytes, answer: object, words: str) -> Exception:
     return Stranger(words.format(_looks(body, answer)))
 
 
-def _broken_off(choice: Mapping[str, Any]) -> Exception:
-    """Return what an error means that somebody behind the server had in the middle of an answer."""
-    refusal = read_refusal(200, {}, json.dumps({"error": choice.get("error")}).encode())
-    return Refused(refusal) if refusal.status >= 400 else Fault("the answer was broken off by an error", paid=True)
+def broken_off(error: object, *, begun: bool) -> Exception:
+    """Return what an error means that stands beside an answer, of which something may be there and billed."""
+    refusal = read_refusal(200, {}, json.dumps({"error": error}).encode())
+    if refusal.status >= 400:
+        return Refused(refusal._replace(begun=begun))
+    return Fault("the answer was broken off by an error", paid=True)
 
 
 def _is_error(answer: Mapping[str, Any]) -> bool:
@@ -97,11 +108,13 @@ def _is_error(answer: Mapping[str, Any]) -> bool:
 
 
 def _joined_stream(body: bytes) -> object:
-    """Return the answer in a stream of server-sent events, None if it is none."""
+    """Return the answer in a stream of server-sent events, None if it is none. Raises Fault where it has no end."""
     joined: dict[str, Any] = {"content": "", "reasoning_content": ""}
-    ended, usage, chunks = None, None, 0
+    ended, usage, error, chunks, of, done = None, None, None, 0, b"", False
     for line in body.splitlines():
-        if not line.startswith(b"data:") or line[5:].strip() == b"[DONE]":
+        of = line[6:].strip() if line.startswith(b"event:") else of if line.strip() else b""
+        done = done or (line.startswith(b"data:") and line[5:].strip() == b"[DONE]")
+        if not line.startswith(b"data:") or done:
             continue
         try:
             chunk = object_of(json.loads(line[5:]))
@@ -113,7 +126,11 @@ def _joined_stream(body: bytes) -> object:
         joined["content"] += _text(delta.get("content"))
         joined["reasoning_content"] += _thoughts(delta)
         ended, usage = choice.get("finish_reason") or ended, chunk.get("usage") or usage
-    return {"choices": [{"message": joined, "finish_reason": ended}], "usage": usage} if chunks else None
+        error = error or chunk.get("error") or (chunk if of == b"error" else None)
+    if chunks and not (ended or done or error):
+        raise Fault("the stream of the answer ended before its end", paid=True)
+    whole = {"choices": [{"message": joined, "finish_reason": ended}], "usage": usage, "error": error}
+    return whole if chunks else None
 
 
 def _looks(body: bytes, answer: object) -> str:
@@ -165,12 +182,34 @@ def _thoughts(message: Mapping[str, Any]) -> str:
 
 
 def read_tokens(usage: Mapping[str, Any]) -> Tokens:
-    """Read the tokens that a call took, under the names that servers have for them."""
+    """Read the tokens that a call took, under the names that servers have for them.
+
+    xAI and Gemini count thoughts, which are billed, in the total alone.
+    """
     prompt = count(usage.get("prompt_tokens", usage.get("input_tokens")))
     cached = count(
         object_of(usage.get("prompt_tokens_details")).get("cached_tokens", usage.get("prompt_cache_hit_tokens"))
     )
-    return Tokens(prompt, min(cached, prompt), output=count(usage.get("completion_tokens", usage.get("output_tokens"))))
+    written = count(usage.get("completion_tokens", usage.get("output_tokens")))
+    besides = count(usage.get("total_tokens")) - prompt if prompt else 0
+    return Tokens(prompt, min(cached, prompt), output=max(written, besides))
+
+
+def read_cost(config: OpenAiConfig, usage: Mapping[str, Any], tokens: Tokens) -> float | None:
+    """Return what a call cost, None if it is not known; OpenRouter says it, as its providers have prices of their own.
+
+    Prices of the configuration come first.
+    """
+    own = config.input_usd is not None or config.output_usd is not None
+    stated = usage.get("cost")
+    if not own and _is_of_openrouter(config) and isinstance(stated, float | int) and 0 <= stated < MOST_USD:
+        beside = object_of(usage.get("cost_details")).get("upstream_inference_cost") if usage.get("is_byok") else 0.0
+        return round(float(stated) + (float(beside) if isinstance(beside, float | int) else 0.0), 9)
+    return cost_usd(config, tokens) if tokens.input else unmeasured_usd(config)
+
+
+def _is_of_openrouter(config: OpenAiConfig) -> bool:
+    return f".{urlsplit(config.address).hostname}".endswith(".openrouter.ai")
 
 
 def count(value: object) -> int:

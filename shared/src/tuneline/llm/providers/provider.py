@@ -155,6 +155,8 @@ async def _read(response: httpx2.Response, most: int) -> bytes:
             body += part
             if len(body) > most:
                 raise Fault(f"an answer of more than {most // 2**20} MiB", paid=True)
+    except (httpx2.NetworkError, httpx2.ProtocolError) as e:
+        raise Fault(f"the answer broke off ({type(e).__name__})", paid=True) from None
     finally:
         await response.aclose()
     return bytes(body)

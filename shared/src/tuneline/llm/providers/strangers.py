@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator
 
-from tuneline.errors import Fault
+from tuneline.errors import Fault, LlmRejected
 from tuneline.llm.config import ModelConfig
 from tuneline.llm.providers.provider import not_taken
 
@@ -26,6 +26,10 @@ MOST_STRANGERS = 3
 """Different requests that were answered with something else, and none with an answer: then it is no such server."""
 
 
+MOST_REFUSED = 5
+"""Different requests that were refused for no reason that is known, and none answered: then it is not about them."""
+
+
 class Stranger(Fault):
     """The answer is something else than the protocol has."""
 
@@ -37,7 +41,7 @@ class Strangers:
     """Tells a server of another kind, which time does not mend, from one that falters."""
 
     def __init__(self, config: ModelConfig, kind: str) -> None:
-        self._config, self._kind, self._asked = config, kind, set[int]()
+        self._config, self._kind, self._asked, self._refused = config, kind, set[int](), set[int]()
         self.answered = False
 
     @contextmanager
@@ -46,12 +50,26 @@ class Strangers:
         try:
             yield
         except Stranger as stranger:
-            self._asked.add(hash(json.dumps([dict(message) for message in messages])))
+            self._asked.add(_hash(messages))
             if self.answered or len(self._asked) < MOST_STRANGERS:
                 raise
             way_out = f"it is no server of {self._kind}; check `base_url` and `provider`"
             raise not_taken(self._config, str(stranger), way_out) from None
         self.answered = True
+
+    def blamed(self, messages: Sequence[Mapping[str, str]], error: Exception) -> Exception:
+        """Return the error of a request, or that of all where different ones were refused alike and none answered."""
+        if self.answered or not isinstance(error, LlmRejected) or error.kind != "failed":
+            return error
+        self._refused.add(_hash(messages))
+        if len(self._refused) < MOST_REFUSED:
+            return error
+        way_out = f"it took none of {len(self._refused)} different requests; check `model`, its settings and `base_url`"
+        return not_taken(self._config, str(error), way_out)
+
+
+def _hash(messages: Sequence[Mapping[str, str]]) -> int:
+    return hash(json.dumps([dict(message) for message in messages]))
 
 
 def _objects(value: object) -> object:
