@@ -216,10 +216,8 @@ def example_is_fine(content: Any) -> bool:
     if "judges" in content:
         return bool(Rubric.model_validate({**RUBRIC, **content}).judges)
     if content.keys() <= RUN_SCHEMA["properties"].keys() - {"store"}:
-        named = all(STAGES[name].params.model_validate(content[name]) for name in content.keys() & STAGES.keys())
-        return named and not [
-            *Draft202012Validator(RUN_SCHEMA).iter_errors(json.loads(json.dumps(content, default=str)))
-        ]
+        known = all(STAGES[name].params.model_validate(content[name]) for name in content.keys() & STAGES.keys())
+        return known and (content.keys() <= STAGES.keys() or Draft202012Validator(RUN_SCHEMA).is_valid(content))
     try:
         return bool(render(content))
     except helm_python.HelmError:
