@@ -36,6 +36,10 @@ from tuneline_evaluator.report.page import summary_text
 
 FILE = "Toy-1M-v1-Q8_0.gguf"
 LICENCE = "apache-2.0"
+REPORT = (
+    '<!doctype html><a href="#evidence">Evidence</a><main><a href="conversations.html#p-ada&quot;">Ada</a> '
+    '<svg><a href="conversations.html"><title>Ada</title></a></svg></main>'
+)
 
 
 class _Made(Params):
@@ -118,6 +122,8 @@ class EvaluatorOutputs(Outputs):
     """Figures."""
     report: Path = page("report.html")
     """Report."""
+    view: Path = page("conversations.html")
+    """Every conversation."""
     summary: Path = file_name("summary.md")
     """In short."""
     modelfile: Path = file_name("Modelfile")
@@ -127,7 +133,8 @@ class EvaluatorOutputs(Outputs):
 def evaluate(params: _Made, inputs: EvaluatorInputs, outputs: EvaluatorOutputs, context: Context) -> Metrics:
     found = comparison()
     write_record(outputs.comparison, found)
-    outputs.report.write_text("<!doctype html>")
+    outputs.report.write_text(REPORT)
+    outputs.view.write_text('<!doctype html><p id="p-ada">The judge said <a href="report.html">no</a>.')
     outputs.summary.write_text(summary_text(found), encoding="utf-8")
     outputs.modelfile.write_text(
         f'# as compared\nFROM ./model/{FILE}\nPARAMETER temperature 0.5\nSYSTEM """Be kind."""\n'

@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,9 +19,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import pyarrow
 import yaml
 
-TOKEN = "hf_toytoytoytoy"
+TOKEN, XET_TOKEN = "hf_toytoytoytoy", "xet_toytoytoy"
 LARGE = (".gguf", ".safetensors", ".jsonl")
 
 
@@ -65,6 +67,9 @@ class WritableHub:
     parts: dict[str, dict[int, bytes]] = field(default_factory=dict)
     chunk: int | None = None
     """Bytes of a part; None takes large files whole."""
+    xet: bool = False
+    """Whether it has the newer storage, to which a large file goes as blocks of chunks, and then what it is made of."""
+    blocks: list[bytes] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
     fault: Callable[[str], int | None] = lambda request: None
     garbage: tuple[str, bytes] | None = None
@@ -119,7 +124,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             self.connection.close()
             return
-        known = self.headers.get("Authorization") == f"Bearer {TOKEN}" or self.path_.startswith("/lfs/")
+        token = XET_TOKEN if self.path_.startswith("/xet/") else TOKEN
+        known = self.headers.get("Authorization") == f"Bearer {token}" or self.path_.startswith("/lfs/")
         if status is not None or not known:
             invalid = {} if known else {"X-Error-Message": "Invalid credentials in Authorization header"}
             self._answer(status or 401, {"error": "refused"}, invalid)
@@ -260,6 +266,27 @@ class _Handler(BaseHTTPRequestHandler):
     def verify(self, oid: str) -> Answer:
         return (200, {}) if oid in self.state.objects else (404, {})
 
+    def xet_token(self, kind: str, name: str, revision: str) -> Answer | None:
+        if self.state.xet:
+            place, until = f"{self.state.address}/xet", int(time.time()) + 3600
+            headers = {"X-Xet-Cas-Url": place, "X-Xet-Access-Token": XET_TOKEN, "X-Xet-Token-Expiration": str(until)}
+            self._answer(200, {"casUrl": place, "accessToken": XET_TOKEN, "exp": until}, headers)
+            return None
+        return 404, {"error": "no such page"}
+
+    def block(self, digest: str) -> Answer:
+        self.state.blocks.append(self.body)
+        return 200, {"was_inserted": True}
+
+    def shard(self) -> Answer:
+        """Take what the blocks since the last one hold as one file, of whose hash each eight bytes are turned round."""
+        data = b"".join(map(_chunks, self.state.blocks))
+        digest = hashlib.sha256(data).digest()
+        assert b"".join(digest[at : at + 8][::-1] for at in range(0, 32, 8)) in self.body
+        self.state.blocks.clear()
+        self.state.objects[digest.hex()] = data
+        return 200, {"result": 1}
+
     def commit(self, kind: str, name: str, revision: str) -> Answer | None:
         if (repo := self._repo(kind, name)) is None:
             return None
@@ -310,6 +337,9 @@ _ROUTES: list[tuple[str, Callable[..., Answer | None]]] = [
     (rf"POST {_API}/preupload/(?P<revision>.+)", _Handler.preupload),
     (rf"POST {_API}/commit/(?P<revision>.+)", _Handler.commit),
     (rf"POST {_API}/tag/(?P<revision>.+)", _Handler.tag),
+    (rf"GET {_API}/xet-write-token/(?P<revision>.+)", _Handler.xet_token),
+    (r"POST /xet/v1/xorbs/default/(?P<digest>[0-9a-f]+)", _Handler.block),
+    (r"POST /xet/(?:v1/)?shards", _Handler.shard),
     (r"POST /(?P<name>.+)\.git/info/lfs/objects/batch", _Handler.batch),
     (r"PUT /lfs/(?P<oid>[0-9a-f]+)", _Handler.put),
     (r"PUT /lfs/(?P<oid>[0-9a-f]+)/part/(?P<number>\d+)", _Handler.put_part),
@@ -317,6 +347,25 @@ _ROUTES: list[tuple[str, Callable[..., Answer | None]]] = [
     (r"POST /lfs/(?P<oid>[0-9a-f]+)/verify", _Handler.verify),
     (r"GET /(?P<name>(?:datasets/)?[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<path>.+)", _Handler.resolve),
 ]
+
+
+def _chunks(block: bytes) -> bytes:
+    """Return what a block holds: chunks, each behind version, size, form and its size as it was."""
+    found = b""
+    while block and block[0] == 0:
+        size, form, full = (int.from_bytes(block[a:b], "little") for a, b in ((1, 4), (4, 5), (5, 8)))
+        data, block = block[8 : 8 + size], block[8 + size :]
+        if form:
+            data = pyarrow.decompress(data, full, "lz4", asbytes=True)
+        if form == 2:  # the first bytes of all words stand first
+            ends = [len(data[at::4]) for at in range(4)]
+            words, start = bytearray(full), 0
+            for at, count in enumerate(ends):
+                words[at::4] = data[start : start + count]
+                start += count
+            data = bytes(words)
+        found += data
+    return found
 
 
 def _oid(path: str, data: bytes) -> str:

@@ -189,10 +189,26 @@ def test_a_public_repository_takes_nothing_private(bench: Bench, hub: WritableHu
     assert done.code == 2 and "is public" in done.said and hub.repo(GGUF).messages == ["initial commit"]
 
 
-def test_a_server_without_xet_is_named_as_such(bench: Bench, hub: WritableHub) -> None:
+@pytest.mark.parametrize("xet", [True, False])
+def test_large_files_go_by_xet_or_the_older_way_as_the_server_has_it(
+    bench: Bench, hub: WritableHub, xet: bool, tmp_path: Path
+) -> None:
     del bench.environ["HF_HUB_DISABLE_XET"]
+    hub.xet = xet
+    done = bench.publish()
+    assert done.code == 0, done.said
+    assert bool(hub.asked("/xet/v1/xorbs/")) == xet and bool(hub.asked("lfs/objects/batch")) != xet
+    assert len(hub.asked("xet-write-token")) >= 1
+    assert hub.repo("team/coffee-LoRA").files["adapter_model.safetensors"] == b"weights 0" * 500
+    assert bench.publish(str(tmp_path / "release"), replace=True).code == 0
+    assert hub.repo(GGUF).files[FILE] == (tmp_path / "release" / "gguf" / FILE).read_bytes()
+
+
+def test_what_the_newer_storage_refuses_is_said(bench: Bench, hub: WritableHub) -> None:
+    del bench.environ["HF_HUB_DISABLE_XET"]
+    hub.xet, hub.fault = True, lambda request: 403 if "xet-write-token" in request else None
     done = bench.publish(adapter=False)
-    assert done.code == 2 and "HF_HUB_DISABLE_XET=1" in done.said, done.said
+    assert done.code == 2 and "may not write there (403)" in done.said, done.said
 
 
 def test_check_sees_a_token_that_cannot_write_before_anything_is_made(bench: Bench, hub: WritableHub) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kit.published_runs import FILE
+from kit.published_runs import FILE, REPORT
 from publisher.conftest import Bench
 from tuneline.store.base import open_store
 
@@ -101,6 +101,25 @@ def test_the_modelfile_is_the_one_with_the_settings_of_the_comparison(bench: Ben
     assert bench.publish(str(folder)).code == 0
     said = (folder / "gguf" / "Modelfile").read_text()
     assert said == f'# as compared\nFROM ./{FILE}\nPARAMETER temperature 0.5\nSYSTEM """Be kind."""\n'
+
+
+def test_a_report_leads_to_no_page_that_is_not_published(bench: Bench) -> None:
+    folder = bench.folder / "release"
+    assert bench.publish(str(folder)).code == 0
+    said = (folder / "gguf" / "report.html").read_text()
+    assert said == (
+        '<!doctype html><a href="#evidence">Evidence</a><main>\n<p class="note">The page of every conversation was not '
+        "published: words that led to it lead nowhere.</p><a>Ada</a> <svg><a><title>Ada</title></a></svg></main>"
+    )
+    assert not (folder / "gguf" / "conversations.html").exists()
+
+
+def test_the_conversations_are_published_where_they_are_asked_for(bench: Bench) -> None:
+    folder = bench.folder / "release"
+    assert bench.publish(str(folder), conversations=True).code == 0
+    assert (folder / "gguf" / "report.html").read_text() == REPORT
+    assert "The judge said" in (folder / "gguf" / "conversations.html").read_text()
+    assert "conversations.html" in (folder / "SHA256SUMS").read_text()
 
 
 @pytest.mark.parametrize(("goal", "later"), [("trainer", "gguf-converter"), ("gguf-converter", "evaluator")])

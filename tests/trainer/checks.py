@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
+from torch.distributed.tensor import DTensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from kit.chat_models import Family, write_chat_model
@@ -30,6 +32,7 @@ from tuneline_trainer.peers import Peers
 from tuneline_trainer.prepare import prepare, settle
 from tuneline_trainer.rows import Plan, Supervise, answers_to_learn, read_examples
 from tuneline_trainer.sft import load_model
+from tuneline_trainer.shards import shard_base
 from tuneline_trainer.stage import LoraParams, TrainerInputs, TrainerParams
 from tuneline_trainer.windows import source_of
 
@@ -62,6 +65,31 @@ def a_process_that_fails_is_told_by_its_type(plan: Path) -> None:
         crew.follow(told)
 
 
+def a_shard_is_a_part_of_every_layer(base: Path, folder: Path) -> None:
+    places = [folder / "part-0", folder / "part-1"]
+    others = [runs.start(_hold_a_shard, base, folder / "meeting", rank, places[rank]) for rank in range(2)]
+    assert [runs.ended(other) for other in others] == [0, 0]
+    first, second = (json.loads(place.read_text()) for place in places)
+    assert first == second
+    for name, (held, all_of_it) in first.items():
+        layer = ".layers." in name and "lora_" not in name
+        assert held == (all_of_it // 2 if layer else all_of_it), name
+
+
+def _hold_a_shard(base: Path, meeting: Path, rank: int, told: Path) -> None:
+    """Write how many numbers of each weight this process holds, and how many there are."""
+    facts = read_base_model(base)
+    model = load_model(settle(TrainerParams(), facts.architecture), facts, whole=False)
+    peers = Peers(rank, 2)
+    peers.meet(meeting)
+    tuned = get_peft_model(model, LoraConfig(r=2, target_modules=["q_proj"]))
+    assert isinstance(tuned, PeftModel)
+    shard_base(tuned, peers, torch.device("cpu"))
+    weights = tuned.named_parameters()
+    held = {name: ((w.to_local() if isinstance(w, DTensor) else w).numel(), w.numel()) for name, w in weights}
+    told.write_text(json.dumps(held))
+
+
 def memory_of_gemma_2_9b() -> None:
     """In 4 bits, at 8,192 tokens: the weights are known to take 6 GiB, and a GPU of 8 GiB does not do."""
     shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (256_000, 3584)}
@@ -82,8 +110,10 @@ def memory_of_gemma_2_9b() -> None:
     assert needed.adapter == 71_565_312 * 8
     assert 15 < needed.total / 2**30 < 25
     require_memory(needed, 40 * 2**30, setup, 8192)
-    with pytest.raises(UserError, match=r"about .* GiB of GPU memory and there is 8\.0 GiB.*flex_attention"):
+    with pytest.raises(UserError, match=r"about .* GiB of GPU memory and there is 8\.0 GiB.*flex_att.*shard_base"):
         require_memory(needed, 8 * 2**30, setup, 8192)
+    shared = estimate(TrainerParams(), setup, BaseModelFacts(Path("base"), architecture, shapes), 8192, 1, shards=4)
+    assert needed.weights - shared.weights == pytest.approx((1 - 1 / 4 - 2 / 42) * 8_323_596_288 / 2, rel=0.01)
 
 
 def estimate_counts_what_autograd_keeps(base: Path, targets: str, dropout: float) -> None:

@@ -51,6 +51,39 @@ def test_kills_and_stops_of_any_process_change_no_byte(
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("trainer")
+def test_a_base_model_in_shards_teaches_what_a_whole_one_does(tmp_path: Path, base: Path, slices: Path) -> None:
+    """To the byte: in 4 bits, with dropout, fewer passes or rows than processes, and over a kill of one of them."""
+    params = {"accumulation": 4, "eval_steps": 3, "quantization": "nf4", "lora": {"rank": 4, "dropout": 0.2}}
+    assert runs.train(tmp_path / "whole", base, slices, params).exit_code == 0
+    shards = {**params, "shard_base": True, "processes": 3}
+    killed = runs.train(tmp_path / "shards", base, slices, shards, kill_rank_at=3)
+    assert (killed.exit_code, killed.error[:24]) == (75, "process 3 of 3 of the tr")
+    assert_gone(tmp_path / "shards", 3)
+    outcome = runs.train(tmp_path / "shards", base, slices, shards)
+    assert outcome.exit_code == 0, outcome.error
+    assert outcome.metrics["resumed_from_step"] == 2
+    whole, made = runs.results(tmp_path / "whole"), runs.results(tmp_path / "shards")
+    assert json.loads(made.pop("training.json"))["losses"] == json.loads(whole.pop("training.json"))["losses"]
+    assert made == whole
+    assert_gone(tmp_path / "shards", 3)
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("trainer")
+def test_every_process_holds_its_part_of_a_layer_and_what_is_no_layer(tmp_path: Path, base: Path) -> None:
+    runs.check("a_shard_is_a_part_of_every_layer", base, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("trainer")
+def test_one_process_has_nobody_to_share_a_base_model_with(tmp_path: Path, base: Path, slices: Path) -> None:
+    outcome = runs.train(tmp_path, base, slices, {"shard_base": True})
+    assert (outcome.exit_code, outcome.began) == (2, False)
+    assert "`shard_base`: there is one process, whose part is the whole base model. Give the pod more" in outcome.error
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("trainer")
 def test_what_one_process_refuses_is_the_requests_fault_and_what_it_stumbles_over_is_told(
     tmp_path: Path, base: Path, slices: Path
 ) -> None:

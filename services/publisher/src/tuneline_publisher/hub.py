@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, RepoFile
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, RepoFile, constants
 from huggingface_hub import errors as hub_errors
 from pydantic import BaseModel, Field
 
@@ -126,9 +126,7 @@ class Hub:
             additions = [CommitOperationAdd(name, str(sealed.paths[name])) for name in changed]
             additions += [CommitOperationAdd(BUNDLE, str(sealed.bundle))] if sealed.bundle else []
             for addition in additions:
-                self._api.preupload_lfs_files(
-                    repository.name, [addition], repo_type=repository.kind, free_memory=False, num_threads=1
-                )
+                self._upload(repository, addition)
                 tick()
             gone = [name for name, same in ours.items() if same and name not in sealed.paths]
             gone += [BUNDLE] if ours and BUNDLE in there and not sealed.bundle else []
@@ -141,6 +139,21 @@ class Hub:
                 if error.response.status_code not in (409, 412):
                     raise
         raise Temporary(f"{repository.address}: others commit all the time. Run the same command again.")
+
+    def _upload(self, repository: Repository, addition: CommitOperationAdd) -> None:
+        """Send a file if it is large: by Xet, or the older way to a server without it, where the client gives up."""
+        try:
+            self._preupload(repository, addition)
+        except ConnectionError as error:
+            if _status_of_xet(error) != 404:
+                raise
+            constants.HF_HUB_DISABLE_XET = True
+            self._preupload(repository, addition)
+
+    def _preupload(self, repository: Repository, addition: CommitOperationAdd) -> None:
+        self._api.preupload_lfs_files(
+            repository.name, [addition], repo_type=repository.kind, free_memory=False, num_threads=1
+        )
 
     def _tag(self, repository: Repository, sealed: Sealed, release: str, commit: str) -> None:
         try:
@@ -227,8 +240,8 @@ def _plain_errors(where: str) -> Iterator[None]:
         raise UserError(f"{where}: HF_HUB_OFFLINE is set, so nothing can be published.") from error
     except RuntimeError as error:  # what the client makes of a failed upload
         raise _of_upload(where, error) from error
-    except ConnectionError as error:  # what Xet raises; the status stands in its text alone
-        raise _of_xet(where, re.search(r"\((\d{3}) ", str(error))) from error
+    except ConnectionError as error:  # what Xet raises
+        raise _of_xet(where, _status_of_xet(error)) from error
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise UserError(
             f"{where}: the Hub does not take these files, or the server that answers is not the Hub "
@@ -263,9 +276,13 @@ def _of_upload(where: str, error: RuntimeError) -> Exception:
     return UserError(f"{where}: a large file cannot be uploaded ({type(cause or error).__name__}). Check HF_ENDPOINT.")
 
 
-def _of_xet(where: str, status: re.Match[str] | None) -> Exception:
+def _status_of_xet(error: ConnectionError) -> int | None:
+    """Return the status that Xet's client was answered; it stands in its text alone."""
+    found = re.search(r"\((\d{3}) ", str(error))
+    return int(found[1]) if found else None
+
+
+def _of_xet(where: str, status: int | None) -> Exception:
     if status is None:
         return Temporary(f"{where}: the Hub's storage (Xet) cannot be reached. Run the same command again.")
-    if status[1] == "404":
-        return UserError(f"{where}: this server has no Xet. Set HF_HUB_DISABLE_XET=1, and files go the older way.")
-    return _refusal(f"{where}, upload of a large file", int(status[1]))
+    return _refusal(f"{where}, upload of a large file", status)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,7 +16,11 @@ from tuneline_publisher.facts import Base, Facts
 from tuneline_publisher.stage import PublisherInputs, PublisherParams
 
 CARD, MODELFILE, ADAPTER_CONFIG = "README.md", "Modelfile", "adapter_config.json"
+REPORT, CONVERSATIONS = "report.html", "conversations.html"
 MOST_OF_CONFIG = 1 << 20
+
+_LINK = re.compile(rf' href="{re.escape(CONVERSATIONS)}[^"]*"')
+_CUT = '<p class="note">The page of every conversation was not published: words that led to it lead nowhere.</p>'
 
 Packages = Mapping[PackageName, Mapping[str, Path]]
 """The files of each package by name."""
@@ -42,10 +47,12 @@ def _gguf(params: PublisherParams, inputs: PublisherInputs, facts: Facts, folder
     assert inputs.model
     files = _files_below(inputs.model)
     beside = {
-        "gguf.json": inputs.gguf, "report.html": inputs.report, "comparison.json": inputs.comparison,
-        "summary.md": inputs.summary,
+        "gguf.json": inputs.gguf, REPORT: inputs.report, "comparison.json": inputs.comparison,
+        "summary.md": inputs.summary, CONVERSATIONS: inputs.view if params.conversations else None,
     }  # fmt: skip
     files |= {name: path for name, path in beside.items() if path is not None}
+    if REPORT in files and CONVERSATIONS not in files:
+        files[REPORT] = _alone(files[REPORT], folder / REPORT)
     if modelfile := inputs.compared_modelfile or inputs.modelfile:
         files[MODELFILE] = folder / MODELFILE
         files[MODELFILE].write_text(_beside_the_files(modelfile.read_text(encoding="utf-8")), encoding="utf-8")
@@ -79,6 +86,13 @@ def _beside_the_files(modelfile: str) -> str:
     if first is not None:
         lines[first] = lines[first].replace("./model/", "./", 1)
     return "".join(lines).replace("(beside the folder `model`)", "(beside the files)", 1)
+
+
+def _alone(report: Path, dest: Path) -> Path:
+    """Write the report without its links to the page of conversations, which stays where it is; one line says so."""
+    text, cut = _LINK.subn("", report.read_text(encoding="utf-8"))
+    dest.write_text(text.replace("<main>", f"<main>\n{_CUT}", 1) if cut else text, encoding="utf-8")
+    return dest
 
 
 def _with_base(path: Path, base: Base, dest: Path) -> Path:

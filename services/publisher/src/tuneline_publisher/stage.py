@@ -29,6 +29,9 @@ class PublisherParams(Params):
     """Publish the adapter, in the Hub as `name-LoRA`."""
     dataset: bool = False
     """Publish the transcripts that passed, word for word, in the Hub as the data set `name`; they may be private."""
+    conversations: bool = False
+    """Publish the page of every conversation that was compared, with what the judge said about it, beside the report;
+    without it the report leads nowhere where it led there."""
     private: bool = True
     """Whether new repositories are seen by you and your organisation only; false is the whole world."""
     licence: str | None = Field(default=None, pattern=LICENCE, max_length=60)
@@ -72,6 +75,8 @@ class PublisherInputs(Inputs):
     """Every figure of the comparison with the base model."""
     report: Path | None = found("evaluator")
     """The report."""
+    view: Path | None = found("evaluator")
+    """The page of every conversation."""
     summary: Path | None = found("evaluator")
     """The report in short."""
 
@@ -97,7 +102,7 @@ def check(params: PublisherParams, checks: Checks) -> None:
     check_given(params, checks)
 
 
-STAGE = Stage("publisher", 3, PublisherParams, PublisherInputs, PublisherOutputs, run, check=check)
+STAGE = Stage("publisher", 4, PublisherParams, PublisherInputs, PublisherOutputs, run, check=check)
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from tuneline.stage import Checks
 from tuneline_trainer.attention import Machine, attention_of, refuse_attention, this_machine
 from tuneline_trainer.base_model import BaseModelFacts, glance_at_base_model
 from tuneline_trainer.memory import adapter_parameters, capacity, estimate, gib, require_memory
-from tuneline_trainer.prepare import quantization_of, refuse_processes
+from tuneline_trainer.prepare import quantization_of, refuse_processes, refuse_shards
 from tuneline_trainer.rows import refuse_token
 from tuneline_trainer.stage import TrainerParams
 from tuneline_trainer.tracking import require_place, require_tracker
@@ -49,7 +49,9 @@ def check_given(params: TrainerParams, checks: Checks) -> None:
         if checks.work:
             if on_gpu and params.processes != "auto":
                 with checks.about("processes"):
-                    refuse_processes(params.processes, len(list(GPU_DRIVER.parent.glob("gpus/*"))))
+                    refuse_processes(params.processes, _gpus())
+            with checks.about("shard_base"):
+                refuse_shards(params, params.processes if params.processes != "auto" else _gpus() if on_gpu else 1)
             with checks.about("quantization"):
                 quantization_of(params, setup.device)
             with checks.about("attention"):
@@ -70,11 +72,24 @@ def check_given(params: TrainerParams, checks: Checks) -> None:
 def _check_memory(params: TrainerParams, checks: Checks, facts: BaseModelFacts, setup: TrainingSetup) -> None:
     """Refuse a machine that cannot even hold the model with a slice of one token; what a GPU holds is seen on it."""
     longest, on_gpu = setup.max_length, setup.device == "cuda"
-    least, most = (estimate(params, setup, facts, tokens, params.batch_size) for tokens in (1, longest))
+    shards = _shards(params)
+    least, most = (estimate(params, setup, facts, tokens, params.batch_size, shards) for tokens in (1, longest))
     where = "on a GPU" if on_gpu else "on this machine's processor"
+    where += f" for each of {shards} processes" if shards > 1 else ""
     checks.note(f"about {gib(least.total)} of memory {where}, {gib(most.total)} with slices of {longest:,} tokens")
     if not on_gpu:
-        require_memory(least, capacity(setup), setup, 1)
+        require_memory(least, capacity(setup, shards), setup, 1)
+
+
+def _gpus() -> int:
+    return len(list(GPU_DRIVER.parent.glob("gpus/*")))
+
+
+def _shards(params: TrainerParams) -> int:
+    """Return among how many processes the base model is shared; two where only the machine that trains will tell."""
+    if not params.shard_base:
+        return 1
+    return params.processes if params.processes != "auto" else max(2, _gpus())
 
 
 def _setup(params: TrainerParams, facts: BaseModelFacts, on_gpu: bool) -> TrainingSetup:

@@ -20,7 +20,7 @@ from tuneline.errors import UserError
 from tuneline_trainer.base_model import Architecture, BaseModelFacts, linear_layers, text_layers
 from tuneline_trainer.stage import LoraParams, TrainerParams
 
-NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
+NF4_BYTES, NF4_SCALE_BYTES = 0.5, 1 / 64 + 4 / (64 * 256)
 """Per weight: four bits, one byte of scale per 64 weights, four bytes per 256 scales (arXiv:2305.14314, section 3)."""
 
 ADAM_COPIES = 4
@@ -61,10 +61,12 @@ class Estimate(NamedTuple):
         return sum(self)
 
 
-def estimate(params: TrainerParams, setup: TrainingSetup, base: BaseModelFacts, tokens: int, batch: int) -> Estimate:
-    """Return the most memory that a step with `batch` rows of `tokens` tokens takes."""
+def estimate(
+    params: TrainerParams, setup: TrainingSetup, base: BaseModelFacts, tokens: int, batch: int, shards: int = 1
+) -> Estimate:
+    """Return the most memory that a step with `batch` rows of `tokens` tokens takes of each of `shards` processes."""
     return Estimate(
-        weights=_weights(setup, base),
+        weights=_weights(setup, base, shards),
         # TRL keeps the adapter of a 4-bit base in bf16; every other adapter is in fp32.
         adapter=adapter_parameters(params.lora, base.shapes) * ADAM_COPIES * (2 if setup.quantization == "nf4" else 4),
         activations=_activations(params, setup, base, tokens, batch),
@@ -87,15 +89,14 @@ def capacity(setup: TrainingSetup, processes: int = 1) -> int:
 
 
 def require_memory(needed: Estimate, available: int, setup: TrainingSetup, tokens: int) -> None:
-    """Raise UserError if it is not there even where the estimate is too high by as much as it may be.
-
-    More processes do not help: each holds the whole base model.
-    """
+    """Raise UserError if it is not there even where the estimate is too high by as much as it may be."""
     if needed.total <= available * (1 + TOLERANCE):
         return
     ways = ["more memory", "shorter slices (slicer `max_tokens`)", "a smaller `batch_size` or `lora.rank`"]
     if setup.quantization == "none":
         ways.insert(0, "`quantization`=nf4")
+    if setup.device == "cuda":
+        ways.append("`shard_base`=true with more GPUs")
     if setup.attention == "eager" and setup.device == "cuda":
         ways.insert(0, "`attention`=flex_attention")
     where = "GPU" if setup.device == "cuda" else "host"
@@ -106,11 +107,14 @@ def require_memory(needed: Estimate, available: int, setup: TrainingSetup, token
     )
 
 
-def _weights(setup: TrainingSetup, base: BaseModelFacts) -> int:
+def _weights(setup: TrainingSetup, base: BaseModelFacts, shards: int) -> int:
+    """Of a model in shards, two layers are whole at once: the one that is computed, and the next that is gathered."""
     width = _width(setup)
     linear = sum(outputs * inputs for outputs, inputs in linear_layers(base.shapes).values())
     rest = sum(math.prod(shape) for shape in base.shapes.values()) - linear
-    return int(linear * (NF4_BYTES if setup.quantization == "nf4" else width) + rest * width)
+    each, scales = (NF4_BYTES, NF4_SCALE_BYTES) if setup.quantization == "nf4" else (width, 0)
+    held = 1 if shards == 1 else min(1, 1 / shards + 2 / base.architecture.num_hidden_layers)
+    return int(linear * (each * held + scales) + rest * width)
 
 
 def adapter_parameters(lora: LoraParams, shapes: Mapping[str, tuple[int, ...]]) -> int:

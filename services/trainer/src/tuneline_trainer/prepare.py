@@ -72,10 +72,12 @@ def prepare(params: TrainerParams, inputs: TrainerInputs, context: Context) -> P
     examples = read_examples(inputs.slices, chat, plan)
     log.info("slices become rows", batching=examples.batching, reason=examples.batching_reason)
     passes = math.ceil(len(examples.train) / (steps_per_epoch(params, examples) * params.batch_size))
-    processes = processes_of(params.processes, setup.device, passes)
+    processes = processes_of(params.processes, setup.device, None if params.shard_base else passes)
+    refuse_shards(params, processes)
     log.info("settings resolved", **told(params, setup, base.architecture, examples.batching, processes))
     _refuse_other_vocabulary(examples, base.architecture.vocab_size)
-    memory = estimate(params, setup, base, examples.longest, min(params.batch_size, len(examples.train)))
+    rows, shards = min(params.batch_size, len(examples.train)), processes if params.shard_base else 1
+    memory = estimate(params, setup, base, examples.longest, rows, shards)
     require_memory(memory, capacity(setup, processes), setup, examples.longest)
     sha256, tokenizer = context.lineage["base_model"].sha256, load_tokenizer(inputs.base_model)
     return Prepared(params, setup, base, sha256, tokenizer, examples, memory, processes)
@@ -124,8 +126,8 @@ def _device() -> Literal["cpu", "cuda"]:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def processes_of(wanted: int | Literal["auto"], device: Literal["cpu", "cuda"], passes: int) -> int:
-    """Return how many processes compute steps of `passes` forward passes each, on average.
+def processes_of(wanted: int | Literal["auto"], device: Literal["cpu", "cuda"], passes: int | None) -> int:
+    """Return how many processes compute steps of `passes` forward passes each, on average; None takes any number.
 
     Raises UserError for more than there are GPUs.
     """
@@ -133,10 +135,10 @@ def processes_of(wanted: int | Literal["auto"], device: Literal["cpu", "cuda"], 
 
     gpus = torch.cuda.device_count() if device == "cuda" else None
     if wanted == "auto":
-        return min(gpus or 1, passes)
+        return min(gpus or 1, passes or gpus or 1)
     if gpus is not None:
         refuse_processes(wanted, gpus)
-    if wanted > passes:
+    if passes and wanted > passes:
         log.warning("some processes have nothing to do in a step: a larger `accumulation` uses them", passes=passes)
     return wanted
 
@@ -147,6 +149,15 @@ def refuse_processes(wanted: int, gpus: int) -> None:
         raise UserError(
             f"`processes`={wanted} takes as many GPUs, and the number of visible ones is {gpus}: use `processes`=auto, "
             "and give the pod more (`nvidia.com/gpu` in the chart's `stages.trainer.resources`)"
+        )
+
+
+def refuse_shards(params: TrainerParams, processes: int | Literal["auto"]) -> None:
+    """Raise UserError if the base model is to be shared, and there is nobody to share it with."""
+    if params.shard_base and processes == 1:
+        raise UserError(
+            "`shard_base`: there is one process, whose part is the whole base model. Give the pod more GPUs "
+            "(`stages.trainer.gpu` in the chart), set `processes`, or leave it out"
         )
 
 

@@ -36,6 +36,7 @@ from tuneline_trainer.memory import peak_bytes, return_freed_memory
 from tuneline_trainer.metrics import LiveMetrics
 from tuneline_trainer.peers import GradientSum, Peers
 from tuneline_trainer.prepare import Prepared
+from tuneline_trainer.shards import shard_base
 from tuneline_trainer.tracking import Trackers
 
 
@@ -43,11 +44,13 @@ class LoraTrainer(SFTTrainer):
     """SFTTrainer that saves only the adapter, restores it exactly and stays off the network.
 
     What its data loader yields is a whole optimiser step, so that steps may differ in their number of rows. Of several
-    processes each takes every n-th forward pass of a step, and every n-th row of a validation.
+    processes each takes every n-th forward pass of a step, and every n-th row of a validation. Where they share the
+    base model, one that has none left computes another's for nothing: no layer is whole without all of them.
     """
 
     loss_is_scaled_for_ga = True  # type: ignore[assignment]
     peers = Peers()
+    sharing = False
 
     def get_train_dataloader(self) -> DataLoader[object]:
         """Yield the steps in their order: each pass is shuffled already, and every process may see all of it."""
@@ -62,6 +65,8 @@ class LoraTrainer(SFTTrainer):
             if (at := start + peers.rank) < len(batches):
                 torch.manual_seed(_seed_of(self.args.seed, self.state.global_step, at))
                 losses.append(super().training_step(model, batches[at]))  # type: ignore[no-untyped-call]
+            elif self.sharing:
+                super().training_step(model, batches[start])  # type: ignore[no-untyped-call]
             if peers.count > 1:
                 gradient.add(min(peers.count, len(batches) - start))
         if peers.count > 1:
@@ -72,11 +77,13 @@ class LoraTrainer(SFTTrainer):
         """Return the mean loss of the rows of validation."""
         model, peers = cast(PeftModel, self.model).eval(), self.peers
         rows = range(len(cast(Dataset, self.eval_dataset)))
+        mine = list(rows[peers.rank :: peers.count])
+        idle = [0] * (len(rows[:: peers.count]) - len(mine)) if self.sharing else []
         found = [
             self.prediction_step(model, self.data_collator([{"row": row}]), prediction_loss_only=True)[0]
-            for row in rows[peers.rank :: peers.count]
+            for row in mine + idle
         ]
-        losses = peers.joined(found, len(rows), self.args.device)
+        losses = peers.joined(found[: len(mine)], len(rows), self.args.device)
         return EvalLoopOutput(None, None, {"eval_loss": losses.mean().item()}, len(rows))  # type: ignore[arg-type]
 
     def compute_loss(
@@ -170,6 +177,8 @@ def train(work: Work, told: Told, peers: Peers) -> int:
             trainer.args.eval_on_start = bool(prepared.examples.validation) and checkpoint is None
             if peers.count > 1:
                 peers.meet(work.saving / MEETING)
+            if trainer.sharing:
+                shard_base(cast(PeftModel, trainer.model), peers, trainer.args.device)
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except torch.OutOfMemoryError:
         raise UserError(
@@ -185,7 +194,7 @@ def train(work: Work, told: Told, peers: Peers) -> int:
 def new_trainer(prepared: Prepared, folder: Path, guard: Guard) -> LoraTrainer:
     """Load the model and put an adapter on it; `folder` is where checkpoints are written."""
     examples, lora = prepared.examples, prepared.params.lora
-    model = load_model(prepared.setup, prepared.base)
+    model = load_model(prepared.setup, prepared.base, whole=not prepared.params.shard_base)
     if prepared.setup.device == "cpu":
         head.use_on_cpu()
     trainer = LoraTrainer(
@@ -206,15 +215,15 @@ def new_trainer(prepared: Prepared, folder: Path, guard: Guard) -> LoraTrainer:
         ),
         callbacks=[guard],
     )
-    trainer.peers = guard.peers
+    trainer.peers, trainer.sharing = guard.peers, prepared.params.shard_base
     trainer.remove_callback(PrinterCallback)
     return trainer
 
 
-def load_model(setup: TrainingSetup, base: BaseModelFacts) -> PreTrainedModel:
-    """Load the base model. Raises UserError if its files do not fit its config, or lack a weight.
+def load_model(setup: TrainingSetup, base: BaseModelFacts, *, whole: bool = True) -> PreTrainedModel:
+    """Load the base model, into the host's memory if no GPU is to hold the `whole` of it.
 
-    A weight that is missing would be filled with random numbers.
+    Raises UserError if its files do not fit its config, or lack a weight, which would be filled with random numbers.
     """
     dtype = torch.bfloat16 if setup.dtype == "bf16" else torch.float32
     nf4 = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
@@ -227,7 +236,7 @@ def load_model(setup: TrainingSetup, base: BaseModelFacts) -> PreTrainedModel:
                 dtype=dtype,
                 attn_implementation=setup.attention,
                 quantization_config=nf4 if setup.quantization == "nf4" else None,
-                device_map={"": 0} if setup.device == "cuda" else None,
+                device_map=None if setup.device == "cpu" else {"": 0} if whole else {"": "cpu"},
                 use_safetensors=True,
                 trust_remote_code=False,
                 local_files_only=True,
@@ -241,6 +250,8 @@ def load_model(setup: TrainingSetup, base: BaseModelFacts) -> PreTrainedModel:
     if missing := sorted(report["missing_keys"]):
         raise UserError(f"base_model: {len(missing)} weights are missing, first {missing[0]}: copy the whole model")
     model.name_or_path = model.config._name_or_path = str(base.folder)
+    if setup.device == "cuda":
+        model.hf_device_map = {"": 0}  # type: ignore[assignment]  # where it will be when training begins
     if setup.quantization == "nf4":
         _keep_trainable(model)
     return model

@@ -98,9 +98,12 @@ class TrainerParams(Params):
     """Optimiser steps between validations, beside those at the end of each epoch; more find a better best, for time."""
     patience: int | None = Field(default=None, ge=1)
     """Validations in a row without a lower loss after which training stops; the default is to train to the end."""
+    shard_base: bool = False
+    """Every process holds a part of the base model and gets the rest layer by layer: for a model that no GPU holds in 4
+    bits; all of it is sent about twice for every forward pass."""
     processes: Count | Literal["auto"] = pace("auto")
-    """GPUs, each with a process that holds the whole model and computes a part of every step, for the same result; auto
-    takes those that are visible, but no more than a step has forward passes."""
+    """GPUs, each with a process that holds the model and computes a part of every step, for the same result; auto takes
+    those that are visible, but no more than a step has forward passes unless they share the model (`shard_base`)."""
     save_steps: int = pace(10, ge=1)
     """Optimiser steps between checkpoints; fewer lose less work to a kill and write more."""
     report_to: tuple[TrackerName, ...] = pace(())
