@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -110,14 +111,33 @@ def test_a_trial_that_loses_too_many_scripts_is_no_trial(tmp_path: Path, status:
         make(run_file(tmp_path, server.url), tmp_path / "store")
 
 
+def priced(url: str) -> dict[str, Any]:
+    """A writer that takes 3 cents for what `completion` answers, and might take 5 more."""
+    return {
+        "provider": "openai", "model": "w", "base_url": url, "max_tokens": 50, "input_usd": 100, "output_usd": 1000,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("max_usd", [0.3, 0.5])
+def test_calls_in_flight_cannot_pass_the_limit_together(tmp_path: Path, max_usd: float) -> None:
+    late = lambda call: replace(answered(call), latency_s=0.1)  # noqa: E731
+    names = tuple(f"tree-{n}" for n in range(12))
+    with serve_openai(late) as server:
+        file = run_file(tmp_path, server.url, {"writer": priced(server.url)}, names, max_usd=max_usd, concurrency=12)
+        with pytest.raises(UserError, match=r"max_usd: the calibration has cost"):
+            make(file, tmp_path / "store")
+        cost = 0.03 * len(server.calls)
+    assert max_usd - 0.2 < cost <= max_usd
+
+
 def test_money_that_is_spent_ends_it_and_what_is_paid_is_kept(tmp_path: Path) -> None:
     with serve_openai(answered) as server:
-        writer = {"provider": "openai", "model": "w", "base_url": server.url, "input_usd": 100, "output_usd": 100}
-        file = run_file(tmp_path, server.url, {"writer": writer}, max_usd=0.02, concurrency=1)
+        writer = priced(server.url)
+        file = run_file(tmp_path, server.url, {"writer": writer}, max_usd=0.2, concurrency=1)
         with pytest.raises(UserError, match=r"max_usd: the calibration has cost"):
             make(file, tmp_path / "store")
         paid = len(server.calls)
-        file.write_text(file.read_text().replace("max_usd: 0.02", "max_usd: null"))
+        file.write_text(file.read_text().replace("max_usd: 0.2", "max_usd: null"))
         make(file, tmp_path / "store")
         bodies = [json.dumps([call.body["messages"], call.body.get("seed")]) for call in server.calls]
         assert 0 < paid < len(bodies) == len({*bodies})

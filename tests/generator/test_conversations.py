@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,6 @@ from kit.scripted_vendors import PROTOCOLS, Protocol
 from tuneline.data.personas import Persona
 from tuneline.errors import UserError
 from tuneline.judge.simulators.scripted import ScriptedSimulator
-from tuneline_generator.budget import Budget
 from tuneline_generator.conversations import Conversations
 from tuneline_generator.items import Item
 from tuneline_generator.pen import Pen
@@ -46,7 +47,7 @@ def talking(folder: Path, server: ScriptedOpenAI, protocol: Protocol = PROTOCOLS
     file.write_text(yaml.safe_dump({"provider": protocol.provider, "model": "m", "base_url": base_url}))
     config = load_writer(file, "chat", None)
     with live(folder) as context, open_writer(config, None, context, concurrency=4, timeout_s=10) as writer:
-        pen = Pen(writer, "chat", recipe.steps, context, Budget(None))
+        pen = Pen(writer, "chat", recipe.steps, context)
         people = [Persona.model_validate(person) for person in PEOPLE]
         yield Conversations(recipe, pen, RULES, people, ScriptedSimulator(), "Be kind.")
 
@@ -154,3 +155,28 @@ def test_scripted_users_may_be_allowed_for_trying_out(tmp_path: Path) -> None:
     with serve_openai(everybody) as server:
         pilot = make(allowed(server.url), tmp_path / "store", pilot=True)
     assert pilot and json.loads(output_of(tmp_path / "store", pilot, "quality"))["items"] == 20
+
+
+@pytest.mark.parametrize("share", [0.4, 0.97])
+def test_writer_simulated_users_and_judge_spend_from_one_limit_and_never_pass_it(tmp_path: Path, share: float) -> None:
+    late = lambda call: replace(everybody(call), latency_s=0.02)  # noqa: E731
+    with serve_openai(late) as server:
+        model = {"provider": "openai", "model": "m", "base_url": server.url, "max_tokens": 100}
+        priced = model | {"input_usd": 1, "output_usd": 1000}  # 0.0201 an answer, and up to a tenth more than 0.1
+        file = run_file(tmp_path, server.url, writer=priced, judge=priced, simulator=priced)
+        make(file, tmp_path / "all", pilot=True)
+        roles = Counter(map(role_of, server.calls))
+        limit = round(0.0201 * roles.total() * share, 6)
+        server.calls.clear()
+        file.write_text(file.read_text().replace("pilot: 20", f"pilot: 20\n  max_usd: {limit}"))
+        for _ in range(2):
+            with pytest.raises(UserError, match=r"^max_usd: all spent \$\S+ of \$\S+ .*raise `max_usd`"):
+                make(file, tmp_path / "some", pilot=True)
+            assert limit - 0.15 < 0.0201 * len(server.calls) <= limit
+    stopped = Counter(map(role_of, server.calls))
+    assert (stopped["judge"] > 0) is (share > 0.9) and stopped["judge"] < roles["judge"] and len(roles) == 3
+
+
+def role_of(call: Call) -> str:
+    played = "You play a person" in call.prompt
+    return "judge" if "response_format" in call.body else "simulator" if played else "writer"

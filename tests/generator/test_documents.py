@@ -15,7 +15,6 @@ from kit.judge_parts import live
 from kit.scripted_openai import Answer, Call, ScriptedOpenAI, completion, serve_openai
 from kit.scripted_vendors import PROTOCOLS, Protocol
 from tuneline.errors import Unreadable, UserError
-from tuneline_generator.budget import Budget
 from tuneline_generator.documents import Documents, read_ideas
 from tuneline_generator.items import Item
 from tuneline_generator.pen import Pen
@@ -57,7 +56,7 @@ def writing(
     file.write_text(yaml.safe_dump({"provider": protocol.provider, "model": "m", "base_url": base_url}))
     config = load_writer(file, "chat", None)
     with live(folder) as context, open_writer(config, None, context, concurrency=8, timeout_s=10) as writer:
-        pen = Pen(writer, "chat", recipe.steps, context, Budget(None))
+        pen = Pen(writer, "chat", recipe.steps, context)
         yield Documents(recipe, pen, Rules(max_chars=None, prompt_words=None), "Weigh every side.")
 
 

@@ -13,7 +13,6 @@ import yaml
 from kit.generating import RECIPE, good, text
 from kit.judge_parts import live
 from kit.scripted_openai import Answer, Call, serve_openai
-from tuneline_generator.budget import Budget
 from tuneline_generator.pen import Pen
 from tuneline_generator.recipe import InstructionsRecipe
 from tuneline_generator.writer import load_writer, open_writer
@@ -35,7 +34,7 @@ def test_texts_that_wait_for_each_other_take_no_longer_than_the_server(tmp_path:
             ThreadPoolExecutor(8) as pool,
             open_writer(config, None, context, concurrency=8, timeout_s=10) as writer,
         ):
-            pen = Pen(writer, "completion", recipe.steps, context, Budget(None))
+            pen = Pen(writer, "completion", recipe.steps, context)
             began = time.monotonic()
             texts = list(pool.map(lambda seed: pen.write("response", "Say it.", seed), range(16)))
             took = time.monotonic() - began

@@ -32,6 +32,9 @@ class Purse:
         self.held.remove(most_usd)
         self.paid += usage
 
+    def found(self, usage: Usage) -> None:
+        self.paid += usage
+
 
 class Rows(dict[str, dict[str, Any]]):
     """A journal in memory."""

@@ -47,12 +47,15 @@ def references(folder: Path, names: tuple[str, ...] = ("ash", "elm", "oak")) -> 
     return {"pairs": "pairs.jsonl", "sources": "sources", "talks": "talks.jsonl"}
 
 
-def run_file(folder: Path, url: str, inputs: Mapping[str, Any] | None = None, **params: Any) -> Path:
+def run_file(
+    folder: Path, url: str, inputs: Mapping[str, Any] | None = None, names: tuple[str, ...] = ("ash", "elm", "oak"),
+    **params: Any,
+) -> Path:  # fmt: skip
     """Write a run file whose goal is the calibrator."""
     model = {"provider": "openai", "model": "scripted", "base_url": url}
     (folder / "prompt.txt").write_text(PROMPT)
     given = (
-        references(folder)
+        references(folder, names)
         | {"prompt": "prompt.txt", "writer": model, "judge": {"provider": "heuristic"}}
         | dict(inputs or {})
     )

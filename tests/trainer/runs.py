@@ -163,6 +163,9 @@ class LocalContext:
     def account(self, role: str, model: str) -> Any:
         raise AssertionError("the trainer pays for nothing")
 
+    def limit(self, max_usd: float | None) -> None:
+        raise AssertionError("the trainer pays for nothing")
+
     def is_forgotten(self, name: str, sha256: str) -> bool:
         return False
 

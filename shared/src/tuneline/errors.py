@@ -9,6 +9,7 @@
     ├── Temporary           exit 75   stopped or unlucky: run the same command again to resume
     │   ├── Stopped                   the client was closed while a call waited for its turn
     │   │   └── OverBudget            the next call could cost more than the run may spend
+    │   │       └── Capped            … more than the stage itself may spend
     │   └── ServerDown                too many calls have failed in a row
     ├── StageFailed                   a stage of a local run ended with an exit code other than 0
     ├── BadJson                       data that is not strict JSON; whoever reads it knows the file
@@ -50,6 +51,17 @@ class OverBudget(Stopped):
 
     Its message begins with `max_usd`, by which a workflow knows that it is of no use to try again.
     """
+
+
+class Capped(OverBudget):
+    """The next call to a model could cost more than is left of what a stage may spend (`Context.limit`)."""
+
+    def __init__(self, spent_usd: float, limit_usd: float, most_usd: float) -> None:
+        super().__init__(
+            f"max_usd: {spent_usd:.6g} of {limit_usd:.6g} US dollars are spent, and the next call may cost up to "
+            f"{most_usd:.6g}"
+        )
+        self.spent_usd, self.limit_usd, self.most_usd = spent_usd, limit_usd, most_usd
 
 
 class ServerDown(Temporary):

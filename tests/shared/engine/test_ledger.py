@@ -10,7 +10,7 @@ import pytest
 
 from tuneline.engine.layout import Node, claim_key
 from tuneline.engine.ledger import Claim, Ledger, spendings
-from tuneline.errors import OverBudget, UserError
+from tuneline.errors import Capped, OverBudget, UserError
 from tuneline.stage import Usage
 from tuneline.store.base import Store, open_store
 
@@ -123,3 +123,37 @@ def test_a_limit_on_a_model_whose_price_nobody_knows_is_refused(store: Store) ->
     with pytest.raises(UserError, match=r"max_usd: the price of m is not known.*`input_usd`"):
         ledger(store, max_usd=1).account("judge", "m").reserve(None)
     ledger(store).account("judge", "m").reserve(None)
+
+
+def test_what_a_stage_may_spend_is_not_passed_by_calls_in_flight_and_counts_what_was_found(store: Store) -> None:
+    one = ledger(store)
+    one.limit(0.5)
+    one.account("judge", "m").found(Usage(calls=1, cost_usd=0.2))
+
+    def work(role: str) -> Capped:
+        account = one.account(role, "m")
+        try:
+            while True:
+                while not account.reserve(0.05):
+                    time.sleep(0.001)
+                time.sleep(0.001)
+                account.settle(0.05, CENT)
+        except Capped as e:
+            return e
+
+    with ThreadPoolExecutor(8) as pool:
+        ends = list(pool.map(work, ["judge", "writer"] * 4))
+    assert 0.25 < one.paid_usd <= 0.3 + 1e-9
+    assert all(end.limit_usd == 0.5 and end.spent_usd == pytest.approx(0.2 + one.paid_usd) for end in ends)
+    one.limit(None)
+    assert one.account("judge", "m").reserve(0.05)
+
+
+def test_a_call_without_a_price_or_for_nothing_is_within_what_a_stage_may_spend(store: Store) -> None:
+    one = ledger(store)
+    one.limit(0.0)
+    assert one.account("judge", "m").reserve(None) and one.account("judge", "m").reserve(0.0)
+    one.account("judge", "m").settle(None, Usage(calls=1, unpriced=1))
+    one.account("judge", "m").settle(0.0, Usage(calls=1))
+    with pytest.raises(Capped, match=r"^max_usd: "):
+        one.account("judge", "m").reserve(0.001)

@@ -319,6 +319,9 @@ class Purse:
     def settle(self, most_usd: float | None, usage: Usage, *, lost: bool = False) -> None:
         self.spent += usage
 
+    def found(self, usage: Usage) -> None:
+        self.spent += usage
+
 
 def test_no_call_is_made_that_could_cost_more_than_is_left() -> None:
     purse = Purse(1)

@@ -9,10 +9,10 @@ from threading import Lock
 from typing import TypeVar
 
 from tuneline.data.io import Closed, read_row
-from tuneline.errors import LlmRejected, Unreadable, UserError
+from tuneline.errors import LlmRejected, Unreadable
 from tuneline.llm.client import LlmClient
 from tuneline.llm.thoughts import plain_answer
-from tuneline.stage import Context, Json, Spent, Usage, dollars
+from tuneline.stage import Account, Context, Json, Spent, Usage
 
 VERSION = "1"
 """Part of the journals' scope: raise it when what a model is sent changes."""
@@ -37,35 +37,14 @@ class Told(Closed):
     usage: Usage = Usage()
 
 
-class Purse:
-    """What all calls together may cost; None is without limit. Safe for threads."""
-
-    def __init__(self, max_usd: float | None) -> None:
-        self._max_usd, self._lock, self.spent = max_usd, Lock(), Usage()
-
-    def refuse_empty(self) -> None:
-        """Raise UserError when nothing is left; calls in flight then end, and are kept."""
-        with self._lock:
-            if self._max_usd is not None and self.spent.cost_usd >= self._max_usd > 0:
-                raise UserError(
-                    f"max_usd: the calibration has cost {dollars(self.spent.cost_usd)} of {dollars(self._max_usd)}; "
-                    "what is paid is kept. Raise `max_usd`, or lower `max_trials`."
-                )
-
-    def count(self, usage: Usage) -> None:
-        """Add what a call took, whoever paid for it."""
-        with self._lock:
-            self.spent += usage
-
-
 class Line:
     """Asks one model. Safe for threads."""
 
-    def __init__(self, role: str, client: LlmClient, context: Context, purse: Purse, tasks: Sequence[str]) -> None:
+    def __init__(self, role: str, client: LlmClient, context: Context, account: Account, tasks: Sequence[str]) -> None:
         self.label = f"{client.config.provider}: {client.config.model}"
         identity = json.dumps(client.config.identity, sort_keys=True)
         self._journals = {task: context.journal(task, VERSION, identity) for task in tasks}
-        self._role, self._client, self._purse = role, client, purse
+        self._role, self._client, self._account = role, client, account
         self._lock, self._now, self._rows = Lock(), Usage(), dict[str, Usage]()
 
     def ask(
@@ -73,13 +52,12 @@ class Line:
     ) -> Told:
         """Return the answer to a task, from the journal if it is there.
 
-        Raises UserError or Temporary as the client does, UserError when the money is spent.
+        Raises UserError or Temporary as the client does, Capped when there is no money for it.
         """
         journal = self._journals[task]
         key = hashlib.sha256(json.dumps([messages, schema, seed], sort_keys=True).encode()).hexdigest()
-        told = read_row(journal, key, Told)
+        told = kept = read_row(journal, key, Told)
         if told is None:
-            self._purse.refuse_empty()
             told = self._call(messages, schema, seed)
             if told.status != "failed":  # another time it may succeed
                 journal.put(key, told.model_dump(mode="json"))
@@ -87,8 +65,8 @@ class Line:
                 self._now += told.usage
         with self._lock:
             new = self._rows.setdefault(f"{task} {key}", told.usage) is told.usage
-        if new:
-            self._purse.count(told.usage)
+        if new and kept:
+            self._account.found(kept.usage)
         return told
 
     def read(

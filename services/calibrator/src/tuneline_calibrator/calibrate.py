@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from statistics import fmean, median
 from typing import NamedTuple
 
-from tuneline.errors import UserError
+from tuneline.errors import Capped, UserError
 from tuneline.llm.client import LlmClient
 from tuneline.llm.config import ModelConfig
-from tuneline.stage import Context, Cost, Json, Metrics
+from tuneline.stage import Context, Cost, Json, Metrics, dollars
 from tuneline_calibrator import judge as judges
 from tuneline_calibrator import writer as writers
-from tuneline_calibrator.asking import Line, Lost, Purse
+from tuneline_calibrator.asking import Line, Lost
 from tuneline_calibrator.evidence import Change, Evidence, WorstPair
 from tuneline_calibrator.found import Calibration, Mark, Stop, TrialRecord
 from tuneline_calibrator.given import Reference, read_prompt, read_references
@@ -68,10 +68,17 @@ def calibrate(
     """Find the prompt. Raises UserError for what cannot be used, Temporary when stopped or out of luck."""
     references = read_references(inputs.pairs, inputs.sources, inputs.talks)
     prompt = read_prompt(inputs.prompt)
-    with _bench(params, inputs, context) as (bench, asked):
-        prepared = _prepare(references, bench)
-        lines, stop = _trials(prompt, prepared, bench)
-        found = _found(lines, stop, prepared, bench)
+    context.limit(params.max_usd)
+    try:
+        with _bench(params, inputs, context) as (bench, asked):
+            prepared = _prepare(references, bench)
+            lines, stop = _trials(prompt, prepared, bench)
+            found = _found(lines, stop, prepared, bench)
+    except Capped as e:
+        raise UserError(
+            f"max_usd: the calibration has cost {dollars(e.spent_usd)} of {dollars(e.limit_usd)}, and the next call "
+            f"may cost up to {dollars(e.most_usd)}; what is paid is kept. Raise `max_usd`, or lower `max_trials`."
+        ) from None
     rows = [line.spent for line in asked]
     total = Cost.of(*rows)
     unpriced = any(row.total.unpriced for row in rows)
@@ -87,13 +94,13 @@ def calibrate(
 @contextmanager
 def _bench(params: CalibratorParams, inputs: CalibratorInputs, context: Context) -> Iterator[tuple[Bench, list[Line]]]:
     """Open writer and judge. Raises UserError when a key is missing."""
-    purse, lines = Purse(params.max_usd), list[Line]()
+    lines = list[Line]()
     writes, judged_by = writers.load_writer(inputs.writer), judges.load_judge(inputs.judge)
     # The clients hang up first and the pool waits for its threads after that, also when this thread is told to stop.
     with (
         ThreadPoolExecutor(params.concurrency, thread_name_prefix="calibrator") as pool,
-        _line("writer", writes, writers.TASKS, params, context, purse) as pen,
-        _line("judge", judged_by, judges.TASKS, params, context, purse) as reader,
+        _line("writer", writes, writers.TASKS, params, context) as pen,
+        _line("judge", judged_by, judges.TASKS, params, context) as reader,
     ):
         lines += [line for line in (pen, reader) if line]
         writer = writers.ModelWriter(pen) if pen else ExtractiveWriter()
@@ -103,14 +110,14 @@ def _bench(params: CalibratorParams, inputs: CalibratorInputs, context: Context)
 
 @contextmanager
 def _line(
-    role: str, config: object, tasks: Sequence[str], params: CalibratorParams, context: Context, purse: Purse
+    role: str, config: object, tasks: Sequence[str], params: CalibratorParams, context: Context
 ) -> Iterator[Line | None]:
     if not isinstance(config, ModelConfig):
         yield None
         return
     account = context.account(role, config.model)
     with LlmClient(config, context.secret, params.timeout_s, concurrency=params.concurrency, account=account) as client:
-        yield Line(role, client, context, purse, tasks)
+        yield Line(role, client, context, account, tasks)
 
 
 def _prepare(references: Sequence[Reference], bench: Bench) -> Prepared:
@@ -130,7 +137,7 @@ def _prepare(references: Sequence[Reference], bench: Bench) -> Prepared:
         try:
             return prepare(one, side, bench.judge, bench.params.max_concepts)
         except UserError as e:
-            if bench.params.on_bad == "fail" or str(e).startswith("max_usd"):
+            if bench.params.on_bad == "fail":
                 raise
             return e
 

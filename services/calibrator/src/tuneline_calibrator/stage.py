@@ -80,7 +80,7 @@ class CalibratorParams(Params):
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
     """Start of every random choice; another one gives other scripts."""
     max_usd: float | None = pace(10.0, ge=0)
-    """US dollars that all calls together may cost, null without limit; what is paid is kept at the limit."""
+    """US dollars that all calls may cost together, null without limit; at it, what is paid is kept."""
     concurrency: int = pace(8, ge=1, le=256)
     """Most pairs that are worked on at once."""
     timeout_s: float = pace(120.0, gt=0, le=3600)

@@ -88,6 +88,8 @@ class Critic:
         """What this process has paid."""
         self.found_s = 0.0
         """Seconds that it took to say what this process has found."""
+        self.taken = Usage()
+        """What the opinions took, whoever paid for them."""
         self.varies = False
         """Whether the same question had another answer a moment later."""
 
@@ -110,8 +112,11 @@ class Critic:
             heard = self._hear(prompt)
             self._journal.put(key, heard.model_dump(mode="json"))
         else:
+            self._writer.account.found(heard.usage)
             with self._counting:
                 self.found_s += heard.seconds
+        with self._counting:
+            self.taken += heard.usage
         return heard
 
     def accepts(self, opinion: Opinion, min_margin: float) -> bool | None:

@@ -6,10 +6,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from tuneline.errors import LlmRejected, ServerDown, Stopped, Temporary
+from tuneline.errors import Capped, LlmRejected, ServerDown, Stopped, Temporary
 from tuneline.llm.limits import ended
 from tuneline.stage import Context
-from tuneline_generator.budget import Capped
 from tuneline_generator.items import Item
 from tuneline_generator.rows import Row
 
@@ -17,44 +16,39 @@ Work = Callable[[Item], Row]
 
 
 class Filled(NamedTuple):
-    """Rows in the order of their items, and how many items there was no money for."""
+    """Rows in the order of their items; `capped` is what a call was refused with if there was no money for all."""
 
     rows: list[Row]
-    unpaid: int
+    capped: Capped | None = None
 
 
 def fill(items: Sequence[Item], work: Work, pool: ThreadPoolExecutor, concurrency: int, context: Context) -> Filled:
     """Do all `items`. Raises Temporary when stopped, or when some could not be written now."""
     rows: dict[Item, Row] = {}
-    unpaid, postponed = 0, list[str]()
+    capped, postponed = None, list[str]()
 
     def safe_point() -> None:
         context.progress(len(rows), len(items))
 
     for item, future in ended(items, lambda item: pool.submit(_one, work, item), concurrency, safe_point):
         try:
-            row = future.result()
+            rows[item] = future.result()
+        except Capped as e:  # others may cost less
+            capped = e
         except (ServerDown, Stopped):
             raise
         except Temporary as e:  # it concerns this item; the others may fare better
             postponed.append(str(e))
-            continue
-        if row is None:
-            unpaid += 1
-        else:
-            rows[item] = row
     if postponed:
         raise Temporary(
             f"{len(postponed)} of {len(items)} items not written ({postponed[0]}); "
             "run the same command again to try these"
         )
-    return Filled([rows[item] for item in items if item in rows], unpaid)
+    return Filled([rows[item] for item in items if item in rows], capped)
 
 
-def _one(work: Work, item: Item) -> Row | None:
+def _one(work: Work, item: Item) -> Row:
     try:
         return work(item)
     except LlmRejected as e:
         return Row(item=item.number, status=e.kind, detail=str(e))
-    except Capped:
-        return None

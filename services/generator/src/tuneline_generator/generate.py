@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 
 from tuneline.data.reading.prompts import Prompt
-from tuneline.errors import UserError
+from tuneline.errors import Capped, UserError
 from tuneline.stage import Context, Cost, Json, Metrics, Spent, Usage, dollars
 from tuneline_generator.by_judge import Bench, read_bench
 from tuneline_generator.conversations import Conversations
@@ -29,41 +29,52 @@ def generate(params: GeneratorParams, inputs: GeneratorInputs, outputs: Generato
     """
     prepared = prepare(params, inputs, context.part)
     bench = read_bench(inputs.judge, inputs.rubric, context.secret) if prepared.by_judge else None
-    with open_desk(prepared, context) as desk:
-        began = time.monotonic()
-        filled = desk.fill(prepared.scale.mine)
-        refuse_unpaid(filled, prepared, desk)
-        spent = Cost()
-        if bench:
-            filled, spent = judged_by(bench, filled, desk)
-        seconds = time.monotonic() - began + desk.found_s
-        if prepared.part:
-            return _of_part(filled, desk, spent)
-        prompts = prepared.pilot_prompts if prepared.pilot else set_aside(prepared, desk)
-        test = prepared.pilot.critic if prepared.pilot else desk.test_critic(filled.rows)
+    try:
+        with open_desk(prepared, context) as desk:
+            began = time.monotonic()
+            filled = desk.fill(prepared.scale.mine)
+            refuse_unpaid(filled, prepared)
+            spent = Cost()
+            if bench:
+                filled, spent = judged_by(bench, filled, desk)
+            seconds = time.monotonic() - began + desk.found_s
+            if prepared.part:
+                return _of_part(filled, desk, spent)
+            prompts = prepared.pilot_prompts if prepared.pilot else set_aside(prepared, desk)
+            test = prepared.pilot.critic if prepared.pilot else desk.test_critic(filled.rows)
+    except Capped as e:
+        raise UserError(_told(e, prepared, "", "lower `count`")) from None
+    cost = cost_of(filled, desk, spent)
     settled = settle(filled.rows, prepared, prompts, test)
-    quality = judged(settled, prepared, test, constant_of(prepared, desk), desk.usd, seconds)
+    quality = judged(settled, prepared, test, constant_of(prepared, desk), usd_of(filled, desk, spent), seconds)
     if not quality.pilot:
         refuse_failed(quality)
     write_all(settled, quality, outputs, desk.critic.label if desk.critic else NO_CRITIC)
-    return metrics(settled, quality, cost_of(filled, desk, spent), params.count)
+    return metrics(settled, quality, cost, params.count)
 
 
-def refuse_unpaid(filled: Filled, prepared: Prepared, desk: Desk) -> None:
+def refuse_unpaid(filled: Filled, prepared: Prepared) -> None:
     """Raise UserError when the money was spent before all items were written."""
-    share, count, part = desk.budget.share_usd, len(prepared.scale.mine), prepared.part
-    if filled.unpaid and share is not None:
-        done, who = count - filled.unpaid, f"part {part.number} of {part.of}" if part else "all"
-        less = "" if prepared.pilot is None else f", or take `count` {prepared.params.count * done // count:,}"
-        raise UserError(
-            f"max_usd: {who} spent {dollars(desk.budget.spent_usd)} of {dollars(share)} after {done:,} of {count:,} "
-            f"items; what is paid is kept. Raise `max_usd`{less}."
-        )
+    if filled.capped:
+        done, count = len(filled.rows), len(prepared.scale.mine)
+        fewer = f"`count` {prepared.params.count * done // count:,}" if prepared.pilot else "a smaller `pilot`"
+        raise UserError(_told(filled.capped, prepared, f" after {done:,} of {count:,} items", f"take {fewer}"))
+
+
+def _told(capped: Capped, prepared: Prepared, when: str, or_else: str) -> str:
+    part = prepared.part
+    who = f"part {part.number} of {part.of}" if part else "all"
+    return (
+        f"max_usd: {who} spent {dollars(capped.spent_usd)} of {dollars(capped.limit_usd)}{when}; what is paid is kept. "
+        f"The next call may cost up to {dollars(capped.most_usd)}: raise `max_usd`, or {or_else}."
+    )
 
 
 def set_aside(prepared: Prepared, desk: Desk) -> list[Prompt]:
-    """Write the prompts for a comparison."""
+    """Write the prompts for a comparison. Raises Capped when there is no money for all."""
     written = desk.test_prompts()
+    if written.capped:
+        raise written.capped
     return chosen_prompts(written.rows, prepared)
 
 
@@ -87,7 +98,6 @@ def judged_by(bench: Bench, filled: Filled, desk: Desk) -> tuple[Filled, Cost]:
     )
     if judged is None:
         return filled, Cost()
-    desk.budget.count(judged.spent.cost_usd)
     return filled._replace(rows=rows), judged.cost
 
 
@@ -95,6 +105,13 @@ def _of_part(filled: Filled, desk: Desk, spent: Cost) -> Metrics:
     good = sum(row.status == "kept" for row in filled.rows)
     headline = f"{len(filled.rows):,} items written, {good:,} of them well-formed"
     return Metrics(headline=headline, cost=cost_of(filled, desk, spent))
+
+
+def usd_of(filled: Filled, desk: Desk, spent: Cost) -> float | None:
+    """Return what all of it took, whoever paid for it, `spent` being the judge's; None: a price is not known."""
+    simulated = sum((row.simulated for row in filled.rows), start=Usage())
+    taken = sum((row.total for row in spent.rows), start=desk.taken + simulated)
+    return None if taken.unpriced else taken.cost_usd
 
 
 def cost_of(filled: Filled, desk: Desk, spent: Cost) -> Cost:

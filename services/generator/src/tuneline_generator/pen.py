@@ -12,7 +12,6 @@ from pydantic import Field
 from tuneline.data.io import Closed, read_row
 from tuneline.llm.completion import Finish
 from tuneline.stage import Context, Json, Usage
-from tuneline_generator.budget import Budget
 from tuneline_generator.clock import Clock
 from tuneline_generator.recipe import Step
 from tuneline_generator.rows import sha256
@@ -49,11 +48,8 @@ class Text(Closed):
 class Pen:
     """Writes the steps of items, or finds them written. Safe for threads."""
 
-    def __init__(
-        self, writer: Writer, form: Form, steps: Mapping[str, Step], context: Context,
-        budget: Budget,
-    ) -> None:  # fmt: skip
-        self._writer, self._form, self._steps, self._budget = writer, form, steps, budget
+    def __init__(self, writer: Writer, form: Form, steps: Mapping[str, Step], context: Context) -> None:
+        self._writer, self._form, self._steps = writer, form, steps
         scopes = {name: (form, step.model_dump_json(), writer.identity) for name, step in steps.items()}
         self._journals = {n: context.journal("write", VERSIONS[form], *scope) for n, scope in scopes.items()}
         self._lock, self._clock = Lock(), Clock()
@@ -61,8 +57,8 @@ class Pen:
         """What this process has paid."""
         self.found_s = 0.0
         """Seconds that it took to write what this process has found."""
-        self.priced = True
-        """Whether the price of every text is known, also of those that were found."""
+        self.taken = Usage()
+        """What all texts took, also those that were found."""
 
     def write(
         self, step: str, prompt: str, seed: int, *, system: str = "", before: Sequence[Mapping[str, str]] = (),
@@ -78,25 +74,22 @@ class Pen:
         journal, key = self._journals[step], f"{step}/{sha256(said)}/{seed}"
         kept = read_row(journal, key, Text)
         if kept is not None:
+            self._writer.account.found(kept.usage)
             with self._lock:
-                self.priced &= kept.cost_usd is not None
+                self.taken += kept.usage
                 self.found_s += kept.seconds
-            self._budget.count(kept.cost_usd or 0.0)
             return kept
-        self._budget.begin()
-        paid, began = 0.0, self._clock.begin()
+        began = self._clock.begin()
         try:
             kept = self._ask(step, messages, seed, schema)
-            paid = kept.cost_usd or 0.0
         finally:
             seconds = self._clock.end(began)
-            self._budget.end(paid)
         took = {"seconds": round(seconds, 3), "at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}
         kept = kept.model_copy(update=took)
         journal.put(key, kept.model_dump(mode="json"))
         with self._lock:
             self.spent_now += kept.usage
-            self.priced &= kept.cost_usd is not None
+            self.taken += kept.usage
         return kept
 
     def _ask(

@@ -68,7 +68,7 @@ class GeneratorParams(Params):
     oversample: float = Field(default=1.1, ge=1, le=3)
     """Items made per row wanted, beyond what the pilot's acceptance asks for."""
     max_usd: float | None = pace(10.0, ge=0)
-    """US dollars that pilot and parts together may cost, null without limit; what is paid is kept at the limit."""
+    """US dollars that pilot and parts may cost together, null without limit; at it, what is paid is kept."""
     max_hours: float | None = pace(None, gt=0)
     """Projected hours above which the stage does not start; null without limit."""
     gates: GateParams = GateParams()
@@ -148,7 +148,7 @@ def check(params: GeneratorParams, checks: Checks) -> None:
 
 
 STAGE = Stage(
-    "generator", 3, GeneratorParams, GeneratorInputs, GeneratorOutputs, run, check=check, parts=True,
+    "generator", 4, GeneratorParams, GeneratorInputs, GeneratorOutputs, run, check=check, parts=True,
     variants={"pilot": without("pilot", "pilot_prompts")},
 )  # fmt: skip
 

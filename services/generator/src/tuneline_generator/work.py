@@ -12,7 +12,6 @@ from typing import NamedTuple
 from tuneline.judge.simulators.simulator import open_simulator
 from tuneline.model.system_prompt import read_system_prompt
 from tuneline.stage import Context, Usage
-from tuneline_generator.budget import Budget
 from tuneline_generator.conversations import Conversations
 from tuneline_generator.critic import CriticTest
 from tuneline_generator.critic_client import Critic, open_critic
@@ -43,7 +42,6 @@ class Desk(NamedTuple):
     guarded: list[GuardCheck]
     """What shows that a base model is written with as one; empty but in a pilot."""
     pen: Pen
-    budget: Budget
     pool: ThreadPoolExecutor
     author: Documents | Conversations | None
     """Writes the items of such a recipe."""
@@ -64,10 +62,9 @@ class Desk(NamedTuple):
         return self.pen.found_s + (self.critic.found_s if self.critic else 0.0)
 
     @property
-    def usd(self) -> float | None:
-        """What all of it took; None: a price is not known."""
-        of_critic = self.critic.spent_now.unpriced if self.critic else 0
-        return round(self.budget.spent_usd, 9) if self.pen.priced and not of_critic else None
+    def taken(self) -> Usage:
+        """What writer and critic took, whoever paid for it."""
+        return self.pen.taken + self.critic.taken if self.critic else self.pen.taken
 
     def _prompt(self, item: Item) -> Row:
         if isinstance(self.author, Documents):
@@ -80,9 +77,7 @@ class Desk(NamedTuple):
 
     def _row(self, item: Item) -> Row:
         if self.author:
-            row = self._decided(_row(item, *self.author.write(item)))
-            self.budget.count(row.simulated.cost_usd)
-            return row
+            return self._decided(_row(item, *self.author.write(item)))
         recipe, rules = self.prepared.recipe, self.rules
         assert isinstance(recipe, InstructionsRecipe)
         asked = write_prompt(recipe, item, self.pen)
@@ -100,7 +95,6 @@ class Desk(NamedTuple):
         if self.critic is None or row.status != "kept":
             return row
         heard = self.critic.heard(row.prompt, row.response)
-        self.budget.count(heard.usage.cost_usd)
         return replace(row, margin=heard.margin, mass=heard.mass, missing=heard.missing, critic_usage=heard.usage)
 
     def test_critic(self, rows: Sequence[Row]) -> CriticTest | None:
@@ -128,7 +122,8 @@ def _row(item: Item, written: Written, flaw: Flaw | None) -> Row:
 @contextmanager
 def open_desk(prepared: Prepared, context: Context) -> Iterator[Desk]:
     """Open what is needed. Raises UserError when the writer cannot be used."""
-    params, budget = prepared.params, Budget(prepared.scale.share_usd)
+    params = prepared.params
+    context.limit(prepared.scale.share_usd)
     # The writer hangs up first and the pool waits for its threads after that, also when this thread is told to stop.
     with (
         ThreadPoolExecutor(params.concurrency, thread_name_prefix="generator") as pool,
@@ -138,11 +133,11 @@ def open_desk(prepared: Prepared, context: Context) -> Iterator[Desk]:
         ) as writer,
     ):  # fmt: skip
         guarded = _guarded(prepared, writer) if prepared.pilot is None else []
-        pen = Pen(writer, prepared.recipe.format, prepared.recipe.steps, context, budget)
+        pen = Pen(writer, prepared.recipe.format, prepared.recipe.steps, context)
         control = control_words(writer.header) if writer.header else frozenset[str]()
         rules = replace(prepared.rules, control=control)
         with _critic(prepared, context) as critic, _author(prepared, pen, rules, context) as author:
-            yield Desk(prepared, context, writer, critic, rules, guarded, pen, budget, pool, author)
+            yield Desk(prepared, context, writer, critic, rules, guarded, pen, pool, author)
 
 
 @contextmanager

@@ -15,10 +15,11 @@ from pydantic import Field
 
 from tuneline.data.io import file_sha256
 from tuneline.errors import Stopped, Temporary, UserError
+from tuneline.llm.calls import MONEY_SECONDS, Patience
 from tuneline.llm.completion import Completion, CompletionConfig, Sampler
 from tuneline.llm.config import AnthropicConfig, GoogleConfig, ModelConfig, OpenAiConfig, provider_in, refuse_batch
 from tuneline.parsing.yaml import read_yaml
-from tuneline.stage import Account, Closed, Context, Json
+from tuneline.stage import Account, Closed, Context, Json, Usage
 from tuneline_generator.talk import said, talking
 
 if TYPE_CHECKING:
@@ -79,6 +80,8 @@ class Writer(Protocol):
     """Everything that a text depends on, apart from the arguments of a call."""
     header: Header | None
     """Of the file that is served here."""
+    account: Account
+    """What keeps count of its calls."""
 
     def complete(self, prompt: str, sampler: Sampler, *, seed: int, top_logprobs: int = 0) -> Completion:
         """Go on with a text. Raises LlmRejected, UserError or Temporary."""
@@ -177,11 +180,12 @@ class _Served:
         self, config: ModelConfig, account: Account, context: Context, concurrency: int, timeout_s: float,
         stack: ExitStack, server: Server | None = None,
     ) -> None:  # fmt: skip
-        from tuneline.llm.calls import Patience
-
         self.label, self.identity = config.model, json.dumps(config.identity, sort_keys=True)
         self.header: Header | None = None
-        self._config, self._account, self._context = config, account, context
+        self._config, self.account, self._context = config, account, context
+        hourly = config.usd_per_hour if isinstance(config, TextServer) else None
+        self._usd_per_s = None if hourly is None or not isinstance(config, TextServer) else hourly / 3600 / config.slots
+        self._by_tokens = account if self._usd_per_s is None else None
         self._concurrency, self._timeout_s, self._stack, self._server = concurrency, timeout_s, stack, server
         # A server of ours that does not answer has died, and is started again.
         self._patience = Patience(attempts=3) if server else None
@@ -219,7 +223,7 @@ class _Served:
             if self._texts is None:
                 client = CompletionClient(
                     config, self._context.secret, self._timeout_s, concurrency=self._concurrency,
-                    account=self._account, patience=self._patience,
+                    account=self._by_tokens, patience=self._patience,
                 )  # fmt: skip
                 self._texts = self._stack.enter_context(client)
             return self._texts
@@ -232,26 +236,39 @@ class _Served:
             if sampler not in self._chats:
                 client = LlmClient(
                     talking(self._config, sampler), self._context.secret, self._timeout_s,
-                    concurrency=self._concurrency, account=self._account, patience=self._patience,
+                    concurrency=self._concurrency, account=self._by_tokens, patience=self._patience,
                 )  # fmt: skip
                 self._chats[sampler] = self._stack.enter_context(client)
             return self._chats[sampler]
 
     def _paid(self, call: Callable[[], Completion]) -> Completion:
-        """Make a call, at a server of ours once more if it had died; priced by the hour where that is what it costs."""
-        if self._server:
-            self._server.ensure()
-        began = time.monotonic()
+        """Make a call, priced by the time it took where the hour is what is billed: also one that brings nothing."""
+        if self._usd_per_s is None:
+            return self._made(call)
+        most = self._usd_per_s * self._timeout_s
+        while not self.account.reserve(most):
+            time.sleep(MONEY_SECONDS)
+        began, usage = time.monotonic(), Usage()
         try:
-            answer = call()
+            answer = self._made(call)
+            answer = answer._replace(cost_usd=round(self._usd_per_s * (time.monotonic() - began), 9))
+            usage = answer.usage
+            return answer
+        except Exception:
+            usage = Usage(cost_usd=round(self._usd_per_s * (time.monotonic() - began), 9))
+            raise
+        finally:
+            self.account.settle(most, usage)
+
+    def _made(self, call: Callable[[], Completion]) -> Completion:
+        """Make a call, at a server of ours once more if it had died."""
+        if self._server is None:
+            return call()
+        self._server.ensure()
+        try:
+            return call()
         except Stopped:
             raise
         except Temporary:
-            if self._server is None:
-                raise
             self._server.ensure()
-            answer = call()
-        if not isinstance(self._config, TextServer) or self._config.usd_per_hour is None:
-            return answer
-        hours = (time.monotonic() - began) / 3600
-        return answer._replace(cost_usd=round(self._config.usd_per_hour * hours / self._config.slots, 9))
+            return call()

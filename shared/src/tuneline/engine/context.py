@@ -86,6 +86,9 @@ class Live:
     def account(self, role: str, model: str) -> LedgerAccount:
         return self._ledger.account(role, model)
 
+    def limit(self, max_usd: float | None) -> None:
+        self._ledger.limit(max_usd)
+
     def is_forgotten(self, name: str, sha256: str) -> bool:
         return is_forgotten(self._forgotten, name, sha256)
 

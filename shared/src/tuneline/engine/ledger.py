@@ -8,6 +8,9 @@ when none is left.
 Attempts that work at once share the limit by claims, `runs/<run>/claims/<attempt>.json`: none spends more than
 it has claimed, and who claims writes first and then reads what the others have claimed, so that of two at least one
 sees the other, and steps back. A claim ends with its attempt, when it is idle, or when nobody renews it.
+
+A stage may have a limit of its own beside that of the run. It is for what its result costs, so answers that were found
+count, too.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from pydantic import Field
 
 from tuneline.engine.layout import Node, claim_key, run_key, spent_key
 from tuneline.engine.records import Record, read, read_all
-from tuneline.errors import OverBudget, UserError
+from tuneline.errors import Capped, OverBudget, UserError
 from tuneline.stage import Closed, Usage, dollars
 from tuneline.store.base import Store
 
@@ -98,6 +101,8 @@ class Ledger:
     def __init__(self, store: Store | None, run: str, node: Node, attempt: str, max_usd: float | None = None) -> None:
         self._store, self._run, self._node, self._attempt = store, run, node, attempt
         self._max_usd = max_usd
+        self._limit: float | None = None
+        self._found_usd = 0.0
         self._rows: dict[tuple[str, str], Paid] = {}
         self._written: tuple[Paid, ...] = ()
         self._held_usd, self._in_flight = 0.0, 0
@@ -107,8 +112,19 @@ class Ledger:
     def account(self, role: str, model: str) -> LedgerAccount:
         return LedgerAccount(self, role, model)
 
+    def limit(self, max_usd: float | None) -> None:
+        """Limit what this attempt may spend together with what the answers cost that it finds."""
+        with self._lock:
+            self._limit = max_usd
+
+    def found(self, usage: Usage) -> None:
+        with self._lock:
+            self._found_usd += usage.cost_usd
+
     def reserve(self, model: str, most_usd: float | None) -> bool:
         with self._lock:
+            if not self._is_within_limit(most_usd or 0.0):
+                return False
             if self._max_usd is not None:
                 if most_usd is None:
                     raise UserError(
@@ -151,6 +167,15 @@ class Ledger:
         with self._lock:
             if self._store is not None and self._claimed.until:
                 self._store.delete([claim_key(self._run, self._attempt)])
+
+    def _is_within_limit(self, most_usd: float) -> bool:
+        spent = self._found_usd + self._spent_usd()
+        # A hair of room: a hundred tenths of a cent do not add up to ten cents in binary.
+        if self._limit is None or spent + self._held_usd + most_usd <= self._limit + 1e-9:
+            return True
+        if not self._in_flight:
+            raise Capped(spent, self._limit, most_usd)
+        return False
 
     def _has_money(self, limit: float, most_usd: float) -> bool:
         self._asked_at = time.monotonic()
@@ -227,6 +252,9 @@ class LedgerAccount(NamedTuple):
 
     def reserve(self, most_usd: float | None) -> bool:
         return self.ledger.reserve(self.model, most_usd)
+
+    def found(self, usage: Usage) -> None:
+        self.ledger.found(usage)
 
     def settle(self, most_usd: float | None, usage: Usage, *, lost: bool = False) -> None:
         row = Paid(role=self.role, model=self.model, usage=usage)

@@ -163,8 +163,9 @@ def _judge_by(
     work = Work(context.journal(*judge.scope(asked)), keyed, how.max_unreadable, substance, Judgement)
     if how.canaries and isinstance(judge, LlmJudge):
         _check_canaries(judge, rubric, work, how, context)
+    account = context.account("judge", judge.label)
+    account.found(work.spent_before)
     if work.todo:
-        account = context.account("judge", judge.label)
         if isinstance(judge, LlmJudge):
             work.all_paid = judge.fetch(asked, work.wanted(), context, account, work.total)
         # The judge hangs up first and the pool waits for its threads after that, also when this thread is told to stop.

@@ -86,6 +86,8 @@ class Work(Generic[I, J]):
         self.todo = [key for key in keyed if key not in self.found]
         self.total = len(keyed)
         self.spent_now = Usage()
+        self.spent_before = sum((rows[-1].usage for rows in self._begun.values()), start=Usage())
+        """What the answers took that the journal held."""
         self.all_paid = False
         """Whether the answers are there already, as from a batch: then all are read before a stop."""
         self._stop: UserError | None = None

@@ -68,6 +68,9 @@ class _NoAccount:
     def settle(self, most_usd: float | None, usage: Usage, *, lost: bool = False) -> None:
         pass
 
+    def found(self, usage: Usage) -> None:
+        pass
+
 
 class Answer(Protocol):
     """What an attempt brings."""

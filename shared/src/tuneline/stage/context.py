@@ -74,6 +74,13 @@ class Context(Memory, Protocol):
     def account(self, role: str, model: str) -> Account:
         """Return what keeps count of calls to a model; hand it to the client that makes them."""
 
+    def limit(self, max_usd: float | None) -> None:
+        """Let no call of this process begin that could bring what answers cost above `max_usd`; None lifts the limit.
+
+        Calls in flight count with the most that they can cost, found answers with what they cost. It holds for every
+        account, whoever opens it. A call whose price is not known sets nothing aside: what it costs is not known.
+        """
+
     def progress(self, done: int, total: int) -> None:
         """Report progress. Also a safe point: raises Temporary after SIGTERM."""
 

@@ -78,11 +78,15 @@ class Account(Protocol):
     def reserve(self, most_usd: float | None) -> bool:
         """Set aside what a call may cost, None if unknown. False: calls in flight may leave enough, so ask again.
 
-        Raises OverBudget when it could exceed what the run may spend, UserError when nobody can tell.
+        Raises OverBudget when it could exceed what the run may spend, or the stage (`Capped`); UserError when nobody
+        can tell.
         """
 
     def settle(self, most_usd: float | None, usage: Usage, *, lost: bool = False) -> None:
         """Put what a call took in place of what was set aside; a lost call is one that the server may bill anyway."""
+
+    def found(self, usage: Usage) -> None:
+        """Count an answer that was paid before: it costs this run nothing, and is part of what a stage may spend."""
 
 
 class Forecast(NamedTuple):

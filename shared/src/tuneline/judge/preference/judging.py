@@ -115,8 +115,10 @@ def _by_model(judge: LlmJudge, shown: Sequence[Shown], context: Context, how: As
     keyed = {one.sha256: one for one in shown}
     journal, substance = context.journal(*scope(judge, how.question)), ChoiceSubstance(how.question)
     work = Work(journal, keyed, how.max_unreadable, substance, Choice, "comparisons")
+    account = context.account(ROLE, judge.label)
+    account.found(work.spent_before)
     if work.todo:
-        _ask(judge, work, context.account(ROLE, judge.label), context, how)
+        _ask(judge, work, account, context, how)
     work.finish()
     return work
 

@@ -18,7 +18,7 @@ from tuneline.errors import LlmRejected
 from tuneline.judge.simulators.simulator import NothingSaid
 from tuneline.llm.client import LlmClient
 from tuneline.llm.thoughts import plain_answer
-from tuneline.stage import Context, Cost, Spent, Usage
+from tuneline.stage import Account, Context, Cost, Spent, Usage
 
 PROMPT_VERSION = "2"
 """Part of the journal's scope: raise it when what a model is sent changes."""
@@ -57,11 +57,12 @@ class PlayedSimulator:
 
     reacts = True
 
-    def __init__(self, client: LlmClient, context: Context) -> None:
+    def __init__(self, client: LlmClient, context: Context, account: Account) -> None:
         self.label = f"{client.config.provider}: {client.config.model}"
         self.scope = f"{client.config.provider} {PROMPT_VERSION} {json.dumps(client.config.identity, sort_keys=True)}"
         self._spent = Usage()
         self._client, self._journal = client, context.journal("simulator", self.scope)
+        self._account = account
         self._lock = Lock()
         self._asking: defaultdict[str, Lock] = defaultdict(Lock)
 
@@ -70,9 +71,11 @@ class PlayedSimulator:
         messages = as_played(persona, said)
         key = _key(messages, seed)
         with self._lock:
-            asking = self._asking[key]
+            first, asking = key not in self._asking, self._asking[key]
         with asking:  # both arms open with the same question: one of them asks, the other waits for the same answer
             if row := read_row(self._journal, key, _PlayedLine):
+                if first:
+                    self._account.found(row.usage)
                 return row.text
             usage = Usage()
             for drawn in (seed, seed + _ANOTHER_SEED):

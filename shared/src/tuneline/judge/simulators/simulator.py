@@ -76,4 +76,4 @@ def open_simulator(
 
     account = context.account("simulator", config.model)
     with LlmClient(config, context.secret, timeout_s, concurrency=concurrency, account=account) as client:
-        yield PlayedSimulator(client, context)
+        yield PlayedSimulator(client, context, account)
