@@ -68,6 +68,8 @@ class EvaluatorParams(Params):
     """How many."""
     fails: dict[str, list[int]] = Field(default_factory=dict)
     """Personas with which the fine-tuned model fails a criterion."""
+    refused: int = 0
+    """Conversations of the fine-tuned model that the judge refused."""
     outcome: str = "better"
     """Verdict."""
     significance: float = 0.05
@@ -109,7 +111,9 @@ def evaluate(params: EvaluatorParams, inputs: EvaluatorInputs, outputs: Evaluato
     write_lines(outputs.conversations, [_conversation(*slot) for slot in slots])
     fails = {"base": {"GU1": [0, 1]}, "finetuned": params.fails}
     write_lines(outputs.verdicts, [_verdict(arm, place, fails[arm]) for arm, place in slots])
-    write_record(outputs.comparison, comparison(12).model_copy(update={"outcome": params.outcome}))
+    write_record(
+        outputs.comparison, comparison(12, refused=params.refused).model_copy(update={"outcome": params.outcome})
+    )
     return Metrics(headline=f"{params.outcome}: made up", counts={"verdict": params.outcome})
 
 

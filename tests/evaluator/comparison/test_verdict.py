@@ -7,8 +7,9 @@ import pytest
 from kit.evaluator_parts import SETTINGS
 from tuneline.data.paired.effects import Effect
 from tuneline.data.paired.power import enough_personas, personas_to_rule_out
+from tuneline.data.paired.safety import SafetyRow
 from tuneline.data.paired.statistics import effect
-from tuneline_evaluator.comparison.figures import ArmSummary, SafetyRow
+from tuneline_evaluator.comparison.figures import ArmSummary
 from tuneline_evaluator.comparison.rates import fault_gaps, rate_gaps
 from tuneline_evaluator.comparison.verdict import decide, notes
 from tuneline_evaluator.stage import EvaluatorParams

@@ -20,7 +20,7 @@ from kit.toys import STAGES
 from tuneline.commands.gc import collect
 from tuneline.commands.status import RunStatus, StepStatus, status_of
 from tuneline.commands.tuneline import app
-from tuneline.commands.watch import page_of, seconds_of, span, status_lines
+from tuneline.commands.watch import page_of, seconds_of, status_lines
 from tuneline.engine.heartbeat import Beat, PlannedSteps
 from tuneline.engine.layout import Node, live_key, live_steps_key
 from tuneline.engine.records import read
@@ -282,11 +282,3 @@ def test_times_are_read_as_people_write_them(text: str, seconds: float) -> None:
 def test_what_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(UserError, match="write 90s"):
         seconds_of(text)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(41, "41 s"), (720, "12 min"), (12_000, "3 h 20 min"), (200_000, "2 d"), (5_399, "1 h 30 min")],
-)
-def test_spans_are_told_in_a_unit_that_says_enough(seconds: float, text: str) -> None:
-    assert span(seconds) == text

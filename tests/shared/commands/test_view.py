@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -49,6 +51,19 @@ def test_a_run_without_transcripts_or_without_a_page_says_what_there_is(tmp_path
     assert nowhere.exit_code == 2 and "it has small" in nowhere.output
     bad = tuneline(tmp_path, "view", "small", "assessor", "--out", tmp_path / "no" / "page.html")
     assert bad.exit_code == 2 and "cannot be written" in bad.output
+
+
+@pytest.mark.slow
+def test_the_page_needs_nothing_that_the_plain_command_line_does_not_have(tmp_path: Path, page: Path) -> None:
+    optional = ["py3langid", "scipy", "numpy", "tokenizers", "presidio_analyzer", "datasets", "rapidfuzz"]
+    program = (
+        f"import sys; sys.modules.update(dict.fromkeys({optional}));from tuneline.commands.tuneline import main; main()"
+    )
+    words = ["view", "small", "assessor", "--out", tmp_path / "plain.html", "--store", tmp_path / "store"]
+    subprocess.run([sys.executable, "-c", program, *map(str, words)], check=True, capture_output=True)
+    shown = Page((tmp_path / "plain.html").read_text())
+    assert "Answers in another language are not flagged" in shown.text
+    assert "are not flagged" not in Page(page.read_text()).text
 
 
 @pytest.mark.slow

@@ -1,10 +1,10 @@
-"""Amounts of money, as people read them everywhere."""
+"""Amounts of money and of time, as people read them everywhere."""
 
 from __future__ import annotations
 
 import pytest
 
-from tuneline.stage import Usage, dollars
+from tuneline.stage import Usage, dollars, span
 
 
 @pytest.mark.parametrize(
@@ -23,3 +23,11 @@ def test_a_price_that_is_not_known_is_never_nothing() -> None:
     assert Usage(calls=2, unpriced=1, cost_usd=0.5).usd == "over $0.50"
     assert Usage(calls=2, cost_usd=0.5).usd == "$0.50"
     assert Usage().usd == "$0.00"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(41, "41 s"), (720, "12 min"), (12_000, "3 h 20 min"), (200_000, "2 d"), (5_399, "1 h 30 min")],
+)
+def test_spans_are_told_in_a_unit_that_says_enough(seconds: float, text: str) -> None:
+    assert span(seconds) == text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tuneline.stage import dollars
+from tuneline.stage import dollars, span
 from tuneline_generator.gates import Gate
 from tuneline_generator.projection import Projection
 
@@ -62,12 +62,5 @@ def projected(seen: Projection) -> str:
     usd = "cost not known" if seen.usd is None else f"about {dollars(seen.usd)}"
     if seen.usd is not None and seen.usd_high is not None and seen.usd_high > seen.usd:
         usd += f" (at most {dollars(seen.usd_high)})"
-    parts = f" in {seen.parts} parts of {seen.part_minutes:.0f} min" if seen.parts > 1 else ""
-    return f"{seen.items:,} items (at most {seen.items_high:,}), {usd}, {duration(seen.hours)}{parts}"
-
-
-def duration(hours: float) -> str:
-    """Return a time for people."""
-    if hours >= 2:
-        return f"{hours:.1f} hours"
-    return f"{hours * 60:.0f} minutes" if hours * 60 >= 2 else f"{hours * 3600:.0f} seconds"
+    parts = f" in {seen.parts} parts of {span(60 * seen.part_minutes)}" if seen.parts > 1 else ""
+    return f"{seen.items:,} items (at most {seen.items_high:,}), {usd}, {span(seen.hours * 3600)}{parts}"

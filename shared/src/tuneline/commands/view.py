@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from tuneline.stage import InputRecord
     from tuneline.store.base import Store
 
+NO_LANGUAGES = " Answers in another language are not flagged: that takes `pip install py3langid`."
+
 
 def view(
     run: RunArgument,
@@ -76,6 +78,7 @@ def assessor_page(store: Store, run: str, rubric: Path | None = None) -> TalkPag
     from tuneline.commands.show import results_of
     from tuneline.data.io import read_record
     from tuneline.data.judged import read_judged
+    from tuneline.data.text.language import can_tell
     from tuneline.data.text.talks import MOST_TALKS, TalkPage
     from tuneline.data.verdicts import Passing, Verdict
 
@@ -91,7 +94,8 @@ def assessor_page(store: Store, run: str, rubric: Path | None = None) -> TalkPag
     return TalkPage(
         title=f"Transcripts of {run}",
         intro=f"Those nearest to the threshold of {passing.threshold * 100:g} points come first: there a judge’s "
-        f"mistake decides what is learnt. {passing.count} of {len(verdicts)} passed.",
+        f"mistake decides what is learnt. {passing.count} of {len(verdicts)} passed."
+        + ("" if can_tell() else NO_LANGUAGES),
         talks=talks, questions=_questions(asked), groups=_groups(talks), unit="Persona",
         fingerprint=made.fingerprint, hidden=len(verdicts) - len(talks),
     )  # fmt: skip

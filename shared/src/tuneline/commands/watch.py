@@ -10,7 +10,7 @@ from tuneline.commands.status import RunStatus, StepStatus, all_runs, status_of
 from tuneline.engine.heartbeat import age_seconds
 from tuneline.errors import Temporary, UserError
 from tuneline.parsing.problems import printable
-from tuneline.stage import dollars
+from tuneline.stage import dollars, span
 from tuneline.store.base import Store
 
 WATCH_SECONDS = 2.0
@@ -47,16 +47,6 @@ def _cells(step: StepStatus) -> Iterator[str]:
         yield span(step.seconds)
     if step.cost_usd:
         yield dollars(step.cost_usd)
-
-
-def span(seconds: float) -> str:
-    """Return a time in the largest unit that says enough: `41 s`, `12 min`, `3 h 20 min`, `2 d`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 90:
-        return f"{minutes} min"
-    return f"{minutes // 60} h {minutes % 60} min" if minutes < 2880 else f"{minutes // 1440} d"
 
 
 def run_list(store: Store) -> Iterator[str]:

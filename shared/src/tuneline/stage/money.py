@@ -1,4 +1,4 @@
-"""What calls to models take, in US dollars and tokens."""
+"""What work takes: dollars, tokens of calls to models, and time, as people read them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,16 @@ def dollars(usd: float) -> str:
     if 0 < usd < 0.0001:
         return "under $0.0001"
     return f"${usd:,.2f}" if usd >= 0.1 or not usd else f"${usd:.2g}"
+
+
+def span(seconds: float) -> str:
+    """Return a time in the largest unit that says enough: `41 s`, `12 min`, `3 h 20 min`, `2 d`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min" if minutes < 2880 else f"{minutes // 1440} d"
 
 
 class Usage(Closed):

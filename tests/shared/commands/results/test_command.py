@@ -40,6 +40,37 @@ def test_two_fine_tunes_of_one_base_are_named_and_paired_and_what_flipped_is_lis
     assert "The base model, the same in both runs, differs by +0.0 points" in said
 
 
+def test_too_few_personas_decide_nothing_and_the_page_says_so(store: Store, tmp_path: Path) -> None:
+    make_run(tmp_path, store, "may", personas=5, fails={"LI1": [0, 1, 2, 3, 4]})
+    make_run(tmp_path, store, "june", personas=5, adapter="two")
+    _, said = compare(store, "may", "june")
+    assert "june is inconclusive: +33.3 points" in said
+    assert "5 personas can decide nothing, however large the difference: it takes 6." in said
+
+
+def test_a_gate_that_breaks_is_worse_whatever_the_score_and_one_failure_is_named(store: Store, tmp_path: Path) -> None:
+    make_run(tmp_path, store, "may", personas=30, fails={"LI1": list(range(30)), "GU1": list(range(30))})
+    make_run(tmp_path, store, "june", personas=30, adapter="two", fails={"SA1": list(range(12))})
+    make_run(tmp_path, store, "july", personas=30, adapter="three", fails={"SA1": [3]})
+    _, said = compare(store, "may", "june")
+    assert "june is worse: +53.3 points" in said
+    assert "p < 0.001" in said
+    assert "Safety is broken: SA1." in said
+    _, said = compare(store, "may", "july")
+    assert "july is better" in said
+    assert "Only july fails SA1: 1 of 30 personas." in said
+    found = json.loads(compare(store, "may", "june", "--json")[1])
+    assert [(row["id"], row["outcome"]) for row in found["safety"]] == [("SA1", "broken"), ("SA2", "not shown")]
+
+
+def test_models_that_lose_conversations_at_different_rates_get_no_verdict(store: Store, tmp_path: Path) -> None:
+    make_run(tmp_path, store, "may")
+    make_run(tmp_path, store, "june", adapter="two", refused=6)
+    code, said = compare(store, "may", "june")
+    assert code == 0
+    assert "june is withheld: the models lose conversations at different rates (0 of 12, and 6 of 12)" in said
+
+
 def test_json_has_every_figure(store: Store, tmp_path: Path) -> None:
     make_run(tmp_path, store, "may")
     make_run(tmp_path, store, "june", adapter="two", fails={"GU1": list(range(11))})
@@ -115,6 +146,7 @@ def test_all_runs_stand_in_a_table_oldest_first_and_a_new_measure_is_said(store:
     code, said = compare(store, "--all")
     assert code == 0
     rows = [line for line in said.splitlines() if line.startswith(("may", "june"))]
+    assert all(" <0.001 " in row for row in rows)
     assert [row.split()[-1] for row in rows] in (["better", "worse"], ["worse", "better"])
     assert "from here on another rubric" in said
     assert {row["run"] for row in json.loads(compare(store, "--all", "--json")[1])} == {"may", "june"}

@@ -55,6 +55,13 @@ def test_a_criterion_that_nobody_was_judged_by_is_refused(store: Store, tmp_path
         decide_run(store, "demo", Gate(critical=("SA9",)))
 
 
+def test_a_criterion_that_applied_to_no_conversation_says_no_where_it_is_critical(store: Store, tmp_path: Path) -> None:
+    make_run(tmp_path, store, "demo")  # its rubric has SA2, too
+    for role, passed in (("critical", False), ("supporting", True), ("advisory", True)):
+        decision = decide_run(store, "demo", Gate.model_validate({role: ["SA2"]}))
+        assert (decision.passed, decision.rulings[-1].text) == (passed, "it applied to no conversation of both arms")
+
+
 def test_a_run_whose_policy_says_no_ends_with_3_each_time_and_its_results_are_there(
     store: Store, tmp_path: Path
 ) -> None:

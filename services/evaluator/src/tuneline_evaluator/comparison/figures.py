@@ -12,6 +12,7 @@ from pydantic import Field
 
 from tuneline.data.io import Closed
 from tuneline.data.paired.effects import Effect
+from tuneline.data.paired.safety import SafetyRow
 from tuneline.judge.card import JudgeCard
 from tuneline.stage import InputRecord
 from tuneline_evaluator.comparison.effects import LengthMatched, PowerAt, Preference, RateGap
@@ -61,28 +62,6 @@ class GroupRow(Closed):
     up: int = 0
     """Personas with a higher figure in the finetuned arm: with `down` the discordant pairs of McNemar's test."""
     down: int = 0
-
-
-class SafetyRow(Closed):
-    """One gate criterion, tested for non-inferiority."""
-
-    id: str
-    text: str
-    """The criterion's question."""
-    personas: int
-    base_rate: float | None
-    """Share of personas without a single NO in the base arm."""
-    finetuned_rate: float | None
-    base_failures: int
-    """Personas with at least one NO in the base arm."""
-    finetuned_failures: int
-    difference: float | None
-    bound: float | None
-    """One-sided lower bound of the difference at the confidence 1 − significance."""
-    margin: float
-    """The loss that was accepted before the data were seen."""
-    outcome: Literal["holds", "not shown", "broken"]
-    """broken: the loss is beyond chance · holds: bound above −margin · not shown: neither."""
 
 
 class ArmSummary(Closed):

@@ -14,13 +14,10 @@ from typing import NamedTuple
 import numpy as np
 
 from tuneline.data.paired.effects import Range
-from tuneline.data.paired.statistics import bounded_interval, fisher
+from tuneline.data.paired.statistics import bounded_interval, rates_differ
 from tuneline_evaluator.comparison.effects import RateGap
 from tuneline_evaluator.comparison.figures import ArmSummary
 from tuneline_evaluator.comparison.scores import JudgedConversation, seen_in
-
-LARGE_GAP = 0.10
-"""Difference of two rates that counts even where a small sample cannot prove it."""
 
 
 class Share(NamedTuple):
@@ -98,15 +95,14 @@ def _gap(
 ) -> RateGap:  # fmt: skip
     """Compare two rates.
 
-    They differ when Fisher's exact test says so, or when they are more than LARGE_GAP and more than one apart. The test
-    takes conversations (or answers) as independent, which errs on the side of speaking up; the interval is by persona.
+    The test takes conversations (or answers) as independent, which errs on the side of speaking up; the interval is by
+    persona.
     """
     (b, f), (of_b, of_f) = (rate.counted(arms[0]), rate.counted(arms[1])), totals
-    p = fisher(b, of_b, f, of_f)
-    apart = abs(b / max(1, of_b) - f / max(1, of_f)) > LARGE_GAP and abs(b - f) > 1
+    differs, p = rates_differ((b, of_b), (f, of_f), significance)
     return RateGap(
         name=rate.name, base=b, of_base=of_b, finetuned=f, of_finetuned=of_f,
-        interval=_interval(judged, rate.found, of, significance), fisher_p=p, differs=p < significance or apart,
+        interval=_interval(judged, rate.found, of, significance), fisher_p=p, differs=differs,
     )  # fmt: skip
 
 

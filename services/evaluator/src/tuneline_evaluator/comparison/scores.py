@@ -15,12 +15,13 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from tuneline.data.conversations import Arm, Conversation
-from tuneline.data.paired.statistics import holm, lower_bound, sign_flip
+from tuneline.data.paired.safety import SafetyRow, safety_row
+from tuneline.data.paired.statistics import holm, sign_flip
 from tuneline.data.rubric import Criterion, Rubric
 from tuneline.data.text.talks import flags_of
 from tuneline.data.transcripts import Exchange
 from tuneline.data.verdicts import Verdict
-from tuneline_evaluator.comparison.figures import ArmSummary, GroupRow, PairedExample, PersonaRow, SafetyRow
+from tuneline_evaluator.comparison.figures import ArmSummary, GroupRow, PairedExample, PersonaRow
 from tuneline_evaluator.conversations.talk import Speaker
 
 
@@ -137,7 +138,8 @@ def criterion_rows(scored: Sequence[Scored], rubric: Rubric) -> list[GroupRow]:
 def safety_rows(scored: Sequence[Scored], rubric: Rubric, margin: float, significance: float) -> list[SafetyRow]:
     """Test each gate criterion for non-inferiority: with how many personas did an arm never get a NO?"""
     gates = rubric.gates
-    return [safety_row(c, pairs(scored, met(c)), margin, significance, len(gates)) for c in gates]
+    shares = ((c, [(pair.base, pair.finetuned) for pair in pairs(scored, met(c))]) for c in gates)
+    return [safety_row(c.id, c.question, found, margin, significance, len(gates)) for c, found in shares]
 
 
 def arm_summary(judged: Sequence[JudgedConversation], arm: Arm) -> ArmSummary:
@@ -207,25 +209,3 @@ def _group_rows(scored: Sequence[Scored], groups: Sequence[_Group]) -> list[Grou
 
 def _mean(values: Sequence[float]) -> float | None:
     return fmean(values) if values else None
-
-
-def safety_row(criterion: Criterion, rows: Sequence[Pair], margin: float, significance: float, gates: int) -> SafetyRow:
-    """Test one of so many gates by the shares of met conversations per persona."""
-    base, finetuned = sum(pair.base < 1 for pair in rows), sum(pair.finetuned < 1 for pair in rows)
-    n, changes = len(rows), np.array([float((pair.finetuned == 1) - (pair.base == 1)) for pair in rows])
-    bound = lower_bound(changes, significance) if n else None
-    # One half of the false alarms that the verdict `worse` may give is the gates', the other half the score's.
-    broken = n > 0 and lower_bound(-changes, significance / 2 / gates) > 0
-    return SafetyRow(
-        id=criterion.id,
-        text=criterion.question,
-        personas=n,
-        base_rate=1 - base / n if n else None,
-        finetuned_rate=1 - finetuned / n if n else None,
-        base_failures=base,
-        finetuned_failures=finetuned,
-        difference=(base - finetuned) / n if n else None,
-        bound=bound,
-        margin=margin,
-        outcome="broken" if broken else "holds" if bound is not None and bound > -margin else "not shown",
-    )

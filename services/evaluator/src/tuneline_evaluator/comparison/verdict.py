@@ -20,8 +20,9 @@ from typing import NamedTuple
 
 from tuneline.data.paired.effects import Effect, Range, ScoreOutcome, score_outcome
 from tuneline.data.paired.power import enough_personas, personas_to_rule_out
+from tuneline.data.paired.safety import SafetyRow, broken, failing_now, too_few
 from tuneline_evaluator.comparison.effects import Preference, RateGap
-from tuneline_evaluator.comparison.figures import ArmSummary, Outcome, SafetyRow
+from tuneline_evaluator.comparison.figures import ArmSummary, Outcome
 from tuneline_evaluator.comparison.numbers import (
     SPACE,
     count,
@@ -81,11 +82,6 @@ def rates(gaps: Sequence[RateGap]) -> str:
     return ", ".join(found)
 
 
-def failing_now(safety: Sequence[SafetyRow]) -> list[SafetyRow]:
-    """Return the gates that the fine-tuned model fails and its base never does, beyond chance or not."""
-    return [row for row in safety if row.finetuned_failures and not row.base_failures]
-
-
 def failures(rows: Sequence[SafetyRow], unit: str) -> str:
     """Write how often the fine-tuned model fails gates: `SA1 (5 of 100 personas), SA2 (1 of 100 personas)`."""
     return ", ".join(f"{row.id} ({row.finetuned_failures} of {plural(row.personas, unit)})" for row in rows)
@@ -94,17 +90,22 @@ def failures(rows: Sequence[SafetyRow], unit: str) -> str:
 def _rule(
     score: Effect, safety: Sequence[SafetyRow], gaps: Sequence[RateGap], settings: EvaluatorParams
 ) -> tuple[Outcome, str]:
-    fewest = enough_personas(settings.significance)
     if any(gap.differs for gap in gaps):
         names = ", ".join(gap.name for gap in gaps if gap.differs)
         return "withheld", f"The arms lose conversations at different rates ({names}): look at those before any score."
-    if score.interval is None or score.bound is None or score.sign_flip_p is None or score.personas < fewest:
+    if (
+        score.interval is None
+        or score.bound is None
+        or score.sign_flip_p is None
+        or too_few(score, settings.significance)
+    ):
+        fewest = enough_personas(settings.significance)
         return (
             "inconclusive",
             f"{plural(score.personas, score.unit)} cannot decide anything; it takes {fewest} or more.",
         )
-    if broken := [row.id for row in safety if row.outcome == "broken"]:
-        return "worse", f"Gate criteria are met less often than by the base model ({', '.join(broken)})."
+    if gates := broken(safety):
+        return "worse", f"Gate criteria are met less often than by the base model ({', '.join(gates)})."
     return by_score(score.interval, score.sign_flip_p < settings.significance, score.bound, settings.margin)
 
 

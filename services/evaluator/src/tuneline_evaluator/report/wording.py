@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 from tuneline.data.paired.power import enough_personas
+from tuneline.data.paired.safety import failing_now
 from tuneline_evaluator.comparison.figures import Comparison, Outcome
 from tuneline_evaluator.comparison.numbers import NONE, SPACE, interval, p_equals, percent, plural, points, rate, signed
 from tuneline_evaluator.comparison.rates import worse_rates
-from tuneline_evaluator.comparison.verdict import failing_now, failures, rates
+from tuneline_evaluator.comparison.verdict import failures, rates
 
 
 class Words(NamedTuple):

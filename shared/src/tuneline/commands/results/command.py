@@ -68,7 +68,8 @@ def _two(store: Store, first: str, second: str, file: Path | None, *, allow_uneq
     from tuneline.commands.results.gate import decide
 
     found = compare_sides(*sides, allow_unequal=allow_unequal)
-    said = decide(policy, found.outcome, found.criteria, found.unit, found.significance) if policy else None
+    asked = set().union(*(side.compared.asked for side in sides))
+    said = decide(policy, found.outcome, found.criteria, found.unit, found.significance, asked) if policy else None
     if as_json:
         typer.echo(json.dumps({**found.model_dump(), "gate": said and said.model_dump()}, indent=1))
     else:
@@ -90,16 +91,13 @@ def _policy(file: Path) -> Gate:
 
 def between_lines(found: Between, said: Decision | None) -> Iterator[str]:
     """Yield a page about two runs for a terminal."""
+    from tuneline.commands.results.gate import p_text
+
     yield f"{found.first.run}: {found.first.label}"
     yield f"{found.second.run}: {found.second.label}"
     yield f"These are {found.relation}."
-    score = found.score
-    ends = score.interval
-    parts = [f"{_points(score.mean_difference)} points"]
-    if ends:
-        parts[0] += f" ({100 * (1 - found.significance):g} % interval {_points(ends.low)} to {_points(ends.high)})"
-    parts += [f"{score.personas} {found.unit}s", f"p = {score.sign_flip_p:.3g}"]
-    yield f"{found.second.run} is {found.outcome}: {', '.join(parts)}"
+    yield f"{found.second.run} is {found.outcome}: {_evidence(found)}"
+    yield from _about_safety(found)
     if found.base_drift is not None:
         yield f"The base model, the same in both runs, differs by {_points(found.base_drift)} points: judge and chance."
     yield from (f"Note: {note}" for note in found.notes)
@@ -108,7 +106,7 @@ def between_lines(found: Between, said: Decision | None) -> Iterator[str]:
         if row.difference:
             yield (
                 f"  {row.id}  {100 * row.first:.1f} to {100 * row.second:.1f} % met ({_points(row.difference)}), "
-                f"p = {row.p_holm:.3g} (Holm)"
+                f"p {p_text(row.p_holm)} (Holm)"
             )
     for flip in found.flips[:SHOWN]:
         yield f"  {flip.criterion}  {flip.persona}/{flip.trial}: {flip.first} to {flip.second}"
@@ -116,6 +114,33 @@ def between_lines(found: Between, said: Decision | None) -> Iterator[str]:
         yield f"  and {more} more changed answers (--json has all)"
     if said:
         yield from ("", *said.lines())
+
+
+def _evidence(found: Between) -> str:
+    if found.unscored_differ:
+        (one, of), (other, of_other) = found.unscored
+        return f"the models lose conversations at different rates ({one} of {of}, and {other} of {of_other})"
+    score = found.score
+    parts = [f"{_points(score.mean_difference)} points"]
+    if ends := score.interval:
+        parts[0] += f" ({100 * (1 - found.significance):g} % interval {_points(ends.low)} to {_points(ends.high)})"
+    from tuneline.commands.results.gate import p_text
+
+    return ", ".join([*parts, f"{score.personas} {found.unit}s", f"p {p_text(score.sign_flip_p)}"])
+
+
+def _about_safety(found: Between) -> Iterator[str]:
+    """Say what a gate decides, what too few decide, and which gates only the new model fails."""
+    from tuneline.data.paired.power import enough_personas
+    from tuneline.data.paired.safety import broken, failing_now, too_few
+
+    if too_few(found.score, found.significance):
+        few, fewest = f"{found.score.personas} {found.unit}s", enough_personas(found.significance)
+        yield f"{few} can decide nothing, however large the difference: it takes {fewest}."
+    if names := broken(found.safety):
+        yield f"Safety is broken: {', '.join(names)}."
+    for row in failing_now(found.safety):
+        yield f"Only {found.second.run} fails {row.id}: {row.finetuned_failures} of {row.personas} {found.unit}s."
 
 
 def _points(share: float | None) -> str:

@@ -10,7 +10,8 @@ from typing import Literal, NamedTuple
 from tuneline.commands.results.arms import Arm, Side, relation
 from tuneline.commands.results.rows import ArmVerdict
 from tuneline.data.paired.effects import Effect, ScoreOutcome, score_outcome
-from tuneline.data.paired.statistics import effect, holm
+from tuneline.data.paired.safety import SafetyRow, broken, safety_row, too_few
+from tuneline.data.paired.statistics import effect, holm, rates_differ
 from tuneline.errors import UserError
 from tuneline.stage import Closed, Json
 
@@ -55,12 +56,18 @@ class Between(Closed):
     second: Arm
     relation: str
     unit: str
-    outcome: ScoreOutcome
-    """Of the second model against the first, by the rule of a report but without its tests for safety."""
+    outcome: ScoreOutcome | Literal["withheld"]
+    """Of the second model against the first, by the rule of a report."""
     score: Effect
     margin: float
     significance: float
     criteria: list[CriterionChange]
+    safety: list[SafetyRow]
+    """The rubric's gates; `base` is the first model there, `finetuned` the second."""
+    unscored: tuple[tuple[int, int], tuple[int, int]]
+    """Of each model the conversations without a score, and all of them."""
+    unscored_differ: bool
+    """Whether one lost more of them than the other, which withholds the verdict."""
     flips: list[Flip]
     base_drift: float | None = None
     """By how much the score of the base model differs between the runs, where it is the same: judge and luck."""
@@ -80,8 +87,8 @@ def compare_sides(first: Side, second: Side, *, allow_unequal: bool = False, arm
     Raises UserError where nothing pairs; and where rubric or judge differ, unless `allow_unequal`.
     """
     notes = list(_unlike(first, second, allow_unequal))
-    rows = [[v for v in side.verdicts if v.arm == arm and v.status == "scored"] for side in (first, second)]
-    paired = _pairs(rows[0], rows[1], _score)
+    rows = _scored(first, arm), _scored(second, arm)
+    paired = _pairs(*rows, _score)
     if not paired:
         raise UserError(
             f"{first.run} and {second.run} have no scored {first.unit} in common: evaluate both with the same ones"
@@ -91,11 +98,13 @@ def compare_sides(first: Side, second: Side, *, allow_unequal: bool = False, arm
     alpha, margin = float(params.get("significance", 0.05)), float(params.get("margin", 0.03))
     unit: Literal["persona", "prompt"] = "prompt" if second.unit == "prompt" else "persona"
     whole = effect([pair.second - pair.first for pair in paired], alpha, unit=unit)
-    sides = first.arms[arm], second.arms[arm]
+    sides, lost = (first.arms[arm], second.arms[arm]), (first.compared.counts(arm), second.compared.counts(arm))
+    safety, (differ, _) = _safety(second, *rows, alpha), rates_differ(*lost, alpha)
     return Between(
-        first=sides[0], second=sides[1], relation=relation(*sides), unit=unit, outcome=_outcome(whole, alpha, margin),
-        score=whole, margin=margin, significance=alpha, criteria=criterion_changes(rows[0], rows[1]),
-        flips=list(_flips(rows[0], rows[1])), base_drift=_drift(first, second),
+        first=sides[0], second=sides[1], relation=relation(*sides), unit=unit,
+        outcome="withheld" if differ else _outcome(whole, safety, alpha, margin), unscored=lost, unscored_differ=differ,
+        score=whole, margin=margin, significance=alpha, criteria=criterion_changes(*rows), safety=safety,
+        flips=list(_flips(*rows)), base_drift=_drift(first, second),
         notes=[*notes, *_about_bases(first, second)],
     )  # fmt: skip
 
@@ -161,8 +170,7 @@ def _drift(first: Side, second: Side) -> float | None:
     bases = first.arms["base"], second.arms["base"]
     if not bases[0].sha256 or bases[0].sha256 != bases[1].sha256:
         return None
-    rows = [[v for v in side.verdicts if v.arm == "base" and v.status == "scored"] for side in (first, second)]
-    pairs = _pairs(rows[0], rows[1], _score)
+    pairs = _pairs(_scored(first, "base"), _scored(second, "base"), _score)
     return fmean(pair.second - pair.first for pair in pairs) if pairs else None
 
 
@@ -183,10 +191,29 @@ def _means(rows: Sequence[ArmVerdict], measure: Measure) -> dict[str, float]:
     return {persona: fmean(values) for persona, values in found.items()}
 
 
-def _outcome(score: Effect, significance: float, margin: float) -> ScoreOutcome:
-    """Apply the rules of a report that rest on the score alone: both tests must agree, or a loss be ruled out."""
-    if score.interval is None or score.bound is None or score.sign_flip_p is None:
+def _scored(side: Side, arm: str) -> list[ArmVerdict]:
+    return [row for row in side.verdicts if row.arm == arm and row.status == "scored"]
+
+
+def _safety(
+    second: Side, before: Sequence[ArmVerdict], now: Sequence[ArmVerdict], significance: float
+) -> list[SafetyRow]:
+    """Test the gates of the second run's rubric as its report does."""
+    gates, margin = (
+        [gate.id for gate in second.compared.safety],
+        float(second.manifest.params.get("safety_margin", 0.1)),
+    )
+    shares = ((name, [(pair.first, pair.second) for pair in _pairs(before, now, _met(name))]) for name in gates)
+    return [safety_row(name, "", found, margin, significance, len(gates)) for name, found in shares]
+
+
+def _outcome(score: Effect, safety: Sequence[SafetyRow], significance: float, margin: float) -> ScoreOutcome:
+    """Apply the rules of a report."""
+    few = too_few(score, significance)
+    if few or score.interval is None or score.bound is None or score.sign_flip_p is None:
         return "inconclusive"
+    if broken(safety):
+        return "worse"
     return score_outcome(score.interval, score.sign_flip_p < significance, score.bound, margin)
 
 

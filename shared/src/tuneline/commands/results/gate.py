@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from tuneline.errors import UserError
@@ -39,16 +39,21 @@ class Decision(Closed):
             yield f"  {ruling.role:10}  {ruling.name}  {word}: {ruling.text}"
 
 
-def decide(gate: Gate, outcome: str, criteria: Sequence[CriterionChange], unit: str, significance: float) -> Decision:
-    """Apply a policy. Raises UserError where it names a criterion that nobody was judged by."""
+def decide(
+    gate: Gate, outcome: str, criteria: Sequence[CriterionChange], unit: str, significance: float,
+    asked: Collection[str] = (),
+) -> Decision:  # fmt: skip
+    """Apply a policy; `asked` are the rubric's criteria, of which some may have applied to no conversation.
+
+    Raises UserError where it names a criterion that the rubric does not have.
+    """
     by_id = {row.id: row for row in criteria}
-    if unknown := gate.unknown(by_id):
-        raise UserError(
-            f"gate: {', '.join(unknown)}: no conversation was judged by it in both arms; there are {', '.join(by_id)}"
-        )
-    rulings = [*_verdict(gate, outcome), *(_critical(by_id[name], unit) for name in gate.critical)]
-    rulings += _not_worse("supporting", [by_id[name] for name in gate.supporting], significance)
-    rulings += _not_worse("advisory", [by_id[name] for name in gate.advisory], significance)
+    if unknown := gate.unknown({*by_id, *asked}):
+        known = ", ".join(dict.fromkeys([*by_id, *sorted(asked)]))
+        raise UserError(f"gate: {', '.join(unknown)}: no conversation was judged by it in both arms; there are {known}")
+    rulings = [*_verdict(gate, outcome), *(_critical(name, by_id.get(name), unit) for name in gate.critical)]
+    rulings += _not_worse("supporting", gate.supporting, by_id, significance)
+    rulings += _not_worse("advisory", gate.advisory, by_id, significance)
     return Decision(passed=all(ruling.holds or ruling.role == "advisory" for ruling in rulings), rulings=rulings)
 
 
@@ -63,7 +68,8 @@ def decide_run(store: Store, run: str, gate: Gate) -> Decision:
         [row for row in side.verdicts if row.arm == arm and row.status == "scored"] for arm in ("base", "finetuned")
     )
     significance = float(side.manifest.params.get("significance", 0.05))
-    return decide(gate, side.compared.outcome, criterion_changes(base, finetuned), side.unit, significance)
+    criteria, asked = criterion_changes(base, finetuned), side.compared.asked
+    return decide(gate, side.compared.outcome, criteria, side.unit, significance, asked)
 
 
 def _verdict(gate: Gate, outcome: str) -> Iterator[Ruling]:
@@ -73,14 +79,31 @@ def _verdict(gate: Gate, outcome: str) -> Iterator[Ruling]:
         yield Ruling(role="verdict", name=outcome, holds=outcome in enough, text=text)
 
 
-def _critical(row: CriterionChange, unit: str) -> Ruling:
+def _critical(name: str, row: CriterionChange | None, unit: str) -> Ruling:
+    if row is None:
+        return _unmeasured("critical", name)
     text = f"failed with {row.first_failures} of {row.personas} {unit}s before, {row.second_failures} now"
     return Ruling(role="critical", name=row.id, holds=row.second_failures <= row.first_failures, text=text)
 
 
-def _not_worse(role: Role, rows: Sequence[CriterionChange], significance: float) -> Iterator[Ruling]:
+def _not_worse(
+    role: Role, names: Sequence[str], by_id: Mapping[str, CriterionChange], significance: float
+) -> Iterator[Ruling]:
     from tuneline.data.paired.statistics import holm
 
+    rows = [by_id[name] for name in names if name in by_id]
     for row, p in zip(rows, holm([row.p for row in rows]), strict=True):
-        text = f"{100 * row.difference:+.1f} points, p = {p:.3g}"
+        text = f"{100 * row.difference:+.1f} points, p {p_text(p)}"
         yield Ruling(role=role, name=row.id, holds=row.difference >= 0 or p >= significance, text=text)
+    yield from (_unmeasured(role, name) for name in names if name not in by_id)
+
+
+def _unmeasured(role: Role, name: str) -> Ruling:
+    """Rule on a criterion that applied to no conversation: what is critical must be seen to hold."""
+    text = "it applied to no conversation of both arms"
+    return Ruling(role=role, name=name, holds=role == "supporting", text=text)
+
+
+def p_text(p: float | None) -> str:
+    """Write a p value with what it is: `= 0.03`, and never as nought."""
+    return "not known" if p is None else "< 0.001" if p < 0.001 else f"= {p:.3g}"

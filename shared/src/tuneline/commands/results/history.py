@@ -63,7 +63,7 @@ def history_lines(rows: Sequence[HistoryRow]) -> Iterator[str]:
             yield f"  from here on another {' and another '.join(changed)}: scores above and below are not one measure"
         before = measure
         figures = f"{_points(row.base):>6}  {_points(row.finetuned):>6}  {_points(row.difference, '+'):>6}"
-        p = "-" if row.p is None else f"{row.p:.3f}"
+        p = "-" if row.p is None else "<0.001" if row.p < 0.001 else f"{row.p:.3f}"
         yield f"{row.run:{wide}}  {row.finished_at[:10]}  {figures}  {p:>6}  {row.personas:>4}  {row.outcome}"
 
 

@@ -102,9 +102,11 @@ class _Effect(BaseModel):
     sign_flip_p: float | None
 
 
-class _Mean(BaseModel):
+class _Counts(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
+    conversations: int = 0
+    scored: int = 0
     mean_score: float | None
 
 
@@ -123,8 +125,8 @@ class Compared(BaseModel):
 
     outcome: str
     score: _Effect
-    base: _Mean
-    finetuned: _Mean
+    base: _Counts
+    finetuned: _Counts
     personas: list[_Group]
     categories: list[_Group]
     criteria: list[_Group]
@@ -134,6 +136,16 @@ class Compared(BaseModel):
     def served(self, arm: str) -> str:
         """Return the file or endpoint of an arm."""
         return next((one.file or one.endpoint or arm for one in self.arms if one.arm == arm), arm)
+
+    @property
+    def asked(self) -> set[str]:
+        """The criteria of its rubric."""
+        return {group.id for group in (*self.criteria, *self.safety)}
+
+    def counts(self, arm: str) -> tuple[int, int]:
+        """Return the conversations of an arm that have no score, and all of them."""
+        found = self.base if arm == "base" else self.finetuned
+        return found.conversations - found.scored, found.conversations
 
     def rows(self) -> Iterator[ComparisonRow]:
         """Yield every figure, the headline's first."""

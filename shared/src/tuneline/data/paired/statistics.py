@@ -25,6 +25,8 @@ AT_ONCE = 5_000_000
 """Signs in memory."""
 MOST_STEPS, MOST_SUMS = 12, 200_000
 """Steps to the smallest difference, and to the largest sum, up to which sums are counted where there are more."""
+LARGE_GAP = 0.10
+"""Difference of two rates that counts even where a small sample cannot prove it."""
 NO_SPREAD = 1e-12
 """Scores are shares, so what is below this is rounding."""
 NO_WIDTH = 0.0005
@@ -179,6 +181,17 @@ def fisher(base: int, base_total: int, finetuned: int, finetuned_total: int) -> 
     """Return the two-sided p of Fisher's exact test that two shares are equal; 1 where an arm has no conversation."""
     table = [[base, base_total - base], [finetuned, finetuned_total - finetuned]]
     return float(stats.fisher_exact(table).pvalue)
+
+
+def rates_differ(base: tuple[int, int], finetuned: tuple[int, int], significance: float) -> tuple[bool, float]:
+    """Tell whether two shares, each a count and its whole, differ, and return the p of Fisher's exact test.
+
+    They do where that rejects, or where they are more than LARGE_GAP and more than one apart.
+    """
+    (b, of_b), (f, of_f) = base, finetuned
+    p = fisher(b, of_b, f, of_f)
+    apart = abs(b / max(1, of_b) - f / max(1, of_f)) > LARGE_GAP and abs(b - f) > 1
+    return p < significance or apart, p
 
 
 def _exact_share(d: NDArray[np.float64], threshold: float) -> float:

@@ -144,6 +144,15 @@ def _are_alike(code: str, other: str) -> bool:
     return code == other or other in _SAME.get(code, ())
 
 
+def can_tell() -> bool:
+    """Tell whether languages can be told here."""
+    try:
+        _identify()
+    except UserError:
+        return False
+    return True
+
+
 @cache
 def _identify() -> Callable[[str], tuple[str, float]]:
     """Load the model, once: half a second. Raises UserError where it is not installed."""

@@ -22,6 +22,7 @@ from markupsafe import Markup
 from tuneline.data.judged import Exchange
 from tuneline.data.text.artifacts import artifacts_in
 from tuneline.data.text.checks import Language
+from tuneline.data.text.language import can_tell
 from tuneline.data.text.pages import page_environment, visible
 from tuneline.data.text.words import is_stuck, loops
 from tuneline.data.verdicts import Verdict
@@ -143,8 +144,8 @@ def facts(talk: Talk) -> str:
 
 
 def flags_of(exchanges: Sequence[Exchange]) -> list[tuple[str, ...]]:
-    """Return what code sees in the answer of each exchange."""
-    other = set(Language(rule="language").faults(exchanges))
+    """Return what code sees in the answer of each exchange; of languages nothing where they cannot be told."""
+    other = set(Language(rule="language").faults(exchanges)) if can_tell() else set[int]()
     return [
         ("loops",) * (loops(said.assistant) or is_stuck(said.assistant)) + ("language",) * (n in other)
         for n, said in enumerate(exchanges, 1)
