@@ -30,4 +30,4 @@ def test_figures_are_medians_and_the_least_and_largest() -> None:
     found = aggregate(talks)
     assert found.order == ["hook"] and found.shares["hook"].median == 0.625 and found.shares["outro"].low == 0
     assert (found.words.low, found.words.high, found.words_per_minute.low) == (5, 7, 21)
-    assert "hook" in found.told()
+    assert "hook" in found.told

@@ -37,7 +37,8 @@ from tuneline_calibrator.judge import load_judge as load_talk_judge
 from tuneline_calibrator.writer import load_writer as load_script_writer
 from tuneline_generator.critic_client import load_critic
 from tuneline_generator.documents import read_ideas
-from tuneline_generator.recipe import load_recipe
+from tuneline_generator.recipe import ScriptsRecipe, load_recipe
+from tuneline_generator.scripts import read_sources, with_prompt
 from tuneline_generator.writer import load_writer
 
 
@@ -105,6 +106,7 @@ JUDGES = b"judges:\n  a: {provider: heuristic}\n  b: {provider: openai, model: m
 DOCUMENTS = (
     b"kind: documents\ncategories:\n- {name: health, about: Wards.}\nforms: [memo]\nidea: {prompt: 'On {category}'}\n"
 )
+SCRIPTS = b"kind: scripts\nrequest: 'On {source}'\nresponse: {prompt: 'Say {source}', max_tokens: 9}\ntest_prompts: 2\n"
 WRITER = b"{provider: openai, model: m, base_url: 'http://127.0.0.1:1/v1', dialect: vllm, slots: 2, usd_per_hour: 3}\n"
 CRITIC = b"provider: logprob\nyes: [' yes']\nmin_mass: 0.1\nserver: " + WRITER
 IDEAS = '{"ideas": [{"title": "a", "stakeholders": ["b"], "dilemma": "c", "request": "d"}]}'
@@ -138,6 +140,9 @@ READERS = [
     Reader("personas", "personas.yaml", load_personas, (EXAMPLES / "personas.yaml").read_bytes()),
     Reader("recipe", "recipe.yaml", load_recipe, (EXAMPLES / "instructions.yaml").read_bytes()),
     Reader("recipe of documents", "recipe.yaml", load_recipe, DOCUMENTS),
+    Reader("recipe of scripts", "recipe.yaml", load_recipe, SCRIPTS),
+    Reader("prompt of a recipe", "prompt.txt", lambda p: with_prompt(ScriptsRecipe(kind="scripts"), p), b"{source}"),
+    Reader("sources of scripts", "a.txt", lambda p: read_sources(p.parent), b"The ash grows."),
     Reader("critic", "critic.yaml", load_critic, CRITIC),
     Reader("talks", "talks.jsonl", talks, TALKS),
     Reader("pairs of talks", "pairs.jsonl", talks, PAIRS),

@@ -160,7 +160,7 @@ def _trials(prompt: str, prepared: Prepared, bench: Bench) -> tuple[list[Attempt
     after, changes = 0, list[Change]()
     learnt = [grams(text) for t in prepared.targets for text in (t.reference.source, t.reference.text)]
     while True:
-        trial = tried(bench, len(lines) + 1, prompt, prepared.profile.told(), prepared.targets, of)
+        trial = tried(bench, len(lines) + 1, prompt, prepared.profile.told, prepared.targets, of)
         lines.append(Attempt(trial, after, changes))
         sound = _sound(lines)
         totals = [line.trial.mean("training") or 0.0 for line in sound]

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from statistics import fmean, median, quantiles
 
+from pydantic import computed_field
 from rapidfuzz.distance import Levenshtein
 
 from tuneline.data.io import Closed
@@ -46,6 +47,8 @@ class Profile(Closed):
     distinct_words: Spread
     """Share of distinct words in the first 1,000."""
 
+    @computed_field  # type: ignore[prop-decorator]
+    @property
     def told(self) -> str:
         """Return it for a writer."""
         parts = ", ".join(f"{kind} {self.shares[kind].median:.0%}" for kind in KINDS if kind in self.shares)

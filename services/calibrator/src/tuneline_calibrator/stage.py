@@ -108,13 +108,13 @@ class CalibratorOutputs(Outputs):
     """The best prompt, and how it was found."""
 
     prompt: Path = file_name("prompt.txt")
-    """The best prompt, to go on with."""
+    """The best prompt, to go on with, or for the generator to write by."""
     trials: Path = file_name("trials.jsonl")
     """What became of each pair in each trial: losses, what was missed, the judge's reasons."""
     calibration: Path = file_name("calibration.json")
     """Every prompt with its losses, why it stopped, and what may be said of the best one."""
     profile: Path = file_name("profile.json")
-    """What the talks have in common, and how far they differ."""
+    """What the talks have in common, and how far they differ; `told` says it to a writer."""
     calibrated: Path = page("calibrated.html")
     """The same for people: curves, pairs, structures side by side, prompts with what changed."""
     scripts: Path = folder_name("scripts")
@@ -135,7 +135,7 @@ def check(params: CalibratorParams, checks: Checks) -> None:
     check_given(params, checks)
 
 
-STAGE = Stage("calibrator", 1, CalibratorParams, CalibratorInputs, CalibratorOutputs, run, check=check)
+STAGE = Stage("calibrator", 2, CalibratorParams, CalibratorInputs, CalibratorOutputs, run, check=check)
 
 
 def main() -> None:

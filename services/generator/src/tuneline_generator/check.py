@@ -13,7 +13,8 @@ from tuneline_generator.by_judge import read_bench
 from tuneline_generator.critic_client import JudgeCritic, load_critic
 from tuneline_generator.items import id_of
 from tuneline_generator.prepare import read_held_out, read_players
-from tuneline_generator.recipe import ConversationsRecipe, InstructionsRecipe, Recipe, load_recipe
+from tuneline_generator.recipe import ConversationsRecipe, InstructionsRecipe, Recipe, ScriptsRecipe, load_recipe
+from tuneline_generator.scripts import has_profile, read_sources, refuse_all_set_aside, refuse_no_profile, with_prompt
 from tuneline_generator.stage import GeneratorParams
 from tuneline_generator.talk import untold
 from tuneline_generator.writer import Form, WriterConfig, load_writer
@@ -22,6 +23,8 @@ from tuneline_generator.writer import Form, WriterConfig, load_writer
 def check_given(params: GeneratorParams, checks: Checks) -> None:
     """Read recipe, writer, critic and what is held out."""
     recipe = checks.read("recipe", load_recipe)
+    if isinstance(recipe, ScriptsRecipe):
+        _check_scripts(recipe, checks)
     if recipe:
         # A model that another step makes is not there yet.
         writer = checks.read("writer", load_writer, recipe.format, checks.inputs.get("writer_model"), later=True)
@@ -41,6 +44,23 @@ def check_given(params: GeneratorParams, checks: Checks) -> None:
         checks.note(f"{len(held_out):,} prompts are held out")
 
 
+def _check_scripts(recipe: ScriptsRecipe, checks: Checks) -> None:
+    """Read sources and prompt; what a calibration of this run will find has {profile}."""
+    sources = checks.read("script_sources", read_sources)
+    if sources is not None:
+        checks.note(f"recipe: scripts about {len(sources):,} sources, of which {recipe.test_prompts:,} are set aside")
+        with checks.about("recipe"):
+            refuse_all_set_aside(recipe, len(sources))
+    elif checks.origin("script_sources") is None:
+        with checks.about("recipe"):
+            read_sources(None)
+    found = checks.read("script_prompt", lambda path: with_prompt(recipe, path))
+    origin = checks.origin("script_prompt") or ""
+    if (origin.startswith("output:calibrator") or has_profile(found or recipe)) and not checks.origin("script_profile"):
+        with checks.about("script_profile"):
+            refuse_no_profile()
+
+
 def _check_samplers(writer: WriterConfig | None, samplers: Sequence[Sampler], form: Form, checks: Checks) -> None:
     """Refuse what a dialect cannot say; warn of what a server that is talked with is not told."""
     if isinstance(writer, CompletionConfig):
@@ -56,6 +76,8 @@ def _note(recipe: Recipe, checks: Checks) -> None:
         with checks.about("recipe"):
             players = read_players(recipe, checks.inputs.get("personas"), checks.inputs.get("simulator"))
             checks.note(f"recipe: {recipe.turns} turns with each of {len(players.personas)} personas in turn")
+        return
+    if isinstance(recipe, ScriptsRecipe):
         return
     examples = f", {len(recipe.examples)} examples" if isinstance(recipe, InstructionsRecipe) else ""
     checks.note(f"recipe: {len(recipe.categories)} categories{examples}")

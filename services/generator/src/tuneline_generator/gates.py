@@ -17,7 +17,7 @@ from tuneline_generator.critic import CriticTest
 from tuneline_generator.rows import JUDGED, LOST, Row
 from tuneline_generator.stage import GateParams
 
-Kind = Literal["instructions", "documents", "conversations"]
+Kind = Literal["instructions", "documents", "conversations", "scripts"]
 State = Literal["passed", "not shown", "failed"]
 Side = Literal["below", "at most", "at least"]
 
@@ -36,6 +36,7 @@ LIMITS: Mapping[Kind, Mapping[str, float]] = {
     },
     "conversations": {"runaway": 0.05, "token_limit": 0.10, "acceptance": 0.5, "lost": 0.10, "duplicates": 0.05,
                       "loops": 0.05},
+    "scripts": {"token_limit": 0.10, "acceptance": 0.5, "lost": 0.10, "duplicates": 0.05, "loops": 0.05},
 }  # fmt: skip
 """Limits of each recipe; what is not there is not looked at."""
 

@@ -18,7 +18,8 @@ from tuneline_generator.critic_client import JudgeCritic, load_critic, server_of
 from tuneline_generator.found import Quality
 from tuneline_generator.items import Item
 from tuneline_generator.quality import Rules
-from tuneline_generator.recipe import ConversationsRecipe, DocumentsRecipe, Recipe, load_recipe
+from tuneline_generator.recipe import ConversationsRecipe, DocumentsRecipe, Recipe, ScriptsRecipe, load_recipe
+from tuneline_generator.scripts import read_material, with_prompt
 from tuneline_generator.stage import GeneratorInputs, GeneratorParams
 from tuneline_generator.wording import told
 from tuneline_generator.writer import LocalConfig, WriterConfig, load_writer
@@ -65,6 +66,9 @@ class Prepared(NamedTuple):
 def prepare(params: GeneratorParams, inputs: GeneratorInputs, part: Part | None) -> Prepared:
     """Read everything. Raises UserError for whatever is wrong with it, and for a pilot that did not pass."""
     recipe = load_recipe(inputs.recipe)
+    if isinstance(recipe, ScriptsRecipe):
+        recipe = with_prompt(recipe, inputs.script_prompt)
+        read_material(recipe, inputs)
     writer = load_writer(inputs.writer, recipe.format, inputs.writer_model)
     if isinstance(recipe, ConversationsRecipe):
         read_players(recipe, inputs.personas, inputs.simulator)
@@ -89,7 +93,7 @@ def prepare(params: GeneratorParams, inputs: GeneratorInputs, part: Part | None)
 
 def rules_of(recipe: Recipe, params: GeneratorParams) -> Rules:
     """Return what the recipe takes for a flaw."""
-    if isinstance(recipe, DocumentsRecipe):
+    if isinstance(recipe, DocumentsRecipe | ScriptsRecipe):
         return Rules(max_chars=None, prompt_words=None, keep_cut=params.keep_cut)
     if isinstance(recipe, ConversationsRecipe):
         return Rules(labels=SPEAKERS, max_chars=None, prompt_words=None, keep_cut=params.keep_cut)
@@ -132,7 +136,7 @@ def read_held_out(path: Path) -> list[str]:
 def refuse_pilot(pilot: Quality, params: GeneratorParams) -> None:
     """Raise UserError unless the pilot has shown that the whole is worth it and within its limits."""
     look = "Look at the rows in its page (`tuneline open`, generated.html), then change recipe, writer or `gates`."
-    if not pilot.passed:
+    if pilot.refused:
         failed = [told(gate) for gate in pilot.gates if gate.name in pilot.refused]
         raise UserError(
             "\n".join([f"The pilot did not pass {len(failed)} of {len(pilot.gates)} gates:", *failed, look])

@@ -183,9 +183,36 @@ class ConversationsRecipe(Closed):
         return {"answer": self.answer}
 
 
-Recipe = InstructionsRecipe | DocumentsRecipe | ConversationsRecipe
+class ScriptsRecipe(Closed):
+    """A model writes what is to be said about sources, the input `script_sources`."""
+
+    places: ClassVar[Mapping[str, tuple[set[str], set[str]]]] = {"response": ({"source", "profile"}, {"source"})}
+
+    kind: Literal["scripts"]
+    format: Literal["chat"] = "chat"
+    request: Text = "Write what somebody says in a talk about this source.\n\n{source}"
+    """What the user says in what is learnt; {source} is the text of a source."""
+    response: Step = Step(
+        temperature=0.7, max_tokens=4000,
+        prompt="Write what somebody says in a talk about this source. Only what it says is true.\n\n{source}",
+    )  # fmt: skip
+    """How a script is asked for; the input `script_prompt`, if given, takes the place of its prompt."""
+    test_prompts: int = Field(default=0, ge=0, le=10_000)
+    """Sources, the last by name, that are set aside for a comparison and never learnt."""
+
+    @property
+    def steps(self) -> dict[str, Step]:
+        return {"response": self.response}
+
+    def asked(self, source: str) -> str:
+        """Return what the user says about a source."""
+        return self.request.replace("{source}", source)
+
+
+Recipe = InstructionsRecipe | DocumentsRecipe | ConversationsRecipe | ScriptsRecipe
 KINDS: Mapping[str, type[Recipe]] = {
-    "instructions": InstructionsRecipe, "documents": DocumentsRecipe, "conversations": ConversationsRecipe
+    "instructions": InstructionsRecipe, "documents": DocumentsRecipe, "conversations": ConversationsRecipe,
+    "scripts": ScriptsRecipe,
 }  # fmt: skip
 
 
@@ -214,5 +241,7 @@ def _disagreements(recipe: Recipe, source: YamlFile) -> Iterator[str]:
     if isinstance(recipe, DocumentsRecipe):
         if recipe.shortest_words > recipe.longest_words:
             yield f"{source.where(('shortest_words',))}: {recipe.shortest_words} words are more than `longest_words`"
+    elif isinstance(recipe, ScriptsRecipe) and recipe.request.count("{source}") != 1:
+        yield f"{source.where(('request',))}: needs {{source}} once, or what is learnt is about nothing"
     elif isinstance(recipe, InstructionsRecipe) and recipe.shots > len(recipe.examples):
         yield f"{source.where(('shots',))}: {recipe.shots} of {len(recipe.examples)} examples; use fewer"

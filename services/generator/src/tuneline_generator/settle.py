@@ -12,6 +12,7 @@ from tuneline_generator.critic import CriticTest, Opinion
 from tuneline_generator.duplicates import Seen
 from tuneline_generator.items import id_of
 from tuneline_generator.prepare import Prepared
+from tuneline_generator.recipe import ScriptsRecipe
 from tuneline_generator.rows import Row, Status
 
 
@@ -26,11 +27,13 @@ def settle(rows: Sequence[Row], prepared: Prepared, prompts: list[Prompt], test:
     """Give every row its status: what the critic says, of rows alike the first, and as many as are wanted."""
     seen, held_out = Seen(), HeldOut([*prepared.held_out, *(one.prompt for one in prompts)])
     settled, kept = list[Row](), 0
+    scripts = isinstance(prepared.recipe, ScriptsRecipe)  # several are written about each source
     for row in decided(rows, prepared, test):
         if row.status != "kept":
             settled.append(row)
-        elif twin := seen.add(row.asked):
-            settled.append(replace(row, status=twin, detail="an earlier row has the same prompt, or nearly"))
+        elif twin := seen.add(row.response if scripts else row.asked):
+            what = "response" if scripts else "prompt"
+            settled.append(replace(row, status=twin, detail=f"an earlier row has the same {what}, or nearly"))
         elif held_out.overlaps(row.asked):
             settled.append(replace(row, status="overlaps", detail="the prompt overlaps with one that is held out"))
         else:

@@ -108,6 +108,12 @@ class GeneratorInputs(Inputs):
     """Who talks, for the recipe `conversations`: others than those of a comparison."""
     simulator: Path | None = given(optional=True)
     """Who speaks for the personas; scripted without one."""
+    script_sources: Path | None = given("*.txt", "*.md", optional=True)
+    """What is written about, for the recipe `scripts`: a folder with a text for each source."""
+    script_prompt: Path | None = given("*.txt", "*.md", optional=True)
+    """How scripts are asked for, with {source}, {profile} or both: `output:calibrator/prompt`."""
+    script_profile: Path | None = given("*.json", optional=True)
+    """What stands for {profile}: `output:calibrator/profile`."""
     held_out: Path | None = given(*PATTERNS, optional=True)
     """Prompts or transcripts that nothing written may overlap with."""
     pilot: Path | None = output_of("generator@pilot", "quality")

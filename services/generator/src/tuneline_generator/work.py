@@ -23,12 +23,16 @@ from tuneline_generator.items import Item
 from tuneline_generator.pen import Pen
 from tuneline_generator.prepare import Prepared, read_players
 from tuneline_generator.quality import Flaw, Rules, classify
-from tuneline_generator.recipe import ConversationsRecipe, DocumentsRecipe, InstructionsRecipe
+from tuneline_generator.recipe import ConversationsRecipe, DocumentsRecipe, InstructionsRecipe, ScriptsRecipe
 from tuneline_generator.rows import Row
+from tuneline_generator.scripts import Scripts, read_material
 from tuneline_generator.writer import Writer, open_writer
 
 MORE_PROMPTS = 1.25
 """Test prompts that are written per prompt wanted; some are of no use."""
+
+
+Author = Documents | Conversations | Scripts
 
 
 class Desk(NamedTuple):
@@ -43,7 +47,7 @@ class Desk(NamedTuple):
     """What shows that a base model is written with as one; empty but in a pilot."""
     pen: Pen
     pool: ThreadPoolExecutor
-    author: Documents | Conversations | None
+    author: Author | None
     """Writes the items of such a recipe."""
 
     def fill(self, items: Sequence[Item]) -> Filled:
@@ -67,7 +71,7 @@ class Desk(NamedTuple):
         return self.pen.taken + self.critic.taken if self.critic else self.pen.taken
 
     def _prompt(self, item: Item) -> Row:
-        if isinstance(self.author, Documents):
+        if isinstance(self.author, Documents | Scripts):
             return _row(item, *self.author.write_prompt(item))
         recipe = self.prepared.recipe
         assert isinstance(recipe, InstructionsRecipe)
@@ -141,10 +145,13 @@ def open_desk(prepared: Prepared, context: Context) -> Iterator[Desk]:
 
 
 @contextmanager
-def _author(prepared: Prepared, pen: Pen, rules: Rules, context: Context) -> Iterator[Documents | Conversations | None]:
+def _author(prepared: Prepared, pen: Pen, rules: Rules, context: Context) -> Iterator[Author | None]:
     recipe, inputs, params = prepared.recipe, prepared.inputs, prepared.params
     if isinstance(recipe, DocumentsRecipe):
         yield Documents(recipe, pen, rules, read_system_prompt(inputs.system_prompt))
+    elif isinstance(recipe, ScriptsRecipe):
+        material = read_material(recipe, inputs)
+        yield Scripts(recipe, pen, rules, material, read_system_prompt(inputs.system_prompt))
     elif isinstance(recipe, ConversationsRecipe):
         personas, config = read_players(recipe, inputs.personas, inputs.simulator)
         with open_simulator(config, context, timeout_s=params.timeout_s, concurrency=params.concurrency) as simulator:
