@@ -47,7 +47,7 @@ NAMES: Mapping[str, str] = {
     "chat_template_kwargs": r"chat_template_kwargs",
     "max_completion_tokens": r"max_completion_tokens",
     "response_format": r"response_?format|json_?schema|json schema|json[ _]object|json mode|structured[ _-]outputs?"
-    r"|guided[ _](?:json|decoding)|grammar",
+    r"|guided[ _](?:json|decoding)|grammar|verbose_json",
 }  # fmt: skip
 """How servers call the fields that we send."""
 SIZE = re.compile(
@@ -109,6 +109,7 @@ OUR_FAULTS = (
     (re.compile(r"not a valid model|model not exist|(?:invalid|unknown) model\b", re.I), NAME),
     (re.compile(r"^the model .{1,150}(?:decommissioned|retired|discontinued|no longer supported)", re.I | re.M), NAME),
     (re.compile(r"^\"[^\"\n]{1,120}\" does not support (?:chat|generate|completions?)\b", re.I | re.M), NAME),
+    (re.compile(r"^the model does not support (?:chat|completions?|transcriptions?)\b", re.I | re.M), NAME),
     (re.compile(r"^unable to access non-serverless model", re.I | re.M), NAME),
     (re.compile(r"^the \w{1,30} operation does not work with the specified model", re.I | re.M), NAME),
     (re.compile(r"^the model .{1,150}requires terms acceptance", re.I | re.M), MODEL),
