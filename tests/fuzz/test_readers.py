@@ -5,7 +5,8 @@ from __future__ import annotations
 import gzip
 import io
 import json
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,6 +20,8 @@ from kit.judge_parts import RUBRIC
 from kit.mixed_logs import SHAPES
 from kit.places import EXAMPLES
 from kit.slicing import talk, verdict
+from kit.speech import pdf
+from kit.transcript_files import FILES
 from tuneline.commands.labels import read_labels
 from tuneline.data.io import read_lines
 from tuneline.data.personas import load_personas
@@ -40,6 +43,9 @@ from tuneline_generator.documents import read_ideas
 from tuneline_generator.recipe import ScriptsRecipe, load_recipe
 from tuneline_generator.scripts import read_sources, with_prompt
 from tuneline_generator.writer import load_writer
+from tuneline_transcriber.documents import Unusable, read_document
+from tuneline_transcriber.given_transcripts import read_given
+from tuneline_transcriber.recogniser import load_recogniser
 
 
 def no_secret(name: str) -> str:
@@ -131,6 +137,39 @@ def ideas(path: Path) -> None:
         assert len(read_ideas(path.read_text("utf-8", "surrogateescape"), 1)) == 1
 
 
+HOSTED = b"{provider: openai, model: whisper-1, base_url: 'http://127.0.0.1:1/v1', minute_usd: 0.006}\n"
+TRANSCRIPTS = (
+    "zoom.vtt", "youtube.en.vtt", "whisper.tsv", "otter.txt", "trint.txt", "wrapped.txt", "whisper.json", "google.json",
+    "aws-labels.json", "speechmatics.json", "rev.json",
+)  # fmt: skip
+DOCUMENT = {
+    "a.pdf": pdf(["One two.", "Three."]),
+    "a.html": b"<meta charset=utf-8><nav>x</nav><main><h1>A</h1><p>b &amp; c</p></main><script>d</script>",
+    "a.md": b"---\na: b\n---\n# C ![d](data:x) <!-- e -->\n", "a.txt": b"One.\x0cTwo.\n",
+}  # fmt: skip
+
+
+def document(path: Path) -> None:
+    with told_of(path):
+        assert read_document(path).text.strip()
+
+
+def transcript(path: Path) -> None:
+    with told_of(path):
+        given = read_given(path)
+        assert all(one.text and 0 <= one.start <= one.end for one in given.segments)
+        assert len(given.spread(60)) == len(given.segments)
+
+
+@contextmanager
+def told_of(path: Path) -> Iterator[None]:
+    """Name the file, as the stage does with the reference that it belongs to."""
+    try:
+        yield
+    except Unusable as e:
+        raise UserError(f"{path.name}: {e}") from None
+
+
 STAGES = installed_stages()
 READERS = [
     Reader(
@@ -146,6 +185,10 @@ READERS = [
     Reader("critic", "critic.yaml", load_critic, CRITIC),
     Reader("talks", "talks.jsonl", talks, TALKS),
     Reader("pairs of talks", "pairs.jsonl", talks, PAIRS),
+    Reader("recogniser", "recogniser.yaml", load_recogniser, b"{provider: faster-whisper, language: en, beam: 5}"),
+    Reader("hosted recogniser", "recogniser.yaml", load_recogniser, HOSTED),
+    *(Reader(f"document {name}", name, document, content) for name, content in DOCUMENT.items()),
+    *(Reader(f"transcript {name}", name, transcript, FILES[name].content.encode()) for name in TRANSCRIPTS),
     Reader("prompt of scripts", "prompt.txt", read_prompt, b"Write {source} like {profile}."),
     Reader("writer of scripts", "writer.yaml", load_script_writer, b"{provider: extractive}"),
     Reader("judge of scripts", "judge.yaml", load_talk_judge, b"{provider: heuristic}"),

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from kit.speech import write_wave
-from tuneline_transcriber.audio import RATE, chunks_of
+from tuneline_transcriber.audio import chunks_of
+from tuneline_transcriber.decoding import RATE
 from tuneline_transcriber.documents import Unusable
 
 

@@ -4,58 +4,58 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from kit.transcript_exports import PLAIN_GOOGLE, TURNS
+from kit.transcript_files import FILES
 from tuneline_transcriber.conversation import call_of
 from tuneline_transcriber.documents import Unusable
 from tuneline_transcriber.given_transcripts import read_given
 
-ANNA, BEN = "Where is my parcel?", "It comes today."
-FIRST, SECOND = "00:00:01.000 --> 00:00:03.000", "00:00:03.500 --> 00:00:05.000"
-TEAMS = f"WEBVTT\n\n1\n{FIRST}\n<v Anna>{ANNA}</v>\n\n{SECOND}\n<v Ben>{BEN}</v>\n"
-ZOOM = f"WEBVTT\r\n\r\n1\r\n{FIRST}\r\nAnna: {ANNA}\r\n\r\n2\r\n{SECOND}\r\nBen: {BEN}\r\n"
-WHISPERX_SRT = f"1\n00:00:01,000 --> 00:00:03,000\n[Anna]: {ANNA}\n\n2\n00:00:03,500 --> 00:00:05,000\n[Ben]: {BEN}\n"
-OTTER = f"Anna  0:01\n{ANNA}\n\nBen  0:03\n{BEN}\n"
-LINES = f"Anna: {ANNA}\nBen: {BEN}\n"
 
-
-def two(start: str, end: str, text: str, speaker: str, times: int = 1) -> list[dict[str, Any]]:
-    return [
-        {start: 1.0 * times, end: 3.0 * times, text: ANNA, speaker: "Anna"},
-        {start: 3.5 * times, end: 5.0 * times, text: BEN, speaker: "Ben"},
-    ]
-
-
-EXPORTS: dict[str, Any] = {
-    "whisperx": {"segments": two("start", "end", "text", "speaker"), "word_segments": []},
-    "podcasting": {"version": "1.0.0", "segments": two("startTime", "endTime", "body", "speaker")},
-    "deepgram": {"metadata": {}, "results": {"utterances": two("start", "end", "transcript", "speaker")}},
-    "assemblyai": {"text": "…", "utterances": two("start", "end", "text", "speaker", 1000)},
-    "aws": {"results": {"audio_segments": two("start_time", "end_time", "transcript", "speaker_label")}},
-    "rev": {
-        "monologues": [
-            {"speaker": who, "elements": [{"type": "text", "value": said, "ts": start, "end_ts": end}]}
-            for who, said, start, end in (("Anna", ANNA, 1.0, 3.0), ("Ben", BEN, 3.5, 5.0))
-        ]
-    },
-}
-FORMS = {"teams.vtt": TEAMS, "zoom.vtt": ZOOM, "whisperx.srt": WHISPERX_SRT, "otter.txt": OTTER, "lines.txt": LINES} | {
-    f"{name}.json": json.dumps(content) for name, content in EXPORTS.items()
-}
-
-
-@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("name", FILES)
 def test_each_form_gives_the_same_two_turns(name: str, tmp_path: Path) -> None:
-    (tmp_path / name).write_bytes(FORMS[name].encode())
+    file = FILES[name]
+    (tmp_path / name).write_bytes(file.content.encode())
     given = read_given(tmp_path / name)
-    assert [(one.speaker, one.text) for one in given.segments] == [("Anna", ANNA), ("Ben", BEN)]
-    assert given.timed == (name != "lines.txt")
-    if name not in ("lines.txt", "otter.txt"):
-        assert [(one.start, one.end) for one in given.segments] == [(1.0, 3.0), (3.5, 5.0)]
-    call = call_of("a", given.segments, "ben")
-    assert call is not None and [m.role for m in call.messages] == ["user", "assistant"]
+    assert [(one.speaker, one.text) for one in given.segments] == [
+        (who, said) for who, (said, _, _) in zip(file.who, TURNS, strict=True)
+    ]
+    assert given.timed == (name not in ("lines.txt", "wrapped.txt", "play.txt"))
+    if file.times:
+        assert [(one.start, one.end) for one in given.segments] == [(start, end) for _, start, end in TURNS]
+    call = call_of("a", given.segments, file.who[1] or "nobody")
+    assert ([m.role for m in call.messages] if call else None) == (["user", "assistant"] if file.who[1] else None)
+
+
+def test_text_in_other_encodings_is_the_same_text(tmp_path: Path) -> None:
+    for encoding in ("utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"):
+        path = tmp_path / f"{encoding}.txt"
+        path.write_bytes("A: Gr\u00fc\u00dfe.\r\nB: Ol\u00e9!\r\n".encode(encoding))
+        assert [one.text for one in read_given(path).segments] == ["Gr\u00fc\u00dfe.", "Ol\u00e9!"]
+
+
+def test_times_of_day_in_sentences_are_no_stamps_and_what_is_heard_is_not_said(tmp_path: Path) -> None:
+    path = tmp_path / "talk.txt"
+    path.write_text("We begin.\nLunch is at 12:30\n9:15 is too early for some.\nWe meet again at 14:00\n")
+    given = read_given(path)
+    assert len(given.segments) == 4 and not given.timed and given.segments[1].text == "Lunch is at 12:30"
+    path.write_text("Before the first time.\n[00:00:10] After it,\nup to the next.\n[00:00:20] The end.\n")
+    assert [(one.start, one.end, one.text) for one in read_given(path).segments] == [
+        (0, 10, "Before the first time."), (10, 20, "After it, up to the next."), (20, 20.8, "The end."),
+    ]  # fmt: skip
+    path = tmp_path / "talk.srt"
+    path.write_text(
+        "1\n00:00:01,000 --> 00:00:02,000\n[Applause]\n\n2\n00:00:02,000 --> 00:00:03,000\n(laughs) Thanks.\n"
+    )
+    assert [one.text for one in read_given(path).segments] == ["(laughs) Thanks."]
+
+
+def test_google_without_words_has_the_ends_of_its_results(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(PLAIN_GOOGLE))
+    assert [(one.speaker, one.start, one.end) for one in read_given(path).segments] == [("1", 0, 3), ("2", 3, 5)]
 
 
 def test_colons_by_chance_name_no_speaker_and_words_without_times_are_spread(tmp_path: Path) -> None:
@@ -74,7 +74,8 @@ def test_colons_by_chance_name_no_speaker_and_words_without_times_are_spread(tmp
 @pytest.mark.parametrize(
     ("name", "content"),
     [("a.json", b"{"), ("a.json", b"{}"), ("a.json", b'{"segments": [{"start": "x"}]}'), ("a.txt", b" \n"),
-     ("a.vtt", b"WEBVTT\n\n00:00:01.000 --> 00:00:02.000\n\n"), ("a.txt", b"\xe4\xff"), ("a.json", b"[" * 20_000)],
+     ("a.vtt", b"WEBVTT\n\n00:00:01.000 --> 00:00:02.000\n\n"), ("a.txt", b"\xe4\xff"), ("a.json", b"[" * 20_000),
+     ("a.transcript.docx", b"PK"), ("a.transcript.pdf", b"%PDF-"), ("a.srt", b"00:01,000 --> 00:02,000\n[Music]\n")],
 )  # fmt: skip
 def test_what_says_nothing_or_has_no_known_form_is_refused(name: str, content: bytes, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)

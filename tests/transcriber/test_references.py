@@ -29,12 +29,40 @@ def test_pairs_names_each_reference_with_what_is_missing(tmp_path: Path) -> None
 
 
 def test_files_that_belong_to_no_reference_are_refused_together(tmp_path: Path) -> None:
-    for name in ("a.pdf", "a.md", "b.docx", ".DS_Store"):
+    for name in ("a.pdf", "a.md", "b.xlsx", ".DS_Store", "Thumbs.db", "~$a.docx"):
         (tmp_path / name).write_text("x")
     (tmp_path / "more").mkdir()
     with pytest.raises(UserError) as refused:
         read_folder(tmp_path)
     said = str(refused.value)
     assert (
-        "3 files" in said and "a.pdf: a.md is a document" in said and "b.docx" in said and "more: is a folder" in said
+        "3 files" in said
+        and "a.pdf: a.md is a document" in said
+        and "b.xlsx: is no document" in said
+        and "more: is a folder" in said
     )
+
+
+def test_one_stray_file_is_one(tmp_path: Path) -> None:
+    (tmp_path / "a.xlsx").write_text("x")
+    with pytest.raises(UserError, match=r"^1 file is part of no reference"):
+        read_folder(tmp_path)
+
+
+def test_names_are_joined_as_programs_and_systems_write_them(tmp_path: Path) -> None:
+    for name in (
+        "Cafe\u0301.mp3", "Caf\u00e9.pdf", "a.wav", "a.wav.txt", "a.docx", "b.webm", "b.pt-BR.vtt", "b.txt",
+        "c.mp4", "c.transcript.md", "v1.2.mp3", "v1.2.md",
+    ):  # fmt: skip
+        (tmp_path / name).write_text("x")
+    found = {
+        one.name: [path.name if path else None for path in (one.source, one.audio, one.transcript)]
+        for one in read_folder(tmp_path)
+    }
+    assert found == {
+        "Caf\u00e9": ["Caf\u00e9.pdf", "Cafe\u0301.mp3", None],
+        "a": ["a.docx", "a.wav", "a.wav.txt"],
+        "b": ["b.txt", "b.webm", "b.pt-BR.vtt"],
+        "c": [None, "c.mp4", "c.transcript.md"],
+        "v1.2": ["v1.2.md", "v1.2.mp3", None],
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,11 @@ def test_what_cannot_be_used_has_one_status_each_and_the_others_go_on_by_choice(
     for name in ("good", "coded", "broken", "short", "silence", "locked", "alone"):
         (folder / f"{name}.txt").write_text("A document.")
     speak("Hello.", folder / "lost.wav")
+    (folder / "sealed.docx").write_bytes(b"PK\3\4")
+    (folder / "late.vtt").write_text("WEBVTT\n\n01:00:00.000 --> 01:00:09.000\nOf another talk.\n")
+    for name in ("sealed", "late"):
+        shutil.copy(good, folder / f"{name}.wav")
+    (folder / "late.txt").write_text("A document.")
     file = run_file(tmp_path)
     with pytest.raises(UserError) as refused:
         make(file, tmp_path / "store")
@@ -51,7 +57,8 @@ def test_what_cannot_be_used_has_one_status_each_and_the_others_go_on_by_choice(
     found = {row["pair"]: row["status"] for row in rows_of(tmp_path / "store", manifest, "pairs.jsonl")}
     assert found == {
         "alone": "no_audio", "broken": "unreadable_audio", "coded": "ready", "good": "ready", "locked": "no_audio",
-        "lost": "no_source", "short": "unreadable_audio", "silence": "no_speech",
+        "lost": "no_source", "short": "unreadable_audio", "silence": "no_speech", "sealed": "unreadable_source",
+        "late": "unreadable_transcript",
     }  # fmt: skip
 
 

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from itertools import groupby
 
+from tuneline.data.text.words import words
 from tuneline_transcriber.rows import CallRow, Message, Segment
-
-
-def words_of(text: str) -> list[str]:
-    """Return the words of a text as word error rates count them: lower case, letters, digits and apostrophes."""
-    return re.findall(r"[^\W_]+(?:'[^\W_]+)*", text.casefold().replace("’", "'"))
 
 
 def word_error_rate(given: str, heard: str | None) -> float | None:
     """Return the fewest insertions, deletions and substitutions per word that is given; None without a text."""
     from rapidfuzz.distance import Levenshtein
 
-    truth = words_of(given)
+    truth = words(given)
     if not truth or heard is None:
         return None
-    return round(Levenshtein.distance(truth, words_of(heard)) / len(truth), 4)
+    return round(Levenshtein.distance(truth, words(heard)) / len(truth), 4)
 
 
 def call_of(name: str, segments: Sequence[Segment], assistant: str) -> CallRow | None:

@@ -2,50 +2,39 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
-import logging
+import json
 import re
-from html.parser import HTMLParser
+import signal
+import subprocess
+import sys
 from pathlib import Path
+from subprocess import DEVNULL, PIPE
 from typing import NamedTuple
 
+from tuneline.errors import Temporary
+from tuneline.model.children import ending, environment, tied_to_us
+from tuneline.parsing.text import cleaned, read_text
+from tuneline_transcriber.references import SEALED
 from tuneline_transcriber.rows import Status
+from tuneline_transcriber.web_pages import charset, page_text
 
 MOST_BYTES = 200 * 2**20
-MOST_PAGES = 2_000
 MOST_CHARACTERS = 20_000_000
 """Of a document's text."""
 
-_SILENT = frozenset({"script", "style", "noscript", "template", "svg", "head"})
-_BLOCKS = frozenset(
-    [
-        "p",
-        "div",
-        "br",
-        "li",
-        "ul",
-        "ol",
-        "h1",
-        "h2",
-        "h3",
-        "h4",
-        "h5",
-        "h6",
-        "tr",
-        "table",
-        "section",
-        "article",
-        "header",
-        "footer",
-        "blockquote",
-        "pre",
-        "hr",
-        "dt",
-        "dd",
-    ]
+_LIGATURES = str.maketrans({"\ufb00": "ff", "\ufb01": "fi", "\ufb02": "fl", "\ufb03": "ffi", "\ufb04": "ffl"})
+_FRONT = re.compile(
+    r"\A(?:---[ \t]*\n(?=[\w\"'-]+[ \t]*:).*?\n---|\+\+\+[ \t]*\n.*?\n\+\+\+)[ \t]*(?:\n|\Z)", re.DOTALL
 )
-_CHARSET = re.compile(rb"<meta[^>]{0,200}charset=[\"' ]?([A-Za-z0-9_-]{1,40})", re.IGNORECASE)
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f\ud800-\udfff]")
+"""What programs say of a Markdown file before it begins."""
+_DRAWN = re.compile(r"!\[([^\]\n]{0,1000})\]\(data:[^)\s]*\)|<!--.*?-->", re.DOTALL)
+"""Pictures inside of Markdown, and comments."""
+_FEW_WRONG = 5
+"""Characters of a page that may be none in its encoding."""
+_SEALED = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0", b"{\\rtf")
+"""How files of Word, PowerPoint, OpenDocument and EPUB begin."""
 
 
 class Unusable(Exception):  # noqa: N818  (a state of one file; it becomes a status)
@@ -77,17 +66,19 @@ class Document(NamedTuple):
 
 
 def read_document(path: Path) -> Document:
-    """Read a document. Raises Unusable."""
+    """Read a document. Raises Unusable, or Temporary if somebody ends the process that reads it."""
     if path.stat().st_size > MOST_BYTES:
         raise Unusable(f"the document has more than {MOST_BYTES // 2**20} MiB")
     data, suffix = path.read_bytes(), path.suffix.lower()
-    if suffix == ".pdf" or data.startswith(b"%PDF-"):
-        text = _pdf_text(path)
-    elif suffix in (".html", ".htm"):
+    if data.startswith(_SEALED) or suffix in SEALED:
+        raise Unusable("the document is a file of a writing program or an e-book; save it as PDF, HTML or text")
+    if data.startswith(b"%PDF-") or suffix == ".pdf":
+        text = cleaned(_pdf_text(data))
+    elif suffix in (".html", ".htm", ".xhtml"):
         text = _html_text(data)
     else:
-        text = _plain_text(data)
-    text = _CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n")).strip()
+        text = _markdown_text(data) if suffix in (".md", ".markdown") else _plain_text(data)
+    text = text.translate(_LIGATURES).strip(" \t\n")
     if not text.strip():
         raise Unusable("the document has no text; scanned pages need to go through text recognition (OCR) first")
     if len(text) > MOST_CHARACTERS:
@@ -95,89 +86,37 @@ def read_document(path: Path) -> Document:
     return Document(text, hashlib.sha256(data).hexdigest())
 
 
-def _pdf_text(path: Path) -> str:
-    import pypdf
-    from pypdf.errors import DependencyError, FileNotDecryptedError, PyPdfError
-
-    logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # it quotes what it reads
-    try:
-        with pypdf.PdfReader(path) as reader:
-            if reader.is_encrypted and not reader.decrypt(""):
-                raise Unusable("the PDF is encrypted; save it without a password")
-            if len(reader.pages) > MOST_PAGES:
-                raise Unusable(f"the PDF has more than {MOST_PAGES:,} pages")
-            pages, room = [], MOST_CHARACTERS
-            for page in reader.pages:
-                pages.append(page.extract_text().replace("\f", "\n").strip())
-                room -= len(pages[-1])
-                if room < 0:
-                    break
-    except FileNotDecryptedError:
-        raise Unusable("the PDF is encrypted; save it without a password") from None
-    except (
-        PyPdfError,
-        DependencyError,
-        ValueError,
-        LookupError,
-        TypeError,
-        AttributeError,
-        ArithmeticError,
-        AssertionError,
-        RecursionError,
-        NotImplementedError,
-        EOFError,
-        OSError,
-    ):  # fmt: skip  (what its parser raises, where a file is not what it says it is)
-        raise Unusable("the PDF is broken: it cannot be read; save it anew") from None
-    return "\f".join(pages) if any(pages) else ""
+def _pdf_text(data: bytes) -> str:
+    if b"%PDF-" not in data[:1024]:
+        raise Unusable("the document is no PDF, whatever its name says")
+    command = [sys.executable, "-I", "-m", "tuneline_transcriber.pdf_worker"]
+    done = subprocess.run(tied_to_us(command), input=data, stdout=PIPE, stderr=DEVNULL, env=environment(), check=False)
+    if done.returncode in (-signal.SIGKILL, -signal.SIGTERM):
+        raise Temporary(f"the process that reads PDFs was ended by {ending(done.returncode)}")
+    if done.returncode:
+        raise Unusable("the PDF is broken: it takes too long to read, or ends its reader; save it anew")
+    answer = json.loads(done.stdout)
+    if "problem" in answer:
+        raise Unusable(answer["problem"])
+    return "\f".join(answer["pages"])
 
 
 def _plain_text(data: bytes) -> str:
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return _decoded(data, "utf-16")
-    return _decoded(data, "utf-8-sig")
+    try:
+        return read_text(data)
+    except UnicodeDecodeError:
+        raise Unusable("the document is not UTF-8 text; save it as UTF-8") from None
 
 
 def _html_text(data: bytes) -> str:
-    found = _CHARSET.search(data[:4096])
-    reader = _TextOfHtml()
-    reader.feed(
-        _decoded(data, found[1].decode()) if found and not data.startswith(b"\xef\xbb\xbf") else _plain_text(data)
-    )
-    reader.close()
-    lines = (" ".join(line.split()) for line in "".join(reader.parts).split("\n"))
-    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines))
+    declared = charset(data)
+    if declared is None or data.startswith(codecs.BOM_UTF8):
+        return page_text(_plain_text(data))
+    page = data.decode(declared, "replace")  # as browsers do
+    if page.count("\ufffd") > max(_FEW_WRONG, len(page) // 1000):
+        raise Unusable(f"the document is not {declared.upper()} text, which it says it is; save it as UTF-8")
+    return page_text(cleaned(page))
 
 
-def _decoded(data: bytes, encoding: str) -> str:
-    try:
-        return data.decode(encoding)
-    except (UnicodeDecodeError, LookupError):
-        raise Unusable(f"the document is not {encoding.removesuffix('-sig').upper()} text; save it as UTF-8") from None
-
-
-class _TextOfHtml(HTMLParser):
-    """Collects what a page shows."""
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.parts: list[str] = []
-        self._silent: str | None = None
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if self._silent is None and tag in _SILENT:
-            self._silent = tag
-        elif tag == "body":
-            self._silent = None  # a head need not be closed
-        if tag in _BLOCKS:
-            self.parts.append("\n")
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag == self._silent:
-            self._silent = None
-        if tag in _BLOCKS:
-            self.parts.append("\n")
-
-    def handle_data(self, data: str) -> None:
-        if self._silent is None:
-            self.parts.append(re.sub(r"\s+", " ", data))
+def _markdown_text(data: bytes) -> str:
+    return _DRAWN.sub(lambda found: found[1] or "", _FRONT.sub("", _plain_text(data)))

@@ -21,7 +21,8 @@ from tuneline.llm.providers.provider import SETTING, BareHttp, not_taken
 from tuneline.llm.providers.refusals import Refusal, Refused, meaning, read_refusal, unwanted
 from tuneline.llm.providers.strangers import OnlyObjects, Stranger, Strangers
 from tuneline.stage import Account, Usage
-from tuneline_transcriber.audio import RATE, Chunk
+from tuneline_transcriber.audio import Chunk
+from tuneline_transcriber.decoding import RATE
 from tuneline_transcriber.recogniser import Heard, HostedConfig
 from tuneline_transcriber.rows import Segment
 

@@ -22,6 +22,10 @@ VERSION = "1"
 """Part of the journal's scope: raise it when the same sound would be heard otherwise."""
 
 
+_LATE_S = 10.0
+"""Seconds after the end of a recording in which a transcript may still begin a turn."""
+
+
 class Listened(NamedTuple):
     """What is said in a recording, or why nobody can say it."""
 
@@ -69,7 +73,7 @@ class Ear:
             return heard._replace(problem=("too_long" if e.kind == "too_long" else "failed", str(e)))
         except Unusable as e:
             return heard._replace(problem=(e.status or "unreadable_audio", str(e)))
-        return _with_given(heard, given) if given else heard
+        return _with_given(heard, given) if given and not heard.problem else heard
 
     def _hear(self, one: Reference, heard: Listened, *, recognise: bool) -> Listened:
         assert one.audio is not None
@@ -132,9 +136,14 @@ def open_ear(
 
 
 def _with_given(heard: Listened, given: GivenTranscript) -> Listened:
-    return heard._replace(
-        segments=given.spread(heard.seconds), engine="given", given=given.text, language=heard.language
-    )
+    last = given.segments[-1].start
+    if given.timed and last > heard.seconds + _LATE_S:
+        detail = (
+            f"the transcript begins its last turn at {last:,.0f} s, the recording ends at {heard.seconds:,.0f} s: is "
+            "it of another recording, or are its times those of a clock?"
+        )
+        return heard._replace(problem=("unreadable_transcript", detail))
+    return heard._replace(segments=given.spread(heard.seconds), engine="given", given=given.text)
 
 
 def _moved(segment: Segment, chunk: Chunk, channels: int) -> Segment:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tuneline.parsing.problems import printable
+from tuneline_transcriber.decoding import seconds_of
 from tuneline_transcriber.documents import Document, Unusable, read_document
 from tuneline_transcriber.given_transcripts import read_given
 from tuneline_transcriber.references import Reference, read_folder
@@ -41,9 +42,9 @@ def _recording(one: Reference) -> tuple[str, str]:
     if one.audio is None:
         return "", "no recording"
     seconds, name = seconds_of(one.audio), printable(one.audio.name)
-    return (name, "the recording is broken: its header cannot be read") if seconds is None else (
-        f"{name} ({int(seconds) // 60}:{int(seconds) % 60:02d})", ""
-    )  # fmt: skip
+    if seconds is None:
+        return name, "the recording is broken: its header cannot be read"
+    return f"{name} ({int(seconds) // 60}:{int(seconds) % 60:02d})" if seconds else name, ""
 
 
 def _transcript(one: Reference) -> tuple[str, str]:
@@ -55,15 +56,3 @@ def _transcript(one: Reference) -> tuple[str, str]:
         return printable(one.transcript.name), str(e)
     speakers = len({segment.speaker for segment in found.segments if segment.speaker})
     return f"{printable(one.transcript.name)}{f' ({speakers} speakers)' if speakers else ''}", ""
-
-
-def seconds_of(path: Path) -> float | None:
-    """Return how long a recording is by its header, in seconds; None if that cannot be read."""
-    import mutagen
-
-    try:
-        found = mutagen.File(path)
-    except (mutagen.MutagenError, ValueError, LookupError, OSError, EOFError, ArithmeticError):
-        return None
-    length = getattr(getattr(found, "info", None), "length", None)
-    return float(length) if isinstance(length, int | float) and length > 0 else None

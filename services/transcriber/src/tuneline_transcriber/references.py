@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import re
+import unicodedata
+from collections.abc import Set
 from pathlib import Path
 from typing import NamedTuple
 
 from tuneline.errors import UserError
 from tuneline.parsing.problems import listed, printable
 
-SOURCES = frozenset({".pdf", ".html", ".htm", ".md", ".markdown", ".txt"})
-AUDIO = frozenset({".wav", ".mp3", ".m4a", ".flac", ".ogg", ".opus"})
-CAPTIONS = frozenset({".srt", ".vtt", ".json"})
+SOURCES = frozenset({".pdf", ".html", ".htm", ".xhtml", ".md", ".markdown", ".txt"})
+SEALED = frozenset({".docx", ".doc", ".odt", ".rtf", ".epub", ".pptx", ".ppt", ".pages"})
+"""Documents of writing programs: they have a place in their reference, and are not read."""
+_SOUND = {".wav", ".mp3", ".m4a", ".flac", ".ogg", ".opus", ".oga", ".aac", ".wma", ".aif", ".aiff", ".amr", ".caf"}
+_VIDEO = {".mp4", ".m4b", ".m4v", ".mov", ".webm", ".mkv", ".mka", ".avi", ".3gp"}
+AUDIO = frozenset(_SOUND | _VIDEO)
+CAPTIONS = frozenset({".srt", ".vtt", ".sbv", ".tsv", ".json"})
 MARK = ".transcript"
 """In front of a given transcript's suffix; captions need none: `talk.transcript.txt`, `talk.vtt`."""
+LITTER = frozenset({"thumbs.db", "desktop.ini"})
+"""What Windows leaves in folders; elsewhere, such files begin with a dot."""
 MOST_REFERENCES = 100_000
+_LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}")
 _HIDDEN = re.compile(r"[\x00-\x1f\x7f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 
 
@@ -33,19 +42,22 @@ def read_folder(folder: Path) -> list[Reference]:
         raise UserError(f"{printable(folder.name)}: a folder of documents and recordings is needed")
     found: dict[str, dict[str, Path]] = {}
     problems = []
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith("."):
-            continue
-        name, kind = _part_of(path)
+    files = [f for f in sorted(folder.iterdir()) if not f.name.startswith((".", "~$")) and f.name.lower() not in LITTER]
+    recorded = {_stem(file) for file in files if file.suffix.lower() in AUDIO}
+    for path in files:
+        name, kind = _part_of(path, recorded)
         if kind is None:
             problems.append(f"{printable(path.name)}: {name}")
             continue
         parts = found.setdefault(name, {})
         if kind in parts:
-            problems.append(f"{printable(path.name)}: {parts[kind].name} is a {kind} of that name, too; keep one")
+            problems.append(
+                f"{printable(path.name)}: {printable(parts[kind].name)} is a {kind} of that name, too; keep one"
+            )
         parts[kind] = path
     if problems:
-        raise UserError("\n".join([f"{len(problems)} files are part of no reference:", *listed(problems)]))
+        stray = "1 file is" if len(problems) == 1 else f"{len(problems):,} files are"
+        raise UserError("\n".join([f"{stray} part of no reference:", *listed(problems)]))
     if not found:
         raise UserError(f"{printable(folder.name)}: no document or recording is in it")
     if len(found) > MOST_REFERENCES:
@@ -56,17 +68,27 @@ def read_folder(folder: Path) -> list[Reference]:
     ]
 
 
-def _part_of(path: Path) -> tuple[str, str | None]:
+def _stem(path: Path) -> str:
+    """Return the name without its ending, composed: macOS writes accents as characters of their own."""
+    return unicodedata.normalize("NFC", path.stem)
+
+
+def _part_of(path: Path, recorded: Set[str]) -> tuple[str, str | None]:
     """Return name and kind of a file; without a kind, why it is none."""
-    suffix, name = path.suffix.lower(), path.stem
+    suffix, name = path.suffix.lower(), _stem(path)
     if not path.is_file():
         return "is a folder; put its files beside the others" if path.is_dir() else "is no file", None
-    marked = name.lower().endswith(MARK)
-    kind: str | None = "recording" if suffix in AUDIO else "document" if suffix in SOURCES else None
-    if suffix in CAPTIONS or (marked and suffix == ".txt"):
-        name, kind = name[: -len(MARK)] if marked else name, "transcript"
+    kind: str | None = "recording" if suffix in AUDIO else "document" if suffix in SOURCES | SEALED else None
+    if suffix in CAPTIONS or (kind == "document" and name.lower().endswith(MARK)):
+        name, kind = name[: -len(MARK)] if name.lower().endswith(MARK) else name, "transcript"
+    before, _, added = name.rpartition(".")
+    if before in recorded and name not in recorded and kind in ("transcript", "document"):
+        if f".{added.lower()}" in AUDIO:  # whisper.cpp writes talk.wav.txt beside talk.wav
+            name, kind = before, "transcript"
+        elif kind == "transcript" and _LANGUAGE.fullmatch(added):  # yt-dlp writes talk.en.vtt
+            name = before
     if not name or _HIDDEN.search(name):
         return "its name is empty, or has characters that cannot be seen; rename it", None
     if kind is None:
-        name = f"is no document ({', '.join(sorted(SOURCES))}) or recording ({', '.join(sorted(AUDIO))})"
+        name = f"is no document ({', '.join(sorted(SOURCES))}) or recording (.mp3, .wav, .m4a, .mp4 and the like)"
     return name, kind

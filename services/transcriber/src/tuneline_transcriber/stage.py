@@ -59,7 +59,7 @@ class TranscriberInputs(Inputs):
     """References, and what recognises them."""
 
     references: Path = given()
-    """Folder of `<name>.pdf`, `.html`, `.md` or `.txt` with `<name>.mp3`, `.wav`, `.m4a`, `.flac` or `.ogg`."""
+    """Folder of `<name>.pdf`, `.html`, `.md` or `.txt` with `<name>.mp3`, `.wav`, `.m4a`, `.mp4` or others."""
     recogniser: Path = given()
     """What recognises: `provider` and its settings."""
     speech_model: Path | None = given("*.bin", "*.json", "*.txt", optional=True)
@@ -93,7 +93,7 @@ def check(params: TranscriberParams, checks: Checks) -> None:
     check_given(params, checks)
 
 
-STAGE = Stage("transcriber", 1, TranscriberParams, TranscriberInputs, TranscriberOutputs, run, check=check)
+STAGE = Stage("transcriber", 2, TranscriberParams, TranscriberInputs, TranscriberOutputs, run, check=check)
 
 
 def main() -> None:

@@ -59,7 +59,7 @@ def transcribe(
 def read_source(one: Reference, params: TranscriberParams) -> Document | PairRow | None:
     """Return the document of a reference, None where none is needed, or the row that says why it is of no use."""
     if one.audio is None:
-        missing = "no recording of this name (.mp3, .wav, .m4a, .flac or .ogg) is there"
+        missing = "no recording of this name (.mp3, .wav, .m4a, .mp4 and the like) is there"
         return PairRow(pair=one.name, status="no_audio", detail=missing)
     if one.source is None:
         if not params.require_source:

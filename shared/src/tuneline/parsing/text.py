@@ -1,0 +1,31 @@
+"""Texts of people: bytes in the encodings that editors write, without characters that nobody sees."""
+
+from __future__ import annotations
+
+import codecs
+import re
+
+_UNSEEN = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f\xad\ud800-\udfff]")
+"""Control characters except tab, line ends and form feed; soft hyphens; and lone surrogates, which no file can hold."""
+_LOOK = 400
+
+
+def read_text(data: bytes) -> str:
+    """Return UTF-8 or UTF-16 as text with `\\n` as line end and nothing unseen. Raises UnicodeDecodeError."""
+    return cleaned(data.decode(_encoding(data)))
+
+
+def cleaned(text: str) -> str:
+    """Return a text with `\\n` as line end, without control characters, soft hyphens and lone surrogates."""
+    return _UNSEEN.sub("", text.replace("\r\n", "\n").replace("\r", "\n").replace("\x85", "\n"))
+
+
+def _encoding(data: bytes) -> str:
+    """Return how bytes are written, UTF-16 by its mark or, without one, by nearly every other byte being zero."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    first, second = data[:_LOOK:2].count(0), data[1:_LOOK:2].count(0)
+    most, few = 3 * len(data[1:_LOOK:2]) / 4, len(data[1:_LOOK:2]) / 8
+    if second > 1 and second >= most and first <= few:
+        return "utf-16-le"
+    return "utf-16-be" if first > 1 and first >= most and second <= few else "utf-8-sig"
