@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import random
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from kit import mixed_logs
 from kit.places import EXAMPLES, ROOT
 from tuneline.commands.start.init import STARTER
 from tuneline.commands.tuneline import app
@@ -18,6 +21,8 @@ from tuneline.data.transcripts import read_transcripts
 from tuneline.engine.pipelines import Address
 from tuneline.engine.runfile import RunFile, read_run_file
 from tuneline.stage import installed_stages
+
+FORMS = ["openai", "developer", "sharegpt", "claude", "chatgpt", "gemini", "anthropic_log", "langfuse", "langsmith"]
 
 
 def tuneline(*words: str | Path) -> tuple[int, str]:
@@ -67,6 +72,34 @@ def test_conversations_that_cannot_be_read_are_refused_before_anything_is_writte
     assert code == 2 and "bad.jsonl" in said and not (tmp_path / "c").exists()
 
 
+@pytest.mark.parametrize("name", ["my_library", "v1.2", "2026", "1e3", "null", "No", "a" * 80 + "-x", "-", "ßü", "_x_"])
+def test_a_folder_of_any_name_gives_a_run_file_that_is_accepted(tmp_path: Path, name: str) -> None:
+    assert tuneline("init", tmp_path / name)[0] == 0
+    run_file = written(tmp_path / name)
+    assert re.fullmatch("[a-z0-9]+(-[a-z0-9]+)*", run_file.run)
+    code, said = tuneline("check", tmp_path / name / "run.yaml", "--set", f"inputs.base_model={tmp_path / 'none'}")
+    assert code == 2 and "finetune" not in said and "none does not exist" in said
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_logs_of_others_are_taken_as_they_are(tmp_path: Path, form: str) -> None:
+    rng = random.Random(1)
+    rows = [getattr(mixed_logs, form)(f"t{n}", mixed_logs.talk(n, rng)) for n in range(12)]
+    (tmp_path / "logs.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    code, said = tuneline("init", tmp_path / "d", "--from", tmp_path / "logs.jsonl")
+    assert code == 0, said
+    assert "# 12 conversations of 2 to" in (tmp_path / "d" / "run.yaml").read_text().replace("of 3 to", "of 2 to")
+
+
+def test_a_few_that_cannot_be_used_are_left_out_and_said(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    mixed_logs.write_mixed_logs(tmp_path / "logs", 80)
+    code, said = tuneline("init", tmp_path / "d", "--from", tmp_path / "logs")
+    assert code == 0 and "Some conversations cannot be used" in said
+    assert written(tmp_path / "d").steps
+    assert re.search(r"^assessor:\n  on_bad: skip .*# \d+ more that", (tmp_path / "d" / "run.yaml").read_text(), re.M)
+
+
 @pytest.mark.parametrize("name", ["run.yaml", "prompt.txt"])
 def test_it_writes_over_nothing(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("mine")
@@ -75,7 +108,7 @@ def test_it_writes_over_nothing(tmp_path: Path, name: str) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [name] and (tmp_path / name).read_text() == "mine"
 
 
-@pytest.mark.parametrize("name", ["a: b.jsonl", "$run.jsonl", 'quo"te.jsonl', "# no.jsonl"])
+@pytest.mark.parametrize("name", ["a: b.jsonl", "$run.jsonl", 'quo"te.jsonl', "# no.jsonl", "a:", "null", "1e3"])
 def test_a_name_with_any_character_stays_one_value(tmp_path: Path, name: str) -> None:
     row = json.loads((STARTER / "conversations.jsonl").read_text().splitlines()[0])
     (tmp_path / name).write_text(json.dumps(row))

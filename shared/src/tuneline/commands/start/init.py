@@ -15,6 +15,12 @@ from tuneline.errors import UserError
 from tuneline.parsing.problems import printable
 
 STARTER = Path(__file__).parent / "starter"
+MAY_BE_BAD = 5
+"""Or 1 % where that is more, as the assessor's `max_bad`."""
+SKIP = """
+assessor:
+  on_bad: skip                          # {} more that cannot be used; the assessor's rejected.jsonl lists them
+"""
 BASE = "hf://HuggingFaceTB/SmolLM2-135M-Instruct"
 
 
@@ -25,6 +31,8 @@ class _Data(NamedTuple):
     about: str
     context: int = 2
     turns: int = 3
+    left_out: str = ""
+    """A section of the run file, where some cannot be used."""
 
 
 def init(
@@ -44,11 +52,13 @@ def init(
         data = _look(transcripts, folder) if transcripts else _made_up()
         texts = {name: (STARTER / name).read_text(encoding="utf-8") for name in names}
         texts["run.yaml"] = Template(texts["run.yaml"]).substitute(
-            data._asdict(), run=_name(folder), base=_quoted(_seen_from(folder, base_model))
+            data._asdict(), run=_quoted(_name(folder)), base=_quoted(_seen_from(folder, base_model))
         )
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
             (folder / name).write_text(text, encoding="utf-8")
+        if data.left_out:
+            typer.echo("Some conversations cannot be used; run.yaml says how many, and leaves them out.", err=True)
         file = printable(str(folder / "run.yaml"))
         typer.echo(f"{', '.join(names)} written. Next: tuneline check {file}, then tuneline run {file}")
 
@@ -58,16 +68,22 @@ def _made_up() -> _Data:
 
 
 def _look(transcripts: Path, folder: Path) -> _Data:
-    """Read the conversations as the assessor will. Raises UserError for what it would refuse."""
+    """Read the conversations as the assessor will. Raises UserError for what it refuses even if it may skip some."""
     from statistics import median
 
     from tuneline.data.transcripts import read_transcripts
 
-    lengths = sorted(len(one.exchanges) for one in read_transcripts(transcripts).transcripts)
+    left_out = ""
+    try:
+        found = read_transcripts(transcripts)
+    except UserError:
+        found = read_transcripts(transcripts, MAY_BE_BAD)
+        left_out = SKIP.format(len(found.rejected))
+    lengths = sorted(len(one.exchanges) for one in found.transcripts)
     middle = int(median(lengths))
     about = f"  # {len(lengths):,} conversations of {lengths[0]} to {lengths[-1]} exchanges, in the middle {middle}."
     context, turns = max(1, min(3, middle - 1)), max(2, min(8, middle))
-    return _Data(_quoted(_seen_from(folder, str(transcripts))), about, context, turns)
+    return _Data(_quoted(_seen_from(folder, str(transcripts))), about, context, turns, left_out)
 
 
 def _seen_from(folder: Path, address: str) -> str:
@@ -79,10 +95,13 @@ def _quoted(text: str) -> str:
     """Return text as a YAML scalar."""
     import json
 
-    return text if re.fullmatch(r"[A-Za-z./][\w./:@-]*", text) else json.dumps(text, ensure_ascii=False)
+    import yaml
+
+    plain = re.fullmatch(r"[\w./][\w./:@-]*", text) is not None and yaml.safe_load(text) == text
+    return text if plain else json.dumps(text, ensure_ascii=False)
 
 
 def _name(folder: Path) -> str:
-    """Return a run's name like the folder's, or a plain one where that cannot be one."""
-    name = re.sub(r"[^a-z0-9._-]+", "-", folder.resolve().name.lower()).strip("._-")[:63].rstrip("._-")
+    """Return a name like the folder's for the run and its model, or a plain one where that cannot be one."""
+    name = re.sub(r"[^a-z0-9]+", "-", folder.resolve().name.lower())[:60].strip("-")
     return name or "first"
