@@ -11,7 +11,8 @@ import pytest
 import typer
 import yaml
 
-from kit.scripted_openai import Answer, completion, serve_openai
+from kit.evaluator_parts import persona_row
+from kit.scripted_openai import Answer, Call, completion, judged, serve_openai
 from kit.support import run_stage
 from tuneline.commands.check import check
 from tuneline.data.conversations import Conversation
@@ -78,6 +79,46 @@ def test_two_endpoints_need_neither_a_file_nor_a_base_model_and_all_calls_are_co
     cost = done.manifest.metrics.cost
     assert [row.now.calls for row in cost.rows] == [12, 12]
     assert cost.now_usd == pytest.approx(24 * 20e-6)
+
+
+def play(call: Call) -> Answer:
+    """Be both arms, the simulator and the judge: one user leaves the role for code to see, one for the judge."""
+    if "response_format" in call.body:
+        asked = "ROLE" in call.schema["properties"]
+        return completion(judged(call, "NO" if asked and "I am Person 4" in call.prompt else "YES"))
+    if call.body["model"] != "player":
+        return completion("The float of the water tray sticks, " * 4 + f"says {call.body['model']}.")
+    person = next(n for n in range(8) if f"Person {n}" in call.prompt)
+    strange = person == 2 and "says model." in call.prompt
+    return completion("As an AI language model I own no machine." if strange else f"I am Person {person} and it drips.")
+
+
+@pytest.mark.parametrize("graded", [False, True])
+def test_who_leaves_the_role_is_left_out_with_both_arms_and_the_judge_grades_blind_where_it_is_asked(
+    arms: Mapping[str, Any], tmp_path: Path, graded: bool
+) -> None:
+    with serve_openai(play) as server:
+
+        def model(name: str) -> dict[str, Any]:
+            return {"provider": "openai", "model": name, "base_url": server.url}
+
+        given = {
+            "rubric": arms["rubric"], "personas": {"personas": [persona_row(number) for number in range(8)]},
+            "base": model("base"), "model": model("model"), "judge": model("judge"), "simulator": model("player"),
+        }  # fmt: skip
+        params = {"turns": 2, "grade_simulator": graded}
+        done = run_stage(STAGE, tmp_path, inputs=given, params=params, run="roles")
+        asked = [call.prompt for call in server.calls if "ROLE" in call.prompt]
+    found = Comparison.model_validate_json(done.paths["comparison"].read_text())
+    assert found.roles is not None
+    left_out = ["person-02/0", "person-04/0"] if graded else ["person-02/0"]
+    assert (found.roles.left_out, found.roles.of) == (left_out, 8)
+    assert (found.roles.base, found.roles.finetuned) == (int(graded), 1 + graded)
+    assert found.base.conversations == found.finetuned.conversations == found.score.personas == 8 - len(left_out)
+    assert len(asked) == 16 * graded
+    assert not any("person-0" in prompt or "finetuned" in prompt for prompt in asked)
+    assert f"{len(left_out)} of 8 personas and trials the simulated user left its role" in " ".join(found.notes)
+    assert "In no figure" in done.paths["view"].read_text()
 
 
 def test_an_arm_that_is_given_needs_no_converter_and_two_need_no_training() -> None:

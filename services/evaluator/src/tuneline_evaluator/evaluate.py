@@ -9,17 +9,20 @@ from typing import NamedTuple
 from tuneline.data.conversations import Conversation
 from tuneline.data.io import write_lines, write_record
 from tuneline.data.personas import Persona
+from tuneline.data.rubric import Rubric
 from tuneline.data.text.talks import write_talks
 from tuneline.data.transcripts import Transcript
 from tuneline.data.verdicts import Verdict
 from tuneline.judge.card import JudgeCard
-from tuneline.judge.judging import judge_all
+from tuneline.judge.judging import Judged, judge_all
 from tuneline.judge.panel import disagreement
 from tuneline.judge.simulators.simulator import open_simulator
 from tuneline.stage import Context, Cost, Json, Metrics
-from tuneline_evaluator.comparison.compare import compare
+from tuneline_evaluator.comparison.compare import Evidence, compare
 from tuneline_evaluator.comparison.figures import Comparison
+from tuneline_evaluator.comparison.memorised import learnt_in, memorised
 from tuneline_evaluator.comparison.preferred import prefer, preference_rows
+from tuneline_evaluator.comparison.roles import ROLE
 from tuneline_evaluator.comparison.scores import JudgedConversation
 from tuneline_evaluator.conversations.converse import Held, hold_conversations
 from tuneline_evaluator.conversations.prepare import Prepared, prepare
@@ -37,6 +40,8 @@ class JudgedBlind(NamedTuple):
     judged_now: int
     """Conversations that no earlier attempt or run had judged."""
     cost: Cost
+    graded: dict[str, bool] | None = None
+    """By blind id whether the simulated user kept its role; None where the judge was not asked."""
 
 
 def evaluate(params: EvaluatorParams, inputs: EvaluatorInputs, outputs: EvaluatorOutputs, context: Context) -> Metrics:
@@ -47,7 +52,9 @@ def evaluate(params: EvaluatorParams, inputs: EvaluatorInputs, outputs: Evaluato
         held = hold_conversations(prepared, simulator, context)
     judged = judge_blind(prepared, held.conversations, context)
     preferred = prefer(prepared, held.conversations, context)
-    comparison = compare(judged.items, judged.judges, preferred.met, prepared, simulator, context)
+    memory = inputs.slices and memorised(held.conversations, learnt_in(inputs.slices), params.significance)
+    evidence = Evidence(judged.items, judged.judges, preferred.met, judged.graded, memory or None)
+    comparison = compare(evidence, prepared, simulator, context)
     write_lines(outputs.conversations, held.conversations)
     rows = (_verdict_row(item.conversation, item.verdict) for item in judged.items if item.verdict)
     outputs.verdicts.write_text("".join(rows), encoding="utf-8")
@@ -72,15 +79,22 @@ def judge_blind(prepared: Prepared, conversations: Sequence[Conversation], conte
     """
     complete = (c for c in conversations if c.status == "complete")
     blind = sorted((Transcript(c.judged_id, c.exchanges) for c in complete), key=lambda t: t.id)
+    verdicts = _judged(prepared, prepared.rubric, blind, context)
+    by_id, cost, graded = {verdict.id: verdict for verdict in verdicts}, verdicts.cost, None
+    if prepared.params.grade_simulator:
+        roles = _judged(prepared, ROLE.model_copy(update={"judges": prepared.rubric.judges}), blind, context)
+        graded, cost = {one.id: one.passed for one in roles if one.status == "scored"}, cost + roles.cost
+    items = [JudgedConversation(conversation, by_id.get(conversation.judged_id)) for conversation in conversations]
+    return JudgedBlind(items, verdicts.cards, verdicts.judged_now, cost, graded)
+
+
+def _judged(prepared: Prepared, rubric: Rubric, blind: Sequence[Transcript], context: Context) -> Judged:
     params = prepared.params
-    verdicts = judge_all(
-        prepared.judge, prepared.rubric, blind, context,
+    return judge_all(
+        prepared.judge, rubric, blind, context,
         concurrency=params.judge_concurrency, timeout_s=params.judge_timeout_s, max_unreadable=params.max_unparsed,
         canaries=params.canaries, canary_noise=params.canary_noise,
     )  # fmt: skip
-    by_id = {verdict.id: verdict for verdict in verdicts}
-    items = [JudgedConversation(conversation, by_id.get(conversation.judged_id)) for conversation in conversations]
-    return JudgedBlind(items, verdicts.cards, verdicts.judged_now, verdicts.cost)
 
 
 def summarise(comparison: Comparison, held: Held, judged: JudgedBlind, asked_now: int, cost: Cost) -> Metrics:

@@ -26,6 +26,7 @@ from tuneline.llm.forecast import Expected, forecast
 from tuneline.llm.token_counts import count_tokens
 from tuneline.model.system_prompt import read_system_prompt
 from tuneline.stage import Forecast, Plans, Usage
+from tuneline_evaluator.comparison.roles import ROLE
 from tuneline_evaluator.conversations.arms import endpoint_in
 from tuneline_evaluator.conversations.further import endpoints_in, sources
 from tuneline_evaluator.conversations.prepare import settled
@@ -74,12 +75,12 @@ def plan_talks(params: EvaluatorParams, plans: Plans) -> Iterator[Forecast]:
         yield forecast(simulator, "simulator", simulator.model, Expected(inputs, lengths.user), Usage(), at_once)
     yield from _answers(params, plans, lengths, len(speakers) * params.trials)
     if rubric and judge and not isinstance(judge, RecordedConfig):
-        criteria = rubric.asked()
-        form = prompt_tokens(criteria, Transcript("t", (Exchange("", ""),) * params.turns))
-        inputs = [form + params.turns * (lengths.user + lengths.answer)] * talks
-        expected = Expected(inputs, answer_tokens(criteria))
-        for model in models_among(judge, rubric):
-            yield forecast(model.config, "judge", model.label, expected, Usage(), params.judge_concurrency)
+        said = params.turns * (lengths.user + lengths.answer)
+        blank = Transcript("t", (Exchange("", ""),) * params.turns)
+        for criteria in (rubric.asked(), ROLE) if params.grade_simulator else (rubric.asked(),):
+            expected = Expected([prompt_tokens(criteria, blank) + said] * talks, answer_tokens(criteria))
+            for model in models_among(judge, rubric):
+                yield forecast(model.config, "judge", model.label, expected, Usage(), params.judge_concurrency)
         asked = params.turns * (ARMS * lengths.answer + (1 if prompts else ARMS) * lengths.user)
         for model in models_among(judge, rubric) if params.preference else ():
             pairs = [asked] * (len(speakers) * params.trials)

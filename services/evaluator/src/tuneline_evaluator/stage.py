@@ -74,6 +74,9 @@ class EvaluatorParams(Params):
     """Chance of a false alarm that every test accepts; intervals have the confidence 1 − significance."""
     max_unparsed: float = Field(default=0.1, ge=0, le=1)
     """Share of conversations that may stay without a readable judgement; more hides a judge that does not work."""
+    grade_simulator: bool = False
+    """Have the judge say, too, whether the simulated user stayed in its role: one more call for each conversation. Code
+    looks always; where it left the role with one model, the conversations of all are left out."""
     exact: bool = False
     """Hold one conversation at a time per server: a repetition then gives the same bytes, and takes `slots` times as
     long. Conversations that share a batch move each other's last digits, and so at times a word."""

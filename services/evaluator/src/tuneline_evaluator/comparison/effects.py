@@ -25,6 +25,51 @@ class RateGap(Closed):
     """Whether the gap is large enough to withhold the headline, or to be named in it."""
 
 
+class RoleCheck(Closed):
+    """Conversations that are left out because the simulated user left its role, with all models alike."""
+
+    by_judge: bool
+    """Whether the judge was asked, too; code looks always."""
+    left_out: list[str]
+    """`<persona>/<trial>`, sorted."""
+    of: int
+    """Personas and trials that were held."""
+    base: int
+    """Conversations with the base in which it left its role."""
+    finetuned: int
+
+
+class Repeated(Closed):
+    """An answer that repeats training text."""
+
+    conversation: str
+    answer: int
+    """From 1."""
+    words: int
+    """Of the longest stretch."""
+
+
+class MemorisedArm(Closed):
+    """One arm's answers."""
+
+    answers: int
+    repeating: int
+    """Those with at least one run of so many words of the training text."""
+    longest: list[Repeated]
+    """A few of them, the longest first."""
+
+
+class Memorised(Closed):
+    """Answers that repeat what was learnt, word for word."""
+
+    words: int
+    """Words in a row that count; characters in scripts without spaces."""
+    base: MemorisedArm
+    finetuned: MemorisedArm
+    fisher_p: float
+    differs: bool
+
+
 class LengthMatched(Closed):
     """The difference of the scores over those personas or prompts alone whose answers are about as long in both arms:
     within a quarter, on average, in characters.

@@ -15,7 +15,7 @@ from tuneline.data.paired.effects import Effect
 from tuneline.data.paired.safety import SafetyRow
 from tuneline.judge.card import JudgeCard
 from tuneline.stage import InputRecord
-from tuneline_evaluator.comparison.effects import LengthMatched, PowerAt, Preference, RateGap
+from tuneline_evaluator.comparison.effects import LengthMatched, Memorised, PowerAt, Preference, RateGap, RoleCheck
 from tuneline_evaluator.comparison.many_arms import ManyArms
 from tuneline_evaluator.conversations.arms import ArmFacts
 from tuneline_evaluator.stage import EvaluatorParams
@@ -195,6 +195,10 @@ class Comparison(Closed):
     preference: Preference | None = None
     """Which of two answers the judge prefers; None where nobody asked. `settings.headline` says what decides."""
     length_matched: LengthMatched | None = None
+    roles: RoleCheck | None = None
+    """None where nobody was simulated."""
+    memorised: Memorised | None = None
+    """None where the training text is not known."""
     power: list[PowerAt] = Field(default_factory=list)
     """Of the score's rule."""
     chosen_by: list[JudgeCard]

@@ -102,6 +102,8 @@ def settled(params: EvaluatorParams, *, single: bool, judge: Judges | RecordedCo
     offline = judge is None or (not isinstance(judge, RecordedConfig) and judge.offline)
     if params.headline == "preference" and not preference:
         raise UserError("`headline`: nobody is asked for a preference; set `preference: true`")
+    if params.grade_simulator and (single or offline or recorded):
+        raise UserError("`grade_simulator`: takes personas, and a judge that is a model; leave it out")
     headline = params.headline or ("preference" if single and preference and not offline else "score")
     changed = {"preference": preference, "headline": headline, **({"turns": 1} if single else {})}
     return params.model_copy(update=changed)

@@ -42,6 +42,8 @@ class _Around(NamedTuple):
     told: set[str]
     """Personas that the report has a row of."""
     met: _Pairs
+    left_out: frozenset[str]
+    """`<persona>/<trial>` of those that are in no figure."""
     answers: Mapping[tuple[str, int], Mapping[str, Mapping[str, str]]]
     """By persona and trial, arm and criterion."""
 
@@ -61,6 +63,7 @@ def talk_page(
     around = _Around(
         rows={row.id: row for row in rows}, trials=comparison.settings.trials, single=single,
         told={row.id for row in shown_rows(rows)}, answers=_answers(items),
+        left_out=frozenset(comparison.roles.left_out if comparison.roles else ()),
         met={(one.base.persona, one.base.trial): one for one in met or []},
     )  # fmt: skip
     kept = {item.conversation.persona for item in shown}
@@ -112,6 +115,8 @@ def _talk(item: JudgedConversation, around: _Around) -> Talk:
     talk, verdict = item
     row, pair = around.rows[talk.persona], around.met.get((talk.persona, talk.trial))
     lines = list(_lines(talk, row.name, around.single))
+    counts = f"{talk.persona}/{talk.trial}" not in around.left_out
+    left_out = [] if counts else [("In no figure", "the simulated user left its role with one of the models")]
     flags = dict.fromkeys(flag for line in lines for flag in line.flags)
     status = verdict.status if verdict else talk.status
     lost = ["empty"] * (talk.status == "empty") + ["refused"] * (status in ("refused", "blocked"))
@@ -121,7 +126,8 @@ def _talk(item: JudgedConversation, around: _Around) -> Talk:
         score=verdict.score if verdict else None, passed=bool(verdict and verdict.passed),
         lines=lines, findings=findings_of(verdict), flags=(*flags, *lost),
         preferred=pair.ending if pair and talk.arm in ("base", "finetuned") else "",
-        split=tuple(_split(talk, around)), notes=[*_notes(lines, verdict, around.single), *_preference(pair, talk)],
+        split=tuple(_split(talk, around)),
+        notes=[*left_out, *_notes(lines, verdict, around.single), *_preference(pair, talk)],
         back=f"{REPORT}#{anchor('persona', talk.persona) if talk.persona in around.told else 'evidence'}",
     )  # fmt: skip
 

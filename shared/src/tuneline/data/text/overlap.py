@@ -15,6 +15,11 @@ _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\W\u3040-\u30ff
 """A word, or a character of a script without spaces between words."""
 
 
+def words_of(text: str) -> list[str]:
+    """Return the words of a text as `normal` has them, and the characters of scripts without spaces."""
+    return _WORD.findall(normal(text))
+
+
 class HeldOut:
     """Prompts that nothing may overlap with."""
 
