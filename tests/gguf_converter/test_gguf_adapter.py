@@ -145,6 +145,16 @@ def test_weights_that_can_run_code_are_refused_with_the_way_out(adapter: Path, t
         read(folder, tiny_base)
 
 
+def test_folders_that_training_programs_leave_are_told_apart(adapter: Path, tiny_base: Path, tmp_path: Path) -> None:
+    """LLaMA-Factory, axolotl and Unsloth write a folder for each checkpoint, and merged models beside adapters."""
+    for step in (90, 100):
+        shutil.copytree(adapter, tmp_path / "out" / f"checkpoint-{step}")
+    with pytest.raises(UserError, match=r"adapter_config\.json is missing: it stands in folders like checkpoint-100"):
+        read(tmp_path / "out", tiny_base)
+    with pytest.raises(UserError, match=r"adapter_config\.json is missing: this is a whole model, .* as `base_model`"):
+        read(tiny_base, tiny_base)
+
+
 @pytest.mark.parametrize("name", ["unsloth/gemma-2-9b-it-bnb-4bit", "someone/Gemma-2-9B-it-unsloth-bnb-4bit"])
 def test_a_copy_in_4_bits_that_was_trained_on_is_the_same_model(
     name: str, adapter: Path, tiny_base: Path, tmp_path: Path

@@ -3,7 +3,8 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,21 @@ from hypothesis import strategies as st
 from tuneline.errors import UserError
 from tuneline.model import base_model
 from tuneline.model.base_model import as_listed, copy_text_files, hub_name, read_checkpoint, refuse_code
+from tuneline.model.weights import refuse_unfit, refuse_wrapped
 
 CONFIG = {"model_type": "gemma2", "max_position_embeddings": 512}
 
 
 def tensors(file: Path, **shapes: tuple[int, ...]) -> Path:
     """Write a safetensors file of zeros in 16 bits."""
-    header, end = {}, 0
+    return tensors_of(file, "BF16", shapes)
+
+
+def tensors_of(file: Path, dtype: str, shapes: Mapping[str, tuple[int, ...]]) -> Path:
+    header, end, width = {}, 0, {"BF16": 2, "F8_E4M3": 1, "I8": 1, "I32": 4, "I64": 8}[dtype]
     for name, shape in shapes.items():
-        size = 2 * math.prod(shape)
-        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [end, end + size]}
+        size = width * math.prod(shape)
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [end, end + size]}
         end += size
     text = json.dumps(header).encode()
     file.write_bytes(struct.pack("<Q", len(text)) + text + bytes(end))
@@ -156,6 +162,126 @@ def test_what_names_code_or_another_machine_is_not_copied_at_any_depth(folder: P
 def test_what_is_wrong_is_named_by_file_and_field(folder: Path, damage: Callable[[Path], Any], message: str) -> None:
     damage(folder)
     with pytest.raises(UserError, match=rf"^base_model: .*{message}"):
+        read_checkpoint(folder)
+
+
+PROJ = "model.layers.0.mlp.up_proj"
+
+
+@pytest.mark.parametrize(
+    ("dtype", "name", "shape"),
+    [
+        ("F8_E4M3", f"{PROJ}.weight", (4, 4)),
+        ("I8", f"{PROJ}.weight", (4, 4)),
+        ("I32", f"{PROJ}.qweight", (4, 4)),
+        ("BF16", f"{PROJ}.weight_scale_inv", (1, 1)),
+        ("BF16", f"{PROJ}.weight_scale", (4,)),
+        ("BF16", f"{PROJ}.weight.absmax", (4,)),
+        ("BF16", f"{PROJ}.scales", (4, 1)),
+        ("BF16", "model.layers.0.mlp.experts.gate_up_proj_blocks", (2, 4)),
+    ],
+)
+def test_codes_of_fewer_bits_are_known_by_their_form_and_what_lies_beside_them(
+    folder: Path, dtype: str, name: str, shape: tuple[int, ...]
+) -> None:
+    tensors_of(folder / "model.safetensors", dtype, {name: shape})
+    with pytest.raises(UserError, match=rf"^base_model: {name}: these weights are quantised already, .*Take the model"):
+        read_checkpoint(folder)
+
+
+def test_whole_numbers_that_are_no_weights_are_let_pass(folder: Path) -> None:
+    tensors_of(folder / "model.safetensors", "I64", {"embeddings.position_ids": (1, 4), "layers.0.step.weight": (1,)})
+    assert len(read_checkpoint(folder).shapes) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("base_model.model.model.norm.weight", "the names that a program gave them"),
+        ("module.model.norm.weight", "the names that a program gave them"),
+        ("model._orig_mod.norm.weight", "the names that a program gave them"),
+        ("model.layers.0._fsdp_wrapped_module.norm.weight", "the names that a program gave them"),
+        (f"{PROJ}.lora_A.default.weight", "an adapter lies unmerged among its weights"),
+        (f"{PROJ}.base_layer.weight", "an adapter lies unmerged among its weights"),
+    ],
+)
+def test_a_model_that_was_saved_within_what_trained_it_is_refused_with_the_way_out(
+    folder: Path, name: str, message: str
+) -> None:
+    tensors(folder / "model.safetensors", **{name: (4,)})
+    with pytest.raises(UserError, match=rf"^base_model: {name}: .*{message}"):
+        read_checkpoint(folder)
+
+
+FITTING: dict[str, Any] = {
+    **CONFIG, "num_hidden_layers": 2, "vocab_size": 8, "hidden_size": 4, "tie_word_embeddings": False,
+}  # fmt: skip
+WEIGHTS = {"model.embed_tokens.weight": (8, 4), "lm_head.weight": (8, 4), "model.layers.1.norm.weight": (4,)}
+
+
+@pytest.mark.parametrize(
+    ("config", "without", "message"),
+    [
+        ({}, None, None),
+        ({"num_hidden_layers": 3}, None, "num_hidden_layers 3, and there are weights of 2 layers"),
+        ({"num_hidden_layers": 1}, None, "num_hidden_layers 1, and there are weights of 2 layers"),
+        ({"num_hidden_layers": 1, "num_nextn_predict_layers": 1}, None, None),
+        ({"vocab_size": 9}, None, "vocab_size 9, and model.embed_tokens.weight is 8×4"),
+        ({"hidden_size": 5}, None, "hidden_size 5, and model.embed_tokens.weight is 8×4"),
+        ({"hidden_size": 5, "word_embed_proj_dim": 4}, None, None),
+        ({}, "lm_head.weight", "tie_word_embeddings false, and there is no lm_head.weight"),
+        ({"tie_word_embeddings": True}, "lm_head.weight", None),
+        ({"text_config": {"num_hidden_layers": 2}}, "lm_head.weight", None),
+        ({"num_hidden_layers": "two", "vocab_size": None}, None, None),
+    ],
+)
+def test_weights_that_are_not_those_of_the_config_are_refused_before_they_are_loaded(
+    folder: Path, config: dict[str, Any], without: str | None, message: str | None
+) -> None:
+    put(folder / "config.json", FITTING | config)
+    tensors(folder / "model.safetensors", **{name: shape for name, shape in WEIGHTS.items() if name != without})
+    with pytest.raises(UserError, match=message) if message else nullcontext():
+        read_checkpoint(folder)
+
+
+@pytest.mark.slow
+def test_the_weights_of_models_as_transformers_makes_them_fit() -> None:
+    import torch
+    from transformers import CONFIG_MAPPING, AutoModelForCausalLM
+
+    for kind in ("deepseek_v3", "gemma2", "gemma3", "gpt2", "gpt_oss", "llama", "mllama", "opt", "qwen3_moe"):
+        config = CONFIG_MAPPING[kind]()
+        with torch.device("meta"):
+            model: Any = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+        tied = model.get_input_embeddings().weight is model.get_output_embeddings().weight
+        shapes = {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
+        names = [name for name in shapes if not (tied and name == "lm_head.weight")]
+        refuse_wrapped(names)
+        refuse_unfit(config.to_dict(), {name: shapes[name] for name in names})
+
+
+@pytest.mark.parametrize(
+    ("there", "message"),
+    [
+        (["checkpoint-90/config.json", "checkpoint-100/config.json", "README.md"], "like checkpoint-100: give the one"),
+        (["adapter_config.json", "adapter_model.safetensors"], "this is an adapter. Give it as the input `adapter`"),
+        (["gemma-Q4_K_M.gguf"], "a GGUF file is made for use, not for training"),
+        (["consolidated.safetensors", "params.json", "tekken.json"], "Mistral's own layout. Take the revision with"),
+    ],
+)
+def test_a_folder_that_holds_something_else_says_what_to_give(tmp_path: Path, there: list[str], message: str) -> None:
+    for name in there:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    with pytest.raises(UserError, match=rf"^base_model: config\.json is missing: .*{message}"):
+        read_checkpoint(tmp_path)
+
+
+def test_weights_in_mistrals_layout_alone_are_named_as_such(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "consolidated.safetensors")
+    with pytest.raises(
+        UserError, match=r"consolidated\.safetensors is in Mistral's own layout: take model\*\.safetens"
+    ):
         read_checkpoint(folder)
 
 

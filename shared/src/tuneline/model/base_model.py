@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from tuneline.errors import UserError
-from tuneline.model.weights import read_shapes
+from tuneline.model.weights import quantised, read_shapes, refuse_unfit, refuse_wrapped
 from tuneline.parsing.problems import printable
 
 CONFIGS = ("config.json", "generation_config.json", "tokenizer_config.json", "special_tokens_map.json")
@@ -44,6 +44,8 @@ MAX_JSON_BYTES = 1 << 28
 
 _CODE = (".py", ".pyc")
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+# As transformers says it, as MLX does, and as compressed-tensors did.
+_QUANTIZATIONS = ("quantization_config", "quantization", "compression_config")
 # Keys by which a model asks for code (its own, or a kernel of the Hub), or names a place of the machine it was made on.
 _LEFT_OUT = {
     *("auto_map", "custom_pipelines", "name_or_path", "_name_or_path", "vocab_file", "tokenizer_file"),
@@ -75,11 +77,8 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     model_type = config.get("model_type")
     if not isinstance(model_type, str) or not re.fullmatch(r"[\w.-]{1,60}", model_type):
         raise UserError("base_model: config.json: model_type is missing or not a name: take a complete model")
-    if config.get("quantization_config") or config.get("quantization"):  # as transformers says it, and as MLX does
-        raise UserError(
-            "base_model: config.json: quantization_config: these weights are quantised already, and can neither be "
-            "trained nor merged exactly. Take the model that they were made from"
-        )
+    if any(map(config.get, _QUANTIZATIONS)):
+        raise UserError(_quantised("config.json: quantization_config"))
     files = _weight_files(folder)
     in_files = {file.name: read_shapes(file) for file in files}
     weight_map = read_if_there(folder / INDEX).get("weight_map")
@@ -87,7 +86,18 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         if name not in in_files[place]:
             raise UserError(f"base_model: {INDEX}: {printable(name)} is not in {place}: copy the whole model again")
     shapes = {name: shape for found in in_files.values() for name, shape in found.items()}
+    refuse_wrapped(shapes)
+    if coded := next(filter(None, map(quantised, files)), None):
+        raise UserError(_quantised(printable(coded)))
+    refuse_unfit(config, shapes)
     return Checkpoint(folder, files, shapes, model_type)
+
+
+def _quantised(where: str) -> str:
+    return (
+        f"base_model: {where}: these weights are quantised already, and can neither be trained nor merged exactly. "
+        "Take the model that they were made from"
+    )
 
 
 def refuse_code(folder: Path) -> None:
@@ -182,11 +192,28 @@ def read_text(path: Path, port: str = "base_model") -> str:
             raise UserError(f"{port}: {path.name} is larger than {MAX_JSON_BYTES >> 20} MiB: copy it again")
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise UserError(f"{port}: {path.name} is missing: give a folder in the Hugging Face layout") from None
+        raise UserError(f"{port}: {path.name} is missing: {_instead(path)}") from None
     except OSError as error:
         raise UserError(f"{port}: {path.name} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise UserError(f"{port}: {path.name} is not UTF-8 text: copy it again") from None
+
+
+def _instead(missing: Path) -> str:
+    """Say what to give instead of a folder without this file, by what lies there."""
+    names = sorted(path.name for path in missing.parent.iterdir()) if missing.parent.is_dir() else []
+    if steps := [name for name in names if re.fullmatch(r"checkpoint-\d{1,9}", name)]:
+        newest = max(steps, key=lambda name: int(name.partition("-")[2]))
+        return f"it stands in folders like {newest}: give the one that you mean"
+    if missing.name == "config.json" and "adapter_config.json" in names:
+        return "this is an adapter. Give it as the input `adapter`, and here the model that it was trained on"
+    if missing.name == "adapter_config.json" and "config.json" in names:
+        return "this is a whole model, whose adapter is merged already. Give it as `base_model`, without `adapter`"
+    if any(name.endswith(".gguf") for name in names):
+        return "a GGUF file is made for use, not for training. Give the model that it was made from"
+    if "params.json" in names or "consolidated.safetensors" in names:
+        return "these are files in Mistral's own layout. Take the revision with config.json and model*.safetensors"
+    return "give a folder in the Hugging Face layout"
 
 
 def _weight_files(folder: Path) -> tuple[Path, ...]:
@@ -207,6 +234,8 @@ def _weight_files(folder: Path) -> tuple[Path, ...]:
 
 def _no_weights(folder: Path) -> str:
     pickled = sorted(path.name for path in folder.iterdir() if path.suffix in _PICKLES)
+    if (folder / "consolidated.safetensors").is_file():
+        return "base_model: consolidated.safetensors is in Mistral's own layout: take model*.safetensors instead"
     if not pickled:
         return f"base_model: no model.safetensors or {INDEX}: give a folder that holds the weights"
     names = printable(", ".join(pickled[:5]))

@@ -1,4 +1,4 @@
-"""The header of a file of weights (safetensors): names and shapes, read without a library and without the weights.
+"""The header of a file of weights (safetensors): names, shapes and formats, read without a library and the weights.
 
 The format: eight bytes with the header's length, the header as JSON, then the tensors without gaps.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +15,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from tuneline.errors import UserError
+from tuneline.parsing.problems import printable
 
 MAX_HEADER_BYTES = 100_000_000
 """The format's own limit."""
@@ -27,6 +28,23 @@ _BITS = {
     "I64": 64, "U64": 64, "F64": 64, "C64": 64,
 }
 # fmt: on
+PLAIN = ("F64", "F32", "BF16", "F16")
+"""Formats of a weight that is what it says, not a code for it."""
+# What GPTQ, AWQ, bitsandbytes, compressed-tensors, FP8, MXFP4 and MLX write beside their codes, or instead of weights.
+_QUANTISED = re.compile(
+    r"\.(?:qweight|qzeros|g_idx|scales|SCB|weight_(?:packed|scale|scale_2|scale_inv|zero_point|format|shape))$"
+    r"|\.weight\.(?:absmax|quant_map|nested_|quant_state)|_(?:blocks|scales)$"
+)
+_UNMERGED = re.compile(r"\.(?:lora_\w+|base_layer|modules_to_save)\.")
+_WRAPPED = re.compile(r"^(?:module|base_model\.model|_forward_module)\.|(?:^|\.)(?:_orig_mod|_fsdp_wrapped_module)\.")
+_SENSES = re.compile(r"visi|visual|image|audio|speech")
+_LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d{1,5})\.")
+_EMBEDDING = re.compile(r"(?:^|\.)(?:embed_tokens|wte|embed_in|word_embeddings)\.weight$")
+_HEAD = re.compile(r"(?:^|\.)(?:lm_head|embed_out|output|output_layer|decoder)\.weight$")
+# Where an embedding has a width of its own.
+_NARROW = ("embedding_size", "input_embedding_size", "embedding_dim", "word_embed_proj_dim")
+_OTHERWISE = ("hrm_text", "moshi")
+"""Models that count layers or tokens otherwise, of all that transformers knows."""
 Size = Annotated[int, Field(ge=0, lt=1 << 63)]
 
 
@@ -44,6 +62,62 @@ _HEADER = TypeAdapter(dict[str, _Tensor | dict[str, str]])
 def read_shapes(file: Path, port: str = "base_model") -> dict[str, tuple[int, ...]]:
     """Return the shape of every tensor of a safetensors file, by name. Raises UserError when it is damaged."""
     return {name: tuple(tensor.shape) for name, tensor in _read_header(file, port)[0].items()}
+
+
+def quantised(file: Path) -> str | None:
+    """Return the name of a tensor by which a model's weights are codes of fewer bits, None where there is none.
+
+    What is no matrix, or no weight, may be whole numbers: masks and positions of older models.
+    """
+    for name, tensor in _read_header(file, "base_model")[0].items():
+        coded = name.endswith(".weight") and len(tensor.shape) > 1 and tensor.dtype not in PLAIN
+        if coded or _QUANTISED.search(name):
+            return name
+    return None
+
+
+def refuse_wrapped(names: Iterable[str]) -> None:
+    """Raise UserError for weights of a base model as they were called within a program that trained them."""
+    for name in names:
+        if _UNMERGED.search(name):
+            raise UserError(
+                f"base_model: {printable(name)}: an adapter lies unmerged among its weights. Merge it where it was "
+                "trained (merge_and_unload), or give the model without it, and the adapter as the input `adapter`"
+            )
+        if _WRAPPED.search(name):
+            raise UserError(
+                f"base_model: {printable(name)}: its weights have the names that a program gave them which trained in "
+                "parts or compiled. Load the model there, unwrap it and save it with save_pretrained"
+            )
+
+
+def refuse_unfit(config: Mapping[str, object], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise UserError for weights that are not those of the model that the config describes, as far as it says so.
+
+    Else those that are missing would be noticed when the model is loaded, after all that comes before a training.
+    """
+    if config.get("model_type") in _OTHERWISE:
+        return
+    text = config.get("text_config")
+    own = text if isinstance(text, dict) else config
+    said = {**config, **own}
+    names = [name for name in shapes if "language_model." in name] or [n for n in shapes if not _SENSES.search(n)]
+    found = max((int(part[1]) + 1 for name in names if (part := _LAYER.search(name))), default=0)
+    layers = said.get("num_hidden_layers", said.get("n_layer"))
+    further = any("nextn" in key or "mtp" in key for key in said)  # layers that foresee, behind the others
+    if found and isinstance(layers, int) and (found < layers or (found > layers and not further)):
+        raise _unfit(f"num_hidden_layers {layers}, and there are weights of {found} layers")
+    for name in filter(_EMBEDDING.search, names):
+        sizes = [said.get("vocab_size"), None if any(map(said.get, _NARROW)) else said.get("hidden_size")]
+        for size, key, there in zip(sizes, ("vocab_size", "hidden_size"), shapes[name], strict=False):
+            if isinstance(size, int) and 0 < size != there and (there < size or own is config):  # more rows for images
+                raise _unfit(f"{key} {size}, and {printable(name)} is {'×'.join(map(str, shapes[name]))}")
+    if config.get("tie_word_embeddings") is False and own is config and not any(map(_HEAD.search, shapes)):
+        raise _unfit("tie_word_embeddings false, and there is no lm_head.weight, with which it would say tokens")
+
+
+def _unfit(what: str) -> UserError:
+    return UserError(f"base_model: config.json says {what}: take config and weights of one model, and all of them")
 
 
 def zeros(file: Path, port: str) -> set[str]:
