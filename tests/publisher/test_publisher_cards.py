@@ -10,8 +10,10 @@ import yaml
 from huggingface_hub import ModelCard
 from sigstore.dsse import Statement
 
-from kit.comparisons import TRAINING, gguf_facts
+from kit.comparisons import SLICES, TRAINING, gguf_facts
+from tuneline.data.judged import Generated
 from tuneline.data.model_facts import AdapterFile, Estimate
+from tuneline.data.slices import GeneratedCount
 from tuneline.judge.card import JudgeCard
 from tuneline.stage import Maker
 from tuneline_publisher.cards import adapter_card, gguf_card
@@ -97,11 +99,16 @@ def test_the_statement_is_one_that_sigstore_signs_and_does_not_change(tmp_path: 
 def test_cards_say_that_a_model_wrote_what_was_learnt() -> None:
     found = facts()
     assert "Generated data" not in adapter_card(PublisherParams(), found)
-    for auc, said in ((0.81, "a critic looked at them (AUC 0.81)"), (None, "no critic looked at them")):
-        maker = found.makers["trainer"].model_copy(
-            update={"stage": "generator", "counts": {"kept": 1200, "critic_auc": auc}}
-        )
-        told = found._replace(makers={**found.makers, "generator": maker})
-        line = f"**Generated data.** 1,200 transcripts of this run were written by a model; {said}."
+    said_of: dict[str, Generated] = {
+        "recipe instructions, a critic chose them with AUC 0.81": Generated(
+            recipe="instructions", looked="critic", critic_auc=0.81
+        ),
+        "recipe documents, a judge chose them": Generated(recipe="documents", looked="judge"),
+        "recipe conversations, nobody looked at them": Generated(recipe="conversations", looked="nobody"),
+    }
+    for said, how in said_of.items():
+        count = GeneratedCount(how=how, transcripts=1200)
+        told = found._replace(slices=SLICES.model_copy(update={"sliced": 1500, "generated": [count]}))
+        line = f"1,200 of the 1,500 transcripts that were learnt from were written by a model ({said})."
         assert line in adapter_card(PublisherParams(), told)
         assert line in gguf_card(PublisherParams(), told, {})

@@ -11,7 +11,7 @@ from kit.judge_parts import RUBRIC
 from kit.slicing import Bench, talk, verdict
 from kit.support import run_stage
 from tuneline.data.io import write_lines
-from tuneline.data.judged import write_judged
+from tuneline.data.judged import Generated, write_judged
 from tuneline.data.transcripts import Exchange, Transcript
 from tuneline.errors import UserError
 from tuneline.llm.token_counts import load_planning_encoding
@@ -41,6 +41,16 @@ def test_only_passing_transcripts_are_sliced(tmp_path: Path) -> None:
     sliced = bench.slice()
     assert {row["transcript"] for row in sliced.slices} == {"a", "c"}
     assert (sliced.stats["transcripts"], sliced.stats["passed"], sliced.stats["sliced"]) == (3, 2, 2)
+
+
+def test_what_a_model_wrote_is_counted_by_how(tmp_path: Path) -> None:
+    critic = Generated(recipe="instructions", looked="critic", critic_auc=0.81)
+    bench = Bench(tmp_path)
+    bench.write(*(talk(name, 5, generated=critic) for name in "abd"), talk("c", 5), failed=["d"])
+    sliced = bench.slice()
+    assert sliced.stats["generated"] == [{"how": critic.model_dump(), "transcripts": 2}]
+    written = "2 of these written by a model (recipe instructions, a critic chose them with AUC 0.81)"
+    assert sliced.done.manifest.metrics.headline.endswith(f"; {written}")
 
 
 @pytest.mark.parametrize("family", ["gemma", "chatml", "llama"])

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from kit.comparisons import comparison, conversations, material
+from kit.comparisons import SLICES, comparison, conversations, material
 from kit.pages import Page, drawings_of, reported, written
+from tuneline.data.io import write_record
+from tuneline.data.judged import Generated
+from tuneline.data.slices import GeneratedCount
 from tuneline.errors import UserError
 from tuneline_evaluator.comparison.effects import RateGap
 from tuneline_evaluator.comparison.figures import Comparison
@@ -104,6 +107,16 @@ def test_each_file_of_earlier_stages_may_be_missing_alone(tmp_path: Path) -> Non
     ):
         inputs = whole.model_copy(update={part: None})
         assert words in Page(written(tmp_path, made, conversations(made), inputs)[0]).text
+
+
+def test_what_a_model_wrote_of_the_training_set_is_told_as_that(tmp_path: Path) -> None:
+    made, inputs = comparison(), material(tmp_path)
+    assert inputs.slices_stats and "Generated data" not in Page(reported(tmp_path, made)[0]).text
+    how = Generated(recipe="instructions", looked="critic", critic_auc=0.81)
+    stats = SLICES.model_copy(update={"generated": [GeneratedCount(how=how, transcripts=17)]})
+    write_record(inputs.slices_stats, stats)
+    text = Page(written(tmp_path, made, conversations(made), inputs)[0]).text
+    assert "17 (50 %) were written by a model: recipe instructions, a critic chose them with AUC 0.81." in text
 
 
 def test_no_scored_conversation_at_all_still_gives_a_page(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from kit.places import REAL_DATA
+from tuneline.data.judged import Generated, read_judged, write_judged
 from tuneline.data.transcripts import Exchange, Transcript, read_transcripts
 from tuneline.errors import UserError
 
@@ -118,6 +119,20 @@ def test_the_hash_is_of_what_was_said_and_of_nothing_else() -> None:
     assert one.sha256 == Transcript("b", (Exchange("x", "y"),), persona="p").sha256
     assert one.sha256 != Transcript("a", (Exchange("x", "y"),), system="s").sha256
     assert one.sha256 != Transcript("a", (Exchange("x", "z"),)).sha256
+
+
+def test_a_row_that_a_model_wrote_stays_known_as_that_when_it_is_judged(tmp_path: Path) -> None:
+    how = {"recipe": "instructions", "looked": "critic", "critic_auc": 0.8, "item": 3, "shots": [1]}
+    [read] = read_transcripts(write(tmp_path / "a.json", GOOD | {"provenance": how})).transcripts
+    assert read.generated == Generated(recipe="instructions", looked="critic", critic_auc=0.8)
+    write_judged(tmp_path / "judged.jsonl", [read])
+    assert [one.generated for one in read_judged(tmp_path / "judged.jsonl")] == [read.generated]
+
+
+@pytest.mark.parametrize("provenance", ["a phone", ["x"], {"recipe": "bread"}, {"recipe": 1, "looked": []}, None])
+def test_a_provenance_of_others_is_left_alone(tmp_path: Path, provenance: object) -> None:
+    [read] = read_transcripts(write(tmp_path / "a.json", GOOD | {"provenance": provenance})).transcripts
+    assert read.generated is None
 
 
 @pytest.mark.parametrize("persona", ["p1", {"id": "p1", "name": "Ann"}, {"name": "p1"}])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from tuneline.data.judged import Looked
 from tuneline.stage import Closed, Json
 from tuneline_generator.critic import CriticTest
 from tuneline_generator.gates import Gate
@@ -23,6 +24,8 @@ class Quality(Closed):
     """Good rows, those beyond the wanted count among them."""
     statuses: dict[str, int]
     gates: list[Gate]
+    looked: Looked = "nobody"
+    """Who said which rows are worth learning."""
     critic: CriticTest | None
     """The critic's test; None without a critic, or with one that is no model of probabilities."""
     projection: Projection | None

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tuneline.data.io import read_lines, read_record
+from tuneline.data.judged import Looked
 from tuneline.data.personas import Persona, load_personas
 from tuneline.data.reading.prompts import Prompt, read_prompts
 from tuneline.data.transcripts import read_transcripts
@@ -55,6 +56,11 @@ class Prepared(NamedTuple):
     pilot_prompts: list[Prompt]
     part: Part | None
     scale: Scale
+
+    @property
+    def looked(self) -> Looked:
+        """Who says which rows are worth learning."""
+        return "judge" if self.by_judge else "critic" if self.critic else "nobody"
 
     @property
     def at_once(self) -> int:

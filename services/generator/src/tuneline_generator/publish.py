@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from tuneline.data.io import Closed, write_lines, write_record
-from tuneline.data.judged import JudgedExchange, JudgedTranscript
+from tuneline.data.judged import Generated, JudgedExchange, JudgedTranscript, Looked
 from tuneline.data.text.overlap import HeldOut
 from tuneline.data.verdicts import Verdict
 from tuneline.errors import UserError
@@ -22,6 +23,7 @@ from tuneline_generator.stage import GeneratorOutputs
 from tuneline_generator.wording import projected, told
 
 NO_CRITIC = "no critic"
+LOOKED: Mapping[Looked, str] = {"nobody": NO_CRITIC, "critic": "critic not tested", "judge": "chosen by a judge"}
 
 
 class Rejected(Closed):
@@ -56,7 +58,8 @@ def judged(
     projection = project(params, taken, rate(len(kept), len(rows)).low) if prepared.pilot is None else None
     return Quality(
         pilot=prepared.pilot is None, passed=not bad and bool(kept), refused=bad, items=len(rows), kept=len(kept),
-        statuses={**counted(rows)}, gates=gates, critic=critic, projection=projection, usd=usd, rows_usd=of_rows,
+        statuses={**counted(rows)}, gates=gates, looked=prepared.looked, critic=critic,
+        projection=projection, usd=usd, rows_usd=of_rows,
         test_prompts=len(settled.prompts), constant=constant,
     )  # fmt: skip
 
@@ -73,7 +76,8 @@ def refuse_failed(quality: Quality) -> None:
 def write_all(settled: Settled, quality: Quality, outputs: GeneratorOutputs, by: str) -> None:
     """Write every file. The same arguments give the same bytes."""
     kept = [row for row in settled.rows if row.status == "kept"]
-    write_lines(outputs.transcripts, (_transcript_row(row) for row in kept))
+    how = _generated(quality)
+    write_lines(outputs.transcripts, (_transcript_row(row, how) for row in kept))
     write_lines(outputs.verdicts, (_verdict(row, by) for row in kept))
     write_lines(outputs.rejected, (_rejected(row) for row in settled.rows if row.status != "kept"))
     write_lines(outputs.prompts, settled.prompts)
@@ -92,7 +96,7 @@ def metrics(settled: Settled, quality: Quality, cost: Cost, wanted: int) -> Metr
         failed = f"{len(quality.refused)} of {len(quality.gates)} gates failed: {', '.join(quality.refused)}"
         head = [f"{quality.kept:,} of {quality.items:,} items are good"]
         head += [failed if quality.refused else "all gates passed"]
-    head += [f"critic AUC {quality.critic.auc:.2f}" if quality.critic else "no critic"]
+    head += [f"critic AUC {quality.critic.auc:.2f}" if quality.critic else LOOKED[quality.looked]]
     head += [] if quality.usd is None else [dollars(quality.usd)]
     head += [f"for {wanted:,} rows: {projected(quality.projection)}"] if quality.projection else []
     seen = quality.projection
@@ -113,9 +117,18 @@ def _provenance(row: Row) -> dict[str, Json]:
     return (row.how.as_json() if row.how else {}) | said
 
 
-def _transcript_row(row: Row) -> JudgedTranscript:
+def _generated(quality: Quality) -> Generated:
+    """Return what every transcript says of how it was written, wherever it is taken."""
+    recipe, critic = quality.constant["recipe"], quality.critic
+    assert isinstance(recipe, dict)
+    auc = round(critic.auc, 4) if critic else None
+    return Generated.model_validate({"recipe": recipe["kind"], "looked": quality.looked, "critic_auc": auc})
+
+
+def _transcript_row(row: Row, how: Generated) -> JudgedTranscript:
     said = [JudgedExchange(user=one.user, assistant=one.assistant) for one in row.exchanges]
-    return JudgedTranscript(id=row.id, persona=row.category, exchanges=said, provenance=_provenance(row))
+    provenance = how.model_dump(mode="json") | _provenance(row)
+    return JudgedTranscript(id=row.id, persona=row.category, exchanges=said, provenance=provenance)
 
 
 def _verdict(row: Row, by: str) -> Verdict:

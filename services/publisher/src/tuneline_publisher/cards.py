@@ -127,14 +127,13 @@ def _training(facts: Facts) -> list[str]:
     return ["## Training", "", *table(["", ""], rows)]
 
 
-def _generated(maker: Maker | None) -> Iterator[str]:
-    """Say that a model wrote what was learnt, and who has looked at it."""
-    if maker:
-        kept, auc = maker.counts.get("kept"), maker.counts.get("critic_auc")
-        looked = f"a critic looked at them (AUC {auc:.2f})" if isinstance(auc, float) else "no critic looked at them"
-        count = f"{kept:,} transcripts of this run" if isinstance(kept, int) else "Transcripts of this run"
-        yield f"**Generated data.** {count} were written by a model; {looked}."
-        yield ""
+def _generated(facts: Facts) -> Iterator[str]:
+    """Say what of the training set a model wrote, by which recipe, and who has looked at it."""
+    if facts.slices:
+        for one in facts.slices.generated:
+            count = f"{one.transcripts:,} of the {facts.slices.sliced:,} transcripts that were learnt from"
+            yield f"**Generated data.** {count} were written by a model ({one.how.words})."
+            yield ""
 
 
 def _made(facts: Facts) -> list[str]:
@@ -143,5 +142,5 @@ def _made(facts: Facts) -> list[str]:
     if base:
         named = f"{plain(base.name)} at commit {code(base.commit)}" if base.name else "not public"
         lines += [f"Base model: {named}, sha256 {code(base.sha256)}.", ""]
-    lines += list(_generated(facts.makers.get("generator")))
+    lines += list(_generated(facts))
     return [*lines, "The transcripts were chosen by:", "", *judge_lines(facts.judges)] if facts.judges else lines

@@ -32,6 +32,8 @@ class Counts(NamedTuple):
     exchanges: int
     repairs: Counter[str]
     gates: Counter[str]
+    generated: Counter[str]
+    """Rows that a model wrote, by how."""
 
 
 def write_dataset(inputs: PublisherInputs, folder: Path, memory: Memory) -> tuple[dict[str, Path], Counts]:
@@ -45,7 +47,7 @@ def write_dataset(inputs: PublisherInputs, folder: Path, memory: Memory) -> tupl
     )
     verdicts = {verdict.id: verdict for verdict in read_lines(inputs.verdicts, Verdict)}
     files = {f"data/{split}.jsonl": folder / f"{split}.jsonl" for split in (TRAIN, HELD_OUT)}
-    rows, exchanges, forgotten = Counter[str](), 0, 0
+    rows, generated, exchanges, forgotten = Counter[str](), Counter[str](), 0, 0
     with files[f"data/{TRAIN}.jsonl"].open("w") as train, files[f"data/{HELD_OUT}.jsonl"].open("w") as validation:
         for transcript in read_judged(inputs.judged):
             verdict = verdicts.get(transcript.id)
@@ -55,6 +57,7 @@ def write_dataset(inputs: PublisherInputs, folder: Path, memory: Memory) -> tupl
             split, file = (HELD_OUT, validation) if transcript.id in held_out else (TRAIN, train)
             file.write(json.dumps(_row(transcript, verdict), ensure_ascii=False) + "\n")
             rows[split] += 1
+            generated.update([transcript.generated.words] if transcript.generated else [])
             exchanges += len(transcript.exchanges)
     if forgotten:
         raise UserError(
@@ -64,7 +67,7 @@ def write_dataset(inputs: PublisherInputs, folder: Path, memory: Memory) -> tupl
         raise UserError("`dataset`: no transcript passed, so there is no data set. Set `dataset: false`.")
     if not rows[HELD_OUT]:
         files.pop(f"data/{HELD_OUT}.jsonl").unlink()
-    return files, _counts(inputs, verdicts, rows, exchanges)
+    return files, _counts(inputs, verdicts, rows, exchanges)._replace(generated=generated)
 
 
 def dataset_card(params: PublisherParams, facts: Facts, counts: Counts) -> str:
@@ -79,6 +82,7 @@ def dataset_card(params: PublisherParams, facts: Facts, counts: Counts) -> str:
     }  # fmt: skip
     rows = [["judged", f"{counts.judged:,}"], ["passed, and so here", f"{counts.rows.total():,}"]]
     rows += [[f"of them in {name}", f"{counts.rows[name]:,}"] for name in (TRAIN, HELD_OUT) if counts.rows[name]]
+    rows += [[f"written by a model ({plain(how)})", f"{count:,}"] for how, count in counts.generated.most_common()]
     rows += [["exchanges", f"{counts.exchanges:,}"]]
     rows += [[f"status {plain(name)}", f"{count:,}"] for name, count in sorted(counts.by_status.items())]
     rows += [[f"failed gate {plain(name)}", f"{count:,}"] for name, count in sorted(counts.gates.items())]
@@ -117,7 +121,7 @@ def _counts(inputs: PublisherInputs, verdicts: dict[str, Verdict], rows: Counter
         repairs.update({str(kind): count for kind, count in row.repairs.items()})
     status = Counter(str(verdict.status) for verdict in verdicts.values())
     gates = Counter(gate for verdict in verdicts.values() for gate in verdict.failed_gates)
-    return Counts(len(verdicts), status, rows, exchanges, repairs, gates)
+    return Counts(len(verdicts), status, rows, exchanges, repairs, gates, Counter())
 
 
 def _personal_data(facts: Facts) -> str:

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from tuneline.data.io import read_record
 from tuneline.data.model_facts import ModelFacts
+from tuneline.data.slices import SliceStats
 from tuneline.data.text.audit import Audit
 from tuneline.data.training import TrainingRecord
 from tuneline.errors import UserError
@@ -50,6 +51,7 @@ class Facts(NamedTuple):
     summary: str
     judges: tuple[JudgeCard, ...]
     audit: Audit | None
+    slices: SliceStats | None = None
 
     @property
     def licence(self) -> dict[str, str]:
@@ -71,6 +73,7 @@ def read_facts(inputs: PublisherInputs, context: Context) -> Facts:
         makers=makers,
         base=_base(makers),
         gguf=read_record(inputs.gguf, ModelFacts) if inputs.gguf else None,
+        slices=read_record(inputs.slices_stats, SliceStats) if inputs.slices_stats else None,
         training=read_record(inputs.training, TrainingRecord) if inputs.training else None,
         outcome=read_record(inputs.comparison, Outcome) if inputs.comparison else None,
         summary=inputs.summary.read_text(encoding="utf-8") if inputs.summary else "",

@@ -59,6 +59,8 @@ class PublisherInputs(Inputs):
     """What was found about transcripts that a model wrote."""
     slices: Path | None = found("slicer")
     """The training examples, which say which transcripts were held out."""
+    slices_stats: Path | None = found("slicer", "stats")
+    """Figures of them, and what of them a model wrote."""
     adapter: Path | None = found("trainer")
     """The adapter."""
     training: Path | None = found("trainer")

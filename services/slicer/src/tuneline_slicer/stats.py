@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from tuneline.data.slices import PersonaCount, Side, SliceStats, Split, Spread, TokenSpread, Truncated
+from tuneline.data.slices import GeneratedCount, PersonaCount, Side, SliceStats, Split, Spread, TokenSpread, Truncated
 from tuneline.data.transcripts import Rejection, Transcript
 from tuneline.stage import Metrics
 from tuneline_slicer.cut import Cut
@@ -45,16 +45,25 @@ def describe(
         truncated=Truncated(slices=len(dropped), exchanges=sum(dropped), most=max(dropped, default=0)),
         near_duplicates=[list(group) for group in groups if len(group) > 1],
         personas=PersonaCount(read=len(before), kept=len(after), lost=sorted(before - after)),
+        generated=_generated(cut.transcript for cut in sliced),
     )
 
 
 def measure(cuts: Sequence[Cut], stats: SliceStats) -> Metrics:
     """Return the stage's metrics; `bytes_encoded_per_unique_byte` is 1 when no message is encoded twice."""
     encoded, unique = sum(cut.bytes_encoded for cut in cuts), sum(cut.unique_bytes for cut in cuts)
-    keys = {"transcripts", "passed", "sliced", "slices", "train", "validation", "rejected", "tokens", "truncated"}
+    keys = {"transcripts", "passed", "sliced", "slices", "train", "validation", "rejected", "tokens", "truncated",
+            "generated"}  # fmt: skip
     counts = stats.model_dump(include=keys) | {"bytes_encoded_per_unique_byte": round(encoded / unique, 4)}
     sides = f"{stats.train} for training, {stats.validation} for validation"
-    return Metrics(headline=f"{stats.slices} slices of {stats.sliced} transcripts ({sides})", counts=counts)
+    head = [f"{stats.slices} slices of {stats.sliced} transcripts ({sides})"]
+    head += [f"{one.transcripts} of these written by a model ({one.how.words})" for one in stats.generated]
+    return Metrics(headline="; ".join(head), counts=counts)
+
+
+def _generated(transcripts: Iterable[Transcript]) -> list[GeneratedCount]:
+    found = Counter(transcript.generated for transcript in transcripts if transcript.generated)
+    return [GeneratedCount(how=how, transcripts=count) for how, count in found.most_common()]
 
 
 def _side(cuts: Sequence[Cut], splits: Mapping[str, Split], side: Split) -> Side:

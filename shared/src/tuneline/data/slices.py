@@ -8,6 +8,7 @@ from pydantic import Field
 
 from tuneline.data.conversations import Said
 from tuneline.data.io import Closed, Id
+from tuneline.data.judged import Generated
 
 Split = Literal["train", "validation"]
 
@@ -94,6 +95,13 @@ class PersonaCount(Closed):
     lost: list[str]
 
 
+class GeneratedCount(Closed):
+    """Transcripts that a model wrote alike."""
+
+    how: Generated
+    transcripts: int
+
+
 class SliceStats(Closed):
     """slices.stats.json. It depends on the data and parameters alone, never on time or place."""
 
@@ -117,3 +125,5 @@ class SliceStats(Closed):
     near_duplicates: list[list[str]]
     """Groups of transcripts that are nearly the same."""
     personas: PersonaCount
+    generated: list[GeneratedCount] = Field(default=[])
+    """Those of `sliced` that a model wrote."""

@@ -8,11 +8,11 @@ from typing import Literal, NamedTuple
 
 from tuneline.data.io import read_lines, read_record
 from tuneline.data.model_facts import Check, ModelFacts
-from tuneline.data.slices import SliceStats
+from tuneline.data.slices import GeneratedCount, SliceStats
 from tuneline.data.training import TrainingRecord, TrainingRow
 from tuneline.data.verdicts import Verdict
 from tuneline.stage import Json
-from tuneline_evaluator.comparison.numbers import count, plain, plural
+from tuneline_evaluator.comparison.numbers import count, plain, plural, rate
 from tuneline_evaluator.report.plots import Point
 from tuneline_evaluator.stage import EvaluatorInputs
 
@@ -49,6 +49,8 @@ class Earlier(NamedTuple):
     transcripts: list[FlowStep]
     slices: list[FlowStep]
     slicing: list[tuple[str, str]]
+    generated: list[str]
+    """What of it a model wrote."""
     training: Training | None
     finetuned: ModelFacts | None
     """Of the conversion."""
@@ -70,6 +72,7 @@ def read_earlier(inputs: EvaluatorInputs, verdicts: Sequence[Verdict] | None) ->
         transcripts=transcript_steps(verdicts, stats),
         slices=slice_steps(stats) if stats else [],
         slicing=slice_facts(stats) if stats else [],
+        generated=[generated_in_words(one, stats.sliced) for one in stats.generated] if stats else [],
         training=_training(inputs),
         finetuned=finetuned,
         checks=_check_rows(base, finetuned),
@@ -159,6 +162,11 @@ def slice_facts(stats: SliceStats) -> list[tuple[str, str]]:
     if stats.personas.read:
         facts.append(("Personas kept", f"{count(stats.personas.kept)} of {count(stats.personas.read)}"))
     return facts
+
+
+def generated_in_words(one: GeneratedCount, whole: int) -> str:
+    """Say what a model wrote, of all transcripts that were learnt from."""
+    return f"{rate(one.transcripts, whole)} were written by a model: {one.how.words}"
 
 
 def _judged_steps(verdicts: Sequence[Verdict]) -> tuple[FlowStep, FlowStep, FlowStep]:

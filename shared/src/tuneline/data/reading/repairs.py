@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Literal, NamedTuple
 
-from tuneline.data.judged import Exchange, Transcript
+from tuneline.data.judged import Exchange, Generated, Transcript, generated_in
 from tuneline.data.reading.content import EMPTY, MAX_PER_RECORD, Problem, check_text, kind
 from tuneline.data.reading.ids import RecordId, find_id, id_of_content
 from tuneline.data.reading.shapes import SYSTEMS, read_shape
@@ -54,11 +54,11 @@ def normalise(record: object, tools: Tools = "refuse") -> Normalised:
         talk.take(turns, loc)
     if problems:
         return Normalised(name.id if name else None, None, problems[:MAX_PER_RECORD], repairs)
-    return _named(name, talk, persona)
+    return _named(name, talk, persona, generated_in(record.get("provenance")))
 
 
-def _named(name: RecordId | None, talk: _Talk, persona: str | None) -> Normalised:
-    parts = (tuple(talk.exchanges), talk.system, persona, talk.greeting, tuple(talk.unlearnt))
+def _named(name: RecordId | None, talk: _Talk, persona: str | None, generated: Generated | None) -> Normalised:
+    parts = (tuple(talk.exchanges), talk.system, persona, talk.greeting, tuple(talk.unlearnt), generated)
     transcript = Transcript(name.id if name else "", *parts)
     if name is None:
         transcript = Transcript(id_of_content(transcript.sha256), *parts)
