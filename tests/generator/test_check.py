@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
+import pytest
 import yaml
 from typer.testing import CliRunner
 
@@ -19,6 +21,20 @@ def checked(folder: Path, form: str, **writer: str) -> tuple[int, str]:
     (folder / "run.yaml").write_text(yaml.safe_dump({"run": "r", "goal": "generator@pilot", "inputs": inputs}))
     result = CliRunner().invoke(app, ["check", str(folder / "run.yaml")])
     return result.exit_code, result.output
+
+
+@pytest.mark.parametrize("name", ["documents", "conversations"])
+@pytest.mark.parametrize("goal", ["generator@pilot", "generator"])
+def test_the_run_files_of_examples_have_nothing_wrong(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, goal: str
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "k")
+    shutil.copytree(EXAMPLES, tmp_path / "examples", ignore=shutil.ignore_patterns("talks", "transcripts"))
+    file = tmp_path / "examples" / f"{name}.yaml"
+    file.write_text(file.read_text().replace("goal: generator@pilot", f"goal: {goal}"))
+    result = CliRunner().invoke(app, ["check", str(file)])
+    assert result.exit_code == 0 and "nothing is wrong" in result.output, result.output
 
 
 def test_a_setting_that_the_dialect_cannot_say_is_refused(tmp_path: Path) -> None:
