@@ -23,6 +23,7 @@ from kit import conversions, rows_bench
 from kit.bucket_api import serve_bucket
 from kit.head_memory import TOKENS, VOCABULARY
 from kit.head_memory import measure as measure_head
+from kit.many_rows import make_many
 from kit.places import ROOT
 from kit.s3_server import serve_s3
 from kit.s3_transfers import LARGE_MIB, ROUNDS, SMALL_FILES, Ratios, compare, slow_network
@@ -58,7 +59,7 @@ def main(*names: str) -> None:
         table = page.read_text().partition("|---|---|---|\n")[2].partition("\n\n")[0]
         lines = {line.split(" | ")[0]: line for line in table.splitlines()}
     with tempfile.TemporaryDirectory() as folder:
-        for measure in (slicing, rows, whole_chain, conversion, s3, judge, memory, head, start):
+        for measure in (slicing, rows, whole_chain, conversion, s3, judge, generation, memory, head, start):
             if not names or measure.__name__ in names:
                 lines |= {f"| {r.what}": f"| {r.what} | {r.target} | {r.measured} |" for r in measure(Path(folder))}
     table = "\n".join(lines.values())
@@ -236,6 +237,22 @@ def _paced(call_s: float, target: str, rate: float = 20.0, calls: int = 600) -> 
     what = f"judge, {calls} calls of {call_s:g} s at {rate:g} a second: time / ideal; share of 429"
     measured = f"{seconds / ideal:.2f}; {100 * counts.rejected / calls:.1f} %"
     return Ratio(what, target, f"{measured}; {counts.most_in_flight} in flight" if "flight" in target else measured)
+
+
+def generation(folder: Path) -> Iterator[Ratio]:
+    """Write 15,000 rows, of which a quarter comes out empty, and a tenth of that for the memory."""
+    few, many = (
+        make_many(folder / f"generation-{count}", count, latency_s=0.2, concurrency=32) for count in (1500, 15_000)
+    )
+    what = f"generator, {many.rows:,} rows of {many.items:,} items, calls of 0.2 s, 32 at once"
+    yield Ratio(f"{what}: time / ideal; projected time / time", "≤ 1.2; 0.8 to 1.25",
+                f"{many.seconds / many.ideal_s:.2f}; {many.projected_s / many.seconds:.2f}")  # fmt: skip
+    expected, most = many.projected_usd
+    yield Ratio(f"{what}: spent / what the pilot of 100 projected; / at most", "≥ 0.9; ≤ 1",
+                f"{many.usd / expected:.2f}; {many.usd / most:.2f}")  # fmt: skip
+    left = f"{many.mib / few.mib:.2f}; {many.segments}; {many.page_bytes / 1000:.0f}"
+    what = f"{what}: peak memory / that of {few.rows:,} rows; files of the journals; kB of the page"
+    yield Ratio(what, "≤ 2; ≤ 50; ≤ 200", left)
 
 
 def _s3_ratios(found: Mapping[str, Ratios], where: str, target: str) -> Iterator[Ratio]:

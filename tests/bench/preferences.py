@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.verdicts import SIGNIFICANCE, spread, verdict, verdicts
-from tuneline.data.paired.statistics import detectable_preference, sign_flip
+from tuneline.data.paired.statistics import detectable_preference, sign_flip, t_test
 from tuneline_evaluator.comparison.bradley_terry import gap, sign_test
 from tuneline_evaluator.comparison.length_control import length_control
 
@@ -59,6 +59,51 @@ def wrong(prompts: int, ties: float, comparisons: int = COMPARISONS) -> dict[str
     return {name: count / comparisons for name, count in found.items()}
 
 
+def sizes(draws: Iterator[NDArray[np.float64]]) -> dict[str, float]:
+    """Return how often each rule that a verdict could rest on claims a difference, for differences around 0."""
+    found, comparisons = Counter[str](), 0
+    for d in draws:
+        comparisons += 1
+        flipped, ends = sign_flip(d), t_test(d, SIGNIFICANCE).interval
+        outside = ends is not None and not ends.low <= 0 <= ends.high
+        found["t interval and sign flips: the verdict's rule"] += outside and flipped.p < SIGNIFICANCE
+        found["sign flips alone"] += flipped.p < SIGNIFICANCE
+        found["sign flips by mid-p"] += flipped.p - of_equal_sums(d) / 2 < SIGNIFICANCE
+        found["t interval alone"] += outside
+    return {name: count / comparisons for name, count in found.items()}
+
+
+def of_equal_sums(d: NDArray[np.float64]) -> float:
+    """Return the chance of a sum as large as the one seen, for multiples of a quarter; 0 for others: all differ."""
+    steps = np.rint(np.abs(d) * 4).astype(int)
+    if not np.allclose(steps / 4, np.abs(d)):
+        return 0.0
+    chances = np.ones(1)
+    for step in steps[steps > 0]:
+        signs = np.zeros(2 * step + 1)
+        signs[[0, -1]] = 0.5
+        chances = np.convolve(chances, signs)
+    seen, middle = abs(int(np.rint(d.sum() * 4))), len(chances) // 2
+    return float(chances[middle + seen] * (2 if seen else 1))
+
+
+def by_size() -> Iterator[str]:
+    """Yield the table of rules by number of prompts or personas, neither arm being better."""
+    cells: dict[str, dict[str, float]] = {}
+    for ties in NO_GAIN:
+        for n in (20, 50, 100, 200, 500):
+            chance = np.random.default_rng([n, int(100 * ties)])
+            draws = (draw(chance, n, ties=ties).scores - 0.5 for _ in range(COMPARISONS))
+            cells[f"{n} prompts, {100 * ties:.0f} % ties"] = sizes(draws)
+    for n in (6, 12, 32, 100):
+        chance = np.random.default_rng(n)
+        cells[f"{n} personas"] = sizes(chance.normal(0, 0.1, n) for _ in range(COMPARISONS))
+    names = next(iter(cells.values()))
+    yield f"| A difference where there is none, % | {' | '.join(names)} |\n|---|{'---:|' * len(names)}"
+    for cell, one in cells.items():
+        yield f"| {cell} | {' | '.join(f'{100 * one[name]:.1f}' for name in names)} |"
+
+
 def by_length(prompts: int, comparisons: int) -> tuple[float, float]:
     """Return how often a judge that likes length alone makes a winner, by the raw win rate and at equal length."""
     chance, raw, controlled = np.random.default_rng(prompts), 0, 0
@@ -87,6 +132,7 @@ def rows() -> Iterator[str]:
     yield f"| A difference where there is none, % | {head} |\n|---|{'---:|' * len(cells)}"
     for name in found[0]:
         yield f"| {name} | {' | '.join(f'{100 * one[name]:.1f}' for one in found)} |"
+    yield from by_size()
     same = verdicts(spread(0, 0.10), 32, COMPARISONS)
     yield f"\nOn 32 personas: {100 * (same['better'] + same['worse']):.1f} %."
     raw, controlled = by_length(200, COMPARISONS // 4)

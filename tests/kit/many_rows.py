@@ -1,0 +1,80 @@
+"""Thousands of rows from a scripted writer: pilot, then the whole in a process of its own, and what that took."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from kit.generating import command, good, is_response, run_file, serve_writer
+from kit.scripted_openai import Call
+from tuneline.engine.records import pinned_manifest
+from tuneline.store.base import open_store
+
+PRICES = {"input_usd": 1.0, "output_usd": 100.0}
+
+
+class Made(NamedTuple):
+    """What it took, and what is left behind."""
+
+    rows: int
+    items: int
+    statuses: dict[str, int]
+    seconds: float
+    ideal_s: float
+    """Calls that the pilot had left, one after the other at the server's latency, over `concurrency`."""
+    mib: float
+    """Peak memory of the process."""
+    segments: int
+    """Files of its journals."""
+    shown: int
+    page_bytes: int
+    usd: float
+    projected_usd: tuple[float, float]
+    """From the pilot: what is expected, and at most."""
+    projected_s: float
+
+
+def sometimes_empty(call: Call) -> str:
+    """A quarter of the responses are empty."""
+    return " " if is_response(call) and int(call.body.get("seed", 1)) % 4 == 0 else good(call)
+
+
+def make_many(folder: Path, count: int, *, latency_s: float, concurrency: int) -> Made:
+    """Make `count` rows, as the command does it."""
+    with serve_writer(sometimes_empty, latency_s=latency_s) as server:
+        store = folder / "store"
+        file = run_file(
+            folder, server.url, prices=PRICES, count=count, pilot=100, concurrency=concurrency, max_usd=None
+        )
+        subprocess.run(command(file, store, "--variant", "pilot"), check=True, capture_output=True)
+        before, began = len(server.calls), time.monotonic()
+        process = subprocess.Popen(command(file, store), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        seconds, calls = time.monotonic() - began, len(server.calls) - before
+    assert process.returncode == 0, "the command has failed"
+    pilot, quality = (_quality(store, node) for node in ("generator@pilot", "generator"))
+    manifest = pinned_manifest(open_store(str(store)), "made", "generator")
+    assert manifest
+    [page] = manifest.outputs["generated"].files.values()
+    html = (store / page.key).read_text()
+    seen = pilot["projection"]
+    return Made(
+        rows=quality["statuses"]["kept"], items=quality["items"], statuses=quality["statuses"], seconds=seconds,
+        ideal_s=calls * latency_s / concurrency, mib=used.ru_maxrss / 1024,
+        segments=sum(path.is_file() for path in (store / "journals").rglob("*")), shown=html.count("<article>"),
+        page_bytes=len(html.encode()), usd=quality["rows_usd"], projected_usd=(seen["usd"], seen["usd_high"]),
+        projected_s=seen["hours"] * 3600,
+    )  # fmt: skip
+
+
+def _quality(store: Path, node: str) -> dict[str, Any]:
+    manifest = pinned_manifest(open_store(str(store)), "made", node)
+    assert manifest
+    [found] = manifest.outputs["quality"].files.values()
+    quality: dict[str, Any] = json.loads((store / found.key).read_bytes())
+    return quality
