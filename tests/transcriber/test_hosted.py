@@ -10,7 +10,8 @@ import pytest
 
 from kit.scripted_openai import Answer, Call, serve_openai
 from tuneline.errors import LlmRejected, Temporary, UserError
-from tuneline_transcriber.audio import RATE, Chunk
+from tuneline_transcriber.audio import Chunk
+from tuneline_transcriber.decoding import RATE
 from tuneline_transcriber.hosted import Hosted
 from tuneline_transcriber.recogniser import Heard, HostedConfig
 

@@ -100,8 +100,9 @@ class Ear:
         key = f"{sha256}/{self._params.chunk_seconds}/{chunk.channel + 1}-of-{channels}/{chunk.number}"
         row = read_row(self._journal, key, Heard)
         if row is None:
-            row = self._recogniser.hear(chunk, language)
-            self._journal.put(key, row.model_dump(mode="json"))
+            heard = self._recogniser.hear(chunk, language).model_dump(mode="json")
+            self._journal.put(key, heard)
+            row = Heard.model_validate(heard)  # as the next run reads it: what is written is the same
             with self._lock:
                 self.paid += row.usage
         return row
