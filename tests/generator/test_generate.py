@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kit.generating import RECIPE, calls_of, good, is_response, make, output_of, rows_of, run_file, serve_writer, text
+from kit.generating import (
+    RECIPE,
+    calls_of,
+    command,
+    good,
+    is_response,
+    make,
+    output_of,
+    rows_of,
+    run_file,
+    serve_writer,
+    text,
+)
 from kit.scripted_openai import Answer, Call, ScriptedOpenAI, serve_openai
 from kit.text_servers import choice
 from tuneline.errors import UserError
@@ -198,3 +211,18 @@ def test_what_is_held_out_is_in_no_row(tmp_path: Path, writer: ScriptedOpenAI) -
     rejected = rows_of(tmp_path / "other", pilot, "rejected")
     assert [row["prompt"] for row in rejected if row["status"] == "overlaps"] == taken
     assert not [row for row in rows_of(tmp_path / "other", pilot, "transcripts") if "overlap" in json.dumps(row)]
+
+
+@pytest.mark.slow
+def test_a_workflow_gets_parts_from_a_pilot_until_the_whole_has_been_made(
+    tmp_path: Path, writer: ScriptedOpenAI
+) -> None:
+    file, store = run_file(tmp_path, writer.url, part_minutes=1e-6), tmp_path / "store"
+    words = command(file, store, "--variant", "pilot", "--outputs", str(tmp_path / "told"))
+    told = []
+    for _ in range(2):
+        subprocess.run(words, check=True, capture_output=True)
+        told.append(json.loads((tmp_path / "told/parts").read_text()))
+        make(file, store)
+    assert len(told[0]) == 100 and told[0][2] == "3/100"
+    assert told[1] == []

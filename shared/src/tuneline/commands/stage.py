@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +17,7 @@ from tuneline.parsing.problems import printable
 
 if TYPE_CHECKING:
     from tuneline.engine.layout import Node
+    from tuneline.engine.pipelines import Step
     from tuneline.engine.runfile import RunFile
     from tuneline.engine.runner import Outcome
     from tuneline.stage import AnyStage, Metrics, Part
@@ -160,8 +161,10 @@ def _run(
     if outputs is not None:  # a workflow shows each text as one of its outputs
         with plain_errors(outputs):
             outputs.mkdir(parents=True, exist_ok=True)
-            parts = {"parts": json.dumps(_parts(outcome.manifest.metrics))} if step.stage.parts else {}
-            for name, text in {**found, **parts, **_figures(outcome)}.items():
+            told = found | _figures(outcome)
+            if step.stage.parts:
+                told["parts"] = json.dumps(_parts_left(run_file, step, outcome, opened, scratch))
+            for name, text in told.items():
                 (outputs / name).write_text(text)
     done = "found" if outcome.reused else "made"
     typer.echo("\n  ".join([f"{step.name} {outcome.manifest.fingerprint[:12]} {done}", *found.values()]))
@@ -191,6 +194,24 @@ def _figures(outcome: Outcome) -> dict[str, str]:
         "usd": "0" if outcome.reused else f"{metrics.cost.total_usd:.6f}",
         "decision": decision.replace(" ", "_") if isinstance(decision, str) else "none",
     }
+
+
+def _parts_left(
+    run_file: RunFile, step: Step, outcome: Outcome, store: Store, scratch: Path | None
+) -> list[str]:  # fmt: skip
+    """Return the parts into which a pilot wants the work to be cut; none where it has been done.
+
+    Whatever is wrong with the whole, it says itself.
+    """
+    from tuneline.engine.records import read_manifest
+    from tuneline.engine.runner import find, new_job
+
+    parts = _parts(outcome.manifest.metrics)
+    if parts and outcome.reused:
+        with suppress(UserError), new_job(run_file, run_file.step(step.stage.name), store, scratch) as whole:
+            if read_manifest(store, step.stage.name, find(whole).fingerprint):
+                return []
+    return parts
 
 
 def _parts(metrics: Metrics) -> list[str]:
