@@ -192,10 +192,9 @@ def _needed(node: Step, nodes: Sequence[Step], pipeline: str) -> Iterator[str]:
 
 def _reads(reader: Step, maker: str) -> str:
     """Say when `reader` cannot do without what `maker` makes; empty: never."""
-    ports = reader.stage.input_ports(reader.variant)
-    made = [port for port in ports if port.stage == maker]
-    terms = [f"given.{port.name} == nil" for port in made if not port.optional]
-    asked = [port for port in ports if port.after == maker] if made else [*ports] if maker in reader.needs else []
+    ports = [port for port in reader.stage.input_ports(reader.variant) if not port.found]
+    terms = [f"inputs.{port.name} == nil" for port in ports if port.stage == maker and not port.optional]
+    asked = ports if maker in reader.needs else []
     if asked:
         names = ", ".join(f"inputs.{port.name}" for port in asked)
         terms.append(f'any([{names}], string(#) startsWith "output:{maker}/")')
