@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -51,11 +51,11 @@ def docker(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     return done
 
 
-def run_on_laptop(folder: Path, file: Path = DEMO, nodes: Iterable[str] = NODES) -> dict[str, Manifest]:
-    """Run the demonstration, or another file, without containers and without S3; return the results of its nodes."""
+def run_on_laptop(folder: Path) -> dict[str, Manifest]:
+    """Run the demonstration on this machine, without containers and without S3; return its results."""
     program = Path(sys.executable).parent / "tuneline"
-    subprocess.run([program, "run", file, "--store", folder], check=True, capture_output=True)
-    found = {node: pinned_manifest(open_store(str(folder)), file.stem, node) for node in nodes}
+    subprocess.run([program, "run", DEMO, "--store", folder], check=True, capture_output=True)
+    found = {node: pinned_manifest(open_store(str(folder)), "demo", node) for node in NODES}
     return {node: manifest for node, manifest in found.items() if manifest is not None}
 
 

@@ -111,3 +111,13 @@ def calibration(folder: Path) -> Path:
     path = folder / "calibrate.yaml"
     path.write_text(yaml.safe_dump(content))
     return path
+
+
+def check_calibration(node: str, made: Manifest) -> None:
+    """See whether a stage made of it what it makes everywhere: what is heard differs a little from place to place."""
+    counts = made.metrics.counts
+    if node == "transcriber":
+        assert counts["pairs_ready"] == counts["pairs"] == 4
+    else:
+        first, best = counts["first_total"], counts["best_total"]
+        assert isinstance(first, float) and isinstance(best, float) and 0 < best < first / 2
