@@ -51,6 +51,12 @@ def test_recordings_are_heard_before_a_prompt_is_held_against_them(tmp_path: Pat
     assert len(totals) == 3 and totals[-1] < 0.5 * totals[0]
     again = subprocess.run(words, capture_output=True, text=True, check=True)
     assert "started" not in again.stderr
+    found = "../store/runs/calibrate/calibrator/prompt.txt"
+    more = [*words, "--run", "again", "--set", f"inputs.prompt={found}"]
+    done = subprocess.run(more, capture_output=True, text=True, check=True)
+    assert f"{totals[-1]:.3f} → {totals[-1]:.3f} in 1 trial over 4 pairs; no better than where we began" in done.stdout
+    page = (tmp_path / "store/runs/again/calibrator/calibrated.html").read_text()
+    assert "No better than where we began" in page and "<polyline" not in page, "of one trial there is no curve"
 
 
 def test_losses_do_not_fall_where_no_prompt_helps(tmp_path: Path) -> None:

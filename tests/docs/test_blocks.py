@@ -27,6 +27,8 @@ ELSEWHERE = {
     ("README.md", "make run"): "tests/e2e/test_chain.py::test_a_second_run_finds_nothing_to_do_in_seconds",
     ("docs/calibrate.md", "make run-calibrate"): "tests/calibrator/test_calibrate.py::"
     "test_recordings_are_heard_before_a_prompt_is_held_against_them",
+    ("docs/calibrate.md", "tuneline run examples/calibrate.yaml"): "tests/calibrator/test_calibrate.py::"
+    "test_recordings_are_heard_before_a_prompt_is_held_against_them",
     ("docs/generate.md", "make run-synthesize"): "tests/examples/test_example_run_files.py::"
     "test_what_a_model_writes_goes_past_the_assessor_to_the_comparison",
     ("docs/models.md", "llama-server"): "tests/gguf_converter/test_gguf_adapter_file.py::",

@@ -86,9 +86,14 @@ def calibrate(
     write_all(outputs, found, [line.trial for line in lines], prepared.profile, prepared.targets)
     first, best = found.trials[0].training["total"], found.trials[found.best - 1].training["total"]
     headline = (
-        f"total loss {first:.3f} → {best:.3f} in {len(lines)} trials over {found.pairs} pairs; {found.verdict.word}"
+        f"total loss {first:.3f} → {best:.3f} in {_many(len(lines), 'trial')} over {_many(found.pairs, 'pair')}; "
+        f"{found.verdict.brief}"
     )
     return Metrics(headline=headline, counts={**found.counts}, cost=total)
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 @contextmanager

@@ -33,13 +33,18 @@ class Verdict(Closed):
     p: float | None
     """Two-sided, by sign flips; null without a pair."""
 
+    @property
+    def brief(self) -> str:
+        """Return the same in a few words."""
+        return "no better than where we began" if self.word in ("the first prompt", "no better") else self.word
+
     def told(self) -> str:
         """Return the sentence for people."""
         on = "held-out pairs" if self.basis == "held_out" else "pairs, each left out once when the winner was chosen"
         if not self.pairs:
             return "Nothing can be said: no pair was scored both with the first prompt and with the best one."
         if self.word == "the first prompt":
-            return "No better than where we began: the first prompt is the best of those that were tried."
+            return f"{self.brief.capitalize()}: no other prompt that was tried has a smaller loss."
         head = f"On {self.pairs} {on}, the total loss went from {self.first:.3f} to {self.best:.3f}"
         ends = (
             ""
@@ -49,7 +54,7 @@ class Verdict(Closed):
         tail = {
             "better": "it is better.",
             "worse": "it is worse.",
-            "no better": "that is no better than where we began.",
+            "no better": f"that is {self.brief}.",
             "cannot be shown": f"under {ENOUGH} pairs it cannot be shown that this is more than chance.",
         }
         return f"{head}{ends}: {tail[self.word]}"
