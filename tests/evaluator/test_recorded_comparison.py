@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from kit.support import run_stage
@@ -96,6 +97,67 @@ def test_recorded_answers_that_cannot_be_used_are_refused(
         given["base_answers"].write_text("\n".join(kept))
     with pytest.raises(UserError, match=problem):
         run_stage(STAGE, tmp_path, inputs={**given, **changed}, run="study")
+
+
+def renamed(folder: Path, given: dict[str, Any], change: Callable[[str], str], *ports: str) -> dict[str, Any]:
+    """Give the conversations and answers of these inputs other ids."""
+    for port in ports:
+        text = given[port].read_text()
+        for name in GAINS:
+            text = text.replace(f"{name}/0", name).replace(name, change(name))
+        given[port].write_text(text)
+    return given
+
+
+def test_people_may_be_called_as_other_systems_call_them(tmp_path: Path) -> None:
+    ports = ("base", "model", "base_answers", "model_answers")
+    given = renamed(tmp_path, study(tmp_path), lambda name: f"Zoë {name} (VIP)", *ports)
+    found, _ = compared(tmp_path, given)
+    assert [row.id for row in found.personas] == [f"Zoë {name} (VIP)" for name in GAINS]
+    assert found.score.personas == 5
+
+
+def test_all_trials_that_are_recorded_count_and_add_no_persona(tmp_path: Path) -> None:
+    given = study(tmp_path)
+    for port in ("base", "model", "base_answers"):
+        lines = [json.loads(line) for line in given[port].read_text().splitlines()]
+        rows = [{**row, "id": f"{row['id'].partition('/')[0]}/{trial}"} for row in lines for trial in range(3)]
+        given[port].write_text("".join(json.dumps(row) + "\n" for row in rows))
+    rows = [{"id": f"{name}/{trial}", "answers": answers(met)} for name, met in GAINS.items() for trial in range(3)]
+    (tmp_path / "after.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    given["model_answers"] = tmp_path / "after.jsonl"
+    found, _ = compared(tmp_path, given)
+    assert (found.base.conversations, found.settings.trials, found.personas[0].base_trials) == (15, 3, 3)
+    assert found.score.t == pytest.approx(2.81, abs=0.005)
+
+
+def test_arms_without_anybody_in_common_are_refused_and_so_are_numbers_that_are_no_trials(tmp_path: Path) -> None:
+    given = renamed(tmp_path, study(tmp_path), lambda name: f"other-{name}", "base", "base_answers")
+    with pytest.raises(UserError, match=r"nobody talks in both arms: base.jsonl has other-mira"):
+        run_stage(STAGE, tmp_path, inputs=given, run="study")
+    (tmp_path / "far").mkdir()
+    given = renamed(tmp_path, study(tmp_path / "far"), lambda name: f"{name}/2024", "base")
+    with pytest.raises(UserError, match=r"base.jsonl: rosa/2024: what follows the `/`"):
+        run_stage(STAGE, tmp_path, inputs=given, run="far")
+
+
+def checked(folder: Path, given: Mapping[str, Any]) -> str:
+    inputs = {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
+    (folder / "run.yaml").write_text(yaml.safe_dump({"run": "r", "goal": "evaluator", "inputs": inputs}))
+    return CliRunner().invoke(app, ["check", str(folder / "run.yaml")]).output
+
+
+def test_a_check_says_once_what_is_wrong_with_a_recorded_arm_and_asks_for_no_personas(tmp_path: Path) -> None:
+    given = study(tmp_path)
+    given["base"].write_text(
+        given["base"].read_text() + given["base"].read_text().splitlines()[0].replace("Hello", "Bye")
+    )
+    said = checked(tmp_path, given)
+    assert said.count("with different content") == 2  # both of its lines
+    assert "neither is given" not in said
+    (tmp_path / "other").mkdir()
+    apart = renamed(tmp_path, study(tmp_path / "other"), lambda name: f"other-{name}", "base", "base_answers")
+    assert "nobody talks in both arms" in checked(tmp_path, apart)
 
 
 def planned(*words: str) -> tuple[int, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from tuneline.data.conversations import Said
 from tuneline.data.paired.power import enough_personas, personas_to_rule_out
@@ -27,8 +28,9 @@ from tuneline.stage.policy import Gate
 from tuneline_evaluator.conversations.ask import check_arms
 from tuneline_evaluator.conversations.further import sources
 from tuneline_evaluator.conversations.prepare import completion_of, context_of, settled
+from tuneline_evaluator.conversations.recorded import is_recorded, read_recorded
 from tuneline_evaluator.conversations.recorded_answers import PORTS, judge_given
-from tuneline_evaluator.conversations.speakers import one_of, people_in
+from tuneline_evaluator.conversations.speakers import one_of, people_of
 from tuneline_evaluator.conversations.talk import Speaker, TextForm, for_model
 from tuneline_evaluator.stage import EvaluatorParams
 
@@ -40,11 +42,14 @@ ENOUGH_PROMPTS = 200
 
 def check_given(params: EvaluatorParams, checks: Checks) -> None:
     """Read who talks, who judges and with what, and see whether it can decide anything."""
-    personas, prompts = checks.read("personas", load_personas), checks.read("prompts", read_prompts)
-    if not personas and not prompts and "base" in checks.inputs and "model" in checks.inputs:
-        personas = checks.read("model", lambda model: people_in(checks.inputs["base"], model))
-    with checks.about("personas"):
-        one_of("personas" in checks.inputs or bool(personas), "prompts" in checks.inputs)
+    personas: Sequence[Persona] | None = checks.read("personas", load_personas)
+    prompts = checks.read("prompts", read_prompts)
+    told = "personas" in checks.inputs or "prompts" in checks.inputs
+    if not told and all(port in checks.inputs and is_recorded(checks.inputs[port]) for port in ("base", "model")):
+        personas = _people(checks)
+    else:
+        with checks.about("personas"):
+            one_of("personas" in checks.inputs, "prompts" in checks.inputs)
     speakers: Sequence[Speaker] = prompts.prompts if prompts else personas or []
     rubric = checks.read("rubric", load_rubric)
     with checks.about("gate"):
@@ -80,6 +85,14 @@ def check_given(params: EvaluatorParams, checks: Checks) -> None:
     if checks.work and not served_elsewhere:
         with checks.about(""):
             placement(program("llama-server"), params.gpu_layers)
+
+
+def _people(checks: Checks) -> Sequence[Persona] | None:
+    """Return those whom the ids of recorded arms name."""
+    with suppress(UserError):  # what is wrong with a file itself is told where the arms are read
+        arms = [read_recorded(arm, checks.inputs[port]) for arm, port in (("base", "base"), ("finetuned", "model"))]
+        return checks.read("model", lambda _: people_of(*arms))
+    return None
 
 
 def _check_gate(gate: Gate | None, rubric: Rubric | None) -> None:

@@ -46,7 +46,8 @@ class EvaluatorParams(Params):
     turns: int = Field(default=6, ge=1, le=200)
     """Exchanges per conversation, 1 with `prompts`; more show how a model holds up over time, and cost as much more."""
     trials: int = Field(default=1, ge=1, le=100)
-    """Conversations per persona and arm; they steady a persona's mean, but only more personas add evidence."""
+    """Conversations per persona and arm; they steady a persona's mean, but only more personas add evidence. Where those
+    of both arms exist already, all of them count."""
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
     """Start of every random choice; change it for an independent repetition."""
     sampler: SamplerParams = SamplerParams()

@@ -183,7 +183,7 @@ def _about_score(score: Effect, settings: EvaluatorParams) -> Iterator[str]:
     if score.personas < fewest:
         yield (
             f"Fewer than {fewest} {score.unit}s can never reach p < {alpha:g}, however large the effect: "
-            f"there are {score.personas} with a score in both arms. Use 30 or more."
+            f"{plural(score.personas, score.unit)} with a score in both arms. Use 30 or more."
         )
     if score.interval is not None and score.t is None:
         yield (

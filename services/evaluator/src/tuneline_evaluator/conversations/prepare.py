@@ -31,7 +31,7 @@ from tuneline_evaluator.conversations.arms import (
 )
 from tuneline_evaluator.conversations.endpoint import EndpointConfig
 from tuneline_evaluator.conversations.further import named, quantised, refuse_names, sources
-from tuneline_evaluator.conversations.recorded import Recorded, refuse_strangers
+from tuneline_evaluator.conversations.recorded import Recorded, refuse_strangers, trials_in
 from tuneline_evaluator.conversations.recorded_answers import PORTS, judge_given, recorded_judge
 from tuneline_evaluator.conversations.speakers import who_speaks
 from tuneline_evaluator.conversations.talk import Plan, Speaker, TextForm
@@ -77,6 +77,7 @@ def prepare(params: EvaluatorParams, inputs: EvaluatorInputs, context: Context) 
     simulator = ScriptedConfig() if inputs.prompts else load_simulator(inputs.simulator)
     tokenizer, plan = tokenizer_of(inputs), plan_of(params, inputs)
     models, placed = arms_of(params, inputs, context, plan)
+    params = with_trials(params, models)
     refuse_text(plan, models)
     for model in models:
         if isinstance(model.source, Recorded):
@@ -107,6 +108,12 @@ def settled(params: EvaluatorParams, *, single: bool, judge: Judges | RecordedCo
     headline = params.headline or ("preference" if single and preference and not offline else "score")
     changed = {"preference": preference, "headline": headline, **({"turns": 1} if single else {})}
     return params.model_copy(update=changed)
+
+
+def with_trials(params: EvaluatorParams, models: Sequence[Model]) -> EvaluatorParams:
+    """Return the parameters with the trials that are recorded, where both arms are."""
+    arms = [model.source for model in models[:2] if isinstance(model.source, Recorded)]
+    return params.model_copy(update={"trials": trials_in(arms)}) if len(arms) == 2 else params
 
 
 def completion_of(params: EvaluatorParams, *, single: bool, system: bool) -> TextForm | None:

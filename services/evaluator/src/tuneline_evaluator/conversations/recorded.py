@@ -19,6 +19,8 @@ from tuneline.llm.token_counts import count_tokens
 from tuneline.parsing.problems import printable, shortened
 from tuneline_evaluator.conversations.talk import Speaker, blind_id, conversation_seed
 
+MOST_TRIALS = 100
+
 
 @dataclass(frozen=True, eq=False)
 class Recorded:
@@ -45,6 +47,17 @@ def read_recorded(arm: str, place: Path) -> Recorded:
             )
         talks[key] = tuple(transcript.exchanges)
     return Recorded(place.name, talks)
+
+
+def trials_in(arms: Iterable[Recorded]) -> int:
+    """Return how many trials each persona has at most. Raises UserError for numbers that count something else."""
+    most = max(((trial, arm.name, persona) for arm in arms for persona, trial in arm.talks), default=(0, "", ""))
+    if most[0] >= MOST_TRIALS:
+        raise UserError(
+            f"{most[1]}: {printable(most[2])}/{most[0]}: what follows the `/` of an id is the number of a trial, "
+            f"from 0, at most {MOST_TRIALS - 1}. Write what is no trial with another character."
+        )
+    return most[0] + 1
 
 
 def key_of(name: str) -> tuple[str, int]:

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from tuneline.data.io import read_lines
+from tuneline.data.io import Id, read_lines
 from tuneline.data.personas import Persona, TopicSeed, load_personas
 from tuneline.data.reading.prompts import Prompt, read_prompts
 from tuneline.data.slices import Slice
 from tuneline.data.text.likeness import normal
 from tuneline.errors import UserError
-from tuneline_evaluator.conversations.recorded import is_recorded, read_recorded
+from tuneline.parsing.problems import shortened
+from tuneline_evaluator.conversations.recorded import Recorded, is_recorded, read_recorded
 from tuneline_evaluator.conversations.talk import Speaker
 from tuneline_evaluator.stage import EvaluatorInputs
 
@@ -38,24 +39,40 @@ def who_speaks(inputs: EvaluatorInputs) -> tuple[Sequence[Speaker], list[str]]:
     return kept, sorted(learnt)
 
 
-def people_in(base: Path, finetuned: Path) -> list[Persona]:
+class Named(Persona):
+    """Somebody of whom nothing is known but how other people's ids call them."""
+
+    id: Id
+
+
+def people_in(base: Path, finetuned: Path) -> list[Named]:
     """Return those whom the ids of two recorded arms name, of whom nothing else is known; none for other arms."""
     if not (is_recorded(base) and is_recorded(finetuned)):
         return []
-    arms = read_recorded("base", base), read_recorded("finetuned", finetuned)
+    return people_of(read_recorded("base", base), read_recorded("finetuned", finetuned))
+
+
+def people_of(base: Recorded, finetuned: Recorded) -> list[Named]:
+    """Return those whom the ids of two arms name. Raises UserError where nobody is in both, or a name is none."""
+    names = [{persona for persona, _ in arm.talks} for arm in (base, finetuned)]
+    if not names[0] & names[1]:
+        raise UserError(
+            f"nobody talks in both arms: {base.name} has {shortened(sorted(names[0]))}, and {finetuned.name} has "
+            f"{shortened(sorted(names[1]))}. An id begins alike in both: `ann`, or `ann/1` for the second trial."
+        )
     unknown = TopicSeed(category=UNKNOWN, subtopic=UNKNOWN, complexity=UNKNOWN)
     try:
         return [
-            Persona(
+            Named(
                 id=name, name=name, age_range=UNKNOWN, traits=(UNKNOWN,), communication_style=UNKNOWN,
                 topic_seeds=(unknown,), trajectory=UNKNOWN,
             )
-            for name in sorted({persona for arm in arms for persona, _ in arm.talks})
+            for name in sorted(names[0] | names[1])
         ]  # fmt: skip
     except ValidationError:
         raise UserError(
-            "The ids of recorded conversations must begin with a persona's name of letters, digits and . _ - (at most "
-            "100), and a `/` ends it; or else give `personas` or `prompts`."
+            "An id of a recorded conversation begins with the name of who talks: one line of letters to be seen, and a "
+            "`/` ends it."
         ) from None
 
 

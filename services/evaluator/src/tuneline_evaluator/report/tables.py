@@ -148,19 +148,22 @@ def settings(comparison: Comparison) -> list[tuple[str, str]]:
     """Return what was decided before the data were seen."""
     chosen = comparison.settings
     sampler = chosen.sampler
-    return [
-        *_about_speakers(comparison),
+    drawn = [
         ("Seed", str(chosen.seed)),
-        *_about_judges(comparison),
-        ("Rubric", comparison.rubric),
-        ("Pass threshold", f"{points(comparison.pass_threshold)} points"),
-        ("System prompt", plain(comparison.system_prompt)),
         ("Repeatable to the byte", plain(chosen.exact)),
         ("Temperature", plain(sampler.temperature)),
         ("Top p", plain(sampler.top_p)),
         ("Top k", plain(sampler.top_k)),
         ("Min p", plain(sampler.min_p)),
         ("Longest answer", plural(sampler.max_answer_tokens, "token")),
+    ]
+    return [
+        *_about_speakers(comparison),
+        *_about_judges(comparison),
+        ("Rubric", comparison.rubric),
+        ("Pass threshold", f"{points(comparison.pass_threshold)} points"),
+        ("System prompt", plain(comparison.system_prompt)),
+        *([] if comparison.existed else drawn),
         ("Confidence of intervals", confidence(comparison)),
         ("Accepted loss of score", f"{points(chosen.margin)} points"),
         ("Accepted loss on a gate", percent(chosen.safety_margin)),
@@ -204,7 +207,8 @@ def _about_speakers(comparison: Comparison) -> Iterator[tuple[str, str]]:
     if comparison.score.unit == "persona":
         yield "Personas", count(len(comparison.personas))
         yield "Conversations per persona and arm", count(chosen.trials)
-        yield "Exchanges per conversation", count(chosen.turns)
+        if not comparison.existed:
+            yield "Exchanges per conversation", count(chosen.turns)
         yield "Personas played by", comparison.simulator
         return
     yield "Prompts", count(len(comparison.personas))
