@@ -7,6 +7,7 @@ Ratios are taken within one run on one machine, because machines are noisy and f
 
 from __future__ import annotations
 
+import itertools
 import os
 import resource
 import statistics
@@ -21,19 +22,24 @@ from typing import NamedTuple
 
 from kit import conversions, rows_bench
 from kit.bucket_api import serve_bucket
+from kit.chain_times import critical_path
 from kit.head_memory import TOKENS, VOCABULARY
 from kit.head_memory import measure as measure_head
 from kit.many_rows import make_many
 from kit.places import ROOT
 from kit.s3_server import serve_s3
 from kit.s3_transfers import LARGE_MIB, ROUNDS, SMALL_FILES, Ratios, compare, slow_network
-from kit.slicing import real_bench
+from kit.slicing import real_bench, survivors
 from kit.training_memory import GRID, measure
 from trainer import checks, runs
+from tuneline.commands.results.rows import read_rows
+from tuneline.data.conversations import Conversation
 from tuneline.engine.records import pinned_manifest
+from tuneline.engine.runfile import read_run_file
 from tuneline.llm.client import LlmClient
 from tuneline.llm.config import OpenAiConfig
-from tuneline.store.base import open_store
+from tuneline.stage import installed_stages
+from tuneline.store.base import Store, open_store
 
 DATA = ROOT.parent / "shared" / "data" / "therapy-coach"
 SMOLLM2 = ROOT / ".cache" / "smollm2"
@@ -81,6 +87,11 @@ S3 is SeaweedFS on the same cores, and the network to it is simulated. A result 
 {SMALL_FILES} files of 1 to 8 kB. Both copy 16 files at once, with 16 connections for the parts of a large one and
 SHA-256 on each part; ours is the store as the runner uses it, which also hashes whole files and verifies them.
 Medians of {ROUNDS}, in turns.
+
+A slice point is lost when its last `min_context` exchanges alone exceed the context, as two of one conversation do, or
+its answer is not the last of its slice. More is evaluated than is new where a conversation loses its slot, or a
+template writes the past otherwise than it was said. The critical path is made of the stages' own times in the same run:
+what is lost is the time between them, for starting processes, looking for results, fetching, publishing and waiting.
 
 Both ways of the conversion end in the same weights, merged in fp32 and rounded once. What is read comes from disk each
 time, and memory is that of the larger of PEFT's two programs. The converter alone reads the model once and writes it
@@ -138,10 +149,9 @@ def slicing(folder: Path) -> Iterator[Ratio]:
     encoded = whole.done.manifest.metrics.counts["bytes_encoded_per_unique_byte"]
     yield Ratio("bytes encoded / unique bytes, slicer, 297 slices of 35 long transcripts", "≤ 1.05", f"{encoded:.3f}")
     small = real_bench(folder / "small", DATA, context=16_384).slice()
-    kept = sum(row["messages"][-1]["role"] == "assistant" for row in small.slices)
-    yield Ratio(
-        "examples whose target survives a context of 16,384 tokens", "100 %", f"{100 * kept / len(small.slices):.0f} %"
-    )
+    kept, points = survivors(DATA, small)
+    what = "slice points of the passing transcripts that teach their answer at a context of 16,384 tokens"
+    yield Ratio(what, "100 %", f"{100 * kept / points:.1f} % of {points}")
 
 
 def rows(folder: Path) -> Iterator[Ratio]:
@@ -168,23 +178,43 @@ def rows(folder: Path) -> Iterator[Ratio]:
 
 
 def whole_chain(folder: Path) -> Iterator[Ratio]:
-    """Run the demonstration on an empty store, then again with nothing changed."""
+    """Run the demonstration on an empty store, then again with nothing changed, with inputs here and in S3."""
     store = open_store(str(folder / "store"))
-    program, file = Path(sys.executable).parent / "tuneline", ROOT / "examples" / "demo.yaml"
-    command = [str(program), "run", str(file), "--store", store.uri]
+    program, file = str(Path(sys.executable).parent / "tuneline"), ROOT / "examples" / "demo.yaml"
 
-    def seconds() -> float:
+    def seconds(file: Path) -> float:
         start = time.monotonic()
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([program, "run", str(file), "--store", store.uri], check=True, stdout=subprocess.DEVNULL)
         return time.monotonic() - start
 
-    cold = seconds()
-    again = statistics.median(seconds() for _ in range(RERUNS))
+    cold = seconds(file)
+    again = statistics.median(seconds(file) for _ in range(RERUNS))
     yield Ratio(f"run again with nothing changed (median of {RERUNS}) / cold run", "≤ 0.05", f"{again / cold:.3f}")
-    evaluator = pinned_manifest(store, "demo", "evaluator")
-    assert evaluator is not None
-    reread = evaluator.metrics.counts["prompt_tokens_ratio"]
-    yield Ratio("prompt tokens evaluated / unique tokens of the conversations, llama-server", "≤ 1.1", f"{reread:.2f}")
+    with serve_s3(folder / "s3") as server:
+        os.environ |= server.env
+        there = folder / "in-s3.yaml"
+        uploaded = [program, "upload", str(file), "--store", f"s3://{server.bucket}/inputs"]
+        there.write_bytes(subprocess.run(uploaded, check=True, stdout=subprocess.PIPE).stdout)
+        replaced = [program, "run", str(there), "--store", store.uri, "--replace"]
+        subprocess.run(replaced, check=True, stdout=subprocess.DEVNULL)  # it looks at every object once
+        again = statistics.median(seconds(there) for _ in range(RERUNS))
+    yield Ratio(f"the same with all inputs in S3 (median of {RERUNS}) / cold run", "≤ 0.05", f"{again / cold:.3f}")
+    yield _evaluated_again(store)
+    path = critical_path(read_run_file(file, installed_stages()), store)
+    yield Ratio("whole run / its critical path, the longest chain of stages that wait for each other", "≤ 1.1",
+                f"{cold / path:.2f}")  # fmt: skip
+
+
+def _evaluated_again(store: Store) -> Ratio:
+    """Count what every answer but the first cost the server, beside the tokens that were new and not its own."""
+    manifest = pinned_manifest(store, "demo", "evaluator")
+    assert manifest is not None
+    talks = read_rows(store, manifest, "conversations", Conversation)
+    turns = [pair for talk in talks for pair in itertools.pairwise(talk.answers)]
+    new = sum(now.prompt_tokens - before.prompt_tokens - before.answer_tokens for before, now in turns)
+    evaluated = sum(now.evaluated_tokens for _, now in turns)
+    what = "prompt tokens evaluated from the second answer on / those that were new and not generated, llama-server"
+    return Ratio(what, "≤ 1.1", f"{evaluated / new:.2f}")
 
 
 def conversion(folder: Path) -> Iterator[Ratio]:
@@ -257,9 +287,13 @@ def generation(folder: Path) -> Iterator[Ratio]:
 
 def _s3_ratios(found: Mapping[str, Ratios], where: str, target: str) -> Iterator[Ratio]:
     for direction, ratios in found.items():
-        parts = f"a result; its file of {LARGE_MIB} MiB; its small files"
-        what = f"S3 {direction} {where}, boto3's time / ours, run alike: {parts}"
-        yield Ratio(what, target, f"{ratios.all:.1f}; {ratios.large:.1f}; {ratios.small:.1f}")
+        parts = (
+            ("a result", ratios.all),
+            (f"its file of {LARGE_MIB} MiB", ratios.large),
+            ("its small files", ratios.small),
+        )
+        for part, ratio in parts:
+            yield Ratio(f"S3 {direction} {where}, boto3's time / ours, run alike: {part}", target, f"{ratio:.1f}")
 
 
 if __name__ == "__main__":

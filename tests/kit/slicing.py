@@ -16,7 +16,8 @@ from tuneline.data.slices import Message, Slice, Split
 from tuneline.data.transcripts import Exchange, Transcript, read_transcripts
 from tuneline.data.verdicts import Verdict
 from tuneline.stage import Usage
-from tuneline_slicer.stage import STAGE
+from tuneline_slicer.cut import slice_points
+from tuneline_slicer.stage import STAGE, SlicerParams
 
 WORDS = PARAGRAPH.split()
 
@@ -95,3 +96,16 @@ def real_bench(folder: Path, data: Path, context: int) -> Bench:
     read = read_transcripts(data / "transcripts").transcripts
     bench.write(*read, failed=[t.id for t in read if t.id not in passed])
     return bench
+
+
+def survivors(data: Path, sliced: Sliced) -> tuple[int, int]:
+    """Return how many slices end with the answer of their point, and how many points the passing transcripts have."""
+    passed = {row["id"] for row in json.loads((data / "passing_35_of_41.json").read_text())["transcripts"]}
+    talks = {t.id: t for t in read_transcripts(data / "transcripts").transcripts if t.id in passed}
+    params = SlicerParams.model_validate(sliced.done.manifest.params)
+    points = sum(len([*slice_points(t.id, len(t.exchanges), params)]) for t in talks.values())
+    kept = sum(
+        row["messages"][-1]["content"].strip() == talks[row["transcript"]].exchanges[row["point"] - 1].assistant.strip()
+        for row in sliced.slices
+    )
+    return kept, points
