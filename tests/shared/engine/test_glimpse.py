@@ -73,6 +73,47 @@ def test_of_weights_in_the_hub_only_the_header_travels(tmp_path: Path) -> None:
     assert not [file for file in (tmp_path / "hub").rglob("*") if file.is_file() and file.stat().st_size > 1 << 20]
 
 
+MODEL = b"GGUF" + bytes(range(256)) * (1 << 10)
+"""256 KiB, of which a check here reads no more than 1 KiB."""
+
+
+def assert_has_beginnings(place: Path, name: str = "") -> None:
+    model = place / name
+    assert model.stat().st_size == len(MODEL)
+    with model.open("rb") as file:
+        assert file.read(1 << 10) == MODEL[: 1 << 10] and not file.read(1 << 16).strip(b"\0")
+
+
+def test_of_a_model_to_compare_in_a_bucket_only_the_beginning_travels(
+    s3: str, network: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tuneline.engine.glimpse.GGUF_BYTES", 1 << 10)
+    given = open_store(f"{s3}/arms")
+    for name, data in {"a.gguf": MODEL, "deep/b[1].gguf": MODEL, "far.yaml": b"provider: openai"}.items():
+        given.put(name, data)
+    network.brought.clear()
+    store, cache = open_store(str(tmp_path / "store")), FileCache(tmp_path / "cache")
+    place = glimpse(Address(given.uri), "arms", {()}, tmp_path / "arms", store, cache)
+    for name in ("a.gguf", "deep/b[1].gguf"):
+        assert_has_beginnings(place, name)
+    assert (place / "far.yaml").read_bytes() == b"provider: openai"
+    one = glimpse(Address(f"{given.uri}/a.gguf"), "model", {()}, tmp_path / "model", store, cache)
+    assert one.name == "a.gguf"
+    assert_has_beginnings(one)
+    assert sum(size for path, size in network.brought.items() if ".gguf" in path) == 3 << 10
+
+
+def test_of_a_model_to_compare_in_the_hub_only_the_beginning_travels(tmp_path: Path) -> None:
+    look = LOOK.replace(repr(PATTERNS), "()").replace("print(", "glimpse.__globals__['GGUF_BYTES'] = 1 << 10\nprint(")
+    with serve_hub({"a.gguf": MODEL, "far.yaml": b"provider: openai"}, tmp_path / "hub") as hub:
+        words = [sys.executable, "-c", look, f"hf://{REPOSITORY}@{COMMIT}", str(tmp_path)]
+        done = subprocess.run(words, env=os.environ | hub.environ, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    place = Path(done.stdout.splitlines()[-1])
+    assert_has_beginnings(place, "a.gguf")
+    assert (place / "far.yaml").read_bytes() == b"provider: openai"
+
+
 KINDS = ("*.jsonl", "*.parquet")
 MIXED = ("a.jsonl", "b.PARQUET", "C.JSONL", "README.txt", "Thumbs.db", "deep/p.png", ".DS_Store", "__MACOSX/._a.jsonl")
 

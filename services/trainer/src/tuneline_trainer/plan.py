@@ -7,6 +7,7 @@ yet, they are taken to be cut at even distances of all transcripts.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -22,9 +23,17 @@ from tuneline.stage import Forecast, Plans
 from tuneline_trainer.base_model import glance_at_base_model
 from tuneline_trainer.stage import TrainerParams
 
-ASSUMED_TFLOPS = 100.0
-"""Of a GPU, where no training has been measured: about a third of what the data sheet of an H100 or A100 promises for
-dense bf16."""
+MEASURED_ON, SLOWEST, FASTEST = "H100", 146.0, 413.0
+"""TFLOP/s that trainings of 8 and 9 billion parameters kept up, counted as below (docs/benchmarks.md): the slower with
+flex attention and 32,768 tokens, the faster with 8,192."""
+
+DATA_SHEETS = {"H200": 989, "H100": 989, "A100": 312, "L40S": 362, "A40": 150, "A10": 125, "L4": 121, "RTX 4090": 165}
+"""What the makers of GPUs promise in TFLOP/s of dense bf16, by a part of the GPU's name, a longer one first. Others are
+taken to keep up as much of it as the one that was measured."""
+COMPARED = ("A100", "L4")
+"""Beside which GPU's time those of these are said, where it is not known which one will train."""
+
+GPUS = Path("/proc/driver/nvidia/gpus")
 
 FLOPS_PER_PARAMETER, FLOPS_OF_CHECKPOINTING = 4, 2
 """Per token: 2 forward and 2 backward (a frozen weight has no gradient of its own), and 2 to forward again
@@ -67,12 +76,24 @@ def _time(params: TrainerParams, plans: Plans, parameters: int, tokens: float) -
                 f"in this store had on {device}"
             )
     each = FLOPS_PER_PARAMETER + (FLOPS_OF_CHECKPOINTING if params.gradient_checkpointing else 0)
-    seconds = each * parameters * tokens / (ASSUMED_TFLOPS * 1e12)
+    here = gpu_of_this_machine()
+    slower = DATA_SHEETS[MEASURED_ON] / DATA_SHEETS[here or MEASURED_ON]
+    times = [each * parameters * tokens * slower / (rate * 1e12) for rate in (FASTEST, SLOWEST)]
+    others = [f"{DATA_SHEETS[MEASURED_ON] / DATA_SHEETS[name]:.2g} times as long on an {name}" for name in COMPARED]
+    which = f"the {here} of this machine" if here else f"an {MEASURED_ON}, {' and '.join(others)}"
     return (
-        f"{_hours(seconds)} on a GPU that keeps up {ASSUMED_TFLOPS:g} TFLOP/s, at {each} operations for each of "
-        f"{_short(parameters)} parameters and token; yours is not known, and no training of such a model has been "
-        "measured in this store"
+        f"{_between(*times)} on {which}: assumed from {SLOWEST:g} to {FASTEST:g} TFLOP/s, as measured on an "
+        f"{MEASURED_ON}, and the data sheets of others, at {each} operations for each of {_short(parameters)} "
+        "parameters and token; no training of such a model has been measured in this store"
     )
+
+
+def gpu_of_this_machine(place: Path = GPUS) -> str | None:
+    """Return the kind of this machine's first GPU, None if there is none or it is not in the table."""
+    for file in sorted(place.glob("*/information")):
+        words = file.read_text(encoding="utf-8", errors="replace")
+        return next((name for name in DATA_SHEETS if re.search(rf"\b{name}\b", words)), None)
+    return None
 
 
 def _slices(params: TrainerParams, plans: Plans) -> Slices | None:
@@ -122,6 +143,11 @@ def _hours(seconds: float) -> str:
     if seconds < 60:
         return "under a minute"
     return f"{seconds / 3600:.2g} hours" if seconds >= 5400 else f"{seconds / 60:.0f} minutes"
+
+
+def _between(least: float, most: float) -> str:
+    shorter, longer = _hours(least), _hours(most)
+    return longer if shorter == longer else f"{shorter} to {longer}"
 
 
 def _short(number: float) -> str:

@@ -1,13 +1,15 @@
-"""What a check reads of an input that lies elsewhere: its files, but of weights (safetensors) only the headers.
+"""What a check reads of an input that lies elsewhere: its files, but of models (safetensors, GGUF) only the headers.
 
-A file of weights then is as long as it should be, and all behind its header is a hole that takes no space: whoever
-reads names and shapes does not notice.
+Such a file then is as long as it should be, and all behind its header is a hole that takes no space: whoever reads
+names and shapes does not notice.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from glob import escape
 from pathlib import Path
 
 import structlog
@@ -35,6 +37,10 @@ WEIGHTS = ".safetensors"
 MAX_NAMED = 5
 MAX_HEADER_BYTES = 100_000_000
 """The format's own limit."""
+GGUF = ".gguf"
+GGUF_BYTES = 1 << 26
+"""So much of a GGUF file is read, which does not say how long its header is: four times that of the largest known
+vocabulary, 262,144 tokens with their merges."""
 
 
 def glimpse(
@@ -57,6 +63,8 @@ def glimpse(
     light = tuple(pattern for pattern in wanted if not pattern.endswith(WEIGHTS))
     listed = list_given(uri, light)
     _name_others(listed, selections)
+    if models := _models(listed):
+        return _with_beginnings(listed, models, folder, cache)
     known = {} if listed.is_hub else _known(name, listed.uri, selections, store, cache)
     found = identify(listed, folder, known, cache)
     if not listed.is_hub:
@@ -99,16 +107,67 @@ def _note(found: Identified, name: str, selections: set[tuple[str, ...]], cache:
             cache.note(key, known_to(files))
 
 
+def _models(given: GivenFiles) -> dict[str, int]:
+    """Return the sizes of the GGUF files, by name."""
+    return {name: size for name, size in _sizes(given).items() if name.endswith(GGUF)}
+
+
+def _sizes(given: GivenFiles) -> dict[str, int]:
+    if given.is_hub:
+        from tuneline.engine.hub import list_hub
+
+        return {name: size for name, (size, _) in list_hub(given.uri, given.patterns)}
+    return {name: file.size for name, file in given.files.items()}
+
+
+def _with_beginnings(given: GivenFiles, models: Mapping[str, int], folder: Path, cache: FileCache) -> Path:
+    """Return a file, or a folder, in which GGUF files have no more than their beginning."""
+    rest = [name for name in _sizes(given) if name not in models]
+    if rest:
+        files = {name: file for name, file in given.files.items() if name in rest}
+        others = replace(given, patterns=tuple(map(escape, rest)), files=files)
+        path = identify(others, folder, {}, cache).path
+        if path != folder:  # the Hub's cache, to which nothing may be added
+            _copy(path, rest, folder)
+    read = _reader(given)
+
+    def bring(name: str, size: int) -> None:
+        place = folder / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with place.open("wb") as file:
+            file.write(read(name, 0, min(size, GGUF_BYTES)) if size else b"")
+            file.truncate(size)
+
+    in_parallel(bring, models, models.values())
+    return folder if given.is_folder else folder / next(iter(models))
+
+
+def _reader(given: GivenFiles) -> Callable[[str, int, int], bytes]:
+    """Return how to read bytes of a file by its name."""
+    if given.is_hub:
+        from tuneline.engine.hub import read_range
+
+        return lambda name, start, end: read_range(given.uri, name, start, end)
+    from tuneline.store.s3 import S3Store
+
+    bucket, key = split_s3(given.uri)
+    return S3Store(bucket, key if given.is_folder else key.rpartition("/")[0]).read_range
+
+
+def _copy(path: Path, names: Iterable[str], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path / name, folder / name)
+
+
 def _with_headers(found: Identified, folder: Path) -> Path:
     """Return a folder with the files found and the headers of the weights beside them."""
     path, sizes, read = found.path, *_weights(found)
     if all((path / name).is_file() for name in sizes):
         return path
     if path != folder:  # the Hub's cache, to which nothing may be added
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in found.files:
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path / name, folder / name)
+        _copy(path, found.files, folder)
 
     def bring(name: str, size: int) -> None:
         _write(folder / name, size, lambda start, end: read(name, start, end), f"{found.uri}/{name}")
@@ -120,16 +179,12 @@ def _with_headers(found: Identified, folder: Path) -> Path:
 def _weights(found: Identified) -> tuple[dict[str, int], Callable[[str, int, int], bytes]]:
     """Return the sizes of the files of weights, and how to read bytes of one."""
     if found.given.is_hub:
-        from tuneline.engine.hub import list_hub, read_range
+        sizes = _sizes(replace(found.given, patterns=()))
+    else:
+        from tuneline.store.s3 import S3Store
 
-        sizes = {name: size for name, (size, _) in list_hub(found.uri, ()) if name.endswith(WEIGHTS)}
-        return sizes, lambda name, start, end: read_range(found.uri, name, start, end)
-    from tuneline.store.s3 import S3Store
-
-    bucket, key = split_s3(found.uri)
-    store = S3Store(bucket, key)
-    sizes = {entry.key: entry.size for entry in store.list("") if entry.key.endswith(WEIGHTS)}
-    return sizes, store.read_range
+        sizes = {entry.key: entry.size for entry in S3Store(*split_s3(found.uri)).list("")}
+    return {name: size for name, size in sizes.items() if name.endswith(WEIGHTS)}, _reader(found.given)
 
 
 def _write(place: Path, size: int, read: Callable[[int, int], bytes], source: str) -> None:
