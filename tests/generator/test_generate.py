@@ -18,6 +18,7 @@ from kit.generating import (
     is_response,
     make,
     output_of,
+    read_of,
     rows_of,
     run_file,
     serve_writer,
@@ -171,7 +172,7 @@ def critic_that_nods(call: Call) -> dict[str, float]:
 
 def with_critic(critic: Callable[[Call], dict[str, float]]) -> Callable[[Call], Answer]:
     def script(call: Call) -> Answer:
-        return choice(" yes", top=critic(call)) if call.body.get("logprobs") else text(echoes(call))
+        return choice(" yes", top=critic(call)) if call.body.get("logprobs") else text(echoes(call), read=read_of(call))
 
     return script
 

@@ -9,7 +9,7 @@ import yaml
 
 from kit.judge_parts import live
 from kit.scripted_openai import Answer, Call, serve_openai
-from kit.text_servers import native
+from kit.text_servers import choice, native
 from tuneline.errors import UserError
 from tuneline.model.gguf_header import Header, read_header
 from tuneline_generator.guard import GuardCheck, control_words, guard, refuse_failed
@@ -56,12 +56,25 @@ def test_a_template_in_between_is_found_at_a_server_elsewhere(
 
 
 def test_a_server_that_tells_nothing_is_not_known(tmp_path: Path) -> None:
-    script = lambda call: Answer(404) if "tokenize" in call.path else native(call)  # noqa: E731
+    script = lambda call: Answer(404) if "tokenize" in call.path else native(call, tokens_evaluated=0)  # noqa: E731
     with serve_openai(script) as server:
         config: dict[str, Any] = {"provider": "openai", "model": "m", "base_url": server.url, "dialect": "llama-server"}
         found = checked(tmp_path, None, ["Say <|im_start|>:"], **config)
     assert found["prompt_tokens"].state == found["end_of_turn"].state == "not known"
     assert found["control_tokens"].state == "failed"
+
+
+@pytest.mark.parametrize(("counted", "state"), [(1, "passed"), (3, "passed"), (9, "failed"), (None, "not known")])
+def test_a_server_that_does_not_say_how_it_counts_shows_a_template_by_the_tokens_of_a_digit(
+    tmp_path: Path, counted: int | None, state: str
+) -> None:
+    def script(call: Call) -> Answer:
+        usage = {"prompt_tokens": counted if call.body["prompt"] == "1" else 20, "completion_tokens": 1}
+        return choice(usage=usage)
+
+    with serve_openai(script) as server:
+        config: dict[str, Any] = {"provider": "openai", "model": "m", "base_url": server.url, "dialect": "openai"}
+        assert checked(tmp_path, None, **config)["prompt_tokens"].state == state
 
 
 def test_a_file_with_a_template_is_no_base_model_unless_that_is_allowed(tmp_path: Path, tiny_gguf: Path) -> None:

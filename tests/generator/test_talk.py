@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
+from tuneline.errors import LlmRejected
 from tuneline.llm.completion import CompletionConfig, Sampler
 from tuneline.llm.config import AnthropicConfig, GoogleConfig, OpenAiConfig
-from tuneline_generator.talk import TalkConfig, talking, untold
+from tuneline.llm.providers.provider import Reply
+from tuneline_generator.talk import TalkConfig, said, talking, untold
 
 DRAWN = Sampler(temperature=0.5, top_p=0.9, repetition_penalty=1.1, max_tokens=40)
 
@@ -33,6 +37,12 @@ def test_a_llama_server_of_ours_is_told_the_sampler_as_for_a_text() -> None:
         "temperature": 0.5, "top_p": 0.9, "top_k": 0, "min_p": 0, "repeat_penalty": 1.1, "repeat_last_n": 512,
         "samplers": ["penalties", "temperature", "top_p"],
     }  # fmt: skip
+
+
+def test_an_answer_to_a_prompt_that_the_server_cut_is_none() -> None:
+    reply = Reply("Hello.", "stop", False, 30, 5, 0, None, prompt_cut=True)
+    with pytest.raises(LlmRejected, match="cut the prompt silently"):
+        said(reply, Sampler())
 
 
 def test_what_a_server_is_not_told_is_said() -> None:

@@ -57,20 +57,25 @@ def good(call: Call) -> str:
     return f" The {words(call, 5)}." if is_response(call) else f" Describe {words(call, 9)}?"
 
 
-def text(said: str, *, finish: str = "stop", latency_s: float = 0.0) -> Answer:
+def text(said: str, *, finish: str = "stop", latency_s: float = 0.0, read: int = 10) -> Answer:
     """An answer of OpenAI's older protocol."""
     tokens = len(said.split())
     body = {
         "object": "text_completion", "choices": [{"text": said, "index": 0, "finish_reason": finish, "logprobs": None}],
-        "usage": {"prompt_tokens": 10, "completion_tokens": tokens},
+        "usage": {"prompt_tokens": read, "completion_tokens": tokens},
     }  # fmt: skip
     return Answer(200, json.dumps(body).encode(), {"content-type": "application/json"}, latency_s)
+
+
+def read_of(call: Call) -> int:
+    """Tokens of a prompt, of which a digit is one."""
+    return 1 if call.body["prompt"] == "1" else 10
 
 
 @contextmanager
 def serve_writer(say: Callable[[Call], str] = good, latency_s: float = 0.0) -> Iterator[ScriptedOpenAI]:
     """A server of text completions on loopback."""
-    with serve_openai(lambda call: text(say(call), latency_s=latency_s)) as server:
+    with serve_openai(lambda call: text(say(call), latency_s=latency_s, read=read_of(call))) as server:
         yield server
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -268,6 +269,56 @@ def test_a_wrong_configuration_is_said_at_the_first_call(dialect: str, answer: A
     with serve_openai(lambda _: answer) as server, pytest.raises(UserError, match=words):
         ask(server.url, dialect)
     assert len(server.calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("dialect", "said"),
+    [
+        ("vllm", "Requested sample logprobs of 20, which is greater than max allowed: 3"),
+        ("openai", "Invalid value for 'logprobs': must be less than or equal to 3"),
+    ],
+)
+def test_a_server_that_lists_fewer_tokens_is_asked_for_as_many_as_it_lists(dialect: str, said: str) -> None:
+    def script(call: Call) -> Answer:
+        many = call.body.get("logprobs", 0) > 3
+        return error(400, message=said) if many else choice(top={" yes": -0.1, " no": -2.0})
+
+    with serve_openai(script) as server:
+        with CompletionClient(config_of(server.url, dialect), no_secret, 5, patience=HASTY) as client:
+            client.preflight([PLAIN], top_logprobs=1000)
+            assert len(client.complete(PROMPT, PLAIN, seed=0, top_logprobs=1000).top) == 2
+        assert [call.body["logprobs"] for call in server.calls] == [20 if dialect == "vllm" else 5, 3, 3]
+        server.script = lambda call: error(400, message="logprobs is not supported")
+        with (
+            CompletionClient(config_of(server.url, dialect), no_secret, 5, patience=HASTY) as client,
+            pytest.raises(UserError, match="does not take a short question with log-probabilities"),
+        ):
+            client.preflight([PLAIN], top_logprobs=5)
+
+
+def test_a_server_that_repeats_the_prompt_is_known_before_anything_is_paid() -> None:
+    with (
+        serve_openai(lambda call: choice(f"{call.body['prompt']} Yes")) as server,
+        CompletionClient(config_of(server.url, "openai"), no_secret, 5, patience=HASTY) as client,
+        pytest.raises(UserError, match="repeats the prompt"),
+    ):
+        client.preflight([PLAIN])
+
+
+def completion_of(body: object) -> Callable[[Call], Answer]:
+    return lambda _: Answer(200, json.dumps(body).encode())
+
+
+def test_an_error_beside_a_text_is_that_error() -> None:
+    said = {"error": {"code": 402, "message": "Insufficient credits"}}
+    for body in ({"choices": [{"text": "half", **said}]}, {"choices": [{"text": "half"}], **said}):
+        with serve_openai(completion_of(body)) as server, pytest.raises(UserError, match="402"):
+            ask(server.url, "openai")
+
+
+def test_sglang_says_otherwise_which_stop_string_ended_a_text() -> None:
+    with serve_openai(lambda _: choice(" Hello.", matched_stop="\nQ:")) as server:
+        assert ask(server.url, "vllm", SAMPLER)[:3] == (" Hello.", "word", "\nQ:")
 
 
 def test_a_prompt_that_is_too_long_is_a_status() -> None:

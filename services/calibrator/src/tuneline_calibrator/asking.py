@@ -8,11 +8,16 @@ from collections.abc import Callable, Mapping, Sequence
 from threading import Lock
 from typing import TypeVar
 
+import structlog
+
 from tuneline.data.io import Closed, read_row
 from tuneline.errors import LlmRejected, Unreadable
 from tuneline.llm.client import LlmClient
 from tuneline.llm.thoughts import plain_answer
+from tuneline.llm.token_counts import CUT
 from tuneline.stage import Account, Context, Json, Spent, Usage
+
+log = structlog.get_logger()
 
 VERSION = "1"
 """Part of the journals' scope: raise it when what a model is sent changes."""
@@ -100,6 +105,9 @@ class Line:
             return Told(status=e.kind)
         text = plain_answer(reply.text)
         status = "refused" if reply.refused else "blocked" if reply.finish_reason == "content_filter" else ""
+        if reply.prompt_cut:
+            log.warning("a prompt was cut", model=self._client.config.model, why=CUT)
+            status = "too_long"
         if not status and reply.finish_reason in ("length", "context"):
             status = "cut"
         return Told(text=text, status=status or ("" if text else "empty"), usage=reply.usage)

@@ -40,8 +40,8 @@ class Conversations:
             asked.append((persona, seed, tuple(said)))
             try:
                 user = self.simulator.speak(persona, seed, said)
-            except NothingSaid:
-                flaw = Flaw("empty", "the simulated user had nothing to say")
+            except NothingSaid as e:
+                flaw = Flaw("empty", f"the simulated user had nothing to say: {e}")
                 break
             answer, how = self._answer(user, said, item.seed(f"answer/{turn}"), how, turn)
             steps[f"answer {turn}"], text = answer, answer.text.strip()

@@ -21,6 +21,8 @@ from tuneline_generator.writer import LocalConfig, TextServer, Writer, WriterCon
 MOST_ENDING = 0.02
 """Mean probability that a model ends its turn behind a complete response: base models stay below 0.003, those that
 were taught to chat are above 0.1."""
+MOST_BARE = 4
+"""Tokens of one digit with what a tokenizer puts before it; the shortest chat templates add as many again."""
 RESPONSES = 8
 LISTED = 1000
 QUESTION = "Instruction: Name a fruit that grows on trees.\nResponse:"
@@ -82,7 +84,7 @@ def _address(config: WriterConfig) -> GuardCheck:
 def _prompt_tokens(writer: Writer) -> GuardCheck:
     ids = writer.tokens_of(QUESTION)
     if ids is None:
-        return GuardCheck(name="prompt_tokens", state="not known", detail="the server does not say how it counts")
+        return _bare_prompt(writer)
     counted = writer.complete(QUESTION, Sampler(temperature=0, max_tokens=1), seed=0).tokens_in
     same = counted == len(ids)
     detail = f"a prompt of {len(ids)} tokens is evaluated as {counted}"
@@ -90,6 +92,18 @@ def _prompt_tokens(writer: Writer) -> GuardCheck:
         name="prompt_tokens", state="passed" if same else "failed",
         detail=detail if same else f"{detail}: something is put around it",
     )  # fmt: skip
+
+
+def _bare_prompt(writer: Writer) -> GuardCheck:
+    """Look at how many tokens a digit takes, at a server that does not say how it counts."""
+    counted = writer.complete("1", Sampler(temperature=0, max_tokens=1), seed=0).tokens_in
+    if not counted:
+        return GuardCheck(name="prompt_tokens", state="not known", detail="the server does not count what it reads")
+    detail = f"a prompt of one digit is evaluated as {counted} tokens"
+    if counted <= MOST_BARE:
+        return GuardCheck(name="prompt_tokens", state="passed", detail=detail)
+    around = f"{detail}: something is put around it, as Ollama puts a chat template"
+    return GuardCheck(name="prompt_tokens", state="failed", detail=around)
 
 
 def _control_tokens(writer: Writer, prompts: Iterable[str]) -> GuardCheck:

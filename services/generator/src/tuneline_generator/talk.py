@@ -9,6 +9,7 @@ from tuneline.errors import LlmRejected
 from tuneline.llm.completion import ORDER, Completion, CompletionConfig, Finish, Sampler
 from tuneline.llm.config import AnthropicConfig, ModelConfig, OpenAiConfig
 from tuneline.llm.thoughts import plain_answer
+from tuneline.llm.token_counts import CUT
 from tuneline.stage import Json
 
 if TYPE_CHECKING:
@@ -63,8 +64,10 @@ def untold(config: ModelConfig, samplers: Sequence[Sampler]) -> list[str]:
 
 
 def said(reply: Reply, sampler: Sampler) -> Completion:
-    """Return an answer as a text. Raises LlmRejected for a refusal and for what a filter blocked."""
+    """Return an answer as a text. Raises LlmRejected for a refusal, a block, and a prompt that was cut."""
     code = f" ({reply.cause})" if reply.cause else ""
+    if reply.prompt_cut:
+        raise LlmRejected("too_long", CUT)
     if reply.refused:
         raise LlmRejected("refused", f"the model refused{code}")
     if reply.finish_reason == "content_filter":

@@ -16,7 +16,6 @@ from tuneline.data.verdicts import Ask, Asking, Judgement, Status
 from tuneline.errors import LlmRejected, OverBudget, Stopped, Temporary, Unreadable, UserError
 from tuneline.judge.answer import read_answers
 from tuneline.judge.card import JudgeCard, family_of
-from tuneline.judge.facts import least_tokens
 from tuneline.judge.panel import Judges, members
 from tuneline.judge.prompt import (
     PROMPT_VERSION,
@@ -27,6 +26,7 @@ from tuneline.judge.prompt import (
     shared_transcript,
 )
 from tuneline.llm.config import AnthropicConfig, ModelConfig, Secret
+from tuneline.llm.token_counts import CUT, was_cut
 from tuneline.stage import Account, Context
 
 if TYPE_CHECKING:
@@ -35,15 +35,10 @@ if TYPE_CHECKING:
     from tuneline.llm.providers.provider import Reply, Request
 
 
-LONG_PROMPT = 1_000
-"""Tokens from which a prompt may have been cut: no server has a smaller context."""
-
 Call = Callable[["Request"], "Reply | LlmRejected"]
 """Asks a model once, from any thread. Raises Temporary when it cannot be asked now."""
 
 J = TypeVar("J", bound=Asking)
-
-CUT = "the server cut the prompt silently, it counts far fewer tokens than there are; give it a larger context"
 
 
 class ModelCalls:
@@ -258,7 +253,7 @@ def read_reply(reply: Reply | LlmRejected, said: str, kind: type[J], read: Calla
 def _lost(reply: Reply, said: str) -> tuple[Status, str] | None:
     """Return why a reply holds no answer, whatever its text is."""
     code = f" ({reply.cause})" if reply.cause else ""
-    if 0 < reply.usage.input_tokens < (least := least_tokens(said)) and least >= LONG_PROMPT:
+    if was_cut(reply.usage.input_tokens, said):
         return "failed", CUT
     if reply.refused:
         return "refused", f"the model refused{code}"

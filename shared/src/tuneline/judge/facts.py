@@ -1,4 +1,4 @@
-"""Figures about a conversation that a model is given, because it counts badly; and what its prompt has at least."""
+"""Figures about a conversation that a model is given, because it counts badly."""
 
 from __future__ import annotations
 
@@ -11,10 +11,6 @@ from tuneline.data.transcripts import Transcript
 _WORD = re.compile(r"\w+(?:['’-]\w+)*")
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
 _QUESTION = re.compile(r"[?\uff1f\u061f]+")
-_TOKEN = re.compile(r"[^\W_]{1,16}")
-
-TOKENS_PER_WORD = 0.75
-"""Fewest tokens that any tokenizer makes of a word on average; the best of today make 0.9 or more."""
 
 
 def counted(fact: Fact, transcript: Transcript) -> str:
@@ -37,11 +33,6 @@ def count_words(text: str) -> int:
 def count_questions(text: str) -> int:
     """Count question marks, of which several in a row are one."""
     return len(_QUESTION.findall(text))
-
-
-def least_tokens(text: str) -> int:
-    """Return the fewest tokens that a server can have read, whichever tokenizer it has."""
-    return int(TOKENS_PER_WORD * sum(1 for _ in _TOKEN.finditer(text)))
 
 
 def _each(counts: Sequence[int]) -> str:

@@ -17,7 +17,8 @@ from tuneline.llm.calls import Calls, Patience
 from tuneline.llm.config import AnthropicConfig, GoogleConfig, ModelConfig, OpenAiConfig, Secret
 from tuneline.llm.control_tokens import neutralised
 from tuneline.llm.prices import most_usd
-from tuneline.llm.providers.provider import Provider, Reply
+from tuneline.llm.providers.provider import Provider, Reply, joined
+from tuneline.llm.token_counts import was_cut
 from tuneline.stage import Account, Json
 
 
@@ -46,7 +47,9 @@ class LlmClient:
         `seed` is added to the configured one. Raises UserError, LlmRejected or Temporary: see the module's docstring.
         """
         said, drawn = neutralised(messages), self.config.drawn_seed(seed)
-        return self._calls.make(lambda: self._provider.send(said, schema, drawn), most_usd(self.config, said, schema))
+        most = most_usd(self.config, said, schema)
+        reply = self._calls.make(lambda: self._provider.send(said, schema, drawn), most)
+        return reply._replace(prompt_cut=was_cut(reply.input_tokens, "\n".join(map(joined, said))))
 
     def close(self) -> None:
         """Let no call begin any more, give those in flight some seconds to end, and hang up."""

@@ -55,7 +55,10 @@ class CompletionClient:
             try:
                 answer = self.complete(QUESTION, sampler, seed=0, top_logprobs=top_logprobs)
             except LlmRejected as e:
-                raise UserError(f"{self._named} does not take a short question ({e}); check `dialect`") from None
+                asked = f"a short question{' with log-probabilities' if top_logprobs else ''}"
+                raise UserError(f"{self._named} does not take {asked} ({e}); check `dialect`") from None
+            if answer.text.startswith(QUESTION):
+                raise UserError(f"{self._named} repeats the prompt before it goes on; use another server")
             if top_logprobs and not answer.top:
                 raise UserError(f"{self._named} lists no log-probabilities; check `dialect`, or use another server")
 

@@ -1,8 +1,12 @@
-"""Tokens of a text before any server has counted them: as cl100k_base does if it is installed, else by its length."""
+"""Tokens of a text before any server has counted them: as cl100k_base does if it is installed, else by its length.
+
+Ollama and others cut a prompt that is longer than the context without a word, and only their count of it tells.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import sys
 from functools import cache
 from hashlib import sha256
@@ -21,6 +25,14 @@ ENCODING_SHA256 = "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b
 
 BYTES_PER_TOKEN = 4
 """Of English text."""
+
+TOKENS_PER_WORD = 0.75
+"""Fewest tokens that any tokenizer makes of a word on average; the best of today make 0.9 or more."""
+LONG_PROMPT = 1_000
+"""Tokens from which a prompt may have been cut: no server has a smaller context."""
+CUT = "the server cut the prompt silently, it counts far fewer tokens than there are; give it a larger context"
+
+_WORD = re.compile(r"[^\W_]{1,16}")
 
 
 def load_planning_encoding(folder: Path = Path(sys.prefix, "share", "tiktoken")) -> tiktoken.Encoding:
@@ -52,6 +64,12 @@ def count_tokens(text: str) -> int:
     if encoding is None:
         return len(text.encode("utf-8", "replace")) // BYTES_PER_TOKEN
     return len(encoding.encode_ordinary(text))
+
+
+def was_cut(counted: int, said: str) -> bool:
+    """Whether a server has read less than the whole of what was said, by the tokens that it counted; 0 is not known."""
+    least = int(TOKENS_PER_WORD * sum(1 for _ in _WORD.finditer(said)))
+    return 0 < counted < least and least >= LONG_PROMPT
 
 
 def counted_by() -> str:

@@ -6,11 +6,12 @@ import threading
 from pathlib import Path
 
 import pytest
+import structlog
 import yaml
 
 from kit.evaluator_parts import persona_row, personas
 from kit.judge_parts import live
-from kit.scripted_openai import Call, ScriptedOpenAI, completion, serve_openai
+from kit.scripted_openai import Answer, Call, ScriptedOpenAI, completion, error, serve_openai
 from kit.scripted_vendors import PROTOCOLS, Protocol
 from tuneline.data.conversations import Said
 from tuneline.data.personas import Persona
@@ -152,6 +153,31 @@ def test_a_persona_with_nothing_to_say_is_asked_once_more_and_then_given_up(tmp_
             with pytest.raises(NothingSaid):
                 one.speak(personas(1)[0], 0, [])  # silence is not kept: the next attempt may fare better
         assert len(server.calls) == 4
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (completion("Half a", finish="content_filter", input_tokens=3000), "filter blocked it"),
+        (completion("Hello.", input_tokens=30), "cut the prompt silently"),
+        (completion(None, refusal="I will not.", input_tokens=3000), "it refused"),
+        (error(400, "content_filter"), "HTTP 400 content_filter"),
+    ],
+    ids=["half a message", "a prompt that was cut", "a refusal", "an error"],
+)
+def test_what_is_no_message_of_a_persona_is_never_said_and_the_reason_is_told(
+    tmp_path: Path, answer: Answer, why: str
+) -> None:
+    file = tmp_path / "simulator.yaml"
+    with serve_openai(lambda _: answer) as server, structlog.testing.capture_logs() as logs:
+        file.write_text(yaml.safe_dump({"provider": "openai", "model": "m", "base_url": server.url}))
+        with (
+            live(tmp_path) as context,
+            open_simulator(load_simulator(file), context, timeout_s=5, concurrency=1) as one,
+            pytest.raises(NothingSaid, match=why),
+        ):
+            one.speak(personas(1)[0], 0, [Said(role="user", content="word " * 2000)])
+    assert why in str(logs[-1]["why"])
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS, ids=lambda p: p.provider)

@@ -7,8 +7,9 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import structlog
 from pydantic import model_validator
 
 from tuneline.data.conversations import Said
@@ -18,7 +19,13 @@ from tuneline.errors import LlmRejected
 from tuneline.judge.simulators.simulator import NothingSaid
 from tuneline.llm.client import LlmClient
 from tuneline.llm.thoughts import plain_answer
+from tuneline.llm.token_counts import CUT
 from tuneline.stage import Account, Context, Cost, Spent, Usage
+
+if TYPE_CHECKING:
+    from tuneline.llm.providers.provider import Reply
+
+log = structlog.get_logger()
 
 PROMPT_VERSION = "2"
 """Part of the journal's scope: raise it when what a model is sent changes."""
@@ -77,14 +84,15 @@ class PlayedSimulator:
                 if first:
                     self._account.found(row.usage)
                 return row.text
-            usage = Usage()
+            usage, why = Usage(), ""
             for drawn in (seed, seed + _ANOTHER_SEED):
-                text, paid = self._ask(messages, drawn)
+                text, why, paid = self._ask(messages, drawn)
                 usage += paid
                 if text:
                     self._journal.put(key, _PlayedLine(text=text, usage=usage).model_dump())
                     return text
-            raise NothingSaid
+            log.warning("the simulator said nothing", persona=persona.id, why=why)
+            raise NothingSaid(why)
 
     def cost(self, asked: Iterable[tuple[Persona, int, Sequence[Said]]]) -> Cost:
         # A message that both arms were opened with was paid for once.
@@ -93,17 +101,27 @@ class PlayedSimulator:
         total = sum((row.usage for row in rows), start=Usage())
         return Cost.of(Spent(role="simulator", model=self._client.config.model, total=total, now=self._spent))
 
-    def _ask(self, messages: Sequence[dict[str, str]], seed: int) -> tuple[str, Usage]:
-        """Return the text, empty if there is none, and what it cost."""
+    def _ask(self, messages: Sequence[dict[str, str]], seed: int) -> tuple[str, str, Usage]:
+        """Return the text, empty if there is none, why it is, and what it cost."""
         try:
             # All of it is sent again with the next message, so servers that cache on demand are told to.
             *before, last = messages
             reply = self._client.complete([*before, {**last, "shared": last["content"], "content": ""}], seed=seed)
-        except LlmRejected:
-            return "", Usage()
+        except LlmRejected as e:
+            return "", str(e), Usage()
         with self._lock:
             self._spent += reply.usage
-        return "" if reply.refused else plain_answer(reply.text), reply.usage
+        text, why = plain_answer(reply.text), _lost(reply)
+        return "" if why else text, why or reply.cause or "its message is empty", reply.usage
+
+
+def _lost(reply: Reply) -> str:
+    """Return why a reply is no message of the persona, whatever its text is."""
+    if reply.prompt_cut:
+        return CUT
+    if reply.refused:
+        return "it refused"
+    return "the server's filter blocked it" if reply.finish_reason == "content_filter" else ""
 
 
 def _key(messages: Sequence[dict[str, str]], seed: int) -> str:

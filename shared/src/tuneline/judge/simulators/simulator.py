@@ -19,7 +19,7 @@ from tuneline.stage import Context, Cost
 
 
 class NothingSaid(Exception):  # noqa: N818  (a state of the conversation, not a fault of this program)
-    """The simulator had nothing to say, so the conversation cannot go on."""
+    """The simulator had nothing to say, so the conversation cannot go on; the message says why."""
 
 
 class Simulator(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ from tuneline.llm.config import Secret
 from tuneline.llm.prices import Tokens
 from tuneline.llm.providers.openai_reply import broken_off, count, object_in, object_of, read_cost, read_tokens
 from tuneline.llm.providers.provider import BareHttp, not_taken
-from tuneline.llm.providers.refusals import Refused, meaning, read_refusal
+from tuneline.llm.providers.refusals import Refusal, Refused, meaning, read_refusal
 from tuneline.llm.providers.strangers import Stranger, Strangers
 from tuneline.stage import Json, Usage
 
@@ -44,16 +45,23 @@ class CompletionProvider:
     def __init__(self, config: CompletionConfig, secret: Secret, timeout_s: float) -> None:
         self._config, self._strangers = config, Strangers(config, "text completions")
         self._http = BareHttp(config, timeout_s, config.headers(secret), refusal=_refused)
+        self._listed = 10**6
+        """Likeliest tokens that the server lists at most, as far as is known."""
 
     async def send(self, body: Mapping[str, Json], stops: Collection[str]) -> Completion:
-        """Make one attempt. Raises Fault, LlmRejected or UserError."""
+        """Make one attempt, once more where the server lists fewer tokens. Raises Fault, LlmRejected or UserError."""
         query = {name: str(value) for name, value in self._config.query.items()}
-        asked = [{"content": str(body["prompt"])}]
+        asked, wanted = [{"content": str(body["prompt"])}], body.get("logprobs")
+        if isinstance(wanted, int):
+            body = {**body, "logprobs": min(wanted, self._listed)}
         try:
             answer = await self._http.post(self._config.url, json=dict(body), params=query)
             with self._strangers.watch(asked):
                 return self._read(answer.content, body, stops)
         except Refused as e:
+            if isinstance(wanted, int) and (fewer := _fewer(e.refusal, min(wanted, self._listed))):
+                self._listed = fewer
+                return await self.send(body, stops)
             raise self._strangers.blamed(asked, meaning(self._config, e.refusal)) from None
 
     async def tokenize(self, prompt: str) -> Tokenized:
@@ -111,7 +119,8 @@ def read_choice(content: bytes, config: CompletionConfig) -> Completion:
     if not isinstance(listed, list):
         raise Stranger(f"the answer is not a {KIND} but an object without choices")
     choice = object_of(listed[0] if listed else {})
-    text, ended, word = choice.get("text"), choice.get("finish_reason"), choice.get("stop_reason")
+    text, ended = choice.get("text"), choice.get("finish_reason")
+    word = choice.get("stop_reason", choice.get("matched_stop"))
     if "message" in choice or not isinstance(text, str | None):
         raise Stranger(f"the answer is not a {KIND} but that of a chat, or a choice without text")
     if choice.get("error") or ended in _BROKEN:
@@ -128,6 +137,13 @@ def read_choice(content: bytes, config: CompletionConfig) -> Completion:
 
 def _refused(status: int, headers: Mapping[str, str], body: bytes) -> Exception:
     return Refused(read_refusal(status, headers, body))
+
+
+def _fewer(refusal: Refusal, asked: int) -> int:
+    """Return how many likeliest tokens a server says to list instead of `asked`, 0 if it says nothing of it."""
+    if refusal.status not in (400, 422) or not re.search(r"log_?probs?\b", refusal.said[:300], re.I):
+        return 0
+    return max((n for n in map(int, re.findall(r"\b[0-9]{1,5}\b", refusal.said[:300])) if n < asked), default=0)
 
 
 def _name(value: object) -> str:

@@ -89,9 +89,11 @@ def _parsed(body: bytes) -> object:
 
 def _instead(body: bytes, answer: object, words: str) -> Exception:
     """Return what is to be raised for something else than an answer."""
-    refusal = read_refusal(200, {}, body) if isinstance(answer, dict) and _is_error(answer) else None
-    if refusal is not None and refusal.status >= 400:  # an error that does not say so in its status
-        return Refused(refusal)
+    if isinstance(answer, dict) and _is_error(answer):
+        told = {name: value for name, value in answer.items() if name != "choices"}  # what a model said is no error
+        refusal = read_refusal(200, {}, json.dumps(told).encode())
+        if refusal.status >= 400:  # an error that does not say so in its status
+            return Refused(refusal)
     return Stranger(words.format(_looks(body, answer)))
 
 

@@ -69,6 +69,8 @@ class Reply(NamedTuple):
     """What the server calls the model that answered, if it says so."""
     left_out: tuple[str, ...] = ()
     """Settings of the request that the server does not take, by name."""
+    prompt_cut: bool = False
+    """The server has read less than it was sent, as far as its count tells."""
 
     @property
     def usage(self) -> Usage:
