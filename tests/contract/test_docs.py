@@ -73,7 +73,7 @@ def paths(page: Path, text: str) -> Checked:
     for path in re.findall(r"(?<![\w/.:$}…-])((?:[\w.-]+|<\w+>)(?:/(?:[\w.*@-]+|<\w+>))+)", code(text)):
         pattern = re.sub(r"<\w+>|YYYYMMDD.subject", "*", path)
         top = path.split("/")[0]
-        if (ROOT / top).is_dir() and top not in (*STAGES, ".cache"):
+        if (ROOT / top).is_dir() and top not in (*STAGES, ".cache", ".."):
             yield path, any(ROOT.glob(pattern))
         elif path.endswith(".py"):
             yield path, any(found for top in ("shared", "services") for found in (ROOT / top).rglob(pattern))

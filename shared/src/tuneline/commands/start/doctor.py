@@ -36,11 +36,18 @@ class Finding(NamedTuple):
 def doctor(
     file: Annotated[Path | None, typer.Argument(help="A run file: its judge is asked one real question, too.")] = None,
     store: StoreOption = DEFAULT_STORE,
+    cluster: Annotated[
+        str | None, typer.Option(metavar="NAMESPACE", help="Look at a namespace of the cluster of kubectl, too.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Look at this machine: stages, memory, GPU, llama-server, disk, keys, and what the store does."""
     with exit_codes():
         findings = list(_look(store))
+        if cluster is not None:
+            from tuneline.commands.start.cluster import look_at_cluster
+
+            findings += look_at_cluster(cluster)
         if as_json:
             typer.echo(json.dumps([one._asdict() for one in findings], indent=1))
         for one in () if as_json else findings:
