@@ -12,6 +12,7 @@ from kit.scripted_openai import Answer, Call, error, serve_openai
 from kit.speech import SENTENCES, encode, make, output, pdf, rows_of, run_file, speak, spoken, write_wave
 from tuneline.data.transcripts import read_transcripts
 from tuneline.errors import UserError
+from tuneline_transcriber.pairs import pair_lines
 
 pytestmark = pytest.mark.slow
 
@@ -110,3 +111,17 @@ def hears(call: Call) -> Answer:
     }
     body = {"text": said["text"], "language": "english", "duration": 9.0, "segments": [said | {"no_speech_prob": 0.01}]}
     return Answer(body=json.dumps(body).encode())
+
+
+def test_a_transcript_with_times_stands_without_its_recording_and_one_without_times_does_not(tmp_path: Path) -> None:
+    folder = tmp_path / "references"
+    folder.mkdir()
+    for name in ("timed", "plain"):
+        (folder / f"{name}.txt").write_text("A document.")
+    (folder / "timed.vtt").write_text("WEBVTT\n\n00:01.000 --> 00:09.000\nFalls are common, and sensors see them.\n")
+    (folder / "plain.transcript.txt").write_text("Falls are common.")
+    manifest = make(run_file(tmp_path, {"provider": "given"}, on_bad="skip"), tmp_path / "store")
+    plain, timed = rows_of(tmp_path / "store", manifest, "pairs.jsonl")
+    assert (plain["status"], timed["status"], timed["seconds"]) == ("no_audio", "ready", 9)
+    assert timed["audio_sha256"] is None and timed["engine"] == "given"
+    assert [line for line in pair_lines(folder) if "timed" in line] == ["timed: timed.txt (1 page, 2 words), timed.vtt"]

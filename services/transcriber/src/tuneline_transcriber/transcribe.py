@@ -58,7 +58,7 @@ def transcribe(
 
 def read_source(one: Reference, params: TranscriberParams) -> Document | PairRow | None:
     """Return the document of a reference, None where none is needed, or the row that says why it is of no use."""
-    if one.audio is None:
+    if one.audio is None and one.transcript is None:
         missing = "no recording of this name (.mp3, .wav, .m4a, .mp4 and the like) is there"
         return PairRow(pair=one.name, status="no_audio", detail=missing)
     if one.source is None:
@@ -106,7 +106,8 @@ def _row(one: Reference, document: Document | PairRow | None, heard: Listened | 
     known = [s.avg_logprob for s in heard.segments if s.avg_logprob is not None]
     row = PairRow(
         pair=one.name, status="ready", source_sha256=document.sha256 if document else None,
-        audio_sha256=heard.sha256, pages=document.pages if document else 0, words=document.words if document else 0,
+        audio_sha256=heard.sha256 or None, pages=document.pages if document else 0,
+        words=document.words if document else 0,
         seconds=round(heard.seconds, 3), language=heard.language, engine=heard.engine,
         confidence=round(math.exp(min(0.0, fmean(known))), 4) if known else None,
         word_error_rate=word_error_rate(heard.given, heard.recognised),
