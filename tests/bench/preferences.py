@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from bench.verdicts import SIGNIFICANCE, spread, verdict, verdicts
 from tuneline.data.paired.statistics import detectable_preference, sign_flip, t_test
@@ -22,6 +23,7 @@ COMPARISONS = 2000
 SIZES = (50, 200)
 NO_GAIN = (0.0, 0.3, 0.6)
 """Shares of ties where neither arm is better."""
+RULES = ("verdict: t interval and sign flips", "sign flips alone", "sign flips by mid-p", "t interval alone")
 
 
 class Drawn(NamedTuple):
@@ -59,49 +61,61 @@ def wrong(prompts: int, ties: float, comparisons: int = COMPARISONS) -> dict[str
     return {name: count / comparisons for name, count in found.items()}
 
 
-def sizes(draws: Iterator[NDArray[np.float64]]) -> dict[str, float]:
-    """Return how often each rule that a verdict could rest on claims a difference, for differences around 0."""
-    found, comparisons = Counter[str](), 0
-    for d in draws:
-        comparisons += 1
-        flipped, ends = sign_flip(d), t_test(d, SIGNIFICANCE).interval
+class Case(NamedTuple):
+    """Prompts, the share of ties among them, and that of calls of the judge without a winner."""
+
+    prompts: int
+    ties: float
+    undecided: float = 0.1
+
+
+def sizes(case: Case) -> NDArray[np.float64]:
+    """Return how often each of RULES claims a difference where there is none: exact, summed over all scores."""
+    n, found = case.prompts, np.zeros(len(RULES))
+    winners = stats.binom.pmf(np.arange(n + 1), n, 1 - case.ties)
+    for decided in np.flatnonzero(winners > 1e-6):
+        quarters = stats.binom.pmf(np.arange(decided + 1), decided, case.undecided)
+        for quarter in np.flatnonzero(quarters > 1e-6):
+            found += winners[decided] * quarters[quarter] * _given(n, int(quarter), int(decided - quarter))
+    return found
+
+
+def _given(n: int, quarters: int, halves: int) -> NDArray[np.float64]:
+    """Return the same, given how many scores are a quarter or a half from the middle, on either side."""
+    signs = np.zeros(2 * 2 * halves + 1)
+    signs[::4] = stats.binom.pmf(np.arange(halves + 1), halves, 0.5)
+    small = np.zeros(2 * quarters + 1)
+    small[::2] = stats.binom.pmf(np.arange(quarters + 1), quarters, 0.5)
+    middle = quarters + 2 * halves
+    chances = 2 * np.convolve(signs, small)[middle + 1 :]  # of either sign; a sum of 0 rejects nothing
+    means, p = np.arange(1, middle + 1) / 4 / n, chances[::-1].cumsum()[::-1]
+    error = np.sqrt(np.maximum((quarters / 16 + halves / 4) / n - means**2, 0) / (n - 1))
+    outside = means > stats.t.isf(SIGNIFICANCE / 2, n - 1) * error
+    flips, mid = p < SIGNIFICANCE, p - chances / 2 < SIGNIFICANCE
+    return np.array([chances[rejected].sum() for rejected in (outside & flips, flips, mid, outside)])
+
+
+def of_personas(n: int, comparisons: int = COMPARISONS) -> NDArray[np.float64]:
+    """Return the same for so many personas whose differences are normal, where no two sums are equal; drawn."""
+    chance, found = np.random.default_rng(n), np.zeros(len(RULES))
+    for _ in range(comparisons):
+        d = chance.normal(0, 0.1, n)
+        ends, flips = t_test(d, SIGNIFICANCE).interval, sign_flip(d).p < SIGNIFICANCE
         outside = ends is not None and not ends.low <= 0 <= ends.high
-        found["t interval and sign flips: the verdict's rule"] += outside and flipped.p < SIGNIFICANCE
-        found["sign flips alone"] += flipped.p < SIGNIFICANCE
-        found["sign flips by mid-p"] += flipped.p - of_equal_sums(d) / 2 < SIGNIFICANCE
-        found["t interval alone"] += outside
-    return {name: count / comparisons for name, count in found.items()}
-
-
-def of_equal_sums(d: NDArray[np.float64]) -> float:
-    """Return the chance of a sum as large as the one seen, for multiples of a quarter; 0 for others: all differ."""
-    steps = np.rint(np.abs(d) * 4).astype(int)
-    if not np.allclose(steps / 4, np.abs(d)):
-        return 0.0
-    chances = np.ones(1)
-    for step in steps[steps > 0]:
-        signs = np.zeros(2 * step + 1)
-        signs[[0, -1]] = 0.5
-        chances = np.convolve(chances, signs)
-    seen, middle = abs(int(np.rint(d.sum() * 4))), len(chances) // 2
-    return float(chances[middle + seen] * (2 if seen else 1))
+        found += [outside and flips, flips, flips, outside]
+    return found / comparisons
 
 
 def by_size() -> Iterator[str]:
     """Yield the table of rules by number of prompts or personas, neither arm being better."""
-    cells: dict[str, dict[str, float]] = {}
-    for ties in NO_GAIN:
-        for n in (20, 50, 100, 200, 500):
-            chance = np.random.default_rng([n, int(100 * ties)])
-            draws = (draw(chance, n, ties=ties).scores - 0.5 for _ in range(COMPARISONS))
-            cells[f"{n} prompts, {100 * ties:.0f} % ties"] = sizes(draws)
-    for n in (6, 12, 32, 100):
-        chance = np.random.default_rng(n)
-        cells[f"{n} personas"] = sizes(chance.normal(0, 0.1, n) for _ in range(COMPARISONS))
-    names = next(iter(cells.values()))
-    yield f"| A difference where there is none, % | {' | '.join(names)} |\n|---|{'---:|' * len(names)}"
-    for cell, one in cells.items():
-        yield f"| {cell} | {' | '.join(f'{100 * one[name]:.1f}' for name in names)} |"
+    cases = [Case(n, ties) for ties in NO_GAIN for n in (20, 50, 100, 200, 500)]
+    cases += [Case(n, 0.0, 0.0) for n in (20, 50, 100, 200, 500)]
+    yield f"| A difference where there is none, % | {' | '.join(RULES)} |\n|---|{'---:|' * len(RULES)}"
+    for case in cases:
+        name = f"{case.prompts} prompts, {100 * case.ties:.0f} % ties" + ("" if case.undecided else ", each decided")
+        yield f"| {name} | {' | '.join(f'{100 * share:.1f}' for share in sizes(case))} |"
+    for n in (6, 12, 32):
+        yield f"| {n} personas | {' | '.join(f'{100 * share:.1f}' for share in of_personas(n))} |"
 
 
 def by_length(prompts: int, comparisons: int) -> tuple[float, float]:

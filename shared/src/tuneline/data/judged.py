@@ -31,7 +31,7 @@ class Generated(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    recipe: Literal["instructions", "documents", "conversations"]
+    recipe: Literal["instructions", "documents", "conversations", "scripts"]
     looked: Looked
     """Who said that it is worth learning."""
     critic_auc: float | None = Field(default=None, ge=0, le=1)
