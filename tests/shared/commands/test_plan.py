@@ -100,6 +100,10 @@ def test_a_plan_is_within_a_fifth_of_what_the_ledger_says_after_the_run(tmp_path
     assert before.returncode == 0, before.stderr
     assert "assessor" in before.stdout and "0 of 47 judgements are in the journal" in before.stdout
     assert not (tmp_path / "store").exists(), "a plan writes nothing"
+    told = json.loads(run.command("tuneline", "plan", "run.yaml", "--json").stdout)
+    [judge] = told["calls"]
+    assert (judge["stage"], judge["role"], judge["calls"]) == ("assessor", "judge", 47) and told["paid_usd"] == 0
+    assert judge["usd"] == pytest.approx(run.usd("assessor", "judge")[0]) and told["total"]["left_calls"] == 47
     expected, left = run.usd("assessor", "judge")
     run.assess()
     [row] = ledger_of(run.store, "r", results_of(run.store, "r"))

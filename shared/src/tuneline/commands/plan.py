@@ -12,7 +12,7 @@ from tuneline.engine.checks import Findings, Where
 from tuneline.engine.plans import Plan, plan_run
 from tuneline.engine.records import Manifest, pinned_manifest
 from tuneline.engine.runfile import RunFile
-from tuneline.stage import dollars
+from tuneline.stage import Json, dollars
 from tuneline.store.base import Store
 
 
@@ -32,14 +32,33 @@ class Planned(NamedTuple):
     left_seconds: float
 
 
-def plan_lines(run_file: RunFile, store: Store) -> tuple[list[str], Findings]:
-    """Return the plan for people, and what the checks found."""
+class RunPlan(NamedTuple):
+    """The plan of a run, for people and for programs, and what the checks found."""
+
+    lines: list[str]
+    json: dict[str, Json]
+    """Dollars, seconds and tokens as numbers; a cost that is null has no known price."""
+    findings: Findings
+
+
+def plan_of(run_file: RunFile, store: Store) -> RunPlan:
+    """Plan a run, beside what of it is made and paid for already."""
     results = {step.name: pinned_manifest(store, run_file.run, step.node) for step in run_file.steps}
     done = {name: manifest for name, manifest in results.items() if manifest is not None}
     with tempfile.TemporaryDirectory(prefix="tuneline-") as folder:
         plan = plan_run(run_file, store, Where(Path(folder), ours=False), done)
     ledger = ledger_of(store, run_file.run, done)
-    return list(_lines(run_file, plan, done, ledger)), plan.findings
+    rows = planned(plan, done, ledger)
+    content: dict[str, Json] = {
+        "run": run_file.run,
+        "done": list(done),
+        "notes": list(plan.findings.notes),
+        "calls": [row._asdict() for row in rows],
+        "total": _sum(rows)._asdict(),
+        "paid_usd": sum(row.paid.most_usd for row in ledger),
+        "max_usd": run_file.max_usd,
+    }
+    return RunPlan(list(_lines(run_file, plan, done, ledger)), content, plan.findings)
 
 
 def planned(plan: Plan, done: Mapping[str, Manifest], ledger: Sequence[Row]) -> list[Planned]:

@@ -111,20 +111,24 @@ app.command()(plan_eval)
 
 @app.command()
 def plan(
-    file: FileArgument, store: StoreOrFilesOption = None, run: RunOption = None, settings: SetOption = None
+    file: FileArgument,
+    store: StoreOrFilesOption = None,
+    run: RunOption = None,
+    settings: SetOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say what a run will take: calls, tokens, dollars and hours by stage, and what of it is paid for already."""
     from tuneline.commands.check import show as show_findings
-    from tuneline.commands.plan import plan_lines
+    from tuneline.commands.plan import plan_of
 
     with exit_codes():
         run_file = read_checked(file, run, settings)
-        lines, findings = plan_lines(run_file, store_of(run_file, store))
-        findings.notes.clear()  # they are part of the plan
-        show_findings(findings)
-        findings.refuse()
-        for line in lines:
-            typer.echo(printable(line))
+        found = plan_of(run_file, store_of(run_file, store))
+        found.findings.notes.clear()  # they are part of the plan
+        show_findings(found.findings)
+        found.findings.refuse()
+        for line in [json.dumps(found.json, indent=1)] if as_json else map(printable, found.lines):
+            typer.echo(line)
 
 
 @app.command()
