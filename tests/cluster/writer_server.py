@@ -6,7 +6,7 @@ import threading
 import time
 from pathlib import Path
 
-from kit.generating import good, text
+from kit.generating import good, read_of, text
 from kit.scripted_openai import Answer, Call, error, serve_openai
 
 REFUSED = Path("/tmp/refused")
@@ -20,7 +20,7 @@ def answer(call: Call) -> Answer:
         mark = hashlib.sha256(f"{prompt}/{seed}".encode()).hexdigest()
         row = {"at": time.time(), "seed": seed, "question": mark, "answered": not refused}
         print(json.dumps(row) + "\n", end="", flush=True)  # one write: calls overlap
-    return error(401, "invalid_api_key") if refused else text(good(call), latency_s=LATENCY_S)
+    return error(401, "invalid_api_key") if refused else text(good(call), latency_s=LATENCY_S, read=read_of(call))
 
 
 with serve_openai(answer, host="0.0.0.0", port=8000):

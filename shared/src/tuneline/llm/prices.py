@@ -37,6 +37,14 @@ def cost_usd(config: ModelConfig, tokens: Tokens, *, batch: bool = False) -> flo
     return round(sum(known), 9) if len(known) == len(parts) else None
 
 
+def known_cost(config: ModelConfig, tokens: Tokens) -> float | None:
+    """Return what a call cost; of a server that counts no prompt it is known only where tokens are free."""
+    if tokens.input:
+        return cost_usd(config, tokens)
+    million = cost_usd(config, Tokens(10**6, output=10**6))
+    return 0.0 if million == 0 else None
+
+
 def require_price(config: ModelConfig) -> None:
     """Raise UserError if nobody knows what the model's calls cost, so that no limit could be kept."""
     if cost_usd(config, Tokens(1, output=1)) is None:

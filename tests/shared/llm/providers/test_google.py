@@ -89,6 +89,18 @@ def test_figures_that_cannot_be_cost_no_answer(usage: object) -> None:
     assert (reply.text, reply.input_tokens, reply.output_tokens) == ("a", 0, 0)
 
 
+def test_a_model_without_instructions_of_a_system_hears_them_from_the_user() -> None:
+    refused = google_error(400, "INVALID_ARGUMENT", "Developer instruction is not enabled for models/gemma-3-27b-it")
+    with serve_openai(lambda call: refused if "systemInstruction" in call.body else generated("hello")) as server:
+        config = GoogleConfig(provider="google", model="m", base_url=server.url)
+        with LlmClient(config, lambda name: name, 5) as client:
+            for _ in range(2):
+                said = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hello"}]
+                assert client.complete(said).text == "hello"
+    assert len(server.calls) == 3
+    assert server.calls[-1].body["contents"] == [{"role": "user", "parts": [{"text": "Be kind.\n\nHello"}]}]
+
+
 def test_settings_reach_the_server_as_its_protocol_has_them() -> None:
     _, sent = ask(generated("a"), thinking=0, temperature=None)
     # The SDK does not translate what stands in a thinkingConfig; Google's servers take both spellings.

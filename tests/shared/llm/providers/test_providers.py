@@ -136,6 +136,34 @@ def test_an_error_in_an_answer_that_says_200_is_that_error(protocol: Protocol) -
     assert len(server.calls) == 1
 
 
+def test_what_a_server_does_not_count_is_not_known_to_cost_nothing(protocol: Protocol) -> None:
+    body = json.loads(protocol.reply("hello").body)
+    bare = json.dumps({name: value for name, value in body.items() if not name.startswith("usage")}).encode()
+    with serve_openai(lambda _: Answer(200, bare, JSON)) as server:
+        reply = ask(protocol, server.url, input_usd=1.0, output_usd=2.0)
+        assert (reply.text, reply.cost_usd, reply.usage.unpriced) == ("hello", None, 1)
+        assert ask(protocol, server.url).cost_usd == 0.0, "a server on this machine costs nothing"
+
+
+def test_a_server_that_refuses_whatever_it_is_asked_is_our_fault(protocol: Protocol) -> None:
+    odd = {
+        "openai": 400,
+        "anthropic": (400, "invalid_request_error", "odd"),
+        "google": (400, "INVALID_ARGUMENT", "odd"),
+    }
+    told = odd[protocol.provider]
+    refused = protocol.fails(*told) if isinstance(told, tuple) else protocol.fails(told)
+    with (
+        serve_openai(lambda _: refused) as server,
+        LlmClient(protocol.config(server.url), lambda name: name, 5, patience=HASTY) as client,
+    ):
+        for number in range(4):
+            with pytest.raises(LlmRejected):
+                client.complete([{"role": "user", "content": str(number)}])
+        with pytest.raises(UserError, match="took none of 5 different requests"):
+            client.complete([{"role": "user", "content": "4"}])
+
+
 def test_an_answer_that_was_broken_off_without_a_reason_is_asked_for_again() -> None:
     [openai] = [p for p in PROTOCOLS if p.provider == "openai"]
     answers = [completion("half", finish="error"), completion("whole")]

@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from tuneline.errors import Fault, LlmRejected, UserError
 from tuneline.llm.config import AnthropicConfig, Secret
-from tuneline.llm.prices import Tokens, cost_usd
+from tuneline.llm.prices import Tokens, known_cost
 from tuneline.llm.providers.provider import (
     ADDRESS,
     KEY,
@@ -30,13 +30,12 @@ from tuneline.llm.providers.provider import (
     Count,
     Reply,
     Schemas,
-    error_of,
     joined,
     no_schema,
     not_taken,
     temporary_fault,
 )
-from tuneline.llm.providers.strangers import STATUS_OF, Stranger, Strangers, Text
+from tuneline.llm.providers.strangers import STATUS_OF, Stranger, Strangers, Text, error_of
 from tuneline.stage import Json
 
 if TYPE_CHECKING:
@@ -90,7 +89,8 @@ class AnthropicProvider:
         try:
             answer = await create(**request_of(self._config, messages, schema), extra_body=extra)
         except anthropic.APIError as e:
-            raise e.__cause__ if isinstance(e.__cause__, Fault | LlmRejected | UserError) else _NO_MESSAGE() from None
+            known = e.__cause__ if isinstance(e.__cause__, Fault | LlmRejected | UserError) else _NO_MESSAGE()
+            raise self._strangers.blamed(messages, known) from None
         with self._strangers.watch(messages):
             return read_reply(answer.http_response.content, self._config)
 
@@ -191,7 +191,7 @@ def read_reply(body: bytes, config: AnthropicConfig) -> Reply:
         input_tokens=tokens.input,
         output_tokens=tokens.output,
         cached_tokens=cached,
-        cost_usd=cost_usd(config, tokens),
+        cost_usd=known_cost(config, tokens),
         cache_write_tokens=written,
         cause=_cause(reason, answer.stop_details.category),
     )

@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from tuneline.errors import Fault, LlmRejected
 from tuneline.llm.config import GoogleConfig, Secret
-from tuneline.llm.prices import Tokens, cost_usd
+from tuneline.llm.prices import Tokens, known_cost
 from tuneline.llm.providers.provider import (
     ADDRESS,
     KEY,
@@ -27,14 +27,14 @@ from tuneline.llm.providers.provider import (
     Count,
     Reply,
     Schemas,
-    error_of,
+    folded,
     joined,
     no_schema,
     not_taken,
     retry_after,
     temporary_fault,
 )
-from tuneline.llm.providers.strangers import OnlyObjects, Stranger, Strangers, Text
+from tuneline.llm.providers.strangers import OnlyObjects, Stranger, Strangers, Text, error_of
 from tuneline.stage import Json
 
 _API_VERSION = "v1beta"
@@ -61,6 +61,7 @@ _SHOWN = _KEY_REASONS | _MONEY_REASONS | {
 """Codes that may be repeated; what a server says beside them could be words of a transcript."""
 
 _TOO_LONG = re.compile(r"input token count.{0,40}exceeds|exceeds the maximum number of (?:input )?tokens", re.I)
+_SYSTEM = re.compile(r"(?:developer|system) instructions? (?:is|are) not (?:enabled|supported)", re.I)
 _SCHEMA = re.compile(r"JSON mode|response_?mime_?type|schema", re.I)
 _OUR_SETTINGS = re.compile(
     r"\b(max_?output_?tokens|temperature|thinking(?:[_ ]?(?:budget|level|config))?|budget|seed)\b",
@@ -69,12 +70,16 @@ _OUR_SETTINGS = re.compile(
 _A_DAY_S = 24 * 3600.0
 
 
+class NoSystem(LlmRejected):
+    """The model takes no instructions of a system."""
+
+
 class GoogleProvider:
     """Calls one model; an attempt may take `timeout_s` seconds and a little more, and is not repeated."""
 
     def __init__(self, config: GoogleConfig, secret: Secret, timeout_s: float) -> None:
         self._config, self.schemas = config, Schemas(config.model)
-        self._strangers = Strangers(config, "the Gemini API")
+        self._strangers, self._system = Strangers(config, "the Gemini API"), True
         logging.getLogger("google_genai").setLevel(logging.ERROR)
         key = config.key(secret)
         headers = {} if key is None else {"x-goog-api-key": key}
@@ -95,8 +100,18 @@ class GoogleProvider:
     async def _send(
         self, messages: Sequence[Mapping[str, str]], schema: Mapping[str, Json] | None, seed: int | None
     ) -> Reply:
-        contents, wanted = request_of(self._config, messages, schema, seed)
-        answer = await self.sdk.aio.models.generate_content(model=self._config.model, contents=contents, config=wanted)
+        said = messages if self._system else folded(messages)
+        contents, wanted = request_of(self._config, said, schema, seed)
+        ask = self.sdk.aio.models.generate_content
+        try:
+            answer = await ask(model=self._config.model, contents=contents, config=wanted)
+        except NoSystem:
+            if not self._system:
+                raise
+            self._system = False  # as of Gemma: what the system says is said by the user from now on
+            return await self._send(messages, schema, seed)
+        except LlmRejected as e:
+            raise self._strangers.blamed(messages, e) from None
         body = answer.sdk_http_response.body if answer.sdk_http_response else None
         with self._strangers.watch(messages):
             return read_reply((body or "").encode("utf-8", "replace"), self._config)
@@ -197,7 +212,7 @@ def read_reply(body: bytes, config: GoogleConfig) -> Reply:
         input_tokens=tokens.input,
         output_tokens=tokens.output,
         cached_tokens=cached,
-        cost_usd=cost_usd(config, tokens),
+        cost_usd=known_cost(config, tokens),
         cause=cause,
     )
 
@@ -243,6 +258,8 @@ def fault_of(config: GoogleConfig, status: int, headers: Mapping[str, str], body
 def _rejection(config: GoogleConfig, status: int, detail: str, said: str) -> Exception:
     if status == 413 or _TOO_LONG.search(said):
         return LlmRejected("too_long", detail)
+    if status == 400 and _SYSTEM.search(said):
+        return NoSystem("failed", detail)
     if _SCHEMA.search(said):
         return no_schema(config, detail)
     if setting := _OUR_SETTINGS.search(said):
@@ -259,7 +276,7 @@ def _ordered_wait(details: Sequence[Mapping[str, object]]) -> float | None:
 
 
 def _way_out(status: int, codes: set[str], said: str) -> str | None:
-    if codes & _MONEY_REASONS or re.search(r"credits are depleted|limit: 0\b(?!\.)", said):
+    if codes & _MONEY_REASONS or re.search(r"credits are depleted|spending cap|limit: 0\b(?!\.)", said):
         return MONEY
     if codes & _KEY_REASONS or (status in (400, 403) and "API key" in said):
         return KEY

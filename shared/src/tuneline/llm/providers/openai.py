@@ -18,7 +18,7 @@ from openai.types.chat import ChatCompletionMessageParam
 from tuneline.errors import Fault, LlmRejected, UserError
 from tuneline.llm.config import OpenAiConfig, Secret
 from tuneline.llm.providers.openai_reply import read_reply
-from tuneline.llm.providers.provider import BareHttp, Reply, joined
+from tuneline.llm.providers.provider import BareHttp, Reply, folded, joined
 from tuneline.llm.providers.refusals import Refusal, Refused, fitting_tokens, meaning, read_refusal, unwanted
 from tuneline.llm.providers.strangers import Strangers
 from tuneline.stage import Json
@@ -203,14 +203,7 @@ def _refused(status: int, headers: Mapping[str, str], body: bytes) -> Exception:
 
 
 def _messages(messages: Sequence[Mapping[str, str]], *, system: bool) -> Sequence[Mapping[str, str]]:
-    said = [{"role": m["role"], "content": joined(m)} for m in messages]
-    if system:
-        return said
-    first = "\n\n".join(m["content"] for m in said if m["role"] == "system")
-    others = [m for m in said if m["role"] != "system"]
-    if not others or others[0]["role"] != "user":
-        return [{"role": "user", "content": first}, *others]
-    return [{"role": "user", "content": f"{first}\n\n{others[0]['content']}"}, *others[1:]]
+    return [{"role": m["role"], "content": joined(m)} for m in messages] if system else folded(messages)
 
 
 def _body(form: Form, config: OpenAiConfig, schema: Mapping[str, Json] | None, seed: int | None) -> dict[str, Json]:

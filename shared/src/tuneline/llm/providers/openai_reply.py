@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from tuneline.errors import Fault
 from tuneline.llm.config import OpenAiConfig
-from tuneline.llm.prices import Tokens, cost_usd
+from tuneline.llm.prices import Tokens, known_cost
 from tuneline.llm.providers.provider import Reply
 from tuneline.llm.providers.refusals import Refused, read_refusal
 from tuneline.llm.providers.strangers import Stranger
@@ -207,7 +207,7 @@ def read_cost(config: OpenAiConfig, usage: Mapping[str, Any], tokens: Tokens) ->
     if not own and _is_of_openrouter(config) and isinstance(stated, float | int) and 0 <= stated < MOST_USD:
         beside = object_of(usage.get("cost_details")).get("upstream_inference_cost") if usage.get("is_byok") else 0.0
         return round(float(stated) + (float(beside) if isinstance(beside, float | int) else 0.0), 9)
-    return cost_usd(config, tokens) if tokens.input else unmeasured_usd(config)
+    return known_cost(config, tokens)
 
 
 def _is_of_openrouter(config: OpenAiConfig) -> bool:
@@ -221,9 +221,3 @@ def count(value: object) -> int:
     except (ValueError, OverflowError):
         return 0
     return int(number) if 0 <= number <= MOST_TOKENS else 0
-
-
-def unmeasured_usd(config: OpenAiConfig) -> float | None:
-    """Return what a call costs whose tokens are not known: nothing if all are free."""
-    million = cost_usd(config, Tokens(10**6, output=10**6))
-    return 0.0 if million == 0 else None

@@ -6,7 +6,6 @@ SDK, its variables or a server would have liked: our own headers only, one serve
 
 from __future__ import annotations
 
-import json
 import re
 import socket
 import ssl
@@ -205,6 +204,18 @@ def joined(message: Mapping[str, str]) -> str:
     return "\n\n".join(filter(str.strip, (message.get("shared", ""), message["content"]))) or "…"
 
 
+def folded(messages: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+    """Return messages in which the user says what the system says, for models that have no such role."""
+    said = [{"role": message["role"], "content": joined(message)} for message in messages]
+    first = "\n\n".join(message["content"] for message in said if message["role"] == "system")
+    others = [message for message in said if message["role"] != "system"]
+    if not first:
+        return others
+    if not others or others[0]["role"] != "user":
+        return [{"role": "user", "content": first}, *others]
+    return [{"role": "user", "content": f"{first}\n\n{others[0]['content']}"}, *others[1:]]
+
+
 def temporary_fault(status: int, headers: Mapping[str, str], detail: str) -> Fault | None:
     """Return what a status means that time can mend, None for one that it cannot."""
     if status in PUSHBACK:
@@ -265,17 +276,6 @@ class Schemas:
         if self._taken:
             log.warning("asked without a JSON schema from now on", model=self._model, why=str(why))
         self._taken = False
-
-
-def error_of(body: bytes) -> dict[str, object]:
-    """Return the object `error` of an error's body, empty if it has none."""
-    try:
-        read = json.loads(body)
-    except (ValueError, RecursionError):  # a page of somebody in between
-        return {}
-    found = read[0] if isinstance(read, list) and read else read
-    error = found.get("error") if isinstance(found, dict) else None
-    return error if isinstance(error, dict) else {}
 
 
 def _count(value: object) -> object:

@@ -72,6 +72,17 @@ def _hash(messages: Sequence[Mapping[str, str]]) -> int:
     return hash(json.dumps([dict(message) for message in messages]))
 
 
+def error_of(body: bytes) -> dict[str, object]:
+    """Return the object `error` of an error's body, empty if it has none."""
+    try:
+        read = json.loads(body)
+    except (ValueError, RecursionError):  # a page of somebody in between
+        return {}
+    found = read[0] if isinstance(read, list) and read else read
+    error = found.get("error") if isinstance(found, dict) else None
+    return error if isinstance(error, dict) else {}
+
+
 def _objects(value: object) -> object:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else value
 
