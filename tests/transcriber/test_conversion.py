@@ -5,32 +5,37 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from tuneline.errors import UserError
+from tuneline_transcriber.audio import Chunk
 from tuneline_transcriber.conversion import converted, is_foreign
-from tuneline_transcriber.recogniser import find_weights
+from tuneline_transcriber.decoding import RATE
+from tuneline_transcriber.recogniser import WhisperConfig, find_weights
+from tuneline_transcriber.whisper import Whisper
 
 
 @pytest.fixture(scope="module")
 def whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Whisper of random numbers, as a repository of the Hub has it."""
     import torch
-    from transformers import PreTrainedTokenizerFast, WhisperConfig, WhisperForConditionalGeneration
+    import transformers as hf
 
     folder = tmp_path_factory.mktemp("whisper")
     torch.manual_seed(0)
     size = 51_864
-    config = WhisperConfig(
+    config = hf.WhisperConfig(
         vocab_size=size, d_model=32, encoder_layers=2, decoder_layers=2, encoder_attention_heads=2,
         decoder_attention_heads=2, encoder_ffn_dim=64, decoder_ffn_dim=64, num_mel_bins=80,
     )  # fmt: skip
-    model = WhisperForConditionalGeneration(config)
+    model = hf.WhisperForConditionalGeneration(config)
     model.generation_config.suppress_tokens = [1, 2, 7]
     model.generation_config.begin_suppress_tokens = [220, 50_256]
     model.save_pretrained(folder)
     tokens = str(find_weights(None) / "tokenizer.json")
-    PreTrainedTokenizerFast(tokenizer_file=tokens).save_pretrained(folder)  # type: ignore[no-untyped-call]
+    hf.PreTrainedTokenizerFast(tokenizer_file=tokens).save_pretrained(folder)  # type: ignore[no-untyped-call]
     return folder
 
 
@@ -46,6 +51,22 @@ def test_the_bytes_are_those_of_the_official_converter(whisper: Path, tmp_path: 
     with pytest.raises(UserError, match="is not there"):
         find_weights(tmp_path / "official")  # a tokenizer is missing
     assert find_weights(made) == made
+
+
+@pytest.mark.slow
+def test_weights_of_half_precision_in_several_files_are_heard_with(whisper: Path, tmp_path: Path) -> None:
+    whole = {name: value.astype(np.float16) for name, value in load_file(whisper / "model.safetensors").items()}
+    one, several = (shutil.copytree(whisper, tmp_path / name) for name in ("one", "several"))
+    save_file(whole, one / "model.safetensors")
+    (several / "model.safetensors").unlink()
+    for number, names in ((1, [*whole][::2]), (2, [*whole][1::2])):
+        save_file({name: whole[name] for name in names}, several / f"model-{number:05}-of-00002.safetensors")
+    assert is_foreign(several)
+    made = converted(several, tmp_path / "made")
+    assert (made / "model.bin").read_bytes() == (converted(one, tmp_path / "of-one") / "model.bin").read_bytes()
+    config = WhisperConfig(provider="faster-whisper", language="en", beam=1)
+    noise = np.random.default_rng(0).integers(-9000, 9000, RATE * 3).astype(np.int16)
+    assert Whisper(config, made, 1, 1, vad=False).hear(Chunk(0, 0, 0.0, noise), None).language in ("en", None)
 
 
 @pytest.mark.slow

@@ -93,13 +93,9 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _tensors(folder: Path) -> Tensors:
-    import numpy as np
     from safetensors.numpy import load_file
 
-    found: dict[str, NDArray[np.generic]] = {}
-    for file in _files(folder):
-        found.update({name: np.asarray(value, np.float32) for name, value in load_file(file).items()})
-    return found
+    return {name: value for file in _files(folder) for name, value in load_file(file).items()}
 
 
 def _fill(spec: object, tensors: Tensors, shape: _Shape) -> None:
@@ -139,7 +135,7 @@ def _linear(spec: _Linear, tensors: Tensors, names: Sequence[str]) -> None:
     import numpy as np
 
     weights = [tensors[f"{name}.weight"] for name in names]
-    zeros = [np.zeros(len(weight), np.float32) for weight in weights]
+    zeros = [np.zeros(len(weight), weight.dtype) for weight in weights]
     spec.weight = np.concatenate(weights)
     spec.bias = np.concatenate([tensors.get(f"{name}.bias", zero) for name, zero in zip(names, zeros, strict=True)])
 
