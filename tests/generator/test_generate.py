@@ -117,6 +117,41 @@ def test_a_pilot_that_does_not_pass_is_published_and_the_whole_is_refused_with_i
         assert len(server.calls) == calls
 
 
+def fails_without(call: Call) -> Answer:
+    """A writer whose responses are empty, with a critic beside it."""
+    if call.body.get("logprobs"):
+        return choice(" yes", top={" yes": -0.1, " no": -3.0})
+    return text("" if is_response(call) else good(call), read=read_of(call))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "why"),
+    [
+        ({}, "kept none of its 20 items: 20 of 20 items are `empty` "),
+        ({"critic": {"provider": "logprob"}}, r"did not pass 1 of 8 gates:\ncritic_auc: too few well-formed rows"),
+    ],
+)
+def test_a_pilot_that_keeps_nothing_says_what_became_of_its_items(
+    tmp_path: Path, inputs: dict[str, Json], why: str
+) -> None:
+    with serve_openai(fails_without) as server:
+        file, store = run_file(tmp_path, server.url, inputs=inputs), tmp_path / "store"
+        pilot = make(file, store, pilot=True)
+        assert pilot and "all gates passed" not in pilot.metrics.headline
+        with pytest.raises(UserError, match=why):
+            make(file, store)
+
+
+def test_a_server_that_counts_no_tokens_says_nothing_of_their_median(tmp_path: Path) -> None:
+    def uncounted(call: Call) -> Answer:
+        said = json.loads(text(good(call)).body)
+        return Answer(200, json.dumps(said | {"usage": None}).encode(), {"content-type": "application/json"})
+
+    with serve_openai(uncounted) as server:
+        pilot = make(run_file(tmp_path, server.url), tmp_path / "store", pilot=True)
+        assert pilot and "all gates passed" in pilot.metrics.headline
+
+
 def test_money_stops_a_part_at_its_share_and_more_money_goes_on_from_there(tmp_path: Path) -> None:
     prices = {"input_usd": 0, "output_usd": 1000}
     with serve_writer() as server:

@@ -87,7 +87,7 @@ class Counts(NamedTuple):
     accepted: int
     duplicates: int
     median_tokens: float | None
-    """Of accepted rows; None without any."""
+    """Of accepted rows; None without any, or where the server counts no tokens."""
 
 
 def rate(events: int, of: int) -> Rate:
@@ -115,7 +115,7 @@ def count_rows(rows: Iterable[Row]) -> Counts:
     written = [row for row in found if row.response.strip()]
     accepted = [row for row in found if row.status in JUDGED and row.status not in ("unsure", "rejected")]
     repeated = sum(row.status in ("duplicate", "near_duplicate") for row in found)
-    tokens = [row.tokens for row in accepted]
+    tokens = [row.tokens for row in accepted if row.tokens]  # a server that counts none says nothing of length
     return Counts(
         items=len(found), texts=len(written), runaway=sum(row.status == "runaway" for row in written),
         cut=sum(row.finish == "length" for row in written), leaks=sum(row.status == "leaks" for row in found),

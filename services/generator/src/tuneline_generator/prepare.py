@@ -22,7 +22,7 @@ from tuneline_generator.quality import Rules
 from tuneline_generator.recipe import ConversationsRecipe, DocumentsRecipe, Recipe, ScriptsRecipe, load_recipe
 from tuneline_generator.scripts import read_material, with_prompt
 from tuneline_generator.stage import GeneratorInputs, GeneratorParams
-from tuneline_generator.wording import told
+from tuneline_generator.wording import mostly, refusal
 from tuneline_generator.writer import LocalConfig, WriterConfig, load_writer
 
 SPEAKERS = ("User", "Human", "Assistant")
@@ -143,13 +143,12 @@ def refuse_pilot(pilot: Quality, params: GeneratorParams) -> None:
     """Raise UserError unless the pilot has shown that the whole is worth it and within its limits."""
     look = "Look at the rows in its page (`tuneline open`, generated.html), then change recipe, writer or `gates`."
     if pilot.refused:
-        failed = [told(gate) for gate in pilot.gates if gate.name in pilot.refused]
-        raise UserError(
-            "\n".join([f"The pilot did not pass {len(failed)} of {len(pilot.gates)} gates:", *failed, look])
-        )
+        count = len({*pilot.refused, *(gate.name for gate in pilot.gates)})
+        head = f"The pilot did not pass {len(pilot.refused)} of {count} gates:"
+        raise UserError("\n".join([head, *refusal(pilot), look]))
     seen = pilot.projection
     if seen is None:
-        raise UserError(f"The pilot kept none of its {pilot.items} items. {look}")
+        raise UserError(f"The pilot kept none of its {pilot.items} items: {mostly(pilot)}. {look}")
     if params.max_usd is not None and seen.usd is not None and seen.usd > params.max_usd:
         raise UserError(
             f"max_usd: {seen.items:,} items will cost about {dollars(seen.usd)}, and `max_usd` is "

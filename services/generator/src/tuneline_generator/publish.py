@@ -20,7 +20,7 @@ from tuneline_generator.report import write_report
 from tuneline_generator.rows import Row, counted
 from tuneline_generator.settle import Settled
 from tuneline_generator.stage import GeneratorOutputs
-from tuneline_generator.wording import projected, told
+from tuneline_generator.wording import mostly, projected, refusal
 
 NO_CRITIC = "no critic"
 LOOKED: Mapping[Looked, str] = {"nobody": NO_CRITIC, "critic": "critic not tested", "judge": "chosen by a judge"}
@@ -67,10 +67,9 @@ def judged(
 def refuse_failed(quality: Quality) -> None:
     """Raise UserError when all rows together do not pass, although the pilot did. Nothing is published then."""
     if not quality.passed:
-        failed = [told(gate) for gate in quality.gates if gate.name in quality.refused]
-        head = f"All {quality.items:,} items are written, and {len(failed)} of {len(quality.gates)} gates do not hold:"
+        head = f"All {quality.items:,} items are written, and they do not pass:"
         way = "Nothing is published. What was paid is kept: change recipe, writer or `gates`, and run it again."
-        raise UserError("\n".join([head, *failed, way]))
+        raise UserError("\n".join([head, *refusal(quality), way]))
 
 
 def write_all(settled: Settled, quality: Quality, outputs: GeneratorOutputs, by: str) -> None:
@@ -95,7 +94,7 @@ def metrics(settled: Settled, quality: Quality, cost: Cost, wanted: int) -> Metr
     if quality.pilot:
         failed = f"{len(quality.refused)} of {len(quality.gates)} gates failed: {', '.join(quality.refused)}"
         head = [f"{quality.kept:,} of {quality.items:,} items are good"]
-        head += [failed if quality.refused else "all gates passed"]
+        head += [failed if quality.refused else "all gates passed" if quality.kept else mostly(quality)]
     head += [f"critic AUC {quality.critic.auc:.2f}" if quality.critic else LOOKED[quality.looked]]
     head += [] if quality.usd is None else [dollars(quality.usd)]
     head += [f"for {wanted:,} rows: {projected(quality.projection)}"] if quality.projection else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tuneline.stage import dollars, span
+from tuneline_generator.found import Quality
 from tuneline_generator.gates import Gate
 from tuneline_generator.projection import Projection
 
@@ -50,6 +51,20 @@ def told(gate: Gate) -> str:
         return found
     needed = f"; about {gate.needed:,} items would show it" if gate.needed else ""
     return f"{found}: not shown, the 95 % bound is {bound_of(gate)}{needed}"
+
+
+def refusal(quality: Quality) -> list[str]:
+    """Return why rows do not pass, a line each: gates that do not hold, a critic without a test, nothing kept."""
+    lines = [told(gate) for gate in quality.gates if gate.name in quality.refused]
+    shown = {gate.name for gate in quality.gates}
+    lines += [f"{name}: too few well-formed rows to test the critic" for name in quality.refused if name not in shown]
+    return lines if quality.kept else [*lines, f"none is kept: {mostly(quality)}"]
+
+
+def mostly(quality: Quality) -> str:
+    """Return what became of most items."""
+    most = max(quality.statuses, key=lambda name: quality.statuses[name])
+    return f"{quality.statuses[most]:,} of {quality.items:,} items are `{most}` ({MEANINGS[most]})"
 
 
 def percent(share: float) -> str:
