@@ -16,8 +16,8 @@ from scipy import stats
 
 from bench.verdicts import SIGNIFICANCE, spread, verdict, verdicts
 from tuneline.data.paired.statistics import detectable_preference, sign_flip, t_test
+from tuneline_evaluator.comparison.beside import length_control
 from tuneline_evaluator.comparison.bradley_terry import gap, sign_test
-from tuneline_evaluator.comparison.length_control import length_control
 
 COMPARISONS = 2000
 SIZES = (50, 200)

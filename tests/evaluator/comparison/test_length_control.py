@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tuneline.data.paired.effects import Range
-from tuneline_evaluator.comparison.length_control import length_control
+from tuneline_evaluator.comparison.beside import length_control
 
 
 def test_a_judge_that_likes_length_only_is_found_out() -> None:

@@ -15,8 +15,15 @@ from tuneline.data.paired.effects import Effect
 from tuneline.data.paired.safety import SafetyRow
 from tuneline.judge.card import JudgeCard
 from tuneline.stage import InputRecord
-from tuneline_evaluator.comparison.effects import LengthMatched, Memorised, PowerAt, Preference, RateGap, RoleCheck
-from tuneline_evaluator.comparison.many_arms import ManyArms
+from tuneline_evaluator.comparison.effects import (
+    LengthMatched,
+    ManyArms,
+    Memorised,
+    PowerAt,
+    Preference,
+    RateGap,
+    RoleCheck,
+)
 from tuneline_evaluator.conversations.arms import ArmFacts
 from tuneline_evaluator.stage import EvaluatorParams
 

@@ -17,7 +17,7 @@ from tuneline.data.conversations import Arm
 from tuneline.data.paired.effects import Range
 from tuneline.data.paired.statistics import effect, holm
 from tuneline_evaluator.comparison.bradley_terry import ratings
-from tuneline_evaluator.comparison.many_arms import ArmPair, ArmRow, ManyArms
+from tuneline_evaluator.comparison.effects import ArmPair, ArmRow, ManyArms
 from tuneline_evaluator.comparison.scores import JudgedConversation, Scored, score, scored_of, trials
 from tuneline_evaluator.conversations.arms import ArmFacts, unequal_facts
 

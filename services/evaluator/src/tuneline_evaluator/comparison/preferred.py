@@ -19,10 +19,10 @@ from tuneline.data.reading.prompts import Prompt
 from tuneline.judge.preference.choice import Choice, Ending, ending
 from tuneline.judge.preference.judging import Asked, Contest, compare_all
 from tuneline.stage import Context, Cost
+from tuneline_evaluator.comparison.beside import length_control
 from tuneline_evaluator.comparison.bradley_terry import gap, sign_test
 from tuneline_evaluator.comparison.effects import PositionBias, Preference
 from tuneline_evaluator.comparison.figures import PairedExample
-from tuneline_evaluator.comparison.length_control import length_control
 from tuneline_evaluator.conversations.prepare import Prepared
 
 MOST_FLIPS = 0.3

@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
 from tuneline.stage import InputRecord
-from tuneline_evaluator.comparison.effects import Preference
+from tuneline_evaluator.comparison.effects import ArmPair, ArmRow, Preference
 from tuneline_evaluator.comparison.figures import ArmSummary, Comparison
-from tuneline_evaluator.comparison.many_arms import ArmPair, ArmRow
 from tuneline_evaluator.comparison.numbers import (
     MINUS,
     NONE,
