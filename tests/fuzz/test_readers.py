@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,6 +21,7 @@ from kit.judge_parts import RUBRIC
 from kit.mixed_logs import SHAPES
 from kit.places import EXAMPLES
 from kit.slicing import talk, verdict
+from kit.sounds import RATE, SAMPLES, id3, riff, tone
 from kit.speech import pdf
 from kit.transcript_files import FILES
 from tuneline.commands.labels import read_labels
@@ -43,6 +45,7 @@ from tuneline_generator.documents import read_ideas
 from tuneline_generator.recipe import ScriptsRecipe, load_recipe
 from tuneline_generator.scripts import read_sources, with_prompt
 from tuneline_generator.writer import load_writer
+from tuneline_transcriber.decoding import decoded, seconds_of
 from tuneline_transcriber.documents import Unusable, read_document
 from tuneline_transcriber.given_transcripts import read_given
 from tuneline_transcriber.recogniser import load_recogniser
@@ -161,6 +164,21 @@ def transcript(path: Path) -> None:
         assert len(given.spread(60)) == len(given.segments)
 
 
+def recording(path: Path) -> None:
+    with told_of(path):
+        seconds_of(path)
+        assert all(len(block) for block in decoded(path, 1))
+
+
+def tagged() -> bytes:
+    """A short MP3 with a title and a cover."""
+    with TemporaryDirectory() as folder:
+        return id3(40) + tone(Path(folder, "a.mp3"), "libmp3lame", RATE, samples=SAMPLES[:RATE]).read_bytes()
+
+
+MP3 = tagged()
+
+
 @contextmanager
 def told_of(path: Path) -> Iterator[None]:
     """Name the file, as the stage does with the reference that it belongs to."""
@@ -189,6 +207,8 @@ READERS = [
     Reader("hosted recogniser", "recogniser.yaml", load_recogniser, HOSTED),
     *(Reader(f"document {name}", name, document, content) for name, content in DOCUMENT.items()),
     *(Reader(f"transcript {name}", name, transcript, FILES[name].content.encode()) for name in TRANSCRIPTS),
+    Reader("recording", "a.wav", recording, riff(0, 0)[:4000]),
+    Reader("tagged recording", "a.mp3", recording, MP3),
     Reader("prompt of scripts", "prompt.txt", read_prompt, b"Write {source} like {profile}."),
     Reader("writer of scripts", "writer.yaml", load_script_writer, b"{provider: extractive}"),
     Reader("judge of scripts", "judge.yaml", load_talk_judge, b"{provider: heuristic}"),

@@ -36,6 +36,12 @@ def test_a_wav_whose_header_does_not_say_how_long_it_is_is_heard_to_its_end(name
         assert heard(tmp_path / name, 2)[0] == SECONDS
 
 
+def test_a_header_of_too_few_samples_a_second_is_no_recording_of_days(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_bytes(riff(len(PCM) + 36, len(PCM), rate=1))
+    with pytest.raises(Unusable, match="has 1 samples a second"):
+        heard(tmp_path / "a.wav")
+
+
 def test_the_ending_of_a_name_says_nothing_and_neither_do_tags_and_covers(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_bytes(tone(tmp_path / "a.opus", "libopus", 48_000).read_bytes())
     (tmp_path / "b.mp3").write_bytes(id3(200_000) + tone(tmp_path / "a.mp3", "libmp3lame").read_bytes())

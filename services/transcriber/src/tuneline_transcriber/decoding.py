@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 RATE = 16_000
 """Samples per second, as Whisper takes them."""
+_LEAST_RATE = 2_000
+"""Samples per second of the poorest voice; fewer are a broken header, of which a small file would fill days."""
 _OPTIONS = {
     "format_whitelist": "wav,w64,aiff,caf,au,flac,mp3,aac,ac3,eac3,ogg,mov,matroska,asf,avi,amr,mpeg,mpegts",
     "protocol_whitelist": "file",
@@ -64,6 +66,8 @@ def decoded(path: Path, channels: int) -> Iterator[NDArray[np.int16]]:
             if channels == 2 and stream.codec_context.channels != 2:
                 count = stream.codec_context.channels
                 raise Unusable(f"the recording has {count} channels, not one for each of two speakers")
+            if stream.codec_context.sample_rate < _LEAST_RATE:
+                raise Unusable(f"the recording has {stream.codec_context.sample_rate:,} samples a second: no speech")
             declared = _declared(container, stream)
             for frame in _resampled(_frames(container, stream), "stereo" if channels == 2 else "mono"):
                 done += frame.samples
