@@ -35,6 +35,7 @@ def test_the_same_gain_on_six_pairs_is_not_told_with_an_interval_that_has_no_wid
     found = verdict([totals(*[0.5] * 6), totals(*[0.4] * 6)], [{}, {}])
     assert found.low is not None and found.high is not None and found.low < -0.2 and found.high > 0
     assert found.word == "no better", "six differences without any spread are no certainty"
+    assert "not shown to be better than where we began" in found.told()
 
 
 def test_a_gain_on_eight_pairs_is_better() -> None:

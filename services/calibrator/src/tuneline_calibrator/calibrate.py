@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from statistics import fmean, median
+from statistics import median
 from typing import NamedTuple
 
 from tuneline.errors import Capped, UserError
@@ -16,7 +16,7 @@ from tuneline_calibrator import judge as judges
 from tuneline_calibrator import writer as writers
 from tuneline_calibrator.asking import Line, Lost
 from tuneline_calibrator.evidence import Change, Evidence, WorstPair
-from tuneline_calibrator.found import Calibration, Mark, Stop, TrialRecord
+from tuneline_calibrator.found import Calibration, Stop, TrialRecord
 from tuneline_calibrator.given import Reference, read_prompt, read_references
 from tuneline_calibrator.holdout import chosen, split, verdict
 from tuneline_calibrator.losses import converged
@@ -37,9 +37,9 @@ from tuneline_calibrator.trials import (
     columns,
     means,
     prepare,
-    read,
     tried,
 )
+from tuneline_calibrator.yardsticks import ceiling_of, marks_of, noise_of
 
 WORST_PAIRS = 2
 
@@ -255,54 +255,7 @@ def _found(lines: Sequence[Attempt], stop: Stop, prepared: Prepared, bench: Benc
     return Calibration(
         best=best.number, stop=stop, verdict=verdict(by_pair["training"], by_pair["held_out"]), trials=records,
         weights=weights, pairs=len(prepared.targets), left_out=prepared.left_out,
-        ceiling=_ceiling(prepared, bench, weights), noise=_noise(best, prepared, bench), marks=_marks(best),
+        ceiling=ceiling_of(prepared.targets, prepared.seconds, bench, weights),
+        noise=noise_of(best, prepared.targets, bench), marks=marks_of(best),
         writer=bench.writer.label, judge=bench.judge.label, usd=None,
     )  # fmt: skip
-
-
-def _ceiling(prepared: Prepared, bench: Bench, weights: Mapping[str, float]) -> dict[str, float]:
-    """Return the losses of people who talk about the same source: no prompt needs to be better."""
-    jobs = [(target, one) for target in prepared.targets for one in prepared.seconds.get(target.reference.name, [])]
-
-    def work(job: tuple[Target, Reference]) -> Row | None:
-        target, one = job
-        try:
-            return read(0, 0, one.text, one.seconds, target, bench)
-        except Lost:
-            return None
-
-    rows = [row for row in bench.each(jobs, work, 0, len(jobs)) if row]
-    found = {name: fmean(row.losses[name] for row in rows) for name in weights} if rows else {}
-    return {name: round(value, 6) for name, value in found.items()} | (
-        {"total": round(fmean(row.total for row in rows), 6)} if rows else {}
-    )
-
-
-def _noise(best: Trial, prepared: Prepared, bench: Bench) -> float | None:
-    """Return how far a total moves when the judge is asked the same again."""
-    targets = {target.reference.name: target for target in prepared.targets}
-    scored = [row for row in best.rows if row.status == "scored"][: bench.params.rejudged]
-
-    def work(row: Row) -> float | None:
-        try:
-            script, target = best.scripts[row.pair, row.repeat], targets[row.pair]
-            return abs(read(row.trial, row.repeat, script, None, target, bench, again=1).total - row.total)
-        except Lost:
-            return None
-
-    moved = [value for value in bench.each(scored, work, 0, len(scored)) if value is not None]
-    return round(fmean(moved), 6) if moved else None
-
-
-def _marks(best: Trial) -> list[Mark]:
-    """Return what may be wanted of the best prompt."""
-    rows = [row for row in best.rows if row.status == "scored"]
-    found = {
-        "coverage": (1 - fmean(row.losses["coverage"] for row in rows), 0.80),
-        "quality": (100 * (1 - fmean(row.losses["quality"] for row in rows)), 75.0),
-        "ROUGE-1": (fmean(row.rouge["rouge1"] for row in rows), 0.40),
-    }
-    return [
-        Mark(name=name, value=round(value, 6), wanted=wanted, reached=value > wanted)
-        for name, (value, wanted) in found.items()
-    ]

@@ -36,6 +36,8 @@ class Verdict(Closed):
     @property
     def brief(self) -> str:
         """Return the same in a few words."""
+        if self.word == "no better" and self.difference < 0:
+            return "not shown to be better than where we began"
         return "no better than where we began" if self.word in ("the first prompt", "no better") else self.word
 
     def told(self) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, TypeAlias, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from tuneline.data.io import Closed
 from tuneline.errors import Unreadable
@@ -23,6 +25,8 @@ CONFIGS: Mapping[str, type[JudgeConfig]] = {"heuristic": HeuristicConfig, **MODE
 TASKS = ("kinds", "concepts", "explained", "quality")
 
 A = TypeVar("A", bound=BaseModel)
+
+_FIGURE = re.compile(r"\s*([0-9]{1,3}(?:\.[0-9]{1,6})?)\s*(?:/\s*100|%)?\s*")
 
 _ASK = """\
 {question}
@@ -42,6 +46,11 @@ class Named(Closed):
     name: str = Field(min_length=1, max_length=300)
     explained_if: str = Field(max_length=1000)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _bare(cls, row: object) -> object:
+        return {"name": row, "explained_if": ""} if isinstance(row, str) else row
+
 
 class Concept(Named):
     """The same, to be asked for."""
@@ -56,6 +65,15 @@ class Quality(Closed):
     clarity: float = Field(ge=0, le=100)
     accuracy: float = Field(ge=0, le=100)
     reason: str = Field(default="", max_length=5000)
+
+    @field_validator("engagement", "clarity", "accuracy", mode="before")
+    @classmethod
+    def _figure(cls, value: object) -> object:
+        """Take "80" and "80/100" for 80; true is no figure."""
+        found = _FIGURE.fullmatch(value) if isinstance(value, str) else None
+        if isinstance(value, bool):
+            raise PydanticCustomError("figure", "must be a number")
+        return float(found[1]) if found else value
 
 
 class Judge(Protocol):
@@ -112,7 +130,8 @@ class ModelJudge:
         one = _object({"name": text, "explained_if": text})
         listed: dict[str, Json] = {"type": "array", "items": one, "maxItems": most}
         data = {"source": source, "talk": talk}
-        found = self._read("concepts", question, form, data, {"concepts": listed}, _Concepts).concepts[:most]
+        named = self._read("concepts", question, form, data, {"concepts": listed}, _Concepts).concepts
+        found = [*{_plain(c.name): c for c in reversed(named)}.values()][::-1][:most]
         return [Concept(id=f"c{n}", name=c.name, explained_if=c.explained_if) for n, c in enumerate(found, 1)]
 
     def explained(self, text: str, concepts: Sequence[Concept], again: int = 0) -> frozenset[str]:
@@ -122,7 +141,8 @@ class ModelJudge:
         form = '{"explained": ["c1", ...]} with the ids of those that it explains, which may be none.'
         data = {"concepts": listed, "talk": text}
         answer = self._read("explained", question, form, data, {"explained": ids}, _Explained, again)
-        return frozenset(answer.explained) & {one.id for one in concepts}
+        said = {_plain(one) for one in answer.explained}
+        return frozenset(one.id for one in concepts if said & {one.id, one.id.removeprefix("c"), _plain(one.name)})
 
     def quality(self, source: str, script: str, again: int = 0) -> Quality:
         question = (
@@ -150,6 +170,13 @@ class ModelJudge:
 class _Kinds(Closed):
     kinds: list[Kind]
 
+    @field_validator("kinds", mode="before")
+    @classmethod
+    def _lower(cls, value: object) -> object:
+        if not isinstance(value, list):
+            return value
+        return [one.strip().casefold() if isinstance(one, str) else one for one in value]
+
 
 class _Concepts(Closed):
     concepts: list[Named]
@@ -157,6 +184,10 @@ class _Concepts(Closed):
 
 class _Explained(Closed):
     explained: list[str]
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split())
 
 
 def _object(shape: Mapping[str, Json]) -> dict[str, Json]:
