@@ -18,6 +18,7 @@ from tuneline.errors import UserError
 from tuneline.model import llama_cpp
 from tuneline.model.chat import ChatTokenizer
 from tuneline.model.gguf_header import read_header
+from tuneline_gguf_converter.check import grown
 from tuneline_gguf_converter.imatrix import NEEDED, matrix_of, read_calibration
 from tuneline_gguf_converter.stage import STAGE
 
@@ -25,6 +26,15 @@ TURNS = [f"Part {i}: could you look up order {i * 1234} for me, please?" for i i
 COARSE = SETTINGS | {
     "quantizations": ["IQ2_M"], "min_top1_agreement": 0, "imatrix_tokens": 1024, "check_positions": 2
 }  # fmt: skip
+
+
+def test_files_that_will_be_larger_than_their_names_say_are_named_before_they_are_made() -> None:
+    """Rows of 576 numbers, as those of SmolLM2-135M, have no whole blocks of 256."""
+    shapes = {"model.embed_tokens.weight": (100, 576), "layers.0.down_proj.weight": (576, 1536), "norm.weight": (576,)}
+    said = grown(["IQ2_XS", "Q8_0", "Q4_K_M"], shapes)
+    assert said and said.startswith("IQ2_XS, Q4_K_M: 6% of the weights lie in rows that are no multiple of 256 long")
+    assert grown(["Q8_0", "Q4_0", "F16"], shapes) is None
+    assert grown(["IQ2_XS"], {"layers.0.down_proj.weight": (576, 1536)}) is None
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tuneline.engine.given import is_wanted
 from tuneline.errors import UserError
 from tuneline.model import base_model
 from tuneline.model.base_model import as_listed, copy_text_files, hub_name, read_checkpoint, refuse_code
@@ -275,6 +276,21 @@ def test_a_folder_that_holds_something_else_says_what_to_give(tmp_path: Path, th
         (tmp_path / name).touch()
     with pytest.raises(UserError, match=rf"^base_model: config\.json is missing: .*{message}"):
         read_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("model.safetensors", True),
+        ("model-00001-of-00002.safetensors", True),
+        ("checkpoint.safetensors", True),
+        ("consolidated.safetensors", False),
+        ("consolidated-00001-of-00002.safetensors", False),
+        ("pytorch_model.bin", False),
+    ],
+)
+def test_weights_that_are_there_twice_are_fetched_once(name: str, wanted: bool) -> None:
+    assert is_wanted(name, base_model.MODEL_FILES) == wanted
 
 
 def test_weights_in_mistrals_layout_alone_are_named_as_such(folder: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import shutil
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from tuneline.errors import UserError
@@ -16,6 +18,10 @@ from tuneline_gguf_converter.adapter import read_adapter, refuse_other_base, ref
 from tuneline_gguf_converter.adapter_file import refuse_unfit
 from tuneline_gguf_converter.imatrix import look_at_calibration, programs, refuse_without_matrix
 from tuneline_gguf_converter.stage import GgufConverterParams
+
+BLOCK = 256
+"""Weights of a row that are rounded together, in all types but these."""
+SHORT_BLOCKS = ("Q4_0", "Q5_0", "Q8_0", "IQ4_NL", "F16", "BF16")
 
 BYTES = 2 * 2
 """Per weight: the unquantised file has 16 bits, and those that are made of it lie beside it."""
@@ -35,6 +41,8 @@ def check_given(params: GgufConverterParams, checks: Checks) -> None:
             refuse_without_matrix(params.quantizations)
     base = checks.read("base_model", read_checkpoint)
     if base:
+        if problem := grown(params.quantizations, base.shapes):
+            checks.warn("quantizations", problem)
         checks.read("adapter", refuse_other_base, checks.origin("base_model"))
         adapter = checks.read("adapter", read_adapter, base)
         if adapter and params.adapter_file:
@@ -50,6 +58,22 @@ def check_given(params: GgufConverterParams, checks: Checks) -> None:
         if base:
             with checks.about(""):
                 _require_disk(base, checks.work)
+
+
+def grown(quantizations: Iterable[str], shapes: Mapping[str, tuple[int, ...]]) -> str | None:
+    """Say which files will be larger than their names say, None if none will.
+
+    llama-quantize takes another type, of 4 bits or more, where rows cannot be cut into blocks (`tensor_type_fallback`).
+    """
+    kinds = [kind for kind in quantizations if kind not in SHORT_BLOCKS]
+    matrices = [shape for name, shape in shapes.items() if len(shape) == 2 and name.endswith(".weight")]
+    weights, other = (sum(map(math.prod, some)) for some in (matrices, [m for m in matrices if m[1] % BLOCK]))
+    if not kinds or not other:
+        return None
+    return (
+        f"{', '.join(kinds)}: {other / weights:.0%} of the weights lie in rows that are no multiple of {BLOCK} long, "
+        "and get a type of 4 bits or more: the file will be larger and more exact than its name says"
+    )
 
 
 def _require_disk(base: Checkpoint, work: Path) -> None:

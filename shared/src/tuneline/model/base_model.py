@@ -30,8 +30,9 @@ TEXT_FILES = (
 """All that transformers and llama.cpp's converter need beside the weights."""
 
 INDEX = "model.safetensors.index.json"
-MODEL_FILES = (*TEXT_FILES, "README.md", INDEX, "*.safetensors")
-"""What stages read that need the weights, as patterns for `given`."""
+MODEL_FILES = (*TEXT_FILES, "README.md", INDEX, "[!c]*.safetensors", "c[!o]*.safetensors")
+"""What stages read that need the weights, as patterns for `given`: all but Mistral's `consolidated*.safetensors`, which
+hold them a second time."""
 
 TOKENIZER_FILES = (
     *("config.json", "tokenizer_config.json", "special_tokens_map.json"),
