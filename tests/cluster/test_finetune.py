@@ -180,7 +180,7 @@ def test_a_gate_that_says_no_fails_the_workflow_with_3_at_once_and_all_is_there_
     assert cluster.wait(name) == "Failed"
     [said_no] = cluster.nodes(name, "evaluator")
     assert said_no["outputs"]["exitCode"] == "3" and "exit code 3" in cluster.report(name)
-    assert re.search(r"^Gate: no", cluster.log(said_no), re.MULTILINE)
+    assert "Gate: no" in cluster.log(said_no)
     assert parameters(cluster, name)["report"].endswith(".html") and "gated" in cluster.report(name)
     assert cluster.manifests("store", "gated")["evaluator"].metrics.counts["verdict"] != "better"
     after = cluster.prometheus()
