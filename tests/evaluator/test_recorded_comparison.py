@@ -131,6 +131,27 @@ def test_all_trials_that_are_recorded_count_and_add_no_persona(tmp_path: Path) -
     assert found.score.t == pytest.approx(2.81, abs=0.005)
 
 
+def test_a_criterion_counts_only_from_so_many_exchanges_on(tmp_path: Path) -> None:
+    given = study(tmp_path)
+    late = {"id": "LATE1", "question": "Late?", "yes": "Yes.", "no": "No.", "from_exchange": 2}
+    given["rubric"]["categories"][0]["criteria"].append(late)
+    for port, answered in (("base", "base_answers"), ("model", "model_answers")):
+        rows = [json.loads(line) for line in given[port].read_text().splitlines()]
+        for row in rows[:2]:
+            said = row.get("conversations") or row["messages"]
+            said += said[:2]
+        given[port].write_text("".join(json.dumps(row) + "\n" for row in rows))
+        late_answers = [
+            {"id": f"{name}/0", "answers": answers("") | ({"LATE1": "NO"} if place < 2 else {})}
+            for place, name in enumerate(GAINS)
+        ]
+        given[answered] = tmp_path / f"{answered}.jsonl"
+        given[answered].write_text("".join(json.dumps(row) + "\n" for row in late_answers))
+    found, _ = compared(tmp_path, given)
+    personas = {row.id: row.personas for row in found.criteria}
+    assert (personas["LATE1"], personas["A1"]) == (2, 5)
+
+
 def test_arms_without_anybody_in_common_are_refused_and_so_are_numbers_that_are_no_trials(tmp_path: Path) -> None:
     given = renamed(tmp_path, study(tmp_path), lambda name: f"other-{name}", "base", "base_answers")
     with pytest.raises(UserError, match=r"nobody talks in both arms: base.jsonl has other-mira"):

@@ -42,14 +42,7 @@ ENOUGH_PROMPTS = 200
 
 def check_given(params: EvaluatorParams, checks: Checks) -> None:
     """Read who talks, who judges and with what, and see whether it can decide anything."""
-    personas: Sequence[Persona] | None = checks.read("personas", load_personas)
-    prompts = checks.read("prompts", read_prompts)
-    told = "personas" in checks.inputs or "prompts" in checks.inputs
-    if not told and all(port in checks.inputs and is_recorded(checks.inputs[port]) for port in ("base", "model")):
-        personas = _people(checks)
-    else:
-        with checks.about("personas"):
-            one_of("personas" in checks.inputs, "prompts" in checks.inputs)
+    personas, prompts = _speakers(checks)
     speakers: Sequence[Speaker] = prompts.prompts if prompts else personas or []
     rubric = checks.read("rubric", load_rubric)
     with checks.about("gate"):
@@ -85,6 +78,17 @@ def check_given(params: EvaluatorParams, checks: Checks) -> None:
     if checks.work and not served_elsewhere:
         with checks.about(""):
             placement(program("llama-server"), params.gpu_layers)
+
+
+def _speakers(checks: Checks) -> tuple[Sequence[Persona] | None, ReadPrompts | None]:
+    """Return personas or prompts, or those whom the ids of recorded arms name."""
+    personas, prompts = checks.read("personas", load_personas), checks.read("prompts", read_prompts)
+    told = "personas" in checks.inputs or "prompts" in checks.inputs
+    if not told and all(port in checks.inputs and is_recorded(checks.inputs[port]) for port in ("base", "model")):
+        return _people(checks), None
+    with checks.about("personas"):
+        one_of("personas" in checks.inputs, "prompts" in checks.inputs)
+    return personas, prompts
 
 
 def _people(checks: Checks) -> Sequence[Persona] | None:
