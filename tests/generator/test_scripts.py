@@ -63,7 +63,8 @@ def test_each_source_is_written_about_in_turn_and_the_last_are_set_aside(tmp_pat
     rows = rows_of(tmp_path / "store", whole, "transcripts")
     assert [row["persona"] for row in rows[:4]] == ["ash.txt", "elm.txt", "oak.txt", "ash.txt"] and len(rows) == 24
     assert rows[0]["exchanges"][0]["user"] == f"Talk about this: The ash grows\n{GROWS['ash']}."
-    assert server.calls[0].prompt.startswith("SAY The ") and "{river}" in server.calls[0].prompt
+    assert all(call.prompt.startswith("SAY The ") for call in server.calls)
+    assert any("by the {river}" in call.prompt for call in server.calls)
     assert not any("yew" in call.prompt for call in server.calls)
     assert [one["prompt"] for one in rows_of(tmp_path / "store", whole, "prompts")] == [
         f"Talk about this: The yew grows\n{GROWS['yew']}."
