@@ -256,6 +256,13 @@ def test_a_fence_around_the_system_prompt_is_warned_of(folder: Folder) -> None:
     assert "keep lines 4 to 5 only" in done.stdout
 
 
+def test_a_system_prompt_that_is_a_mapping_in_the_run_file_is_refused(folder: Folder) -> None:
+    folder.inputs["system_prompt"] = {"role": "system", "content": "You are calm."}
+    done = folder.tuneline("check")
+    assert done.returncode == 2
+    assert "inputs.system_prompt: a system prompt is text; give the path of a text file" in done.stderr
+
+
 def test_an_address_that_is_none_and_a_model_without_a_template_are_known_at_once(folder: Folder) -> None:
     folder.inputs["base_model"] = "hf://not an address"
     done = folder.tuneline("run", "--store", "store")
