@@ -24,7 +24,7 @@ from tuneline.judge.judging import CONFIGS
 from tuneline.judge.simulators.simulator import CONFIGS as SIMULATORS
 from tuneline.stage import AnyStage, installed_stages
 from tuneline.stage.policy import Gate
-from tuneline_generator.recipe import Recipe
+from tuneline_generator.writing.recipe import Recipe
 
 FOLDER = Path(__file__).parent.parent / "shared" / "src" / "tuneline" / "data" / "schemas"
 

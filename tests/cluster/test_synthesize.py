@@ -19,7 +19,7 @@ from kit.kills import FLUSH_SECONDS
 from kit.writer_pod import WriterPod, serve_writer_pod
 from tuneline.engine.context import BEAT_SECONDS
 from tuneline.engine.heartbeat import LOST_SECONDS
-from tuneline_generator.items import Item
+from tuneline_generator.writing.items import Item
 
 pytestmark = pytest.mark.timeout(900)
 

@@ -40,15 +40,15 @@ from tuneline.stage import installed_stages
 from tuneline_calibrator.given import read_prompt, read_references
 from tuneline_calibrator.judge import load_judge as load_talk_judge
 from tuneline_calibrator.writer import load_writer as load_script_writer
-from tuneline_generator.critic_client import load_critic
-from tuneline_generator.documents import read_ideas
-from tuneline_generator.recipe import ScriptsRecipe, load_recipe
-from tuneline_generator.scripts import read_sources, with_prompt
-from tuneline_generator.writer import load_writer
-from tuneline_transcriber.decoding import decoded, seconds_of
-from tuneline_transcriber.documents import Unusable, read_document
-from tuneline_transcriber.given_transcripts import read_given
-from tuneline_transcriber.recogniser import load_recogniser
+from tuneline_generator.critic.critic_client import load_critic
+from tuneline_generator.recipes.documents import read_ideas
+from tuneline_generator.recipes.scripts import read_sources, with_prompt
+from tuneline_generator.writing.recipe import ScriptsRecipe, load_recipe
+from tuneline_generator.writing.writer import load_writer
+from tuneline_transcriber.hearing.decoding import decoded, seconds_of
+from tuneline_transcriber.hearing.recogniser import load_recogniser
+from tuneline_transcriber.reading.documents import Unusable, read_document
+from tuneline_transcriber.reading.given_transcripts import read_given
 
 
 def no_secret(name: str) -> str:

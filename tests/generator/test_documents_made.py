@@ -15,9 +15,9 @@ from kit.generating import WORDS, make, output_of, rows_of
 from kit.scripted_openai import Answer, Call, completion, judged, serve_openai
 from tuneline.errors import UserError
 from tuneline.stage import Part
-from tuneline_generator.found import Quality
 from tuneline_generator.prepare import scale_of
-from tuneline_generator.projection import Taken, project
+from tuneline_generator.report.found import Quality
+from tuneline_generator.report.projection import Taken, project
 from tuneline_generator.stage import GeneratorParams
 
 SAID = "You are fair, and you say what a choice costs."

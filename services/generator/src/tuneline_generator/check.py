@@ -9,15 +9,27 @@ from tuneline.data.reading.prompts import Prompt
 from tuneline.llm.completion import CompletionConfig, Sampler, refuse_unsayable
 from tuneline.llm.config import ModelConfig
 from tuneline.stage import Checks
-from tuneline_generator.by_judge import read_bench
-from tuneline_generator.critic_client import JudgeCritic, load_critic
-from tuneline_generator.items import id_of
+from tuneline_generator.critic.by_judge import read_bench
+from tuneline_generator.critic.critic_client import JudgeCritic, load_critic
 from tuneline_generator.prepare import read_held_out, read_players
-from tuneline_generator.recipe import ConversationsRecipe, InstructionsRecipe, Recipe, ScriptsRecipe, load_recipe
-from tuneline_generator.scripts import has_profile, read_sources, refuse_all_set_aside, refuse_no_profile, with_prompt
+from tuneline_generator.recipes.scripts import (
+    has_profile,
+    read_sources,
+    refuse_all_set_aside,
+    refuse_no_profile,
+    with_prompt,
+)
 from tuneline_generator.stage import GeneratorParams
-from tuneline_generator.talk import untold
-from tuneline_generator.writer import Form, WriterConfig, load_writer
+from tuneline_generator.writing.items import id_of
+from tuneline_generator.writing.recipe import (
+    ConversationsRecipe,
+    InstructionsRecipe,
+    Recipe,
+    ScriptsRecipe,
+    load_recipe,
+)
+from tuneline_generator.writing.talk import untold
+from tuneline_generator.writing.writer import Form, WriterConfig, load_writer
 
 
 def check_given(params: GeneratorParams, checks: Checks) -> None:

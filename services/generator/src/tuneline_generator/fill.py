@@ -9,8 +9,8 @@ from typing import NamedTuple
 from tuneline.errors import Capped, LlmRejected, ServerDown, Stopped, Temporary
 from tuneline.llm.limits import ended
 from tuneline.stage import Context
-from tuneline_generator.items import Item
-from tuneline_generator.rows import Row
+from tuneline_generator.writing.items import Item
+from tuneline_generator.writing.rows import Row
 
 Work = Callable[[Item], Row]
 

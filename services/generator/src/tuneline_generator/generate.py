@@ -11,11 +11,11 @@ import time
 from tuneline.data.reading.prompts import Prompt
 from tuneline.errors import Capped, UserError
 from tuneline.stage import Context, Cost, Json, Metrics, Spent, Usage, dollars
-from tuneline_generator.by_judge import Bench, read_bench
-from tuneline_generator.conversations import Conversations
+from tuneline_generator.critic.by_judge import Bench, read_bench
 from tuneline_generator.fill import Filled
 from tuneline_generator.prepare import Prepared, prepare
 from tuneline_generator.publish import NO_CRITIC, judged, metrics, refuse_failed, write_all
+from tuneline_generator.recipes.conversations import Conversations
 from tuneline_generator.settle import chosen_prompts, settle
 from tuneline_generator.stage import GeneratorInputs, GeneratorOutputs, GeneratorParams
 from tuneline_generator.work import Desk, open_desk

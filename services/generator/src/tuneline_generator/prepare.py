@@ -14,16 +14,16 @@ from tuneline.data.transcripts import read_transcripts
 from tuneline.errors import UserError
 from tuneline.judge.simulators.simulator import ScriptedConfig, SimulatorConfig, load_simulator
 from tuneline.stage import Part, dollars
-from tuneline_generator.critic import LogprobCritic
-from tuneline_generator.critic_client import JudgeCritic, load_critic, server_of
-from tuneline_generator.found import Quality
-from tuneline_generator.items import Item
-from tuneline_generator.quality import Rules
-from tuneline_generator.recipe import ConversationsRecipe, DocumentsRecipe, Recipe, ScriptsRecipe, load_recipe
-from tuneline_generator.scripts import read_material, with_prompt
+from tuneline_generator.critic.critic import LogprobCritic
+from tuneline_generator.critic.critic_client import JudgeCritic, load_critic, server_of
+from tuneline_generator.recipes.scripts import read_material, with_prompt
+from tuneline_generator.report.found import Quality
+from tuneline_generator.report.wording import mostly, refusal
 from tuneline_generator.stage import GeneratorInputs, GeneratorParams
-from tuneline_generator.wording import mostly, refusal
-from tuneline_generator.writer import LocalConfig, WriterConfig, load_writer
+from tuneline_generator.writing.items import Item
+from tuneline_generator.writing.quality import Rules
+from tuneline_generator.writing.recipe import ConversationsRecipe, DocumentsRecipe, Recipe, ScriptsRecipe, load_recipe
+from tuneline_generator.writing.writer import LocalConfig, WriterConfig, load_writer
 
 SPEAKERS = ("User", "Human", "Assistant")
 """With one of these and a colon an answer goes on with the next message."""

@@ -11,16 +11,16 @@ from tuneline.data.text.overlap import HeldOut
 from tuneline.data.verdicts import Verdict
 from tuneline.errors import UserError
 from tuneline.stage import Cost, Json, Metrics, Usage, dollars
-from tuneline_generator.critic import CriticTest
-from tuneline_generator.found import Quality
-from tuneline_generator.gates import count_rows, gates_of, rate, refused
+from tuneline_generator.critic.critic import CriticTest
 from tuneline_generator.prepare import Prepared
-from tuneline_generator.projection import Taken, project
-from tuneline_generator.report import write_report
-from tuneline_generator.rows import Row, counted
+from tuneline_generator.report.found import Quality
+from tuneline_generator.report.gates import count_rows, gates_of, rate, refused
+from tuneline_generator.report.projection import Taken, project
+from tuneline_generator.report.report import write_report
+from tuneline_generator.report.wording import mostly, projected, refusal
 from tuneline_generator.settle import Settled
 from tuneline_generator.stage import GeneratorOutputs
-from tuneline_generator.wording import mostly, projected, refusal
+from tuneline_generator.writing.rows import Row, counted
 
 NO_CRITIC = "no critic"
 LOOKED: Mapping[Looked, str] = {"nobody": NO_CRITIC, "critic": "critic not tested", "judge": "chosen by a judge"}

@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 from tuneline.data.reading.prompts import Prompt
 from tuneline.data.text.overlap import HeldOut
-from tuneline_generator.critic import CriticTest, Opinion
-from tuneline_generator.duplicates import Seen
-from tuneline_generator.items import id_of
+from tuneline_generator.critic.critic import CriticTest, Opinion
+from tuneline_generator.critic.duplicates import Seen
 from tuneline_generator.prepare import Prepared
-from tuneline_generator.recipe import ScriptsRecipe
-from tuneline_generator.rows import Row, Status
+from tuneline_generator.writing.items import id_of
+from tuneline_generator.writing.recipe import ScriptsRecipe
+from tuneline_generator.writing.rows import Row, Status
 
 
 class Settled(NamedTuple):

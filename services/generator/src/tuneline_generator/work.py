@@ -12,21 +12,21 @@ from typing import NamedTuple
 from tuneline.judge.simulators.simulator import open_simulator
 from tuneline.model.system_prompt import read_system_prompt
 from tuneline.stage import Context, Usage
-from tuneline_generator.conversations import Conversations
-from tuneline_generator.critic import CriticTest
-from tuneline_generator.critic_client import Critic, open_critic
-from tuneline_generator.documents import Documents
+from tuneline_generator.critic.critic import CriticTest
+from tuneline_generator.critic.critic_client import Critic, open_critic
 from tuneline_generator.fill import Filled, fill
-from tuneline_generator.guard import GuardCheck, control_words, guard, refuse_failed
-from tuneline_generator.instructions import Written, write_prompt, write_response
-from tuneline_generator.items import Item
-from tuneline_generator.pen import Pen
 from tuneline_generator.prepare import Prepared, read_players
-from tuneline_generator.quality import Flaw, Rules, classify
-from tuneline_generator.recipe import ConversationsRecipe, DocumentsRecipe, InstructionsRecipe, ScriptsRecipe
-from tuneline_generator.rows import Row
-from tuneline_generator.scripts import Scripts, read_material
-from tuneline_generator.writer import Writer, open_writer
+from tuneline_generator.recipes.conversations import Conversations
+from tuneline_generator.recipes.documents import Documents
+from tuneline_generator.recipes.instructions import Written, write_prompt, write_response
+from tuneline_generator.recipes.scripts import Scripts, read_material
+from tuneline_generator.writing.guard import GuardCheck, control_words, guard, refuse_failed
+from tuneline_generator.writing.items import Item
+from tuneline_generator.writing.pen import Pen
+from tuneline_generator.writing.quality import Flaw, Rules, classify
+from tuneline_generator.writing.recipe import ConversationsRecipe, DocumentsRecipe, InstructionsRecipe, ScriptsRecipe
+from tuneline_generator.writing.rows import Row
+from tuneline_generator.writing.writer import Writer, open_writer
 
 MORE_PROMPTS = 1.25
 """Test prompts that are written per prompt wanted; some are of no use."""

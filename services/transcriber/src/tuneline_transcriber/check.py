@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from tuneline.errors import UserError
 from tuneline.stage import Checks
-from tuneline_transcriber.decoding import seconds_of
-from tuneline_transcriber.recogniser import GivenConfig, HostedConfig, WhisperConfig, find_weights, load_recogniser
-from tuneline_transcriber.references import read_folder
+from tuneline_transcriber.hearing.decoding import seconds_of
+from tuneline_transcriber.hearing.recogniser import (
+    GivenConfig,
+    HostedConfig,
+    WhisperConfig,
+    find_weights,
+    load_recogniser,
+)
+from tuneline_transcriber.reading.references import read_folder
 from tuneline_transcriber.stage import TranscriberParams
 
 

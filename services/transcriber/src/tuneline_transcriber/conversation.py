@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from tuneline.data.text.words import words
-from tuneline_transcriber.rows import CallRow, Message, Segment
+from tuneline_transcriber.reading.rows import CallRow, Message, Segment
 
 
 def word_error_rate(given: str, heard: str | None) -> float | None:

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tuneline.parsing.problems import printable
-from tuneline_transcriber.decoding import seconds_of
-from tuneline_transcriber.documents import Document, Unusable, read_document
-from tuneline_transcriber.given_transcripts import read_given
-from tuneline_transcriber.references import Reference, read_folder
+from tuneline_transcriber.hearing.decoding import seconds_of
+from tuneline_transcriber.reading.documents import Document, Unusable, read_document
+from tuneline_transcriber.reading.given_transcripts import read_given
+from tuneline_transcriber.reading.references import Reference, read_folder
 
 
 def pair_lines(folder: Path) -> Iterator[str]:

@@ -15,11 +15,11 @@ from tuneline.llm.limits import ended
 from tuneline.parsing.problems import listed, printable
 from tuneline.stage import Context, Cost, Metrics, Spent, Usage
 from tuneline_transcriber.conversation import call_of, word_error_rate
-from tuneline_transcriber.documents import Document, Unusable, read_document
-from tuneline_transcriber.listening import Ear, Listened, open_ear
-from tuneline_transcriber.recogniser import HostedConfig, load_recogniser
-from tuneline_transcriber.references import Reference, read_folder
-from tuneline_transcriber.rows import CallRow, PairRow, Segment, TalkRow
+from tuneline_transcriber.hearing.listening import Ear, Listened, open_ear
+from tuneline_transcriber.hearing.recogniser import HostedConfig, load_recogniser
+from tuneline_transcriber.reading.documents import Document, Unusable, read_document
+from tuneline_transcriber.reading.references import Reference, read_folder
+from tuneline_transcriber.reading.rows import CallRow, PairRow, Segment, TalkRow
 from tuneline_transcriber.stage import TranscriberInputs, TranscriberOutputs, TranscriberParams
 
 LEAST_LOGPROB = -1.0

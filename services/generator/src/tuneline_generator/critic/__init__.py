@@ -1,0 +1,1 @@
+"""Who decides which rows are kept."""

@@ -1,0 +1,1 @@
+"""What was found, in figures, in words and as a page."""

@@ -1,0 +1,1 @@
+"""How a model is asked for rows, and what became of each."""

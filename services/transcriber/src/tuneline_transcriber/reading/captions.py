@@ -1,0 +1,98 @@
+"""Captions: WebVTT, SRT, YouTube's SBV, whisper's TSV, and what whisper prints; all are lines of times, and text.
+
+Speakers are Teams' `<v Name>`, Zoom's `Name:` and WhisperX's `[SPEAKER_00]:`.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from tuneline_transcriber.reading.json_values import name_of
+from tuneline_transcriber.reading.rows import Segment
+from tuneline_transcriber.reading.speakers import named, spoken
+
+TIME = r"(?:(\d{1,3}):)?(\d{1,2}):(\d{2})(?:[.,](\d{1,3})\d{0,6})?"
+_CUE = re.compile(rf"^\s*(?P<open>\[?){TIME}\s*-->\s*{TIME}(?P<rest>.*)$")
+_SBV = re.compile(rf"^(?P<open>){TIME}\s*,\s*{TIME}(?P<rest>)\s*$")
+_ROW = re.compile(r"^(\d{1,9})\t(\d{1,9})\t(.*)$")
+_VOICE = re.compile(r"<v(?:\.[^\s>]*)?\s+([^>]{1,200})>")
+_TAG = re.compile(r"<[^>\n]{0,200}>|\{\\[^}\n]{0,100}\}")
+_WORD_TIME = re.compile(r"<\d{2}:\d{2}:\d{2}\.\d{3}>")
+_LONGEST_S = 1e6
+
+
+class _Cue(NamedTuple):
+    start: float
+    end: float
+    lines: list[str]
+
+
+def is_captions(lines: Sequence[str]) -> bool:
+    """Tell whether there is a line of times."""
+    return any(_times(line) for line in lines) or _is_table(lines)
+
+
+def read_captions(lines: Sequence[str]) -> list[Segment]:
+    """Read captions, with the speakers that they name."""
+    if _is_table(lines):
+        rows = [row for line in lines if (row := _ROW.match(line))]
+        times = [(min(int(row[1]) / 1000, _LONGEST_S), min(int(row[2]) / 1000, _LONGEST_S)) for row in rows]
+        cues = [_Cue(*at, [row[3]]) for at, row in zip(times, rows, strict=True)]
+    else:
+        cues = list(_cues(lines))
+    rolling = any(_WORD_TIME.search(line) for cue in cues for line in cue.lines)
+    return named(spoken(part for cue in (_unrolled(cues) if rolling else cues) for part in _parts(cue)))
+
+
+def clock(parts: Sequence[str | None]) -> float:
+    """Return the groups of `TIME` in seconds."""
+    hours, minutes, seconds, fraction = parts
+    return int(hours or 0) * 3600 + int(minutes or 0) * 60 + int(seconds or 0) + float(f"0.{fraction or 0}")
+
+
+def _is_table(lines: Sequence[str]) -> bool:
+    return bool(lines) and lines[0].split("\t") == ["start", "end", "text"]
+
+
+def _times(line: str) -> re.Match[str] | None:
+    return _CUE.match(line) or _SBV.match(line)
+
+
+def _cues(lines: Sequence[str]) -> Iterator[_Cue]:
+    """Yield cues: a line of times, then text up to an empty line; printed ones have all in one line."""
+    now: _Cue | None = None
+    for line in [*lines, ""]:
+        found = _times(line)
+        if (found or not line.strip()) and now:
+            said = now.lines
+            yield now._replace(lines=said[:-1] if found and said and said[-1].strip().isdigit() else said)
+            now = None
+        if found:
+            _, *times = found.groups()
+            start, end = clock(times[:4]), clock(times[4:8])
+            rest = found["rest"].partition("]")[2].strip() if found["open"] else ""
+            now = _Cue(start, max(start, end), [rest] if rest else [])
+        elif now:
+            now.lines.append(line)
+
+
+def _unrolled(cues: Sequence[_Cue]) -> Iterator[_Cue]:
+    """Yield cues without the lines that the one before has shown already, as YouTube's recognised captions roll."""
+    shown: list[str] = []
+    for cue in cues:
+        plain = [line for one in cue.lines if (line := " ".join(_TAG.sub("", one).split()))]
+        kept = next((plain[k:] for k in range(min(len(plain), len(shown)), 0, -1) if shown[-k:] == plain[:k]), plain)
+        shown = plain
+        if kept:
+            yield cue._replace(lines=kept)
+
+
+def _parts(cue: _Cue) -> Iterator[Segment]:
+    said = "\n".join(cue.lines)
+    before, *voices = re.split(_VOICE, said)  # what no voice has, then voice and text by turns
+    for speaker, text in [(None, before), *zip(voices[::2], voices[1::2], strict=True)]:
+        if plain := " ".join(html.unescape(_TAG.sub("", text)).split()):
+            yield Segment(start=cue.start, end=cue.end, text=plain, speaker=name_of(html.unescape(speaker or "")))

@@ -1,0 +1,122 @@
+"""The text of a document: PDF, HTML, Markdown or plain text, with a form feed between pages."""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+import json
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from subprocess import DEVNULL, PIPE
+from typing import NamedTuple
+
+from tuneline.errors import Temporary
+from tuneline.model.children import ending, environment, tied_to_us
+from tuneline.parsing.text import cleaned, read_text
+from tuneline_transcriber.reading.references import SEALED
+from tuneline_transcriber.reading.rows import Status
+from tuneline_transcriber.reading.web_pages import charset, page_text
+
+MOST_BYTES = 200 * 2**20
+MOST_CHARACTERS = 20_000_000
+"""Of a document's text."""
+
+_LIGATURES = str.maketrans({"\ufb00": "ff", "\ufb01": "fi", "\ufb02": "fl", "\ufb03": "ffi", "\ufb04": "ffl"})
+_FRONT = re.compile(
+    r"\A(?:---[ \t]*\n(?=[\w\"'-]+[ \t]*:).*?\n---|\+\+\+[ \t]*\n.*?\n\+\+\+)[ \t]*(?:\n|\Z)", re.DOTALL
+)
+"""What programs say of a Markdown file before it begins."""
+_DRAWN = re.compile(r"!\[([^\]\n]{0,1000})\]\(data:[^)\s]*\)|<!--.*?-->", re.DOTALL)
+"""Pictures inside of Markdown, and comments."""
+_FEW_WRONG = 5
+"""Characters of a page that may be none in its encoding."""
+_SEALED = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0", b"{\\rtf")
+"""How files of Word, PowerPoint, OpenDocument and EPUB begin."""
+
+
+class Unusable(Exception):  # noqa: N818  (a state of one file; it becomes a status)
+    """A document, recording or transcript that cannot be read; the message says why, and the way out.
+
+    `status` is what becomes of its reference, where that is not said by which of the files it is.
+    """
+
+    def __init__(self, why: str, status: Status | None = None) -> None:
+        super().__init__(why)
+        self.status = status
+
+
+class Document(NamedTuple):
+    """What a document says."""
+
+    text: str
+    """Pages with a form feed between them."""
+    sha256: str
+    """Of the file."""
+
+    @property
+    def pages(self) -> int:
+        return self.text.count("\f") + 1
+
+    @property
+    def words(self) -> int:
+        return len(self.text.split())
+
+
+def read_document(path: Path) -> Document:
+    """Read a document. Raises Unusable, or Temporary if somebody ends the process that reads it."""
+    if path.stat().st_size > MOST_BYTES:
+        raise Unusable(f"the document has more than {MOST_BYTES // 2**20} MiB")
+    data, suffix = path.read_bytes(), path.suffix.lower()
+    if data.startswith(_SEALED) or suffix in SEALED:
+        raise Unusable("the document is a file of a writing program or an e-book; save it as PDF, HTML or text")
+    if data.startswith(b"%PDF-") or suffix == ".pdf":
+        text = cleaned(_pdf_text(data))
+    elif suffix in (".html", ".htm", ".xhtml"):
+        text = _html_text(data)
+    else:
+        text = _markdown_text(data) if suffix in (".md", ".markdown") else _plain_text(data)
+    text = text.translate(_LIGATURES).strip(" \t\n")
+    if not text.strip():
+        raise Unusable("the document has no text; scanned pages need to go through text recognition (OCR) first")
+    if len(text) > MOST_CHARACTERS:
+        raise Unusable(f"the document has more than {MOST_CHARACTERS:,} characters")
+    return Document(text, hashlib.sha256(data).hexdigest())
+
+
+def _pdf_text(data: bytes) -> str:
+    if b"%PDF-" not in data[:1024]:
+        raise Unusable("the document is no PDF, whatever its name says")
+    command = [sys.executable, "-I", "-m", "tuneline_transcriber.reading.pdf_worker"]
+    done = subprocess.run(tied_to_us(command), input=data, stdout=PIPE, stderr=DEVNULL, env=environment(), check=False)
+    if done.returncode in (-signal.SIGKILL, -signal.SIGTERM):
+        raise Temporary(f"the process that reads PDFs was ended by {ending(done.returncode)}")
+    if done.returncode:
+        raise Unusable("the PDF is broken: it takes too long to read, or ends its reader; save it anew")
+    answer = json.loads(done.stdout)
+    if "problem" in answer:
+        raise Unusable(answer["problem"])
+    return "\f".join(answer["pages"])
+
+
+def _plain_text(data: bytes) -> str:
+    try:
+        return read_text(data)
+    except UnicodeDecodeError:
+        raise Unusable("the document is not UTF-8 text; save it as UTF-8") from None
+
+
+def _html_text(data: bytes) -> str:
+    declared = charset(data)
+    if declared is None or data.startswith(codecs.BOM_UTF8):
+        return page_text(_plain_text(data))
+    page = data.decode(declared, "replace")  # as browsers do
+    if page.count("\ufffd") > max(_FEW_WRONG, len(page) // 1000):
+        raise Unusable(f"the document is not {declared.upper()} text, which it says it is; save it as UTF-8")
+    return page_text(cleaned(page))
+
+
+def _markdown_text(data: bytes) -> str:
+    return _DRAWN.sub(lambda found: found[1] or "", _FRONT.sub("", _plain_text(data)))

@@ -1,0 +1,122 @@
+"""Transcripts as plain text: turns below a line with name and time, times before lines, names, or nothing of these."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import pairwise, takewhile
+from typing import NamedTuple
+
+from tuneline_transcriber.reading.captions import TIME, clock
+from tuneline_transcriber.reading.json_values import name_of
+from tuneline_transcriber.reading.rows import Segment
+from tuneline_transcriber.reading.speakers import head_of, named
+
+WORD_S = 0.4
+"""Seconds of a word, where the time after it is not known: 150 a minute."""
+_HEAD = re.compile(
+    rf"^\[?(?P<name>[^\W_][^\n\]]{{0,60}}?)\]?:?\s+[(\[]?{TIME}[)\]]?:?(?:\s*$|(?<=[)\]:])\s*(?P<said>\S.*)$)"
+)
+_STAMP = re.compile(rf"^(?P<open>[(\[]?){TIME}(?:[)\]]|(?=[\s:-]|$))\s*[-–—|:]?\s*")
+_FOOTER = re.compile(r"^(?:Transcribed by https?://\S+|This transcript was \w+ by .{0,100})$", re.IGNORECASE)
+_LEAST_HEADS = 1 / 6
+"""Share of a text's lines that are heads, at least; fewer are sentences that end with a time of day."""
+
+
+class _Line(NamedTuple):
+    """A line of text: what is said, and from when on, if it says so."""
+
+    start: float | None
+    text: str
+    speaker: str | None = None
+    begins: bool = True
+    """Whether it is the first of a paragraph."""
+
+
+def read_text_turns(lines: Sequence[str]) -> list[Segment]:
+    """Read a transcript. Segments end at 0 throughout where there are no times."""
+    plain = [line.replace("**", "").strip() for line in lines]
+    plain = ["" if _FOOTER.match(line) else line for line in plain]
+    heads = _heads(plain)
+    return _timed(_below(plain, heads) if heads else _stamped(plain))
+
+
+def _heads(lines: Sequence[str]) -> dict[int, re.Match[str]]:
+    """Return the lines with name and time, if there are enough, in the order of their times."""
+    matches = ((number, _HEAD.match(line)) for number, line in enumerate(lines))
+    heads = {number: found for number, found in matches if found and _is_name(found["name"])}
+    places, times = list(heads), [clock(found.groups()[1:5]) for found in heads.values()]
+    title = sum(1 for _ in takewhile(lambda two: two[0] > two[1], pairwise(times)))  # it has the date, and how long
+    in_order = all(a <= b for a, b in pairwise(times[title:]))
+    enough = len(heads) - title >= _LEAST_HEADS * sum(map(bool, lines))
+    return {place: heads[place] for place in places[title:]} if in_order and enough else {}
+
+
+def _is_name(text: str) -> bool:
+    """Tell a name from the beginning of a sentence, by its letters: `Ludwig van Beethoven`, not `We meet again at`."""
+    words = text.split()
+    return len(words) == 1 or sum(word[0].islower() for word in words) <= len(words) / 2
+
+
+def _below(lines: Sequence[str], heads: dict[int, re.Match[str]]) -> list[_Line]:
+    found = []
+    for place, after in pairwise([*heads, len(lines)]):
+        text = " ".join(" ".join([heads[place]["said"] or "", *lines[place + 1 : after]]).split())
+        name = heads[place]["name"].strip(" -–—:|•[]")
+        found.append(_Line(clock(heads[place].groups()[1:5]), text, name_of(name)))
+    return [one for one in found if one.text]
+
+
+def _stamped(lines: Sequence[str]) -> list[_Line]:
+    """Read lines of which some may begin with a time; text before the first time is said before it, if that can be."""
+    stamps = [_STAMP.match(line) for line in lines]
+    bare = [clock(stamp.groups()[1:]) for stamp in stamps if stamp and not stamp["open"]]
+    if len(bare) == 1 or any(a > b for a, b in pairwise(bare)):  # times of day in sentences
+        stamps = [s if s and (s["open"] or s.end() == len(s.string)) else None for s in stamps]
+    found: list[_Line] = []
+    start, before = None, ""
+    for line, stamp in zip(lines, stamps, strict=True):
+        start = clock(stamp.groups()[1:]) if stamp else start
+        if text := " ".join(line[stamp.end() if stamp else 0 :].split()):
+            found.append(_Line(start, text, None, bool(stamp) or not before))
+            start = None
+        before = line
+    starts = [one.start for one in found if one.start is not None]
+    if starts and starts[0] == 0:
+        found = found[next(place for place, one in enumerate(found) if one.start is not None) :]
+    return _joined(found)
+
+
+def _joined(lines: Sequence[_Line]) -> list[_Line]:
+    """Give speakers to lines; where there are times or names, join those that only go on."""
+    told = named([Segment(start=0, end=0, text=one.text) for one in lines], [one.begins for one in lines])
+    marked = any(line.start is not None or now.speaker for line, now in zip(lines, told, strict=True))
+    found: list[_Line] = []
+    for line, now in zip(lines, told, strict=True):
+        goes_on = marked and line.start is None and not (now.speaker and head_of(line.text))
+        if goes_on and found:
+            found[-1] = found[-1]._replace(text=f"{found[-1].text} {now.text}".strip())
+        else:
+            found.append(line._replace(text=now.text, speaker=now.speaker))
+    return [one for one in found if one.text]
+
+
+def _timed(lines: Sequence[_Line]) -> list[Segment]:
+    """Let each turn last until the next begins; those without times share what lies between, by words."""
+    if not any(one.start is not None for one in lines):
+        return [Segment(start=0, end=0, text=one.text, speaker=one.speaker) for one in lines]
+    lengths = [max(1, len(one.text.split())) for one in lines]
+    known = {place: one.start for place, one in enumerate(lines) if one.start is not None}
+    known.setdefault(0, 0.0)
+    known.setdefault(len(lines), max(known.values()) + WORD_S * sum(lengths[max(known) :]))
+    starts = [0.0] * (len(lines) + 1)
+    for (place, at), (after, then) in pairwise(sorted(known.items())):
+        total, done = sum(lengths[place:after]), 0
+        for inner in range(place, after):
+            starts[inner] = round(at + max(0.0, then - at) * done / total, 3)
+            done += lengths[inner]
+    starts[-1] = round(known[len(lines)], 3)
+    return [
+        Segment(start=starts[place], end=max(starts[place], starts[place + 1]), text=one.text, speaker=one.speaker)
+        for place, one in enumerate(lines)
+    ]

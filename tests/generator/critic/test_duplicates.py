@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+from tuneline.data.text.likeness import normal
+from tuneline_generator.critic.duplicates import Seen
+
+
+def test_what_is_equal_for_people_is_equal() -> None:
+    assert (
+        normal("  What's   the CAPITAL of France?! ")
+        == normal("Ｗｈａｔ’s the capital of France")
+        == "what s the capital of france"
+    )
+    assert normal("cafe\u0301") == normal("CAFÉ") and normal("!?") == ""
+
+
+def test_the_first_of_rows_that_are_alike_stays() -> None:
+    seen = Seen()
+    tips = "List five useful tips for people who want to sleep better at night during a long and hot summer"
+    rows = [
+        tips, "Name a round fruit.", "  name a ROUND fruit!", f"{tips} again", "Name a square fruit.", tips.upper(),
+    ]  # fmt: skip
+    assert [seen.add(row) for row in rows] == [None, None, "duplicate", "near_duplicate", None, "duplicate"]
+
+
+def test_what_was_dropped_is_no_measure_for_the_next() -> None:
+    seen, words = Seen(), [f"w{n}" for n in range(40)]
+    chain = [" ".join(words[at : at + 30]) for at in range(0, 11, 2)]
+    found = [seen.add(text) for text in chain]
+    assert found[:2] == [None, "near_duplicate"] and found.count(None) >= 2, "no drift from one neighbour to the next"

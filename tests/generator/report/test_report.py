@@ -1,0 +1,53 @@
+"""The page: rows of every status, nothing of a row as HTML, the same bytes each time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tuneline_generator.report.found import Quality
+from tuneline_generator.report.gates import rate, share_gate
+from tuneline_generator.report.report import histograms, some, write_report
+from tuneline_generator.writing.rows import Row, Status, counted
+
+
+def rows(**counts: int) -> list[Row]:
+    found: list[Row] = []
+    for name, count in counts.items():
+        status: Status = name  # type: ignore[assignment]
+        for _ in range(count):
+            place = len(found)
+            found.append(Row(item=place, status=status, prompt=f"prompt {place}", response="a b", tokens=place % 7))
+    return found
+
+
+def quality(found: list[Row]) -> Quality:
+    return Quality(
+        pilot=True, passed=False, refused=["runaway"], items=len(found), kept=0, statuses={**counted(found)},
+        gates=[share_gate("runaway", rate(14, 30), "below", 0.05)], critic=None, projection=None, usd=None,
+        rows_usd=None, test_prompts=0, constant={},
+    )  # fmt: skip
+
+
+def test_rows_of_every_status_are_shown_evenly_and_twenty_at_most() -> None:
+    shown = some(rows(rejected=500, empty=3, leaks=2, runaway=100))
+    assert len(shown) == 20 and shown == sorted(shown, key=lambda row: row.item)
+    assert {status: sum(row.status == status for row in shown) for status in ("empty", "leaks")} == {
+        "empty": 3, "leaks": 2,
+    }  # fmt: skip
+    assert some([]) == [] and len(some(rows(kept=4))) == 4
+
+
+def test_what_a_model_wrote_is_never_html_and_control_characters_are_seen(tmp_path: Path) -> None:
+    found = [Row(item=0, status="leaks", category="<b>", prompt="<script>x</script>", response="a\x1b[31m\ud800 & b")]
+    write_report(tmp_path / "page.html", found, quality(found))
+    page = (tmp_path / "page.html").read_text()
+    assert "<script" not in page and "&lt;script&gt;x&lt;/script&gt;" in page and "\x1b" not in page
+    assert "No critic looked at these rows" in page and "47% (14 of 30)" in page
+    write_report(tmp_path / "again.html", found, quality(found))
+    assert (tmp_path / "again.html").read_text() == page
+
+
+def test_a_histogram_of_whole_numbers_has_no_gaps_where_nothing_could_be() -> None:
+    tokens = next(iter(histograms(rows(kept=70))))
+    assert len(tokens.bars) == 7 and all(bar.height for bar in tokens.bars)
+    assert list(histograms([])) == []

@@ -1,0 +1,124 @@
+"""Documents become text with page marks, or have one clear line."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pypdf
+import pytest
+
+from kit.speech import pdf
+from tuneline_transcriber.reading.documents import Unusable, read_document
+
+
+def locked(password: str) -> bytes:
+    writer, out = pypdf.PdfWriter(io.BytesIO(pdf(["Secret."]))), io.BytesIO()
+    writer.encrypt(password, owner_password="owner", algorithm="AES-256")
+    writer.write(out)
+    return out.getvalue()
+
+
+def test_pages_and_words_are_counted_and_a_pdf_without_a_password_is_read(tmp_path: Path) -> None:
+    for name, content in (("a.pdf", pdf(["One two.", "Three."])), ("b.pdf", locked(""))):
+        (tmp_path / name).write_bytes(content)
+    found = read_document(tmp_path / "a.pdf")
+    assert (found.text, found.pages, found.words) == ("One two.\fThree.", 2, 3)
+    assert read_document(tmp_path / "b.pdf").text == "Secret."
+
+
+def test_a_page_of_the_web_is_what_it_shows(tmp_path: Path) -> None:
+    path = tmp_path / "a.html"
+    path.write_bytes(
+        '<html><head><title>x</title><meta charset="iso-8859-1"></head><body><h1>Caf\xe9 &amp; bar</h1>'
+        "<script>var no = 1</script><p>Falls <b>are</b>\ncommon.</p></body></html>".encode("latin-1")
+    )
+    assert read_document(path).text.split() == ["Café", "&", "bar", "Falls", "are", "common."]
+
+
+def written(data: bytes, **changed: Any) -> bytes:
+    """Return a PDF as another program writes it, with an attachment or a password."""
+    writer, out = pypdf.PdfWriter(io.BytesIO(data)), io.BytesIO()
+    if "attached" in changed:
+        writer.add_attachment("notes.txt", changed["attached"])
+    if "algorithm" in changed:
+        writer.encrypt("", owner_password="owner", algorithm=changed["algorithm"])
+    writer.write(out)
+    return out.getvalue()
+
+
+TWO_PAGES = pdf(["One two.", "Three."])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"From: a printer\n\n" + TWO_PAGES, TWO_PAGES + b"\0" * 3000, TWO_PAGES.replace(b"startxref\n", b"startxref\n9"),
+     TWO_PAGES.replace(b"\n", b"\r\n"), written(TWO_PAGES, attached=b"nobody reads this")]
+    + [written(TWO_PAGES, algorithm=name) for name in ("RC4-40", "RC4-128", "AES-128", "AES-256-R5", "AES-256")],
+    ids=["mail", "padded", "moved", "windows", "attached", "rc4-40", "rc4-128", "aes-128", "aes-256-r5", "aes-256"],
+)  # fmt: skip
+def test_damaged_and_locked_pdfs_that_readers_open_are_read(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.pdf").write_bytes(content)
+    assert read_document(tmp_path / "a.pdf").text == "One two.\fThree."
+
+
+def test_pages_keep_their_numbers_where_the_first_is_a_picture(tmp_path: Path) -> None:
+    (tmp_path / "a.pdf").write_bytes(pdf(["", "Two."]))
+    assert read_document(tmp_path / "a.pdf").text == "\fTwo."
+
+
+PAGE = """<html><head><title>T</title></head><body><nav><ul><li>Home</li></ul><nav>More</nav></nav><main><h1>Falls</h1>
+<p>They are<br/>common.<script>no()</script></p><table><tr><td>one<td>two</table><button>Share</button></main>
+<footer>Imprint</footer></body></html>"""
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [(PAGE.encode(), "Falls|They are|common.|one two"),
+     (b"<body><div>All</div><article>few</article><p>of it is said out here, in many words.</p>",
+      "All|few|of it is said out here, in many words."),
+     (b"<form runat=server><p>All in a form.</p></form>", "All in a form."),
+     ('<meta http-equiv="content-type" content="text/html; charset=windows-1251">\u041f\u0440\u0438'.encode("cp1251"),
+      "\u041f\u0440\u0438"),
+     ('<?xml version="1.0" encoding="ISO-8859-15"?><p>10 \u20ac</p>'.encode("iso-8859-15"), "10 \u20ac"),
+     ("<meta charset='shift_jis'><p>\u8ee2\u5012</p>".encode("shift_jis"), "\u8ee2\u5012"),
+     (b"<meta charset=iso-8859-1><p>\x93so\x94</p>", "\u201cso\u201d"),
+     (b"<meta charset=unicode_escape><p>\\u0041</p>", "\\u0041"),
+     ("<p>caf\u00e9</p>".encode("utf-16"), "caf\u00e9"), (b"<meta charset=utf-8><p>so\xff</p>", "so\ufffd")],
+    ids=["main", "articles", "form", "cyrillic", "xml", "japanese", "latin-1", "no-encoding", "utf-16", "wrong"],
+)  # fmt: skip
+def test_pages_of_the_web_in_the_wild(content: bytes, text: str, tmp_path: Path) -> None:
+    (tmp_path / "a.html").write_bytes(content)
+    assert "|".join(line for line in read_document(tmp_path / "a.html").text.split("\n") if line) == text
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [("---\ntitle: x\ntags: [a]\n---\n# Head\n", "# Head"), ("+++\na = 1\n+++\nText", "Text"),
+     ("---\n\nA rule, then text.\n\n---\nmore", "---\n\nA rule, then text.\n\n---\nmore"),
+     ("So ![a fall](data:image/png;base64,AAAA) it is.<!-- not\nthis -->", "So a fall it is.")],
+)  # fmt: skip
+def test_markdown_is_read_without_what_programs_put_there(content: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text(content)
+    assert read_document(tmp_path / "a.md").text == text
+
+
+def test_text_of_windows_and_of_old_typewriters_is_text(tmp_path: Path) -> None:
+    for encoding in ("utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"):
+        (tmp_path / "a.txt").write_bytes("De\u00adfine \ufb01ve\r\nflu\u00df\x1b\x00.\x0cNext".encode(encoding))
+        assert read_document(tmp_path / "a.txt").text == "Define five\nflu\u00df.\fNext"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "why"),
+    [("a.pdf", locked("x"), "encrypted"), ("a.pdf", pdf(["", ""]), "OCR"), ("a.pdf", b"%PDF-1.7 rubbish", "broken"),
+     ("a.pdf", pdf(["Text."])[:300], "broken"), ("a.txt", b"\n \n", "no text"), ("a.md", b"\xe4b", "UTF-8"),
+     ("a.html", b"<html><body><script>x</script></body></html>", "no text"), ("a.docx", b"PK\3\4", "save it as PDF"),
+     ("a.txt", b"PK\3\4", "e-book"), ("a.epub", b"", "e-book"), ("a.rtf", b"{\\rtf1 x}", "writing program"),
+     ("a.pdf", b"<html>404</html>", "no PDF"), ("a.html", b"<meta charset=utf-8>" + b"\xe4" * 99, "not UTF-8")],
+)  # fmt: skip
+def test_what_cannot_be_read_says_why(name: str, content: bytes, why: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(Unusable, match=why):
+        read_document(tmp_path / name)

@@ -1,0 +1,83 @@
+"""Transcripts as programs and services write them, with times and speakers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from kit.transcript_exports import PLAIN_GOOGLE, TURNS
+from kit.transcript_files import FILES
+from tuneline_transcriber.conversation import call_of
+from tuneline_transcriber.reading.documents import Unusable
+from tuneline_transcriber.reading.given_transcripts import read_given
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_each_form_gives_the_same_two_turns(name: str, tmp_path: Path) -> None:
+    file = FILES[name]
+    (tmp_path / name).write_bytes(file.content.encode())
+    given = read_given(tmp_path / name)
+    assert [(one.speaker, one.text) for one in given.segments] == [
+        (who, said) for who, (said, _, _) in zip(file.who, TURNS, strict=True)
+    ]
+    assert given.timed == (name not in ("lines.txt", "wrapped.txt", "play.txt"))
+    if file.times:
+        assert [(one.start, one.end) for one in given.segments] == [(start, end) for _, start, end in TURNS]
+    call = call_of("a", given.segments, file.who[1] or "nobody")
+    assert ([m.role for m in call.messages] if call else None) == (["user", "assistant"] if file.who[1] else None)
+
+
+def test_text_in_other_encodings_is_the_same_text(tmp_path: Path) -> None:
+    for encoding in ("utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"):
+        path = tmp_path / f"{encoding}.txt"
+        path.write_bytes("A: Gr\u00fc\u00dfe.\r\nB: Ol\u00e9!\r\n".encode(encoding))
+        assert [one.text for one in read_given(path).segments] == ["Gr\u00fc\u00dfe.", "Ol\u00e9!"]
+
+
+def test_times_of_day_in_sentences_are_no_stamps_and_what_is_heard_is_not_said(tmp_path: Path) -> None:
+    path = tmp_path / "talk.txt"
+    path.write_text("We begin.\nLunch is at 12:30\n9:15 is too early for some.\nWe meet again at 14:00\n")
+    given = read_given(path)
+    assert len(given.segments) == 4 and not given.timed and given.segments[1].text == "Lunch is at 12:30"
+    path.write_text("Before the first time.\n[00:00:10] After it,\nup to the next.\n[00:00:20] The end.\n")
+    assert [(one.start, one.end, one.text) for one in read_given(path).segments] == [
+        (0, 10, "Before the first time."), (10, 20, "After it, up to the next."), (20, 20.8, "The end."),
+    ]  # fmt: skip
+    path = tmp_path / "talk.srt"
+    path.write_text(
+        "1\n00:00:01,000 --> 00:00:02,000\n[Applause]\n\n2\n00:00:02,000 --> 00:00:03,000\n(laughs) Thanks.\n"
+    )
+    assert [one.text for one in read_given(path).segments] == ["(laughs) Thanks."]
+
+
+def test_google_without_words_has_the_ends_of_its_results(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(PLAIN_GOOGLE))
+    assert [(one.speaker, one.start, one.end) for one in read_given(path).segments] == [("1", 0, 3), ("2", 3, 5)]
+
+
+def test_colons_by_chance_name_no_speaker_and_words_without_times_are_spread(tmp_path: Path) -> None:
+    path = tmp_path / "talk.txt"
+    path.write_text("One thing: sensors help.\nThey see falls.\nThey call for help.\nThat is all.\n")
+    given = read_given(path)
+    assert all(one.speaker is None for one in given.segments) and call_of("a", given.segments, "Ben") is None
+    spread = given.spread(13.0)
+    assert (
+        spread[0].start == 0
+        and spread[-1].end == 13
+        and spread[0].end == spread[1].start == pytest.approx(4 * 13 / 14, abs=0.001)
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("a.json", b"{"), ("a.json", b"{}"), ("a.json", b'{"segments": [{"start": "x"}]}'), ("a.txt", b" \n"),
+     ("a.vtt", b"WEBVTT\n\n00:00:01.000 --> 00:00:02.000\n\n"), ("a.txt", b"\xe4\xff"), ("a.json", b"[" * 20_000),
+     ("a.transcript.docx", b"PK"), ("a.transcript.pdf", b"%PDF-"), ("a.srt", b"00:01,000 --> 00:02,000\n[Music]\n")],
+)  # fmt: skip
+def test_what_says_nothing_or_has_no_known_form_is_refused(name: str, content: bytes, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(Unusable):
+        read_given(tmp_path / name)
