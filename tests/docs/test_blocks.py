@@ -49,40 +49,34 @@ ELSEWHERE = {
 """What takes minutes, a key or somebody's model: by page and how the block begins, the test that does the same."""
 
 
-def of_the_judge(folder: Path) -> Path:
+def of_the_judge(folder: Path, base: Path) -> Path:
     """Lay down the run file that the page shows with `cat`."""
     shown = next(block for block in SHELL if block.page == "docs/judge.md").typed[0][1]
-    (desk(folder) / "examples" / "judged.yaml").write_text("\n".join(shown) + "\n")
+    (desk(folder, base) / "examples" / "judged.yaml").write_text("\n".join(shown) + "\n")
     return folder / "examples"
 
 
-def of_two_runs(folder: Path) -> Path:
+def of_two_runs(folder: Path, _base: Path) -> Path:
     store = open_store(str(folder / "tuneline-store"))
     for n, name in enumerate(("support-2026-10", "support-2026-11")):
         make_run(folder, store, name, adapter=str(n))
     return folder
 
 
-def of_a_faulty_file(folder: Path) -> Path:
+def of_a_faulty_file(folder: Path, base: Path) -> Path:
     """Lay down the run file that the page shows with `cat`, and personas with the fault that it shows."""
     shown = next(b for b in SHELL if b.page == "docs/your-own-data.md" and "cat" in first(b)).typed[0][1]
-    (desk(folder) / "support.yaml").write_text("\n".join(shown) + "\n")
+    (desk(folder, base) / "support.yaml").write_text("\n".join(shown) + "\n")
     (folder / "team").mkdir()
     text = (EXAMPLES / "personas.yaml").read_text()
     (folder / "team" / "personas.yaml").write_text(re.sub(r"^(\s+)name:", r"\1nam:", text, count=1, flags=re.M))
     return folder
 
 
-def of_a_newcomer(folder: Path) -> Path:
-    if not (ROOT / ".cache" / "tiny-base").exists():
-        pytest.skip("make run makes the tiny base model")
-    return desk(folder)
-
-
-TYPED: dict[str, Callable[[Path], Path]] = {
+TYPED: dict[str, Callable[[Path, Path], Path]] = {
     "docs/compare.md": of_two_runs,
     "docs/judge.md": of_the_judge,
-    "docs/tutorial.md": of_a_newcomer,
+    "docs/tutorial.md": desk,
     "docs/your-own-data.md": of_a_faulty_file,
 }
 """Pages whose commands a reader types one after the other, and the folder that they are typed in."""
@@ -139,8 +133,10 @@ def test_what_is_typed_at_a_cluster_is_parsed_as_the_program_does() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", TYPED)
-def test_what_a_page_has_typed_works_and_says_what_stands_there(page: str, tmp_path: Path, s3: str) -> None:
-    folder = TYPED[page](tmp_path)
+def test_what_a_page_has_typed_works_and_says_what_stands_there(
+    page: str, tmp_path: Path, tiny_base: Path, s3: str
+) -> None:
+    folder = TYPED[page](tmp_path, tiny_base)
     for block in SHELL:
         if block.page == page and not of_a_cluster(block):
             type_all(block._replace(text=block.text.replace("s3://team/tuneline", s3)), folder)

@@ -50,12 +50,14 @@ def blocks() -> list[Block]:
     ]
 
 
-def desk(folder: Path) -> Path:
-    """Make a folder like that of a reader: the project's files, with examples of its own and no results."""
-    for name in (".venv", ".cache", ".uv", "Makefile", "requirements", "services", "shared", "tools", "pyproject.toml"):
+def desk(folder: Path, base: Path) -> Path:
+    """Make a folder like that of a reader: the project's files, with examples of its own, a base model, no results."""
+    for name in (".venv", ".uv", "Makefile", "requirements", "services", "shared", "tools", "pyproject.toml"):
         if (ROOT / name).exists():
             (folder / name).symlink_to(ROOT / name)
     shutil.copytree(EXAMPLES, folder / "examples")
+    (folder / ".cache").mkdir()
+    (folder / ".cache" / "tiny-base").symlink_to(base)
     return folder
 
 
