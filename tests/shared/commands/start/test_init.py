@@ -47,11 +47,8 @@ def test_what_it_writes_is_accepted_by_whoever_reads_it(tmp_path: Path) -> None:
     assert all(len(persona.script) >= 3 for persona in personas)
 
 
-def test_it_passes_the_check_with_a_model_that_is_there(tmp_path: Path) -> None:
-    base = ROOT / ".cache" / "tiny-base"
-    if not base.exists():
-        pytest.skip("make run makes the tiny base model")
-    assert tuneline("init", tmp_path / "a", "--base-model", base)[0] == 0
+def test_it_passes_the_check_with_a_model_that_is_there(tmp_path: Path, tiny_base: Path) -> None:
+    assert tuneline("init", tmp_path / "a", "--base-model", tiny_base)[0] == 0
     code, said = tuneline("check", tmp_path / "a" / "run.yaml")
     assert code == 0, said
     assert "nothing is wrong" in said
