@@ -70,11 +70,15 @@ def effect_facts(comparison: Comparison) -> list[tuple[str, str]]:
         (f"t ({count(score.degrees_of_freedom)} degrees of freedom)", plain(score.t and round(score.t, 2))),
         ("p, t test", p_value(score.t_p)),
         ("Standardised effect d_z", plain(score.d_z and round(score.d_z, 2))),
-        ("Smallest detectable difference (80 % power)", f"{points(score.detectable)} points"),
+        ("Smallest detectable difference (80 % power)", _in_points(score.detectable)),
         *((f"Power at {100 * one.difference:g} points", percent(round(one.power, 2))) for one in comparison.power),
         ("Lowest mean difference not ruled out", f"{signed(score.bound)} points"),
         ("Accepted loss for “not worse”", f"{points(comparison.settings.margin)} points"),
     ]
+
+
+def _in_points(difference: float | None) -> str:
+    return NONE if difference is None else f"{points(difference)} points"
 
 
 _ARM_ROWS: tuple[tuple[str, Callable[[ArmSummary], str]], ...] = (
