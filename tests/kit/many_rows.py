@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from kit.generating import command, good, is_response, run_file, serve_writer
+from kit.peak_memory import run_and_weigh
 from kit.scripted_openai import Call
 from tuneline.engine.records import pinned_manifest
 from tuneline.store.base import open_store
@@ -52,11 +52,8 @@ def make_many(folder: Path, count: int, *, latency_s: float, concurrency: int) -
         )
         subprocess.run(command(file, store, "--variant", "pilot"), check=True, capture_output=True)
         before, began = len(server.calls), time.monotonic()
-        process = subprocess.Popen(command(file, store), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
+        peak = run_and_weigh(command(file, store))
         seconds, calls = time.monotonic() - began, len(server.calls) - before
-    assert process.returncode == 0, "the command has failed"
     pilot, quality = (_quality(store, node) for node in ("generator@pilot", "generator"))
     manifest = pinned_manifest(open_store(str(store)), "made", "generator")
     assert manifest
@@ -65,7 +62,7 @@ def make_many(folder: Path, count: int, *, latency_s: float, concurrency: int) -
     seen = pilot["projection"]
     return Made(
         rows=quality["statuses"]["kept"], items=quality["items"], statuses=quality["statuses"], seconds=seconds,
-        ideal_s=calls * latency_s / concurrency, mib=used.ru_maxrss / 1024,
+        ideal_s=calls * latency_s / concurrency, mib=peak / 2**20,
         segments=sum(path.is_file() for path in (store / "journals").rglob("*")), shown=html.count("<article>"),
         page_bytes=len(html.encode()), usd=quality["rows_usd"], projected_usd=(seen["usd"], seen["usd_high"]),
         projected_s=seen["hours"] * 3600,

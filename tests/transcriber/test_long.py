@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 import wave
 from pathlib import Path
@@ -12,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kit.peak_memory import run_and_weigh
 from kit.scripted_openai import Answer, Call, ScriptedOpenAI, serve_openai
 from kit.speech import run_file
 
@@ -37,11 +36,7 @@ def peak_of(minutes: int, folder: Path, server: ScriptedOpenAI) -> int:
     hosted = {"provider": "openai", "model": "whisper-1", "base_url": server.url}
     words = [sys.executable, "-c", "from tuneline_transcriber.stage import main; main()", "run"]
     words += ["--file", str(run_file(folder, hosted, chunk_seconds=60)), "--store", str(folder / "store")]
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0
-    return used.ru_maxrss * 1024
+    return run_and_weigh(words)
 
 
 @pytest.mark.slow
