@@ -198,6 +198,7 @@ def test_a_stop_that_finds_neither_a_safe_point_nor_a_store_ends_in_time(place: 
     child = place.start(*walking.command, pace=pace)
     while "event=paid step=0" not in child.log.read_text() and child.process.is_alive():
         time.sleep(0.02)
+    time.sleep(0.5)  # the safe point behind the first step is past, and the second one pauses
     network.storm(1, "400 ExpiredToken")
     child.process.terminate()
     told = time.monotonic()
