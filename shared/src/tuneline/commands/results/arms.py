@@ -55,6 +55,10 @@ class Side(NamedTuple):
     def unit(self) -> str:
         return "prompt" if "prompts" in self.manifest.inputs else "persona"
 
+    def scored(self, arm: str) -> list[ArmVerdict]:
+        """Return what was found about those conversations of an arm that have a score."""
+        return [row for row in self.verdicts if row.arm == arm and row.status == "scored"]
+
 
 def read_side(store: Store, run: str) -> Side:
     """Read a run's evaluation, to compute with it.

@@ -87,7 +87,7 @@ def compare_sides(first: Side, second: Side, *, allow_unequal: bool = False, arm
     Raises UserError where nothing pairs; and where rubric or judge differ, unless `allow_unequal`.
     """
     notes = list(_unlike(first, second, allow_unequal))
-    rows = _scored(first, arm), _scored(second, arm)
+    rows = first.scored(arm), second.scored(arm)
     paired = _pairs(*rows, _score)
     if not paired:
         raise UserError(
@@ -170,7 +170,7 @@ def _drift(first: Side, second: Side) -> float | None:
     bases = first.arms["base"], second.arms["base"]
     if not bases[0].sha256 or bases[0].sha256 != bases[1].sha256:
         return None
-    pairs = _pairs(_scored(first, "base"), _scored(second, "base"), _score)
+    pairs = _pairs(first.scored("base"), second.scored("base"), _score)
     return fmean(pair.second - pair.first for pair in pairs) if pairs else None
 
 
@@ -189,10 +189,6 @@ def _means(rows: Sequence[ArmVerdict], measure: Measure) -> dict[str, float]:
         if (value := measure(row)) is not None:
             found[row.persona].append(value)
     return {persona: fmean(values) for persona, values in found.items()}
-
-
-def _scored(side: Side, arm: str) -> list[ArmVerdict]:
-    return [row for row in side.verdicts if row.arm == arm and row.status == "scored"]
 
 
 def _safety(

@@ -64,12 +64,9 @@ def decide_run(store: Store, run: str, gate: Gate) -> Decision:
     side = read_side(store, run)
     from tuneline.commands.results.differences import criterion_changes  # it needs what read_side has looked for
 
-    base, finetuned = (
-        [row for row in side.verdicts if row.arm == arm and row.status == "scored"] for arm in ("base", "finetuned")
-    )
+    criteria = criterion_changes(side.scored("base"), side.scored("finetuned"))
     significance = float(side.manifest.params.get("significance", 0.05))
-    criteria, asked = criterion_changes(base, finetuned), side.compared.asked
-    return decide(gate, side.compared.outcome, criteria, side.unit, significance, asked)
+    return decide(gate, side.compared.outcome, criteria, side.unit, significance, side.compared.asked)
 
 
 def _verdict(gate: Gate, outcome: str) -> Iterator[Ruling]:
