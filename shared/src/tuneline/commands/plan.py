@@ -48,17 +48,17 @@ def plan_of(run_file: RunFile, store: Store) -> RunPlan:
     with tempfile.TemporaryDirectory(prefix="tuneline-") as folder:
         plan = plan_run(run_file, store, Where(Path(folder), ours=False), done)
     ledger = ledger_of(store, run_file.run, done)
-    rows = planned(plan, done, ledger)
+    rows, paid_usd = planned(plan, done, ledger), sum(row.paid.most_usd for row in ledger)
     content: dict[str, Json] = {
         "run": run_file.run,
         "done": list(done),
         "notes": list(plan.findings.notes),
         "calls": [row._asdict() for row in rows],
         "total": _sum(rows)._asdict(),
-        "paid_usd": sum(row.paid.most_usd for row in ledger),
+        "paid_usd": paid_usd,
         "max_usd": run_file.max_usd,
     }
-    return RunPlan(list(_lines(run_file, plan, done, ledger)), content, plan.findings)
+    return RunPlan(list(_lines(run_file, plan, done, rows, paid_usd)), content, plan.findings)
 
 
 def planned(plan: Plan, done: Mapping[str, Manifest], ledger: Sequence[Row]) -> list[Planned]:
@@ -88,8 +88,9 @@ def _made(row: Row) -> Planned:
     )
 
 
-def _lines(run_file: RunFile, plan: Plan, done: Mapping[str, Manifest], ledger: Sequence[Row]) -> Iterator[str]:
-    rows = planned(plan, done, ledger)
+def _lines(
+    run_file: RunFile, plan: Plan, done: Mapping[str, Manifest], rows: Sequence[Planned], paid_usd: float
+) -> Iterator[str]:
     if done:
         yield f"done: {', '.join(done)}"
     yield from plan.findings.notes
@@ -99,7 +100,7 @@ def _lines(run_file: RunFile, plan: Plan, done: Mapping[str, Manifest], ledger: 
     yield ""
     yield from aligned([_HEAD, *map(_cells, rows), _cells(_sum(rows))])
     yield ""
-    yield from _remarks(run_file, rows, sum(row.paid.most_usd for row in ledger))
+    yield from _remarks(run_file, rows, paid_usd)
 
 
 def _remarks(run_file: RunFile, rows: Sequence[Planned], paid_usd: float) -> Iterator[str]:
