@@ -19,6 +19,7 @@ from jsonschema import Draft202012Validator
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from typer.core import TyperGroup
 
+import site_pages
 from chart import render
 from kit.judge_parts import RUBRIC
 from kit.manifests import TEMPLATES, VALUES, check_schema, reached_by
@@ -33,7 +34,7 @@ from tuneline.parsing.yaml import yaml_of
 from tuneline.stage import installed_stages
 from tuneline.stage.policy import Gate
 
-PAGES = sorted(p for p in ROOT.rglob("*.md") if not any(part.startswith(".") for part in p.relative_to(ROOT).parts))
+PAGES = site_pages.pages()
 STAGES = installed_stages()
 COMMANDS = typer.main.get_command(app)
 assert isinstance(COMMANDS, TyperGroup)
