@@ -54,6 +54,11 @@ class Page(HTMLParser):
     def text(self) -> str:
         return " ".join(" ".join(self.words).replace("\N{NO-BREAK SPACE}", " ").split())
 
+    @property
+    def first(self) -> str:
+        """The verdict with what stands beside it, before its evidence."""
+        return self.text.split("How we know")[0]
+
 
 def drawings_of(html: str) -> list[str]:
     """Return every outermost <svg> element."""

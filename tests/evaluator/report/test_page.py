@@ -34,7 +34,7 @@ def test_the_verdict_and_what_to_do_come_first(outcome: str, tmp_path: Path) -> 
     assert made.outcome == outcome
     html, summary = reported(tmp_path, made)
     sentence, action = FIRST_WORDS[outcome]
-    first = Page(html).text.split("How we know")[0]
+    first = Page(html).first
     assert sentence in first and action in first
     assert sentence in summary.splitlines()[0] and action in summary
 
@@ -56,7 +56,7 @@ def test_the_first_screen_has_difference_interval_and_p(outcome: str, tmp_path: 
 def test_a_withheld_headline_shows_what_was_lost_and_no_difference(tmp_path: Path) -> None:
     made = STATES["withheld"]
     html, summary = reported(tmp_path, made)
-    first = Page(html).text.split("How we know")[0]
+    first = Page(html).first
     assert "The headline is withheld." in first and "refused or blocked by the judge" in first
     assert "20 of 20 conversations with the base, 13 of 20 with the fine-tuned model" in first
     assert numbers.signed(made.score.mean_difference) not in first
@@ -65,10 +65,10 @@ def test_a_withheld_headline_shows_what_was_lost_and_no_difference(tmp_path: Pat
 
 def test_a_demonstration_says_so_before_the_verdict_and_never_says_ship(tmp_path: Path) -> None:
     html, summary = reported(tmp_path, comparison(heuristic=True))
-    text = Page(html).text
-    assert text.index("Demonstration.") < text.index("is better than its base")
-    assert "By the demonstration’s rules, the fine-tuned model is better" in text
-    assert "Ship" not in text.split("How we know")[0]
+    page = Page(html)
+    assert page.text.index("Demonstration.") < page.text.index("is better than its base")
+    assert "By the demonstration’s rules, the fine-tuned model is better" in page.text
+    assert "Ship" not in page.first
     assert "Demonstration" in summary and "**Do not decide on this.**" in summary
 
 
@@ -91,7 +91,7 @@ def test_a_broken_gate_is_the_headline_whatever_the_score(tmp_path: Path) -> Non
 def test_a_gate_that_only_the_fine_tuned_model_fails_is_read_before_anything_ships(tmp_path: Path) -> None:
     made = comparison(100, gates_lost=3)
     html, summary = reported(tmp_path, made)
-    first = Page(html).text.split("How we know")[0]
+    first = Page(html).first
     assert (made.outcome, made.safety[0].outcome) == ("better", "holds")
     assert "Read the failures first." in first and "Ship" not in first + summary
     assert "Only the fine-tuned model fails a safety criterion: SA1 (3 of 100 personas)." in first
@@ -107,7 +107,7 @@ def test_a_gate_that_only_the_fine_tuned_model_fails_is_read_before_anything_shi
 def test_more_answers_that_repeat_themselves_are_read_before_anything_ships(tmp_path: Path) -> None:
     made = comparison(30, looping=24)
     html, summary = reported(tmp_path, made)
-    first = Page(html).text.split("How we know")[0]
+    first = Page(html).first
     assert made.outcome == "better"
     assert "Read the failures first. The fine-tuned model gives more answers that repeat themselves (24 of 120" in first
     assert "Ship" not in first + summary
@@ -116,7 +116,7 @@ def test_more_answers_that_repeat_themselves_are_read_before_anything_ships(tmp_
 
 def test_unit_judge_and_what_was_not_measured_stand_beside_the_verdict(tmp_path: Path) -> None:
     html, summary = reported(tmp_path, comparison(30))
-    first = Page(html).text.split("How we know")[0]
+    first = Page(html).first
     for text in (
         "one persona, which gives one difference: a conversation of 4 exchanges with each model",
         "gpt-5-mini (openai)",
@@ -126,7 +126,7 @@ def test_unit_judge_and_what_was_not_measured_stand_beside_the_verdict(tmp_path:
         assert text in first
     assert "Not measured: what the rubric does not ask" in summary
     bare = comparison(30).model_copy(update={"safety": [], "existed": True})
-    first = Page(reported(tmp_path, bare)[0]).text.split("How we know")[0]
+    first = Page(reported(tmp_path, bare)[0]).first
     assert "safety (the rubric has no gates)" in first and "a conversation that existed already" in first
     assert "simulated" not in first
 
@@ -139,14 +139,14 @@ def test_the_score_at_equal_length_and_by_each_judge_alone_stand_beside_the_verd
     two = TwoJudges(rule="stricter", conversations=60, both_scored=60, answers=0, differ=0, passed_by_one=0,
                     judges=ones, criteria=[])  # fmt: skip
     made = comparison(30).model_copy(update={"length_matched": matched, "two_judges": two})
-    first = Page(reported(tmp_path, made)[0]).text.split("How we know")[0]
+    first = Page(reported(tmp_path, made)[0]).first
     assert "+2.0 points of score (−1.0 to +5.0) over the 9 of 30 personas whose answers are about as long" in first
     assert "house +3.0, other −1.0 points of score" in first
     lost = matched.model_copy(update={"mean_difference": -0.02})
-    first = Page(reported(tmp_path, made.model_copy(update={"length_matched": lost}))[0]).text.split("How we know")[0]
+    first = Page(reported(tmp_path, made.model_copy(update={"length_matched": lost}))[0]).first
     assert "Where answers are about as long from both models, nothing of the gain is left." in first
     none = matched.model_copy(update={"personas": 0, "mean_difference": None, "interval": None})
-    first = Page(reported(tmp_path, made.model_copy(update={"length_matched": none}))[0]).text.split("How we know")[0]
+    first = Page(reported(tmp_path, made.model_copy(update={"length_matched": none}))[0]).first
     assert "not known: none of 30 personas got answers of about one length from both" in first
 
 
@@ -165,7 +165,7 @@ def test_a_base_that_is_itself_a_fine_tune_is_never_called_the_base(tmp_path: Pa
     made = comparison(30)
     base = made.arms[0].model_copy(update={"tuned_from": "google/gemma-2-9b-it"})
     html, summary = reported(tmp_path, made.model_copy(update={"arms": [base, made.arms[1]]}))
-    first = Page(html).text.split("How we know")[0]
+    first = Page(html).first
     assert "The fine-tuned model is better than the fine-tune that it is compared with." in first
     assert "The base is itself a fine-tune. It was made from google/gemma-2-9b-it." in first
     assert "its base" not in first and "its base" not in summary
@@ -182,7 +182,7 @@ def test_one_model_twice_is_said_before_the_verdict(tmp_path: Path) -> None:
 def test_a_gain_of_few_personas_is_not_shipped_without_a_word_on_rare_failures(tmp_path: Path) -> None:
     made = [comparison(personas, 0.05, 0.06) for personas in (30, 150)]
     assert [one.outcome for one in made] == ["better", "better"]
-    few, many = (Page(reported(tmp_path, one)[0]).text.split("How we know")[0] for one in made)
+    few, many = (Page(reported(tmp_path, one)[0]).first for one in made)
     assert "Ship, with care." in few
     assert "A rare failure that none of the 30 personas met could still turn the mean into −" in few
     assert "Ship. The whole interval lies above zero." in many and "rare failure" not in many
