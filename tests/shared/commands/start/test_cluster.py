@@ -151,12 +151,17 @@ def test_what_stops_runs_on_a_cluster_is_named(api: Api, tmp_path: Path) -> None
     assert "wrong: secret judge, secret s3, quota, a stage's pod" in said
 
 
-@pytest.mark.parametrize("left_out", ["Argo", "templates"])
-def test_a_cluster_without_argo_or_the_chart_says_what_to_install(api: Api, tmp_path: Path, left_out: str) -> None:
+OF_OTHERS = {"spec": {"templates": [{"name": "main", "dag": {"tasks": []}}]}}
+
+
+@pytest.mark.parametrize(("left_out", "others"), [("Argo", []), ("templates", []), ("templates", [OF_OTHERS])])
+def test_a_cluster_without_argo_or_the_chart_says_what_to_install(
+    api: Api, tmp_path: Path, left_out: str, others: list[Any]
+) -> None:
     if left_out == "Argo":
         api.answers = {path: answer for path, answer in api.answers.items() if "argoproj" not in path}
     else:
-        api.answers[f"/apis/argoproj.io/v1alpha1/namespaces/{NAMESPACE}/workflowtemplates"] = {"items": []}
+        api.answers[f"/apis/argoproj.io/v1alpha1/namespaces/{NAMESPACE}/workflowtemplates"] = {"items": others}
     code, found, _ = doctor(tmp_path)
     assert code == 2 and found[left_out][0] == "wrong" and "install" in found[left_out][1]
 

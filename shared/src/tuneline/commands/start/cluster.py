@@ -131,16 +131,21 @@ def look_at_cluster(namespace: str) -> Iterator[Finding]:
     yield _argo_kinds()
     yield _argo_version()
     templates = _read(_Templates, "/apis/argoproj.io/v1alpha1", namespace, "workflowtemplates")
-    if isinstance(templates, str) or not templates.items:
+    if isinstance(templates, str) or not (stages := _stages(templates)):
         text = templates if isinstance(templates, str) else f"none in the namespace {namespace}: install the chart"
         yield Finding("templates", "wrong", text)
         return
     yield Finding("templates", "fine", f"{len(templates.items)} in the namespace {namespace}")
-    specs = [item.spec for item in templates.items]
-    containers = [c for spec in specs for t in spec.templates if (c := t.patched)]
+    containers = [container for _, container in stages]
     yield from _secrets(namespace, containers)
     yield _quota(namespace, containers)
-    yield _pod_security(namespace, specs)
+    yield _pod_security(namespace, *stages[0])
+
+
+def _stages(templates: _Templates) -> list[tuple[_TemplateSpec, _Container]]:
+    """Return each stage's container with the template that it stands in."""
+    specs = (item.spec for item in templates.items)
+    return [(spec, container) for spec in specs for one in spec.templates if (container := one.patched)]
 
 
 def _kubectl(*words: str, given: str | None = None) -> tuple[int, str]:
@@ -236,9 +241,8 @@ def amount(quantity: str | float) -> float:
     return float(found[1]) * UNITS[found[2]] if found and found[2] in UNITS else 0.0
 
 
-def _pod_security(namespace: str, specs: list[_TemplateSpec]) -> Finding:
+def _pod_security(namespace: str, spec: _TemplateSpec, container: _Container) -> Finding:
     """Ask the API server whether it would take a stage's pod."""
-    spec, container = next((s, c) for s in specs for t in s.templates if (c := t.patched))
     main: dict[str, object] = {"name": "main", "image": container.image, "securityContext": container.security}
     main["resources"] = container.resources.model_dump()
     pod = {
