@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import cache
 from statistics import fmean
 from typing import Literal, NamedTuple
 
@@ -68,7 +68,7 @@ def scored_of(judged: Sequence[JudgedConversation]) -> list[Scored]:
     ]
 
 
-@lru_cache(maxsize=4096)  # summaries, rates and the page of conversations all ask, and languages take a while to tell
+@cache  # summaries, rates and the page of conversations all ask, and languages take a while to tell
 def seen_in(exchanges: tuple[Exchange, ...]) -> list[tuple[str, ...]]:
     """Return what code sees in the answer of each exchange."""
     return flags_of(exchanges)
