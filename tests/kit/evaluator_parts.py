@@ -49,13 +49,15 @@ def talked(
     trial: int = 0,
     status: Status = "scored",
     ended: str = "complete",
+    asked: str = "Hello.",
+    answered: str = "Good day.",
 ) -> JudgedConversation:
     """A conversation and what the judge said; without `answers` nobody judged it."""
     conversation = Conversation.model_validate(
         {
             "id": f"{persona}/{trial}/{arm}", "persona": persona, "trial": trial, "arm": arm, "seed": 1,
             "status": ended,
-            "messages": [Said(role="user", content="Hello."), Said(role="assistant", content="Good day.")],
+            "messages": [Said(role="user", content=asked), Said(role="assistant", content=answered)],
             "answers": [AnswerFacts(finish_reason="stop", prompt_tokens=9, evaluated_tokens=9, answer_tokens=3)],
             "judged_id": f"{persona}-{trial}-{arm}",
         }

@@ -9,7 +9,6 @@ import pytest
 
 from kit.evaluator_parts import answers, talked
 from kit.judge_parts import SHORT_RUBRIC as RUBRIC
-from tuneline.data.conversations import Said
 from tuneline.data.paired.effects import Range
 from tuneline_evaluator.comparison.beside import length_control, length_matched, power_rows
 from tuneline_evaluator.comparison.scores import Scored, scored_of
@@ -22,9 +21,7 @@ def scored(longer: list[float]) -> list[Scored]:
     found = []
     for number, ratio in enumerate(longer):
         for arm, given, length in (("base", HALF, 100), ("finetuned", ALL, round(100 * ratio))):
-            item = talked(f"p{number}", arm, RUBRIC, given)
-            said = [Said(role="user", content="?"), Said(role="assistant", content="x" * length)]
-            found.append(item._replace(conversation=item.conversation.model_copy(update={"messages": said})))
+            found.append(talked(f"p{number}", arm, RUBRIC, given, asked="?", answered="x" * length))
     return scored_of(found)
 
 

@@ -6,7 +6,6 @@ import pytest
 
 from kit.evaluator_parts import answers, talked
 from kit.judge_parts import SHORT_RUBRIC as RUBRIC
-from tuneline.data.conversations import Said
 from tuneline.data.verdicts import Status
 from tuneline_evaluator.comparison.effects import RateGap
 from tuneline_evaluator.comparison.rates import fault_gaps, rate_gaps, worse_rates
@@ -18,12 +17,8 @@ ENGLISH = "Please rinse the float under warm water until it moves, then put it b
 
 
 def item(number: int, arm: str, answer: str, status: Status = "scored") -> JudgedConversation:
-    found = talked(f"p{number}", arm, RUBRIC, answers(RUBRIC), status=status)
-    said = [
-        Said(role="user", content="There is a puddle of water under my coffee machine, what shall I do about it?"),
-        Said(role="assistant", content=answer),
-    ]
-    return JudgedConversation(found.conversation.model_copy(update={"messages": said}), found.verdict)
+    asked = "There is a puddle of water under my coffee machine, what shall I do about it?"
+    return talked(f"p{number}", arm, RUBRIC, answers(RUBRIC), status=status, asked=asked, answered=answer)
 
 
 def rows(judged: list[JudgedConversation]) -> dict[str, RateGap]:
