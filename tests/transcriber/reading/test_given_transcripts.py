@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import time
 from pathlib import Path
 
 import pytest
@@ -56,6 +58,15 @@ def test_google_without_words_has_the_ends_of_its_results(tmp_path: Path) -> Non
     path = tmp_path / "a.json"
     path.write_text(json.dumps(PLAIN_GOOGLE))
     assert [(one.speaker, one.start, one.end) for one in read_given(path).segments] == [("1", 0, 3), ("2", 3, 5)]
+
+
+@pytest.mark.parametrize("form", ["assemblyai.json", "deepgram.json", "azure-fast.json"])
+def test_a_day_of_turns_is_read_at_the_pace_of_an_hour(form: str, tmp_path: Path) -> None:
+    (before, both, after), many = re.split(r"(?<=\[)(\{[^\[\]]*\})(?=\]\}+$)", FILES[form].content), 20_000
+    path = tmp_path / form
+    path.write_text(f"{before}{', '.join([both] * many)}{after}")
+    began = time.process_time()
+    assert len(read_given(path).segments) == 2 * many and time.process_time() - began < 20
 
 
 def test_colons_by_chance_name_no_speaker_and_words_without_times_are_spread(tmp_path: Path) -> None:

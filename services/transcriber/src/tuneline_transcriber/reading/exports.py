@@ -64,15 +64,16 @@ def _utterances(content: Object, per_second: float | None = None) -> Iterator[Se
     """Read turns of speakers or channels; AssemblyAI counts whole milliseconds, Gladia seconds."""
     found = objects(content.get("utterances"))
     whole = all((number(one.get("start")) or 0.0).is_integer() for one in found)
-    for one in found:
+    for one, speaker in _told_apart(found):
         times = span(one, "start", "end", per_second or (1000 if whole else 1))
-        yield from segment(*times, one.get("text"), _speaker(one, found))
+        yield from segment(*times, one.get("text"), speaker)
 
 
-def _speaker(one: Object, rows: Sequence[Object]) -> object:
-    """Return who speaks: by channel, where there are several and each has one speaker only."""
+def _told_apart(rows: Sequence[Object]) -> Iterator[tuple[Object, object]]:
+    """Yield rows with who speaks: by channel, where there are several and each has one speaker only."""
     several = len({str(row.get("channel")) for row in rows}) > 1
-    return one.get("channel") if several or one.get("speaker") is None else one.get("speaker")
+    for row in rows:
+        yield row, row.get("channel") if several or row.get("speaker") is None else row.get("speaker")
 
 
 def _results(content: Object) -> Iterator[Segment]:
@@ -80,11 +81,11 @@ def _results(content: Object) -> Iterator[Segment]:
     if not isinstance(results, dict):
         return
     spoken = objects(results.get("utterances"))
-    for one in spoken:
-        yield from segment(*span(one, "start", "end"), one.get("transcript"), _speaker(one, spoken))
+    for one, speaker in _told_apart(spoken):
+        yield from segment(*span(one, "start", "end"), one.get("transcript"), speaker)
     for one in objects(results.get("audio_segments")):
-        speaker = first(one, "speaker_label", "channel_label")
-        yield from segment(*span(one, "start_time", "end_time"), one.get("transcript"), speaker)
+        label = first(one, "speaker_label", "channel_label")
+        yield from segment(*span(one, "start_time", "end_time"), one.get("transcript"), label)
     if not spoken:
         yield from _paragraphs(results)
 
@@ -103,7 +104,7 @@ def _paragraphs(results: Object) -> Iterator[Segment]:
 def _phrases(content: Object) -> Iterator[Segment]:
     """Read Azure: of a batch in ticks of 100 ns, with several guesses each; of a fast transcription in milliseconds."""
     found = objects(content.get("recognizedPhrases")) or objects(content.get("phrases"))
-    for one in found:
+    for one, speaker in _told_apart(found):
         start, lasts = span(one, "offset", "duration")
         if "offsetInTicks" in one:
             start, lasts = span(one, "offsetInTicks", "durationInTicks", _TICKS)
@@ -111,7 +112,7 @@ def _phrases(content: Object) -> Iterator[Segment]:
             start, lasts = span(one, "offsetMilliseconds", "durationMilliseconds", 1000)
         guess = next(iter(objects(one.get("nBest"))), one)
         said = first(guess, "display", "lexical", "text")
-        yield from segment(start, (start or 0.0) + (lasts or 0.0), said, _speaker(one, found))
+        yield from segment(start, (start or 0.0) + (lasts or 0.0), said, speaker)
 
 
 def _calls(content: Object) -> Iterator[Segment]:
