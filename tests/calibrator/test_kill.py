@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import random
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from kit.calibrating import answered, make, output_of, run_file
-from kit.kills import FLUSH_SECONDS, killed_after
+from kit.commands import command
+from kit.kills import killed_at_random, lost_by
 from kit.scripted_openai import Answer, Call, serve_openai
-from tuneline.engine.context import BEAT_SECONDS
 
 KILLS = 10
 
@@ -30,17 +28,11 @@ def test_killed_at_ten_random_moments_it_ends_in_the_same_bytes_and_pays_the_las
         reference, store = make(file, tmp_path / "expected"), tmp_path / "store"
         whole = len(server.calls)
         server.calls.clear()
-        words = [sys.executable, "-c", "from tuneline_calibrator.stage import main; main()", "run"]
-        words += ["--file", str(file), "--store", str(store)]
-        drawn, kills = random.Random(7), list[float]()
-        for _ in range(KILLS):
-            if (at := killed_after(drawn.randint(0, 8), server, words)) is not None:
-                kills.append(at)
+        kills = killed_at_random([command("calibrator", file, store)] * KILLS, server, calls=(0, 8), seed=7)
         made = make(file, store)
         asked = [json.dumps([c.body["model"], c.body["messages"], c.body.get("seed")]) for c in server.calls]
-        lost = sum(any(at - BEAT_SECONDS - FLUSH_SECONDS <= c.at <= at for at in kills) for c in server.calls)
-        assert len(kills) >= KILLS / 2 and len({*asked}) == whole
-        assert 0 <= len(asked) - len({*asked}) <= lost
+        assert len({*asked}) == whole
+        assert 0 <= len(asked) - len({*asked}) <= lost_by(kills, server)
     for port in ("prompt", "trials", "calibration", "profile", "calibrated"):
         assert output_of(store, made, port) == output_of(tmp_path / "expected", reference, port), port
     assert {n: f.sha256 for n, f in made.outputs["scripts"].files.items()} == {

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from kit.commands import command
 from kit.generating import (
     RECIPE,
     calls_of,
-    command,
     good,
     is_response,
     make,
@@ -254,7 +254,7 @@ def test_a_workflow_gets_parts_from_a_pilot_until_the_whole_has_been_made(
     tmp_path: Path, writer: ScriptedOpenAI
 ) -> None:
     file, store = run_file(tmp_path, writer.url, part_minutes=1e-6), tmp_path / "store"
-    words = command(file, store, "--variant", "pilot", "--outputs", str(tmp_path / "told"))
+    words = command("generator", file, store, "--variant", "pilot", "--outputs", str(tmp_path / "told"))
     told = []
     for _ in range(2):
         subprocess.run(words, check=True, capture_output=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -114,12 +113,6 @@ def output_of(store: Path, manifest: Manifest, port: str) -> bytes:
 
 def rows_of(store: Path, manifest: Manifest, port: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in output_of(store, manifest, port).splitlines()]
-
-
-def command(file: Path, store: Path, *more: str) -> list[str]:
-    """The generator's own command."""
-    program = Path(sys.executable).parent / "tuneline-generator"
-    return [str(program), "run", "--file", str(file), "--store", str(store), *more]
 
 
 def calls_of(server: ScriptedOpenAI) -> list[tuple[str, Any]]:

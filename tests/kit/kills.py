@@ -1,14 +1,34 @@
-"""Commands that are killed with -9, after so many calls to a scripted server."""
+"""Commands of stages that are killed with -9, after so many calls to a scripted server."""
 
 from __future__ import annotations
 
+import random
 import subprocess
 import time
+from collections.abc import Iterable, Sequence
 
 from kit.scripted_openai import ScriptedOpenAI
+from tuneline.engine.context import BEAT_SECONDS
 
 FLUSH_SECONDS = 1.0
 """How long a busy machine may take to write what a beat has found."""
+
+
+def killed_at_random(
+    commands: Sequence[list[str]], server: ScriptedOpenAI, *, calls: tuple[int, int], seed: int
+) -> list[float]:
+    """Start one after the other and kill each after so many calls, drawn; return when, of half of them at least."""
+    drawn = random.Random(seed)
+    found = [killed_after(drawn.randint(*calls), server, words) for words in commands]
+    kills = [at for at in found if at is not None]
+    assert len(kills) >= len(commands) / 2
+    return kills
+
+
+def lost_by(kills: Iterable[float], server: ScriptedOpenAI) -> int:
+    """Return how many calls are so shortly before a kill that nothing may be left of them."""
+    last = BEAT_SECONDS + FLUSH_SECONDS
+    return sum(any(at - last <= call.at <= at for at in kills) for call in server.calls)
 
 
 def killed_after(calls: int, server: ScriptedOpenAI, words: list[str]) -> float | None:

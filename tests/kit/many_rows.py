@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from kit.generating import command, good, is_response, run_file, serve_writer
+from kit.commands import command
+from kit.generating import good, is_response, run_file, serve_writer
 from kit.peak_memory import run_and_weigh
 from kit.scripted_openai import Call
 from tuneline.engine.records import pinned_manifest
@@ -50,9 +51,9 @@ def make_many(folder: Path, count: int, *, latency_s: float, concurrency: int) -
         file = run_file(
             folder, server.url, prices=PRICES, count=count, pilot=100, concurrency=concurrency, max_usd=None
         )
-        subprocess.run(command(file, store, "--variant", "pilot"), check=True, capture_output=True)
+        subprocess.run(command("generator", file, store, "--variant", "pilot"), check=True, capture_output=True)
         before, began = len(server.calls), time.monotonic()
-        peak = run_and_weigh(command(file, store))
+        peak = run_and_weigh(command("generator", file, store))
         seconds, calls = time.monotonic() - began, len(server.calls) - before
     pilot, quality = (_quality(store, node) for node in ("generator@pilot", "generator"))
     manifest = pinned_manifest(open_store(str(store)), "made", "generator")

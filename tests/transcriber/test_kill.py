@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import random
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from kit.kills import FLUSH_SECONDS, killed_after
+from kit.commands import command
+from kit.kills import killed_at_random, lost_by
 from kit.scripted_openai import Answer, Call, serve_openai
 from kit.sounds import RATE
 from kit.speech import make, output, run_file, write_wave
-from tuneline.engine.context import BEAT_SECONDS
 
 KILLS, RECORDINGS, CHUNKS = 10, 3, 6
 
@@ -48,16 +46,10 @@ def test_killed_at_ten_random_moments_it_ends_in_the_same_bytes_and_hears_the_la
         whole = {sound_of(call) for call in server.calls}
         assert len(whole) == len(server.calls) >= RECORDINGS * CHUNKS
         server.calls.clear()
-        words = [sys.executable, "-c", "from tuneline_transcriber.stage import main; main()", "run"]
-        words += ["--file", str(file), "--store", str(store)]
-        drawn, kills = random.Random(3), list[float]()
-        for _ in range(KILLS):
-            if (at := killed_after(drawn.randint(0, 6), server, words)) is not None:
-                kills.append(at)
+        kills = killed_at_random([command("transcriber", file, store)] * KILLS, server, calls=(0, 6), seed=3)
         made = make(file, store)
         heard = [sound_of(call) for call in server.calls]
-        lost = sum(any(at - BEAT_SECONDS - FLUSH_SECONDS <= call.at <= at for at in kills) for call in server.calls)
-    assert len(kills) >= KILLS / 2 and {*heard} == whole
-    assert 0 <= len(heard) - len(whole) <= lost
+    assert {*heard} == whole
+    assert 0 <= len(heard) - len(whole) <= lost_by(kills, server)
     for name in ("pairs.jsonl", "talks.jsonl", "transcripts.jsonl", "0.txt"):
         assert output(store, made, name).read_bytes() == output(tmp_path / "expected", reference, name).read_bytes()

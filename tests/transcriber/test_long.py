@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 import wave
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from kit.commands import command
 from kit.peak_memory import run_and_weigh
 from kit.scripted_openai import Answer, Call, ScriptedOpenAI, serve_openai
 from kit.speech import run_file
@@ -34,9 +34,7 @@ def peak_of(minutes: int, folder: Path, server: ScriptedOpenAI) -> int:
         for _ in range(minutes):
             file.writeframes(noise)
     hosted = {"provider": "openai", "model": "whisper-1", "base_url": server.url}
-    words = [sys.executable, "-c", "from tuneline_transcriber.stage import main; main()", "run"]
-    words += ["--file", str(run_file(folder, hosted, chunk_seconds=60)), "--store", str(folder / "store")]
-    return run_and_weigh(words)
+    return run_and_weigh(command("transcriber", run_file(folder, hosted, chunk_seconds=60), folder / "store"))
 
 
 @pytest.mark.slow
