@@ -89,7 +89,7 @@ def read_document(path: Path) -> Document:
 def _pdf_text(data: bytes) -> str:
     if b"%PDF-" not in data[:1024]:
         raise Unusable("the document is no PDF, whatever its name says")
-    command = [sys.executable, "-I", "-m", "tuneline_transcriber.reading.pdf_worker"]
+    command = [sys.executable, "-I", "-m", "tuneline_transcriber.reading.pdf_worker", str(MOST_CHARACTERS)]
     done = subprocess.run(tied_to_us(command), input=data, stdout=PIPE, stderr=DEVNULL, env=environment(), check=False)
     if done.returncode in (-signal.SIGKILL, -signal.SIGTERM):
         raise Temporary(f"the process that reads PDFs was ended by {ending(done.returncode)}")

@@ -1,6 +1,7 @@
 """The process in which PDFs of strangers are read, within time and memory: some make their reader think for ever.
 
-It takes the file on its input, and answers with a JSON object: `pages`, or a `problem`.
+It takes the file on its input and the most characters that are wanted as its argument, and answers with a JSON object:
+`pages`, or a `problem`.
 """
 
 from __future__ import annotations
@@ -21,8 +22,6 @@ SECONDS, SECONDS_PER_MB = 20, 20
 MEMORY_BYTES = 2 << 30
 """Address space of the whole process."""
 MOST_PAGES = 2_000
-MOST_CHARACTERS = 20_000_000
-"""Of a document's text."""
 
 
 def main() -> None:
@@ -34,18 +33,18 @@ def main() -> None:
     seconds = SECONDS + math.ceil(SECONDS_PER_MB * len(data) / 1e6)
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.getrlimit(resource.RLIMIT_CPU)[1]))
     logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # it quotes what it reads
-    json.dump(read(data), sys.stdout)
+    json.dump(read(data, int(sys.argv[1])), sys.stdout)
 
 
-def read(data: bytes) -> dict[str, list[str] | str]:
-    """Return the text of each page, or why there is none."""
+def read(data: bytes, room: int) -> dict[str, list[str] | str]:
+    """Return the text of each page up to that on which there is no more room, or why there is none."""
     try:
         with pypdf.PdfReader(io.BytesIO(data)) as reader:
             if reader.is_encrypted and not reader.decrypt(""):
                 return {"problem": "the PDF is encrypted; save it without a password"}
             if len(reader.pages) > MOST_PAGES:
                 return {"problem": f"the PDF has more than {MOST_PAGES:,} pages"}
-            pages, room = list[str](), MOST_CHARACTERS
+            pages = list[str]()
             for page in reader.pages:
                 pages.append(page.extract_text().replace("\f", "\n").strip())
                 room -= len(pages[-1])
