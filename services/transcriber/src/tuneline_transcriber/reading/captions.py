@@ -21,7 +21,6 @@ _ROW = re.compile(r"^(\d{1,9})\t(\d{1,9})\t(.*)$")
 _VOICE = re.compile(r"<v(?:\.[^\s>]*)?\s+([^>]{1,200})>")
 _TAG = re.compile(r"<[^>\n]{0,200}>|\{\\[^}\n]{0,100}\}")
 _WORD_TIME = re.compile(r"<\d{2}:\d{2}:\d{2}\.\d{3}>")
-_LONGEST_S = 1e6
 
 
 class _Cue(NamedTuple):
@@ -38,9 +37,8 @@ def is_captions(lines: Sequence[str]) -> bool:
 def read_captions(lines: Sequence[str]) -> list[Segment]:
     """Read captions, with the speakers that they name."""
     if _is_table(lines):
-        rows = [row for line in lines if (row := _ROW.match(line))]
-        times = [(min(int(row[1]) / 1000, _LONGEST_S), min(int(row[2]) / 1000, _LONGEST_S)) for row in rows]
-        cues = [_Cue(*at, [row[3]]) for at, row in zip(times, rows, strict=True)]
+        rows = (row for line in lines if (row := _ROW.match(line)))
+        cues = [_Cue(int(row[1]) / 1000, int(row[2]) / 1000, [row[3]]) for row in rows]
     else:
         cues = list(_cues(lines))
     rolling = any(_WORD_TIME.search(line) for cue in cues for line in cue.lines)
