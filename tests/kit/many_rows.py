@@ -6,13 +6,13 @@ import json
 import subprocess
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from kit.commands import command
-from kit.generating import good, is_response, run_file, serve_writer
+from kit.generating import good, is_response, output_of, run_file, serve_writer
 from kit.peak_memory import run_and_weigh
 from kit.scripted_openai import Call
-from tuneline.engine.records import pinned_manifest
+from tuneline.engine.records import Manifest, pinned_manifest
 from tuneline.store.base import open_store
 
 PRICES = {"input_usd": 1.0, "output_usd": 100.0}
@@ -55,24 +55,19 @@ def make_many(folder: Path, count: int, *, latency_s: float, concurrency: int) -
         before, began = len(server.calls), time.monotonic()
         peak = run_and_weigh(command("generator", file, store))
         seconds, calls = time.monotonic() - began, len(server.calls) - before
-    pilot, quality = (_quality(store, node) for node in ("generator@pilot", "generator"))
-    manifest = pinned_manifest(open_store(str(store)), "made", "generator")
-    assert manifest
-    [page] = manifest.outputs["generated"].files.values()
-    html = (store / page.key).read_text()
-    seen = pilot["projection"]
+    pilot, made = (_manifest(store, node) for node in ("generator@pilot", "generator"))
+    projection = json.loads(output_of(store, pilot, "quality"))["projection"]
+    quality, html = json.loads(output_of(store, made, "quality")), output_of(store, made, "generated")
     return Made(
         rows=quality["statuses"]["kept"], items=quality["items"], statuses=quality["statuses"], seconds=seconds,
         ideal_s=calls * latency_s / concurrency, mib=peak / 2**20,
-        segments=sum(path.is_file() for path in (store / "journals").rglob("*")), shown=html.count("<article>"),
-        page_bytes=len(html.encode()), usd=quality["rows_usd"], projected_usd=(seen["usd"], seen["usd_high"]),
-        projected_s=seen["hours"] * 3600,
+        segments=sum(path.is_file() for path in (store / "journals").rglob("*")), shown=html.count(b"<article>"),
+        page_bytes=len(html), usd=quality["rows_usd"], projected_usd=(projection["usd"], projection["usd_high"]),
+        projected_s=projection["hours"] * 3600,
     )  # fmt: skip
 
 
-def _quality(store: Path, node: str) -> dict[str, Any]:
+def _manifest(store: Path, node: str) -> Manifest:
     manifest = pinned_manifest(open_store(str(store)), "made", node)
     assert manifest
-    [found] = manifest.outputs["quality"].files.values()
-    quality: dict[str, Any] = json.loads((store / found.key).read_bytes())
-    return quality
+    return manifest
