@@ -6,6 +6,7 @@ tone(folder / "a.m4a", "aac")
 from __future__ import annotations
 
 import struct
+import wave
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,17 @@ def tone(
         for part in [*resampler.resample(frame), *resampler.resample(None)]:
             out.mux(stream.encode(part))
         out.mux(stream.encode(None))
+    return path
+
+
+def long_wave(path: Path, piece: bytes, times: int) -> Path:
+    """Write samples of 8 bits and 8 kHz, the same so many times, without holding them all."""
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(1)
+        file.setframerate(8000)
+        for _ in range(times):
+            file.writeframes(piece)
     return path
 
 

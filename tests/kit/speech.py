@@ -31,21 +31,6 @@ SENTENCES = (
 WHISPER = {"provider": "faster-whisper", "language": "en", "beam": 1}
 
 
-def encode(wav: Path, path: Path, codec: str) -> Path:
-    """Write a WAV in another form, as `libmp3lame` in .mp3."""
-    import av
-
-    with av.open(str(wav)) as source, av.open(str(path), "w") as out:
-        stream = out.add_stream(codec, rate=48_000 if codec == "libopus" else 22_050)
-        assert isinstance(stream, av.AudioStream)
-        stream.layout = "mono"
-        for frame in source.decode(audio=0):
-            frame.pts = None
-            out.mux(stream.encode(frame))
-        out.mux(stream.encode(None))
-    return path
-
-
 def pdf(pages: Sequence[str]) -> bytes:
     """Return a PDF with a line of text on each page."""
     objects = [b"<< /Type /Catalog /Pages 2 0 R >>", b""]

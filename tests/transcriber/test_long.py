@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import wave
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ import pytest
 from kit.commands import command
 from kit.peak_memory import run_and_weigh
 from kit.scripted_openai import Answer, Call, ScriptedOpenAI, serve_openai
+from kit.sounds import long_wave
 from kit.speech import run_file
 
 MB = 2**20
@@ -27,12 +27,7 @@ def peak_of(minutes: int, folder: Path, server: ScriptedOpenAI) -> int:
     (folder / "references").mkdir(parents=True)
     (folder / "references" / "talk.txt").write_text("A document.")
     noise = np.random.default_rng(0).integers(96, 160, 8000 * 60).astype(np.uint8).tobytes()
-    with wave.open(str(folder / "references" / "talk.wav"), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(1)
-        file.setframerate(8000)
-        for _ in range(minutes):
-            file.writeframes(noise)
+    long_wave(folder / "references" / "talk.wav", noise, minutes)
     hosted = {"provider": "openai", "model": "whisper-1", "base_url": server.url}
     return run_and_weigh(command("transcriber", run_file(folder, hosted, chunk_seconds=60), folder / "store"))
 

@@ -6,12 +6,15 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from kit.scripted_openai import Answer, Call, error, serve_openai
-from kit.speech import SENTENCES, encode, make, output, pdf, rows_of, run_file, speak, spoken, write_wave
+from kit.sounds import tone
+from kit.speech import SENTENCES, make, output, pdf, rows_of, run_file, speak, spoken, write_wave
 from tuneline.data.transcripts import read_transcripts
 from tuneline.errors import UserError
+from tuneline_transcriber.hearing.decoding import decoded
 from tuneline_transcriber.pairs import pair_lines
 
 pytestmark = pytest.mark.slow
@@ -38,7 +41,7 @@ def test_made_speech_is_heard_with_its_sentences_and_few_errors(tmp_path: Path) 
 def test_what_cannot_be_used_has_one_status_each_and_the_others_go_on_by_choice(tmp_path: Path) -> None:
     folder = tmp_path / "references"
     good = speak(SENTENCES, folder / "good.wav")
-    encode(good, folder / "coded.mp3", "libmp3lame")
+    tone(folder / "coded.mp3", "libmp3lame", 22_050, samples=np.concatenate([*decoded(good, 1)]))
     (folder / "broken.mp3").write_bytes(b"\x00rubbish" * 500)
     (folder / "short.wav").write_bytes(good.read_bytes()[: good.stat().st_size // 2])
     write_wave(folder / "silence.wav", [[0] * 16_000 * 5], 16_000)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import tracemalloc
-import wave
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+from kit.sounds import long_wave
 from kit.speech import write_wave
 from tuneline_transcriber.hearing.audio import chunks_of
 from tuneline_transcriber.hearing.decoding import RATE
@@ -17,15 +17,10 @@ from tuneline_transcriber.reading.documents import Unusable
 
 @pytest.mark.slow
 def test_a_long_recording_needs_the_memory_of_a_few_chunks_and_every_second_is_heard_once(tmp_path: Path) -> None:
-    with wave.open(str(tmp_path / "long.wav"), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(1)
-        file.setframerate(8000)
-        for _ in range(15):
-            file.writeframes(b"\x80\x90" * 240_000)
-    next(chunks_of(tmp_path / "long.wav", 10, 4, 1))  # what is imported counts for nothing
+    path = long_wave(tmp_path / "long.wav", b"\x80\x90" * 240_000, 15)
+    next(chunks_of(path, 10, 4, 1))  # what is imported counts for nothing
     tracemalloc.start()
-    places = [(chunk.start, chunk.seconds) for chunk in chunks_of(tmp_path / "long.wav", 60, 4, 1)]
+    places = [(chunk.start, chunk.seconds) for chunk in chunks_of(path, 60, 4, 1)]
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert most < 14_000_000  # a chunk has 2 MB, the last half minute of it takes part of 10 for a moment; all has 29

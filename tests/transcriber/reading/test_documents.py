@@ -13,11 +13,19 @@ from kit.speech import pdf
 from tuneline_transcriber.reading.documents import Unusable, read_document
 
 
-def locked(password: str) -> bytes:
-    writer, out = pypdf.PdfWriter(io.BytesIO(pdf(["Secret."]))), io.BytesIO()
-    writer.encrypt(password, owner_password="owner", algorithm="AES-256")
+def written(data: bytes, **changed: Any) -> bytes:
+    """Return a PDF as another program writes it, with an attachment or a password."""
+    writer, out = pypdf.PdfWriter(io.BytesIO(data)), io.BytesIO()
+    if "attached" in changed:
+        writer.add_attachment("notes.txt", changed["attached"])
+    if "algorithm" in changed:
+        writer.encrypt(changed.get("password", ""), owner_password="owner", algorithm=changed["algorithm"])
     writer.write(out)
     return out.getvalue()
+
+
+def locked(password: str) -> bytes:
+    return written(pdf(["Secret."]), algorithm="AES-256", password=password)
 
 
 def test_pages_and_words_are_counted_and_a_pdf_without_a_password_is_read(tmp_path: Path) -> None:
@@ -35,17 +43,6 @@ def test_a_page_of_the_web_is_what_it_shows(tmp_path: Path) -> None:
         "<script>var no = 1</script><p>Falls <b>are</b>\ncommon.</p></body></html>".encode("latin-1")
     )
     assert read_document(path).text.split() == ["Café", "&", "bar", "Falls", "are", "common."]
-
-
-def written(data: bytes, **changed: Any) -> bytes:
-    """Return a PDF as another program writes it, with an attachment or a password."""
-    writer, out = pypdf.PdfWriter(io.BytesIO(data)), io.BytesIO()
-    if "attached" in changed:
-        writer.add_attachment("notes.txt", changed["attached"])
-    if "algorithm" in changed:
-        writer.encrypt("", owner_password="owner", algorithm=changed["algorithm"])
-    writer.write(out)
-    return out.getvalue()
 
 
 TWO_PAGES = pdf(["One two.", "Three."])
