@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from kit.gguf_parts import write_adapter
+from kit.peak_memory import held
 from kit.places import ROOT
 from kit.slicing import slice_of
 from tuneline.data.io import write_lines
@@ -169,10 +170,7 @@ def main(figures: str, script: str, *arguments: str) -> None:
     sys.path.insert(0, str(Path(script).parent))
     runpy.run_path(script, run_name="__main__")
     io = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
-    # Not ru_maxrss, in which the process that started this one is counted too.
-    status = dict(line.split(":\t") for line in Path("/proc/self/status").read_text().splitlines())
-    memory = int(status["VmHWM"].split()[0]) * 1024
-    Path(figures).write_text(json.dumps([int(io["read_bytes"]) + int(io["write_bytes"]), memory]))
+    Path(figures).write_text(json.dumps([int(io["read_bytes"]) + int(io["write_bytes"]), held("VmHWM")]))
 
 
 if __name__ == "__main__":

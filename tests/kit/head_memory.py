@@ -10,13 +10,13 @@ import json
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from trl.kernels import chunked_logprob
 from trl.kernels.chunked_logprob import ChunkedLogProbFunction
 
+from kit.peak_memory import held
 from tuneline_trainer.head import ChunkedHead
 from tuneline_trainer.memory import HEAD_TILE, return_freed_memory
 
@@ -67,15 +67,10 @@ def _take(way: str) -> Taken:
     hidden = torch.randn(TOKENS, HIDDEN, requires_grad=True)
     head, targets = torch.randn(VOCABULARY, HIDDEN).div_(25), torch.randint(VOCABULARY, (TOKENS,))
     weights = torch.rand(TOKENS)
-    before, began = _held("VmRSS"), time.process_time()
+    before, began = held("VmRSS"), time.process_time()
     log_probs = WAYS[way](hidden, head, targets)
     (-(log_probs * weights).sum()).backward()  # type: ignore[no-untyped-call]
-    return Taken(_held("VmHWM") - before, time.process_time() - began)
-
-
-def _held(what: str) -> int:
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(what))
-    return int(line.split()[1]) * 1024
+    return Taken(held("VmHWM") - before, time.process_time() - began)
 
 
 if __name__ == "__main__":

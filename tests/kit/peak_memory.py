@@ -1,4 +1,4 @@
-"""The most memory of a program, from outside: the kernel's figure of its own pages.
+"""The memory of a process, by the kernel's figure of its own pages.
 
 Not `ru_maxrss`, which begins with what the process that started it had.
 """
@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 
 def run_and_weigh(words: Sequence[str]) -> int:
@@ -23,10 +24,20 @@ def run_and_weigh(words: Sequence[str]) -> int:
     return peak
 
 
+def held(what: Literal["VmHWM", "VmRSS"]) -> int:
+    """Return the bytes of this process: the most that it had, or those that it has."""
+    found = _read(what, Path("/proc/self/status").read_text())
+    assert found is not None
+    return found
+
+
 def _peak(pid: int) -> int:
     try:
-        status = Path(f"/proc/{pid}/status").read_text()
+        return _read("VmHWM", Path(f"/proc/{pid}/status").read_text()) or 0
     except (FileNotFoundError, ProcessLookupError):
         return 0
-    found = re.search(r"^VmHWM:\s*(\d+) kB$", status, re.MULTILINE)
-    return int(found[1]) * 1024 if found else 0
+
+
+def _read(what: str, status: str) -> int | None:
+    found = re.search(rf"^{what}:\s*(\d+) kB$", status, re.MULTILINE)
+    return int(found[1]) * 1024 if found else None

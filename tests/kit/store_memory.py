@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from kit.peak_memory import held
 from tuneline.store.base import FileRecord, Store, in_parallel, open_store
 
 
@@ -36,13 +36,13 @@ def _in_a_process(transfer: Callable[..., Measured], *arguments: Any) -> Measure
 def _upload(uri: str, paths: Sequence[Path]) -> Measured:
     store, before = _warm(uri)
     records = in_parallel(store.upload, paths, [path.name for path in paths])
-    return Measured(records, _status("VmHWM") - before)
+    return Measured(records, held("VmHWM") - before)
 
 
 def _download(uri: str, records: Sequence[FileRecord], folder: Path) -> Measured:
     store, before = _warm(uri)
     in_parallel(store.download, records, [folder / record.key for record in records])
-    return Measured([*records], _status("VmHWM") - before)
+    return Measured([*records], held("VmHWM") - before)
 
 
 def _warm(uri: str) -> tuple[Store, int]:
@@ -50,10 +50,4 @@ def _warm(uri: str) -> tuple[Store, int]:
     store = open_store(uri)
     store.put("warm", b"")
     store.get("warm")
-    return store, _status("VmRSS")
-
-
-def _status(name: str) -> int:
-    found = re.search(rf"^{name}:\s*(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
-    assert found
-    return int(found[1]) * 1024
+    return store, held("VmRSS")

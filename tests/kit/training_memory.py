@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+from kit.peak_memory import held
 from trainer.runs import LocalContext, slice_row, write_rows
 from tuneline.model.chat import ChatTokenizer
 from tuneline.stage import Json
@@ -93,8 +94,7 @@ def train(base: Path, cell: Cell) -> Measured:
         outputs.adapter.mkdir()
         inputs = TrainerInputs(slices=slices, base_model=base)
         counts: dict[str, Json] = run_trainer(params_of(cell), inputs, outputs, LocalContext(folder)).counts
-    peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    return Measured(int(str(counts["estimated_memory_bytes"])), int(peak.split()[1]) * 1024)
+    return Measured(int(str(counts["estimated_memory_bytes"])), held("VmHWM"))
 
 
 def main(base: Path) -> None:
