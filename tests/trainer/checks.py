@@ -27,11 +27,11 @@ from tuneline_trainer.base_model import Architecture, BaseModelFacts, read_base_
 from tuneline_trainer.crew import Crew
 from tuneline_trainer.guard import Guard, Told
 from tuneline_trainer.head import LOGITS, ChunkedHead
+from tuneline_trainer.loading import load_model
 from tuneline_trainer.memory import EAGER_SCORE_BYTES, estimate, kept_per_token, require_memory
 from tuneline_trainer.peers import Peers
 from tuneline_trainer.prepare import prepare, settle
 from tuneline_trainer.rows import Plan, Supervise, answers_to_learn, read_examples
-from tuneline_trainer.sft import load_model
 from tuneline_trainer.shards import shard_base
 from tuneline_trainer.stage import LoraParams, TrainerInputs, TrainerParams
 from tuneline_trainer.windows import source_of

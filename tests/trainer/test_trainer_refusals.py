@@ -162,8 +162,8 @@ def test_the_memory_estimate_counts_what_autograd_keeps(
 
 def test_an_adapter_that_lies_beside_the_base_model_is_not_loaded(tiny_base: Path, tmp_path: Path) -> None:
     from tuneline_trainer.base_model import read_base_model
+    from tuneline_trainer.loading import load_model
     from tuneline_trainer.prepare import settle
-    from tuneline_trainer.sft import load_model
     from tuneline_trainer.stage import TrainerParams
 
     base = shutil.copytree(tiny_base, tmp_path / "base")

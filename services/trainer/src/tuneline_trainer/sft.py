@@ -13,25 +13,21 @@ from datasets import Dataset
 from peft import LoraConfig, PeftModel, load_peft_weights, set_peft_model_state_dict
 from torch import nn
 from torch.utils.data import DataLoader
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_utils import EvalLoopOutput
 from transformers.utils.logging import disable_progress_bar
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
-from tuneline.data.training import TrainingSetup
 from tuneline.errors import UserError
-from tuneline.model.base_model import as_listed
-from tuneline.parsing.problems import printable
 from tuneline.stage import Context
 from tuneline_trainer import checkpoints, head
 from tuneline_trainer.attention import compile_every_form
-from tuneline_trainer.base_model import BaseModelFacts
 from tuneline_trainer.batches import Batch, Collator
 from tuneline_trainer.crew import MEETING, Work, train_together
 from tuneline_trainer.guard import Guard, Told
 from tuneline_trainer.layers import target_modules
+from tuneline_trainer.loading import load_model
 from tuneline_trainer.memory import peak_bytes, return_freed_memory
 from tuneline_trainer.metrics import LiveMetrics
 from tuneline_trainer.peers import GradientSum, Peers
@@ -218,56 +214,6 @@ def new_trainer(prepared: Prepared, folder: Path, guard: Guard) -> LoraTrainer:
     trainer.peers, trainer.sharing = guard.peers, prepared.params.shard_base
     trainer.remove_callback(PrinterCallback)
     return trainer
-
-
-def load_model(setup: TrainingSetup, base: BaseModelFacts, *, whole: bool = True) -> PreTrainedModel:
-    """Load the base model, into the host's memory if no GPU is to hold the `whole` of it.
-
-    Raises UserError if its files do not fit its config, or lack a weight, which would be filled with random numbers.
-    """
-    dtype = torch.bfloat16 if setup.dtype == "bf16" else torch.float32
-    nf4 = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
-        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
-    )
-    try:
-        with as_listed(base.folder) as listed:
-            loaded = AutoModelForCausalLM.from_pretrained(
-                str(listed),
-                dtype=dtype,
-                attn_implementation=setup.attention,
-                quantization_config=nf4 if setup.quantization == "nf4" else None,
-                device_map=None if setup.device == "cpu" else {"": 0} if whole else {"": "cpu"},
-                use_safetensors=True,
-                trust_remote_code=False,
-                local_files_only=True,
-                output_loading_info=True,
-            )
-    except torch.OutOfMemoryError:
-        raise
-    except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, OSError) as error:  # no transcript is near
-        raise UserError(f"base_model: transformers cannot load its weights: {printable(str(error))}") from None
-    model, report = cast(tuple[PreTrainedModel, Mapping[str, set[str]]], loaded)
-    if missing := sorted(report["missing_keys"]):
-        raise UserError(f"base_model: {len(missing)} weights are missing, first {missing[0]}: copy the whole model")
-    model.name_or_path = model.config._name_or_path = str(base.folder)
-    if setup.device == "cuda":
-        model.hf_device_map = {"": 0}  # type: ignore[assignment]  # where it will be when training begins
-    if setup.quantization == "nf4":
-        _keep_trainable(model)
-    return model
-
-
-def _keep_trainable(model: PreTrainedModel) -> None:
-    """Forbid bitsandbytes to repack 4-bit weights for inference.
-
-    On processors with AVX512-BF16 the first validation would do so, for good, and the packed layers have no backward
-    pass: from then on no gradient would flow through them, with no more than a warning.
-    """
-    from bitsandbytes.nn.modules import Linear4bit
-
-    for module in model.modules():
-        if isinstance(module, Linear4bit):
-            module.support_avx512bf16_for_cpu = False
 
 
 def _arguments(prepared: Prepared, folder: Path, *, first: bool) -> SFTConfig:
