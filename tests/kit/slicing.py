@@ -92,15 +92,14 @@ def slice_of(transcript: str, turns: Sequence[str], split: Split = "train") -> S
 def real_bench(folder: Path, data: Path, context: int) -> Bench:
     """A bench on the real transcripts, of which those pass that passed then."""
     bench = Bench(folder, context=context)
-    passed = {row["id"] for row in json.loads((data / "passing_35_of_41.json").read_text())["transcripts"]}
-    read = read_transcripts(data / "transcripts").transcripts
+    read, passed = read_transcripts(data / "transcripts").transcripts, _passed(data)
     bench.write(*read, failed=[t.id for t in read if t.id not in passed])
     return bench
 
 
 def survivors(data: Path, sliced: Sliced) -> tuple[int, int]:
     """Return how many slices end with the answer of their point, and how many points the passing transcripts have."""
-    passed = {row["id"] for row in json.loads((data / "passing_35_of_41.json").read_text())["transcripts"]}
+    passed = _passed(data)
     talks = {t.id: t for t in read_transcripts(data / "transcripts").transcripts if t.id in passed}
     params = SlicerParams.model_validate(sliced.done.manifest.params)
     points = sum(len([*slice_points(t.id, len(t.exchanges), params)]) for t in talks.values())
@@ -109,3 +108,7 @@ def survivors(data: Path, sliced: Sliced) -> tuple[int, int]:
         for row in sliced.slices
     )
     return kept, points
+
+
+def _passed(data: Path) -> set[str]:
+    return {row["id"] for row in json.loads((data / "passing_35_of_41.json").read_text())["transcripts"]}
