@@ -116,11 +116,9 @@ def evaluate(expression: str, variables: Mapping[str, Any]) -> Any:
 
 def _python(expression: str) -> Callable[[Mapping[str, Any]], Any]:
     text = re.sub(r"([\w.]+) matches (\"[^\"]*\")", r"bool(re.search(\2, \1))", expression)
-    text = re.sub(r"filter\(toPairs\((\w+)\), not (.*)\)\)$", r"[p for p in \1.items() if not \2])", text)
     text = re.sub(
         r"any\((\[.*?\]), string\(#\) startsWith (\"[^\"]*\")\)", r"any(str(p).startswith(\2) for p in \1)", text
     )
-    text = re.sub(r"string\(#\[1\]\) startsWith (\"[^\"]*\")", r"str(p[1]).startswith(\1)", text)
     text = re.sub(r"([\w.]+) contains (\"[^\"]*\")", r"(\2 in \1)", text)
     text = text.replace("&&", " and ").replace("||", " or ").replace("!(", " not (").replace("nil", "None")
     code = compile(" ".join(text.split()), expression, "eval")
