@@ -67,7 +67,7 @@ def write_dataset(inputs: PublisherInputs, folder: Path, memory: Memory) -> tupl
         raise UserError("`dataset`: no transcript passed, so there is no data set. Set `dataset: false`.")
     if not rows[HELD_OUT]:
         files.pop(f"data/{HELD_OUT}.jsonl").unlink()
-    return files, _counts(inputs, verdicts, rows, exchanges)._replace(generated=generated)
+    return files, _counts(inputs, verdicts, rows, exchanges, generated)
 
 
 def dataset_card(params: PublisherParams, facts: Facts, counts: Counts) -> str:
@@ -115,13 +115,15 @@ def _messages(transcript: Transcript) -> Iterator[Json]:
         yield {"role": "assistant", "content": said.assistant, "learn": place not in transcript.unlearnt}
 
 
-def _counts(inputs: PublisherInputs, verdicts: dict[str, Verdict], rows: Counter[str], exchanges: int) -> Counts:
+def _counts(
+    inputs: PublisherInputs, verdicts: dict[str, Verdict], rows: Counter[str], exchanges: int, generated: Counter[str]
+) -> Counts:
     repairs = Counter[str]()
     for row in read_lines(inputs.repairs, Repaired) if inputs.repairs else ():
         repairs.update({str(kind): count for kind, count in row.repairs.items()})
     status = Counter(str(verdict.status) for verdict in verdicts.values())
     gates = Counter(gate for verdict in verdicts.values() for gate in verdict.failed_gates)
-    return Counts(len(verdicts), status, rows, exchanges, repairs, gates, Counter())
+    return Counts(len(verdicts), status, rows, exchanges, repairs, gates, generated)
 
 
 def _personal_data(facts: Facts) -> str:
