@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from tuneline.errors import UserError
-from tuneline.model.weights import quantised, read_shapes, refuse_unfit, refuse_wrapped
+from tuneline.model.weights import quantised, read_tensors, refuse_unfit, refuse_wrapped
 from tuneline.parsing.problems import printable
 
 CONFIGS = ("config.json", "generation_config.json", "tokenizer_config.json", "special_tokens_map.json")
@@ -81,14 +81,14 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     if any(map(config.get, _QUANTIZATIONS)):
         raise UserError(_quantised("config.json: quantization_config"))
     files = _weight_files(folder)
-    in_files = {file.name: read_shapes(file) for file in files}
+    in_files = {file.name: read_tensors(file) for file in files}
     weight_map = read_if_there(folder / INDEX).get("weight_map")
     for name, place in weight_map.items() if isinstance(weight_map, dict) else ():
         if name not in in_files[place]:
             raise UserError(f"base_model: {INDEX}: {printable(name)} is not in {place}: copy the whole model again")
-    shapes = {name: shape for found in in_files.values() for name, shape in found.items()}
+    shapes = {name: tensor.shape for found in in_files.values() for name, tensor in found.items()}
     refuse_wrapped(shapes)
-    if coded := next(filter(None, map(quantised, files)), None):
+    if coded := next(filter(None, map(quantised, in_files.values())), None):
         raise UserError(_quantised(printable(coded)))
     refuse_unfit(config, shapes)
     return Checkpoint(folder, files, shapes, model_type)

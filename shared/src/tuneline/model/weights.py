@@ -48,28 +48,35 @@ _OTHERWISE = ("hrm_text", "moshi")
 Size = Annotated[int, Field(ge=0, lt=1 << 63)]
 
 
-class _Tensor(BaseModel):
+class Tensor(BaseModel):
+    """What a header says of a tensor."""
+
     model_config = ConfigDict(extra="forbid", strict=True)
 
     dtype: str
-    shape: list[Size]
+    shape: tuple[Size, ...]
     data_offsets: Annotated[list[Size], Field(min_length=2, max_length=2)]
 
 
-_HEADER = TypeAdapter(dict[str, _Tensor | dict[str, str]])
+_HEADER = TypeAdapter(dict[str, Tensor | dict[str, str]])
 
 
 def read_shapes(file: Path, port: str = "base_model") -> dict[str, tuple[int, ...]]:
     """Return the shape of every tensor of a safetensors file, by name. Raises UserError when it is damaged."""
-    return {name: tuple(tensor.shape) for name, tensor in _read_header(file, port)[0].items()}
+    return {name: tensor.shape for name, tensor in read_tensors(file, port).items()}
 
 
-def quantised(file: Path) -> str | None:
+def read_tensors(file: Path, port: str = "base_model") -> dict[str, Tensor]:
+    """Return every tensor of a safetensors file, by name. Raises UserError when it is damaged."""
+    return _read_header(file, port)[0]
+
+
+def quantised(tensors: Mapping[str, Tensor]) -> str | None:
     """Return the name of a tensor by which a model's weights are codes of fewer bits, None where there is none.
 
     What is no matrix, or no weight, may be whole numbers: masks and positions of older models.
     """
-    for name, tensor in _read_header(file, "base_model")[0].items():
+    for name, tensor in tensors.items():
         coded = name.endswith(".weight") and len(tensor.shape) > 1 and tensor.dtype not in PLAIN
         if coded or _QUANTISED.search(name):
             return name
@@ -136,14 +143,14 @@ def zeros(file: Path, port: str) -> set[str]:
     return found
 
 
-def _read_header(file: Path, port: str) -> tuple[dict[str, _Tensor], int]:
+def _read_header(file: Path, port: str) -> tuple[dict[str, Tensor], int]:
     """Return the tensors by name, and where in the file the first begins."""
     try:
         with file.open("rb") as weights:
             length = int.from_bytes(weights.read(8), "little")
             header = weights.read(length) if length <= MAX_HEADER_BYTES else b""
         found = _HEADER.validate_json(header)
-        tensors = {name: tensor for name, tensor in found.items() if isinstance(tensor, _Tensor)}
+        tensors = {name: tensor for name, tensor in found.items() if isinstance(tensor, Tensor)}
         _refuse_gaps(tensors, file.stat().st_size - 8 - length)
     except (OSError, ValueError, KeyError, ValidationError) as error:
         raise UserError(f"{port}: {file.name} is damaged ({type(error).__name__}): copy it again") from None
@@ -166,7 +173,7 @@ def names_in_files(shapes: Iterable[str]) -> dict[str, str]:
     return {bare: names[0] for bare, names in found.items() if len(names) == 1}
 
 
-def _refuse_gaps(tensors: dict[str, _Tensor], size: int) -> None:
+def _refuse_gaps(tensors: dict[str, Tensor], size: int) -> None:
     """Raise ValueError unless the tensors fill `size` bytes, each as its shape says."""
     spans = sorted(tuple(tensor.data_offsets) for tensor in tensors.values())
     borders = [(0, 0), *spans, (size, size)]
