@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from tuneline.errors import UserError
 from tuneline.model.base_model import as_listed, read_checkpoint, read_object
 from tuneline.model.known_models import refuse_untrainable
+from tuneline.model.weights import text_part
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -90,9 +91,8 @@ def glance_at_base_model(folder: Path) -> tuple[BaseModelFacts | None, Mapping[s
     checkpoint = read_checkpoint(folder)
     refuse_untrainable(checkpoint.model_type)
     config = read_object(folder / "config.json")
-    text = config.get("text_config")
     try:
-        architecture = Architecture.model_validate({**config, **(text if isinstance(text, dict) else {})})
+        architecture = Architecture.model_validate({**config, **text_part(config)})
     except ValidationError as error:
         if wrong := [problem for problem in error.errors() if problem["type"] != "missing"]:
             raise _senseless(wrong[0]["loc"]) from None

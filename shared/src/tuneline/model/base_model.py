@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from tuneline.errors import UserError
-from tuneline.model.weights import quantised, read_tensors, refuse_unfit, refuse_wrapped
+from tuneline.model.weights import quantised, read_tensors, refuse_unfit, refuse_wrapped, text_part
 from tuneline.parsing.problems import printable
 
 CONFIGS = ("config.json", "generation_config.json", "tokenizer_config.json", "special_tokens_map.json")
@@ -124,8 +124,7 @@ def refuse_code(folder: Path) -> None:
 def context_tokens(folder: Path) -> int | None:
     """Return the model's context; None when its config.json is missing or does not say."""
     config = read_if_there(folder / "config.json")
-    text = config.get("text_config")  # a model that also sees
-    context = {**config, **(text if isinstance(text, dict) else {})}.get("max_position_embeddings")
+    context = {**config, **text_part(config)}.get("max_position_embeddings")
     if context is not None and (type(context) is not int or not 0 < context < 1 << 31):
         raise UserError("base_model: config.json: max_position_embeddings: not a whole number above 0")
     return context

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from tuneline.errors import UserError
 from tuneline.model.base_model import read_object
 from tuneline.model.chat import ChatTokenizer
+from tuneline.model.weights import text_part
 from tuneline.parsing.problems import printable
 
 PLACE = Path(__file__).with_suffix(".json")
@@ -50,8 +51,7 @@ def refuse_untrainable(model_type: str) -> None:
 def refuse_unconvertible(folder: Path) -> None:
     """Raise UserError for a model that llama.cpp's converter does not know: it goes by `architectures`."""
     config = read_object(folder / "config.json")
-    text = config.get("text_config")
-    lists = [text.get("architectures") if isinstance(text, dict) else None, config.get("architectures")]
+    lists = [part.get("architectures") for part in (text_part(config), config)]
     names = [found[0] for found in lists if isinstance(found, list) and found and isinstance(found[0], str)]
     if not names:
         raise UserError("base_model: config.json: architectures is missing: llama.cpp's converter goes by it")

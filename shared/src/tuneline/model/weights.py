@@ -105,8 +105,7 @@ def refuse_unfit(config: Mapping[str, object], shapes: Mapping[str, tuple[int, .
     """
     if config.get("model_type") in _OTHERWISE:
         return
-    text = config.get("text_config")
-    own = text if isinstance(text, dict) else config
+    own = text_part(config)
     said = {**config, **own}
     names = [name for name in shapes if "language_model." in name] or [n for n in shapes if not _SENSES.search(n)]
     found = max((int(part[1]) + 1 for name in names if (part := _LAYER.search(name))), default=0)
@@ -121,6 +120,12 @@ def refuse_unfit(config: Mapping[str, object], shapes: Mapping[str, tuple[int, .
                 raise _unfit(f"{key} {size}, and {printable(name)} is {'×'.join(map(str, shapes[name]))}")
     if config.get("tie_word_embeddings") is False and own is config and not any(map(_HEAD.search, shapes)):
         raise _unfit("tie_word_embeddings false, and there is no lm_head.weight, with which it would say tokens")
+
+
+def text_part(config: Mapping[str, object]) -> Mapping[str, object]:
+    """Return what a config says of the part that writes text: its `text_config` if the model also sees, else itself."""
+    text = config.get("text_config")
+    return text if isinstance(text, dict) else config
 
 
 def _unfit(what: str) -> UserError:
