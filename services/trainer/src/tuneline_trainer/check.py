@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 from tuneline.data.training import TrainingSetup
@@ -11,7 +10,7 @@ from tuneline.model.chat import ChatTokenizer, fold_system
 from tuneline.stage import Checks
 from tuneline_trainer.attention import Machine, attention_of, refuse_attention, this_machine
 from tuneline_trainer.base_model import BaseModelFacts, glance_at_base_model
-from tuneline_trainer.memory import adapter_parameters, capacity, estimate, gib, require_memory
+from tuneline_trainer.memory import GPUS, adapter_parameters, capacity, estimate, gib, require_memory
 from tuneline_trainer.prepare import quantization_of, refuse_processes, refuse_shards
 from tuneline_trainer.rows import refuse_token
 from tuneline_trainer.stage import TrainerParams
@@ -25,7 +24,7 @@ PROBE = (
 )
 """A conversation of nobody, in which the answers must be found."""
 
-GPU_DRIVER = Path("/proc/driver/nvidia/version")
+GPU_DRIVER = GPUS.parent / "version"
 
 
 def check_given(params: TrainerParams, checks: Checks) -> None:
@@ -82,7 +81,7 @@ def _check_memory(params: TrainerParams, checks: Checks, facts: BaseModelFacts, 
 
 
 def _gpus() -> int:
-    return len(list(GPU_DRIVER.parent.glob("gpus/*")))
+    return len(list(GPUS.glob("*")))
 
 
 def _shards(params: TrainerParams) -> int:

@@ -44,6 +44,9 @@ EAGER_SCORE_BYTES = 8
 M_MMAP_THRESHOLD, LARGE_BLOCK = -3, 1 << 20
 """A setting's number in malloc.h of glibc, and the bytes from which a block is mapped by itself."""
 
+GPUS = Path("/proc/driver/nvidia/gpus")
+"""Where the driver says which GPUs this machine has, known without torch."""
+
 # A container's limit, in either version of the kernel's interface.
 CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 

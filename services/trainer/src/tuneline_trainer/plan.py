@@ -21,6 +21,7 @@ from tuneline.data.verdicts import Passing
 from tuneline.llm.token_counts import count_tokens
 from tuneline.stage import Forecast, Plans
 from tuneline_trainer.base_model import glance_at_base_model
+from tuneline_trainer.memory import GPUS
 from tuneline_trainer.stage import TrainerParams
 
 MEASURED_ON, SLOWEST, FASTEST = "H100", 146.0, 413.0
@@ -32,8 +33,6 @@ DATA_SHEETS = {"H200": 989, "H100": 989, "A100": 312, "L40S": 362, "A40": 150, "
 taken to keep up as much of it as the one that was measured."""
 COMPARED = ("A100", "L4")
 """Beside which GPU's time those of these are said, where it is not known which one will train."""
-
-GPUS = Path("/proc/driver/nvidia/gpus")
 
 FLOPS_PER_PARAMETER, FLOPS_OF_CHECKPOINTING = 4, 2
 """Per token: 2 forward and 2 backward (a frozen weight has no gradient of its own), and 2 to forward again

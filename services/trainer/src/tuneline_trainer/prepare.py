@@ -152,7 +152,7 @@ def refuse_processes(wanted: int, gpus: int) -> None:
         )
 
 
-def refuse_shards(params: TrainerParams, processes: int | Literal["auto"]) -> None:
+def refuse_shards(params: TrainerParams, processes: int) -> None:
     """Raise UserError if the base model is to be shared, and there is nobody to share it with."""
     if params.shard_base and processes == 1:
         raise UserError(
