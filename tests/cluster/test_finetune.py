@@ -101,7 +101,7 @@ def test_arguments_replace_nothing_of_a_pod_whose_template_is_the_entrypoint(clu
               "variant": "$(AWS_SECRET_ACCESS_KEY)", "inputs": "{}"}  # fmt: skip
     words = [word for name, value in theirs.items() for word in ("--parameter", f"{name}={value}")]
     submit = ("submit", "--from", "workflowtemplate/assessor", "--entrypoint", "assessor", "--output", "name")
-    name = run("argo", "-n", cluster.namespace, *submit, *words).split()[-1]
+    name = cluster.argo(*submit, *words).split()[-1]
     assert cluster.wait(name) == "Failed"
     assert "parameter image: unknown key" in cluster.report(name) and KEYS[
         "AWS_SECRET_ACCESS_KEY"
@@ -227,9 +227,9 @@ def test_a_terminated_run_goes_on_with_argo_retry(cluster: Cluster, demo: str, l
         time.sleep(1)
     while (cluster.step("deleted", "ended", "trainer").done or 0) <= trainer.get("save_steps", 10):
         time.sleep(1)
-    run("argo", "-n", cluster.namespace, "terminate", name)
+    cluster.argo("terminate", name)
     assert cluster.wait(name) == "Failed"
-    run("argo", "-n", cluster.namespace, "retry", name)
+    cluster.argo("retry", name)
     time.sleep(2)
     assert cluster.wait(name) == "Succeeded", cluster.report(name)
     assert cluster.manifests("deleted", "ended")["trainer"].metrics.counts["resumed_from_step"]

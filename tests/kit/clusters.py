@@ -103,7 +103,7 @@ class Cluster:
 
     def log(self, node: Object) -> str:
         """What a stage printed, by Argo's record of its pod."""
-        return run("argo", "-n", self.namespace, "logs", node["name"].split(".")[0], pod_of(node), "--no-color")
+        return self.argo("logs", node["name"].split(".")[0], pod_of(node), "--no-color")
 
     def prometheus(self) -> dict[str, float]:
         """What Argo's controller tells of our stages: `stages_total{stage="slicer",status="Failed"}` and so on."""
