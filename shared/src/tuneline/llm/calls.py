@@ -19,10 +19,8 @@ from tuneline.errors import Fault, LlmRejected, ServerDown, Stopped, Temporary, 
 from tuneline.llm.announced import read_announced
 from tuneline.llm.limits import STOPPED, Breaker, Turns
 from tuneline.llm.pace import Pace, Turn
-from tuneline.llm.providers.provider import HEARD
+from tuneline.llm.providers.provider import A_DAY_S, HEARD
 from tuneline.stage import Account, Usage
-
-A_DAY_S = 24 * 3600.0
 
 OTHER_FILES = 200
 """Files that are open beside the connections of calls."""

@@ -16,6 +16,7 @@ from tuneline.errors import Fault, LlmRejected
 from tuneline.llm.config import GoogleConfig, Secret
 from tuneline.llm.prices import Tokens, known_cost
 from tuneline.llm.providers.provider import (
+    A_DAY_S,
     ADDRESS,
     KEY,
     MODEL,
@@ -67,7 +68,6 @@ _OUR_SETTINGS = re.compile(
     r"\b(max_?output_?tokens|temperature|thinking(?:[_ ]?(?:budget|level|config))?|budget|seed)\b",
     re.I,
 )
-_A_DAY_S = 24 * 3600.0
 
 
 class NoSystem(LlmRejected):
@@ -270,7 +270,7 @@ def _rejection(config: GoogleConfig, status: int, detail: str, said: str) -> Exc
 def _ordered_wait(details: Sequence[Mapping[str, object]]) -> float | None:
     """Return the seconds of a RetryInfo; a quota for a day is not worth the short wait that is ordered with it."""
     if any("PerDay" in str(violation) for d in details for violation in [d.get("violations")]):
-        return _A_DAY_S
+        return A_DAY_S
     delays = [re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]+)?)s", str(d.get("retryDelay", ""))) for d in details]
     return next((float(delay[1]) for delay in delays if delay), None)
 

@@ -34,6 +34,9 @@ PUSHBACK = (429, 498, 503, 529)
 GATEWAY_TIMEOUTS = (408, 504, 524)
 """Somebody in between grew tired of waiting; the model may have done its work."""
 
+A_DAY_S = 24 * 3600.0
+"""The wait, in seconds, of a server that takes no more today and does not say when."""
+
 _HEADERS = {
     "accept", "accept-encoding", "connection", "content-length", "content-type", "host", "user-agent"
 }  # fmt: skip

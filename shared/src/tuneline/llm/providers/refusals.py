@@ -17,6 +17,7 @@ from tuneline.llm.announced import read_seconds
 from tuneline.llm.config import OpenAiConfig
 from tuneline.llm.providers import wordings
 from tuneline.llm.providers.provider import (
+    A_DAY_S,
     ADDRESS,
     KEY,
     MODEL,
@@ -32,7 +33,6 @@ from tuneline.llm.providers.strangers import STATUS_OF
 MOST_SAID = 4000
 """Characters of a server's words that are looked at; what it quotes of a request comes last, if at all."""
 
-_A_DAY_S = 24 * 3600.0
 _LEAST_ANSWER = 1024
 """Tokens that an answer must have room for beside its prompt, or what is said for less of them."""
 
@@ -217,7 +217,7 @@ def _said_wait(said: str) -> float | None:
     A limit of a day that says no more is not worth waiting for.
     """
     match = wordings.WAIT.search(said)
-    return read_seconds(match[1]) if match else _A_DAY_S if wordings.A_DAY.search(said) else None
+    return read_seconds(match[1]) if match else A_DAY_S if wordings.A_DAY.search(said) else None
 
 
 def _way_out(refusal: Refusal, codes: set[str]) -> str | None:
