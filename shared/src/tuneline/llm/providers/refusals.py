@@ -54,7 +54,8 @@ class Refusal(NamedTuple):
         shown = [word for word in (*self.codes, *self.fields) if word in wordings.SHOWN]
         codes = " ".join([f"HTTP {self.status}", *dict.fromkeys(shown)])
         causes = (cause for words, cause in wordings.CAUSES if self.is_of_the_server and words.search(self.said))
-        return ": ".join([codes, *([cause] if (cause := next(causes, "")) else [])])
+        cause = next(causes, "")
+        return f"{codes}: {cause}" if cause else codes
 
     @property
     def is_of_the_server(self) -> bool:
