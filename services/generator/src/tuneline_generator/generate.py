@@ -49,7 +49,7 @@ def generate(params: GeneratorParams, inputs: GeneratorInputs, outputs: Generato
     quality = judged(settled, prepared, test, constant_of(prepared, desk), usd_of(filled, desk, spent), seconds)
     if not quality.pilot:
         refuse_failed(quality)
-    write_all(settled, quality, outputs, desk.critic.label if desk.critic else NO_CRITIC)
+    write_all(settled, quality, outputs, prepared.recipe.kind, desk.critic.label if desk.critic else NO_CRITIC)
     return metrics(settled, quality, cost, params.count)
 
 

@@ -14,7 +14,7 @@ from tuneline.stage import Cost, Json, Metrics, Usage, dollars
 from tuneline_generator.critic.critic import CriticTest
 from tuneline_generator.prepare import Prepared
 from tuneline_generator.report.found import Quality
-from tuneline_generator.report.gates import count_rows, gates_of, rate, refused
+from tuneline_generator.report.gates import Kind, count_rows, gates_of, rate, refused
 from tuneline_generator.report.projection import Taken, project
 from tuneline_generator.report.report import write_report
 from tuneline_generator.report.wording import mostly, projected, refusal
@@ -72,10 +72,11 @@ def refuse_failed(quality: Quality) -> None:
         raise UserError("\n".join([head, *refusal(quality), way]))
 
 
-def write_all(settled: Settled, quality: Quality, outputs: GeneratorOutputs, by: str) -> None:
+def write_all(settled: Settled, quality: Quality, outputs: GeneratorOutputs, recipe: Kind, by: str) -> None:
     """Write every file. The same arguments give the same bytes."""
     kept = [row for row in settled.rows if row.status == "kept"]
-    how = _generated(quality)
+    auc = round(quality.critic.auc, 4) if quality.critic else None
+    how = Generated(recipe=recipe, looked=quality.looked, critic_auc=auc)  # of every row, wherever it is taken
     write_lines(outputs.transcripts, (_transcript_row(row, how) for row in kept))
     write_lines(outputs.verdicts, (_verdict(row, by) for row in kept))
     write_lines(outputs.rejected, (_rejected(row) for row in settled.rows if row.status != "kept"))
@@ -114,14 +115,6 @@ def _provenance(row: Row) -> dict[str, Json]:
     beside = {"margin": row.margin, "mass": row.mass}
     said: dict[str, Json] = {name: round(value, 6) for name, value in beside.items() if value is not None}
     return (row.how.as_json() if row.how else {}) | said
-
-
-def _generated(quality: Quality) -> Generated:
-    """Return what every transcript says of how it was written, wherever it is taken."""
-    recipe, critic = quality.constant["recipe"], quality.critic
-    assert isinstance(recipe, dict)
-    auc = round(critic.auc, 4) if critic else None
-    return Generated.model_validate({"recipe": recipe["kind"], "looked": quality.looked, "critic_auc": auc})
 
 
 def _transcript_row(row: Row, how: Generated) -> JudgedTranscript:
