@@ -201,8 +201,8 @@ def critic_that_reads(call: Call) -> dict[str, float]:
 
 
 def critic_that_nods(call: Call) -> dict[str, float]:
-    """Says yes to everything, a little more or less."""
-    return {" yes": -0.1 - call.number % 3 / 10, " no": -3.0}
+    """Says yes to everything, a little more or less, and the same whenever it is asked."""
+    return {" yes": -0.1 - sum(str(call.body["prompt"]).encode()) % 3 / 10, " no": -3.0}
 
 
 def with_critic(critic: Callable[[Call], dict[str, float]]) -> Callable[[Call], Answer]:
