@@ -157,9 +157,7 @@ def identify(
     Raises Changed if files changed, came or went since they were listed.
     """
     if given.is_hub:
-        from tuneline.engine.hub import list_hub
-
-        files = known or {n: KnownFile(size, "", hashed) for n, (size, hashed) in list_hub(given.uri, given.patterns)}
+        files = known or files_in_hub(given)
         return Identified(given, files, hashlib.sha256(given.uri.encode()).hexdigest(), dest, cache)
 
     read_new = _s3_reader(given, dest, cache) if given.uri.startswith("s3://") else _local_reader(given)
@@ -174,6 +172,13 @@ def identify(
     digests = {name: file.sha256 for name, file in files.items()}
     identity = folder_sha256(digests) if given.is_folder else next(iter(digests.values()))
     return Identified(given, files, identity, dest, cache)
+
+
+def files_in_hub(given: GivenFiles) -> dict[str, KnownFile]:
+    """Return the files of a commit as the Hub lists them, which it is asked for now."""
+    from tuneline.engine.hub import list_hub
+
+    return {name: KnownFile(size, "", hashed) for name, (size, hashed) in list_hub(given.uri, given.patterns)}
 
 
 def check_unchanged(found: Identified) -> None:

@@ -19,6 +19,7 @@ from tuneline.engine.given import (
     Identified,
     KnownFile,
     any_of,
+    files_in_hub,
     identify,
     is_wanted,
     known_from,
@@ -63,9 +64,10 @@ def glimpse(
     light = tuple(pattern for pattern in wanted if not pattern.endswith(WEIGHTS))
     listed = list_given(uri, light)
     _name_others(listed, selections)
-    if models := _models(listed):
-        return _with_beginnings(listed, models, folder, cache)
-    known = {} if listed.is_hub else _known(name, listed.uri, selections, store, cache)
+    hub = files_in_hub(listed) if listed.is_hub else {}
+    if any(file.endswith(GGUF) for file in hub or listed.files):
+        return _with_beginnings(listed, hub, folder, cache)
+    known = hub or _known(name, listed.uri, selections, store, cache)
     found = identify(listed, folder, known, cache)
     if not listed.is_hub:
         _note(found, name, selections, cache)
@@ -107,26 +109,15 @@ def _note(found: Identified, name: str, selections: set[tuple[str, ...]], cache:
             cache.note(key, known_to(files))
 
 
-def _models(given: GivenFiles) -> dict[str, int]:
-    """Return the sizes of the GGUF files, by name."""
-    return {name: size for name, size in _sizes(given).items() if name.endswith(GGUF)}
-
-
-def _sizes(given: GivenFiles) -> dict[str, int]:
-    if given.is_hub:
-        from tuneline.engine.hub import list_hub
-
-        return {name: size for name, (size, _) in list_hub(given.uri, given.patterns)}
-    return {name: file.size for name, file in given.files.items()}
-
-
-def _with_beginnings(given: GivenFiles, models: Mapping[str, int], folder: Path, cache: FileCache) -> Path:
-    """Return a file, or a folder, in which GGUF files have no more than their beginning."""
-    rest = [name for name in _sizes(given) if name not in models]
+def _with_beginnings(given: GivenFiles, hub: Mapping[str, KnownFile], folder: Path, cache: FileCache) -> Path:
+    """Return a file, or a folder, in which GGUF files have no more than their beginning; `hub` is what it lists."""
+    sizes = {name: file.size for name, file in (hub or given.files).items()}
+    models = {name: size for name, size in sizes.items() if name.endswith(GGUF)}
+    rest = [name for name in sizes if name not in models]
     if rest:
         files = {name: file for name, file in given.files.items() if name in rest}
         others = replace(given, patterns=tuple(map(escape, rest)), files=files)
-        path = identify(others, folder, {}, cache).path
+        path = identify(others, folder, {name: file for name, file in hub.items() if name in rest}, cache).path
         if path != folder:  # the Hub's cache, to which nothing may be added
             _copy(path, rest, folder)
     read = _reader(given)
@@ -179,7 +170,7 @@ def _with_headers(found: Identified, folder: Path) -> Path:
 def _weights(found: Identified) -> tuple[dict[str, int], Callable[[str, int, int], bytes]]:
     """Return the sizes of the files of weights, and how to read bytes of one."""
     if found.given.is_hub:
-        sizes = _sizes(replace(found.given, patterns=()))
+        sizes = {name: file.size for name, file in files_in_hub(replace(found.given, patterns=())).items()}
     else:
         from tuneline.store.s3 import S3Store
 
