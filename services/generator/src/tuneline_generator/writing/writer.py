@@ -63,6 +63,11 @@ class TextServer(CompletionConfig):
         beside = ("slots", "usd_per_hour")
         return {name: value for name, value in super().identity.items() if name not in beside}
 
+    @property
+    def usd_per_s(self) -> float | None:
+        """US dollars for each second of a call; None for a server that is not billed by the hour."""
+        return None if self.usd_per_hour is None else self.usd_per_hour / 3600 / self.slots
+
 
 WriterConfig: TypeAlias = LocalConfig | ModelConfig
 CONFIGS: Mapping[Form, Mapping[str, type[WriterConfig]]] = {
@@ -183,8 +188,7 @@ class _Served:
         self.label, self.identity = config.model, json.dumps(config.identity, sort_keys=True)
         self.header: Header | None = None
         self._config, self.account, self._context = config, account, context
-        hourly = config.usd_per_hour if isinstance(config, TextServer) else None
-        self._usd_per_s = None if hourly is None or not isinstance(config, TextServer) else hourly / 3600 / config.slots
+        self._usd_per_s = config.usd_per_s if isinstance(config, TextServer) else None
         self._by_tokens = account if self._usd_per_s is None else None
         self._concurrency, self._timeout_s, self._stack, self._server = concurrency, timeout_s, stack, server
         # A server of ours that does not answer has died, and is started again.
