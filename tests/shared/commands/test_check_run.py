@@ -258,9 +258,11 @@ def test_a_fence_around_the_system_prompt_is_warned_of(folder: Folder) -> None:
 
 def test_a_system_prompt_that_is_a_mapping_in_the_run_file_is_refused(folder: Folder) -> None:
     folder.inputs["system_prompt"] = {"role": "system", "content": "You are calm."}
+    folder.inputs["script_prompt"] = [{"role": "user", "content": "Talk about {source}"}]
     done = folder.tuneline("check")
     assert done.returncode == 2
     assert "inputs.system_prompt: a system prompt is text; give the path of a text file" in done.stderr
+    assert "inputs.script_prompt: a script prompt is text; give the path of a text file" in done.stderr
 
 
 def test_an_address_that_is_none_and_a_model_without_a_template_are_known_at_once(folder: Folder) -> None:

@@ -96,7 +96,7 @@ class CalibratorInputs(Inputs):
     """The text of each source."""
     talks: Path = output_of("transcriber")
     """What is said in each recording, and when."""
-    prompt: Path = given("*.txt", "*.md")
+    prompt: Path = given("*.txt", "*.md", text=True)
     """The prompt to begin with: text that has `{source}` and `{profile}` once each."""
     writer: Path = given()
     """Who writes scripts and edits the prompt: `provider` and its settings."""

@@ -138,7 +138,7 @@ class EvaluatorInputs(Inputs):
     """The same about the base's."""
     simulator: Path | None = given(optional=True)
     """Who speaks for the personas; without it their scripts do, offline."""
-    system_prompt: Path | None = given(optional=True)
+    system_prompt: Path | None = given(optional=True, text=True)
     """System prompt for both arms, as in training."""
     assessed: Path | None = output_of("assessor", "verdicts", optional=True)
     """Verdicts on the transcripts, for the report."""

@@ -102,7 +102,7 @@ class GeneratorInputs(Inputs):
     """What a judge decides by, for a critic `judge`; what is required of every row are its gates."""
     judge: Path | None = given(optional=True)
     """Who judges, for a critic `judge`."""
-    system_prompt: Path | None = given(optional=True)
+    system_prompt: Path | None = given(optional=True, text=True)
     """What documents and conversations are answered below."""
     personas: Path | None = given(optional=True)
     """Who talks, for the recipe `conversations`: others than those of a comparison."""
@@ -110,7 +110,7 @@ class GeneratorInputs(Inputs):
     """Who speaks for the personas; scripted without one."""
     script_sources: Path | None = given("*.txt", "*.md", optional=True)
     """What is written about, for the recipe `scripts`: a folder with a text for each source."""
-    script_prompt: Path | None = given("*.txt", "*.md", optional=True)
+    script_prompt: Path | None = given("*.txt", "*.md", optional=True, text=True)
     """How scripts are asked for, with {source}, {profile} or both: `output:calibrator/prompt`."""
     script_profile: Path | None = given("*.json", optional=True)
     """What stands for {profile}: `output:calibrator/profile`."""

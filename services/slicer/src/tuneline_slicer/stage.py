@@ -52,7 +52,7 @@ class SlicerInputs(Inputs):
     """Tokenizer, chat template and configuration of the model that will be trained."""
     chat_template: Path | None = given(optional=True)
     """Chat template and its settings, in place of the base model's: a .jinja file, or `template`, `options`, `date`."""
-    system_prompt: Path | None = given(optional=True)
+    system_prompt: Path | None = given(optional=True, text=True)
     """Text file: the system prompt of every slice, in place of a transcript's own."""
     judged: Path = output_of("assessor", "transcripts")
     """The transcripts as they were judged."""

@@ -36,7 +36,7 @@ from tuneline.errors import UserError
 from tuneline.parsing.problems import Loc, Source, did_you_mean, problems_of
 from tuneline.parsing.settings import with_settings
 from tuneline.parsing.yaml import read_yaml
-from tuneline.stage import AnyStage, Params
+from tuneline.stage import AnyStage, InputPort, Params
 from tuneline.stage.policy import Gate
 from tuneline.store.base import is_local, local_path
 
@@ -233,14 +233,14 @@ def _read_inputs(
     if not isinstance(inputs, dict):
         problems.append(f"{source.where(('inputs',))}: a mapping from input to address or content")
         return {}
-    ports = {p.name for stage in stages.values() for p in stage.input_ports()}
+    ports = {p.name: p for stage in stages.values() for p in stage.input_ports()}
     found: dict[str, Given] = {}
     for key, value in inputs.items():
         try:
             if key not in ports:
                 raise ValueError(f"no stage reads this input{did_you_mean(str(key), ports)}")
             if value is not None:
-                found[key] = _given(value, source, stages)
+                found[key] = _given(value, ports[key], source, stages)
         except (ValueError, UserError) as e:
             problems.append(f"{source.where(('inputs', str(key)))}: {e}")
             if key in ports:
@@ -248,7 +248,7 @@ def _read_inputs(
     return found
 
 
-def _given(value: object, source: Source, stages: Mapping[str, AnyStage]) -> Given:
+def _given(value: object, port: InputPort, source: Source, stages: Mapping[str, AnyStage]) -> Given:
     """Read the value of an input. Raises ValueError for what cannot be one."""
     if not isinstance(value, str | dict | list):
         raise ValueError("an address (text) or the content itself (mapping or list)")
@@ -257,6 +257,8 @@ def _given(value: object, source: Source, stages: Mapping[str, AnyStage]) -> Giv
     except (TypeError, ValueError, RecursionError):
         raise ValueError("contains what JSON cannot express: an infinite number or binary data") from None
     if not isinstance(value, str):
+        if port.text:
+            raise ValueError(f"a {port.name.replace('_', ' ')} is text; give the path of a text file")
         return Inline(value)
     return _output_of(value, stages) if value.startswith(OUTPUT) else _address(value, source)
 

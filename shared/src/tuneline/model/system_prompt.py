@@ -11,12 +11,9 @@ _FENCED = re.compile(r"^(?P<fence>```+|~~~+)[^\n`]*\n(?P<inside>.*?)^(?P=fence)[
 
 
 def read_system_prompt(path: Path | None) -> str | None:
-    """Return the system prompt in a text file; None without a file. Raises UserError if it is empty or not UTF-8, and
-    for a mapping or a list in the run file itself, which would be said to the model as JSON."""
+    """Return the system prompt in a text file; None without a file. Raises UserError if it is empty or not UTF-8."""
     if path is None:
         return None
-    if path.name == "inline-system_prompt.json":
-        raise UserError(f"{path.name}: a system prompt is text; give the path of a text file")
     try:
         text = path.read_text(encoding="utf-8-sig").strip()
     except UnicodeDecodeError:

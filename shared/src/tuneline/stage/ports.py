@@ -27,15 +27,18 @@ def pace(default: Any, **constraints: Any) -> Any:
     return Field(default=default, json_schema_extra={"pace": True}, **constraints)
 
 
-def given(*patterns: str, optional: bool = False, split: bool = False, after: str | None = None) -> Any:
+def given(
+    *patterns: str, optional: bool = False, split: bool = False, after: str | None = None, text: bool = False
+) -> Any:
     """Declare an input that the run file names. Only files that match `patterns` (all, if none) are read and hashed.
 
     With `split` it is a folder with a file per item, and the stage is sharded: its parameter `shards` says into how
     many results its work is split. A shard sees, and is identified by, the files whose names hash to it, so that a new
     item changes one shard. `after` is the stage whose output is usually named: workflows, whose graph is the same for
-    all runs, wait for it; a run on one machine does so only if it is named.
+    all runs, wait for it; a run on one machine does so only if it is named. `text` is read as it stands: content of
+    the run file itself, which would be JSON, is refused.
     """
-    return _input(None, None, patterns, optional, split, after=after)
+    return _input(None, None, patterns, optional, split, after=after, text=text)
 
 
 def output_of(stage: str, port: str | None = None, *, optional: bool = False) -> Any:
@@ -77,10 +80,10 @@ def without(*inputs: str) -> frozenset[str]:
 
 def _input(
     stage: str | None, port: str | None, patterns: tuple[str, ...], optional: bool, split: bool, *,
-    found: bool = False, after: str | None = None,
+    found: bool = False, after: str | None = None, text: bool = False,
 ) -> Any:  # fmt: skip
     source: dict[str, Any] = {"stage": stage, "port": port, "patterns": list(patterns)}
-    extra = source | {"optional": optional, "split": split, "found": found, "after": after}
+    extra = source | {"optional": optional, "split": split, "found": found, "after": after, "text": text}
     return Field(default=None if optional else ..., json_schema_extra=extra)
 
 
@@ -98,6 +101,8 @@ class InputPort(NamedTuple):
     """Whether it is read if the run has it, and never made for this stage."""
     after: str | None = None
     """Of a given input: the stage whose output it may well be."""
+    text: bool = False
+    """Whether it is text as it stands, which a run file can only name."""
 
 
 OutputKind = Literal["file", "folder", "page"]
@@ -121,10 +126,10 @@ def input_port(name: str, info: FieldInfo) -> InputPort:
     """Return the input that a field of `Inputs` declares."""
     extra = _extra_of(info)
     port = extra["port"] or name
-    patterns, text = tuple(extra["patterns"]), info.description or ""
     return InputPort(
-        name, extra["stage"], port, patterns, extra["optional"], text, extra["split"], extra["found"], extra["after"]
-    )
+        name, extra["stage"], port, tuple(extra["patterns"]), extra["optional"], info.description or "",
+        extra["split"], extra["found"], extra["after"], extra["text"],
+    )  # fmt: skip
 
 
 def output_port(name: str, info: FieldInfo) -> OutputPort:
