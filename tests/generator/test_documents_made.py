@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from kit.generating import WORDS, make, output_of, rows_of
+from kit.generating import WORDS, make, output_of, rows_of, write_run
 from kit.scripted_openai import Answer, Call, completion, judged, serve_openai
 from tuneline.errors import UserError
 from tuneline.stage import Part
@@ -69,11 +68,7 @@ def run_file(folder: Path, url: str, **changed: Any) -> Path:
         "recipe": RECIPE, "writer": server, "judge": server, "rubric": RUBRIC, "critic": {"provider": "judge"},
         "system_prompt": str(folder / "system.txt"),
     }  # fmt: skip
-    params = {"count": 30, "pilot": 40, "concurrency": 4, "gates": {"shortest_median": 100}}
-    content: dict[str, Any] = {"run": "made", "goal": "generator", "inputs": {**inputs, **changed}, "generator": params}
-    path = folder / "run.yaml"
-    path.write_text(yaml.safe_dump({**content, "inputs": {k: v for k, v in content["inputs"].items() if v}}))
-    return path
+    return write_run(folder, inputs | changed, count=30, pilot=40, concurrency=4, gates={"shortest_median": 100})
 
 
 def test_documents_that_pass_the_judge_become_rows_and_nothing_is_paid_twice(tmp_path: Path) -> None:

@@ -83,14 +83,17 @@ def run_file(
     prices: Mapping[str, float] | None = None, **params: Any,
 ) -> Path:  # fmt: skip
     """Write a run file whose goal is the generator; prices are in dollars per million tokens, nothing by default."""
-    folder.mkdir(parents=True, exist_ok=True)
     writer = {"provider": "openai", "model": "base", "dialect": "vllm", "base_url": url, **(prices or {})}
-    content = {
-        "run": "made", "goal": "generator", "inputs": {"recipe": dict(recipe), "writer": writer, **(inputs or {})},
-        "generator": {"count": 30, "pilot": 20, "concurrency": 4} | params,
-    }  # fmt: skip
+    given = {"recipe": dict(recipe), "writer": writer, **(inputs or {})}
+    return write_run(folder, given, **{"count": 30, "pilot": 20, "concurrency": 4} | params)
+
+
+def write_run(folder: Path, inputs: Mapping[str, Any], **params: Any) -> Path:
+    """Write a run file whose goal is the generator; an input that is None is left out."""
+    folder.mkdir(parents=True, exist_ok=True)
+    given = {name: value for name, value in inputs.items() if value is not None}
     path = folder / "run.yaml"
-    path.write_text(yaml.safe_dump(content))
+    path.write_text(yaml.safe_dump({"run": "made", "goal": "generator", "inputs": given, "generator": params}))
     return path
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from kit.generating import WORDS, make, output_of, rows_of
+from kit.generating import WORDS, make, output_of, rows_of, write_run
 from kit.judge_parts import live
 from kit.scripted_openai import Answer, Call, ScriptedOpenAI, completion, judged, serve_openai
 from kit.scripted_vendors import PROTOCOLS, Protocol
@@ -111,10 +111,7 @@ def run_file(folder: Path, url: str, **changed: Any) -> Path:
         "recipe": RECIPE, "writer": server, "judge": server, "simulator": server, "rubric": rubric,
         "critic": {"provider": "judge"}, "personas": {"personas": PEOPLE},
     }  # fmt: skip
-    content = {"run": "made", "goal": "generator", "inputs": {k: v for k, v in (inputs | changed).items() if v}}
-    path = folder / "run.yaml"
-    path.write_text(yaml.safe_dump({**content, "generator": {"count": 24, "pilot": 20, "concurrency": 4}}))
-    return path
+    return write_run(folder, inputs | changed, count=24, pilot=20, concurrency=4)
 
 
 def test_conversations_that_pass_the_judge_become_transcripts_and_nothing_is_paid_twice(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from kit.calibrating import PROMPT, answered, references
-from kit.generating import WORDS, make, output_of, rows_of
+from kit.generating import WORDS, make, output_of, rows_of, write_run
 from kit.places import EXAMPLES
 from kit.scripted_openai import Answer, Call, completion, serve_openai
 from tuneline.engine.runfile import read_run_file
@@ -47,11 +47,7 @@ def run_file(folder: Path, url: str, **inputs: Any) -> Path:
     given = {
         "recipe": RECIPE, "writer": {"provider": "openai", "model": "m", "base_url": url}, "script_sources": "texts",
     } | inputs  # fmt: skip
-    given = {name: value for name, value in given.items() if value}
-    content = {"run": "said", "goal": "generator", "inputs": given, "generator": {"count": 24, "pilot": 20}}
-    path = folder / "run.yaml"
-    path.write_text(yaml.safe_dump(content))
-    return path
+    return write_run(folder, given, count=24, pilot=20)
 
 
 def test_each_source_is_written_about_in_turn_and_the_last_are_set_aside(tmp_path: Path) -> None:
