@@ -1,8 +1,9 @@
 """The processes that compute a training together, as one of them sees them.
 
-Every process holds the whole model and takes every `count`-th forward pass of a step. The gradients are then added in
-the order of the passes, as one process would add them, so that the sum is the same to the last bit whatever their
-number is; every process takes the optimiser's step for itself, from equal numbers to equal numbers.
+Every process holds the whole model (with `shard_base` a part of each layer) and takes every `count`-th forward pass of
+a step. The gradients are then added in the order of the passes, as one process would add them, so that the sum is the
+same to the last bit whatever their number is; every process takes the optimiser's step for itself, from equal numbers
+to equal numbers.
 """
 
 from __future__ import annotations
