@@ -40,8 +40,8 @@ from tuneline.model.chat import ChatTokenizer
 from tuneline.model.llama_server import serve
 from tuneline_gguf_converter import stage as converter
 from tuneline_trainer import stage as trainer
-from tuneline_trainer.base_model import linear_layers, read_base_model
-from tuneline_trainer.rows import Batching
+from tuneline_trainer.examples.rows import Batching
+from tuneline_trainer.model.base_model import linear_layers, read_base_model
 
 SLICES, STEPS = 3, 3
 PEAKS = {"H100 PCIe": 756e12, "H100": 989e12, "H200": 989e12, "A100": 312e12, "L40S": 362e12, "RTX 4090": 165e12}

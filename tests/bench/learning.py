@@ -21,8 +21,9 @@ from trainer.runs import LocalContext
 from tuneline.data.io import read_lines, read_record
 from tuneline.data.training import TrainingRecord, TrainingRow
 from tuneline.model.chat import ChatTokenizer
-from tuneline_trainer import prepare, stage
-from tuneline_trainer.rows import Examples, Plan, Supervise, read_examples
+from tuneline_trainer import stage
+from tuneline_trainer.examples.rows import Examples, Plan, Supervise, read_examples
+from tuneline_trainer.training import prepare
 
 TRAININGS: tuple[tuple[Supervise, str], ...] = (("new", "slide"), ("all", "slide"), ("last", "slide"), ("new", "tile"))
 COLOURS = {"new slide": "#1b7837", "all slide": "#762a83", "last slide": "#b35806", "new tile": "#2166ac"}

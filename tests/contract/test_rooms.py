@@ -72,6 +72,7 @@ def test_a_stage_enters_only_open_rooms_and_no_other_stage() -> None:
 STAGE_ROOMS = {
     "evaluator": ("conversations", "comparison", "report"),
     "generator": ("writing", "recipes", "critic", "report"),
+    "trainer": ("examples", "model", "record", "training"),
     "transcriber": ("reading", "hearing"),
 }
 """Stages that are large enough for rooms of their own, in the order of the work: none enters a later one."""

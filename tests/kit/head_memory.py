@@ -17,8 +17,8 @@ from trl.kernels import chunked_logprob
 from trl.kernels.chunked_logprob import ChunkedLogProbFunction
 
 from kit.peak_memory import held
-from tuneline_trainer.head import ChunkedHead
-from tuneline_trainer.memory import HEAD_TILE, return_freed_memory
+from tuneline_trainer.model.head import ChunkedHead
+from tuneline_trainer.model.memory import HEAD_TILE, return_freed_memory
 
 TOKENS, HIDDEN, VOCABULARY = 1024, 640, 262_144
 CAP = 30.0

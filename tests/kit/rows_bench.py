@@ -10,7 +10,7 @@ from pathlib import Path
 from kit.slicing import real_bench
 from tuneline.model.base_model import TOKENIZER_FILES
 from tuneline.model.chat import ChatTokenizer
-from tuneline_trainer.rows import Asked, Examples, Plan, Supervise, read_examples
+from tuneline_trainer.examples.rows import Asked, Examples, Plan, Supervise, read_examples
 
 
 class Sliced:

@@ -21,20 +21,20 @@ from tuneline.data.training import TrainingSetup
 from tuneline.errors import UserError
 from tuneline.model.chat import ChatTokenizer
 from tuneline.model.windows import encode_window
-from tuneline_trainer import sft
-from tuneline_trainer.attention import compile_every_form
-from tuneline_trainer.base_model import Architecture, BaseModelFacts, read_base_model
-from tuneline_trainer.crew import Crew
-from tuneline_trainer.guard import Guard, Told
-from tuneline_trainer.head import LOGITS, ChunkedHead
-from tuneline_trainer.loading import load_model
-from tuneline_trainer.memory import EAGER_SCORE_BYTES, estimate, kept_per_token, require_memory
-from tuneline_trainer.peers import Peers
-from tuneline_trainer.prepare import prepare, settle
-from tuneline_trainer.rows import Plan, Supervise, answers_to_learn, read_examples
-from tuneline_trainer.shards import shard_base
+from tuneline_trainer.examples.rows import Plan, Supervise, answers_to_learn, read_examples
+from tuneline_trainer.examples.windows import source_of
+from tuneline_trainer.model.attention import compile_every_form
+from tuneline_trainer.model.base_model import Architecture, BaseModelFacts, read_base_model
+from tuneline_trainer.model.head import LOGITS, ChunkedHead
+from tuneline_trainer.model.loading import load_model
+from tuneline_trainer.model.memory import EAGER_SCORE_BYTES, estimate, kept_per_token, require_memory
 from tuneline_trainer.stage import LoraParams, TrainerInputs, TrainerParams
-from tuneline_trainer.windows import source_of
+from tuneline_trainer.training import sft
+from tuneline_trainer.training.crew import Crew
+from tuneline_trainer.training.guard import Guard, Told
+from tuneline_trainer.training.peers import Peers
+from tuneline_trainer.training.prepare import prepare, settle
+from tuneline_trainer.training.shards import shard_base
 
 
 def ids_are_those_of_transformers(folder: Path, family: Family) -> None:

@@ -183,7 +183,8 @@ class LocalContext:
 
     def progress(self, done: int, total: int) -> None:
         children = [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
-        ranks = [pid for pid in children if b"tuneline_trainer.rank" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        lines = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children}
+        ranks = [pid for pid, line in lines.items() if b"tuneline_trainer.training.rank" in line]
         if done:
             self._ranks.write_text(json.dumps(ranks))
         if done == self._kill_rank_at:

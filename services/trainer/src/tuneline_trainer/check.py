@@ -8,13 +8,13 @@ from tuneline.data.training import TrainingSetup
 from tuneline.errors import UserError
 from tuneline.model.chat import ChatTokenizer, fold_system
 from tuneline.stage import Checks
-from tuneline_trainer.attention import Machine, attention_of, refuse_attention, this_machine
-from tuneline_trainer.base_model import BaseModelFacts, glance_at_base_model
-from tuneline_trainer.memory import GPUS, adapter_parameters, capacity, estimate, gib, require_memory
-from tuneline_trainer.prepare import quantization_of, refuse_processes, refuse_shards
-from tuneline_trainer.rows import refuse_token
+from tuneline_trainer.examples.rows import refuse_token
+from tuneline_trainer.model.attention import Machine, attention_of, refuse_attention, this_machine
+from tuneline_trainer.model.base_model import BaseModelFacts, glance_at_base_model
+from tuneline_trainer.model.memory import GPUS, adapter_parameters, capacity, estimate, gib, require_memory
+from tuneline_trainer.record.tracking import require_place, require_tracker
 from tuneline_trainer.stage import TrainerParams
-from tuneline_trainer.tracking import require_place, require_tracker
+from tuneline_trainer.training.prepare import quantization_of, refuse_processes, refuse_shards
 
 PROBE = (
     {"role": "user", "content": "Hello, I have a question."},

@@ -20,8 +20,8 @@ from tuneline.data.transcripts import Transcript
 from tuneline.data.verdicts import Passing
 from tuneline.llm.token_counts import count_tokens
 from tuneline.stage import Forecast, Plans
-from tuneline_trainer.base_model import glance_at_base_model
-from tuneline_trainer.memory import GPUS
+from tuneline_trainer.model.base_model import glance_at_base_model
+from tuneline_trainer.model.memory import GPUS
 from tuneline_trainer.stage import TrainerParams
 
 MEASURED_ON, SLOWEST, FASTEST = "H100", 146.0, 413.0

@@ -32,7 +32,7 @@ from tuneline.stage import (
     output_of,
     pace,
 )
-from tuneline_trainer.tracking import TrackerName
+from tuneline_trainer.record.tracking import TrackerName
 
 Count = Annotated[int, Field(ge=1, le=64)]
 Names = Annotated[tuple[str, ...], Field(min_length=1)]

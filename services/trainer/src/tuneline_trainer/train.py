@@ -11,13 +11,13 @@ from tuneline.data.io import write_lines, write_record
 from tuneline.data.training import ExampleCounts, ExamplesBySplit, Losses, ParameterCounts, TrainingRecord, TrainingRow
 from tuneline.model.weights import read_shapes
 from tuneline.stage import Context, Json, Metrics
-from tuneline_trainer import checkpoints
-from tuneline_trainer.memory import peak_bytes
-from tuneline_trainer.metrics import rows_of
-from tuneline_trainer.prepare import Prepared, prepare
-from tuneline_trainer.rows import Row
-from tuneline_trainer.sft import run_training
+from tuneline_trainer.examples.rows import Row
+from tuneline_trainer.model.memory import peak_bytes
+from tuneline_trainer.record import checkpoints
+from tuneline_trainer.record.metrics import rows_of
 from tuneline_trainer.stage import TrainerInputs, TrainerOutputs, TrainerParams
+from tuneline_trainer.training.prepare import Prepared, prepare
+from tuneline_trainer.training.sft import run_training
 
 
 def train_adapter(params: TrainerParams, inputs: TrainerInputs, outputs: TrainerOutputs, context: Context) -> Metrics:

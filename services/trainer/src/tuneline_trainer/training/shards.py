@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from tuneline.errors import UserError
-from tuneline_trainer.peers import Peers
+from tuneline_trainer.training.peers import Peers
 
 
 def shard_base(model: PeftModel, peers: Peers, device: torch.device) -> None:

@@ -7,8 +7,8 @@ from array import array
 
 import pytest
 
-from tuneline_trainer.rows import Row
-from tuneline_trainer.steps import Steps, evenly
+from tuneline_trainer.examples.rows import Row
+from tuneline_trainer.examples.steps import Steps, evenly
 
 
 def rows(count: int) -> list[Row]:

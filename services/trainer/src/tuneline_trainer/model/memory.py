@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from tuneline.data.training import TrainingSetup
 from tuneline.errors import UserError
-from tuneline_trainer.base_model import Architecture, BaseModelFacts, linear_layers, text_layers
+from tuneline_trainer.model.base_model import Architecture, BaseModelFacts, linear_layers, text_layers
 from tuneline_trainer.stage import LoraParams, TrainerParams
 
 NF4_BYTES, NF4_SCALE_BYTES = 0.5, 1 / 64 + 4 / (64 * 256)

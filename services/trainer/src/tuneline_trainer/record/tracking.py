@@ -127,7 +127,7 @@ class Trackers:
             "LOGNAME": "tuneline",
         }
         process = subprocess.Popen(
-            [sys.executable, "-m", "tuneline_trainer.tracker"],
+            [sys.executable, "-m", "tuneline_trainer.record.tracker"],
             stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environ, cwd=home,
             start_new_session=True,
         )  # fmt: skip

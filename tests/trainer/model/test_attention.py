@@ -6,7 +6,7 @@ import pytest
 
 from trainer import runs
 from tuneline.errors import UserError
-from tuneline_trainer.attention import Kernel, Machine, attention_of
+from tuneline_trainer.model.attention import Kernel, Machine, attention_of
 
 GPU, CPU = Machine("cuda", "bf16"), Machine("cpu", "fp32")
 

@@ -12,8 +12,8 @@ from kit.slicing import Bench, talk
 from trainer import runs
 from tuneline.errors import UserError
 from tuneline.model.chat import ChatTokenizer
-from tuneline_trainer import windows
-from tuneline_trainer.windows import Window, read_windows
+from tuneline_trainer.examples import windows
+from tuneline_trainer.examples.windows import Window, read_windows
 
 
 def rows_of_the_slicer(folder: Path, family: Family = "gemma", **params: object) -> list[dict[str, object]]:

@@ -7,9 +7,8 @@ from typing import Any
 
 import torch
 
-from tuneline_trainer.prepare import Prepared
-from tuneline_trainer.rows import Row
-from tuneline_trainer.steps import Steps
+from tuneline_trainer.examples.rows import Row
+from tuneline_trainer.examples.steps import Steps
 
 Batch = dict[str, torch.Tensor]
 """A forward pass."""
@@ -18,14 +17,13 @@ Batch = dict[str, torch.Tensor]
 class Collator:
     """Makes tensors of what the data sets name: the number of a step of training, or of a row of validation."""
 
-    def __init__(self, prepared: Prepared) -> None:
-        params, self._examples = prepared.params, prepared.examples
-        self._steps = Steps(self._examples.train, prepared.steps_per_epoch, params.batch_size, params.seed)
+    def __init__(self, steps: Steps, validation: Sequence[Row]) -> None:
+        self._steps, self._validation = steps, validation
 
     def __call__(self, named: Sequence[Mapping[str, int]]) -> dict[str, Any]:
         (name,) = named  # one at a time
         if "row" in name:
-            return batch_of([self._examples.validation[name["row"]]], 1)
+            return batch_of([self._validation[name["row"]]], 1)
         batches = self._steps.batches(name["step"])
         supervised = sum(row.supervised for rows in batches for row in rows)
         return {"batches": [batch_of(rows, supervised) for rows in batches]}

@@ -21,19 +21,21 @@ from trl.trainer.sft_trainer import SFTTrainer
 
 from tuneline.errors import UserError
 from tuneline.stage import Context
-from tuneline_trainer import checkpoints, head
-from tuneline_trainer.attention import compile_every_form
-from tuneline_trainer.batches import Batch, Collator
-from tuneline_trainer.crew import MEETING, Work, train_together
-from tuneline_trainer.guard import Guard, Told
-from tuneline_trainer.layers import target_modules
-from tuneline_trainer.loading import load_model
-from tuneline_trainer.memory import peak_bytes, return_freed_memory
-from tuneline_trainer.metrics import LiveMetrics
-from tuneline_trainer.peers import GradientSum, Peers
-from tuneline_trainer.prepare import Prepared
-from tuneline_trainer.shards import shard_base
-from tuneline_trainer.tracking import Trackers
+from tuneline_trainer.examples.batches import Batch, Collator
+from tuneline_trainer.examples.steps import Steps
+from tuneline_trainer.model import head
+from tuneline_trainer.model.attention import compile_every_form
+from tuneline_trainer.model.layers import target_modules
+from tuneline_trainer.model.loading import load_model
+from tuneline_trainer.model.memory import peak_bytes, return_freed_memory
+from tuneline_trainer.record import checkpoints
+from tuneline_trainer.record.metrics import LiveMetrics
+from tuneline_trainer.record.tracking import Trackers
+from tuneline_trainer.training.crew import MEETING, Work, train_together
+from tuneline_trainer.training.guard import Guard, Told
+from tuneline_trainer.training.peers import GradientSum, Peers
+from tuneline_trainer.training.prepare import Prepared
+from tuneline_trainer.training.shards import shard_base
 
 
 class LoraTrainer(SFTTrainer):
@@ -189,8 +191,9 @@ def train(work: Work, told: Told, peers: Peers) -> int:
 
 def new_trainer(prepared: Prepared, folder: Path, guard: Guard) -> LoraTrainer:
     """Load the model and put an adapter on it; `folder` is where checkpoints are written."""
-    examples, lora = prepared.examples, prepared.params.lora
-    model = load_model(prepared.setup, prepared.base, whole=not prepared.params.shard_base)
+    params, examples, lora = prepared.params, prepared.examples, prepared.params.lora
+    steps = Steps(examples.train, prepared.steps_per_epoch, params.batch_size, params.seed)
+    model = load_model(prepared.setup, prepared.base, whole=not params.shard_base)
     if prepared.setup.device == "cpu":
         head.use_on_cpu()
     trainer = LoraTrainer(
@@ -198,7 +201,7 @@ def new_trainer(prepared: Prepared, folder: Path, guard: Guard) -> LoraTrainer:
         args=_arguments(prepared, folder, first=guard.peers.first),
         train_dataset=Dataset.from_dict({"step": range(prepared.steps)}),
         eval_dataset=Dataset.from_dict({"row": range(len(examples.validation))}) if examples.validation else None,
-        data_collator=Collator(prepared),
+        data_collator=Collator(steps, examples.validation),
         processing_class=prepared.tokenizer,
         # Not wrapped by us: TRL seeds before the adapter gets its first numbers.
         peft_config=LoraConfig(
@@ -211,7 +214,7 @@ def new_trainer(prepared: Prepared, folder: Path, guard: Guard) -> LoraTrainer:
         ),
         callbacks=[guard],
     )
-    trainer.peers, trainer.sharing = guard.peers, prepared.params.shard_base
+    trainer.peers, trainer.sharing = guard.peers, params.shard_base
     trainer.remove_callback(PrinterCallback)
     return trainer
 

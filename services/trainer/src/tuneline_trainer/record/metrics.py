@@ -9,7 +9,7 @@ from transformers import TrainerState
 
 from tuneline.data.io import write_lines
 from tuneline.data.training import TrainingRow
-from tuneline_trainer.tracking import Trackers
+from tuneline_trainer.record.tracking import Trackers
 
 FILE = "metrics.jsonl"
 

@@ -11,11 +11,11 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from tuneline.errors import Temporary, UserError, frames_of
-from tuneline_trainer.crew import Entry, Failed, Finished, Step, Work
-from tuneline_trainer.guard import Told
-from tuneline_trainer.memory import peak_bytes
-from tuneline_trainer.peers import Peers
-from tuneline_trainer.sft import train
+from tuneline_trainer.model.memory import peak_bytes
+from tuneline_trainer.training.crew import Entry, Failed, Finished, Step, Work
+from tuneline_trainer.training.guard import Told
+from tuneline_trainer.training.peers import Peers
+from tuneline_trainer.training.sft import train
 
 
 class Line:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from trl.trainer import utils
 
-from tuneline_trainer.memory import HEAD_LOGITS_ON_CPU
+from tuneline_trainer.model.memory import HEAD_LOGITS_ON_CPU
 
 LOGITS = HEAD_LOGITS_ON_CPU // 3
 """Logits that are held at once, in three copies."""

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from itertools import accumulate
 
-from tuneline_trainer.rows import Row
+from tuneline_trainer.examples.rows import Row
 
 
 class Steps:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from trainer import runs
-from tuneline_trainer.memory import HOST_RUNTIME
+from tuneline_trainer.model.memory import HOST_RUNTIME
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("trainer")]
 

@@ -21,8 +21,8 @@ import structlog
 
 from tuneline.errors import Temporary, UserError
 from tuneline.model.children import ending, environment, tied_to_us
-from tuneline_trainer.guard import Told
-from tuneline_trainer.prepare import Prepared
+from tuneline_trainer.training.guard import Told
+from tuneline_trainer.training.prepare import Prepared
 
 WORK, MEETING = "work.pickle", "meeting"
 """Files in the folder in which checkpoints are written: what is to be done, and where the processes meet."""
@@ -140,7 +140,7 @@ class Crew:
         kept = {name: value for name, value in os.environ.items() if name.startswith(PREFIXES)}
         with theirs:
             process = subprocess.Popen(
-                tied_to_us([sys.executable, "-P", "-m", "tuneline_trainer.rank", *words]),
+                tied_to_us([sys.executable, "-P", "-m", "tuneline_trainer.training.rank", *words]),
                 stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], start_new_session=True,
                 env=environment() | kept | LOOPBACK | {"CUDA_VISIBLE_DEVICES": gpu_of(rank)},
             )  # fmt: skip

@@ -15,10 +15,10 @@ from transformers.trainer_callback import TrainerCallback, TrainerControl, Train
 from tuneline.data.io import write_lines
 from tuneline.data.training import TrainingSetup
 from tuneline.errors import Temporary, UserError
-from tuneline_trainer import checkpoints
-from tuneline_trainer.metrics import FILE, rows_of
-from tuneline_trainer.peers import Peers
-from tuneline_trainer.prepare import Prepared
+from tuneline_trainer.record import checkpoints
+from tuneline_trainer.record.metrics import FILE, rows_of
+from tuneline_trainer.training.peers import Peers
+from tuneline_trainer.training.prepare import Prepared
 
 
 class Told(NamedTuple):

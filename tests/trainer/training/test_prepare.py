@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from tuneline.data.training import TrainingSetup
-from tuneline_trainer.base_model import Architecture
-from tuneline_trainer.prepare import told
+from tuneline_trainer.model.base_model import Architecture
 from tuneline_trainer.stage import TrainerParams
+from tuneline_trainer.training.prepare import told
 
 
 def test_what_was_asked_what_it_became_and_what_the_model_imposes_are_told() -> None:

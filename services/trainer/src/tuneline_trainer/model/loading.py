@@ -12,7 +12,7 @@ from tuneline.data.training import TrainingSetup
 from tuneline.errors import UserError
 from tuneline.model.base_model import as_listed
 from tuneline.parsing.problems import printable
-from tuneline_trainer.base_model import BaseModelFacts
+from tuneline_trainer.model.base_model import BaseModelFacts
 
 
 def load_model(setup: TrainingSetup, base: BaseModelFacts, *, whole: bool = True) -> PreTrainedModel:

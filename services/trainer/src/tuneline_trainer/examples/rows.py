@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 
 from tuneline.errors import UserError
 from tuneline.model.chat import ChatTokenizer
-from tuneline_trainer.windows import Range, Source, Window, read_windows
+from tuneline_trainer.examples.windows import Range, Source, Window, read_windows
 
 Supervise = Literal["new", "all", "last"]
 Batching = Literal["shared_prefix", "slices"]

@@ -161,10 +161,10 @@ def test_the_memory_estimate_counts_what_autograd_keeps(
 
 
 def test_an_adapter_that_lies_beside_the_base_model_is_not_loaded(tiny_base: Path, tmp_path: Path) -> None:
-    from tuneline_trainer.base_model import read_base_model
-    from tuneline_trainer.loading import load_model
-    from tuneline_trainer.prepare import settle
+    from tuneline_trainer.model.base_model import read_base_model
+    from tuneline_trainer.model.loading import load_model
     from tuneline_trainer.stage import TrainerParams
+    from tuneline_trainer.training.prepare import settle
 
     base = shutil.copytree(tiny_base, tmp_path / "base")
     (base / "adapter_config.json").write_text('{"peft_type": "LORA", "base_model_name_or_path": "them/other"}')
@@ -175,7 +175,7 @@ def test_an_adapter_that_lies_beside_the_base_model_is_not_loaded(tiny_base: Pat
 
 
 def test_a_damaged_file_beside_the_config_is_the_one_that_is_named(tiny_base: Path, tmp_path: Path) -> None:
-    from tuneline_trainer.base_model import read_base_model
+    from tuneline_trainer.model.base_model import read_base_model
 
     base = shutil.copytree(tiny_base, tmp_path / "base")
     (base / "generation_config.json").write_text('{"eos_token_id": ')

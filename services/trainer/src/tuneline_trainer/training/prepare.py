@@ -13,17 +13,17 @@ from tuneline.data.training import TrainingSetup
 from tuneline.errors import UserError
 from tuneline.model.chat import ChatTokenizer
 from tuneline.stage import Context
-from tuneline_trainer.attention import attention_of, this_machine
-from tuneline_trainer.base_model import (
+from tuneline_trainer.examples.rows import Examples, Plan, read_examples, refuse_token
+from tuneline_trainer.model.attention import attention_of, this_machine
+from tuneline_trainer.model.base_model import (
     Architecture,
     BaseModelFacts,
     load_tokenizer,
     read_base_model,
 )
-from tuneline_trainer.memory import Estimate, capacity, estimate, require_memory
-from tuneline_trainer.rows import Examples, Plan, read_examples, refuse_token
+from tuneline_trainer.model.memory import Estimate, capacity, estimate, require_memory
+from tuneline_trainer.record.tracking import require_place, require_tracker
 from tuneline_trainer.stage import TrainerInputs, TrainerParams
-from tuneline_trainer.tracking import require_place, require_tracker
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

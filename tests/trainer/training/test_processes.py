@@ -11,8 +11,8 @@ import pytest
 
 from trainer import runs
 from tuneline.errors import UserError
-from tuneline_trainer.crew import gpu_of
-from tuneline_trainer.prepare import processes_of, refuse_processes
+from tuneline_trainer.training.crew import gpu_of
+from tuneline_trainer.training.prepare import processes_of, refuse_processes
 
 TWO = {"processes": 2}
 

@@ -13,7 +13,7 @@ from kit.chat_models import CHATML, Family, write_chat_model
 from trainer import runs
 from tuneline.errors import UserError
 from tuneline.model.chat import ChatTokenizer
-from tuneline_trainer.rows import (
+from tuneline_trainer.examples.rows import (
     Asked,
     Examples,
     Plan,
@@ -25,7 +25,7 @@ from tuneline_trainer.rows import (
     read_examples,
     rows_of,
 )
-from tuneline_trainer.windows import Source, read_windows
+from tuneline_trainer.examples.windows import Source, read_windows
 
 FAMILIES: list[tuple[Family, str]] = [("gemma", "<end_of_turn>"), ("chatml", "<|im_end|>"), ("llama", "<|eot_id|>")]
 CANARY = "kumquat-marmalade"

@@ -1,0 +1,1 @@
+"""From slices to the rows of each step."""

@@ -1,0 +1,1 @@
+"""What a training leaves while it runs: checkpoints, and figures for people and trackers."""

@@ -1,0 +1,1 @@
+"""The training itself, by one process or several."""
