@@ -70,6 +70,7 @@ def test_a_stage_enters_only_open_rooms_and_no_other_stage() -> None:
 
 
 STAGE_ROOMS = {
+    "calibrator": ("talks", "models", "trials"),
     "evaluator": ("conversations", "comparison", "report"),
     "generator": ("writing", "recipes", "critic", "report"),
     "trainer": ("examples", "model", "record", "training"),

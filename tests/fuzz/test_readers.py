@@ -37,9 +37,9 @@ from tuneline.errors import Unreadable, UserError
 from tuneline.judge.judging import load_judge
 from tuneline.judge.recorded import RecordedJudge
 from tuneline.stage import installed_stages
-from tuneline_calibrator.given import read_prompt, read_references
-from tuneline_calibrator.judge import load_judge as load_talk_judge
-from tuneline_calibrator.writer import load_writer as load_script_writer
+from tuneline_calibrator.models.judge import load_judge as load_talk_judge
+from tuneline_calibrator.models.writer import load_writer as load_script_writer
+from tuneline_calibrator.talks.given import read_prompt, read_references
 from tuneline_generator.critic.critic_client import load_critic
 from tuneline_generator.recipes.documents import read_ideas
 from tuneline_generator.recipes.scripts import read_sources, with_prompt

@@ -12,21 +12,21 @@ from tuneline.errors import Capped, UserError
 from tuneline.llm.client import LlmClient
 from tuneline.llm.config import ModelConfig
 from tuneline.stage import Context, Cost, Json, Metrics, dollars
-from tuneline_calibrator import judge as judges
-from tuneline_calibrator import writer as writers
-from tuneline_calibrator.asking import Line, Lost
-from tuneline_calibrator.evidence import Change, Evidence, WorstPair
-from tuneline_calibrator.found import Calibration, Stop, TrialRecord
-from tuneline_calibrator.given import Reference, read_prompt, read_references
-from tuneline_calibrator.holdout import chosen, split, verdict
-from tuneline_calibrator.losses import converged
-from tuneline_calibrator.offline import ExtractiveWriter, HeuristicReader
-from tuneline_calibrator.profiles import Profile, aggregate
-from tuneline_calibrator.publish import write_all
-from tuneline_calibrator.refine import grams, problem_of
+from tuneline_calibrator.models import judge as judges
+from tuneline_calibrator.models import writer as writers
+from tuneline_calibrator.models.asking import Line, Lost
+from tuneline_calibrator.models.evidence import Change, Evidence, WorstPair
+from tuneline_calibrator.models.offline import ExtractiveWriter, HeuristicReader
+from tuneline_calibrator.models.refine import grams, problem_of
 from tuneline_calibrator.stage import CalibratorInputs, CalibratorOutputs, CalibratorParams
-from tuneline_calibrator.tokens import word_count
-from tuneline_calibrator.trials import (
+from tuneline_calibrator.talks.given import Reference, read_prompt, read_references
+from tuneline_calibrator.talks.losses import converged
+from tuneline_calibrator.talks.profiles import Profile, aggregate
+from tuneline_calibrator.talks.tokens import word_count
+from tuneline_calibrator.trials.found import Calibration, Stop, TrialRecord
+from tuneline_calibrator.trials.holdout import chosen, split, verdict
+from tuneline_calibrator.trials.publish import write_all
+from tuneline_calibrator.trials.trials import (
     MOST_LOST,
     SIDES,
     Bench,
@@ -39,7 +39,7 @@ from tuneline_calibrator.trials import (
     prepare,
     tried,
 )
-from tuneline_calibrator.yardsticks import ceiling_of, marks_of, noise_of
+from tuneline_calibrator.trials.yardsticks import ceiling_of, marks_of, noise_of
 
 WORST_PAIRS = 2
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from tuneline.stage import Checks
-from tuneline_calibrator.given import read_prompt, read_references
-from tuneline_calibrator.judge import load_judge
+from tuneline_calibrator.models.judge import load_judge
+from tuneline_calibrator.models.writer import load_writer
 from tuneline_calibrator.stage import CalibratorParams
-from tuneline_calibrator.writer import load_writer
+from tuneline_calibrator.talks.given import read_prompt, read_references
 
 
 def check_given(params: CalibratorParams, checks: Checks) -> None:

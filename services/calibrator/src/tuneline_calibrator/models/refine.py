@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tuneline_calibrator.given import SLOTS, has_controls
-from tuneline_calibrator.tokens import tokens
+from tuneline_calibrator.talks.given import SLOTS, has_controls
+from tuneline_calibrator.talks.tokens import tokens
 
 MOST_CHARS = 6_000
 GRAM = 8

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tuneline_calibrator.profiles import aggregate, medoid, style_of
+from tuneline_calibrator.talks.profiles import aggregate, medoid, style_of
 
 
 def test_the_order_is_that_which_is_nearest_to_all_others() -> None:

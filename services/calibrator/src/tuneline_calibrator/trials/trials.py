@@ -14,14 +14,14 @@ from tuneline.errors import UserError
 from tuneline.llm.limits import ended
 from tuneline.parsing.problems import printable
 from tuneline.stage import Context
-from tuneline_calibrator import losses as of
-from tuneline_calibrator.asking import Lost
-from tuneline_calibrator.given import Reference
-from tuneline_calibrator.judge import Concept, Judge, Quality
-from tuneline_calibrator.segments import Part, Passage, grouped, merged, sentences
+from tuneline_calibrator.models.asking import Lost
+from tuneline_calibrator.models.judge import Concept, Judge, Quality
+from tuneline_calibrator.models.writer import Writer
 from tuneline_calibrator.stage import CalibratorParams
-from tuneline_calibrator.tokens import word_count
-from tuneline_calibrator.writer import Writer
+from tuneline_calibrator.talks import losses as of
+from tuneline_calibrator.talks.given import Reference
+from tuneline_calibrator.talks.segments import Part, Passage, grouped, merged, sentences
+from tuneline_calibrator.talks.tokens import word_count
 
 MOST_LOST = 0.2
 """Share of the pairs that may have no script in a trial that counts."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tuneline_calibrator.refine import grams, problem_of
+from tuneline_calibrator.models.refine import grams, problem_of
 
 BEFORE = "Write a talk.\n{source}\n{profile}"
 TALK = "For a hundred years builders believed that weight was enough to hold a bridge."

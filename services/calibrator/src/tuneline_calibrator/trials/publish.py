@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tuneline.data.io import write_lines, write_record
-from tuneline_calibrator.found import Calibration
-from tuneline_calibrator.profiles import Profile
-from tuneline_calibrator.report import write_report
 from tuneline_calibrator.stage import CalibratorOutputs
-from tuneline_calibrator.trials import Target, Trial
+from tuneline_calibrator.talks.profiles import Profile
+from tuneline_calibrator.trials.found import Calibration
+from tuneline_calibrator.trials.report import write_report
+from tuneline_calibrator.trials.trials import Target, Trial
 
 
 def write_all(

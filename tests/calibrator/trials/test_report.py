@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tuneline_calibrator.report import worded
+from tuneline_calibrator.trials.report import worded
 
 
 @pytest.mark.parametrize(

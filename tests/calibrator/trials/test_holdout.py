@@ -7,7 +7,7 @@ import random
 import pytest
 
 from tuneline.errors import UserError
-from tuneline_calibrator.holdout import chosen, split, verdict
+from tuneline_calibrator.trials.holdout import chosen, split, verdict
 
 
 def totals(*values: float) -> dict[str, float]:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tuneline.errors import Unreadable
-from tuneline_calibrator.asking import Line
-from tuneline_calibrator.judge import Concept, ModelJudge, Quality, read_answer
+from tuneline_calibrator.models.asking import Line
+from tuneline_calibrator.models.judge import Concept, ModelJudge, Quality, read_answer
 
 THREE = [Concept(id=f"c{n}", name=name, explained_if="") for n, name in enumerate(("Bridge", "Wind load", "Damper"), 1)]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
-from tuneline_calibrator.asking import Lost
-from tuneline_calibrator.found import Mark
-from tuneline_calibrator.given import Reference
-from tuneline_calibrator.trials import Bench, Row, Target, Trial, read
+from tuneline_calibrator.models.asking import Lost
+from tuneline_calibrator.talks.given import Reference
+from tuneline_calibrator.trials.found import Mark
+from tuneline_calibrator.trials.trials import Bench, Row, Target, Trial, read
 
 
 def ceiling_of(

@@ -10,9 +10,9 @@ from typing import Literal, NamedTuple
 
 from tuneline.data.text.pages import page_environment
 from tuneline.stage import dollars
-from tuneline_calibrator.found import Calibration
-from tuneline_calibrator.segments import KINDS
-from tuneline_calibrator.trials import Row, Target, Trial
+from tuneline_calibrator.talks.segments import KINDS
+from tuneline_calibrator.trials.found import Calibration
+from tuneline_calibrator.trials.trials import Row, Target, Trial
 
 COLOURS = ("#4a78b5", "#b3702e", "#3c8d5a", "#8a5fb0", "#a8434d", "#2f2f2f")
 TINTS: dict[str, str] = dict(
@@ -72,7 +72,7 @@ def write_report(path: Path, found: Calibration, trials: Sequence[Trial], target
     """Write the page. The same arguments give the same bytes."""
     best = trials[found.best - 1]
     page = (
-        page_environment("tuneline_calibrator")
+        page_environment("tuneline_calibrator.trials")
         .get_template("calibrated.html.j2")
         .render(
             c=found,

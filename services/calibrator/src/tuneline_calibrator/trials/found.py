@@ -7,8 +7,8 @@ from typing import Literal
 
 from tuneline.data.io import Closed
 from tuneline.stage import Json
-from tuneline_calibrator.evidence import Change
-from tuneline_calibrator.holdout import Verdict
+from tuneline_calibrator.models.evidence import Change
+from tuneline_calibrator.trials.holdout import Verdict
 
 Stop = Literal["converged", "max_trials", "not_refined"]
 

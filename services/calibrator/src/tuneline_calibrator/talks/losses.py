@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from rapidfuzz.distance import LCSseq, Levenshtein
 
-from tuneline_calibrator.tokens import tokens
+from tuneline_calibrator.talks.tokens import tokens
 
 T = TypeVar("T")
 

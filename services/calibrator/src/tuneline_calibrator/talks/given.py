@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field
 from tuneline.data.io import Closed, Id, read_lines
 from tuneline.errors import UserError
 from tuneline.parsing.problems import printable
-from tuneline_calibrator.tokens import word_count
+from tuneline_calibrator.talks.tokens import word_count
 
 SLOTS = ("{source}", "{profile}")
 """What stands in a prompt once each: the text of the source, and what the references have in common."""

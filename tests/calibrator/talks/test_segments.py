@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import pytest
 
-from tuneline_calibrator.segments import LONGEST_S, SHORTEST_S, Kind, Part, Passage, grouped, merged, sentences
-from tuneline_calibrator.tokens import tokens, word_count
+from tuneline_calibrator.talks.segments import LONGEST_S, SHORTEST_S, Kind, Part, Passage, grouped, merged, sentences
+from tuneline_calibrator.talks.tokens import tokens, word_count
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tuneline_calibrator.losses import (
+from tuneline_calibrator.stage import WeightParams
+from tuneline_calibrator.talks.losses import (
     converged,
     coverage_loss,
     duration_loss,
@@ -15,7 +16,6 @@ from tuneline_calibrator.losses import (
     structure_loss,
     total_loss,
 )
-from tuneline_calibrator.stage import WeightParams
 
 KINDS = ["hook", "background", "method", "result", "limits", "outro"]
 SECONDS = [60.0, 180.0, 300.0, 240.0, 60.0, 55.0]

@@ -17,8 +17,8 @@ from tuneline.judge.answer import candidates
 from tuneline.judge.heuristic import HeuristicConfig
 from tuneline.llm.config import MODELS, ModelConfig, read_asked_at_once
 from tuneline.stage import Json
-from tuneline_calibrator.asking import Line
-from tuneline_calibrator.segments import KINDS, Kind
+from tuneline_calibrator.models.asking import Line
+from tuneline_calibrator.talks.segments import KINDS, Kind
 
 JudgeConfig: TypeAlias = HeuristicConfig | ModelConfig
 CONFIGS: Mapping[str, type[JudgeConfig]] = {"heuristic": HeuristicConfig, **MODELS}

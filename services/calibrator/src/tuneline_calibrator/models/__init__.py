@@ -1,0 +1,1 @@
+"""Who writes, edits and judges: a model, or rules."""

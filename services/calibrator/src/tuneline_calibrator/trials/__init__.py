@@ -1,0 +1,1 @@
+"""Trials, what they show, and the page that says it."""
