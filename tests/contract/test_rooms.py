@@ -73,6 +73,7 @@ STAGE_ROOMS = {
     "calibrator": ("talks", "models", "trials"),
     "evaluator": ("conversations", "comparison", "report"),
     "generator": ("writing", "recipes", "critic", "report"),
+    "gguf-converter": ("merging", "checking"),
     "trainer": ("examples", "model", "record", "training"),
     "transcriber": ("reading", "hearing"),
 }

@@ -31,7 +31,7 @@ ELSEWHERE = {
     "test_recordings_are_heard_before_a_prompt_is_held_against_them",
     ("docs/generate.md", "make run-synthesize"): "tests/examples/test_example_run_files.py::"
     "test_what_a_model_writes_goes_past_the_assessor_to_the_comparison",
-    ("docs/models.md", "llama-server"): "tests/gguf_converter/test_gguf_adapter_file.py::",
+    ("docs/models.md", "llama-server"): "tests/gguf_converter/merging/test_adapter_file.py::",
     ("docs/operate.md", "tuneline gc"): "tests/shared/commands/test_gc.py::",
     ("docs/operate.md", "tuneline ls"): "tests/shared/commands/test_status.py::",
     ("docs/plan-and-ledger.md", "python tools/priced_server.py"): "tests/shared/commands/test_plan.py::"

@@ -25,7 +25,7 @@ from tuneline.model.chat_template import ChatTemplate
 from tuneline.model.gguf_header import refuse_unservable
 from tuneline.model.sentencepiece import merge_scores, refuse_other_merges
 from tuneline_gguf_converter.imatrix import look_at_calibration
-from tuneline_gguf_converter.metadata import licence_of
+from tuneline_gguf_converter.merging.metadata import licence_of
 from tuneline_publisher.facts import Base
 from tuneline_publisher.packages import ADAPTER_CONFIG, _with_base
 from tuneline_publisher.statement import SUMS, read_sums

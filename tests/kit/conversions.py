@@ -50,8 +50,8 @@ class Ratios(NamedTuple):
 
 def compare(folder: Path) -> Ratios:
     """Convert a model both ways, to the same weights; what is read comes from disk each time."""
-    from tuneline_gguf_converter.adapter import read_adapter
-    from tuneline_gguf_converter.writer import Task, link_model
+    from tuneline_gguf_converter.merging.adapter import read_adapter
+    from tuneline_gguf_converter.merging.writer import Task, link_model
 
     base, adapter = _write_base(folder / "base"), folder / "adapter"
     write_adapter(base, adapter)
@@ -113,8 +113,8 @@ def adapter_share(folder: Path) -> float:
     from safetensors.torch import save_file
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from tuneline_gguf_converter.adapter import Adapter, Change
-    from tuneline_gguf_converter.adapter_file import write_adapter_file
+    from tuneline_gguf_converter.merging.adapter import Adapter, Change
+    from tuneline_gguf_converter.merging.adapter_file import write_adapter_file
 
     sizes: dict[str, Any] = {"hidden_size": 3584, "intermediate_size": 14336, "num_hidden_layers": 42}
     heads: dict[str, Any] = {"num_attention_heads": 16, "num_key_value_heads": 8, "head_dim": 256}

@@ -16,10 +16,10 @@ from tuneline.model.chat import ChatTokenizer
 from tuneline.model.gguf_header import Header, read_header
 from tuneline.model.known_models import refuse_unknown_split
 from tuneline.stage import Context, Json, Metrics
-from tuneline_gguf_converter.adapter import Adapter, read_adapter, refuse_other_template
-from tuneline_gguf_converter.adapter_file import NUMBERS, refuse_unfit, write_adapter_file
-from tuneline_gguf_converter.checks import Agreed, Subject, check_agreement, check_reading, end_of_turn
-from tuneline_gguf_converter.fidelity import Foreseen
+from tuneline_gguf_converter.checking.checks import Agreed, Subject, check_agreement, check_reading, end_of_turn
+from tuneline_gguf_converter.checking.fidelity import Foreseen
+from tuneline_gguf_converter.checking.reference import foresee
+from tuneline_gguf_converter.checking.samples import Samples, choose_samples
 from tuneline_gguf_converter.imatrix import (
     Calibration,
     facts_of,
@@ -28,13 +28,13 @@ from tuneline_gguf_converter.imatrix import (
     read_calibration,
     refuse_without_matrix,
 )
-from tuneline_gguf_converter.merge import merged_weights
-from tuneline_gguf_converter.metadata import Identity, card, identify, licence_of, write_metadata
+from tuneline_gguf_converter.merging.adapter import Adapter, read_adapter, refuse_other_template
+from tuneline_gguf_converter.merging.adapter_file import NUMBERS, refuse_unfit, write_adapter_file
+from tuneline_gguf_converter.merging.merge import merged_weights
+from tuneline_gguf_converter.merging.metadata import Identity, card, identify, licence_of, write_metadata
+from tuneline_gguf_converter.merging.writer import Task, link_model, write_merged
 from tuneline_gguf_converter.ollama import modelfile, turn_form
-from tuneline_gguf_converter.reference import foresee
-from tuneline_gguf_converter.samples import Samples, choose_samples
 from tuneline_gguf_converter.stage import GgufConverterInputs, GgufConverterOutputs, GgufConverterParams
-from tuneline_gguf_converter.writer import Task, link_model, write_merged
 
 
 class Prepared(NamedTuple):

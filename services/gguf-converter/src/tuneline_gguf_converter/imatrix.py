@@ -19,7 +19,7 @@ from tuneline.errors import UserError
 from tuneline.model import llama_cpp
 from tuneline.model.chat import ChatTokenizer
 from tuneline.model.gguf_header import read_header
-from tuneline_gguf_converter.samples import longest_of_each, slices_at
+from tuneline_gguf_converter.checking.samples import longest_of_each, slices_at
 
 CHUNK = 512
 """Tokens that are read at once; llama-imatrix takes no text shorter than two of them."""

@@ -14,7 +14,7 @@ from tuneline.data.serving import LARGEST_DEFAULT_CONTEXT
 from tuneline.errors import UserError
 from tuneline.model.chat import ChatTokenizer, fold_system
 from tuneline.model.gguf_header import Header
-from tuneline_gguf_converter.samples import Messages, Sample
+from tuneline_gguf_converter.checking.samples import Messages, Sample
 
 PROMPT = "Answer in one word."
 _TURNS = ("Qone1q", "Aone1a", "Qtwo2q", "Atwo2a", "Qthree3q")

@@ -15,7 +15,7 @@ from kit.scripted_hub import serve_hub
 from tuneline.errors import UserError
 from tuneline.model.base_model import read_checkpoint
 from tuneline.stage import InputRecord
-from tuneline_gguf_converter.adapter import read_adapter
+from tuneline_gguf_converter.merging.adapter import read_adapter
 
 pytestmark = pytest.mark.slow
 

@@ -13,9 +13,9 @@ from tuneline.data.model_facts import CHECKS
 from tuneline.errors import UserError
 from tuneline.model.chat import ChatTokenizer
 from tuneline.model.gguf_header import read_header
-from tuneline_gguf_converter.checks import Subject, check_agreement, check_reading
-from tuneline_gguf_converter.fidelity import Foreseen
-from tuneline_gguf_converter.samples import Sample, Samples, choose_samples
+from tuneline_gguf_converter.checking.checks import Subject, check_agreement, check_reading
+from tuneline_gguf_converter.checking.fidelity import Foreseen
+from tuneline_gguf_converter.checking.samples import Sample, Samples, choose_samples
 
 pytestmark = pytest.mark.slow
 

@@ -17,7 +17,7 @@ from tuneline.errors import UserError
 from tuneline.model import llama_cpp
 from tuneline.model.base_model import write_object
 from tuneline.parsing.problems import printable
-from tuneline_gguf_converter.adapter import Adapter
+from tuneline_gguf_converter.merging.adapter import Adapter
 
 if TYPE_CHECKING:
     import torch

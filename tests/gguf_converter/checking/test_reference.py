@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tuneline.model.base_model import read_checkpoint
-from tuneline_gguf_converter.samples import Sample
+from tuneline_gguf_converter.checking.samples import Sample
 
 pytestmark = pytest.mark.slow
 
@@ -19,8 +19,8 @@ def sample(seed: int, tokens: int) -> Sample:
 
 
 def test_texts_of_other_lengths_beside_it_change_nothing_for_a_text(tiny_base: Path) -> None:
-    from tuneline_gguf_converter.merge import merged_weights
-    from tuneline_gguf_converter.reference import foresee
+    from tuneline_gguf_converter.checking.reference import foresee
+    from tuneline_gguf_converter.merging.merge import merged_weights
 
     samples, weights = (
         [sample(1, 60), sample(2, 9), sample(3, 33)],
@@ -37,7 +37,7 @@ def test_texts_of_other_lengths_beside_it_change_nothing_for_a_text(tiny_base: P
 
 
 def test_a_batch_is_as_large_as_memory_should_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tuneline_gguf_converter import reference
+    from tuneline_gguf_converter.checking import reference
 
     samples = [sample(seed, tokens) for seed, tokens in enumerate((90, 10, 50, 12, 95))]
     assert list(reference.batches(samples, 1000)) == [[1, 3, 2, 0, 4]]

@@ -12,7 +12,7 @@ from tuneline.errors import UserError
 from tuneline.model import llama_cpp
 from tuneline.model.base_model import read_checkpoint
 from tuneline.stage import InputRecord
-from tuneline_gguf_converter.adapter import read_adapter
+from tuneline_gguf_converter.merging.adapter import read_adapter
 
 if TYPE_CHECKING:
     import torch
@@ -42,7 +42,7 @@ def sharded(base: Path, folder: Path) -> Path:
 
 
 def merged(base: Path, adapter: Path | None, dtype: Literal["bf16", "f16"] = "bf16") -> dict[str, torch.Tensor]:
-    from tuneline_gguf_converter.merge import merged_weights
+    from tuneline_gguf_converter.merging.merge import merged_weights
 
     checkpoint = read_checkpoint(base)
     found = merged_weights(checkpoint, read_adapter(adapter, checkpoint, RECORD) if adapter else None, dtype)
@@ -109,7 +109,7 @@ def test_the_file_is_what_the_converter_makes_of_a_merged_copy(tiny_base: Path, 
     from gguf import GGUFReader
     from safetensors.torch import save_file
 
-    from tuneline_gguf_converter.writer import Task, link_model, write_merged
+    from tuneline_gguf_converter.merging.writer import Task, link_model, write_merged
 
     base, copy, links = read_checkpoint(sharded(tiny_base, tmp_path / "base")), tmp_path / "copy", tmp_path / "links"
     template = (tiny_base / "chat_template.jinja").read_text()
@@ -141,7 +141,7 @@ def test_the_file_is_what_the_converter_makes_of_a_merged_copy(tiny_base: Path, 
 
 
 def test_the_original_tokenizer_stays_beside_the_weights(tiny_base: Path, tmp_path: Path) -> None:
-    from tuneline_gguf_converter.writer import link_model
+    from tuneline_gguf_converter.merging.writer import link_model
 
     base = Path(shutil.copytree(tiny_base, tmp_path / "base"))
     config = json.loads((base / "tokenizer_config.json").read_text())

@@ -7,7 +7,7 @@ import pytest
 
 from tuneline.model.base_model import Checkpoint
 from tuneline.stage import InputRecord
-from tuneline_gguf_converter.metadata import Identity, identify, write_metadata
+from tuneline_gguf_converter.merging.metadata import Identity, identify, write_metadata
 from tuneline_gguf_converter.stage import GgufConverterParams
 
 HUB, LOCAL = "hf://google/gemma-2-9b-it@0123abcd", "file:///home/someone/secret/model"

@@ -18,7 +18,7 @@ from tuneline.model.chat_template import Messages, find_template, read_chat_sett
 from tuneline.model.weights import bare_name, names_in_files, read_shapes, zeros
 from tuneline.parsing.problems import printable
 from tuneline.stage import InputRecord
-from tuneline_gguf_converter.adapter_formula import Formula, read_formula
+from tuneline_gguf_converter.merging.adapter_formula import Formula, read_formula
 
 Shapes = Mapping[str, tuple[int, ...]]
 _PICKLES = ("adapter_model.bin", "adapter_model.pt", "adapters.npz")

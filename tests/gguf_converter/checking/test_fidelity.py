@@ -6,8 +6,8 @@ import random
 import pytest
 
 from tuneline.data.model_facts import Fidelity
-from tuneline_gguf_converter.checks import top1_agreement
-from tuneline_gguf_converter.fidelity import Foreseen, agreement, divergence
+from tuneline_gguf_converter.checking.checks import top1_agreement
+from tuneline_gguf_converter.checking.fidelity import Foreseen, agreement, divergence
 from tuneline_gguf_converter.stage import GgufConverterParams
 
 DEFAULTS = GgufConverterParams()

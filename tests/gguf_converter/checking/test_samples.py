@@ -10,7 +10,7 @@ from tuneline.data.io import write_lines
 from tuneline.data.slices import Slice, Split
 from tuneline.errors import UserError
 from tuneline.model.chat import ChatTokenizer
-from tuneline_gguf_converter.samples import MARKS, PROBES, choose_samples, evenly
+from tuneline_gguf_converter.checking.samples import MARKS, PROBES, choose_samples, evenly
 
 
 @pytest.fixture(scope="module")

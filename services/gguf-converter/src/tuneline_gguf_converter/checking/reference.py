@@ -10,9 +10,9 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.utils import logging
 
-from tuneline_gguf_converter.fidelity import MOST_NAMED, Foreseen
-from tuneline_gguf_converter.merge import DTYPES, Dtype, Weight
-from tuneline_gguf_converter.samples import Sample
+from tuneline_gguf_converter.checking.fidelity import MOST_NAMED, Foreseen
+from tuneline_gguf_converter.checking.samples import Sample
+from tuneline_gguf_converter.merging.merge import DTYPES, Dtype, Weight
 
 MOST_TOKENS = 8192
 """Of the samples in one forward pass, padding included."""

@@ -17,7 +17,7 @@ from safetensors import safe_open
 from tuneline.errors import UserError
 from tuneline.model.base_model import Checkpoint
 from tuneline.parsing.problems import printable
-from tuneline_gguf_converter.adapter import Adapter
+from tuneline_gguf_converter.merging.adapter import Adapter
 
 Dtype = Literal["bf16", "f16"]
 DTYPES: dict[Dtype, torch.dtype] = {"bf16": torch.bfloat16, "f16": torch.float16}

@@ -20,8 +20,8 @@ from tuneline.model.chat import ChatTokenizer
 from tuneline.model.gguf_header import Header
 from tuneline.model.llama_cpp import placement, program
 from tuneline.model.llama_server import Server, serve
-from tuneline_gguf_converter.fidelity import Foreseen, Pace, compare, figures, pace
-from tuneline_gguf_converter.samples import MARKS, Messages, Sample, Samples
+from tuneline_gguf_converter.checking.fidelity import Foreseen, Pace, compare, figures, pace
+from tuneline_gguf_converter.checking.samples import MARKS, Messages, Sample, Samples
 
 
 class Subject(NamedTuple):

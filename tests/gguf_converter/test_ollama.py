@@ -13,8 +13,8 @@ from kit.chat_models import CHATML, Family, write_chat_model
 from kit.family_templates import FAMILY_TEMPLATES
 from tuneline.model.chat import ChatTokenizer, fold_system
 from tuneline.model.gguf_header import Header, Value
+from tuneline_gguf_converter.checking.samples import PROBES, Messages, Sample
 from tuneline_gguf_converter.ollama import TurnForm, go_template, modelfile, turn_form
-from tuneline_gguf_converter.samples import PROBES, Messages, Sample
 
 BOS = {"gemma": "<bos>", "llama": "<|begin_of_text|>", "chatml": ""}
 PROMPT = 'Be kind.\n\nWrite {{ .System }}, {{ if }} and """quotes""" as they are.'

@@ -14,8 +14,8 @@ import pytest
 from tuneline.errors import UserError
 from tuneline.model.base_model import read_checkpoint
 from tuneline.stage import InputRecord
-from tuneline_gguf_converter.adapter import read_adapter
-from tuneline_gguf_converter.adapter_file import refuse_unfit
+from tuneline_gguf_converter.merging.adapter import read_adapter
+from tuneline_gguf_converter.merging.adapter_file import refuse_unfit
 
 pytestmark = [
     pytest.mark.slow,
@@ -57,7 +57,7 @@ def write_adapter(base: Path, folder: Path, resized: int | None = None, **settin
 
 
 def merged(base: Path, adapter: Path) -> dict[str, Any]:
-    from tuneline_gguf_converter.merge import merged_weights
+    from tuneline_gguf_converter.merging.merge import merged_weights
 
     checkpoint = read_checkpoint(base)
     return {
@@ -108,7 +108,7 @@ def test_what_peft_writes_is_merged_as_peft_merges_it(settings: dict[str, Any], 
 
 
 def merged_base(base: Path) -> dict[str, Any]:
-    from tuneline_gguf_converter.merge import merged_weights
+    from tuneline_gguf_converter.merging.merge import merged_weights
 
     return {name: weight[...] for name, weight in merged_weights(read_checkpoint(base), None, "f16").items()}
 

@@ -17,8 +17,8 @@ from tuneline.data.io import Closed
 from tuneline.errors import UserError
 from tuneline.model import llama_cpp
 from tuneline.model.base_model import Checkpoint, copy_text_files, read_object, write_object
-from tuneline_gguf_converter.adapter import Adapter
-from tuneline_gguf_converter.merge import DTYPES, Dtype, merged
+from tuneline_gguf_converter.merging.adapter import Adapter
+from tuneline_gguf_converter.merging.merge import DTYPES, Dtype, merged
 
 
 class Task(Closed):

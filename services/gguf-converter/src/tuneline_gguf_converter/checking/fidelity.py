@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field
 from tuneline.data.model_facts import Estimate, Fidelity
 from tuneline.model.gguf_header import Header
 from tuneline.model.llama_server import Server
-from tuneline_gguf_converter.samples import Samples
+from tuneline_gguf_converter.checking.samples import Samples
 
 MOST_NAMED = 64
 """Likeliest tokens at a position that are compared one by one."""

@@ -1,0 +1,1 @@
+"""How a file is proven to be the model that was trained."""
