@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from kit.scripted_hub import serve_hub
 from tuneline.engine.given import list_given
 from tuneline.errors import UserError
 
@@ -131,3 +132,50 @@ def test_what_the_hub_refuses_is_a_request_error_and_what_time_mends_is_temporar
     assert re.match(expected, answer), answer
     assert "hf_wrong" not in answer and "sign in" not in answer
     assert len(asked) <= 3
+
+
+WEIGHTS = bytes(range(256)) * 4
+READ = """
+import sys
+from pathlib import Path
+from tuneline.engine.given import check_unchanged, identify, list_given
+from tuneline.model.base_model import refuse_code
+fetched = identify(list_given("hf://toys/tiny", ["*.json", "*.safetensors"]), Path("unused"))
+check_unchanged(fetched)
+refuse_code(fetched.path)
+print(fetched.path)
+"""
+
+
+def test_a_model_whose_weights_come_through_xet_is_read_from_the_cache(tmp_path: Path) -> None:
+    """That is how the Hub keeps weights today; the cache then has a link to a link."""
+    files = {"config.json": b"{}", "model.safetensors": WEIGHTS}
+    with serve_hub(files, tmp_path / "home", xet=True) as hub:
+        env = os.environ | hub.environ
+        done = subprocess.run([sys.executable, "-c", READ], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    folder = Path(done.stdout.splitlines()[-1])
+    assert {name: (folder / name).read_bytes() for name in files} == files
+    assert [path for path in hub.asked if "/xet/blocks/" in path] and "/xet/v1/telemetry" not in hub.asked
+    shared = (folder / "model.safetensors").resolve().relative_to(tmp_path / "home" / "hub").parts[0]
+    assert shared == "blobs", "no link to the folder that repositories share: the test shows nothing"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("what", "status", "expected"),
+    [
+        ("xet-read-token", 403, "UserError .*refuses the token"),
+        ("xet-read-token", 503, "Temporary .*the Hub answers 503"),
+        ("reconstructions", 404, "Temporary .*the Hub's storage .Xet. answers 404.*HF_HUB_DISABLE_XET"),
+        ("reconstructions", 503, "Temporary .*the Hub's storage .Xet. answers 503"),
+        ("blocks", 403, "Temporary .*the Hub's storage .Xet. answers 403"),
+    ],
+)
+def test_what_the_hubs_storage_refuses_is_said_and_is_no_fault_of_ours(
+    what: str, status: int, expected: str, tmp_path: Path
+) -> None:
+    with serve_hub({"config.json": b"{}", "model.safetensors": WEIGHTS}, tmp_path, xet=True) as hub:
+        hub.fault = lambda path: status if what in path else None
+        [answer] = fetch([["hf://toys/tiny"]], HF_XET_CLIENT_RETRY_BASE_DELAY="100ms", **hub.environ)
+    assert re.match(expected, answer), answer

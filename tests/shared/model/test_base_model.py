@@ -100,6 +100,10 @@ def test_the_cache_of_the_hub_is_read_with_its_links_and_what_others_fetched(tmp
         (snapshot / path.name).symlink_to(f"../../blobs/{path.name}")
     (snapshot / "modeling.py").touch()
     assert read_checkpoint(snapshot).parameters == 10
+    (tmp_path / "blobs" / "ab").mkdir(parents=True)
+    (blobs / "model.safetensors").rename(tmp_path / "blobs" / "ab" / "abcd")
+    (blobs / "model.safetensors").symlink_to("../../blobs/ab/abcd")  # as what came through Xet
+    assert read_checkpoint(snapshot).parameters == 10
     (snapshot / "vocab.txt").symlink_to("/etc/hostname")
     with pytest.raises(UserError, match=r"vocab\.txt is a link"):
         read_checkpoint(snapshot)

@@ -8,6 +8,7 @@ of a release is made once.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -66,6 +67,8 @@ class Hub:
 
     def __init__(self, token: str) -> None:
         self._api = HfApi(token=token)
+        # Of its own accord the client of Xet tries for six minutes, unseen; whoever runs this stage tries again anyway.
+        os.environ.setdefault("HF_XET_CLIENT_RETRY_MAX_DURATION", "60s")
 
     def check_may_write(self, target: HubTarget) -> None:
         """Raise UserError for a token that cannot write there, as far as it tells."""

@@ -26,6 +26,7 @@ from tuneline.engine.pipelines import Address
 from tuneline.engine.records import InputPin
 from tuneline.engine.runfile import RunFile
 from tuneline.errors import Changed, UserError
+from tuneline.model.base_model import homes_of_links
 from tuneline.parsing.problems import printable
 from tuneline.store.base import Store, in_parallel, is_local, local_path
 
@@ -62,9 +63,7 @@ def upload_inputs(run_file: RunFile, store: Store, console: Console) -> dict[str
 
 def _read(run_file: RunFile, name: str, uri: str, wanted: set[tuple[str, ...]]) -> Identified:
     try:
-        root = local_path(uri).resolve()
-        # What the Hub's tools have cached is a folder of links to `blobs` nearby; any other link may lead anywhere.
-        within = (root, root.parent.parent / "blobs") if root.parent.name == "snapshots" else (root,)
+        within = homes_of_links(local_path(uri))  # any other link may lead anywhere
         for patterns in wanted:
             list_given(uri, patterns, within)  # each stage must find something
         return identify(list_given(uri, any_of(wanted), within), Path())

@@ -16,6 +16,7 @@ from glob import escape
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from tuneline.engine import xet
 from tuneline.engine.given import is_wanted
 from tuneline.errors import Changed, Temporary, UserError
 
@@ -97,6 +98,7 @@ def _download(uri: str, patterns: Sequence[str]) -> Path:
     from huggingface_hub import snapshot_download
 
     there, wanted = _read(uri), list(patterns) or None
+    xet.settle()
     with _plain_errors(uri):
         return Path(
             snapshot_download(there.repository, revision=there.revision, repo_type=there.kind, allow_patterns=wanted)
@@ -179,6 +181,10 @@ def _plain_errors(uri: str) -> Iterator[None]:
         raise _refusal(uri, error.response.status_code) from error
     except TransportError as error:
         raise Temporary(f"{uri}: the Hub cannot be reached ({type(error).__name__}). Run it again.") from error
+    except (ConnectionError, RuntimeError) as error:  # what Xet's client raises
+        if not xet.is_of_xet(error):
+            raise
+        raise _of_storage(uri, xet.status_of(error)) from error
     except (hub.FileMetadataError, ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
         # It answers 200, but with something else: a portal's page, or a proxy's own JSON.
         raise UserError(
@@ -193,6 +199,15 @@ def _refusal(uri: str, status: int) -> Exception:
     if status in (408, 429) or status >= 500:
         return Temporary(f"{uri}: the Hub answers {status}. Run the same command again.")
     return UserError(f"{uri}: the Hub answers {status}. Check the address, the network's proxy and HF_ENDPOINT.")
+
+
+def _of_storage(uri: str, status: int | None) -> Exception:
+    """Return the error for what Xet answered. It was given a token of the Hub's own: what it refuses is no user's."""
+    said = f"answers {status}" if status else "cannot be reached"
+    return Temporary(
+        f"{uri}: the Hub's storage (Xet) {said}. Run the same command again; where a proxy or firewall lets only the "
+        "Hub itself through, set HF_HUB_DISABLE_XET=1."
+    )
 
 
 def _not_reached(uri: str, cause: BaseException | None) -> Exception:

@@ -104,11 +104,10 @@ def _quantised(where: str) -> str:
 def refuse_code(folder: Path) -> None:
     """Raise UserError when the folder of a base model holds code, or a link that leads out of it.
 
-    In the Hub's cache links lead to the folder `blobs`, and what other programs have fetched lies beside our files.
+    In the Hub's cache what other programs have fetched lies beside our files.
     """
-    root = folder.resolve()
-    cached = root.parent.name == "snapshots"
-    homes = (root, root.parent.parent / "blobs") if cached else (root,)
+    homes = homes_of_links(folder)
+    root, cached = homes[0], len(homes) > 1
     for path in sorted(root.iterdir()):
         if path.suffix in _CODE and not cached:
             raise UserError(
@@ -119,6 +118,17 @@ def refuse_code(folder: Path) -> None:
             raise UserError(
                 f"base_model: {printable(path.name)} is a link that leads out of the folder. Put the file in its place"
             )
+
+
+def homes_of_links(folder: Path) -> tuple[Path, ...]:
+    """Return where links in a folder may lead: within it, and in the Hub's cache to the files that it keeps elsewhere.
+
+    They lie in `blobs` of the repository, and what came through Xet in `blobs` of the whole cache.
+    """
+    root = folder.resolve()
+    repository = root.parent.parent
+    cached = root.parent.name == "snapshots"
+    return (root, repository / "blobs", repository.parent / "blobs") if cached else (root,)
 
 
 def context_tokens(folder: Path) -> int | None:
