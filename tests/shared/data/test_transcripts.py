@@ -167,6 +167,10 @@ BAD_DATA = {
     "NUL": (b'{"id": "\0"}', "a.jsonl:1: a NUL byte, as in UTF-16 or binary data; save it as UTF-8"),
     "truncated gzip": (gzip.compress(WHOLE.encode())[:-9], "a.jsonl:1: the compressed file is cut off"),
     "damaged gzip": (b"\x1f\x8b" + bytes(50), "a.jsonl:1: the compressed file is damaged"),
+    "a pointer of Git": (
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 17\n",
+        "a.jsonl:1: is Git's pointer to a large file, not the file: run `git lfs pull` in its folder, or download it",
+    ),
     "torn last line": (
         f'{WHOLE}\n{{"id": "b", "exchanges": [{{"user": "{SECRET}'.encode(),
         "a.jsonl:2: not JSON: it ends too early; is the file cut off?",

@@ -19,6 +19,7 @@ from tuneline.model.base_model import as_listed, copy_text_files, hub_name, read
 from tuneline.model.weights import refuse_unfit, refuse_wrapped
 
 CONFIG = {"model_type": "gemma2", "max_position_embeddings": 512}
+POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 17\n"
 
 
 def tensors(file: Path, **shapes: tuple[int, ...]) -> Path:
@@ -135,6 +136,15 @@ def test_what_names_code_or_another_machine_is_not_copied_at_any_depth(folder: P
         (lambda f: (f / "config.json").write_text("[" * 100_000), r"config\.json is not JSON"),
         (lambda f: (f / "config.json").write_text("9" * 10_000), r"config\.json is not JSON"),
         (lambda f: (f / "config.json").write_text('{"a": "\\ud800"}'), r"config\.json is not JSON"),
+        (
+            lambda f: (f / "config.json").write_text('{\n"a": 1, // b\n}'),
+            r"not JSON from line 2 on: it has no comments",
+        ),
+        (lambda f: (f / "config.json").write_text('{"a": 1\n# b\n}'), r"not JSON from line 2 on: it has no comments"),
+        (lambda f: (f / "config.json").write_text('{"a": [1,\n]}'), r"not JSON from line 2 on: take out the comma"),
+        (lambda f: (f / "config.json").write_text('{"a": 1}}'), r"not JSON from line 1 on: copy it again"),
+        (lambda f: (f / "config.json").write_text(POINTER), r"config\.json is Git's pointer .* `git lfs pull`"),
+        (lambda f: (f / "model.safetensors").write_text(POINTER), r"model\.safetensors is Git's pointer .*download it"),
         (lambda f: put(f / "config.json", {}), r"config\.json: model_type is missing"),
         (
             lambda f: put(f / "config.json", {"model_type": "a\nb"}),
@@ -168,6 +178,14 @@ def test_what_is_wrong_is_named_by_file_and_field(folder: Path, damage: Callable
     damage(folder)
     with pytest.raises(UserError, match=rf"^base_model: .*{message}"):
         read_checkpoint(folder)
+
+
+def test_an_index_that_another_tool_wrote_has_what_transformers_asks_of_it(folder: Path) -> None:
+    in_two_files(folder, b="model.safetensors")
+    with as_listed(folder) as listed:
+        index = json.loads((listed / base_model.INDEX).read_text())
+        assert index["metadata"] == {}
+        assert {(listed / name).resolve().parent for name in index["weight_map"].values()} == {folder.resolve()}
 
 
 PROJ = "model.layers.0.mlp.up_proj"

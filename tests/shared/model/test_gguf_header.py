@@ -113,6 +113,13 @@ def test_damage_is_refused_by_name(kind: str, sound: bytes, tmp_path: Path) -> N
         read_header(file)
 
 
+def test_a_pointer_of_git_in_place_of_a_model_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "toy.gguf"
+    file.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 17\n")
+    with pytest.raises(UserError, match=r"toy\.gguf is Git's pointer to a large file, .*git lfs pull"):
+        read_header(file)
+
+
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_random_damage_is_refused_or_harmless(data: st.DataObject, sound: bytes, tmp_path: Path) -> None:

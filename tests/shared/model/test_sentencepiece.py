@@ -59,6 +59,12 @@ def test_a_damaged_model_is_named(tmp_path: Path, damage: bytes) -> None:
         merge_scores(tmp_path / "tokenizer.model")
 
 
+def test_a_pointer_of_git_in_its_place_is_named(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.model").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 17\n")
+    with pytest.raises(UserError, match=r"base_model: tokenizer\.model is Git's pointer .*git lfs pull"):
+        merge_scores(tmp_path / "tokenizer.model")
+
+
 @pytest.mark.slow
 def test_mistrals_third_version_is_told_from_a_conversion_that_sorted_by_ids(tmp_path: Path) -> None:
     base = write_family(tmp_path / "base", "Mistral 0.3")

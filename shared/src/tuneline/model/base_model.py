@@ -20,6 +20,7 @@ from typing import NamedTuple
 from tuneline.errors import UserError
 from tuneline.model.weights import quantised, read_tensors, refuse_unfit, refuse_wrapped, text_part
 from tuneline.parsing.problems import printable
+from tuneline.parsing.text import ONLY_A_POINTER, POINTER
 
 CONFIGS = ("config.json", "generation_config.json", "tokenizer_config.json", "special_tokens_map.json")
 TEXT_FILES = (
@@ -166,9 +167,12 @@ def as_listed(folder: Path) -> Iterator[Path]:
     """
     with TemporaryDirectory(prefix="tuneline-model-") as copy:
         copy_text_files(folder, Path(copy))
-        for file in (folder / INDEX, *folder.glob("*.safetensors")):
-            if file.is_file():
-                Path(copy, file.name).symlink_to(file.absolute())
+        if (folder / INDEX).is_file():
+            index = read_object(folder / INDEX)
+            about = index.get("metadata")  # transformers demands it, and indexes that other tools write may lack it
+            write_object(Path(copy, INDEX), index | {"metadata": about if isinstance(about, dict) else {}})
+        for file in folder.glob("*.safetensors"):
+            Path(copy, file.name).symlink_to(file.absolute())
         yield Path(copy)
 
 
@@ -183,11 +187,25 @@ def read_object(path: Path, port: str = "base_model") -> dict[str, object]:
     try:
         content = json.loads(text)
         json.dumps(content, ensure_ascii=False).encode()
-    except (ValueError, RecursionError):  # also for a number of too many digits, and for half a character
+    except json.JSONDecodeError as error:
+        problem = f"{path.name} is not JSON from line {error.lineno} on: {_no_json(text, error.pos)}"
+        raise UserError(f"{port}: {problem}") from None
+    except (ValueError, RecursionError):  # a number of too many digits, half a character, far too deep
         raise UserError(f"{port}: {path.name} is not JSON: copy it again") from None
     if not isinstance(content, dict):
         raise UserError(f"{port}: {path.name} is not a JSON object: copy it again")
     return content
+
+
+def _no_json(text: str, place: int) -> str:
+    """Say what people write into JSON that is none, as far as it can be seen at its first fault."""
+    there = text[place : place + 2]
+    if there in ("//", "/*") or there.startswith("#"):
+        return "it has no comments. Take them out"
+    before = text[:place].rstrip()
+    if there[:1] in ("}", "]") and before.endswith(","):
+        return "take out the comma before the bracket"
+    return "copy it again"
 
 
 def read_if_there(path: Path) -> dict[str, object]:
@@ -200,13 +218,16 @@ def read_text(path: Path, port: str = "base_model") -> str:
     try:
         if path.stat().st_size > MAX_JSON_BYTES:
             raise UserError(f"{port}: {path.name} is larger than {MAX_JSON_BYTES >> 20} MiB: copy it again")
-        return path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError(f"{port}: {path.name} is missing: {_instead(path)}") from None
     except OSError as error:
         raise UserError(f"{port}: {path.name} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise UserError(f"{port}: {path.name} is not UTF-8 text: copy it again") from None
+    if text.startswith(POINTER.decode()):
+        raise UserError(f"{port}: {path.name} {ONLY_A_POINTER}")
+    return text
 
 
 def _instead(missing: Path) -> str:

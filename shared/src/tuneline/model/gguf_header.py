@@ -15,6 +15,7 @@ from typing import BinaryIO, NamedTuple
 
 from tuneline.errors import UserError
 from tuneline.parsing.problems import printable
+from tuneline.parsing.text import ONLY_A_POINTER, POINTER
 from tuneline.stage import Json
 
 Scalar = str | int | float | bool
@@ -87,6 +88,9 @@ def read_header(path: Path) -> Header:
     size = path.stat().st_size
     try:
         with path.open("rb") as file:
+            if file.read(len(POINTER)) == POINTER:
+                raise UserError(f"{path.name} {ONLY_A_POINTER}")
+            file.seek(0)
             return _Reader(file, min(size, MAX_HEADER_BYTES)).header(size)
     except (_Unsound, UnicodeDecodeError) as error:
         problem = error if isinstance(error, _Unsound) else "a text is not UTF-8"

@@ -18,6 +18,7 @@ from pathlib import Path
 from tuneline.errors import UserError
 from tuneline.model.base_model import read_object
 from tuneline.parsing.problems import printable
+from tuneline.parsing.text import ONLY_A_POINTER, POINTER
 
 MAX_BYTES = 1 << 26
 """64 MiB: 256,000 pieces take 4."""
@@ -54,8 +55,11 @@ def merge_scores(path: Path) -> dict[str, float]:
     if path.stat().st_size > MAX_BYTES:
         raise UserError(f"base_model: {path.name} is larger than {MAX_BYTES >> 20} MiB: it is no tokenizer")
     scores, merges = dict[str, float](), False
+    data = path.read_bytes()
+    if data.startswith(POINTER):
+        raise UserError(f"base_model: {path.name} {ONLY_A_POINTER}")
     try:
-        for field, value in _fields(path.read_bytes()):
+        for field, value in _fields(data):
             if field == _PIECES and isinstance(value, bytes):
                 piece = dict(_fields(value))
                 name, score, kind = piece.get(1, b""), piece.get(2, b""), piece.get(3, _NORMAL)

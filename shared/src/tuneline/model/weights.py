@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from tuneline.errors import UserError
 from tuneline.parsing.problems import printable
+from tuneline.parsing.text import ONLY_A_POINTER, POINTER
 
 MAX_HEADER_BYTES = 100_000_000
 """The format's own limit."""
@@ -152,6 +153,9 @@ def _read_header(file: Path, port: str) -> tuple[dict[str, Tensor], int]:
     """Return the tensors by name, and where in the file the first begins."""
     try:
         with file.open("rb") as weights:
+            if weights.read(len(POINTER)) == POINTER:
+                raise UserError(f"{port}: {file.name} {ONLY_A_POINTER}")
+            weights.seek(0)
             length = int.from_bytes(weights.read(8), "little")
             header = weights.read(length) if length <= MAX_HEADER_BYTES else b""
         found = _HEADER.validate_json(header)

@@ -8,6 +8,9 @@ import re
 _UNSEEN = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f\xad\ud800-\udfff]")
 """Control characters except tab, line ends and form feed; soft hyphens; and lone surrogates, which no file can hold."""
 _LOOK = 400
+POINTER = b"version https://git-lfs.github.com/spec/"
+"""How a file begins that Git has in place of a large one until that is fetched."""
+ONLY_A_POINTER = "is Git's pointer to a large file, not the file: run `git lfs pull` in its folder, or download it"
 
 
 def read_text(data: bytes) -> str:

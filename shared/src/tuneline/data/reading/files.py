@@ -20,6 +20,7 @@ from tuneline.data.reading.rows import grouped
 from tuneline.data.reading.tables import PARQUET, read_csv, read_parquet
 from tuneline.errors import UserError
 from tuneline.parsing.problems import printable
+from tuneline.parsing.text import ONLY_A_POINTER, POINTER
 
 TEXTS = ("json", "jsonl", "ndjson", "csv", "tsv")
 PACKED = ("", ".gz", ".zst")
@@ -101,7 +102,9 @@ def _open(path: Path, name: str) -> Iterator[Record]:
     most = max(MAX_RECORD_BYTES, MAX_GROWTH * path.stat().st_size)
     with path.open("rb") as raw, _unpacked(raw, most) as text:
         head = text.peek(HEAD)[:HEAD]
-        if head.startswith(PARQUET):
+        if head.startswith(POINTER):
+            yield Record(name, 1, problem=ONLY_A_POINTER)
+        elif head.startswith(PARQUET):
             yield from read_parquet(path, name, most)
         elif _is_table(head, name):
             yield from read_csv(text, head, name)
