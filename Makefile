@@ -25,8 +25,9 @@ IMAGES := $(notdir $(patsubst %/Dockerfile,%,$(wildcard images/*/Dockerfile)))
 IMAGE := localhost/tuneline
 # What everything is built on: a tag that moves with Debian's security fixes; to pin it, DEBIAN=debian@sha256:….
 DEBIAN ?= debian:bookworm-slim
-# Extras that tests do without: 70 to 135 MB each.
+# Extras that tests do without: 70 to 135 MB each. With TRACKERS=1 the trainer's image holds them, too.
 LARGE_TRACKERS := mlflow trackio wandb
+TRACKERS ?=
 PACKAGES := shared $(STAGES:%=services/%)
 SOURCES := shared/src $(STAGES:%=services/%/src) examples images tools tests
 
@@ -132,7 +133,7 @@ $(foreach name,$(IMAGES),$(eval image-$(name): $(shell sed -n 's|^FROM $(IMAGE)/
 $(IMAGES:%=image-%): image-%:
 	@echo "image: $(IMAGE)/$*:$(VERSION)"
 	@DOCKER_BUILDKIT=1 docker build --file images/$*/Dockerfile --tag $(IMAGE)/$*:$(VERSION) --build-arg DEBIAN=$(DEBIAN) \
-	  --build-arg VERSION=$(VERSION) --build-arg COMMIT=$$(git describe --always --dirty --abbrev=40 --exclude='*') .
+	  --build-arg VERSION=$(VERSION) --build-arg TRACKERS=$(TRACKERS) --build-arg COMMIT=$$(git describe --always --dirty --abbrev=40 --exclude='*') .
 
 .PHONY: bench
 bench: $(READY) $(TINY_BASE) $(SMOLLM2) ## Measure the ratios that we claim, and write docs/benchmarks.md
@@ -150,6 +151,8 @@ lock: $(UV) ## Write requirements/ (pinned, with hashes); what is pinned already
 	  --no-header --no-annotate -o requirements/$$group.txt; done
 	@for stage in $(STAGES); do $(UV) export -q --frozen --no-emit-workspace --package tuneline-$$stage \
 	  --extra runtime --no-dev --no-header --no-annotate -o requirements/$$stage.txt; done
+	@$(UV) export -q --frozen --no-emit-workspace --package tuneline-trainer --extra runtime --extra tensorboard \
+	  $(LARGE_TRACKERS:%=--extra %) --no-dev --no-header --no-annotate -o requirements/trackers.txt
 
 .PHONY: setup
 setup: $(READY) ## Set up the environment only

@@ -67,6 +67,9 @@ VARIABLES = (
 )
 """Variables that carry no secret, load no code and change neither store nor identity."""
 
+TRACKING = "MLFLOW_(TRACKING_URI|EXPERIMENT_NAME)|WANDB_(BASE_URL|ENTITY|PROJECT)|TRACKIO_SERVER_URL"
+"""Variables that say where a tracker's figures go, on a server: a pod has no folder that outlives it."""
+
 MODEL_KEY = (
     f"^([A-Z0-9_]+_)?(({'|'.join(VENDORS)})_([A-Z0-9_]+_)?API_KEY"
     "|(JUDGE|SIMULATOR|GENERATOR|MODEL|LLM)(_[A-Z0-9_]+)?_(KEY|TOKEN))$"
@@ -93,6 +96,8 @@ TYPES: Mapping[str, Schema] = {
     "hub.existingSecret": NAME,
     "publish.existingSecret": NAME,
     "hub.cacheClaim": NAME,
+    "tracking.existingSecret": NAME,
+    "tracking.env": _map(TEXT | {"pattern": "^[^@]*$"}) | {"propertyNames": {"pattern": f"^({TRACKING})$"}},
     # A host without a dot or a port would be a name on Docker Hub, where anybody may own it.
     "image.registry": {
         "type": "string",
@@ -113,7 +118,7 @@ TYPES: Mapping[str, Schema] = {
     "serviceAccount.annotations": _map(TEXT),
     **{
         f"networkPolicy.egress.{peer}": {"$ref": "#/definitions/rules"}
-        for peer in ("dns", "apiServer", "store", "hub", "judge")
+        for peer in ("dns", "apiServer", "store", "hub", "judge", "tracking")
     },
     "stageDefaults.digest": {"type": "string", "pattern": "^(sha256:[0-9a-f]{64})?$"},
     "stageDefaults.gpu": {"type": "integer", "minimum": 0},

@@ -8,6 +8,7 @@ import re
 import shutil
 import tomllib
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from kit.manifests import (
 from kit.places import ROOT
 from tuneline.llm.config import OpenAiConfig
 from tuneline.stage import installed_stages
+from tuneline_trainer.tracking import VARIABLES
 
 STAGES = installed_stages()
 LEAST: dict[str, Any] = {"store": {"uri": "s3://bucket/prefix"}}
@@ -205,6 +207,35 @@ def test_a_key_of_a_secret_is_seen_by_the_stages_that_need_it_and_no_other_key_b
     assert seen == needed | {"publisher": store | {("tuneline-publish", "HF_TOKEN")}}
     assert seen["assessor"] == store | judge and seen["slicer"] == store | hub
     assert not [one for one in found if one["kind"] == "Secret"]
+
+
+TRACKED: dict[str, Any] = LEAST | {
+    "tracking": {"env": {"MLFLOW_TRACKING_URI": "http://mlflow.ml:5000"}, "existingSecret": "trackers"},
+    "networkPolicy": {"egress": {"tracking": [{"ports": [{"port": 5000}]}]}},
+}
+
+
+def test_trackers_are_told_to_the_trainer_and_the_check_and_reached_by_the_trainer_alone() -> None:
+    found = rendered(TRACKED)
+    for stage in [*STAGES, "check"]:
+        main = main_of(pod_of(stage, found))
+        told = {row["name"] for row in main["env"] if row["name"].startswith(("MLFLOW", "WANDB", "TRACKIO"))}
+        assert bool(told) == (stage in ("trainer", "check")), stage
+        reached = TRACKED["networkPolicy"]["egress"]["tracking"][0] in named(
+            found, "NetworkPolicy", f"tuneline-{stage}"
+        )["spec"]["egress"]
+        assert reached == (stage == "trainer"), stage
+    main = main_of(pod_of("trainer", found))
+    assert {"name": "MLFLOW_TRACKING_URI", "value": "http://mlflow.ml:5000"} in main["env"]
+    known = {name for tracker in VARIABLES.values() for name in (*tracker.needed, *tracker.others)}
+    keys = {key for secret, key in sources(main) if secret == "trackers"}
+    assert keys == {name for name in known if re.search("KEY|TOKEN|USERNAME|PASSWORD", name)}
+    for name in known - keys:
+        accepted = name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "TRACKIO_SERVER_URL") or (
+            name in ("WANDB_BASE_URL", "WANDB_ENTITY", "WANDB_PROJECT")
+        )
+        with nullcontext() if accepted else pytest.raises(helm_python.HelmError, match=f"'{name}'"):
+            render(with_value("tracking.env", {name: "text"}))
 
 
 @each_ci_file
@@ -414,6 +445,7 @@ MISSPELT = [
     ("networkPolicy.egress.jugde", [], "jugde"),
     ("networkPolicy.egress.judge", [{"port": [{"port": 443}]}], "port"),
     ("serviceAccount.anotations", {}, "anotations"),
+    ("tracking.env", {"WANDB_API_KEY": "text"}, "WANDB_API_KEY"),
     ("env", {"https-proxy": "http://proxy:3128"}, "https-proxy"),
 ]
 OUT_OF_PLACE = [
@@ -440,6 +472,7 @@ WRONG = [
     ("stages.trainer.graceSeconds", 10),
     ("env.TZ", 1),
     ("env.HTTPS_PROXY", "http://me:secret@proxy:3128"),
+    ("tracking.env.MLFLOW_TRACKING_URI", "http://me:secret@mlflow:5000"),
     ("store.endpoint", "https://key:secret@s3.internal"),
     ("store.uri", "s3://bucket/$(AWS_SECRET_ACCESS_KEY)"),
     ("stages.trainer.shmSize", "1Gi}"),

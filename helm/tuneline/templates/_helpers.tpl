@@ -87,6 +87,16 @@ labels: {{- include "tuneline.labels" .root | nindent 2 }}
 - {name: HF_HOME, value: /cache}
 {{- end }}
 {{- end }}
+{{- if has .stage (list "trainer" "check") }}
+{{- range $name, $value := $values.tracking.env }}
+- {name: {{ $name | quote }}, value: {{ $value | quote }}}
+{{- end }}
+{{- with $values.tracking.existingSecret }}
+{{- range list "WANDB_API_KEY" "MLFLOW_TRACKING_TOKEN" "MLFLOW_TRACKING_USERNAME" "MLFLOW_TRACKING_PASSWORD" "TRACKIO_WRITE_TOKEN" }}
+- {name: {{ . }}, valueFrom: {secretKeyRef: {name: {{ $values.tracking.existingSecret | quote }}, key: {{ . }}, optional: true}}}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- end }}
 
 {{/* What a stage's pod has besides what argo/ says, as a patch of its spec: dict "root" $ "stage" NAME. */}}
