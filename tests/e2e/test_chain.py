@@ -137,6 +137,22 @@ def test_the_model_is_served_and_the_command_that_is_told_gets_an_answer(laptop:
     assert "temperature 0.5" in told[1] and "no system prompt" in told[1]
 
 
+def test_an_earlier_fine_tune_is_the_base_of_a_comparison_and_the_report_calls_it_one(laptop: Laptop) -> None:
+    words = [str(TUNELINE), "get", "demo", "gguf-converter/model", "earlier", "--store", laptop.store.uri]
+    subprocess.run(words, capture_output=True, check=True, cwd=laptop.folder)
+    (earlier,) = (laptop.folder / "earlier").rglob("*.gguf")
+    file = laptop.write(run="again", trainer={"seed": 7}, inputs={"base": str(earlier)})
+    done = laptop.run(file)
+    assert done.returncode == 0, done.stderr
+    assert pinned_manifest(laptop.store, "again", "gguf-converter@base") is None, "no base is converted in its place"
+    results = laptop.folder / "store" / "runs" / "again" / "evaluator"
+    base, model = json.loads((results / "comparison.json").read_text())["arms"]
+    assert (base["file"], model["file"]) == (earlier.name, earlier.name)
+    assert base["tuned_from"] and model["tuned_from"]
+    report = (results / "report.html").read_text()
+    assert "The base is itself a fine-tune." in report and "One model twice." not in report
+
+
 def test_one_more_transcript_in_a_new_run_is_the_only_one_judged(laptop: Laptop) -> None:
     laptop.add_transcript()
     try:

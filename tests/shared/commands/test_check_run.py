@@ -270,6 +270,11 @@ def test_an_address_that_is_none_and_a_model_without_a_template_are_known_at_onc
     done = folder.tuneline("run", "--store", "store")
     assert (done.returncode, done.stdout) == (2, "")
     assert "run.yaml:7: inputs.base_model: hf://not an address: an address in the Hub is hf://" in done.stderr
+    folder.inputs["base_model"] = "https://huggingface.co/google/gemma-2-9b-it"
+    done = folder.tuneline("run", "--store", "store")
+    assert done.returncode == 2
+    assert "run.yaml:7: inputs.base_model: 'https://huggingface.co/google/gemma-2-9b-it' is a page" in done.stderr
+    assert "write hf://google/gemma-2-9b-it\n" in done.stderr
     (folder.path / "base" / "chat_template.jinja").unlink()
     folder.inputs["base_model"] = "base"
     done = folder.tuneline("run", "--store", "store")

@@ -17,6 +17,7 @@ import pytest
 
 from kit.scripted_hub import serve_hub
 from tuneline.engine.given import list_given
+from tuneline.engine.hub import of_page
 from tuneline.errors import UserError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -83,6 +84,28 @@ def fetch(asked: list[list[str]], **environ: str) -> list[Any]:
 def test_an_address_that_is_none_is_refused(uri: str) -> None:
     with pytest.raises(UserError, match="hf://organisation/name@revision"):
         list_given(uri)
+
+
+@pytest.mark.parametrize(
+    ("page", "address"),
+    [
+        ("https://huggingface.co/google/gemma-2-9b-it", "hf://google/gemma-2-9b-it"),
+        ("https://huggingface.co/google/gemma-2-9b-it/", "hf://google/gemma-2-9b-it"),
+        ("https://huggingface.co/google/gemma-2-9b-it/tree/main", "hf://google/gemma-2-9b-it@main"),
+        ("http://hf.co/a/b/blob/v1.0/config.json?raw=1", "hf://a/b@v1.0"),
+        ("https://huggingface.co/datasets/a/b", "hf://datasets/a/b"),
+        ("hf://a/b/tree/main", "hf://a/b@main"),
+        ("hf://a/b/", "hf://a/b"),
+        ("hf://datasets/a/b/config/train", None),
+        ("https://example.com/a/b", None),
+        ("https://huggingface.co/models", None),
+    ],
+)
+def test_a_page_of_the_hub_is_told_its_address(page: str, address: str | None) -> None:
+    assert of_page(page) == address
+    if address and page.startswith("hf://"):
+        with pytest.raises(UserError, match=rf"is a page of the Hub\. Its address here is {address}$"):
+            list_given(page)
 
 
 @contextmanager

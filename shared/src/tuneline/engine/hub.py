@@ -25,6 +25,10 @@ _DATASET = re.compile(
     r"hf://datasets/(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>refs/[\w-]+/[\w.-]+|[\w.-]+))?"
     r"(?:/(?P<config>[\w.-]+)/(?P<split>[\w.-]+))?"
 )
+_PAGE = re.compile(
+    r"(?:https?://(?:www\.)?(?:huggingface\.co|hf\.co)|hf:/)/(?P<repository>(?:datasets/)?[\w.-]+/[\w.-]+)"
+    r"(?:/(?:tree|blob|resolve)/(?P<revision>[\w.-]+)(?:/.*)?)?/?(?:[?#].*)?"
+)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -38,6 +42,13 @@ def resolve(uri: str) -> str:
     with _plain_errors(uri):
         found = resolve_revision(there.repository, revision=there.revision, repo_type=there.kind)
         return there._replace(revision=found.resolved).uri
+
+
+def of_page(value: str) -> str | None:
+    """Return the address of what a page of the Hub is about, as it is copied from a browser; None of anything else."""
+    if value.startswith("hf://datasets/") or not (found := _PAGE.fullmatch(value)):
+        return None
+    return f"hf://{found['repository']}" + (f"@{found['revision']}" if found["revision"] else "")
 
 
 def list_hub(uri: str, patterns: Sequence[str]) -> list[tuple[str, tuple[int, str]]]:
@@ -153,6 +164,8 @@ def _read(uri: str) -> _Repository:
         return _Repository("model", found["repository"], found["revision"] or "main")
     if found := _DATASET.fullmatch(uri):
         return _Repository("dataset", found["repository"], found["revision"] or "main", found["config"], found["split"])
+    if meant := of_page(uri):
+        raise UserError(f"{uri}: is a page of the Hub. Its address here is {meant}")
     raise UserError(
         f"{uri}: an address in the Hub is hf://organisation/name@revision, and of a data set "
         "hf://datasets/organisation/name@revision or hf://datasets/organisation/name@revision/configuration/split."

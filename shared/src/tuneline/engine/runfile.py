@@ -19,6 +19,7 @@ from typing import Any
 import structlog
 from pydantic import ValidationError
 
+from tuneline.engine.hub import of_page
 from tuneline.engine.parameters import Parameters, read_parameters
 from tuneline.engine.pipelines import (
     PIPELINES,
@@ -278,6 +279,8 @@ def _address(value: str, source: Source) -> Address:
     """Make a relative path count from the run file's folder. What comes from elsewhere may name data folders only."""
     if value.startswith(("s3://", "hf://")):
         return Address(value)
+    if meant := of_page(value):
+        raise ValueError(f"{value!r} is a page of the Hub: write {meant}")
     if not is_local(value):
         raise ValueError(f"{value.partition('://')[0]!r} is no kind of address; known: file, hf, s3")
     if not isinstance(source, Parameters):
