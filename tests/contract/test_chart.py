@@ -221,9 +221,10 @@ def test_trackers_are_told_to_the_trainer_and_the_check_and_reached_by_the_train
         main = main_of(pod_of(stage, found))
         told = {row["name"] for row in main["env"] if row["name"].startswith(("MLFLOW", "WANDB", "TRACKIO"))}
         assert bool(told) == (stage in ("trainer", "check")), stage
-        reached = TRACKED["networkPolicy"]["egress"]["tracking"][0] in named(
-            found, "NetworkPolicy", f"tuneline-{stage}"
-        )["spec"]["egress"]
+        reached = (
+            TRACKED["networkPolicy"]["egress"]["tracking"][0]
+            in named(found, "NetworkPolicy", f"tuneline-{stage}")["spec"]["egress"]
+        )
         assert reached == (stage == "trainer"), stage
     main = main_of(pod_of("trainer", found))
     assert {"name": "MLFLOW_TRACKING_URI", "value": "http://mlflow.ml:5000"} in main["env"]

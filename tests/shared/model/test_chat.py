@@ -332,7 +332,8 @@ def test_the_template_may_stand_in_the_tokenizer_configuration(tmp_path: Path) -
     config = json.loads((tmp_path / "tokenizer_config.json").read_text())
     (tmp_path / "chat_template.jinja").unlink()
     expected = "<|im_start|>user\nThank you.<|im_end|>\n"
-    for template in (CHATML, [{"name": "tool_use", "template": "x"}, {"name": "default", "template": CHATML}]):
+    named = {"tool_use": "x", "default": CHATML}
+    for template in (CHATML, named, [{"name": name, "template": text} for name, text in named.items()]):
         (tmp_path / "tokenizer_config.json").write_text(json.dumps(config | {"chat_template": template}))
         assert ChatTokenizer.from_folder(tmp_path).render([HELLO[2]]) == expected
 

@@ -9,6 +9,7 @@ network when its files are there. Access to gated repositories comes from HF_TOK
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,6 @@ from glob import escape
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from tuneline.engine import xet
 from tuneline.engine.given import is_wanted
 from tuneline.errors import Changed, Temporary, UserError
 
@@ -30,6 +30,12 @@ _PAGE = re.compile(
     r"(?:/(?:tree|blob|resolve)/(?P<revision>[\w.-]+)(?:/.*)?)?/?(?:[?#].*)?"
 )
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_XET = {
+    # Of its own accord it tries for six minutes, which nobody sees; whoever called us says more, and tries again.
+    "HF_XET_CLIENT_RETRY_MAX_DURATION": "60s",
+    "HF_XET_TELEMETRY_ENABLED": "false",
+}
+"""What the client of Xet, the Hub's storage of large files, reads when it is first used."""
 
 
 def resolve(uri: str) -> str:
@@ -109,7 +115,8 @@ def _download(uri: str, patterns: Sequence[str]) -> Path:
     from huggingface_hub import snapshot_download
 
     there, wanted = _read(uri), list(patterns) or None
-    xet.settle()
+    for name, value in _XET.items():
+        os.environ.setdefault(name, value)
     with _plain_errors(uri):
         return Path(
             snapshot_download(there.repository, revision=there.revision, repo_type=there.kind, allow_patterns=wanted)
@@ -194,10 +201,10 @@ def _plain_errors(uri: str) -> Iterator[None]:
         raise _refusal(uri, error.response.status_code) from error
     except TransportError as error:
         raise Temporary(f"{uri}: the Hub cannot be reached ({type(error).__name__}). Run it again.") from error
-    except (ConnectionError, RuntimeError) as error:  # what Xet's client raises
-        if not xet.is_of_xet(error):
+    except (ConnectionError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "CAS Client" not in str(error):
             raise
-        raise _of_storage(uri, xet.status_of(error)) from error
+        raise _of_storage(uri, error) from error
     except (hub.FileMetadataError, ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
         # It answers 200, but with something else: a portal's page, or a proxy's own JSON.
         raise UserError(
@@ -214,9 +221,13 @@ def _refusal(uri: str, status: int) -> Exception:
     return UserError(f"{uri}: the Hub answers {status}. Check the address, the network's proxy and HF_ENDPOINT.")
 
 
-def _of_storage(uri: str, status: int | None) -> Exception:
-    """Return the error for what Xet answered. It was given a token of the Hub's own: what it refuses is no user's."""
-    said = f"answers {status}" if status else "cannot be reached"
+def _of_storage(uri: str, error: Exception) -> Exception:
+    """Return the error for what Xet's client raises, with the status that it was answered in its text alone.
+
+    It was given a token by the Hub: what Xet refuses is no fault of the user.
+    """
+    found = re.search(r"\((\d{3}) ", str(error))
+    said = f"answers {found[1]}" if found else "cannot be reached"
     return Temporary(
         f"{uri}: the Hub's storage (Xet) {said}. Run the same command again; where a proxy or firewall lets only the "
         "Hub itself through, set HF_HUB_DISABLE_XET=1."

@@ -93,8 +93,11 @@ def find_template(folder: Path, port: str = "base_model") -> str | None:
     found = read_object(settings, port).get("chat_template") if settings.exists() else None
     if found is None and older.is_file():  # beside processors of models that also see
         found = read_object(older, port).get("chat_template")
-    if isinstance(found, list):  # several named templates, in the form {name, template}
-        named = {str(entry.get("name")): entry.get("template") for entry in found if isinstance(entry, dict)}
+    if isinstance(found, list | dict):  # several named templates, by name or in the form {name, template}
+        entries = found.items() if isinstance(found, dict) else (
+            (str(entry.get("name")), entry.get("template")) for entry in found if isinstance(entry, dict)
+        )  # fmt: skip
+        named = dict(entries)
         if named and "default" not in named:
             raise UserError(
                 f"{port}: it has chat templates for {printable(', '.join(sorted(named)))}, and none is the default: "
