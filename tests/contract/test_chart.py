@@ -16,7 +16,6 @@ import helm_python
 import pytest
 import yaml
 from pydantic import ValidationError
-from tuneline_trainer.tracking import VARIABLES
 
 from chart import CHART, render
 from kit.manifests import (
@@ -35,6 +34,7 @@ from kit.manifests import (
 from kit.places import ROOT
 from tuneline.llm.config import OpenAiConfig
 from tuneline.stage import installed_stages
+from tuneline_trainer.record.tracking import VARIABLES
 
 STAGES = installed_stages()
 LEAST: dict[str, Any] = {"store": {"uri": "s3://bucket/prefix"}}

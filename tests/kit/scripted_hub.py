@@ -137,7 +137,7 @@ def token(hub: Hub) -> dict[str, str]:
 
 def xet_hashes(files: Mapping[str, bytes]) -> dict[str, str]:
     """Return Xet's hash of each file, all of them shorter than its shortest chunk (8 KiB)."""
-    from hf_xet import hash_files
+    from hf_xet import hash_files  # type: ignore[import-untyped]
 
     assert all(len(data) < 8192 for data in files.values())
     with TemporaryDirectory() as folder:
