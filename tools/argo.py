@@ -45,6 +45,9 @@ GRAPHS = {
 CHECK = "check"
 """The task before all others; it has a template of its own, and the image of the first stage."""
 
+HOOK = "hook"
+"""What a workflow does when it has ended, where the chart is told so; in the same image."""
+
 
 class Task(NamedTuple):
     """A node as a task of a graph. `needed` are the lines of the expression for whether it is part of a run.
@@ -74,7 +77,9 @@ def workflows(stages: Mapping[str, AnyStage]) -> dict[str, str]:
     nodes = in_order(steps_of(stages), {})
     made = {f"{name}.yaml": stage_template(stages[name], nodes) for name in dict.fromkeys(n.stage.name for n in nodes)}
     graphs = {f"{name}.yaml": graph(name, *words, nodes) for name, words in GRAPHS.items()}
-    return made | graphs | {f"{CHECK}.yaml": check_template(nodes[0].stage)}
+    first = nodes[0].stage
+    hook = _filled("hook.yaml", name=HOOK, image=first.name, version=_version())
+    return made | graphs | {f"{CHECK}.yaml": check_template(first), f"{HOOK}.yaml": hook}
 
 
 def stage_template(stage: AnyStage, nodes: Sequence[Step]) -> str:

@@ -103,6 +103,8 @@ TYPES: Mapping[str, Schema] = {
         "type": "string",
         "pattern": "^(localhost|[a-z0-9-]+([.][a-z0-9-]+)+(:[0-9]+)?|[a-z0-9-]+:[0-9]+)(/[a-z0-9._-]+)*$",
     },
+    "hook.url": {"type": "string", "pattern": r"^(https?://[^\s@{}$]+)?$"},
+    "hook.existingSecret": NAME,
     "image.repository": {"type": "string", "pattern": "^[a-z0-9._-]+(/[a-z0-9._-]+)*$"},
     "image.tag": {"type": "string", "pattern": "^([A-Za-z0-9_][A-Za-z0-9_.-]*)?$"},
     "image.pullPolicy": {"enum": ["IfNotPresent", "Always", "Never"]},
@@ -118,12 +120,12 @@ TYPES: Mapping[str, Schema] = {
     "serviceAccount.annotations": _map(TEXT),
     **{
         f"networkPolicy.egress.{peer}": {"$ref": "#/definitions/rules"}
-        for peer in ("dns", "apiServer", "store", "hub", "judge", "tracking")
+        for peer in ("dns", "apiServer", "store", "hub", "judge", "tracking", "hook")
     },
     "stageDefaults.digest": {"type": "string", "pattern": "^(sha256:[0-9a-f]{64})?$"},
     "stageDefaults.gpu": {"type": "integer", "minimum": 0},
     "stageDefaults.gpuDigest": {"type": "string", "pattern": "^(sha256:[0-9a-f]{64})?$"},
-    "stageDefaults.reaches": _list({"enum": ["hub", "judge"]}),
+    "stageDefaults.reaches": _list({"enum": ["hub", "judge", "hook"]}),
     "stageDefaults.resources.requests": _map(QUANTITY),
     "stageDefaults.resources.limits": _map(QUANTITY),
     "stageDefaults.scratch.size": QUANTITY,

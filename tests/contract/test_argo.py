@@ -21,13 +21,16 @@ import argo
 from kit.manifests import TEMPLATES, evaluate
 from kit.places import ROOT
 from kit.workflow_parameters import as_parameters, encode
+from tuneline.commands.hook import end_of
 from tuneline.commands.stage import _parts
 from tuneline.engine.parameters import TEXT
 from tuneline.engine.pipelines import Address, Given, OutputOf, in_order, plan, steps_of
 from tuneline.engine.runfile import read_run_parameters
+from tuneline.errors import UserError
 from tuneline.stage import Inputs, Metrics, Outputs, Params, Stage, folder_name, installed_stages, output_of
 from tuneline.stage import given as declared_given
 from tuneline.stage import page as declared_page
+from tuneline.store.base import open_store
 
 STAGES = installed_stages()
 NODES = [node.name for node in in_order(steps_of(STAGES), {}) if not node.stage.takes_runs]
@@ -95,7 +98,7 @@ def starts(goal: str, given: Mapping[str, object], tasks: dict[str, Any] = TASKS
 
 
 def test_each_stage_has_a_template_an_image_and_nothing_else_has() -> None:
-    assert set(TEMPLATES) == {*STAGES, *argo.GRAPHS, argo.CHECK}
+    assert set(TEMPLATES) == {*STAGES, *argo.GRAPHS, argo.CHECK, argo.HOOK}
     for name in STAGES:
         assert TEMPLATES[name]["metadata"]["name"] == template(name)["name"] == name
         assert f'ENTRYPOINT ["tini", "--", "tuneline-{name}"]' in (ROOT / "images" / name / "Dockerfile").read_text()
@@ -169,7 +172,9 @@ def test_a_workflow_can_replace_nothing_of_a_pod() -> None:
             re.findall(r"\{\{.*?\}\}", json.dumps([part.get("container") for part in one["spec"]["templates"]]))
         )
         words = {"{{=sprig.b64enc(workflow.parameters.json)}}", "{{workflow.name}}", "{{inputs.parameters.part}}"}
-        assert pasted <= words
+        of_the_end = {"{{=workflow.mainEntrypoint}}", "{{=workflow.status}}", "{{=workflow.duration}}",
+                      "{{=sprig.b64enc(sprig.trunc(60000, workflow.failures))}}"}  # fmt: skip
+        assert pasted <= (words | of_the_end if one["metadata"]["name"] == argo.HOOK else words)
 
 
 @pytest.mark.parametrize("name", sorted(TEMPLATES))
@@ -261,6 +266,22 @@ def test_the_check_comes_before_everything_and_its_refusal_ends_the_workflow() -
     part, stage = template(argo.CHECK), template("assessor")
     assert part["container"] == stage["container"] | {"command": ["tini", "--", "tuneline"], "args": ["check"]}
     assert part["retryStrategy"] == stage["retryStrategy"]
+
+
+def test_the_hook_tells_all_that_its_program_reads_and_its_own_failure_fails_nothing() -> None:
+    call, end = TEMPLATES[argo.HOOK]["spec"]["templates"]
+    told = {row["name"]: row["value"] for row in call["container"]["env"]}
+    assert set(told) == {"RUN_FILE", "WORKFLOW", "PIPELINE", "STATUS", "SECONDS_TAKEN", "FAILURES"}
+    with pytest.raises(UserError, match="RUN_FILE"):  # what an empty one is refused with: no other is missed
+        end_of(told | {"SECONDS_TAKEN": "1", "RUN_FILE": ""}, open_store("none"))
+    assert end["steps"] == [[{"name": "hook", "template": "hook", "continueOn": {"failed": True, "error": True}}]], (
+        "Argo fails a workflow whose exit hook fails"
+    )
+    again = call["retryStrategy"]
+    assert again["retryPolicy"] == "Always", "a pod that is refused would be an error that nothing continues on"
+    asked = [SimpleNamespace(exitCode=code) for code in ("2", "75", "-1")]
+    assert [evaluate(again["expression"], {"lastRetry": last}) for last in asked] == [False, True, True]
+    assert "hooks" not in FINETUNE, "the chart writes it in, where it is asked for"
 
 
 def test_titles_and_descriptions_are_there_for_people() -> None:

@@ -76,7 +76,7 @@ REACHED = (
 
 
 def test_the_values_have_the_stages_and_what_each_may_reach_follows_from_its_inputs() -> None:
-    assert set(VALUES["stages"]) <= {*STAGES, "check"}
+    assert set(VALUES["stages"]) <= {*STAGES, "check", "hook"}
     assert set(reached_by("check")) == {peer for name in STAGES for peer in reached_by(name)}
     for name, stage in STAGES.items():
         read = {port.name for port in stage.input_ports()}
@@ -91,6 +91,7 @@ def as_in_argo(one: Object) -> Object:
     one = copy.deepcopy(one)
     one["metadata"] = {"name": one["metadata"]["name"], "annotations": one["metadata"]["annotations"]}
     one["spec"].pop("workflowMetadata")
+    one["spec"].pop("hooks", None)
     for part in one["spec"]["templates"]:
         part.get("metadata", {}).pop("labels", None)
         for key in ("activeDeadlineSeconds", "podSpecPatch"):
@@ -102,7 +103,7 @@ def as_in_argo(one: Object) -> Object:
 
 def test_the_chart_carries_argo_and_writes_in_what_differs_from_cluster_to_cluster() -> None:
     made = {one["metadata"]["name"]: one for one in rendered(CI_VALUES[0]) if one["kind"] == "WorkflowTemplate"}
-    assert set(made) == set(TEMPLATES)
+    assert set(made) == set(TEMPLATES) - {"hook"}
     for name, one in made.items():
         assert as_in_argo(one) == as_in_argo(TEMPLATES[name])
     for stage in STAGES:
@@ -262,7 +263,7 @@ ANYWHERE: list[Object] = [
 
 
 def egress(**lists: list[Object]) -> dict[str, Any]:
-    closed = {"apiServer": [API], "store": [BUCKET], "hub": [], "judge": []}
+    closed = {"apiServer": [API], "store": [BUCKET], "hub": [], "judge": [], "hook": []}
     return LEAST | {"networkPolicy": {"egress": closed | lists}}
 
 
@@ -421,7 +422,7 @@ def test_own_authorities_are_mounted_where_the_variables_point_to() -> None:
 def test_an_image_is_named_by_registry_stage_tag_and_digest() -> None:
     found = rendered(AIR_GAPPED)
     pattern = r"registry\.internal:5000/machine-learning/tuneline/(.+):0\.1\.0@sha256:[0-9a-f]{64}"
-    for stage in VALUES["stages"]:
+    for stage in VALUES["stages"].keys() - {"hook"}:
         main = main_of(pod_of(stage, found))
         match = re.fullmatch(pattern, main["image"])
         assert match and match[1] == ("assessor" if stage == "check" else stage)
@@ -557,6 +558,71 @@ def test_alerts_and_dashboard_are_there_when_asked_for_and_know_the_templates_fi
     assert names == set(told), "an alert or a panel asks for what nobody tells, or shows less than there is"
     labels = {label["key"] for row in told.values() for label in row["labels"]} | {"le"}
     assert all(set(re.findall(r"\w+", by)) <= labels for text in asks for by in re.findall(r"by \(([^)]*)\)", text))
+
+
+TOLD: Object = LEAST | {"hook": {"url": "https://ci.example.com/tuneline", "existingSecret": "tuneline-hook"}}
+
+
+def test_nobody_is_told_of_an_end_until_the_values_say_whom() -> None:
+    found = rendered(LEAST)
+    assert not [one for one in found if one["metadata"]["name"] in ("hook", "tuneline-hook")]
+    assert not [one for one in found if "hooks" in one.get("spec", {})]
+
+
+def test_whoever_is_named_is_told_when_any_workflow_has_ended_and_no_stage_is_changed() -> None:
+    before = {(one["kind"], one["metadata"]["name"]): one for one in rendered(LEAST)}
+    after = {(one["kind"], one["metadata"]["name"]): one for one in rendered(TOLD)}
+    new = {("WorkflowTemplate", "hook"), ("NetworkPolicy", "tuneline-hook")}
+    assert after.keys() - before.keys() == new and before.keys() <= after.keys()
+    graphs = {
+        ("WorkflowTemplate", name) for name, one in TEMPLATES.items() if "container" not in one["spec"]["templates"][0]
+    }
+    assert {key for key in before if before[key] != after[key]} == graphs and len(graphs) == 4
+    called = {"exit": {"templateRef": {"name": "hook", "template": "exit"}}}
+    assert all(after[key]["spec"] == before[key]["spec"] | {"hooks": called} for key in graphs)
+    names = [part["name"] for part in after["WorkflowTemplate", "hook"]["spec"]["templates"]]
+    assert names == ["hook", "exit"]
+    assert as_in_argo(after["WorkflowTemplate", "hook"]) == as_in_argo(TEMPLATES["hook"])
+
+
+def test_the_pod_that_tells_is_restricted_reads_the_store_and_sees_its_own_secret_alone() -> None:
+    found = rendered(
+        TOLD
+        | {"judge": {"existingSecret": "tuneline-judge"}, "store": LEAST["store"] | {"existingSecret": "tuneline-s3"}}
+    )
+    for one in found:
+        check_schema(one)
+    pod = pod_of("hook", found)
+    check_schema(pod)
+    assert refused_by_restricted(pod["spec"]) == [] and pod["spec"]["automountServiceAccountToken"] is False
+    main = main_of(pod)
+    assert main["image"] == main_of(pod_of("assessor", found))["image"]
+    assert main["command"] == ["tini", "--", "python", "-m", "tuneline.commands.hook"]
+    store = {("tuneline-s3", f"AWS_{name}") for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN")}
+    assert sources(main) == store | {("tuneline-hook", "HOOK_HEADER")}
+    assert {"name": "HOOK_URL", "value": "https://ci.example.com/tuneline"} in main["env"]
+    seen = {name: sources(main_of(pod_of(name, found))) for name in STAGES}
+    assert not [name for name, keys in seen.items() if any(secret == "tuneline-hook" for secret, _ in keys)]
+    policy = named(found, "NetworkPolicy", "tuneline-hook")["spec"]
+    assert policy["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    lists = VALUES["networkPolicy"]["egress"]
+    assert policy["ingress"] == [] and policy["egress"] == [*lists["dns"], *lists["apiServer"], *lists["store"]]
+    part = named(found, "WorkflowTemplate", "hook")["spec"]["templates"][0]
+    assert part["activeDeadlineSeconds"] == 300, "a hook that hangs would hold the workflow"
+
+
+def test_an_address_that_is_a_secret_itself_is_read_from_the_secret() -> None:
+    found = rendered(LEAST | {"hook": {"existingSecret": "tuneline-hook"}})
+    keys = {key for secret, key in sources(main_of(pod_of("hook", found))) if secret == "tuneline-hook"}
+    assert keys == {"HOOK_HEADER", "HOOK_URL"}
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://ci.example.com", "https://user:key@ci.example.com", "https://$(AWS_SECRET_ACCESS_KEY)", "x"]
+)
+def test_an_address_that_is_none_or_holds_a_key_is_refused(url: str) -> None:
+    with pytest.raises(helm_python.HelmError, match="/hook/url"):
+        render(with_value("hook.url", url))
 
 
 def test_rules_take_labels_by_which_they_are_selected_and_not_the_charts() -> None:

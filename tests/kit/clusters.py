@@ -54,11 +54,15 @@ class Cluster:
     def image(self, name: str) -> str:
         return f"{self.registry}/tuneline/{name}:{VERSION}"
 
-    def helm(self, verb: str, prefix: str) -> str:
-        """Install or upgrade the release, with its store below `prefix`; its pods reach servers at `SERVED`."""
+    def helm(self, verb: str, prefix: str, *more: str) -> str:
+        """Install or upgrade the release, with its store below `prefix` and `more` values, as `hook.url=http://a`.
+
+        Its pods reach servers at `SERVED`.
+        """
         settings = [f"store.uri=s3://tuneline/{prefix}", f"image.registry={self.registry}", "image.pullPolicy=Always"]
-        words = [word for setting in settings for word in ("--set", setting)]
-        words += ["--set-json", f"networkPolicy.egress.judge={json.dumps([{'ports': [{'port': SERVED}]}])}"]
+        words = [word for setting in (*settings, *more) for word in ("--set", setting)]
+        served = json.dumps([{"ports": [{"port": SERVED}]}])
+        words += [w for name in ("judge", "hook") for w in ("--set-json", f"networkPolicy.egress.{name}={served}")]
         values = CHART / "ci/laptop-values.yaml"
         return run("helm", verb, "tuneline", CHART, "-n", self.namespace, "-f", values, *words)
 

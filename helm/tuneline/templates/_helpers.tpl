@@ -34,12 +34,18 @@ labels: {{- include "tuneline.labels" .root | nindent 2 }}
 {{- mergeOverwrite (deepCopy .root.Values.stageDefaults) (deepCopy (index .root.Values.stages .stage | default dict)) | toYaml }}
 {{- end }}
 
+{{/* Whether somebody is told how a workflow ended; empty: nobody. */}}
+{{- define "tuneline.hook" -}}
+{{- if or .Values.hook.url .Values.hook.existingSecret }}true{{ end }}
+{{- end }}
+
 {{/* The names of all stages, as JSON: each has a template with its name in files/argo, and a container in it. */}}
 {{- define "tuneline.stages" -}}
 {{- $names := list }}
 {{- range $path, $_ := .Files.Glob "files/argo/*.yaml" }}
 {{- $template := $.Files.Get $path | fromYaml }}
-{{- if (first $template.spec.templates).container }}{{ $names = append $names $template.metadata.name }}{{ end }}
+{{- $name := $template.metadata.name }}
+{{- if and (first $template.spec.templates).container (or (ne $name "hook") (include "tuneline.hook" $)) }}{{ $names = append $names $name }}{{ end }}
 {{- end }}
 {{- if not $names }}
 {{- fail "files/argo of this chart is missing or empty: whatever packed the chart left it out" }}
@@ -47,9 +53,9 @@ labels: {{- include "tuneline.labels" .root | nindent 2 }}
 {{- toJson $names }}
 {{- end }}
 
-{{/* The image of a stage, for the check that of the assessor: dict "root" $ "stage" NAME. */}}
+{{/* The image of a stage, for check and hook that of the assessor: dict "root" $ "stage" NAME. */}}
 {{- define "tuneline.image" -}}
-{{- $name := ternary "assessor" .stage (eq .stage "check") }}
+{{- $name := ternary "assessor" .stage (has .stage (list "check" "hook")) }}
 {{- $stage := include "tuneline.stage" (dict "root" .root "stage" $name) | fromYaml }}
 {{- $image := .root.Values.image }}
 {{- $cuda := and (eq $name "evaluator") (gt (int $stage.gpu) 0) }}
@@ -95,6 +101,16 @@ labels: {{- include "tuneline.labels" .root | nindent 2 }}
 {{- range list "WANDB_API_KEY" "MLFLOW_TRACKING_TOKEN" "MLFLOW_TRACKING_USERNAME" "MLFLOW_TRACKING_PASSWORD" "TRACKIO_WRITE_TOKEN" }}
 - {name: {{ . }}, valueFrom: {secretKeyRef: {name: {{ $values.tracking.existingSecret | quote }}, key: {{ . }}, optional: true}}}
 {{- end }}
+{{- end }}
+{{- end }}
+{{- if eq .stage "hook" }}
+{{- with $values.hook.existingSecret }}
+- {name: HOOK_HEADER, valueFrom: {secretKeyRef: {name: {{ . | quote }}, key: HOOK_HEADER, optional: true}}}
+{{- end }}
+{{- if $values.hook.url }}
+- {name: HOOK_URL, value: {{ $values.hook.url | quote }}}
+{{- else }}
+- {name: HOOK_URL, valueFrom: {secretKeyRef: {name: {{ $values.hook.existingSecret | quote }}, key: HOOK_URL, optional: true}}}
 {{- end }}
 {{- end }}
 {{- end }}
