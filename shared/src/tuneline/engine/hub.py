@@ -37,6 +37,9 @@ _XET = {
 }
 """What the client of Xet, the Hub's storage of large files, reads when it is first used."""
 
+WHOAMI_SECONDS = 10.0
+"""How long an answer is waited for that nothing depends on."""
+
 
 def resolve(uri: str) -> str:
     """Return the address with the commit that its revision (default `main`) means now."""
@@ -109,6 +112,29 @@ def read_range(uri: str, name: str, start: int, end: int) -> bytes:
             if len(found) >= ahead + end - start:
                 break
     return found[ahead : ahead + end - start]
+
+
+def ask_hub() -> str:
+    """Ask who the token of this machine belongs to; return in words what the Hub says, but not who that is.
+
+    Raises UserError where it takes no such token, or something else answers, and Temporary where nobody does.
+    """
+    from huggingface_hub import constants, get_session, get_token
+    from huggingface_hub.utils._headers import build_hf_headers
+
+    address = (os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")
+    if constants.HF_HUB_OFFLINE:
+        raise Temporary(f"{address}: not asked, as HF_HUB_OFFLINE is set")
+    with _plain_errors(address):
+        asked = f"{address}/api/whoami-v2"
+        answer = get_session().get(asked, headers=build_hf_headers(), timeout=WHOAMI_SECONDS)
+        if answer.is_success and not isinstance(answer.json(), dict):
+            raise ValueError(asked)
+    if answer.is_success:
+        return f"{address} answers and knows your token"
+    if answer.status_code == 401 and get_token() is None:
+        return f"{address} answers; without HF_TOKEN only what is open to everybody can be read"
+    raise _refusal(address, answer.status_code)
 
 
 def _download(uri: str, patterns: Sequence[str]) -> Path:

@@ -41,7 +41,7 @@ def doctor(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Look at this machine: stages, memory, GPU, llama-server, disk, keys, and what the store does."""
+    """Look at this machine: stages, memory, GPU, llama-server, disk, keys, the Hub, and what the store does."""
     with exit_codes():
         findings = list(_look(store))
         if cluster is not None:
@@ -64,6 +64,7 @@ def _look(store: str) -> Iterator[Finding]:
     yield _gpu()
     yield _llama_server()
     yield _keys()
+    yield _hub()
     yield _store(store)
 
 
@@ -117,6 +118,18 @@ def _keys() -> Finding:
         name for name in os.environ if name.endswith("_API_KEY") or name in ("HF_TOKEN", "AWS_ACCESS_KEY_ID")
     )
     return Finding("keys", "fine" if there else "note", ", ".join(there) or "none is set: offline judges only")
+
+
+def _hub() -> Finding:
+    """Say whether the Hub answers. Only hf:// addresses need it, so that one who is away is noted and no fault."""
+    from tuneline.engine.hub import ask_hub
+
+    try:
+        return Finding("Hub", "fine", ask_hub())
+    except Temporary as e:
+        return Finding("Hub", "note", f"{str(e).removesuffix(' Run it again.')} Only hf:// addresses need it.")
+    except UserError as e:
+        return Finding("Hub", "wrong", str(e))
 
 
 def _store(store: str) -> Finding:
