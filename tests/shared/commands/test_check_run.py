@@ -147,6 +147,16 @@ def test_a_missing_key_is_a_problem_where_the_stages_run_and_a_warning_elsewhere
     assert "warning: JUDGE_CHECK_KEY is not set" in done.stderr
 
 
+def test_a_script_hears_of_what_is_wrong_only(folder: Folder) -> None:
+    done = folder.tuneline("check", "-q")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    folder.inputs["judge"] = {"provider": "openai", "model": "m", "api_key_env": "JUDGE_CHECK_KEY"}
+    done = folder.tuneline("upload", "--store", "store", "--quiet")
+    assert (done.returncode, done.stderr) == (0, "") and "inputs:" in done.stdout
+    done = folder.tuneline("check", "--quiet")
+    assert done.returncode == 2 and done.stdout == "" and "JUDGE_CHECK_KEY is not set" in done.stderr
+
+
 def test_a_key_in_a_file_is_a_key(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
     monkeypatch.setenv("ANTHROPIC_API_KEY_FILE", "key")

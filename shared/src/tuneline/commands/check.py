@@ -17,7 +17,7 @@ from uuid import uuid4
 
 import typer
 
-from tuneline.commands.stage import SetOption, configure_logging, exit_codes, read_run
+from tuneline.commands.stage import QuietOption, SetOption, configure_logging, exit_codes, read_run
 from tuneline.errors import Temporary, UserError
 from tuneline.parsing.problems import printable
 
@@ -37,40 +37,45 @@ def check(
     ] = False,
     settings: SetOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Check a run file and all that it names: every problem of every stage at once, before anything expensive."""
+    with exit_codes():
+        findings, well = _found(file, store, settings or (), online=online)
+        if as_json:
+            typer.echo(json.dumps(dataclasses.asdict(findings), indent=1))
+        elif not quiet:
+            show(findings)
+        findings.refuse()
+        if not (as_json or quiet):
+            typer.echo(well)
+
+
+def _found(file: Path | None, store: str | None, settings: Sequence[str], *, online: bool) -> tuple[Findings, str]:
+    """Return what was found, and what to say if that is nothing wrong."""
     from tuneline.engine.checks import Findings, Where, check_run
     from tuneline.engine.parameters import VARIABLE
     from tuneline.engine.runner import work_folder
     from tuneline.store.base import is_local, open_store
 
-    with exit_codes():
-        of_a_workflow = file is None and bool(os.environ.get(VARIABLE))
-        if file is None and store is None and not of_a_workflow:
-            raise UserError("name a run file, or a store with --store")
-        findings, opened = Findings(), open_store(store) if store else None
-        if opened is not None:
-            _try_store(opened, findings)
-        if file is None and not of_a_workflow:
-            findings.refuse()
-            typer.echo(f"{store}: works")
-            return
-        run_file = read_run(file, None, store or "", findings.problems, settings or ())
-        if opened is None and run_file.store:
-            opened = open_store(run_file.store)
-            _try_store(opened, findings)
-        with tempfile.TemporaryDirectory(prefix="tuneline-", dir=os.environ.get("TUNELINE_SCRATCH")) as folder:
-            here = not of_a_workflow and (opened is None or is_local(opened.uri))
-            work = work_folder(opened) if opened else Path(tempfile.gettempdir())
-            where = Where(Path(folder), work=work if here else None, online=online and not findings.problems)
-            check_run(run_file, opened or open_store(f"{folder}/store"), where, findings=findings)
-        if as_json:
-            typer.echo(json.dumps(dataclasses.asdict(findings), indent=1))
-            findings.refuse()
-            return
-        show(findings)
-        findings.refuse()
-        typer.echo(f"{run_file.source.name}: nothing is wrong that can be known before it runs")
+    of_a_workflow = file is None and bool(os.environ.get(VARIABLE))
+    if file is None and store is None and not of_a_workflow:
+        raise UserError("name a run file, or a store with --store")
+    findings, opened = Findings(), open_store(store) if store else None
+    if opened is not None:
+        _try_store(opened, findings)
+    if file is None and not of_a_workflow:
+        return findings, f"{store}: works"
+    run_file = read_run(file, None, store or "", findings.problems, settings)
+    if opened is None and run_file.store:
+        opened = open_store(run_file.store)
+        _try_store(opened, findings)
+    with tempfile.TemporaryDirectory(prefix="tuneline-", dir=os.environ.get("TUNELINE_SCRATCH")) as folder:
+        here = not of_a_workflow and (opened is None or is_local(opened.uri))
+        work = work_folder(opened) if opened else Path(tempfile.gettempdir())
+        where = Where(Path(folder), work=work if here else None, online=online and not findings.problems)
+        check_run(run_file, opened or open_store(f"{folder}/store"), where, findings=findings)
+    return findings, f"{run_file.source.name}: nothing is wrong that can be known before it runs"
 
 
 def read_checked(

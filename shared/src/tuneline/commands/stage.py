@@ -51,6 +51,7 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Replace a value of the file, as trainer.epochs=1; repeatable."),
 ]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print what came out, or is wrong, and nothing else.")]
 VariantOption = Annotated[str | None, typer.Option(help="Variant of the stage; `schema` lists them.")]
 ShardOption = Annotated[str, typer.Option(help="Of a sharded stage, the shard to make, as 3/10.")]
 PartOption = Annotated[

@@ -17,6 +17,7 @@ from tuneline.commands.results.command import compare
 from tuneline.commands.results.plan_eval import plan_eval
 from tuneline.commands.stage import (
     DEFAULT_STORE,
+    QuietOption,
     ReplaceOption,
     RunOption,
     SetOption,
@@ -79,7 +80,7 @@ def run(
     replace: ReplaceOption = False,
     at_once: Annotated[int, typer.Option(min=1, help="Stages that run at the same time, where the order allows.")] = 2,
     settings: SetOption = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print what came out, and nothing before.")] = False,
+    quiet: QuietOption = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the stages' logs.")] = False,
 ) -> None:
     """Run every stage that is not up to date. The same command resumes where it stopped."""
@@ -132,7 +133,7 @@ def plan(
 
 
 @app.command()
-def upload(file: FileArgument, store: StoreOption) -> None:
+def upload(file: FileArgument, store: StoreOption, quiet: QuietOption = False) -> None:
     """Put a run file's local inputs into a store, and print the run file with their addresses there."""
     from rich.console import Console
 
@@ -140,7 +141,7 @@ def upload(file: FileArgument, store: StoreOption) -> None:
     from tuneline.store.base import open_store
 
     with exit_codes():
-        console = Console(stderr=True, highlight=False, soft_wrap=True)
+        console = Console(stderr=True, highlight=False, soft_wrap=True, quiet=quiet)
         content = upload_inputs(read_checked(file, ours=False), open_store(store), console)
         typer.echo(to_yaml(content), nl=False)
 
