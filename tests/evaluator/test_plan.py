@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -90,3 +91,38 @@ def test_a_preference_on_prompts_is_planned_as_two_calls_for_each(tmp_path: Path
     assert (rubric.role, rubric.total.calls, preference.role, preference.total.calls) == ("judge", 80, "preference", 80)
     shutil.rmtree(tmp_path / "previews")
     assert [row.role for row in planned(tmp_path, inputs, EvaluatorParams(preference=False))] == ["judge"]
+
+
+def test_of_recorded_arms_the_trials_count_that_are_there_and_nobody_talks_again(tmp_path: Path) -> None:
+    """Two of three personas came twice; who is in one arm only has nothing to be compared with, and is judged, too."""
+    (tmp_path / "run.yaml").write_text("run: r\ngoal: assessor\n")
+    model = {
+        "provider": "openai",
+        "model": "m",
+        "base_url": "http://127.0.0.1:1/v1",
+        "input_usd": 1.0,
+        "output_usd": 1.0,
+    }
+    for name in ("judge", "simulator"):
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(model))
+    for arm, words in (("base", 5), ("tuned", 200)):
+        said = [{"role": "user", "content": "Hello."}, {"role": "assistant", "content": "Good day. " * words}]
+        rows = [{"id": name, "messages": said} for name in ("ann/0", "ann/1", "bob/0", "bob/1", "cleo")]
+        (tmp_path / f"{arm}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    inputs = {
+        "base": tmp_path / "base.jsonl", "model": tmp_path / "tuned.jsonl", "rubric": EXAMPLES / "rubric.yaml",
+        "judge": tmp_path / "judge.yaml", "simulator": tmp_path / "simulator.yaml",
+    }  # fmt: skip
+    [both] = planned(tmp_path, inputs, EvaluatorParams(trials=1, preference=False))
+    assert (both.role, both.total.calls) == ("judge", 10)
+    shutil.rmtree(tmp_path / "previews")
+    longer = planned(tmp_path, inputs | {"base": tmp_path / "tuned.jsonl"}, EvaluatorParams(preference=False))
+    assert longer[0].total.input_tokens - both.total.input_tokens > 5 * 195 * 2
+    shutil.rmtree(tmp_path / "previews")
+    (tmp_path / "personas.yaml").write_text((EXAMPLES / "personas.yaml").read_text())
+    one_talks = {name: path for name, path in inputs.items() if name != "model"}
+    names = len(load_personas(tmp_path / "personas.yaml"))
+    params = EvaluatorParams(turns=TURNS, trials=2, preference=False)
+    simulated, judged = planned(tmp_path, one_talks | {"personas": tmp_path / "personas.yaml"}, params)
+    assert (simulated.role, simulated.total.calls) == ("simulator", names * TURNS * 2)
+    assert judged.total.calls == names * 2, "the conversations of strangers are judged, or one arm's twice"

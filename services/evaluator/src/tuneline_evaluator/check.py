@@ -27,8 +27,8 @@ from tuneline.stage import Checks
 from tuneline.stage.policy import Gate
 from tuneline_evaluator.conversations.ask import check_arms
 from tuneline_evaluator.conversations.further import sources
-from tuneline_evaluator.conversations.prepare import completion_of, context_of, settled
-from tuneline_evaluator.conversations.recorded import is_recorded, read_recorded
+from tuneline_evaluator.conversations.prepare import completion_of, context_of, settled, with_trials
+from tuneline_evaluator.conversations.recorded import is_recorded, read_recorded, recorded_in
 from tuneline_evaluator.conversations.recorded_answers import PORTS, judge_given
 from tuneline_evaluator.conversations.speakers import one_of, people_of
 from tuneline_evaluator.conversations.talk import Speaker, TextForm, for_model
@@ -172,8 +172,9 @@ def _check_power(
                 f"effect: it takes {fewest}. Use {ENOUGH_PERSONAS} or more."
             )
         return
-    arms = 2 + len(params.evaluate) + len(checks.read("arms", sources) or {})
-    held = count * params.trials * arms
+    given = (checks.read(port, recorded_in, arm) for port, arm in (("base", "base"), ("model", "finetuned")))
+    trials = with_trials(params, [arm for arm in given if arm is not None]).trials
+    held = count * trials * (2 + len(params.evaluate) + len(checks.read("arms", sources) or {}))
     each = f"conversations of {params.turns} exchanges" if port == "personas" else "answers"
     checks.note(f"{count} {port}, {held} {each}")
     enough = ENOUGH_PROMPTS if port == "prompts" else ENOUGH_PERSONAS

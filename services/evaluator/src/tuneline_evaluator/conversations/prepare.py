@@ -77,7 +77,7 @@ def prepare(params: EvaluatorParams, inputs: EvaluatorInputs, context: Context) 
     simulator = ScriptedConfig() if inputs.prompts else load_simulator(inputs.simulator)
     tokenizer, plan = tokenizer_of(inputs), plan_of(params, inputs)
     models, placed = arms_of(params, inputs, context, plan)
-    params = with_trials(params, models)
+    params = with_trials(params, [one.source for one in models[:2] if isinstance(one.source, Recorded)])
     refuse_text(plan, models)
     for model in models:
         if isinstance(model.source, Recorded):
@@ -110,9 +110,8 @@ def settled(params: EvaluatorParams, *, single: bool, judge: Judges | RecordedCo
     return params.model_copy(update=changed)
 
 
-def with_trials(params: EvaluatorParams, models: Sequence[Model]) -> EvaluatorParams:
-    """Return the parameters with the trials that are recorded, where both arms are."""
-    arms = [model.source for model in models[:2] if isinstance(model.source, Recorded)]
+def with_trials(params: EvaluatorParams, arms: Sequence[Recorded]) -> EvaluatorParams:
+    """Return the parameters with the trials that are recorded in `arms`, where these are both of them."""
     return params.model_copy(update={"trials": trials_in(arms)}) if len(arms) == 2 else params
 
 

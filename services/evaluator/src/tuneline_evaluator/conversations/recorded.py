@@ -49,6 +49,11 @@ def read_recorded(arm: str, place: Path) -> Recorded:
     return Recorded(place.name, talks)
 
 
+def recorded_in(place: Path, arm: str) -> Recorded | None:
+    """Return the conversations that are given for an arm, None where something else is."""
+    return read_recorded(arm, place) if is_recorded(place) else None
+
+
 def trials_in(arms: Iterable[Recorded]) -> int:
     """Return how many trials each persona has at most. Raises UserError for numbers that count something else."""
     most = max(((trial, arm.name, persona) for arm in arms for persona, trial in arm.talks), default=(0, "", ""))
