@@ -53,6 +53,16 @@ def test_the_first_screen_has_difference_interval_and_p(outcome: str, tmp_path: 
         assert figure.replace(numbers.SPACE, " ") in first
 
 
+def test_where_no_difference_can_be_detected_it_is_said_in_words(tmp_path: Path) -> None:
+    made = comparison(5)
+    assert made.score.detectable is None
+    html, summary = reported(tmp_path, made)
+    none = "Smallest detectable difference (80 % power): none with so few personas, or differences that vary so much."
+    assert none in summary and f"{numbers.NONE} points" not in summary + html
+    assert "Smallest detectable none difference, with 80 % power" in " ".join(Page(html).text.split())
+    assert "Smallest detectable difference (80 % power): ±" in reported(tmp_path / "more", comparison(16))[1]
+
+
 def test_a_withheld_headline_shows_what_was_lost_and_no_difference(tmp_path: Path) -> None:
     made = STATES["withheld"]
     html, summary = reported(tmp_path, made)

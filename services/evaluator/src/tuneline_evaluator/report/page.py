@@ -32,7 +32,7 @@ from tuneline_evaluator.report.tables import (
     settings,
 )
 from tuneline_evaluator.report.talks import PAGE, largest_gain_first, leads, shown_rows
-from tuneline_evaluator.report.wording import GLOSSARY, by_place, confidence, detectable, in_words
+from tuneline_evaluator.report.wording import GLOSSARY, by_place, confidence, detectable, detectable_in_words, in_words
 from tuneline_evaluator.stage import EvaluatorInputs, EvaluatorOutputs
 
 CONTENTS = (
@@ -146,8 +146,7 @@ def summary_text(comparison: Comparison) -> str:
     lines += [f"{words.evidence}.", "", f"**{words.action}.** {markdown(words.meaning)}", ""]
     lines += [f"{name}: {markdown(text)}.  " for name, text in words.scope] + [""]
     if comparison.outcome != "withheld":
-        least = f"Smallest detectable difference (80 % power): {detectable(comparison)} points."
-        lines += [*_preference(comparison), *_table(comparison), "", least, ""]
+        lines += [*_preference(comparison), *_table(comparison), "", detectable_in_words(comparison), ""]
     lines += _all_models(comparison)
     lines += ["[report.html](report.html) shows how we know; [comparison.json](comparison.json) has every figure."]
     return "\n".join(lines) + "\n"

@@ -70,15 +70,15 @@ def effect_facts(comparison: Comparison) -> list[tuple[str, str]]:
         (f"t ({count(score.degrees_of_freedom)} degrees of freedom)", plain(score.t and round(score.t, 2))),
         ("p, t test", p_value(score.t_p)),
         ("Standardised effect d_z", plain(score.d_z and round(score.d_z, 2))),
-        ("Smallest detectable difference (80 % power)", _in_points(score.detectable)),
+        ("Smallest detectable difference (80 % power)", _in_points(score.detectable, points)),
         *((f"Power at {100 * one.difference:g} points", percent(round(one.power, 2))) for one in comparison.power),
-        ("Lowest mean difference not ruled out", f"{signed(score.bound)} points"),
+        ("Lowest mean difference not ruled out", _in_points(score.bound, signed)),
         ("Accepted loss for “not worse”", f"{points(comparison.settings.margin)} points"),
     ]
 
 
-def _in_points(difference: float | None) -> str:
-    return NONE if difference is None else f"{points(difference)} points"
+def _in_points(difference: float | None, written: Callable[[float | None], str]) -> str:
+    return NONE if difference is None else f"{written(difference)} points"
 
 
 _ARM_ROWS: tuple[tuple[str, Callable[[ArmSummary], str]], ...] = (

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 from tuneline.data.paired.power import enough_personas
 from tuneline.data.paired.safety import failing_now
 from tuneline_evaluator.comparison.figures import Comparison, Outcome
-from tuneline_evaluator.comparison.numbers import NONE, SPACE, interval, p_equals, percent, plural, points, rate, signed
+from tuneline_evaluator.comparison.numbers import SPACE, interval, p_equals, percent, plural, points, rate, signed
 from tuneline_evaluator.comparison.rates import worse_rates
 from tuneline_evaluator.comparison.verdict import failures, rates
 
@@ -230,7 +230,14 @@ def _more_personas(comparison: Comparison) -> str:
 def detectable(comparison: Comparison) -> str:
     """Write the smallest detectable difference in points."""
     least = comparison.deciding.detectable
-    return NONE if least is None else f"±{points(least)}"
+    return "none" if least is None else f"±{points(least)}"
+
+
+def detectable_in_words(comparison: Comparison) -> str:
+    """Say which difference is the smallest that can be detected, or that there is none."""
+    known = comparison.deciding.detectable is not None
+    why = "points" if known else f"with so few {comparison.deciding.unit}s, or differences that vary so much"
+    return f"Smallest detectable difference (80 % power): {detectable(comparison)} {why}."
 
 
 GLOSSARY = (
