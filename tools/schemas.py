@@ -22,7 +22,7 @@ from tuneline.data.verdicts import Status
 from tuneline.engine.pipelines import PIPELINES, steps_of
 from tuneline.judge.judging import CONFIGS
 from tuneline.judge.simulators.simulator import CONFIGS as SIMULATORS
-from tuneline.stage import AnyStage, installed_stages
+from tuneline.stage import AnyStage, InputPort, installed_stages
 from tuneline.stage.policy import Gate
 from tuneline_generator.writing.recipe import Recipe
 
@@ -93,8 +93,7 @@ def judges() -> Schema:
 
 def run_file(stages: Mapping[str, AnyStage]) -> Schema:
     """Return the schema of a run file: name, goal, inputs and the parameters of every stage."""
-    ports = {port.name: port.description for stage in stages.values() for port in stage.input_ports()}
-    given = {"type": ["string", "object", "array", "null"]}
+    ports = {port.name: port for stage in stages.values() for port in stage.input_ports()}
     definitions: Schema = {}
     properties: Schema = {
         "run": {"type": "string", "description": "The run's name; the file's, if it is left out."},
@@ -104,7 +103,7 @@ def run_file(stages: Mapping[str, AnyStage]) -> Schema:
         "gate": {"anyOf": [plain(Gate.model_json_schema()), {"type": "null"}]},
         "inputs": {
             "type": "object", "additionalProperties": False,
-            "properties": {name: {**given, "description": text} for name, text in sorted(ports.items())},
+            "properties": {name: given(port) for name, port in sorted(ports.items())},
             "description": "An address, or the content itself, by name.",
         },
     }  # fmt: skip
@@ -116,6 +115,12 @@ def run_file(stages: Mapping[str, AnyStage]) -> Schema:
         "$schema": "https://json-schema.org/draft/2020-12/schema", "title": "A run file", "type": "object",
         "properties": properties, "additionalProperties": False, "$defs": definitions,
     }  # fmt: skip
+
+
+def given(port: InputPort) -> Schema:
+    """Return the schema of what a run file gives for an input: an address, or the content where that is no text."""
+    inline = [] if port.text else ["object", "array"]
+    return {"type": ["string", *inline, "null"], "description": port.description}
 
 
 def main() -> int:

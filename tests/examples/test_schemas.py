@@ -14,6 +14,7 @@ from jsonschema import Draft202012Validator
 
 from kit.places import EXAMPLES, ROOT
 from tuneline.parsing.yaml import read_yaml
+from tuneline.stage import installed_stages
 
 SCHEMAS = ROOT / "shared" / "src" / "tuneline" / "data" / "schemas"
 NAMED = re.compile(r"# yaml-language-server: \$schema=(.*)")
@@ -56,6 +57,8 @@ WRONG: list[tuple[str, Any]] = [
     ("run", {"trainer": {"epoch": 3}}),
     ("run", {"inputs": {"transcript": "x"}}),
     ("run", {"goal": "slcer"}),
+    ("run", {"inputs": {"system_prompt": {"text": "You are Ada."}}}),
+    ("run", {"inputs": {"prompt": ["You are Ada."]}}),
     ("rubric", {"name": "x", "treshold": 1}),
     ("personas", {"personas": []}),
     ("judge", {"provider": "openai", "model": "m", "temprature": 0}),
@@ -68,6 +71,14 @@ WRONG: list[tuple[str, Any]] = [
 @pytest.mark.parametrize(("name", "content"), WRONG)
 def test_what_is_misspelt_does_not(name: str, content: object) -> None:
     assert problems(name, content)
+
+
+def test_inputs_whose_content_a_run_file_cannot_hold_are_those_that_its_reader_refuses() -> None:
+    ports = {port.name: port for stage in installed_stages().values() for port in stage.input_ports()}
+    of_text = {name for name, port in ports.items() if port.text}
+    assert of_text >= {"system_prompt", "prompt", "script_prompt"}
+    assert {name for name in ports if problems("run", {"inputs": {name: {"a": 1}}})} == of_text
+    assert not [name for name in ports if problems("run", {"inputs": {name: "a/path"}})]
 
 
 def test_the_schemas_are_those_of_the_models() -> None:
