@@ -15,7 +15,7 @@ from typing import Any
 import helm_python
 import yaml
 
-from tuneline.llm.config import VENDORS
+from tuneline.llm.keys import VENDORS
 from tuneline.stage import installed_stages
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -1,12 +1,7 @@
-"""Configuration of a model behind an API; it needs no SDK, so that checking it is cheap.
-
-A run file is data that one downloads and runs, so it may not decide where secrets go: the variables that it may name
-are those with keys of models, and a key of a known vendor goes to that vendor or to this machine.
-"""
+"""Configuration of a model behind an API; it needs no SDK, so that checking it is cheap. Keys: `tuneline.llm.keys`."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from ipaddress import ip_address
@@ -14,19 +9,11 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import (
-    AnyHttpUrl,
-    BaseModel,
-    ConfigDict,
-    Field,
-    TypeAdapter,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from tuneline.errors import UserError
+from tuneline.llm.keys import is_plain_address, names_a_key, receivers
 from tuneline.parsing.problems import did_you_mean
 from tuneline.parsing.yaml import YamlFile, read_yaml
 from tuneline.stage import Json
@@ -35,32 +22,6 @@ Secret = Callable[[str], str]
 """Returns the secret of a name, like `Context.secret`."""
 
 C = TypeVar("C", bound=BaseModel)
-
-_ADDRESS = re.compile(
-    r"https?://(\[[0-9a-f:.]+\]|[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*)(:[0-9]+)?(/[^\s@?#\\\x7f-\U0010ffff]*)?",
-    re.IGNORECASE | re.ASCII,  # without ASCII, \u017f and \u212a would exclude s and k as well
-)
-"""So plain that everybody reads the same host in it."""
-
-VENDORS: Mapping[str, tuple[str, ...]] = {
-    "AZURE_OPENAI": ("azure.com",), "OPENAI": ("openai.com",), "ANTHROPIC": ("anthropic.com",),
-    "CLAUDE": ("anthropic.com",), "GEMINI": ("googleapis.com",), "GOOGLE": ("googleapis.com",),
-    "OPENROUTER": ("openrouter.ai",), "MISTRAL": ("mistral.ai",), "GROQ": ("groq.com",), "DEEPSEEK": ("deepseek.com",),
-    "TOGETHER": ("together.xyz", "together.ai"), "XAI": ("x.ai",), "FIREWORKS": ("fireworks.ai",),
-    "CEREBRAS": ("cerebras.ai",), "SAMBANOVA": ("sambanova.ai",), "DEEPINFRA": ("deepinfra.com",),
-    "NEBIUS": ("nebius.com", "nebius.ai"), "PERPLEXITY": ("perplexity.ai",), "COHERE": ("cohere.com", "cohere.ai"),
-    "MOONSHOT": ("moonshot.ai", "moonshot.cn"), "DASHSCOPE": ("aliyuncs.com",), "ZAI": ("z.ai",),
-    "ZHIPUAI": ("bigmodel.cn",), "NVIDIA": ("nvidia.com",), "SILICONFLOW": ("siliconflow.com", "siliconflow.cn"),
-    "HYPERBOLIC": ("hyperbolic.xyz",), "NOVITA": ("novita.ai",), "VERTEX": ("googleapis.com",),
-}  # fmt: skip
-"""Where a key goes whose variable has this word in its name."""
-
-_KEY = re.compile(
-    r"(?=[A-Z0-9_]{1,64}$)(?!(?:\w+_)?(?:AWS|S3|MINIO|HF|HUGGING_?FACE(?:HUB)?|GITHUB|GH|GITLAB|CI|KUBE\w*|K8S|ARGO\w*|DOCKER"
-    rf"|TUNELINE)_)(?:\w+_)?(?:(?:{'|'.join(VENDORS)})_(?:\w+_)?API_KEY"
-    r"|(?:JUDGE|SIMULATOR|GENERATOR|MODEL|LLM)(?:_\w+)?_(?:KEY|TOKEN))"
-)
-
 
 _BESIDE = {"provider", "api_key_env", "insecure_http", "mode", "cache", "api_version"}
 """Settings that change no answer."""
@@ -103,7 +64,7 @@ class ModelConfig(BaseModel):
     @field_validator("api_key_env", mode="before")
     @classmethod
     def _names_a_key(cls, value: object) -> object:
-        if value is not None and not (isinstance(value, str) and _KEY.fullmatch(value)):
+        if value is not None and not (isinstance(value, str) and names_a_key(value)):
             raise PydanticCustomError(
                 "secret",
                 "the NAME of a variable with the key of a model, like OPENAI_API_KEY or JUDGE_API_KEY; "
@@ -114,7 +75,7 @@ class ModelConfig(BaseModel):
     @field_validator("base_url", mode="before")
     @classmethod
     def _is_address(cls, value: object) -> object:
-        if isinstance(value, str) and not _is_plain_address(value):
+        if isinstance(value, str) and not is_plain_address(value):
             raise PydanticCustomError("secret", "an address like http://host:port/v1, without key or query")
         return value
 
@@ -129,7 +90,7 @@ class ModelConfig(BaseModel):
         name, host = self.key_name, urlsplit(self.address).hostname or ""
         if name is None or self.is_local:
             return self
-        vendors = next((theirs for word, theirs in VENDORS.items() if f"_{word}_" in f"_{name}"), (host,))
+        vendors = receivers(name) or (host,)
         if not any(host == vendor or host.endswith(f".{vendor}") for vendor in vendors):
             raise PydanticCustomError(
                 "secret",
@@ -294,11 +255,3 @@ def refuse_batch(config: object, source: YamlFile, why: str) -> None:
     """Raise UserError with file and line for a model that is asked by batches where that cannot be, and why."""
     if isinstance(config, ModelConfig) and config.mode == "batch":
         raise UserError(f"{source.where(('mode',))}: {why}; only a judge can use `batch`")
-
-
-def _is_plain_address(value: str) -> bool:
-    try:
-        TypeAdapter(AnyHttpUrl).validate_python(value)
-    except ValidationError:
-        return False
-    return _ADDRESS.fullmatch(value) is not None
