@@ -1,9 +1,10 @@
 """Text that is data stays text: control tokens of the common model families are spelt so that no server sees one.
 
 llama-server, vLLM and Ollama parse control tokens in what a message says: a transcript that spells `<end_of_turn>`
-would end the turn and speak for the model. The policy is that of `tuneline.model.chat`, here for models whose tokenizer
-we do not have: a space goes behind the first character (`< end_of_turn>`), people can still read it, and doing it twice
-changes nothing. What looks like a token of no known family (`<|…|>`) counts too, and so does some HTML (`<s>`).
+would end the turn and speak for the model. The policy is that of `tuneline.model.tokenizer`, here for models whose
+tokenizer we do not have: a space goes behind the first character (`< end_of_turn>`), people can still read it, and
+doing it twice changes nothing. What looks like a token of no known family (`<|…|>`) counts too, and so does some HTML
+(`<s>`).
 """
 
 from __future__ import annotations
