@@ -26,7 +26,7 @@ from tuneline.judge.prompt import (
     shared_transcript,
 )
 from tuneline.llm.config import AnthropicConfig, ModelConfig, Secret
-from tuneline.llm.token_counts import CUT, was_cut
+from tuneline.llm.token_counts import CUT
 from tuneline.stage import Account, Context
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class ModelCalls:
                 key = request_id(self._config, request) if self._batches else ""
                 if key in self._missing:
                     raise Temporary("no batch has answered it")
-                reply = self._answer_of(key, request.about) if key else None
+                reply = self._answer_of(key, request) if key else None
                 try:
                     return reply or client.complete(request.messages, schema=request.schema, seed=request.seed or 0)
                 except LlmRejected as e:
@@ -110,12 +110,14 @@ class ModelCalls:
 
             yield call
 
-    def _answer_of(self, request: str, about: str) -> Reply | LlmRejected | None:
+    def _answer_of(self, key: str, request: Request) -> Reply | LlmRejected | None:
         """Return what a batch answered, once."""
-        reply = self._fetched.pop(request, None)
+        from tuneline.llm.client import compared
+
+        reply = self._fetched.pop(key, None)
         if reply is not None and self._batches is not None:
-            self._batches.read(request, about)
-        return reply
+            self._batches.read(key, request.about)
+        return reply if reply is None or isinstance(reply, LlmRejected) else compared(reply, request.messages)
 
 
 class LlmJudge:
@@ -234,7 +236,7 @@ def read_reply(reply: Reply | LlmRejected, said: str, kind: type[J], read: Calla
     if isinstance(reply, LlmRejected):
         return kind(status=reply.kind, detail=str(reply))
     usage, code = reply.usage, f" ({reply.cause})" if reply.cause else ""
-    if lost := _lost(reply, said):
+    if lost := _lost(reply):
         return kind(status=lost[0], usage=usage, day=day, detail=lost[1])
     cut = reply.finish_reason in ("length", "context")
     try:
@@ -250,10 +252,10 @@ def read_reply(reply: Reply | LlmRejected, said: str, kind: type[J], read: Calla
     return kind.model_validate({"status": "scored", "usage": usage, "day": day, **answered})
 
 
-def _lost(reply: Reply, said: str) -> tuple[Status, str] | None:
+def _lost(reply: Reply) -> tuple[Status, str] | None:
     """Return why a reply holds no answer, whatever its text is."""
     code = f" ({reply.cause})" if reply.cause else ""
-    if was_cut(reply.usage.input_tokens, said):
+    if reply.prompt_cut:
         return "failed", CUT
     if reply.refused:
         return "refused", f"the model refused{code}"

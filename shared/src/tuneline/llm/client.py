@@ -49,11 +49,16 @@ class LlmClient:
         said, drawn = neutralised(messages), self.config.drawn_seed(seed)
         most = most_usd(self.config, said, schema)
         reply = self._calls.make(lambda: self._provider.send(said, schema, drawn), most)
-        return reply._replace(prompt_cut=was_cut(reply.input_tokens, "\n".join(map(joined, said))))
+        return compared(reply, said)
 
     def close(self) -> None:
         """Let no call begin any more, give those in flight some seconds to end, and hang up."""
         self._calls.close(self._provider.close)
+
+
+def compared(reply: Reply, said: Sequence[Mapping[str, str]]) -> Reply:
+    """Return a reply to these messages that says whether the server has read all of them."""
+    return reply._replace(prompt_cut=was_cut(reply.input_tokens, "\n".join(map(joined, said))))
 
 
 def _provider_of(config: ModelConfig, secret: Secret, timeout_s: float) -> Provider:

@@ -12,6 +12,7 @@ from kit.judge_parts import SHORT_RUBRIC, live, some_transcripts
 from kit.scripted_batches import BatchServer
 from kit.scripted_openai import Answer, Call, serve_openai
 from kit.scripted_vendors import Protocol
+from tuneline.data.transcripts import Exchange, Transcript
 from tuneline.errors import LlmRejected, OverBudget, Temporary, UserError
 from tuneline.judge.by_model import LlmJudge
 from tuneline.judge.judging import judge_all
@@ -200,6 +201,22 @@ def test_a_judge_hands_in_all_transcripts_and_asks_again_live(protocol: Protocol
             assert [verdict.status for verdict in judged] == ["scored"] * 6
     assert (len(server.batches), server.items, server.live) == (1, 6, 1)
     assert judged.spent.calls == 7 and judged.spent_now.calls == 0
+
+
+def test_a_prompt_that_the_server_cut_silently_in_a_batch_gets_no_score(protocol: Protocol, tmp_path: Path) -> None:
+    def judge(call: Call) -> Answer:
+        rows = {name: {"reason": "seen in exchange 1", "answer": "YES"} for name in protocol.schema(call)["properties"]}
+        return protocol.reply(json.dumps(rows))
+
+    said = ("Hello.", "We looked at the kettle together and it drips near the spout. " * 250, "Good morning.")
+    given = [Transcript(id=f"t{n}", exchanges=(Exchange(text, "Oh."),)) for n, text in enumerate(said)]
+    with serve_openai(BatchServer(protocol, judge)) as served, live(tmp_path) as context:
+        config = protocol.config(served.url, mode="batch", input_usd=1.0, output_usd=1.0)
+        judged = judge_all(
+            LlmJudge(config, lambda name: name), SHORT_RUBRIC, given, context, concurrency=2, timeout_s=5
+        )
+    assert [verdict.status for verdict in judged] == ["scored", "failed", "scored"]
+    assert "cut the prompt silently" in judged[1].detail
 
 
 def test_a_judge_that_refused_a_whole_batch_is_asked_again_when_it_is_mended(
