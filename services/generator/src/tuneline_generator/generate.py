@@ -117,10 +117,10 @@ def usd_of(filled: Filled, desk: Desk, spent: Cost) -> float | None:
 def cost_of(filled: Filled, desk: Desk, spent: Cost) -> Cost:
     """Return what the rows took, whoever paid for them, and what was paid now."""
     written = sum((row.usage for row in filled.rows), start=Usage())
-    paid = [Spent(role="generator", model=desk.writer.label, total=written, now=desk.pen.spent_now)]
+    paid = [Spent(role="generator", model=desk.writer.label, total=written, now=desk.pen.tally.spent_now)]
     if desk.critic:
         heard = sum((row.critic_usage for row in filled.rows), start=Usage())
-        paid.append(Spent(role="critic", model=desk.critic.label, total=heard, now=desk.critic.spent_now))
+        paid.append(Spent(role="critic", model=desk.critic.label, total=heard, now=desk.critic.tally.spent_now))
     if isinstance(desk.author, Conversations):
         total = sum((row.simulated for row in filled.rows), start=Usage())
         told = desk.author.simulator.cost([]).rows

@@ -26,6 +26,7 @@ from tuneline_generator.writing.pen import Pen
 from tuneline_generator.writing.quality import Flaw, Rules, classify
 from tuneline_generator.writing.recipe import ConversationsRecipe, DocumentsRecipe, InstructionsRecipe, ScriptsRecipe
 from tuneline_generator.writing.rows import Row
+from tuneline_generator.writing.tally import Tally
 from tuneline_generator.writing.writer import Writer, open_writer
 
 MORE_PROMPTS = 1.25
@@ -63,12 +64,16 @@ class Desk(NamedTuple):
     @property
     def found_s(self) -> float:
         """Seconds that it took whoever paid for what was found here."""
-        return self.pen.found_s + (self.critic.found_s if self.critic else 0.0)
+        return sum(tally.found_s for tally in self._tallies)
 
     @property
     def taken(self) -> Usage:
         """What writer and critic took, whoever paid for it."""
-        return self.pen.taken + self.critic.taken if self.critic else self.pen.taken
+        return sum((tally.taken for tally in self._tallies), start=Usage())
+
+    @property
+    def _tallies(self) -> list[Tally]:
+        return [self.pen.tally, self.critic.tally] if self.critic else [self.pen.tally]
 
     def _prompt(self, item: Item) -> Row:
         if isinstance(self.author, Documents | Scripts):

@@ -21,6 +21,7 @@ from tuneline.llm.config import read_provider
 from tuneline.stage import Closed, Context, Usage
 from tuneline_generator.critic.critic import CriticTest, LogprobCritic, Opinion, Pair, judge_critic, moved, read_opinion
 from tuneline_generator.writing.rows import sha256
+from tuneline_generator.writing.tally import Tally
 from tuneline_generator.writing.writer import LocalConfig, Writer, WriterConfig, open_writer
 
 VERSION = "1"
@@ -83,13 +84,7 @@ class Critic:
         self._config, self._writer, self.label = config, writer, writer.label
         asks = [config.prompt, [*config.yes], [*config.no], config.top]
         self._journal = context.journal("critic", VERSION, writer.identity, json.dumps(asks))
-        self._one, self._counting = Lock(), Lock()
-        self.spent_now = Usage()
-        """What this process has paid."""
-        self.found_s = 0.0
-        """Seconds that it took to say what this process has found."""
-        self.taken = Usage()
-        """What the opinions took, whoever paid for them."""
+        self._one, self.tally = Lock(), Tally(writer.account)
         self.varies = False
         """Whether the same question had another answer a moment later."""
 
@@ -111,12 +106,9 @@ class Critic:
         if heard is None:
             heard = self._hear(prompt)
             self._journal.put(key, heard.model_dump(mode="json"))
+            self.tally.take(heard.usage)
         else:
-            self._writer.account.found(heard.usage)
-            with self._counting:
-                self.found_s += heard.seconds
-        with self._counting:
-            self.taken += heard.usage
+            self.tally.find(heard.usage, heard.seconds)
         return heard
 
     def accepts(self, opinion: Opinion, min_margin: float) -> bool | None:
@@ -136,7 +128,7 @@ class Critic:
             began = time.monotonic()
             said = self._writer.complete(prompt, ONE_TOKEN, seed=0, top_logprobs=self._config.top)
             seconds = round(time.monotonic() - began, 3)
-            self.spent_now += said.usage
+        self.tally.pay(said.usage)
         opinion = read_opinion(said, self._config)
         return Heard(**opinion._asdict(), usage=said.usage, seconds=seconds)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from threading import Lock
 
 from pydantic import Field
 
@@ -15,6 +14,7 @@ from tuneline.stage import Context, Json, Usage
 from tuneline_generator.writing.clock import Clock
 from tuneline_generator.writing.recipe import Step
 from tuneline_generator.writing.rows import sha256
+from tuneline_generator.writing.tally import Tally
 from tuneline_generator.writing.writer import Form, Writer
 
 VERSIONS: Mapping[Form, str] = {"completion": "1", "chat": "2"}
@@ -52,13 +52,7 @@ class Pen:
         self._writer, self._form, self._steps = writer, form, steps
         scopes = {name: (form, step.model_dump_json(), writer.identity) for name, step in steps.items()}
         self._journals = {n: context.journal("write", VERSIONS[form], *scope) for n, scope in scopes.items()}
-        self._lock, self._clock = Lock(), Clock()
-        self.spent_now = Usage()
-        """What this process has paid."""
-        self.found_s = 0.0
-        """Seconds that it took to write what this process has found."""
-        self.taken = Usage()
-        """What all texts took, also those that were found."""
+        self._clock, self.tally = Clock(), Tally(writer.account)
 
     def write(
         self, step: str, prompt: str, seed: int, *, system: str = "", before: Sequence[Mapping[str, str]] = (),
@@ -74,10 +68,7 @@ class Pen:
         journal, key = self._journals[step], f"{step}/{sha256(said)}/{seed}"
         kept = read_row(journal, key, Text)
         if kept is not None:
-            self._writer.account.found(kept.usage)
-            with self._lock:
-                self.taken += kept.usage
-                self.found_s += kept.seconds
+            self.tally.find(kept.usage, kept.seconds)
             return kept
         began = self._clock.begin()
         try:
@@ -87,9 +78,8 @@ class Pen:
         took = {"seconds": round(seconds, 3), "at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}
         kept = kept.model_copy(update=took)
         journal.put(key, kept.model_dump(mode="json"))
-        with self._lock:
-            self.spent_now += kept.usage
-            self.taken += kept.usage
+        self.tally.pay(kept.usage)
+        self.tally.take(kept.usage)
         return kept
 
     def _ask(
