@@ -93,6 +93,11 @@ def test_a_room_of_a_stage_enters_only_what_comes_before_it(stage: str) -> None:
             assert entered <= {"stage", *rooms[: index + 1]}, path
 
 
+def test_what_a_stage_has_outside_of_its_rooms_can_be_taken_in_at_a_glance() -> None:
+    for package in sorted((ROOT / "services").glob("*/src/*")):
+        assert 3 <= len([path for path in package.glob("*.py") if path.stem != "__init__"]) <= 14, package.name
+
+
 LARGE = {"engine", "commands"}
 """Rooms with a file for each of many things of one kind."""
 
