@@ -120,7 +120,9 @@ def start(folder: Path) -> Iterator[Ratio]:
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
-    (folder / "nothing.py").write_text("import typer\napp = typer.Typer()\napp.command()(lambda: None)\napp()\n")
+    (folder / "nothing.py").write_text(
+        "import typer\napp = typer.Typer(rich_markup_mode=None)\napp.command()(lambda: None)\napp()\n"
+    )
     ours = [str(Path(sys.executable).parent / "tuneline"), "--help"]
     nothing = [sys.executable, str(folder / "nothing.py"), "--help"]
     ratio = statistics.median(seconds(*ours) / seconds(*nothing) for _ in range(2 * RERUNS))

@@ -9,7 +9,9 @@ import typer
 
 from tuneline.commands.stage import exit_codes
 
-personas_app = typer.Typer(no_args_is_help=True, help="Draft simulated users, and look whether they are held out.")
+personas_app = typer.Typer(
+    no_args_is_help=True, help="Draft simulated users, and look whether they are held out.", rich_markup_mode=None
+)
 
 TranscriptsArgument = Annotated[Path, typer.Argument(help="Transcripts: a file or a folder.")]
 

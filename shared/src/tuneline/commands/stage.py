@@ -68,7 +68,7 @@ def stage_main(stage: AnyStage) -> None:
     configure_logging()
     app = typer.Typer(
         help=f"Tuneline stage {stage.name}. It reads and writes through a store; `schema` lists ports and parameters.",
-        no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+        no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
     )  # fmt: skip
 
     @app.command()

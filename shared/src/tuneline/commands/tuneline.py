@@ -39,6 +39,7 @@ FileArgument = Annotated[Path, typer.Argument(help="The run file (YAML).")]
 app = typer.Typer(
     help="Turns conversations into a small model you can prove is better.",
     no_args_is_help=True, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,  # its boxes take longer than all else before a command is known
 )  # fmt: skip
 
 
@@ -264,3 +265,5 @@ def judge_check(
 
 
 app.command()(gc)
+for one in (*app.registered_commands, *personas_app.registered_commands):
+    one.short_help = one.callback.__doc__  # else the list of commands cuts it off at the end of a line
