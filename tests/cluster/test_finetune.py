@@ -1,4 +1,4 @@
-"""The demonstration on a cluster, as a user runs it; the tests go on from each other's state, in their order."""
+"""The demonstration on a cluster, as a user runs it."""
 
 from __future__ import annotations
 
@@ -192,8 +192,7 @@ def test_a_gate_that_says_no_fails_the_workflow_with_3_at_once_and_all_is_there_
 def test_pods_that_are_deleted_in_the_middle_of_each_stage_change_nothing(
     cluster: Cluster, demo: str, laptop: dict[str, Manifest]
 ) -> None:
-    cluster.helm("upgrade", "deleted")
-    name = cluster.submit(cluster.upload("deleted"))
+    name = cluster.submit(cluster.upload("deleted"), prefix="deleted")
     pods: dict[str, set[str]] = {task: set() for task in TASKS}
     while not cluster.workflow(name).get("status", {}).get("finishedAt"):
         for pod in cluster.get("pods", "--selector", f"workflows.argoproj.io/workflow={name}")["items"]:
@@ -221,18 +220,18 @@ def test_pods_that_are_deleted_in_the_middle_of_each_stage_change_nothing(
 
 def test_a_terminated_run_goes_on_with_argo_retry(cluster: Cluster, demo: str, laptop: dict[str, Manifest]) -> None:
     trainer = yaml.safe_load(DEMO.read_text())["trainer"]
-    cluster.helm("upgrade", "deleted")
-    name = cluster.submit(cluster.upload("deleted", run="ended", goal="trainer", trainer=trainer | {"epochs": 5}))
+    file = cluster.upload("ended", goal="trainer", trainer=trainer | {"epochs": 5})
+    name = cluster.submit(file, prefix="ended")
     while not [n for n in cluster.nodes(name, "trainer") if n["phase"] == "Running"]:
         time.sleep(1)
-    while (cluster.step("deleted", "ended", "trainer").done or 0) <= trainer.get("save_steps", 10):
+    while (cluster.step("ended", "demo", "trainer").done or 0) <= trainer.get("save_steps", 10):
         time.sleep(1)
     cluster.argo("terminate", name)
     assert cluster.wait(name) == "Failed"
     cluster.argo("retry", name)
     time.sleep(2)
     assert cluster.wait(name) == "Succeeded", cluster.report(name)
-    assert cluster.manifests("deleted", "ended")["trainer"].metrics.counts["resumed_from_step"]
+    assert cluster.manifests("ended", "demo")["trainer"].metrics.counts["resumed_from_step"]
 
 
 def test_install_yaml_is_accepted_as_it_is(cluster: Cluster) -> None:

@@ -43,6 +43,7 @@ class Cluster:
         self.registry = registry
         self.namespace = f"tuneline-test-{uuid4().hex[:8]}"
         self.folder = Path()
+        self._prefix = ""
 
     def kubectl(self, *words: str, text: str | None = None, check: bool = True) -> str:
         return run("kubectl", "--namespace", self.namespace, *words, text=text, check=check)
@@ -64,7 +65,9 @@ class Cluster:
         served = json.dumps([{"ports": [{"port": SERVED}]}])
         words += [w for name in ("judge", "hook") for w in ("--set-json", f"networkPolicy.egress.{name}={served}")]
         values = CHART / "ci/laptop-values.yaml"
-        return run("helm", verb, "tuneline", CHART, "-n", self.namespace, "-f", values, *words)
+        said = run("helm", verb, "tuneline", CHART, "-n", self.namespace, "-f", values, *words)
+        self._prefix = prefix
+        return said
 
     def upload(self, prefix: str, file: Path = DEMO, **changes: Any) -> Path:
         """Upload the inputs of a run file; return the file for the cluster, with changes by top-level key."""
@@ -73,8 +76,10 @@ class Cluster:
         changed.write_text(yaml.safe_dump({k: v for k, v in (content | changes).items() if v is not None}))
         return changed
 
-    def submit(self, file: Path, template: str = "finetune") -> str:
-        """Submit the workflow as a user does, and return its name."""
+    def submit(self, file: Path, template: str = "finetune", prefix: str = "store") -> str:
+        """Submit the workflow as a user of a release with its store below `prefix` does, and return its name."""
+        if prefix != self._prefix:
+            self.helm("upgrade", prefix)
         words = ("submit", "--from", f"workflowtemplate/{template}", "--parameter-file", file, "--output", "name")
         return self.argo(*words).split()[-1]
 
