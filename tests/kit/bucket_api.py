@@ -2,7 +2,7 @@
 
 with serve_bucket(rate=20, burst=20, call_s=5) as api:
     ...
-print(api.counts())
+    print(api.counts())
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ class BucketApi(NamedTuple):
 
 
 @contextmanager
-def serve_bucket(*, rate: float, burst: float, call_s: float) -> Iterator[BucketApi]:
-    """Serve on a free port of loopback until the block ends."""
-    command = [sys.executable, str(Path(__file__)), str(rate), str(burst), str(call_s)]
+def serve_bucket(*, rate: float, burst: float, call_s: float, crowd: int = 1) -> Iterator[BucketApi]:
+    """Serve on a free port of loopback until the block ends. No call is answered before `crowd` were in flight."""
+    command = [sys.executable, str(Path(__file__)), str(rate), str(burst), str(call_s), str(crowd)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
@@ -55,11 +55,12 @@ def serve_bucket(*, rate: float, burst: float, call_s: float) -> Iterator[Bucket
 
 
 class _Server:
-    def __init__(self, rate: float, burst: float, call_s: float) -> None:
-        self._rate, self._burst, self._call_s = rate, burst, call_s
+    def __init__(self, rate: float, burst: float, call_s: float, crowd: float) -> None:
+        self._rate, self._burst, self._call_s, self._crowd = rate, burst, call_s, crowd
         self._level, self._at = burst, time.monotonic()
         self._counts = {"taken": 0, "rejected": 0, "most_in_flight": 0}
         self._in_flight = 0
+        self._crowded = asyncio.Event()
 
     async def serve(self) -> None:
         server = await asyncio.start_server(self._connection, "127.0.0.1", 0, backlog=2048)
@@ -91,6 +92,9 @@ class _Server:
         self._counts["taken"] += 1
         self._in_flight += 1
         self._counts["most_in_flight"] = max(self._counts["most_in_flight"], self._in_flight)
+        if self._in_flight >= self._crowd:
+            self._crowded.set()
+        await self._crowded.wait()
         await asyncio.sleep(self._call_s)
         self._in_flight -= 1
         return 200, BODY

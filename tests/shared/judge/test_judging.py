@@ -439,8 +439,8 @@ def test_a_judge_that_takes_nothing_stops_the_run_and_is_asked_again_when_it_is_
 
 
 def test_a_judge_that_takes_next_to_nothing_of_a_long_set_is_not_paid_to_the_end(tmp_path: Path) -> None:
-    def script(call: Call) -> Answer:
-        return perfect(call) if "Number 3:" in call.prompt else completion(None, refusal="I cannot.")
+    def script(call: Call) -> Answer:  # the one is not among the first: a refusal beside as many scores is kept
+        return perfect(call) if "Number 20:" in call.prompt else completion(None, refusal="I cannot.")
 
     transcripts = some_transcripts(tmp_path, 200)
     with serve_openai(script) as server:
