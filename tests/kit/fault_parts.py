@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import os
 import sys
 import threading
@@ -12,7 +11,6 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
-from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +18,7 @@ import boto3
 import yaml
 from botocore.exceptions import ClientError
 
+from kit import forks
 from kit.judge_parts import CANARY
 from kit.s3_server import KEY, SECRET
 from tuneline.engine.records import Manifest, read_manifest
@@ -28,10 +27,12 @@ from tuneline.store.base import Store, open_store
 
 PACE = {"store.s3_client.LONGEST_PAUSE": 0.01, "store.s3_client.READ_TIMEOUT": 1.0, "engine.context.BEAT_SECONDS": 0.2}
 """Seconds that a process under test waits between tries, for an answer and between flushes: as always, but short."""
-PRELOADED = [
-    "kit.fault_parts", "kit.walker", "openai", "tuneline.commands.tuneline", "tuneline.engine.runner",
-    "tuneline.store.file", "tuneline.store.s3",
-]  # fmt: skip
+
+
+forks.preload(
+    "boto3", "openai", "tuneline.commands.tuneline", "tuneline.engine.runner", "tuneline.store.file",
+    "tuneline.store.s3",
+)  # fmt: skip
 
 
 class Ended(NamedTuple):
@@ -50,11 +51,8 @@ class Child:
     """A command in a process of its own, forked from one that has done the imports."""
 
     def __init__(self, words: tuple[str, ...], log: Path, pace: Mapping[str, float]) -> None:
-        processes = multiprocessing.get_context("forkserver")
-        processes.set_forkserver_preload(PRELOADED)
         self.log, self.began = log, time.monotonic()
-        self.process: ForkServerProcess = processes.Process(target=obey, args=(words, log, dict(os.environ), pace))
-        self.process.start()
+        self.process = forks.start(obey, words, log, dict(os.environ), pace)
 
     def end(self, within: float = 60) -> Ended:
         """Wait for its end, and kill it when it takes too long."""

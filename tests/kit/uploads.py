@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import multiprocessing
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,10 +10,13 @@ from typing import NamedTuple
 
 from rich.console import Console
 
+from kit import forks
 from kit.toys import STAGES, DeadlyStore
 from tuneline.commands.upload import to_yaml, upload_inputs
 from tuneline.engine.runfile import read_run_file
 from tuneline.store.base import Store, open_store
+
+forks.preload("tuneline.commands.upload", "tuneline.store.file", "tuneline.store.s3")
 
 
 class Uploaded(NamedTuple):
@@ -30,12 +32,7 @@ def upload(file: Path, store: Store) -> Uploaded:
 
 def upload_until_killed(file: Path, uri: str, at: int) -> int | None:
     """Upload in a process that kills itself at the `at`-th store operation; returns its exit code."""
-    processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(
-        ["kit.toys", "tuneline.commands.upload", "tuneline.store.file", "tuneline.store.s3"]
-    )
-    process = processes.Process(target=_upload_and_die, args=(file, uri, at, dict(os.environ)))
-    process.start()
+    process = forks.start(_upload_and_die, file, uri, at, dict(os.environ))
     process.join()
     return process.exitcode
 

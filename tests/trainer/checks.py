@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch.distributed.tensor import DTensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from kit import forks
 from kit.chat_models import Family, write_chat_model
 from trainer import runs
 from tuneline.data.io import read_lines
@@ -67,7 +68,7 @@ def a_process_that_fails_is_told_by_its_type(plan: Path) -> None:
 
 def a_shard_is_a_part_of_every_layer(base: Path, folder: Path) -> None:
     places = [folder / "part-0", folder / "part-1"]
-    others = [runs.start(_hold_a_shard, base, folder / "meeting", rank, places[rank]) for rank in range(2)]
+    others = [forks.start(_hold_a_shard, base, folder / "meeting", rank, places[rank]) for rank in range(2)]
     assert [runs.ended(other) for other in others] == [0, 0]
     first, second = (json.loads(place.read_text()) for place in places)
     assert first == second

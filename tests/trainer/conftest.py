@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from kit import forks
 from trainer import runs
 
 
@@ -13,7 +14,7 @@ from trainer import runs
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny Gemma-2."""
     folder = tmp_path_factory.mktemp("trainer") / "base"
-    assert runs.ended(runs.start(runs.write_base, folder)) == 0
+    assert runs.ended(forks.start(runs.write_base, folder)) == 0
     return folder
 
 

@@ -1,24 +1,21 @@
-"""Tiny base models and slices, and training runs in processes of their own that may be stopped and killed.
-
-The processes are forked from a server that has imported the stack once; importing it takes longer than the training.
-"""
+"""Tiny base models and slices, and training runs in processes of their own that may be stopped and killed."""
 
 from __future__ import annotations
 
 import gc
 import importlib
 import json
-import multiprocessing
 import os
 import random
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from kit import forks
 from kit.chat_models import write_chat_model
 from kit.support import run_stage
 from tuneline.errors import Temporary, UserError
@@ -47,8 +44,7 @@ VARIABLES = "variables.json"
 
 THINGS = ("order", "chairs", "Monday", "number", "house", "days", "two", "three", "today", "look", "sorry", "morning")
 
-_forks = multiprocessing.get_context("forkserver")
-_forks.set_forkserver_preload(["trainer.checks", "tuneline_trainer.train", "support"])
+forks.preload("tuneline_trainer.train", "tuneline.engine.runner", "tuneline.store.file")
 
 
 def conversation(seed: int, exchanges: int = 2) -> list[dict[str, str]]:
@@ -230,16 +226,14 @@ def train(
     told = folder / "outcome.json"
     told.unlink(missing_ok=True)
     stops = (stop_at, kill_at, kill_rank_at)
-    process = start(_train, folder, base, slices, {**FAST, **(params or {})}, stops, fault)
+    process = forks.start(_train, folder, base, slices, {**FAST, **(params or {})}, stops, fault)
     code = ended(process)
     return Outcome(code, **json.loads(told.read_text())) if told.is_file() else Outcome(code)
 
 
-def start(function: Callable[..., object], *args: object) -> ForkServerProcess:
-    """Begin to call `function` in a fresh process; SystemExit gives its exit code."""
-    process = _forks.Process(target=function, args=args)
-    process.start()
-    return process
+def begins_with_the_stack() -> None:
+    """For `start`; exits 1 in a process that has the imports still before it."""
+    sys.exit("trl" not in sys.modules)
 
 
 def ended(process: ForkServerProcess, deadline_s: float = 120) -> int:
@@ -253,7 +247,7 @@ def ended(process: ForkServerProcess, deadline_s: float = 120) -> int:
 
 def check(function: str, *args: object) -> None:
     """Call a function of `checks` in a process of its own; it fails by raising, which is printed."""
-    assert ended(start(_check, function, *args)) == 0, function
+    assert ended(forks.start(_check, function, *args)) == 0, function
 
 
 def _check(function: str, *args: object) -> None:

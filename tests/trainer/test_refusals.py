@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from kit import forks
 from trainer import runs
 from tuneline.errors import UserError
 
@@ -156,7 +157,7 @@ def test_a_gpu_that_is_clearly_too_small_is_refused() -> None:
 def test_the_memory_estimate_counts_what_autograd_keeps(
     tmp_path: Path, kind: str, targets: str, dropout: float
 ) -> None:
-    assert runs.ended(runs.start(runs.write_base, tmp_path / "base", kind)) == 0
+    assert runs.ended(forks.start(runs.write_base, tmp_path / "base", kind)) == 0
     runs.check("estimate_counts_what_autograd_keeps", tmp_path / "base", targets, dropout)
 
 

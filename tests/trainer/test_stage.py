@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from kit import forks
 from kit.support import run_stage
 from trainer import runs
 from tuneline.engine.records import Manifest
@@ -33,19 +34,25 @@ def test_the_command_line_needs_no_torch() -> None:
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("trainer")
+def test_no_training_of_these_tests_waits_for_imports() -> None:
+    assert runs.ended(forks.start(runs.begins_with_the_stack)) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("trainer")
 def test_signals_and_kills_change_no_byte_of_what_is_published(tmp_path: Path, base: Path, slices: Path) -> None:
     quiet, noisy = tmp_path / "quiet", tmp_path / "noisy"
-    assert runs.ended(runs.start(runs.train_in_store, quiet, base, slices, LONG)) == 0
+    assert runs.ended(forks.start(runs.train_in_store, quiet, base, slices, LONG)) == 0
     for number in (signal.SIGTERM, signal.SIGKILL, signal.SIGTERM):
         reached, earlier = _published_step(noisy), set(noisy.glob("scratch/*"))
-        process = runs.start(runs.train_in_store, noisy, base, slices, LONG)
+        process = forks.start(runs.train_in_store, noisy, base, slices, LONG)
         _wait_for_step(noisy, earlier, reached + 10)
         assert process.pid
         os.kill(process.pid, number)
         assert runs.ended(process) == (75 if number == signal.SIGTERM else -number)
     reached = _published_step(noisy)
     assert reached > 20
-    assert runs.ended(runs.start(runs.train_in_store, noisy, base, slices, LONG)) == 0
+    assert runs.ended(forks.start(runs.train_in_store, noisy, base, slices, LONG)) == 0
     after, undisturbed = _manifest(noisy, base, slices), _manifest(quiet, base, slices)
     assert int(str(after.metrics.counts["resumed_from_step"])) >= reached
     assert after.outputs.keys() == undisturbed.outputs.keys() == {"adapter", "metrics", "training"}

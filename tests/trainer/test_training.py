@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from kit import forks
 from trainer import runs
 from tuneline_trainer.model.memory import HOST_RUNTIME
 
@@ -139,7 +140,7 @@ WORSENS = OVERFITS | {"epochs": 2, "learning_rate": 0.01, "warmup": 0.4}
 @pytest.fixture(scope="module")
 def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("llama") / "base"
-    assert runs.ended(runs.start(runs.write_base, folder, "llama")) == 0
+    assert runs.ended(forks.start(runs.write_base, folder, "llama")) == 0
     return folder
 
 
@@ -186,7 +187,7 @@ def test_a_validation_does_not_cut_the_gradients_of_a_4_bit_base(base: Path) -> 
 
 
 def test_another_architecture_is_trained_on_all_its_linear_layers(tmp_path: Path, slices: Path) -> None:
-    assert runs.ended(runs.start(runs.write_base, tmp_path / "base", "llama")) == 0
+    assert runs.ended(forks.start(runs.write_base, tmp_path / "base", "llama")) == 0
     params = {"lora": {"rank": 2, "alpha": 4, "targets": "all-linear"}, "batch_size": 3, "scheduler": "constant"}
     outcome = runs.train(tmp_path, tmp_path / "base", slices, params)
     assert outcome.exit_code == 0, outcome.error

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import signal
 from dataclasses import replace
@@ -11,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from kit import toys
+from kit import forks, toys
 from kit.toys import COUNTER, STAGES, CounterInputs, CounterOutputs, CounterParams
 from tuneline.engine.identity import fingerprint
 from tuneline.engine.records import Failure, Manifest, read_manifest
@@ -20,6 +19,8 @@ from tuneline.engine.runner import Outcome, find, new_job, run_job, work
 from tuneline.errors import UserError
 from tuneline.stage import Context, Metrics
 from tuneline.store.base import local_path, open_store
+
+forks.preload("tuneline.engine.runner", "tuneline.store.file", "tuneline.store.s3")
 
 
 class Bench:
@@ -202,11 +203,8 @@ def test_the_fingerprint_does_not_change_between_versions_of_this_code() -> None
 
 def run_until_killed(bench: Bench, uri: str, at: int) -> int:
     """Run the counter in a process that kills itself at the `at`-th store operation; returns its exit code."""
-    processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["kit.toys", "tuneline.engine.runner", "tuneline.store.file", "tuneline.store.s3"])
     words = (str(bench.write()), uri, str(bench.folder / "scratch"), at, dict(os.environ))
-    process = processes.Process(target=toys.main, args=words)
-    process.start()
+    process = forks.start(toys.main, *words)
     process.join()
     assert process.exitcode is not None
     return process.exitcode
