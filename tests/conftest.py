@@ -69,11 +69,11 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_gguf(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny base model as a GGUF file."""
+def tiny_gguf(tiny_base: Path) -> Path:
+    """The tiny base model as a GGUF file, which nothing may change."""
     from kit.gguf_models import convert_tiny
 
-    return convert_tiny(tiny_base, tmp_path_factory.mktemp("tiny") / "tiny.gguf")
+    return convert_tiny(tiny_base)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

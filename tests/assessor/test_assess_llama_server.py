@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from kit.gguf_models import convert_tiny
 from kit.judge_parts import CANARY, RUBRIC, SHORT_RUBRIC, write_transcripts
 from kit.support import run_stage
 from tuneline.data.io import read_lines
@@ -21,14 +20,13 @@ from tuneline.model.llama_server import Server, serve
 from tuneline.stage import Json
 from tuneline_assessor.stage import STAGE
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("local judge")]  # one server for all
 
 
 @pytest.fixture(scope="module")
-def server(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("judge")
-    model = convert_tiny(tiny_base, folder / "tiny.gguf")
-    with serve(model, context_tokens=2048, slots=2, threads=2, log=folder / "server.log") as server:
+def server(tiny_gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    log = tmp_path_factory.mktemp("judge") / "server.log"
+    with serve(tiny_gguf, context_tokens=2048, slots=2, threads=2, log=log) as server:
         yield server
 
 

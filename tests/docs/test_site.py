@@ -15,6 +15,8 @@ import site_pages
 from kit.browser import open_browser
 from kit.places import ROOT
 
+pytestmark = pytest.mark.xdist_group("site")  # which is built once
+
 ZENSICAL = Path(sys.executable).parent / "zensical"
 
 

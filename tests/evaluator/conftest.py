@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,20 +13,6 @@ from gguf import GGUFReader
 from kit.evaluator_parts import persona_row, write_info
 from kit.judge_parts import RUBRIC
 from tuneline.model.chat import ChatTokenizer
-from tuneline.model.llama_cpp import converter
-
-
-@pytest.fixture(scope="session")
-def tiny_gguf(tiny_base: Path) -> Path:
-    """The tiny base model as llama.cpp's own converter writes it; kept for other workers and sessions."""
-    stamp = hashlib.sha256((tiny_base / "made-from.txt").read_bytes()).hexdigest()[:12]
-    dest = tiny_base.with_name(f"tiny-base-{stamp}.gguf")
-    if not dest.exists():
-        part = dest.with_suffix(f".part-{os.getpid()}")
-        words: list[str | Path] = [sys.executable, converter(), tiny_base, "--outtype", "f16", "--outfile", part]
-        subprocess.run(words, check=True, capture_output=True)
-        part.rename(dest)
-    return dest
 
 
 @pytest.fixture(scope="session")

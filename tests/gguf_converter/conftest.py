@@ -1,4 +1,7 @@
-"""An adapter, slices, and both arms that the converter makes of them; each is made once."""
+"""An adapter, slices, and both arms that the converter makes of them; each is made once.
+
+Tests that use them are in one group, which one process runs.
+"""
 
 from __future__ import annotations
 

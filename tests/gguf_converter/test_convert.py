@@ -21,6 +21,8 @@ from tuneline.errors import UserError
 from tuneline.model.gguf_header import read_header
 from tuneline_gguf_converter.stage import STAGE
 
+pytestmark = pytest.mark.xdist_group("gguf converter")
+
 
 def facts(done: Done) -> dict[str, Any]:
     content: dict[str, Any] = json.loads(done.paths["gguf"].read_text())

@@ -22,6 +22,8 @@ from tuneline_gguf_converter.check import grown
 from tuneline_gguf_converter.imatrix import NEEDED, matrix_of, read_calibration
 from tuneline_gguf_converter.stage import STAGE
 
+pytestmark = pytest.mark.xdist_group("gguf converter")
+
 TURNS = [f"Part {i}: could you look up order {i * 1234} for me, please?" for i in range(16)]
 COARSE = SETTINGS | {
     "quantizations": ["IQ2_M"], "min_top1_agreement": 0, "imatrix_tokens": 1024, "check_positions": 2
@@ -100,18 +102,9 @@ def test_another_kind_of_file_is_refused_by_name(tiny_base: Path, tmp_path: Path
         read_calibration(tmp_path / "imatrix.dat", tokenizer, 1024)
 
 
-@pytest.fixture(scope="module")
-def unquantised(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny base model with 16 bits per weight, by llama.cpp's converter."""
-    file = tmp_path_factory.mktemp("unquantised") / "unquantised.gguf"
-    command = [sys.executable, *map(str, (llama_cpp.converter(), tiny_base, "--outtype", "bf16", "--outfile", file))]
-    subprocess.run(command, check=True, capture_output=True)
-    return file
-
-
 @pytest.mark.slow
-def test_the_types_that_are_refused_without_a_matrix_are_those_of_llama_quantize(unquantised: Path) -> None:
-    assert {name for name in quantizations() if "imatrix" in dry_run(unquantised, name)} == NEEDED
+def test_the_types_that_are_refused_without_a_matrix_are_those_of_llama_quantize(tiny_gguf: Path) -> None:
+    assert {name for name in quantizations() if "imatrix" in dry_run(tiny_gguf, name)} == NEEDED
 
 
 def quantizations() -> list[str]:
@@ -153,25 +146,25 @@ def test_both_arms_are_quantised_with_a_matrix_of_the_same_text_and_say_so(both:
 
 @pytest.mark.slow
 def test_the_same_text_gives_the_same_bytes_with_more_threads(
-    unquantised: Path, tiny_base: Path, talks: Path, tmp_path: Path
+    tiny_gguf: Path, tiny_base: Path, talks: Path, tmp_path: Path
 ) -> None:
     calibration = read_calibration(talks, ChatTokenizer.from_folder(tiny_base), 2048)
     found = []
     for threads in (1, 2):
         (tmp_path / str(threads)).mkdir()
-        (tmp_path / str(threads) / "model.gguf").symlink_to(unquantised)
+        (tmp_path / str(threads) / "model.gguf").symlink_to(tiny_gguf)
         found.append(matrix_of(calibration, tmp_path / str(threads) / "model.gguf", threads).read_bytes())
     assert found[0] == found[1]
 
 
 @pytest.mark.slow
 def test_a_matrix_that_was_made_before_is_taken_as_it_is(
-    both: dict[str | None, Done], unquantised: Path, given: dict[str, Path], tmp_path: Path
+    both: dict[str | None, Done], tiny_gguf: Path, given: dict[str, Path], tmp_path: Path
 ) -> None:
     text, matrix = tmp_path / "text.txt", tmp_path / "own.gguf"
     text.write_text("Could you look up order 1234 for me, please? " * 200)
     program = llama_cpp.program("llama-imatrix")
-    llama_cpp.run_program([program, "-m", unquantised, "-f", text, "-o", matrix, "--no-ppl", "--threads", "1"])
+    llama_cpp.run_program([program, "-m", tiny_gguf, "-f", text, "-o", matrix, "--no-ppl", "--threads", "1"])
     done = run_stage(STAGE, tmp_path, inputs=given | {"imatrix": matrix}, params=COARSE, variant="base")
     assert facts(done)["imatrix"] == {
         "sha256": sha256(matrix.read_bytes()).hexdigest(), "conversations": None, "tokens": None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import sys
 from pathlib import Path
 
@@ -11,9 +13,16 @@ import numpy as np
 from tuneline.model import llama_cpp
 
 
-def convert_tiny(base: Path, file: Path) -> Path:
-    """Convert the model in `base` to a GGUF file of 16 bits per weight."""
-    llama_cpp.run_program([sys.executable, llama_cpp.converter(), base, "--outtype", "bf16", "--outfile", file])
+def convert_tiny(base: Path) -> Path:
+    """Return the model in `base` with 16 bits per weight; the file beside it is kept for other workers and sessions."""
+    stamp = hashlib.sha256((base / "made-from.txt").read_bytes()).hexdigest()[:12]
+    file = base.with_name(f"{base.name}-{stamp}.gguf")
+    with file.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not file.exists():
+            part = file.with_suffix(".part")
+            llama_cpp.run_program([sys.executable, llama_cpp.converter(), base, "--outtype", "f16", "--outfile", part])
+            part.rename(file)
     return file
 
 

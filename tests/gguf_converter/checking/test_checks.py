@@ -17,7 +17,7 @@ from tuneline_gguf_converter.checking.checks import Subject, check_agreement, ch
 from tuneline_gguf_converter.checking.fidelity import Foreseen
 from tuneline_gguf_converter.checking.samples import Sample, Samples, choose_samples
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("gguf converter")]
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from tuneline.model.base_model import read_checkpoint
 from tuneline.stage import InputRecord
 from tuneline_gguf_converter.merging.adapter import read_adapter
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("gguf converter")]
 
 SHA256 = "0123456789abcdef" * 4
 HERE = InputRecord(uri="hf://google/gemma-2-9b-it@1", sha256=SHA256, size=1, count=1)

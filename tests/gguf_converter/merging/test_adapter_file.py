@@ -11,6 +11,8 @@ from kit.support import run_stage
 from tuneline.model.gguf_header import read_header
 from tuneline_gguf_converter.stage import STAGE
 
+pytestmark = pytest.mark.xdist_group("gguf converter")
+
 BOTH = SETTINGS | {"quantizations": ["BF16"], "adapter_file": True, "min_top1_agreement": 0.8}
 
 

@@ -7,7 +7,6 @@ import pytest
 from typer.testing import CliRunner
 
 from kit.chat_models import CHATML, write_chat_model
-from kit.gguf_models import convert_tiny
 from tuneline.commands.serve import sampler_options, serve_run, with_system_prompt
 from tuneline.commands.tuneline import app
 from tuneline.data.serving import SamplerParams, Serving
@@ -22,11 +21,6 @@ SAID = [
     {"role": "assistant", "content": "It is full."},
     {"role": "user", "content": "Thank you."},
 ]
-
-
-@pytest.fixture(scope="session")
-def tiny_gguf(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return convert_tiny(tiny_base, tmp_path_factory.mktemp("served") / "tiny.gguf")
 
 
 @pytest.fixture(params=["folded", "of its own"])
