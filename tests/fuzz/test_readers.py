@@ -41,7 +41,7 @@ from tuneline_calibrator.models.judge import load_judge as load_talk_judge
 from tuneline_calibrator.models.writer import load_writer as load_script_writer
 from tuneline_calibrator.talks.given import read_prompt, read_references
 from tuneline_generator.critic.critic_client import load_critic
-from tuneline_generator.recipes.documents import read_ideas
+from tuneline_generator.recipes.ideas import read_ideas
 from tuneline_generator.recipes.scripts import read_sources, with_prompt
 from tuneline_generator.writing.recipe import ScriptsRecipe, load_recipe
 from tuneline_generator.writing.writer import load_writer
@@ -137,7 +137,7 @@ def talks(path: Path) -> None:
 
 def ideas(path: Path) -> None:
     with suppress(Unreadable):
-        assert len(read_ideas(path.read_text("utf-8", "surrogateescape"), 1)) == 1
+        assert read_ideas(path.read_text("utf-8", "surrogateescape"))
 
 
 HOSTED = b"{provider: openai, model: whisper-1, base_url: 'http://127.0.0.1:1/v1', minute_usd: 0.006}\n"

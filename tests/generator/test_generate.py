@@ -28,6 +28,7 @@ from kit.scripted_openai import Answer, Call, ScriptedOpenAI, serve_openai
 from kit.text_servers import choice
 from tuneline.errors import UserError
 from tuneline.stage import Json
+from tuneline_generator.prepare import read_held_out
 
 PORTS = ("transcripts", "verdicts", "rejected", "prompts", "quality", "generated")
 
@@ -128,7 +129,7 @@ def fails_without(call: Call) -> Answer:
     ("inputs", "why"),
     [
         ({}, "kept none of its 20 items: 20 of 20 items are `empty` "),
-        ({"critic": {"provider": "logprob"}}, r"did not pass 1 of 8 gates:\ncritic_auc: too few well-formed rows"),
+        ({"critic": {"provider": "logprob"}}, r"did not pass 1 of 10 gates:\ncritic_auc: too few well-formed rows"),
     ],
 )
 def test_a_pilot_that_keeps_nothing_says_what_became_of_its_items(
@@ -233,6 +234,95 @@ def test_a_critic_is_trusted_only_if_it_tells_rows_from_moved_ones(
         assert whole and len(server.calls) > asked
         verdicts = rows_of(store, whole, "verdicts")
         assert {row["judge"] for row in verdicts} == {"base"} and all(row["score"] > 0.9 for row in verdicts)
+
+
+def test_a_pilot_that_is_given_is_projected_to_the_runs_own_count_and_must_be_of_the_same_recipe_and_writer(
+    tmp_path: Path, writer: ScriptedOpenAI
+) -> None:
+    store = tmp_path / "store"
+    pilot = make(run_file(tmp_path, writer.url), store, pilot=True)
+    assert pilot
+    given: dict[str, Json] = {}
+    for name, port in (("pilot", "quality"), ("pilot_prompts", "prompts")):
+        file = tmp_path / f"{port}.{'json' if port == 'quality' else 'jsonl'}"
+        file.write_bytes(output_of(store, pilot, port))
+        given[name] = str(file)
+    whole = make(run_file(tmp_path, writer.url, inputs=given, count=60), store)
+    assert whole and len(rows_of(store, whole, "transcripts")) == 60 and "66 items" in whole.metrics.headline
+    others: list[tuple[str, dict[str, Json], dict[str, Json]]] = [
+        ("recipe", {**RECIPE, "shots": 1}, {}),
+        ("writer", RECIPE, {"writer": {"provider": "openai", "model": "b", "dialect": "vllm", "base_url": writer.url}}),
+    ]
+    for name, recipe, inputs in others:
+        calls = len(writer.calls)
+        with pytest.raises(UserError, match=f"pilot: it was made with another {name}; give the pilot of this one"):
+            make(run_file(tmp_path, writer.url, recipe, inputs={**given, **inputs}), store)
+        assert len(writer.calls) == calls
+
+
+def test_what_is_held_out_may_be_transcripts_and_what_is_wrong_with_them_is_told_as_of_transcripts(
+    tmp_path: Path,
+) -> None:
+    row = {"id": "a", "messages": [
+        {"role": "user", "content": "Where is it?"}, {"role": "assistant", "content": "Here."},
+        {"role": "user", "content": "And then?"}, {"role": "assistant", "content": "There."},
+    ]}  # fmt: skip
+    file = tmp_path / "held.jsonl"
+    file.write_text(json.dumps(row) + "\n")
+    assert read_held_out(file) == ["Where is it?", "And then?"]
+    file.write_text(
+        "".join(json.dumps({**row, "id": str(n)}) + "\n" for n in range(3)) + json.dumps({"id": "b"}) + "\n"
+    )
+    with pytest.raises(UserError, match=r"held.jsonl:4: ") as caught:
+        read_held_out(file)
+    assert "turns of a user" not in str(caught.value)
+
+
+def answers_alike(call: Call) -> str:
+    return " I am sorry, but I cannot help with that." if is_response(call) else good(call)
+
+
+def asks_alike(call: Call) -> str:
+    return good(call) if is_response(call) else " Describe the weather of today?"
+
+
+def echoes_all(call: Call) -> str:
+    return (
+        str(call.body["prompt"]).rpartition("Instruction:")[2].partition("\n")[0] if is_response(call) else good(call)
+    )
+
+
+@pytest.mark.parametrize(
+    ("say", "why"),
+    [
+        (answers_alike, r"did not pass 1 of 11 gates:\nsame_answers: 95% \(19 of 20\), wanted at most 20%"),
+        (
+            asks_alike,
+            r"duplicates: 95% .*\ntest_prompts: 1, wanted at least 3, half of what .* the writer repeats itself",
+        ),
+        (echoes_all, r"20 of 20 items are `echo` \(the answer is its prompt again\)"),
+    ],
+)
+def test_a_writer_that_says_one_thing_or_what_it_was_told_does_not_pass(
+    tmp_path: Path, say: Callable[[Call], str], why: str
+) -> None:
+    with serve_writer(say) as server:
+        file, store = run_file(tmp_path, server.url), tmp_path / "store"
+        make(file, store, pilot=True)
+        with pytest.raises(UserError, match=why):
+            make(file, store)
+
+
+def test_test_prompts_are_written_until_enough_are_good(tmp_path: Path) -> None:
+    def seldom(call: Call) -> str:
+        """Says the same to two calls of three."""
+        return good(call) if is_response(call) or int(call.body["seed"]) % 3 == 0 else " Describe the weather of today?"
+
+    with serve_writer(seldom) as server:
+        gates = {"duplicates": 1}
+        file = run_file(tmp_path, server.url, {**RECIPE, "test_prompts": 20}, gates=gates)
+        pilot = make(file, tmp_path / "store", pilot=True)
+        assert pilot and len(rows_of(tmp_path / "store", pilot, "prompts")) == 20
 
 
 def test_what_is_held_out_is_in_no_row(tmp_path: Path, writer: ScriptedOpenAI) -> None:

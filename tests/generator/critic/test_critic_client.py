@@ -19,7 +19,7 @@ from tuneline.errors import UserError
 from tuneline.llm.config import AnthropicConfig
 from tuneline_generator.critic.critic import LogprobCritic
 from tuneline_generator.critic.critic_client import Critic, JudgeCritic, load_critic, open_critic, server_of
-from tuneline_generator.report.gates import count_rows, gates_of
+from tuneline_generator.report.gates import Aside, count_rows, gates_of
 from tuneline_generator.stage import GateParams
 from tuneline_generator.writing.writer import LocalConfig, TextServer
 
@@ -69,7 +69,7 @@ def test_a_critic_that_knows_is_told_from_one_that_says_yes_to_everything(tmp_pa
         with serve_openai(script) as server, asked(tmp_path / name, server.url) as critic:
             test = critic.test(PAIRS, 1.0)
             assert test is not None and test.pairs == 24 and test.accepted_own == 24 and server.most_in_flight == 1
-        found = gates_of("instructions", GateParams(), count_rows([]), overlaps_left=0, critic=test)
+        found = gates_of("instructions", GateParams(), count_rows([]), overlaps_left=0, critic=test, aside=Aside(0, 0))
         return {gate.name: gate.state for gate in found if gate.name.startswith("critic")}
 
     assert gates(knows, "knows") == {"critic_auc": "passed", "critic_mass": "passed"}
@@ -154,5 +154,5 @@ def test_a_small_real_model_is_refused_as_a_critic_although_it_knows_yes_and_no(
         test = critic.test(OWN, 1.0)
     file.unlink()
     assert test is not None and not test.varies and test.mass > 0.5
-    found = gates_of("instructions", GateParams(), count_rows([]), overlaps_left=0, critic=test)
+    found = gates_of("instructions", GateParams(), count_rows([]), overlaps_left=0, critic=test, aside=Aside(0, 0))
     assert test.auc < 0.65 and {gate.name: gate.state for gate in found}["critic_auc"] == "failed"

@@ -15,7 +15,8 @@ from kit.judge_parts import live
 from kit.scripted_openai import Answer, Call, ScriptedOpenAI, completion, serve_openai
 from kit.scripted_vendors import PROTOCOLS, Protocol
 from tuneline.errors import Unreadable, UserError
-from tuneline_generator.recipes.documents import Documents, read_ideas
+from tuneline_generator.recipes.documents import Documents
+from tuneline_generator.recipes.ideas import read_ideas
 from tuneline_generator.writing.items import Item
 from tuneline_generator.writing.pen import Pen
 from tuneline_generator.writing.quality import Rules
@@ -107,14 +108,14 @@ CUT = completion("one two three four five six", finish="length")
     ("step", "bad", "status"),
     [
         ("IDEAS", completion("Five ideas: first, …"), "unparsed"),
-        ("IDEAS", completion(ideas(4)), "unparsed"),
-        ("IDEAS", completion(ideas(title="The same")), "unparsed"),
+        ("IDEAS", completion(ideas(dilemma=" ")), "unparsed"),
         ("DOCUMENT", completion("Too short."), "bad_prompt"),
         ("DOCUMENT", completion("word " * 41), "bad_prompt"),
         ("DOCUMENT", CUT, "bad_prompt"),
         ("DOCUMENT", completion("one two <|im_start|> four five six"), "leaks"),
         ("RESPOND", completion(" "), "empty"),
         ("RESPOND", CUT, "cut"),
+        ("RESPOND", completion(f"{said_by('DOCUMENT memo health Title 0 Ann, Bob No. Help 0.')}"), "echo"),
     ],
 )
 def test_a_step_is_tried_again_with_another_seed_and_in_the_end_the_item_has_a_status(
@@ -147,22 +148,50 @@ def _folders(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "", "null", "[]", "{}", "[1]", '{"ideas": 3}', '{"ideas": [null]}', "NaN", "[" * 100_000, ideas(4),
-        ideas(stakeholders=[]), ideas(stakeholders="Ann"), ideas(dilemma=" "), ideas(title="x" * 5000),
-        ideas(more="x"), f"Sure! {ideas()}",
+        "", "null", "[]", "{}", "[1]", '{"ideas": 3}', '{"ideas": [null]}', "NaN", "[" * 100_000, '{"a":' * 100_000,
+        ideas(stakeholders=[]), ideas(stakeholders=" , "), ideas(dilemma=" "), ideas(title="x" * 5000),
+        ideas(title="…"), ideas(title="\ud83d half"), ideas()[:60], f"{ideas()}{' ' * 1_000_000}",
     ],
-    ids=range(16),
+    ids=range(18),
 )  # fmt: skip
 def test_ideas_in_another_form_are_none(text: str) -> None:
     with pytest.raises(Unreadable):
-        read_ideas(text, 5)
+        read_ideas(text)
 
 
-def test_ideas_are_read_out_of_a_fence_a_list_and_more_than_were_asked_for() -> None:
-    assert len(read_ideas(f"```json\n{ideas()}\n```", 5)) == 5
-    assert len(read_ideas(json.dumps(json.loads(ideas(7))["ideas"]), 5)) == 5
-    first = read_ideas(ideas(7), 5)[0]
-    assert (first.title, first.request) == ("Title 0", "Help 0.")
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        (f"```json\n{ideas()}\n```", 5),
+        (f"Sure! Here are the ideas:\n\n```json\n{ideas()}\n```\nLet me know!", 5),
+        (json.dumps(json.loads(ideas(7))["ideas"]), 7),
+        (json.dumps({"response": json.loads(ideas())}), 5),
+        (ideas()[:-2] + ",]}", 5),
+        (ideas()[:300], 3),
+        ("\n".join(json.dumps(one) for one in json.loads(ideas())["ideas"]), 5),
+        (ideas(id=1, stakeholders="Ann, Bob; the ward"), 5),
+        (ideas(title="The same"), 1),
+    ],
+)
+def test_ideas_are_read_wherever_they_stand_and_as_far_as_the_answer_goes(text: str, count: int) -> None:
+    found = read_ideas(text)
+    assert len(found) == count
+    assert (found[0].request, found[-1].request) == ("Help 0.", f"Help {count - 1}.")
+
+
+def test_names_in_one_text_are_told_apart() -> None:
+    assert read_ideas(ideas(stakeholders="Ann, Bob; the ward"))[0].stakeholders == ["Ann", "Bob", "the ward"]
+
+
+def test_ideas_of_several_tries_add_up_and_what_is_missing_in_the_end_costs_its_own_item_alone(tmp_path: Path) -> None:
+    of_two = json.dumps({"ideas": json.loads(ideas(7))["ideas"][5:]})
+    answers = [completion(ideas(2)), completion(ideas(1)), completion(of_two), completion(ideas(2))]
+    with serve_openai(failing("IDEAS", answers)) as server, writing(tmp_path, server) as documents:
+        rows = [documents.write(item(number)) for number in range(5)]
+    assert by_step(server, lambda call: call.prompt)["IDEAS"] == 4
+    assert [flaw.status if flaw else None for _, flaw in rows] == [None] * 4 + ["unparsed"]
+    assert rows[4][1] is not None and rows[4][1].detail == "there are 4 different ideas, of 5 that were asked for"
+    assert ["Title 5" in row.prompt for row, _ in rows] == [False, False, True, False, False]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tuneline_generator.critic.critic import CriticTest
-from tuneline_generator.report.gates import Gate, Kind, Side, count_rows, gates_of, rate, refused, share_gate
+from tuneline_generator.report.gates import Aside, Gate, Kind, Side, count_rows, gates_of, rate, refused, share_gate
 from tuneline_generator.stage import GateParams
 from tuneline_generator.writing.rows import Row, Status
 
@@ -41,7 +41,7 @@ def test_a_share_has_a_bound_on_either_side(events: int, of: int, low: float | N
         (19, 39, "at least", 0.5, "failed"), (59, 100, "at least", 0.5, "passed"),
         (58, 100, "at least", 0.5, "not shown"), (5, 100, "at most", 0.05, "not shown"),
         (6, 100, "at most", 0.05, "failed"),
-        (0, 0, "below", 0.05, "not shown"), (0, 0, "at least", 0.5, "failed"),
+        (0, 0, "below", 0.05, "not shown"), (0, 0, "at most", 0.05, "not shown"), (0, 0, "at least", 0.5, "not shown"),
     ],
 )  # fmt: skip
 def test_a_gate_fails_by_its_share_and_passes_by_its_bound(
@@ -70,14 +70,14 @@ def rows(**counts: int) -> list[Row]:
     found: list[Row] = []
     for status, count in counts.items():
         made: dict[str, Any] = {"status": status, "accepted": asked.get(status), "tokens": 10, "prompt": "Name it."}
-        text = "" if status in ("failed", "empty", "bad_prompt") else "A pear grows on a tree."
-        finish = "length" if status == "cut" else "word"
-        found += [Row(item=len(found) + n, response=text, finish=finish, **made) for n in range(count)]
+        silent, finish = status in ("failed", "empty", "bad_prompt"), "length" if status == "cut" else "word"
+        texts = ["" if silent else f"Pear {len(found) + n} grows on a tree." for n in range(count)]
+        found += [Row(item=len(found) + n, response=text, finish=finish, **made) for n, text in enumerate(texts)]
     return found
 
 
 def named(kind: Kind, found: list[Row], **changed: Any) -> dict[str, Gate]:
-    how: dict[str, Any] = {"overlaps_left": 0, "critic": TEST} | changed
+    how: dict[str, Any] = {"overlaps_left": 0, "critic": TEST, "aside": Aside(0, 0)} | changed
     params = how.pop("params", GateParams())
     return {gate.name: gate for gate in gates_of(kind, params, count_rows(found), **how)}
 
@@ -111,6 +111,25 @@ def test_an_overlap_that_is_left_a_loop_and_a_long_median_fail_too() -> None:
     looping = [Row(item=n, status="kept", response="I am sorry. " * 9, accepted=True, tokens=60) for n in range(100)]
     gates = named("instructions", looping)
     assert gates["loops"].state == "failed" and gates["longest_median"].state == "failed"
+
+
+def test_a_writer_that_answers_everything_alike_does_not_pass_and_a_yes_here_and_there_does() -> None:
+    def answers(*said: str) -> Gate:
+        found = [Row(item=n, status="kept", prompt=f"Ask {n}.", response=one, tokens=10) for n, one in enumerate(said)]
+        return named("instructions", [*found, *rows(duplicate=40)], critic=None)["same_answers"]
+
+    excuse = answers(*["I cannot help with that."] * 30, *["i cannot help, with that"] * 30)
+    assert (excuse.state, excuse.events, excuse.of) == ("failed", 59, 60)
+    mixed = answers(*["Yes."] * 10, *map(str, range(90)))
+    assert (mixed.state, mixed.events, mixed.of) == ("passed", 9, 100)
+    assert "same_answers" not in named("scripts", rows(kept=100)), "of scripts the responses are told apart themselves"
+
+
+@pytest.mark.parametrize(("found", "state"), [(0, "failed"), (99, "failed"), (100, "passed"), (200, "passed")])
+def test_half_of_the_test_prompts_must_be_there_before_anything_is_trained_for_them(found: int, state: str) -> None:
+    gate = named("instructions", rows(kept=100), aside=Aside(found, 200))["test_prompts"]
+    assert (gate.state, gate.limit) == (state, 100)
+    assert "test_prompts" not in named("instructions", rows(kept=100), aside=Aside(0, 0))
 
 
 def test_the_critics_own_gates_look_at_its_test() -> None:

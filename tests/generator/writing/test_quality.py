@@ -38,6 +38,11 @@ DETAILED = ("The kettle boils, the cup is warm, and nobody has to hurry today. "
         ("Use <b>bold</b> text.", False, False),
         ("One. Two! Three? Four.", False, False),
         ("Dear all,\nQuestion 3: who pays?\nRegards", True, False),
+        ("**Response:** Paris.", False, True),
+        ("__Answer__ : Paris", False, True),
+        ("Paris.\n\n**User:** And Rome?", True, False),
+        ("Paris.\n### **Question 2**: And Rome?", True, False),
+        ("Paris.\n**Note:** it is large.", False, False),
         ("Hello<|im_end|>", False, True),
         ("Look at <start_of_image> first.", False, True),
         (DETAILED, False, False),
@@ -105,6 +110,13 @@ def test_thirty_right_answers_are_no_runaways_although_nearly_half_of_them_are_l
         ("word " * 151, None, "word", "stop", "bad_prompt"),
         ("12 + 4 =", None, "word", "stop", "bad_prompt"),
         ("", None, "word", "stop", "bad_prompt"),
+        ("给我讲一个关于月亮的故事？", None, "word", "stop", None),
+        ("月亮", None, "word", "stop", "bad_prompt"),
+        ("บอกฉันเกี่ยวกับดวงจันทร์", None, "word", "stop", None),
+        ("月" * 151, None, "word", "stop", "bad_prompt"),
+        ("Name a round fruit.", "name a round fruit", "stop", "stop", "echo"),
+        ("Name a round fruit.", "Name a round fruit. An apple.", "stop", "stop", None),
+        ("Tell me " + "very " * 20 + "much.", "Tell me " + "very " * 20 + "much. No.", "stop", "stop", "echo"),
         ("Name a round fruit that", "An apple.", "length", "stop", "bad_prompt"),
     ],
 )
@@ -114,6 +126,13 @@ def test_the_first_flaw_counts(
     flaw = classify(prompt, response, RULES, prompt_finish=prompt_finish, finish=finish)
     assert (flaw.status if flaw else None) == status
     assert flaw is None or not flaw.detail.count("fruit")
+
+
+def test_a_colon_of_another_width_ends_a_label_too() -> None:
+    rules = Rules(labels=("问题",))
+    assert (
+        rules.leaks("问题：为什么？") and rules.is_runaway("月亮。\n问题：为什么？") and not rules.leaks("问题很多。")
+    )
 
 
 def test_a_cut_answer_may_be_kept_and_long_prompts_allowed() -> None:

@@ -7,6 +7,7 @@ for, and is then the merge: duplicates, overlap, gates, files.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 from tuneline.data.reading.prompts import Prompt
 from tuneline.errors import Capped, UserError
@@ -16,9 +17,14 @@ from tuneline_generator.fill import Filled
 from tuneline_generator.prepare import Prepared, prepare
 from tuneline_generator.publish import NO_CRITIC, judged, metrics, refuse_failed, write_all
 from tuneline_generator.recipes.conversations import Conversations
+from tuneline_generator.report.found import Quality
 from tuneline_generator.settle import chosen_prompts, settle
 from tuneline_generator.stage import GeneratorInputs, GeneratorOutputs, GeneratorParams
 from tuneline_generator.work import Desk, open_desk
+from tuneline_generator.writing.rows import Row
+
+ROUNDS = 4
+"""How often test prompts are written at most, until enough of them are good."""
 
 
 def generate(params: GeneratorParams, inputs: GeneratorInputs, outputs: GeneratorOutputs, context: Context) -> Metrics:
@@ -31,6 +37,7 @@ def generate(params: GeneratorParams, inputs: GeneratorInputs, outputs: Generato
     bench = read_bench(inputs.judge, inputs.rubric, context.secret) if prepared.by_judge else None
     try:
         with open_desk(prepared, context) as desk:
+            refuse_other(prepared.pilot, constant_of(prepared, desk))
             began = time.monotonic()
             filled = desk.fill(prepared.scale.mine)
             refuse_unpaid(filled, prepared)
@@ -53,6 +60,21 @@ def generate(params: GeneratorParams, inputs: GeneratorInputs, outputs: Generato
     return metrics(settled, quality, cost, params.count)
 
 
+def refuse_other(pilot: Quality | None, constant: Mapping[str, Json]) -> None:
+    """Raise UserError for a pilot that is given and says nothing of these rows: of another recipe or writer."""
+    made = _made_with(pilot.constant) if pilot else {}
+    for name, mine in _made_with(constant).items() if pilot else ():
+        if made[name] != mine:
+            raise UserError(f"pilot: it was made with another {name}; give the pilot of this one, or leave it out")
+
+
+def _made_with(constant: Mapping[str, Json]) -> dict[str, Json]:
+    writer = constant.get("writer")
+    return {
+        "recipe": constant.get("recipe"), "writer": writer.get("identity") if isinstance(writer, dict) else None
+    }  # fmt: skip
+
+
 def refuse_unpaid(filled: Filled, prepared: Prepared) -> None:
     """Raise UserError when the money was spent before all items were written."""
     if filled.capped:
@@ -71,11 +93,21 @@ def _told(capped: Capped, prepared: Prepared, when: str, or_else: str) -> str:
 
 
 def set_aside(prepared: Prepared, desk: Desk) -> list[Prompt]:
-    """Write the prompts for a comparison. Raises Capped when there is no money for all."""
-    written = desk.test_prompts()
-    if written.capped:
-        raise written.capped
-    return chosen_prompts(written.rows, prepared)
+    """Write the prompts for a comparison, more of them while too few are good.
+
+    Raises Capped when there is no money for all.
+    """
+    rows, chosen = list[Row](), list[Prompt]()
+    for _ in range(ROUNDS):
+        written, before = desk.test_prompts(len(rows)), len(chosen)
+        if written.capped:
+            raise written.capped
+        rows += written.rows
+        chosen = chosen_prompts(rows, prepared)
+        missing = prepared.recipe.test_prompts - len(chosen)
+        if missing <= 0 or (len(chosen) - before) * ROUNDS < missing:  # the rest would take more
+            break
+    return chosen
 
 
 def constant_of(prepared: Prepared, desk: Desk) -> dict[str, Json]:

@@ -18,13 +18,17 @@ from tuneline_generator.critic.critic import LogprobCritic
 from tuneline_generator.critic.critic_client import JudgeCritic, load_critic, server_of
 from tuneline_generator.recipes.scripts import read_material, with_prompt
 from tuneline_generator.report.found import Quality
+from tuneline_generator.report.gates import rate
+from tuneline_generator.report.projection import Taken, project
 from tuneline_generator.report.wording import mostly, refusal
 from tuneline_generator.stage import GeneratorInputs, GeneratorParams
 from tuneline_generator.writing.items import Item
-from tuneline_generator.writing.quality import Rules
+from tuneline_generator.writing.quality import MAX_CHARS, Rules
 from tuneline_generator.writing.recipe import ConversationsRecipe, DocumentsRecipe, Recipe, ScriptsRecipe, load_recipe
 from tuneline_generator.writing.writer import LocalConfig, WriterConfig, load_writer
 
+CHARS_PER_TOKEN = 5
+"""More characters than so many for each token that an answer may have are no answer of that length."""
 SPEAKERS = ("User", "Human", "Assistant")
 """With one of these and a colon an answer goes on with the next message."""
 
@@ -86,7 +90,7 @@ def prepare(params: GeneratorParams, inputs: GeneratorInputs, part: Part | None)
     held_out = read_held_out(inputs.held_out) if inputs.held_out else []
     if inputs.pilot is None and part:
         raise UserError(f"--part {part}: the pilot is not done in parts")
-    pilot = read_record(inputs.pilot, Quality) if inputs.pilot else None
+    pilot = projected_again(read_record(inputs.pilot, Quality), params) if inputs.pilot else None
     prompts = list(read_lines(inputs.pilot_prompts, Prompt)) if inputs.pilot_prompts else []
     if pilot:
         refuse_pilot(pilot, params)
@@ -104,7 +108,8 @@ def rules_of(recipe: Recipe, params: GeneratorParams) -> Rules:
     if isinstance(recipe, ConversationsRecipe):
         return Rules(labels=SPEAKERS, max_chars=None, prompt_words=None, keep_cut=params.keep_cut)
     headings = any("###" in stop for step in recipe.steps.values() for stop in step.stop)
-    return Rules(labels=recipe.labels, headings=headings, keep_cut=params.keep_cut)
+    max_chars = max(MAX_CHARS, CHARS_PER_TOKEN * recipe.response.max_tokens)
+    return Rules(labels=recipe.labels, headings=headings, max_chars=max_chars, keep_cut=params.keep_cut)
 
 
 class Players(NamedTuple):
@@ -128,15 +133,29 @@ def read_players(recipe: ConversationsRecipe, personas: Path | None, simulator: 
 
 
 def read_held_out(path: Path) -> list[str]:
-    """Return what nothing may overlap with: prompts, or what users say in transcripts. Raises UserError."""
+    """Return what nothing may overlap with: prompts, or what users say in transcripts.
+
+    Raises UserError that lists what is wrong with what the file rather holds.
+    """
     try:
         return [one.prompt for one in read_prompts(path).prompts]
     except UserError as of_prompts:
         try:
-            transcripts = read_transcripts(path).transcripts
-        except UserError:
-            raise of_prompts from None
+            transcripts = read_transcripts(path, tools="drop").transcripts
+        except UserError as of_transcripts:
+            raise min(of_prompts, of_transcripts, key=lambda e: str(e).count("\n")) from None
     return [said.user for transcript in transcripts for said in transcript.exchanges]
+
+
+def projected_again(pilot: Quality, params: GeneratorParams) -> Quality:
+    """Return a pilot with what the whole will take by these parameters: one that is given may be of another count."""
+    seen = pilot.projection
+    if seen is None or seen.items == 0:
+        return pilot
+    each_s = seen.hours * seen.parts * 3600 / seen.items
+    taken = Taken(pilot.items, pilot.kept, each_s * pilot.items, pilot.rows_usd)
+    again = project(params, taken, rate(pilot.kept, pilot.items).low)
+    return pilot.model_copy(update={"projection": again})
 
 
 def refuse_pilot(pilot: Quality, params: GeneratorParams) -> None:

@@ -14,7 +14,7 @@ from tuneline.stage import Cost, Json, Metrics, Usage, dollars
 from tuneline_generator.critic.critic import CriticTest
 from tuneline_generator.prepare import Prepared
 from tuneline_generator.report.found import Quality
-from tuneline_generator.report.gates import Kind, count_rows, gates_of, rate, refused
+from tuneline_generator.report.gates import Aside, Kind, count_rows, gates_of, rate, refused
 from tuneline_generator.report.projection import Taken, project
 from tuneline_generator.report.report import write_report
 from tuneline_generator.report.wording import mostly, projected, refusal
@@ -50,7 +50,9 @@ def judged(
     kept = [row for row in rows if row.status in ("kept", "spare")]
     held_out = HeldOut([*prepared.held_out, *(one.prompt for one in settled.prompts)])
     left = sum(held_out.overlaps(row.asked) for row in kept)
-    gates = gates_of(prepared.recipe.kind, params.gates, count_rows(rows), overlaps_left=left, critic=critic)
+    aside = Aside(len(settled.prompts), prepared.recipe.test_prompts)
+    counts = count_rows(rows)
+    gates = gates_of(prepared.recipe.kind, params.gates, counts, overlaps_left=left, critic=critic, aside=aside)
     bad = [gate.name for gate in refused(gates, params.gates.require)]
     bad += ["critic_auc"] if prepared.critic and critic is None else []  # too few rows to test it
     of_rows = None if any(row.taken.unpriced for row in rows) else sum(row.taken.cost_usd for row in rows)

@@ -48,6 +48,8 @@ class GateParams(Params):
     """Items that failed, were refused or blocked, or could not be read or judged."""
     duplicates: float | None = Field(default=None, ge=0, le=1)
     """Duplicates and near-duplicates, of the accepted rows."""
+    same_answers: float | None = Field(default=None, ge=0, le=1)
+    """Rows whose answers another row has word for word, of the kept ones."""
     critic_auc: float | None = Field(default=None, ge=0, le=1)
     """How well the critic tells an answer to its prompt from one to another prompt: 0.5 is a coin, 1 is always."""
     critic_mass: float | None = Field(default=None, ge=0, le=1)
@@ -154,7 +156,7 @@ def check(params: GeneratorParams, checks: Checks) -> None:
 
 
 STAGE = Stage(
-    "generator", 4, GeneratorParams, GeneratorInputs, GeneratorOutputs, run, check=check, parts=True,
+    "generator", 5, GeneratorParams, GeneratorInputs, GeneratorOutputs, run, check=check, parts=True,
     variants={"pilot": without("pilot", "pilot_prompts")},
 )  # fmt: skip
 

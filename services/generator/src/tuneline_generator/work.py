@@ -55,10 +55,10 @@ class Desk(NamedTuple):
         """Write and judge items. Raises as `tuneline_generator.fill.fill` does."""
         return fill(items, self._row, self.pool, self.prepared.params.concurrency, self.context)
 
-    def test_prompts(self) -> Filled:
-        """Write the prompts that are set aside."""
+    def test_prompts(self, begin: int) -> Filled:
+        """Write prompts to set aside, some more than are wanted, from number `begin` on."""
         count = math.ceil(self.prepared.recipe.test_prompts * MORE_PROMPTS)
-        items = [Item(self.prepared.params.seed, "test", number) for number in range(count)]
+        items = [Item(self.prepared.params.seed, "test", number) for number in range(begin, begin + count)]
         return fill(items, self._prompt, self.pool, self.prepared.params.concurrency, self.context)
 
     @property

@@ -19,8 +19,13 @@ _CLOSED = re.compile(
 
 
 def plain_answer(text: str) -> str:
-    """Return what a model says without its thoughts, as it can be stored: half a surrogate pair cannot."""
-    return without_thoughts(text).encode("utf-8", "replace").decode().strip()
+    """Return what a model says without its thoughts, as it can be stored."""
+    return storable(without_thoughts(text)).strip()
+
+
+def storable(text: str) -> str:
+    """Return a text with `?` for what no file holds, or no reader of transcripts takes: half a surrogate pair, NUL."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "?")
 
 
 def without_thoughts(text: str) -> str:

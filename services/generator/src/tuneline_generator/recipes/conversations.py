@@ -12,7 +12,7 @@ from tuneline.stage import Usage
 from tuneline_generator.recipes.instructions import Written
 from tuneline_generator.writing.items import Item
 from tuneline_generator.writing.pen import Pen, Text
-from tuneline_generator.writing.quality import Flaw, Rules
+from tuneline_generator.writing.quality import ECHO, Flaw, Rules, echoes
 from tuneline_generator.writing.recipe import ConversationsRecipe
 from tuneline_generator.writing.rows import Provenance
 
@@ -69,7 +69,7 @@ class Conversations:
             return Flaw("runaway", "an answer goes on with the user's next message")
         if answer.finish == "length" and not self._rules.keep_cut:
             return Flaw("cut", "an answer was cut at max_tokens")
-        return None
+        return ECHO if echoes(user, answer.text) else None
 
     def _simulated(self, asked: Sequence[Asked]) -> Usage:
         return sum((row.total for row in self.simulator.cost(asked).rows), start=Usage())

@@ -7,63 +7,28 @@ stands in for it.
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from threading import Lock
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
-from pydantic import Field, ValidationError
-
-from tuneline.data.text.likeness import normal
-from tuneline.errors import BadJson, Unreadable
-from tuneline.parsing.json import parse_json
-from tuneline.stage import Closed, Json
+from tuneline.errors import Unreadable
+from tuneline.judge.facts import count_words
+from tuneline.stage import Json
+from tuneline_generator.recipes.ideas import SCHEMA, Idea, different, read_ideas
 from tuneline_generator.recipes.instructions import Written
 from tuneline_generator.writing.items import Item
 from tuneline_generator.writing.pen import Pen, Text
-from tuneline_generator.writing.quality import Flaw, Rules
+from tuneline_generator.writing.quality import ECHO, Flaw, Rules, echoes
 from tuneline_generator.writing.recipe import Category, DocumentsRecipe
 from tuneline_generator.writing.rows import Provenance
-
-Words = Annotated[str, Field(min_length=1, max_length=4000, pattern=r"\S")]
-
-_FENCE = re.compile(r"^\s*```[a-z]*\s*\n(.*)\n\s*```\s*$", re.DOTALL)
-
-_TEXT: dict[str, Json] = {"type": "string"}
-_IDEA: dict[str, Json] = {
-    "title": _TEXT, "stakeholders": {"type": "array", "items": _TEXT}, "dilemma": _TEXT, "request": _TEXT
-}  # fmt: skip
-
-
-def _closed(properties: dict[str, Json]) -> dict[str, Json]:
-    return {
-        "type": "object", "properties": properties, "required": [*properties], "additionalProperties": False,
-    }  # fmt: skip
-
-
-SCHEMA: Mapping[str, Json] = _closed({"ideas": {"type": "array", "items": _closed(_IDEA)}})
-"""JSON schema of ideas; models that take none get it from the prompt."""
-
-
-class Idea(Closed):
-    """What a document is about."""
-
-    title: Words
-    stakeholders: list[Words] = Field(min_length=1, max_length=20)
-    dilemma: Words
-    request: Words
-
-
-class _Ideas(Closed):
-    ideas: list[Idea]
 
 
 class Batch(NamedTuple):
     """Ideas that were asked for together."""
 
     ideas: list[Idea]
-    """Empty if none could be read."""
+    """Fewer than were asked for where the writer had no more, in all tries together."""
     texts: list[Text]
     how: Provenance
     flaw: Flaw | None
@@ -83,20 +48,6 @@ class Tried(NamedTuple):
         return before | {name: self.texts[-1]}
 
 
-def read_ideas(text: str, count: int) -> list[Idea]:
-    """Read at least `count` ideas with different titles from a model's answer. Raises Unreadable."""
-    fenced = _FENCE.match(text)
-    try:
-        found = parse_json((fenced[1] if fenced else text).encode("utf-8", "replace"))
-        ideas = _Ideas.model_validate({"ideas": found} if isinstance(found, list) else found).ideas
-    except (BadJson, ValidationError):
-        raise Unreadable("the ideas are not in the form that was asked for") from None
-    different = {normal(idea.title): idea for idea in reversed(ideas)}
-    if len(different) < count:
-        raise Unreadable(f"there are fewer than {count} different ideas")
-    return [*reversed(different.values())][:count]
-
-
 class Documents:
     """Writes the items of the recipe. Safe for threads."""
 
@@ -112,7 +63,11 @@ class Documents:
         if flaw:
             return asked, flaw
         sent = self._recipe.response.filled(document=asked.prompt, category=asked.category)
-        tried = self._try("response", item, sent, asked.how, self._flaw_of_response, system=self._system)
+
+        def flaw_of(text: Text) -> Flaw | None:
+            return self._flaw_of_response(asked.prompt, text)
+
+        tried = self._try("response", item, sent, asked.how, flaw_of, system=self._system)
         steps = asked.steps | tried.steps("response")
         return asked._replace(response=tried.text, steps=steps, how=tried.how), tried.flaw
 
@@ -124,7 +79,7 @@ class Documents:
         # Ideas were paid for once, and are counted with the first item that has one of them.
         steps = {f"idea {number}": text for number, text in enumerate(batch.texts)} if item == first else {}
         written = Written(category, "", None, steps, batch.how)
-        if batch.flaw:
+        if place >= len(batch.ideas):
             return written, batch.flaw
         idea, form = batch.ideas[place], recipe.forms[item.number % len(recipe.forms)]
         sent = recipe.document.filled(
@@ -158,10 +113,12 @@ class Documents:
 
         def flaw_of(text: Text) -> Flaw | None:
             try:
-                ideas[:] = read_ideas(text.text, count)
+                ideas[:] = different([*ideas, *read_ideas(text.text)])[:count]
             except Unreadable as e:
-                return Flaw("unparsed", str(e))
-            return None
+                cut = " and the answer was cut at max_tokens" if text.finish == "length" else ""
+                return Flaw("unparsed", f"{e}{cut}")
+            few = f"there are {len(ideas)} different ideas, of {count} that were asked for"
+            return None if len(ideas) == count else Flaw("unparsed", few)
 
         how = Provenance(first.stream, first.number, (), {}, {})
         tried = self._try("idea", first, sent, how, flaw_of, schema=SCHEMA)
@@ -182,7 +139,7 @@ class Documents:
         return Tried(texts[-1].text.strip(), texts, how.followed_by(step, seed, said), flaw)
 
     def _flaw_of_document(self, text: Text) -> Flaw | None:
-        least, most, words = self._recipe.shortest_words, self._recipe.longest_words, len(text.text.split())
+        least, most, words = self._recipe.shortest_words, self._recipe.longest_words, count_words(text.text)
         if self._rules.leaks(text.text):
             return Flaw("leaks", "the document spells a control token")
         if text.finish == "length":
@@ -191,11 +148,11 @@ class Documents:
             return Flaw("bad_prompt", f"the document has fewer than {least} or more than {most} words")
         return None
 
-    def _flaw_of_response(self, text: Text) -> Flaw | None:
+    def _flaw_of_response(self, document: str, text: Text) -> Flaw | None:
         if not text.text.strip():
             return Flaw("empty", "the response has no text")
         if self._rules.leaks(text.text):
             return Flaw("leaks", "the response spells a control token")
         if text.finish == "length" and not self._rules.keep_cut:
             return Flaw("cut", "the response was cut at max_tokens")
-        return None
+        return ECHO if echoes(document, text.text) else None

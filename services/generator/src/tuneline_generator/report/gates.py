@@ -7,10 +7,12 @@ the bound does not.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 from typing import Literal, NamedTuple
 
+from tuneline.data.text.likeness import normal
 from tuneline.data.text.words import loops
 from tuneline.stage import Closed
 from tuneline_generator.critic.critic import CriticTest
@@ -28,14 +30,16 @@ NEEDED = 1_000_000
 LIMITS: Mapping[Kind, Mapping[str, float]] = {
     "instructions": {
         "runaway": 0.05, "token_limit": 0.10, "shortest_median": 3, "longest_median": 40, "acceptance": 0.5,
-        "lost": 0.05, "duplicates": 0.10, "critic_auc": 0.65, "critic_mass": 0.5, "loops": 0.05,
+        "lost": 0.05, "duplicates": 0.10, "same_answers": 0.20, "critic_auc": 0.65, "critic_mass": 0.5, "loops": 0.05,
     },
     "documents": {
         "token_limit": 0.10, "shortest_median": 150, "longest_median": 900, "acceptance": 0.5, "lost": 0.10,
-        "duplicates": 0.05, "loops": 0.05,
+        "duplicates": 0.05, "same_answers": 0.05, "loops": 0.05,
     },
-    "conversations": {"runaway": 0.05, "token_limit": 0.10, "acceptance": 0.5, "lost": 0.10, "duplicates": 0.05,
-                      "loops": 0.05},
+    "conversations": {
+        "runaway": 0.05, "token_limit": 0.10, "acceptance": 0.5, "lost": 0.10, "duplicates": 0.05,
+        "same_answers": 0.05, "loops": 0.05,
+    },
     "scripts": {"token_limit": 0.10, "acceptance": 0.5, "lost": 0.10, "duplicates": 0.05, "loops": 0.05},
 }  # fmt: skip
 """Limits of each recipe; what is not there is not looked at."""
@@ -86,8 +90,19 @@ class Counts(NamedTuple):
     judged: int
     accepted: int
     duplicates: int
+    good: int
+    """Accepted rows that are no duplicates."""
+    same_answers: int
+    """Of those, rows whose answers an earlier one has word for word."""
     median_tokens: float | None
     """Of accepted rows; None without any, or where the server counts no tokens."""
+
+
+class Aside(NamedTuple):
+    """Test prompts: how many are set aside, and how many the recipe asks for."""
+
+    found: int
+    wanted: int
 
 
 def rate(events: int, of: int) -> Rate:
@@ -116,17 +131,26 @@ def count_rows(rows: Iterable[Row]) -> Counts:
     accepted = [row for row in found if row.status in JUDGED and row.status not in ("unsure", "rejected")]
     repeated = sum(row.status in ("duplicate", "near_duplicate") for row in found)
     tokens = [row.tokens for row in accepted if row.tokens]  # a server that counts none says nothing of length
+    good = [row for row in accepted if row.status not in ("duplicate", "near_duplicate")]
+    answers = {normal("\n".join(exchange.assistant for exchange in row.exchanges)) for row in good}
     return Counts(
         items=len(found), texts=len(written), runaway=sum(row.status == "runaway" for row in written),
         cut=sum(row.finish == "length" for row in written), leaks=sum(row.status == "leaks" for row in found),
         looping=sum(loops(row.response.strip()) for row in written), lost=sum(row.status in LOST for row in found),
         judged=sum(row.accepted is not None for row in found), accepted=sum(row.accepted is True for row in found),
-        duplicates=repeated, median_tokens=float(median(tokens)) if tokens else None,
+        duplicates=repeated, good=len(good), same_answers=len(good) - len(answers),
+        median_tokens=float(median(tokens)) if tokens else None,
     )  # fmt: skip
 
 
 def gates_of(
-    kind: Kind, params: GateParams, counts: Counts, *, overlaps_left: int, critic: CriticTest | None
+    kind: Kind,
+    params: GateParams,
+    counts: Counts,
+    *,
+    overlaps_left: int,
+    critic: CriticTest | None,
+    aside: Aside,
 ) -> list[Gate]:
     """Return the gates of a recipe; `overlaps_left` are kept rows that overlap with what is held out.
 
@@ -137,13 +161,14 @@ def gates_of(
     shares: Sequence[tuple[str, int, int, Side]] = [
         ("runaway", counts.runaway, counts.texts, "below"), ("token_limit", counts.cut, counts.texts, "below"),
         ("acceptance", counts.accepted, counts.judged, "at least"), ("lost", counts.lost, counts.items, "at most"),
-        ("duplicates", counts.duplicates, good, "at most"), ("loops", counts.looping, counts.texts, "below"),
+        ("duplicates", counts.duplicates, good, "at most"),
+        ("same_answers", counts.same_answers, counts.good, "at most"), ("loops", counts.looping, counts.texts, "below"),
     ]  # fmt: skip
     asked = counts.judged or critic is not None
     used = [row for row in shares if row[0] in limits and (asked or row[0] != "acceptance")]
     found = [share_gate(name, rate(events, of), side, limits[name]) for name, events, of, side in used]
     found += [_none("leakage", counts.leaks), _none("overlap", overlaps_left)]
-    found += _of_median(counts.median_tokens, limits)
+    found += _of_median(counts.median_tokens, limits) + _of_aside(aside)
     return found + (_of_critic(critic, limits) if critic else [])
 
 
@@ -154,7 +179,8 @@ def refused(gates: Iterable[Gate], require: Literal["share", "bound"]) -> list[G
 
 def _state(found: Rate, side: Side, limit: float) -> State:
     if side == "at least":
-        return "failed" if found.share < limit else "passed" if found.low >= limit else "not shown"
+        failed = found.share < limit and found.of
+        return "failed" if failed else "passed" if found.low >= limit else "not shown"
     missed = found.share >= limit if side == "below" else found.share > limit
     bounded = found.high < limit if side == "below" else found.high <= limit
     return "failed" if missed and found.of else "passed" if bounded else "not shown"
@@ -191,6 +217,13 @@ def _of_median(tokens: float | None, limits: Mapping[str, float]) -> list[Gate]:
             state: State = "passed" if holds else "failed"
             found.append(Gate(name=name, state=state, value=tokens, side=side, limit=limits[name]))
     return found
+
+
+def _of_aside(aside: Aside) -> list[Gate]:
+    """Hold the test prompts against the half of what was asked for: a comparison on very few decides nothing."""
+    least = math.ceil(aside.wanted / 2)
+    state: State = "passed" if aside.found >= least else "failed"
+    return [Gate(name="test_prompts", state=state, value=aside.found, side="at least", limit=least)] if least else []
 
 
 def _of_critic(test: CriticTest, limits: Mapping[str, float]) -> list[Gate]:

@@ -12,7 +12,8 @@ MEANINGS = {
     "blocked": "a filter ended it", "too_long": "over the writer's context", "unparsed": "not of the form asked for",
     "empty": "no text", "leaks": "control tokens, or a label at the beginning",
     "runaway": "goes on with a new prompt, or does not end", "cut": "cut at max_tokens",
-    "bad_prompt": "the prompt is none", "duplicate": "an earlier row has the same prompt",
+    "echo": "the answer is its prompt again", "bad_prompt": "the prompt is too short, too long, cut or no text",
+    "duplicate": "an earlier row has the same prompt",
     "near_duplicate": "an earlier row has nearly the same prompt", "overlaps": "too like a prompt that is held out",
     "unsure": "the critic says neither yes nor no", "rejected": "the critic says no", "kept": "in transcripts.jsonl",
     "spare": "good, and beyond the count",
@@ -47,6 +48,8 @@ def bound_of(gate: Gate) -> str:
 def told(gate: Gate) -> str:
     """Return a gate in one line."""
     found = f"{gate.name}: {value_of(gate)}, wanted {limit_of(gate)}"
+    if gate.name == "test_prompts" and gate.state == "failed":
+        return f"{found}, half of what the recipe sets aside: the writer repeats itself, or `test_prompts` is too high"
     if gate.state != "not shown":
         return found
     needed = f"; about {gate.needed:,} items would show it" if gate.needed else ""

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
+from tuneline.data.text.likeness import normal
+from tuneline.judge.facts import count_words
 from tuneline.llm.completion import Finish
 from tuneline.llm.control_tokens import neutralise
 from tuneline_generator.writing.rows import Status
@@ -18,7 +20,9 @@ from tuneline_generator.writing.rows import Status
 MAX_CHARS = 500
 """Characters of an answer that was to be short, above which it has run away whatever stands in it."""
 PROMPT_WORDS = (3, 150)
-"""Words of an instruction."""
+"""Words of an instruction; of scripts without spaces between words, characters."""
+REPEATED_WORDS = 20
+"""Words from which nobody says a prompt again before answering it."""
 
 
 class Flaw(NamedTuple):
@@ -47,7 +51,8 @@ class Rules:
     def _new_prompt(self) -> re.Pattern[str] | None:
         words = "|".join(re.escape(label) for label in self.labels)
         kinds = [r"\#{2,}[ \t]*(?:$|\S)"] if self.headings else []
-        kinds += [rf"(?:\#+[ \t]*)?(?:{words})[ \t]*\d{{0,3}}[ \t]*:"] if words else []
+        marks = "[*_]{0,3}"  # a model that is talked with likes its labels bold
+        kinds += [rf"(?:\#+[ \t]*)?{marks}(?:{words})[ \t]*\d{{0,3}}{marks}[ \t]*[:：]"] if words else []
         return re.compile(rf"^[ \t]*(?:{'|'.join(kinds)})", re.MULTILINE) if kinds else None
 
     def begins_new_prompt(self, text: str) -> bool:
@@ -75,7 +80,18 @@ def classify(
         return Flaw("leaks", "the prompt spells a control token or begins with a label")
     if response is not None and (flaw := _flaw_of_response(response, finish, rules)):
         return flaw
+    if response is not None and echoes(prompt, response):
+        return ECHO
     return _flaw_of_prompt(prompt, prompt_finish, rules.prompt_words)
+
+
+ECHO = Flaw("echo", "the response is its prompt again, or begins with all of it")
+
+
+def echoes(prompt: str, response: str) -> bool:
+    """Tell whether a response is its prompt, but for case and punctuation, or begins with all of a long one."""
+    asked, said = normal(prompt), normal(response)
+    return bool(asked) and (said == asked or (said.startswith(asked) and count_words(asked) >= REPEATED_WORDS))
 
 
 def _flaw_of_response(response: str, finish: Finish, rules: Rules) -> Flaw | None:
@@ -93,7 +109,7 @@ def _flaw_of_response(response: str, finish: Finish, rules: Rules) -> Flaw | Non
 def _flaw_of_prompt(prompt: str, finish: Finish, words: tuple[int, int] | None) -> Flaw | None:
     if words is None:
         return None if prompt.strip() else Flaw("bad_prompt", "the prompt has no text")
-    count, (least, most) = len(prompt.split()), words
+    count, (least, most) = count_words(prompt), words
     if finish == "length":
         return Flaw("bad_prompt", "the prompt was cut at max_tokens")
     if not least <= count <= most:

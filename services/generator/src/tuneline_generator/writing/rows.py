@@ -14,7 +14,7 @@ from tuneline.stage import Json, Usage
 from tuneline_generator.writing.items import Stream, id_of
 
 Status = Literal[
-    "failed", "refused", "blocked", "too_long", "unparsed", "empty", "leaks", "runaway", "cut", "bad_prompt",
+    "failed", "refused", "blocked", "too_long", "unparsed", "empty", "leaks", "runaway", "cut", "echo", "bad_prompt",
     "duplicate", "near_duplicate", "overlaps", "unsure", "rejected", "kept", "spare",
 ]  # fmt: skip
 """The first that applies; `spare` is good, and beyond the count that was asked for."""

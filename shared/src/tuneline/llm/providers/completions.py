@@ -13,6 +13,7 @@ from tuneline.llm.providers.openai_reply import broken_off, count, object_in, ob
 from tuneline.llm.providers.provider import BareHttp, not_taken
 from tuneline.llm.providers.refusals import Refusal, Refused, meaning, read_refusal
 from tuneline.llm.providers.strangers import Stranger, Strangers
+from tuneline.llm.thoughts import storable
 from tuneline.stage import Json, Usage
 
 KIND = "completion"
@@ -104,7 +105,7 @@ def read_native(answer: Mapping[str, Any], config: CompletionConfig) -> Completi
     tokens = Tokens(said, cached, output=written)
     word = answer.get("stopping_word")
     return Completion(
-        _clean(text), _ENDS.get(_name(answer.get("stop_type")), "stop"), word if isinstance(word, str) else "", said,
+        storable(text), _ENDS.get(_name(answer.get("stop_type")), "stop"), word if isinstance(word, str) else "", said,
         written, read_cost(config, {}, tokens), tuple(_likeliest(first.get("top_logprobs"))), cached,
     )  # fmt: skip
 
@@ -129,7 +130,7 @@ def read_choice(content: bytes, config: CompletionConfig) -> Completion:
     tokens = read_tokens(usage)
     stopped: Finish = "word" if isinstance(word, str) and word else "stop"
     return Completion(
-        _clean(text or ""), _ENDS.get(_name(ended), stopped), word if isinstance(word, str) else "", tokens.input,
+        storable(text or ""), _ENDS.get(_name(ended), stopped), word if isinstance(word, str) else "", tokens.input,
         tokens.output, read_cost(config, usage, tokens), tuple(_likeliest(_first_of_choice(choice.get("logprobs")))),
         tokens.cached,
     )  # fmt: skip
@@ -148,10 +149,6 @@ def _fewer(refusal: Refusal, asked: int) -> int:
 
 def _name(value: object) -> str:
     return value if isinstance(value, str) else ""
-
-
-def _clean(text: str) -> str:
-    return text.encode("utf-8", "replace").decode()
 
 
 def _first(listed: object) -> dict[str, Any]:
@@ -176,7 +173,7 @@ def _likeliest(listed: object) -> list[tuple[str, float]]:
         rows = (object_of(row) for row in (listed if isinstance(listed, list) else []))
         pairs = ((row.get("token"), row.get("logprob")) for row in rows)
     found = [
-        (_clean(token), min(0.0, float(value)))
+        (storable(token), min(0.0, float(value)))
         for token, value in pairs
         if isinstance(token, str)
         and isinstance(value, int | float)

@@ -15,6 +15,7 @@ from tuneline.llm.prices import Tokens, known_cost
 from tuneline.llm.providers.provider import Reply
 from tuneline.llm.providers.refusals import Refused, read_refusal
 from tuneline.llm.providers.strangers import Stranger
+from tuneline.llm.thoughts import storable
 
 MOST_TOKENS = 10**9
 MOST_USD = 10**4
@@ -51,7 +52,7 @@ def read_reply(body: bytes, config: OpenAiConfig, *, wanted: bool = False) -> Re
     usage = object_of(answer.get("usage"))
     tokens = read_tokens(usage)
     return Reply(
-        text=(thoughts if instead else text).encode("utf-8", "replace").decode(),
+        text=storable(thoughts if instead else text),
         finish_reason=_ENDS.get(ended, ended) if isinstance(ended, str) else "",
         refused=isinstance(message.get("refusal"), str) and bool(message["refusal"]),
         input_tokens=tokens.input,
