@@ -22,6 +22,13 @@ def test_the_first_of_rows_that_are_alike_stays() -> None:
     assert [seen.add(row) for row in rows] == [None, None, "duplicate", "near_duplicate", None, "duplicate"]
 
 
+def test_rows_in_chinese_that_are_nearly_alike_are_found_and_others_about_the_same_stay() -> None:
+    seen = Seen()
+    five = "请列出五个可以帮助人们在炎热漫长的夏天夜里睡得更好的实用建议"
+    rows = [five, f"{five}吧", "请列出三个可以帮助孩子在寒冷的冬天早上起床的办法"]
+    assert [seen.add(row) for row in rows] == [None, "near_duplicate", None]
+
+
 def test_what_was_dropped_is_no_measure_for_the_next() -> None:
     seen, words = Seen(), [f"w{n}" for n in range(40)]
     chain = [" ".join(words[at : at + 30]) for at in range(0, 11, 2)]

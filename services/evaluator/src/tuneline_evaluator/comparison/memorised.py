@@ -15,7 +15,7 @@ from tuneline.data.conversations import Conversation
 from tuneline.data.io import read_lines
 from tuneline.data.paired.statistics import rates_differ
 from tuneline.data.slices import Slice
-from tuneline.data.text.overlap import words_of
+from tuneline.data.text.likeness import words_of
 from tuneline_evaluator.comparison.effects import Memorised, MemorisedArm, Repeated
 
 WORDS = 13

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from tuneline.data.text.likeness import normal
+from tuneline.data.text.likeness import normal, words_in
 
 OVERLAP = 0.7
 """F1 of ROUGE-L from which a prompt overlaps with one that is held out (Wang et al. 2022 take it for their pool)."""
-
-_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\W\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+")
-"""A word, or a character of a script without spaces between words."""
-
-
-def words_of(text: str) -> list[str]:
-    """Return the words of a text as `normal` has them, and the characters of scripts without spaces."""
-    return _WORD.findall(normal(text))
 
 
 class HeldOut:
@@ -27,7 +18,7 @@ class HeldOut:
         plain = {normal(prompt) for prompt in prompts} - {""}
         self._exact = frozenset(plain)
         self._by_length: defaultdict[int, list[list[str]]] = defaultdict(list)
-        for words in sorted(_WORD.findall(text) for text in plain):
+        for words in sorted(map(words_in, plain)):
             self._by_length[len(words)].append(words)
 
     def overlaps(self, text: str) -> bool:
@@ -35,7 +26,7 @@ class HeldOut:
         plain = normal(text)
         if plain in self._exact:
             return True
-        words = _WORD.findall(plain)
+        words = words_in(plain)
         near = (
             length for length in self._by_length if rouge_f1(min(length, len(words)), length, len(words)) >= OVERLAP
         )
