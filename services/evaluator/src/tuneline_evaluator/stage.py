@@ -145,7 +145,7 @@ class EvaluatorInputs(Inputs):
     assessed_by: Path | None = output_of("assessor", "judges", optional=True)
     """Who chose the training set, for the report."""
     slices: Path | None = output_of("slicer", optional=True)
-    """What was learnt: a prompt that occurs in it is left out."""
+    """What was learnt: a prompt that occurs in it is left out, and a persona whose script was mostly taken from it."""
     slices_stats: Path | None = output_of("slicer", "stats", optional=True)
     """Figures of the training set, for the report."""
     training: Path | None = output_of("trainer", "training", optional=True)

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 from tuneline.data.judged import Transcript
 from tuneline.data.personas import Persona, load_personas
 from tuneline.data.text.manners import Style, flaws_of, styles_of
-from tuneline.data.text.overlap import HeldOut
-from tuneline.data.text.words import content_words, words
+from tuneline.data.text.overlap import HeldOut, is_telling
+from tuneline.data.text.words import content_words
 from tuneline.data.transcripts import read_transcripts
 from tuneline.errors import UserError
 
@@ -29,8 +29,6 @@ WITHOUT_FLAWS = 5
 """One persona of so many writes without flaws."""
 OPENING = 2
 """Messages of a user that say what a conversation is about; later ones say thanks."""
-OVERLAP_WORDS = 5
-"""Words of a line from which it can overlap; everybody says `thank you very much`."""
 
 AGES = ("18-24", "25-34", "35-44", "45-54", "55-64", "65-74")
 CHARACTERS = (
@@ -137,7 +135,7 @@ def _lines(persona: Persona, number: int) -> Iterator[tuple[str, str]]:
     seeds = enumerate(persona.topic_seeds)
     texts = [(f"topic_seeds.{at}.description", seed.description or "") for at, seed in seeds]
     texts += [(f"script.{at}", line) for at, line in enumerate(persona.script)]
-    yield from ((f"personas.{number}.{at}", text) for at, text in texts if len(words(text)) >= OVERLAP_WORDS)
+    yield from ((f"personas.{number}.{at}", text) for at, text in texts if is_telling(text))
 
 
 def as_rows(personas: Sequence[Persona]) -> dict[str, Any]:

@@ -160,8 +160,9 @@ def _anywhere(record: InputRecord) -> InputRecord:
 
 def _notes(prepared: Prepared, unequal: Sequence[str], reacts: bool, paired: int) -> Iterator[str]:
     if learnt := prepared.learnt:
+        who = "prompts occur in" if prepared.single else "personas follow scripts that are mostly taken from"
         yield (
-            f"{len(learnt)} of {len(learnt) + len(prepared.personas)} prompts occur in the training set, where the "
+            f"{len(learnt)} of {len(learnt) + len(prepared.personas)} {who} the training set, where the "
             f"fine-tuned model met them before, and were left out: {shortened(learnt)}."
         )
     if unequal:

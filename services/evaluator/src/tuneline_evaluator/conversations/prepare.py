@@ -55,7 +55,7 @@ class Prepared(NamedTuple):
     chosen_by: list[JudgeCard]
     """Who judged the training set."""
     learnt: list[str]
-    """Ids of the prompts that were left out because they occur in the training set."""
+    """Ids of the prompts or personas that were left out because what they say is in the training set."""
 
     @property
     def single(self) -> bool:
@@ -70,11 +70,11 @@ class Prepared(NamedTuple):
 
 def prepare(params: EvaluatorParams, inputs: EvaluatorInputs, context: Context) -> Prepared:
     """Read and check every input. Raises UserError before anything is started or paid for."""
-    speakers, learnt = who_speaks(inputs)
+    simulator = ScriptedConfig() if inputs.prompts else load_simulator(inputs.simulator)
+    speakers, learnt = who_speaks(inputs, simulator)
     answers = {port: path for port in PORTS.values() if (path := inputs.model_dump()[port])}
     judge, rubric = judge_given(inputs.judge, context.secret, answers), load_rubric(inputs.rubric)
     params = settled(params, single=inputs.prompts is not None, judge=judge)
-    simulator = ScriptedConfig() if inputs.prompts else load_simulator(inputs.simulator)
     tokenizer, plan = tokenizer_of(inputs), plan_of(params, inputs)
     models, placed = arms_of(params, inputs, context, plan)
     params = with_trials(params, [one.source for one in models[:2] if isinstance(one.source, Recorded)])

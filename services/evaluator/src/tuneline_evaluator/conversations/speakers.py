@@ -1,19 +1,19 @@
-"""Who talks to both arms: personas, or prompts that the model has not learnt."""
+"""Who talks to both arms: personas or prompts that the model has not learnt."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from tuneline.data.io import Id, read_lines
+from tuneline.data.io import Id
 from tuneline.data.personas import Persona, TopicSeed, load_personas
-from tuneline.data.reading.prompts import Prompt, read_prompts
-from tuneline.data.slices import Slice
-from tuneline.data.text.likeness import normal
+from tuneline.data.reading.prompts import read_prompts
 from tuneline.errors import UserError
+from tuneline.judge.simulators.simulator import ScriptedConfig, SimulatorConfig
 from tuneline.parsing.problems import shortened
+from tuneline_evaluator.conversations.learnt import learnt_personas, learnt_prompts
 from tuneline_evaluator.conversations.recorded import Recorded, is_recorded, read_recorded
 from tuneline_evaluator.conversations.talk import Speaker
 from tuneline_evaluator.stage import EvaluatorInputs
@@ -21,21 +21,28 @@ from tuneline_evaluator.stage import EvaluatorInputs
 UNKNOWN = "not known"
 
 
-def who_speaks(inputs: EvaluatorInputs) -> tuple[Sequence[Speaker], list[str]]:
-    """Return personas or prompts, and the ids of the prompts that the model learnt, which are left out.
+def who_speaks(inputs: EvaluatorInputs, simulator: SimulatorConfig) -> tuple[Sequence[Speaker], list[str]]:
+    """Return personas or prompts, and the ids of those whose words the model learnt, who are left out.
 
     Raises UserError when both are given, or neither, or when nothing is left.
     """
     if inputs.personas is None and inputs.prompts is None and (named := people_in(inputs.base, inputs.model)):
         return named, []
     one_of(inputs.personas is not None, inputs.prompts is not None)
-    if inputs.prompts is None:
-        return load_personas(inputs.personas or Path()), []
-    prompts = read_prompts(inputs.prompts).prompts
-    learnt = learnt_among(prompts, inputs.slices) if inputs.slices else set[str]()
-    kept = [prompt for prompt in prompts if prompt.id not in learnt]
+    speakers: Sequence[Speaker]
+    if inputs.prompts is not None:
+        what, prompts = "prompts", read_prompts(inputs.prompts).prompts
+        speakers, learnt = prompts, learnt_prompts(prompts, inputs.slices) if inputs.slices else set[str]()
+    else:
+        what, personas = "personas", load_personas(inputs.personas or Path())
+        follow = isinstance(simulator, ScriptedConfig) and not (is_recorded(inputs.base) or is_recorded(inputs.model))
+        learnt = learnt_personas(personas, inputs.slices) if inputs.slices and follow else set[str]()
+        speakers = personas
+    kept = [speaker for speaker in speakers if speaker.id not in learnt]
     if not kept:
-        raise UserError(f"All {len(prompts)} prompts occur in the training set: give some that nobody has learnt.")
+        raise UserError(
+            f"All {len(speakers)} {what} say what is in the training set: give some that nobody has learnt."
+        )
     return kept, sorted(learnt)
 
 
@@ -81,18 +88,3 @@ def one_of(personas: bool, prompts: bool) -> None:
     if personas == prompts:
         found = "both are given" if prompts else "neither is given"
         raise UserError(f"`personas` (who talk) or `prompts` (that are answered once): {found}; give one")
-
-
-def learnt_among(prompts: Iterable[Prompt], slices: Path) -> set[str]:
-    """Return the ids of the prompts that a user says in a slice, but for case and punctuation."""
-    by_words: dict[str, set[str]] = {}
-    for prompt in prompts:
-        by_words.setdefault(normal(prompt.prompt) or prompt.prompt, set()).add(prompt.id)
-    said = (message.content for row in read_lines(slices, Slice) for message in row.messages if message.role == "user")
-    seen: set[str] = set()
-    found: set[str] = set()
-    for text in said:
-        if text not in seen:  # a slice repeats what stands in the one before it
-            seen.add(text)
-            found |= by_words.get(normal(text) or text, set())
-    return found

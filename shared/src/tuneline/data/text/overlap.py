@@ -5,10 +5,19 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from tuneline.data.text.likeness import normal, words_in
+from tuneline.data.text.likeness import normal, words_in, words_of
 
 OVERLAP = 0.7
 """F1 of ROUGE-L from which a prompt overlaps with one that is held out (Wang et al. 2022 take it for their pool)."""
+
+
+LEAST_WORDS = 5
+"""Words of a line from which it can overlap; everybody says `thank you very much`."""
+
+
+def is_telling(line: str) -> bool:
+    """Tell whether a line of a conversation is long enough that saying it again is no chance."""
+    return len(words_of(line)) >= LEAST_WORDS
 
 
 class HeldOut:
