@@ -176,7 +176,8 @@ class Calls:
             async with asyncio.timeout(self.timeout_s):
                 return await attempt()
         except TimeoutError:
-            raise Fault(f"no answer within {self.timeout_s:g} s", paid=True) from None
+            said = f"no answer within {self.timeout_s:g} s; a slow server needs a longer time-out"
+            raise Fault(said, paid=True) from None
 
     def _failed(self, turn: Turn, fault: Fault, heard: Mapping[str, str]) -> None:
         if not fault.pushback:
