@@ -218,7 +218,8 @@ def _made(job: Job, port: InputPort, nodes: list[str], made: str) -> MadeInput:
     manifests = {node: pinned_manifest(job.store, job.run, node) for node in nodes}
     if missing := [node for node, manifest in manifests.items() if manifest is None]:
         raise UserError(
-            f"{job.step.name} reads `{made}` of {', '.join(missing)}, which has no result in run {job.run} yet"
+            f"{job.step.name} reads `{made}` of {', '.join(missing)}, which has no result in run {job.run} yet: "
+            "run that first"
         )
     found = {node: manifest for node, manifest in manifests.items() if manifest is not None}
     first = found[nodes[0]].outputs[made]
