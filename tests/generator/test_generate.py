@@ -316,7 +316,7 @@ def test_a_writer_that_says_one_thing_or_what_it_was_told_does_not_pass(
 def test_test_prompts_are_written_until_enough_are_good(tmp_path: Path) -> None:
     def seldom(call: Call) -> str:
         """Says the same to two calls of three."""
-        return good(call) if is_response(call) or int(call.body["seed"]) % 3 == 0 else " Describe the weather of today?"
+        return good(call) if is_response(call) or int(call.body.get("seed", 0)) % 3 == 0 else " Describe the weather of today?"
 
     with serve_writer(seldom) as server:
         gates = {"duplicates": 1}

@@ -40,6 +40,8 @@ DETAILED = ("The kettle boils, the cup is warm, and nobody has to hurry today. "
         ("Dear all,\nQuestion 3: who pays?\nRegards", True, False),
         ("**Response:** Paris.", False, True),
         ("__Answer__ : Paris", False, True),
+        ("Instruction (about cooking): Name a fruit.", False, True),
+        ("Answer (in short) it is Paris: the town.", False, False),
         ("Paris.\n\n**User:** And Rome?", True, False),
         ("Paris.\n### **Question 2**: And Rome?", True, False),
         ("Paris.\n**Note:** it is large.", False, False),

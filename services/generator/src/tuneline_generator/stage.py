@@ -6,6 +6,7 @@ and money to expect; only if it passes every gate does the stage itself write th
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,10 +16,12 @@ from tuneline.data.reading.files import PATTERNS
 from tuneline.stage import (
     Checks,
     Context,
+    Forecast,
     Inputs,
     Metrics,
     Outputs,
     Params,
+    Plans,
     Stage,
     file_name,
     given,
@@ -155,8 +158,15 @@ def check(params: GeneratorParams, checks: Checks) -> None:
     check_given(params, checks)
 
 
+def plan(params: GeneratorParams, plans: Plans) -> Iterable[Forecast]:
+    """Say what calls to models will take."""
+    from tuneline_generator.plan import plan_writing
+
+    return plan_writing(params, plans)
+
+
 STAGE = Stage(
-    "generator", 5, GeneratorParams, GeneratorInputs, GeneratorOutputs, run, check=check, parts=True,
+    "generator", 5, GeneratorParams, GeneratorInputs, GeneratorOutputs, run, check=check, plan=plan, parts=True,
     variants={"pilot": without("pilot", "pilot_prompts")},
 )  # fmt: skip
 

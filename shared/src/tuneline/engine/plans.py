@@ -30,11 +30,17 @@ def plan_run(run_file: RunFile, store: Store, where: Where, done: Mapping[str, M
     forecasts: list[tuple[str, Forecast]] = []
 
     def ask(step: Step, checks: StageChecks) -> None:
-        if step.stage.plan is not None:
+        if step.stage.plan is None:
+            return
+        variants: dict[str | None, Step] = {}  # a check is the same for all of a stage, and what it takes is not
+        for one in run_file.steps:
+            if one.stage is step.stage and one.name not in done:
+                variants.setdefault(one.variant, one)
+        for one in variants.values():
             with checks.about(""):
-                plans = StagePlans(checks, step, store, where.folder / "made", done)
+                plans = StagePlans(checks, one, store, where.folder / "made", done)
                 planned = step.stage.plan(run_file.params[step.stage.name], plans)
-                forecasts.extend((step.name, forecast) for forecast in planned)
+                forecasts.extend((one.name, forecast) for forecast in planned)
 
     findings = check_run(run_file, store, where, done, also=ask)
     return Plan(forecasts, findings)
@@ -50,6 +56,7 @@ class StagePlans:
         self.read, self.about, self.warn, self.note = checks.read, checks.about, checks.warn, checks.note
         self.setting, self.preview, self.secret = checks.setting, checks.preview, checks.secret
         self.place, self.origin = checks.place, checks.origin
+        self.variant = step.variant
         self.max_usd, self.gate, self._previewed = checks.max_usd, checks.gate, checks.made
         self._folder, self._done = folder, done
         self._stage, self._store, self._forgotten = step.stage.name, store, forgotten_hashes(store)

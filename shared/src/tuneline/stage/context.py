@@ -146,6 +146,9 @@ class Checks(Protocol):
 class Plans(Checks, Memory, Protocol):
     """What a stage may ask while it says what its calls to models will take."""
 
+    variant: str | None
+    """The variant of the stage that is planned; None is the stage itself."""
+
     def journal(self, *scope: str) -> Journal:
         """Return the journal of `scope`, to be read."""
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from tuneline.data.judged import Exchange
 from tuneline.stage import Usage
 from tuneline_generator.writing.items import Item
 from tuneline_generator.writing.pen import Pen, Text
-from tuneline_generator.writing.recipe import InstructionsRecipe
+from tuneline_generator.writing.recipe import Example, InstructionsRecipe
 from tuneline_generator.writing.rows import Provenance
 
 
@@ -27,11 +28,21 @@ class Written(NamedTuple):
     """What its simulated user took."""
 
 
+def shown_instructions(examples: Sequence[Example]) -> str:
+    """Return what stands for {shots} where an instruction is asked for."""
+    return "".join(f"Instruction: {one.instruction}\n" for one in examples)
+
+
+def shown_pairs(examples: Sequence[Example]) -> str:
+    """Return what stands for {shots} where a response is asked for."""
+    return "".join(f"Instruction: {one.instruction}\nResponse: {one.response}\n\n" for one in examples)
+
+
 def write_prompt(recipe: InstructionsRecipe, item: Item, pen: Pen) -> Written:
     """Write an instruction. Raises what `Pen.write` does."""
     shots = item.some(recipe.shots, len(recipe.examples))
     category, seed = item.of(recipe.categories), item.seed("instruction")
-    shown = "".join(f"Instruction: {recipe.examples[place].instruction}\n" for place in shots)
+    shown = shown_instructions([recipe.examples[place] for place in shots])
     sent = recipe.instruction.filled(shots=shown, category=category)
     text = pen.write("instruction", sent, seed)
     how = Provenance(item.stream, item.number, tuple(shots), {}, {}).followed_by("instruction", seed, sent)
@@ -41,8 +52,7 @@ def write_prompt(recipe: InstructionsRecipe, item: Item, pen: Pen) -> Written:
 def write_response(recipe: InstructionsRecipe, item: Item, pen: Pen, asked: Written) -> Written:
     """Write the response to an instruction. Raises what `Pen.write` does."""
     examples, seed = [recipe.examples[place] for place in asked.how.shots], item.seed("response")
-    shown = "".join(f"Instruction: {one.instruction}\nResponse: {one.response}\n\n" for one in examples)
-    sent = recipe.response.filled(shots=shown, category=asked.category, instruction=asked.prompt)
+    sent = recipe.response.filled(shots=shown_pairs(examples), category=asked.category, instruction=asked.prompt)
     text = pen.write("response", sent, seed)
     how = asked.how.followed_by("response", seed, sent)
     return asked._replace(response=text.text.strip(), steps={**asked.steps, "response": text}, how=how)

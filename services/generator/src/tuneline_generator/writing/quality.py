@@ -52,7 +52,9 @@ class Rules:
         words = "|".join(re.escape(label) for label in self.labels)
         kinds = [r"\#{2,}[ \t]*(?:$|\S)"] if self.headings else []
         marks = "[*_]{0,3}"  # a model that is talked with likes its labels bold
-        kinds += [rf"(?:\#+[ \t]*)?{marks}(?:{words})[ \t]*\d{{0,3}}{marks}[ \t]*[:：]"] if words else []
+        about = r"(?:[ \t]*\([^()\n]{1,80}\))?"  # as in our own prompts: `Instruction (about cooking):`
+        label = rf"(?:{words})[ \t]*\d{{0,3}}{about}{marks}[ \t]*[:：]"
+        kinds += [rf"(?:\#+[ \t]*)?{marks}{label}"] if words else []
         return re.compile(rf"^[ \t]*(?:{'|'.join(kinds)})", re.MULTILINE) if kinds else None
 
     def begins_new_prompt(self, text: str) -> bool:
