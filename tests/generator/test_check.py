@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -13,9 +14,12 @@ from kit.places import EXAMPLES
 from tuneline.commands.tuneline import app
 from tuneline.parsing.yaml import read_yaml
 
+PENAL = {"prompt": "{instruction}", "top_p": 0.9, "repetition_penalty": 1.1}
 
-def checked(folder: Path, form: str, **writer: str) -> tuple[int, str]:
+
+def checked(folder: Path, form: str, response: dict[str, Any] | None = None, **writer: str) -> tuple[int, str]:
     recipe = read_yaml(EXAMPLES / "instructions.yaml").content | {"format": form}
+    recipe |= {"response": response} if response else {}
     inputs = {"recipe": "recipe.yaml", "writer": {"provider": "openai", "model": "m", **writer}}
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     (folder / "run.yaml").write_text(yaml.safe_dump({"run": "r", "goal": "generator@pilot", "inputs": inputs}))
@@ -44,7 +48,8 @@ def test_a_setting_that_the_dialect_cannot_say_is_refused(tmp_path: Path) -> Non
 
 
 def test_a_setting_that_a_server_of_chats_is_not_told_is_a_warning(tmp_path: Path) -> None:
-    code, told = checked(tmp_path, "chat", base_url="http://127.0.0.1:9/v1")
+    code, told = checked(tmp_path, "chat", PENAL, base_url="http://127.0.0.1:9/v1")
     assert code == 0 and "the writer is not told repetition_penalty" in told
-    _, told = checked(tmp_path, "chat", provider="anthropic")
+    _, told = checked(tmp_path, "chat", PENAL, provider="anthropic")
     assert "the writer is not told top_p and repetition_penalty" in told
+    assert "is not told" not in checked(tmp_path, "chat", provider="anthropic")[1], "the usual prompts set neither"

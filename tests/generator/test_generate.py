@@ -249,14 +249,14 @@ def test_a_pilot_that_is_given_is_projected_to_the_runs_own_count_and_must_be_of
         given[name] = str(file)
     whole = make(run_file(tmp_path, writer.url, inputs=given, count=60), store)
     assert whole and len(rows_of(store, whole, "transcripts")) == 60 and "66 items" in whole.metrics.headline
-    others: list[tuple[str, dict[str, Json], dict[str, Json]]] = [
+    others: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         ("recipe", {**RECIPE, "shots": 1}, {}),
         ("writer", RECIPE, {"writer": {"provider": "openai", "model": "b", "dialect": "vllm", "base_url": writer.url}}),
     ]
     for name, recipe, inputs in others:
         calls = len(writer.calls)
         with pytest.raises(UserError, match=f"pilot: it was made with another {name}; give the pilot of this one"):
-            make(run_file(tmp_path, writer.url, recipe, inputs={**given, **inputs}), store)
+            make(run_file(tmp_path, writer.url, recipe, inputs={**given, **inputs}), tmp_path / name)
         assert len(writer.calls) == calls
 
 
@@ -316,7 +316,11 @@ def test_a_writer_that_says_one_thing_or_what_it_was_told_does_not_pass(
 def test_test_prompts_are_written_until_enough_are_good(tmp_path: Path) -> None:
     def seldom(call: Call) -> str:
         """Says the same to two calls of three."""
-        return good(call) if is_response(call) or int(call.body.get("seed", 0)) % 3 == 0 else " Describe the weather of today?"
+        return (
+            good(call)
+            if is_response(call) or int(call.body.get("seed", 0)) % 3 == 0
+            else " Describe the weather of today?"
+        )
 
     with serve_writer(seldom) as server:
         gates = {"duplicates": 1}

@@ -65,9 +65,9 @@ def given(folder: Path, rows: Sequence[dict[str, Any]]) -> EvaluatorInputs:
     (folder / "personas.yaml").write_text(json.dumps({"personas": rows}))
     for arm in ("base", "model"):
         (folder / f"{arm}.gguf").write_bytes(b"GGUF")
-    paths = {port: folder / f"{port}.gguf" for port in ("base", "model")}
     return EvaluatorInputs.model_construct(
-        **paths, personas=folder / "personas.yaml", prompts=None, slices=slices(folder)
+        base=folder / "base.gguf", model=folder / "model.gguf", personas=folder / "personas.yaml", prompts=None,
+        slices=slices(folder),
     )  # fmt: skip
 
 

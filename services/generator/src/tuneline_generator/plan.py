@@ -31,7 +31,7 @@ from tuneline_generator.critic.by_judge import read_bench
 from tuneline_generator.critic.critic import MOST_PAIRS, LogprobCritic
 from tuneline_generator.critic.critic_client import JudgeCritic, load_critic, server_of
 from tuneline_generator.prepare import projected_again
-from tuneline_generator.recipes.instructions import shown_instructions, shown_pairs
+from tuneline_generator.recipes.instructions import Asked, asked_for_instruction, asked_for_response
 from tuneline_generator.recipes.scripts import read_sources, with_prompt
 from tuneline_generator.report.found import Quality
 from tuneline_generator.report.projection import items_for
@@ -107,14 +107,17 @@ def _of_instructions(recipe: InstructionsRecipe) -> Row:
     asked = round(fmean(count_tokens(one.instruction) for one in recipe.examples))
     said = round(fmean(count_tokens(one.response) for one in recipe.examples))
     shots, category = recipe.examples[: recipe.shots], recipe.categories[0]
-    first = recipe.instruction.filled(shots=shown_instructions(shots), category=category)
-    instruction = recipe.examples[0].instruction
-    second = recipe.response.filled(shots=shown_pairs(shots), category=category, instruction=instruction)
+    first = asked_for_instruction(recipe, shots, category)
+    second = asked_for_response(recipe, shots, category, recipe.examples[0].instruction)
     calls = [
-        Call(count_tokens(first), min(asked, recipe.instruction.max_tokens), of_prompt=True),
-        Call(count_tokens(second), min(said, recipe.response.max_tokens)),
+        Call(_read(first), min(asked, recipe.instruction.max_tokens), of_prompt=True),
+        Call(_read(second), min(said, recipe.response.max_tokens)),
     ]
     return Row(calls, asked + said)
+
+
+def _read(asked: Asked) -> int:
+    return count_tokens(asked.sent) + sum(count_tokens(turn["content"]) + MESSAGE_TOKENS for turn in asked.before)
 
 
 def _of_documents(recipe: DocumentsRecipe, before: int) -> Row:

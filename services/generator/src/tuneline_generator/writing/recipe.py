@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tuneline.data.io import Closed
 from tuneline.errors import UserError
@@ -61,8 +61,19 @@ RESPONSE = Step(
 )  # fmt: skip
 
 
+CHAT_INSTRUCTION = Step(
+    temperature=1.0, max_tokens=100,
+    prompt="Write one short, clear instruction for an assistant, about {category}. Answer with the instruction alone.",
+)  # fmt: skip
+CHAT_RESPONSE = Step(temperature=0.7, max_tokens=200, prompt="{instruction}")
+
+
 class InstructionsRecipe(Closed):
-    """A model writes an instruction, and then the response to it; each sees some of the examples."""
+    """A model writes an instruction, and then the response to it; each sees some of the examples.
+
+    A model that is talked with sees them as earlier turns, unless a prompt has {shots}: what follows a label of a list
+    is a label again.
+    """
 
     places: ClassVar[Mapping[str, tuple[set[str], set[str]]]] = {
         "instruction": ({"category", "shots"}, set()),
@@ -80,13 +91,21 @@ class InstructionsRecipe(Closed):
     shots: int = Field(default=5, ge=0, le=100)
     """Examples that each prompt shows."""
     instruction: Step = INSTRUCTION
-    """How an instruction is asked for."""
+    """How an instruction is asked for; with `format: chat` the default is one question."""
     response: Step = RESPONSE
-    """How the response to it is asked for."""
+    """How the response to it is asked for; with `format: chat` the default is the instruction itself."""
     labels: tuple[Label, ...] = LABELS
     """Words that, before a colon at the beginning of a line, begin a new prompt."""
     test_prompts: int = Field(default=200, ge=0, le=10_000)
     """Prompts that are set aside for a comparison and never learnt."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _asks_by_format(cls, content: object) -> object:
+        """Ask a model that is talked with as one talks."""
+        if isinstance(content, dict) and content.get("format") == "chat":
+            return {"instruction": CHAT_INSTRUCTION, "response": CHAT_RESPONSE, **content}
+        return content
 
     @property
     def steps(self) -> dict[str, Step]:
