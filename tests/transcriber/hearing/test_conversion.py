@@ -70,9 +70,36 @@ def test_weights_of_half_precision_in_several_files_are_heard_with(whisper: Path
 
 
 @pytest.mark.slow
+def test_weights_in_bfloat16_are_the_same_numbers(whisper: Path, tmp_path: Path) -> None:
+    import torch
+    from ctranslate2.converters import TransformersConverter
+    from safetensors.torch import load_file as load_torch
+    from safetensors.torch import save_file as save_torch
+
+    short = {name: value.bfloat16() for name, value in load_torch(whisper / "model.safetensors").items()}
+    made = []
+    for name, dtype in (("bf16", torch.bfloat16), ("fp32", torch.float32)):
+        folder = shutil.copytree(whisper, tmp_path / name)
+        save_torch(
+            {key: value.to(dtype) for key, value in short.items()}, folder / "model.safetensors", {"format": "pt"}
+        )
+        made.append((converted(folder, tmp_path / f"{name}-made") / "model.bin").read_bytes())
+    TransformersConverter(str(tmp_path / "bf16")).convert(str(tmp_path / "official"), quantization="int8")
+    assert made[0] == made[1] == (tmp_path / "official" / "model.bin").read_bytes()
+
+
+def test_pickled_weights_are_refused_with_the_way_out(tmp_path: Path) -> None:
+    for name in ("config.json", "tokenizer.json", "vocab.json", "pytorch_model.bin"):
+        (tmp_path / name).write_bytes(b"{}")
+    assert not is_foreign(tmp_path)
+    with pytest.raises(UserError, match=r"model\.bin.*pytorch_model\.bin is not read: save_pretrained"):
+        find_weights(tmp_path)
+
+
+@pytest.mark.slow
 def test_what_is_no_whole_whisper_is_refused(whisper: Path, tmp_path: Path) -> None:
     for name in ("config.json", "tokenizer.json", "model.safetensors"):
         folder = shutil.copytree(whisper, tmp_path / name)
         (folder / name).write_bytes(b"{}")
-        with pytest.raises(UserError, match="no whole Whisper"):
+        with pytest.raises(UserError, match=r"no whole Whisper|is damaged"):
             converted(folder, tmp_path / f"{name}-made")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from pydantic import BaseModel, Field, ValidationError
 
 from tuneline.errors import UserError
+from tuneline.model.weights import read_tensors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -93,9 +94,27 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _tensors(folder: Path) -> Tensors:
-    from safetensors.numpy import load_file
+    return {name: value for file in _files(folder) for name, value in _read(file).items()}
 
-    return {name: value for file in _files(folder) for name, value in load_file(file).items()}
+
+def _read(file: Path) -> Tensors:
+    """Return the tensors of a file; those in bfloat16, which numpy does not know, as the same numbers in 32 bits."""
+    import numpy as np
+    from safetensors import safe_open
+
+    tensors = read_tensors(file, "speech_model")
+    with file.open("rb") as opened:
+        start = 8 + int.from_bytes(opened.read(8), "little")
+    found: dict[str, NDArray[np.generic]] = {}
+    with safe_open(file, framework="np") as weights:
+        for name, tensor in tensors.items():
+            if tensor.dtype == "BF16":  # the upper half of 32 bits
+                count = (tensor.data_offsets[1] - tensor.data_offsets[0]) // 2
+                halves = np.fromfile(file, "<u2", count, offset=start + tensor.data_offsets[0])
+                found[name] = (halves.astype(np.uint32) << 16).view(np.float32).reshape(tensor.shape)
+            else:
+                found[name] = weights.get_tensor(name)
+    return found
 
 
 def _fill(spec: object, tensors: Tensors, shape: _Shape) -> None:

@@ -105,6 +105,7 @@ def find_weights(folder: Path | None) -> Path:
     if missing:
         raise UserError(
             f"speech_model: {', '.join(missing)} is not there; it must be a Whisper in the format of CTranslate2, like "
-            "hf://Systran/faster-whisper-base, or of transformers with model.safetensors, like hf://openai/whisper-base"
+            "hf://Systran/faster-whisper-base, or of transformers with model.safetensors: hf://openai/whisper-base "
+            "(pytorch_model.bin is not read: save_pretrained of today's transformers writes it as model.safetensors)"
         )
     return folder
