@@ -119,12 +119,15 @@ def hears(call: Call) -> Answer:
 def test_a_transcript_with_times_stands_without_its_recording_and_one_without_times_does_not(tmp_path: Path) -> None:
     folder = tmp_path / "references"
     folder.mkdir()
-    for name in ("timed", "plain"):
+    for name in ("timed", "plain", "clock"):
         (folder / f"{name}.txt").write_text("A document.")
+    said = "Falls are common, and sensors see them."
+    (folder / "clock.transcript.txt").write_text(f"[Ann] 10:02:23\n{said}\n\n[Ben] 10:02:27\n{said}\n")
     (folder / "timed.vtt").write_text("WEBVTT\n\n00:01.000 --> 00:09.000\nFalls are common, and sensors see them.\n")
     (folder / "plain.transcript.txt").write_text("Falls are common.")
     manifest = make(run_file(tmp_path, {"provider": "given"}, on_bad="skip"), tmp_path / "store")
-    plain, timed = rows_of(tmp_path / "store", manifest, "pairs.jsonl")
+    clock, plain, timed = rows_of(tmp_path / "store", manifest, "pairs.jsonl")
+    assert (clock["status"], clock["seconds"]) == ("ready", 6.8)
     assert (plain["status"], timed["status"], timed["seconds"]) == ("no_audio", "ready", 9)
     assert timed["audio_sha256"] is None and timed["engine"] == "given"
     assert [line for line in pair_lines(folder) if "timed" in line] == ["timed: timed.txt (1 page, 2 words), timed.vtt"]

@@ -25,6 +25,8 @@ VERSION = "1"
 """Part of the journal's scope: raise it when the same sound would be heard otherwise."""
 
 
+_CLOCK_S = 3600.0
+"""Of times that begin later, and go on for less than that, nobody counted the seconds before."""
 _LATE_S = 10.0
 """Seconds after the end of a recording in which a transcript may still begin a turn."""
 
@@ -151,8 +153,20 @@ def _told(heard: Listened, given: GivenTranscript | None) -> Listened:
     """Return what a transcript says whose recording is not there."""
     if given is None or not given.timed:
         return heard._replace(problem=("no_audio", "a transcript that has no times needs its recording"))
-    seconds = max(one.end for one in given.segments)
-    return heard._replace(seconds=seconds, segments=given.segments, engine="given", given=given.text)
+    segments = _from_beginning(given.segments)
+    seconds = max(one.end for one in segments)
+    return heard._replace(seconds=seconds, segments=segments, engine="given", given=given.text)
+
+
+def _from_beginning(segments: list[Segment]) -> list[Segment]:
+    """Let times of a clock, as Zoom saves captions, count from the first: no sound is there that they must fit."""
+    begun = segments[0].start
+    if begun < _CLOCK_S or begun < max(one.end for one in segments) - begun:
+        return segments
+    return [
+        one.model_copy(update={"start": round(one.start - begun, 3), "end": round(one.end - begun, 3)})
+        for one in segments
+    ]
 
 
 def _with_given(heard: Listened, given: GivenTranscript) -> Listened:
