@@ -19,6 +19,7 @@ from kit.exports import AS_TEXTS, INTERCOM, ZENDESK
 from kit.fuzz import Reader, fuzz
 from kit.judge_parts import RUBRIC
 from kit.mixed_logs import SHAPES
+from kit.office import docx, pptx, slide
 from kit.places import EXAMPLES
 from kit.slicing import talk, verdict
 from kit.sounds import RATE, SAMPLES, id3, riff, tone
@@ -143,13 +144,20 @@ def ideas(path: Path) -> None:
 HOSTED = b"{provider: openai, model: whisper-1, base_url: 'http://127.0.0.1:1/v1', minute_usd: 0.006}\n"
 TRANSCRIPTS = (
     "zoom.vtt", "youtube.en.vtt", "whisper.tsv", "otter.txt", "trint.txt", "wrapped.txt", "whisper.json", "google.json",
-    "aws-labels.json", "speechmatics.json", "rev.json",
+    "aws-labels.json", "speechmatics.json", "rev.json", "aegisub.ass", "karaoke.lrc", "ttml.ttml", "youtube.en.srv3",
+    "whisper-cpp-speakers.csv", "gong.json", "recall.json", "word.transcript.docx", "recap.txt",
 )  # fmt: skip
 DOCUMENT = {
+    "a.docx": docx(["One two.", "Three."]), "a.pptx": pptx([slide("One."), slide("Two.")], [1, 2]),
     "a.pdf": pdf(["One two.", "Three."]),
     "a.html": b"<meta charset=utf-8><nav>x</nav><main><h1>A</h1><p>b &amp; c</p></main><script>d</script>",
     "a.md": b"---\na: b\n---\n# C ![d](data:x) <!-- e -->\n", "a.txt": b"One.\x0cTwo.\n",
 }  # fmt: skip
+
+
+def data_of(name: str) -> bytes:
+    content = FILES[name].content
+    return content.encode() if isinstance(content, str) else content
 
 
 def document(path: Path) -> None:
@@ -206,7 +214,7 @@ READERS = [
     Reader("recogniser", "recogniser.yaml", load_recogniser, b"{provider: faster-whisper, language: en, beam: 5}"),
     Reader("hosted recogniser", "recogniser.yaml", load_recogniser, HOSTED),
     *(Reader(f"document {name}", name, document, content) for name, content in DOCUMENT.items()),
-    *(Reader(f"transcript {name}", name, transcript, FILES[name].content.encode()) for name in TRANSCRIPTS),
+    *(Reader(f"transcript {name}", name, transcript, data_of(name)) for name in TRANSCRIPTS),
     Reader("recording", "a.wav", recording, riff(0, 0)[:4000]),
     Reader("tagged recording", "a.mp3", recording, MP3),
     Reader("prompt of scripts", "prompt.txt", read_prompt, b"Write {source} like {profile}."),

@@ -461,6 +461,156 @@ JSON: dict[str, tuple[Any, Who]] = {
         NOBODY,
     ),
     "youtube-api": ([{"text": said, "start": a, "duration": b - a} for said, a, b in TURNS], NOBODY),
+    "teams": (
+        {
+            "$schema": "http://stream.office.com/schemas/transcript.json",
+            "version": "1.0.0",
+            "type": "Transcript",
+            "entries": [
+                {
+                    "id": f"1f-2/{n}",
+                    "text": said,
+                    "rawText": None,
+                    "speakerId": f"{n}@tenant",
+                    "speakerDisplayName": "AB"[n],
+                    "startOffset": f"00:00:0{a}000000",
+                    "endOffset": f"00:00:0{b}000000",
+                }
+                for n, (said, a, b) in TURN
+            ],
+            "events": [],
+        },
+        A_B,
+    ),
+    "fireflies": (
+        {
+            "data": {
+                "transcript": {
+                    "title": "…",
+                    "sentences": two(
+                        "start_time",
+                        "end_time",
+                        "text",
+                        {"index": [0, 1], "raw_text": TEXTS, "speaker_id": [0, 1], "speaker_name": ["A", "B"]},
+                    ),
+                }
+            }
+        },
+        A_B,
+    ),
+    "assemblyai-sentences": (
+        {"sentences": two("start", "end", "text", {"words": [[], []], **AB}, 1000), "id": "…", "audio_duration": 5},
+        A_B,
+    ),
+    "twilio": (
+        {
+            "sentences": two(
+                "start_time", "end_time", "transcript", {"media_channel": [1, 2], "sentence_index": [0, 1]}
+            ),
+            "meta": {"key": "sentences"},
+        },
+        ONE_TWO,
+    ),
+    "gong": (
+        {
+            "requestId": "…",
+            "records": {"totalRecords": 1},
+            "callTranscripts": [
+                {
+                    "callId": "7",
+                    "transcript": [
+                        {
+                            "speakerId": "AB"[n],
+                            "topic": None,
+                            "sentences": [{"start": int(a * 1000), "end": int(b * 1000), "text": said}],
+                        }
+                        for n, (said, a, b) in TURN
+                    ],
+                }
+            ],
+        },
+        A_B,
+    ),
+    "recall": (
+        [
+            {
+                "participant": {"id": 100 + n, "name": "AB"[n], "is_host": True},
+                "words": [
+                    {
+                        "text": word,
+                        "start_timestamp": {"relative": a, "absolute": "2026-11-25T10:00:00Z"},
+                        "end_timestamp": {"relative": b, "absolute": "2026-11-25T10:00:01Z"},
+                    }
+                    for word, a, b in words_of(n)
+                ],
+            }
+            for n in (0, 1)
+        ],
+        A_B,
+    ),
+    "grain": (two("start", "end", "text", {"participant_id": ["x", "y"], **AB}, 1000), A_B),
+    "tldv": ({"id": "…", "meetingId": "…", "data": two("startTime", "endTime", "text", AB)}, A_B),
+    "premiere": (
+        {
+            "language": "en-us",
+            "segments": [
+                {
+                    "start": TURNS[n][1],
+                    "duration": TURNS[n][2] - TURNS[n][1],
+                    "speaker": f"uuid-{n}",
+                    "words": [
+                        {"text": word, "start": a, "duration": b - a, "eos": False, "type": "word"}
+                        for word, a, b in words_of(n)
+                    ],
+                }
+                for n in (0, 1)
+            ],
+            "speakers": [{"id": "uuid-0", "name": "A"}, {"id": "uuid-1", "name": "B"}],
+        },
+        A_B,
+    ),
+    "rev-people": (
+        {
+            "speakers": [{"id": 0, "name": "A"}, {"id": 1, "name": "B"}],
+            "monologues": [
+                {
+                    "speaker": n,
+                    "elements": [
+                        {
+                            "type": "text",
+                            "value": said,
+                            "timestamp": f"00:00:0{int(a)},{int(a % 1 * 1000):03}",
+                            "end_timestamp": f"00:00:0{int(b)},000",
+                        }
+                    ],
+                }
+                for n, (said, a, b) in TURN
+            ],
+        },
+        A_B,
+    ),
+    "video-indexer": (
+        {
+            "accountId": "…",
+            "videos": [
+                {
+                    "insights": {
+                        "transcript": [
+                            {
+                                "id": n + 1,
+                                "text": said,
+                                "speakerId": n + 1,
+                                "instances": [{"start": f"0:00:0{a}", "end": f"0:00:0{b}"}],
+                            }
+                            for n, (said, a, b) in TURN
+                        ],
+                        "speakers": [{"id": 1, "name": "A"}, {"id": 2, "name": "B"}],
+                    }
+                }
+            ],
+        },
+        A_B,
+    ),
     "turns": (
         [
             {

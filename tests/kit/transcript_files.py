@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from typing import NamedTuple
 
+from kit.office import docx
 from kit.transcript_exports import A_B, JSON, NOBODY, TURNS, ZERO_ONE, Who
 
 
 class Export(NamedTuple):
     """A file, and the names that it gives to the two people; None where it gives none."""
 
-    content: str
+    content: str | bytes
     who: Who = A_B
     times: bool = True
     """Whether it says when turns begin and end."""
@@ -71,5 +72,87 @@ FILES: dict[str, Export] = {
     "wrapped.txt": Export("A: Where is\nmy\nparcel?\n\nB: It\ncomes\ntoday.\n", times=False),
     "play.txt": Export(f"A:\n{ONE}\n\nB:\n{TWO}\n", times=False),
     "lines.txt": Export(f"A: {ONE}\nB: {TWO}\n", times=False),
+    "graph.vtt": Export(
+        "WEBVTT\n\n"
+        + "".join(
+            f"{at}\n{json.dumps({'startDateTime': '2026-11-25T10:00:00Z', 'speakerName': who, 'spokenText': said})}\n\n"
+            for at, who, said in ((AT, "A", ONE), (THEN, "B", TWO))
+        )
+    ),
+    "aegisub.ass": Export(
+        "[Script Info]\nTitle: x\n\n[Events]\n"
+        "Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text\n"
+        f"Dialogue: 0,0:00:01.00,0:00:03.00,Default,A,0,0,0,,{{\\i1}}{ONE}\n"
+        "Dialogue: 0,0:00:03.50,0:00:05.00,Default,B,0,0,0,,It comes\\Ntoday.\n"
+    ),
+    "whisper-cpp.csv": Export(f'start,end,text\n1000,3000," {ONE}"\n3500,5000," {TWO}"\n', NOBODY),
+    "whisper-cpp-speakers.csv": Export(
+        f'start,end,speaker,text\n1000,3000,0," {ONE}"\n3500,5000,1," {TWO}"\n', ZERO_ONE
+    ),
+    "premiere.csv": Export(
+        f"Speaker Name;Start Time;End Time;Text\nA;00:00:01:00;00:00:03:00;{ONE}\nB;00:00:03:12;00:00:05:00;{TWO}\n",
+        times=False,
+    ),
+    "whisper-cpp.lrc": Export(f"[by:whisper.cpp]\n[00:01.00] {ONE}\n[00:03.50] {TWO}\n", NOBODY, False),
+    "karaoke.lrc": Export(
+        f"[ti:A talk]\n[length:00:05]\n[offset:+500]\n[00:01.50]A: {ONE}\n[00:03.50]\n"
+        "[00:04.00]B: <00:04.00>It <00:04.20>comes <00:04.40>today.\n[00:05.50]\n"
+    ),
+    "ttml.ttml": Export(
+        '<?xml version="1.0"?><tt xmlns="http://www.w3.org/ns/ttml" xmlns:ttm="http://www.w3.org/ns/ttml#metadata"><head>'
+        '<metadata><ttm:title>x</ttm:title><ttm:agent xml:id="p1" type="person"><ttm:name>A</ttm:name></ttm:agent>'
+        '<ttm:agent xml:id="p2" type="person"><ttm:name type="full">B</ttm:name></ttm:agent></metadata></head>'
+        f'<body><div><p begin="00:00:01.000" end="00:00:03.000" ttm:agent="p1">{ONE}</p><p xml:id="s2" '
+        'begin="3500ms" dur="1.5s" ttm:agent="p2"><span tts:color="red" xmlns:tts="x">It comes</span><br/>today.</p>'
+        "</div></body></tt>"
+    ),
+    "netflix.dfxp": Export(
+        '<tt xmlns="http://www.w3.org/ns/ttml" xmlns:ttp="http://www.w3.org/ns/ttml#parameter" ttp:tickRate="10000000" '
+        'ttp:frameRate="24" ttp:frameRateMultiplier="1000 1001"><body><div>'
+        f'<p begin="10000000t" end="30000000t">{ONE}</p>'
+        f'<p begin="35000000t" end="50000000t"><span>{TWO}</span></p></div></body></tt>',
+        NOBODY,
+    ),
+    "broadcast.xml": Export(
+        '<tt:tt xmlns:tt="http://www.w3.org/ns/ttml" xmlns:x="http://www.w3.org/ns/ttml#parameter" x:frameRate="25">'
+        f'<tt:body begin="00:00:00:00"><tt:div begin="00:00:01:00"><tt:p end="2s">{ONE}</tt:p>'
+        '<tt:p><tt:span begin="62.5f" end="75f">It comes</tt:span> <tt:span begin="3s" end="00:00:04">today.</tt:span>'
+        "</tt:p></tt:div></tt:body></tt:tt>",
+        NOBODY,
+    ),
+    "youtube.en.srv1": Export(
+        f'<?xml version="1.0" encoding="utf-8" ?><transcript><text start="1" dur="2">{ONE}</text>'
+        f'<text start="3.5" dur="1.5">{TWO}</text></transcript>',
+        NOBODY,
+    ),
+    "youtube.en.srv3": Export(
+        f'<timedtext format="3"><body><p t="1000" d="2000" w="1"><s>Where</s><s t="500"> is my parcel?</s></p>'
+        f'<p t="3000" d="500" w="1" a="1">\n</p><p t="3500" d="1500">{TWO}</p></body></timedtext>',
+        NOBODY,
+    ),
+    "teams.transcript.docx": Export(
+        docx(
+            [
+                "Team call-20261125_100000-Meeting Recording",
+                "25 November 2026, 10:00am",
+                "5s",
+                "A started transcription",
+                f"A   0:01\n{ONE}",
+                "B   0:03\nIt comes\ntoday.",
+                "A stopped transcription",
+            ]
+        ),
+        times=False,
+    ),
+    "old-teams.transcript.docx": Export(docx([f"0:0:1.0 --> 0:0:3.0\nA\n{ONE}", f"0:0:3.500 --> 0:0:5.0\nB\n{TWO}"])),
+    "word.transcript.docx": Export(
+        docx(["Audio file", "talk.wav", "Transcript", "00:00:01 A", ONE, "00:00:03 B", TWO]), times=False
+    ),
+    "fathom.txt": Export(
+        f"A talk - November 25\nVIEW RECORDING - 1 min\n\n---\n\n0:01 - A\n  {ONE}\n\n0:03 - B\n  {TWO}\n",
+        times=False,
+    ),
+    "recap.txt": Export(f"A\n0:01\n{ONE}\nB\n0:03\n{TWO}\n", times=False),
+    "zencastr.txt": Export(f"00:01.00\nA\n{ONE}\n\n00:03.50\nB\n{TWO}\n", times=False),
     **{f"{name}.json": Export(json.dumps(content), who) for name, (content, who) in JSON.items()},
 }

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pypdf
 import pytest
 
+from kit.office import RELATIONS, SPACE, docx, paragraph, pptx, slide
 from kit.speech import pdf
 from tuneline_transcriber.reading.documents import Unusable, read_document
 
@@ -65,6 +67,57 @@ def test_pages_keep_their_numbers_where_the_first_is_a_picture(tmp_path: Path) -
     assert read_document(tmp_path / "a.pdf").text == "\fTwo."
 
 
+MARKED = (
+    f"{paragraph('Falls')}<w:p><w:r><w:t>They </w:t></w:r><w:del><w:r><w:delText>were</w:delText></w:r></w:del>"
+    "<w:ins><w:r><w:t>are</w:t></w:r></w:ins><w:moveFrom><w:r><w:t>gone</w:t></w:r></w:moveFrom>"
+    "<w:r><w:rPr><w:vanish/></w:rPr><w:t>hidden</w:t></w:r><w:r><w:rPr><w:vanish w:val='0'/></w:rPr>"
+    "<w:t xml:space='preserve'> common</w:t><w:noBreakHyphen/><w:t>place.</w:t></w:r></w:p>"
+    f"<w:tbl><w:tr><w:tc>{paragraph('one')}</w:tc><w:tc>{paragraph('two')}{paragraph('three')}</w:tc></w:tr></w:tbl>"
+    "<w:p><w:r><w:br w:type='page'/></w:r></w:p><w:p><w:r><w:lastRenderedPageBreak/><w:t>Next.</w:t></w:r></w:p>"
+    f"<x:AlternateContent xmlns:x='urn:x'><x:Choice>{paragraph('Box')}</x:Choice>"
+    f"<x:Fallback>{paragraph('Box')}</x:Fallback></x:AlternateContent>"
+)
+
+
+def test_a_file_of_word_is_what_it_shows_page_by_page(tmp_path: Path) -> None:
+    (tmp_path / "a.docx").write_bytes(docx(MARKED, part="word/document2.xml"))
+    found = read_document(tmp_path / "a.docx")
+    assert found.text == "Falls\nThey are common-place.\none\ttwo\nthree\n\f\nNext.\nBox" and found.pages == 2
+
+
+def test_slides_are_pages_in_the_order_in_which_they_are_shown(tmp_path: Path) -> None:
+    (tmp_path / "a.pptx").write_bytes(pptx([slide("Last."), slide("Never.", shown=False), slide("First.")], [3, 2, 1]))
+    found = read_document(tmp_path / "a.pptx")
+    assert (found.text, found.pages) == ("First.\fLast.", 2)
+
+
+def packed(**changed: Any) -> bytes:
+    """Return a zip that is a file of Word by its names, with one thing that no program writes."""
+    inside = changed.get("inside", f'<w:document xmlns:w="{SPACE}"><w:body>{paragraph("x")}</w:body></w:document>')
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", changed.get("method", zipfile.ZIP_DEFLATED)) as parts:
+        parts.writestr("_rels/.rels", f'<r><Relationship Id="a" Type="{RELATIONS}/officeDocument" Target="d.xml"/></r>')
+        parts.writestr("d.xml", inside)
+        for number in range(changed.get("more", 0)):
+            parts.writestr(f"{number}", "")
+    return file.getvalue()
+
+
+BILLION = '<!DOCTYPE d [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;&a;&a;">]><d><t>&b;</t></d>'
+
+
+@pytest.mark.parametrize(
+    "content",
+    [packed(inside=BILLION), packed(inside="<a>" * 1000 + "</a>" * 1000), packed(inside=b" " * (101 * 2**20)),
+     packed(method=zipfile.ZIP_LZMA), packed(more=20_001), packed(inside="<a>"), packed()[:-40]],
+    ids=["entities", "deep", "bomb", "lzma", "many", "open", "cut"],
+)  # fmt: skip
+def test_a_zip_that_no_program_writes_for_people_is_refused_at_once(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.docx").write_bytes(content)
+    with pytest.raises(Unusable, match="no file of Word or PowerPoint that can be read"):
+        read_document(tmp_path / "a.docx")
+
+
 PAGE = """<html><head><title>T</title></head><body><nav><ul><li>Home</li></ul><nav>More</nav></nav><main><h1>Falls</h1>
 <p>They are<br/>common.<script>no()</script></p><table><tr><td>one<td>two</table><button>Share</button></main>
 <footer>Imprint</footer></body></html>"""
@@ -111,7 +164,9 @@ def test_text_of_windows_and_of_old_typewriters_is_text(tmp_path: Path) -> None:
     ("name", "content", "why"),
     [("a.pdf", locked("x"), "encrypted"), ("a.pdf", pdf(["", ""]), "OCR"), ("a.pdf", b"%PDF-1.7 rubbish", "broken"),
      ("a.pdf", pdf(["Text."])[:300], "broken"), ("a.txt", b"\n \n", "no text"), ("a.md", b"\xe4b", "UTF-8"),
-     ("a.html", b"<html><body><script>x</script></body></html>", "no text"), ("a.docx", b"PK\3\4", "save it as PDF"),
+     ("a.html", b"<html><body><script>x</script></body></html>", "no text"), ("a.docx", b"PK\3\4", "no file of Word"),
+     ("a.docx", b"\xd0\xcf\x11\xe0", "has a password"), ("a.docx", docx([""]), "no text"),
+     ("a.odt", b"PK\3\4", "as PDF"),
      ("a.txt", b"PK\3\4", "e-book"), ("a.epub", b"", "e-book"), ("a.rtf", b"{\\rtf1 x}", "writing program"),
      ("a.pdf", b"<html>404</html>", "no PDF"), ("a.html", b"<meta charset=utf-8>" + b"\xe4" * 99, "not UTF-8")],
 )  # fmt: skip

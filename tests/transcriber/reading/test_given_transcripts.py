@@ -19,7 +19,7 @@ from tuneline_transcriber.reading.given_transcripts import read_given
 @pytest.mark.parametrize("name", FILES)
 def test_each_form_gives_the_same_two_turns(name: str, tmp_path: Path) -> None:
     file = FILES[name]
-    (tmp_path / name).write_bytes(file.content.encode())
+    (tmp_path / name).write_bytes(file.content.encode() if isinstance(file.content, str) else file.content)
     given = read_given(tmp_path / name)
     assert [(one.speaker, one.text) for one in given.segments] == [
         (who, said) for who, (said, _, _) in zip(file.who, TURNS, strict=True)
@@ -54,6 +54,31 @@ def test_times_of_day_in_sentences_are_no_stamps_and_what_is_heard_is_not_said(t
     assert [one.text for one in read_given(path).segments] == ["(laughs) Thanks."]
 
 
+def test_seconds_that_are_whole_stay_seconds_and_turns_without_an_end_last_until_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(
+        json.dumps([{"start": 0, "end": 12, "text": "Slowly said."}, {"start": 60, "end": 66, "text": "End"}])
+    )
+    assert [(one.start, one.end) for one in read_given(path).segments] == [(0, 12), (60, 66)]
+    who = [{"display_name": "A", "matched_calendar_invitee_email": None}, {"display_name": "B"}]
+    rows = [
+        {"speaker": one, "text": "Hello there.", "timestamp": f"00:00:0{at}"}
+        for one, at in zip(who, (1, 5), strict=True)
+    ]
+    path.write_text(json.dumps({"title": "A call", "transcript": rows}))
+    assert [(one.speaker, one.start, one.end) for one in read_given(path).segments] == [("A", 1, 5), ("B", 5, 5.8)]
+
+
+def test_lines_that_begin_with_times_are_no_names_where_they_differ_or_end_as_sentences_do(tmp_path: Path) -> None:
+    path = tmp_path / "talk.txt"
+    path.write_text("0:00 we begin with\nsensors\n0:05 then falls\nat home\n0:09 and the end\nof it\n")
+    assert [(one.speaker, one.text) for one in read_given(path).segments] == [
+        (None, "we begin with sensors"), (None, "then falls at home"), (None, "and the end of it")
+    ]  # fmt: skip
+    path.write_text("A talk\n0:00\nWe begin\n0:05\nwith falls\n0:09\nat home\n")
+    assert [one.speaker for one in read_given(path).segments] == [None] * len(read_given(path).segments)
+
+
 def test_google_without_words_has_the_ends_of_its_results(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_text(json.dumps(PLAIN_GOOGLE))
@@ -86,7 +111,12 @@ def test_colons_by_chance_name_no_speaker_and_words_without_times_are_spread(tmp
     ("name", "content"),
     [("a.json", b"{"), ("a.json", b"{}"), ("a.json", b'{"segments": [{"start": "x"}]}'), ("a.txt", b" \n"),
      ("a.vtt", b"WEBVTT\n\n00:00:01.000 --> 00:00:02.000\n\n"), ("a.txt", b"\xe4\xff"), ("a.json", b"[" * 20_000),
-     ("a.transcript.docx", b"PK"), ("a.transcript.pdf", b"%PDF-"), ("a.srt", b"00:01,000 --> 00:02,000\n[Music]\n")],
+     ("a.transcript.docx", b"PK"), ("a.transcript.pdf", b"%PDF-"), ("a.xml", b"<a>x</a>"), ("a.ttml", b"<tt>"),
+     ("a.ttml", b'<!DOCTYPE d [<!ENTITY a "ha">]><tt><body><p begin="1s">&a;</p></body></tt>'),
+     ("a.csv", b"a,b\n1,2\n"),
+     ("a.csv", b'text\n"' + b"x" * 200_000), ("a.lrc", b"[by:x]\n[00:01.00]\n"),
+     ("a.ass", b"Dialogue: 0,0:00:01.00,0:00:02.00\n"),
+     ("a.srt", b"00:01,000 --> 00:02,000\n[Music]\n")],
 )  # fmt: skip
 def test_what_says_nothing_or_has_no_known_form_is_refused(name: str, content: bytes, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)

@@ -59,7 +59,7 @@ class TranscriberInputs(Inputs):
     """References, and what recognises them."""
 
     references: Path = given()
-    """Folder of `<name>.pdf`, `.html`, `.md` or `.txt` with `<name>.mp3`, `.wav`, `.m4a`, `.mp4` or others."""
+    """Folder of `<name>.pdf`, `.docx`, `.pptx`, `.html`, `.md`, `.txt` with `<name>.mp3`, `.wav`, `.mp4` or others."""
     recogniser: Path = given()
     """What recognises: `provider` and its settings."""
     speech_model: Path | None = given(
@@ -95,7 +95,7 @@ def check(params: TranscriberParams, checks: Checks) -> None:
     check_given(params, checks)
 
 
-STAGE = Stage("transcriber", 2, TranscriberParams, TranscriberInputs, TranscriberOutputs, run, check=check)
+STAGE = Stage("transcriber", 3, TranscriberParams, TranscriberInputs, TranscriberOutputs, run, check=check)
 
 
 def main() -> None:

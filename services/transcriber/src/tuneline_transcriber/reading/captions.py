@@ -1,6 +1,7 @@
-"""Captions: WebVTT, SRT, YouTube's SBV, whisper's TSV, and what whisper prints; all are lines of times, and text.
+"""Captions: WebVTT, SRT, YouTube's SBV, ASS, whisper's TSV, and what whisper prints; all are lines of times, and text.
 
-Speakers are Teams' `<v Name>`, Zoom's `Name:` and WhisperX's `[SPEAKER_00]:`.
+Speakers are Teams' `<v Name>`, Zoom's `Name:` and WhisperX's `[SPEAKER_00]:`. What Microsoft's Graph gives as the
+metadata of a transcript is WebVTT with an object of JSON in each cue.
 """
 
 from __future__ import annotations
@@ -8,15 +9,23 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
-from tuneline_transcriber.reading.json_values import name_of
+from tuneline.errors import BadJson
+from tuneline.parsing.json import parse_json
+from tuneline_transcriber.reading.json_values import name_of, seconds, segment
 from tuneline_transcriber.reading.rows import Segment
 from tuneline_transcriber.reading.speakers import named, spoken
 
 TIME = r"(?:(\d{1,3}):)?(\d{1,2}):(\d{2})(?:[.,](\d{1,3})\d{0,6})?"
-_CUE = re.compile(rf"^\s*(?P<open>\[?){TIME}\s*-->\s*{TIME}(?P<rest>.*)$")
+_LOOSE = TIME.replace(r"(\d{2})(", r"(\d{1,2})(")
+"""Seconds of one digit, as Teams wrote them into files of Word."""
+_CUE = re.compile(rf"^\s*(?P<open>\[?){_LOOSE}\s*-->\s*{_LOOSE}(?P<rest>.*)$")
 _SBV = re.compile(rf"^(?P<open>){TIME}\s*,\s*{TIME}(?P<rest>)\s*$")
+_DIALOGUE = re.compile(r"^Dialogue:\s*([^,]{0,20},\s*\d{1,3}:\d{2}:\d{2}[.:]\d{2,3},.*)$")
+_COLUMNS = ("layer", "start", "end", "style", "name", "marginl", "marginr", "marginv", "effect", "text")
+"""Of a line of ASS, unless its file says otherwise."""
 _ROW = re.compile(r"^(\d{1,9})\t(\d{1,9})\t(.*)$")
 _VOICE = re.compile(r"<v(?:\.[^\s>]*)?\s+([^>]{1,200})>")
 _TAG = re.compile(r"<[^>\n]{0,200}>|\{\\[^}\n]{0,100}\}")
@@ -31,16 +40,20 @@ class _Cue(NamedTuple):
 
 def is_captions(lines: Sequence[str]) -> bool:
     """Tell whether there is a line of times."""
-    return any(_times(line) for line in lines) or _is_table(lines)
+    return any(_times(line) or _DIALOGUE.match(line) for line in lines) or _is_table(lines)
 
 
-def read_captions(lines: Sequence[str]) -> list[Segment]:
-    """Read captions, with the speakers that they name."""
+def read_captions(lines: Sequence[str], *, name_first: bool = False) -> list[Segment]:
+    """Read captions, with the speakers that they name; with `name_first`, in a line above what they say."""
+    if any(_DIALOGUE.match(line) for line in lines):
+        return named(spoken(_dialogue(lines)))
     if _is_table(lines):
         rows = (row for line in lines if (row := _ROW.match(line)))
         cues = [_Cue(int(row[1]) / 1000, int(row[2]) / 1000, [row[3]]) for row in rows]
     else:
         cues = list(_cues(lines))
+    if name_first and all(len(cue.lines) > 1 for cue in cues):
+        cues = [cue._replace(lines=[f"<v {cue.lines[0].strip()}>", *cue.lines[1:]]) for cue in cues]
     rolling = any(_WORD_TIME.search(line) for cue in cues for line in cue.lines)
     return named(spoken(part for cue in (_unrolled(cues) if rolling else cues) for part in _parts(cue)))
 
@@ -88,8 +101,26 @@ def _unrolled(cues: Sequence[_Cue]) -> Iterator[_Cue]:
             yield cue._replace(lines=kept)
 
 
+def _dialogue(lines: Sequence[str]) -> Iterator[Segment]:
+    """Yield the lines of ASS and SSA; the last column has all that is left, with its commas."""
+    columns: Sequence[str] = _COLUMNS
+    for line in lines:
+        if line.startswith("Format:") and "Start" in line:
+            columns = [one.strip().lower() for one in line.partition(":")[2].split(",")]
+        elif found := _DIALOGUE.match(line):
+            row = dict(zip(columns, found[1].split(",", len(columns) - 1), strict=False))
+            text = _TAG.sub("", row.get("text", "")).replace("\\N", " ").replace("\\n", " ").replace("\\h", " ")
+            yield from segment(seconds(row.get("start")), seconds(row.get("end")), text, row.get("name"))
+
+
 def _parts(cue: _Cue) -> Iterator[Segment]:
     said = "\n".join(cue.lines)
+    if said.startswith("{") and '"spokenText"' in said:
+        with suppress(BadJson):
+            content = parse_json(said.encode())
+            if isinstance(content, dict):
+                yield from segment(cue.start, cue.end, content.get("spokenText"), content.get("speakerName"))
+                return
     before, *voices = re.split(_VOICE, said)  # what no voice has, then voice and text by turns
     for speaker, text in [(None, before), *zip(voices[::2], voices[1::2], strict=True)]:
         if plain := " ".join(html.unescape(_TAG.sub("", text)).split()):

@@ -1,4 +1,4 @@
-"""The text of a document: PDF, HTML, Markdown or plain text, with a form feed between pages."""
+"""The text of a document: PDF, Word, PowerPoint, HTML, Markdown or plain text, with a form feed between pages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from typing import NamedTuple
 from tuneline.errors import Temporary
 from tuneline.model.children import ending, environment, tied_to_us
 from tuneline.parsing.text import cleaned, read_text
-from tuneline_transcriber.reading.references import SEALED
+from tuneline_transcriber.reading.office_files import OfficeFileError, read_office_file
+from tuneline_transcriber.reading.references import OFFICE, SEALED
 from tuneline_transcriber.reading.rows import Status
 from tuneline_transcriber.reading.web_pages import charset, page_text
 
@@ -35,6 +36,7 @@ _FEW_WRONG = 5
 """Characters of a page that may be none in its encoding."""
 _SEALED = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0", b"{\\rtf")
 """How files of Word, PowerPoint, OpenDocument and EPUB begin."""
+_OLD_OFFICE = b"\xd0\xcf\x11\xe0"
 
 
 class Unusable(Exception):  # noqa: N818  (a state of one file; it becomes a status)
@@ -70,10 +72,12 @@ def read_document(path: Path) -> Document:
     if path.stat().st_size > MOST_BYTES:
         raise Unusable(f"the document has more than {MOST_BYTES // 2**20} MiB")
     data, suffix = path.read_bytes(), path.suffix.lower()
-    if data.startswith(_SEALED) or suffix in SEALED:
+    if suffix not in OFFICE and (data.startswith(_SEALED) or suffix in SEALED):
         raise Unusable("the document is a file of a writing program or an e-book; save it as PDF, HTML or text")
     if data.startswith(b"%PDF-") or suffix == ".pdf":
         text = cleaned(_pdf_text(data))
+    elif suffix in OFFICE:
+        text = office_text(data, "document")
     elif suffix in (".html", ".htm", ".xhtml"):
         text = _html_text(data)
     else:
@@ -99,6 +103,21 @@ def _pdf_text(data: bytes) -> str:
     if "problem" in answer:
         raise Unusable(answer["problem"])
     return "\f".join(answer["pages"])
+
+
+def office_text(data: bytes, what: str) -> str:
+    """Return the text of a .docx or .pptx; `what` names it in messages. Raises Unusable."""
+    if data.startswith(_OLD_OFFICE):
+        raise Unusable(
+            f"the {what} has a password, or is of an old Office; save it anew without one, or as PDF or text"
+        )
+    try:
+        lines = cleaned(read_office_file(data)).split("\n")
+    except OfficeFileError:
+        raise Unusable(
+            f"the {what} is no file of Word or PowerPoint that can be read; save it anew, or as text"
+        ) from None
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(line.strip(" \t") for line in lines))
 
 
 def _plain_text(data: bytes) -> str:

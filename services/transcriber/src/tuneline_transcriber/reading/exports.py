@@ -1,9 +1,9 @@
 """What transcription services and programs export as JSON, each with times and speakers in its own places.
 
-Here are those that write turns; `word_exports` reads those that write words. Known are OpenAI,
-whisper, faster-whisper and WhisperX (`segments`), Podcasting 2.0 (`startTime`, `body`), transformers (`chunks`),
-whisper.cpp (`transcription`), Deepgram and AWS (`results`), AWS for calls (`Transcript`, `Segments`), AssemblyAI and
-Gladia (`utterances`), Azure (`recognizedPhrases`, `phrases`), Rev (`monologues`) and YouTube (`events`).
+Here are those that write turns; `word_exports` reads those that write words, and `turn_rows` a plain list of turns.
+Known are transformers (`chunks`), whisper.cpp (`transcription`), Deepgram and AWS (`results`), AWS for calls
+(`Transcript`, `Segments`), AssemblyAI and Gladia (`utterances`), Azure (`recognizedPhrases`, `phrases`, and `videos` of
+its Video Indexer), Gong (`callTranscripts`), Rev (`monologues`) and YouTube (`events`).
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from tuneline.parsing.json import parse_json
 from tuneline_transcriber.reading.documents import Unusable
 from tuneline_transcriber.reading.json_values import Object, first, number, objects, seconds, segment, span
 from tuneline_transcriber.reading.rows import Segment
+from tuneline_transcriber.reading.turn_rows import names_in, read_rows
 from tuneline_transcriber.reading.word_exports import WORD_READERS
 
 KNOWN = (
     "OpenAI, whisper, faster-whisper, WhisperX, whisper.cpp, transformers, Podcasting 2.0, Deepgram, AWS, Google, "
-    "Azure, AssemblyAI, ElevenLabs, Gladia, Speechmatics, IBM, Rev, YouTube"
+    "Azure, AssemblyAI, ElevenLabs, Gladia, Speechmatics, IBM, Rev, YouTube, Teams, Gong, Fathom, Fireflies, Recall"
 )
 _TICKS = 1e7
 
@@ -33,24 +34,37 @@ def read_export(data: bytes) -> list[Segment]:
     if isinstance(content, list):
         content = {"segments": content}
     if isinstance(content, dict):
-        inner = first(content, "response", "result")  # Google and Gladia wrap what they found; whisper.cpp has both
-        content = inner if isinstance(inner, dict) and not content.get("transcription") else content
-        for key, reader in (*_READERS.items(), *WORD_READERS.items(), ("text", _text)):
+        inner = first(content, "response", "result", "data")  # Google, Gladia and Fireflies wrap what they found
+        content = inner if isinstance(inner, dict) and not content.get("transcription") else content  # whisper.cpp
+        inner = content.get("transcript")
+        content = inner if isinstance(inner, dict) else content
+        for key, reader in (*_READERS.items(), *WORD_READERS.items(), *_TEXTS):
             found = list(reader(content)) if content.get(key) else []
             if found:
                 return found
     raise Unusable(f"the transcript has none of the known forms: {KNOWN}")
 
 
-def _segments(content: Object) -> Iterator[Segment]:
-    for one in objects(content.get("segments")):
-        start = seconds(first(one, "start", "startTime", "start_time"))
-        end = seconds(first(one, "end", "endTime", "end_time"))
-        lasts = seconds(one.get("duration"))
-        if end is None and start is not None and lasts is not None:
-            end = start + lasts
-        text = first(one, "text", "body", "sentence", "transcript", "content")
-        yield from segment(start, end, text, first(one, "speaker", "speaker_name", "speakerName", "speaker_id"))
+def _turns_under(key: str) -> Callable[[Object], Iterator[Segment]]:
+    """Return what reads a list of turns under a key: most programs have one."""
+    return lambda content: iter(read_rows(objects(content.get(key)), names_in(content)))
+
+
+def _gong(content: Object) -> Iterator[Segment]:
+    for one in objects(content.get("callTranscripts"))[:1]:  # a file is of one recording
+        yield from read_rows(objects(one.get("transcript")))
+
+
+def _videos(content: Object) -> Iterator[Segment]:
+    """Read Azure's Video Indexer: what is said once has one place in the video."""
+    for video in objects(content.get("videos"))[:1]:
+        insights = video.get("insights")
+        if isinstance(insights, dict):
+            rows = [
+                {**one, **place} for one in objects(insights.get("transcript"))
+                for place in objects(one.get("instances"))[:1]
+            ]  # fmt: skip
+            yield from read_rows(rows, names_in(insights))
 
 
 def _chunks(content: Object) -> Iterator[Segment]:
@@ -126,12 +140,15 @@ def _calls(content: Object) -> Iterator[Segment]:
 
 
 def _monologues(content: Object) -> Iterator[Segment]:
+    """Read Rev: what machines wrote has `ts` in seconds, what people wrote `timestamp` as a clock shows it."""
+    names = names_in(content)
     for one in objects(content.get("monologues")):
         parts = objects(one.get("elements"))
-        starts = [time for part in parts if (time := number(part.get("ts"))) is not None]
-        ends = [time for part in parts if (time := number(part.get("end_ts"))) is not None]
+        starts = [time for part in parts if (time := seconds(first(part, "ts", "timestamp"))) is not None]
+        ends = [time for part in parts if (time := seconds(first(part, "end_ts", "end_timestamp"))) is not None]
         said = "".join(str(part.get("value", "")) for part in parts if part.get("type") != "unknown")
-        yield from segment(min(starts, default=0.0), max(ends, default=0.0), said, one.get("speaker"))
+        who = one.get("speaker_info") or names.get(str(one.get("speaker")), one.get("speaker"))
+        yield from segment(min(starts, default=0.0), max(ends, default=0.0), said, who)
 
 
 def _transcription(content: Object) -> Iterator[Segment]:
@@ -151,12 +168,14 @@ def _events(content: Object) -> Iterator[Segment]:
         yield from segment(start, (start or 0.0) + (lasts or 0.0), said)
 
 
-def _text(content: Object) -> Iterator[Segment]:
-    yield from segment(None, None, content.get("text"))
+def _text_under(key: str) -> Callable[[Object], Iterator[Segment]]:
+    return lambda content: segment(None, None, content.get(key))
 
 
 _READERS: Mapping[str, Callable[[Object], Iterator[Segment]]] = {
-    "segments": _segments, "speakers": _chunks, "chunks": _chunks, "utterances": _utterances, "results": _results,
-    "recognizedPhrases": _phrases, "phrases": _phrases, "Transcript": _calls, "Segments": _calls,
-    "monologues": _monologues, "transcription": _transcription, "events": _events,
+    "segments": _turns_under("segments"), "speakers": _chunks, "chunks": _chunks, "utterances": _utterances,
+    "results": _results, "recognizedPhrases": _phrases, "phrases": _phrases, "Transcript": _calls, "Segments": _calls,
+    "monologues": _monologues, "transcription": _transcription, "events": _events, "callTranscripts": _gong,
+    "videos": _videos, **{key: _turns_under(key) for key in ("entries", "sentences", "transcript", "data")},
 }  # fmt: skip
+_TEXTS = tuple((key, _text_under(key)) for key in ("text", "transcript", "transcription"))

@@ -7,16 +7,18 @@ from typing import NamedTuple
 
 from tuneline.parsing.text import read_text
 from tuneline_transcriber.reading.captions import is_captions, read_captions
-from tuneline_transcriber.reading.documents import Unusable
+from tuneline_transcriber.reading.documents import Unusable, office_text
 from tuneline_transcriber.reading.exports import read_export
-from tuneline_transcriber.reading.references import SEALED
+from tuneline_transcriber.reading.references import JSON, SEALED, TABLES, TIMED_TEXT
 from tuneline_transcriber.reading.rows import Segment
 from tuneline_transcriber.reading.speakers import spoken
-from tuneline_transcriber.reading.text_transcripts import read_text_turns
+from tuneline_transcriber.reading.tables import read_table
+from tuneline_transcriber.reading.text_transcripts import read_lyrics, read_text_turns
+from tuneline_transcriber.reading.timed_text import read_timed_text
 
 MOST_BYTES = 64 * 2**20
 MOST_SEGMENTS = 500_000
-_SEALED = SEALED | {".pdf", ".html", ".htm", ".xhtml"}
+_SEALED = SEALED | {".pptx", ".pdf", ".html", ".htm", ".xhtml"}
 
 
 class GivenTranscript(NamedTuple):
@@ -47,23 +49,35 @@ class GivenTranscript(NamedTuple):
 
 def read_given(path: Path) -> GivenTranscript:
     """Read a transcript. Raises Unusable."""
-    if path.suffix.lower() in _SEALED:
-        raise Unusable(f"a transcript as {path.suffix.lower()} is not read; save it as .vtt, .srt, .json or .txt")
+    suffix = path.suffix.lower()
+    if suffix in _SEALED:
+        raise Unusable(f"a transcript as {suffix} is not read; save it as .vtt, .srt, .docx, .json or .txt")
     if path.stat().st_size > MOST_BYTES:
         raise Unusable(f"the transcript has more than {MOST_BYTES // 2**20} MiB")
-    data = path.read_bytes()
-    if path.suffix.lower() == ".json":
-        segments = read_export(data)
-    else:
-        try:
-            lines = read_text(data).split("\n")
-        except UnicodeDecodeError:
-            raise Unusable("the transcript is not UTF-8 text; save it as UTF-8") from None
-        segments = read_captions(lines) if is_captions(lines) else read_text_turns(lines)
-    segments = spoken(segments)
+    segments = spoken(_read(path.read_bytes(), suffix))
     if not segments:
         raise Unusable("the transcript says nothing")
     if len(segments) > MOST_SEGMENTS:
         raise Unusable(f"the transcript has more than {MOST_SEGMENTS:,} segments")
     given = GivenTranscript(segments)
     return GivenTranscript(sorted(segments, key=lambda one: one.start)) if given.timed else given
+
+
+def _read(data: bytes, suffix: str) -> list[Segment]:
+    """Read what a file's name says that it is. Raises Unusable."""
+    if suffix in JSON:
+        return read_export(data)
+    if suffix in TIMED_TEXT:
+        return read_timed_text(data)
+    if suffix == ".docx":
+        lines = office_text(data, "transcript").replace("\f", "\n").split("\n")
+    else:
+        try:
+            lines = read_text(data).split("\n")
+        except UnicodeDecodeError:
+            raise Unusable("the transcript is not UTF-8 text; save it as UTF-8") from None
+    if is_captions(lines):
+        return read_captions(lines, name_first=suffix == ".docx")
+    if suffix in TABLES:
+        return read_table(lines)
+    return read_lyrics(lines) if suffix == ".lrc" else read_text_turns(lines)

@@ -15,6 +15,8 @@ NOBODY = frozenset({"", "?", "UU", "unknown", "None"})
 MOST_SECONDS = 30.0
 """Of words without a full stop in one segment."""
 PAUSE_S = 1.5
+WORD_S = 0.4
+"""Seconds of a word, where the time after it is not known: 150 a minute."""
 _CLOCK = re.compile(r"(?:(\d{1,3}):)?(\d{1,2}):(\d{2}(?:[.,]\d{1,9})?)")
 _ISO = re.compile(r"PT(?:(\d{1,3})H)?(?:(\d{1,4})M)?(?:(\d{1,7}(?:\.\d{1,9})?)S)?")
 
@@ -30,12 +32,18 @@ class Word(NamedTuple):
 
 
 def seconds(value: object, per_second: float = 1) -> float | None:
-    """Return a time in seconds: 1.5, "1.5", "1.500s", "00:00:01,500", "PT1.5S", or {"seconds": 1, "nanos": 5e8}."""
+    """Return a time in seconds: 1.5, "1.5", "1.500s", "00:00:01,500", "PT1.5S", or {"seconds": 1, "nanos": 5e8}.
+
+    Of {"relative": 1.5} what it holds, and of "00:00:01:12" what stands before the frames.
+    """
     if isinstance(value, dict):
+        if "relative" in value:
+            return number(value["relative"])
         whole, nanos = number(value.get("seconds", 0)), number(value.get("nanos", 0))
         return None if whole is None or nanos is None else whole + nanos / 1e9
     if isinstance(value, str):
         text = value.strip()[:40]
+        text = text.rpartition(":")[0] if text.count(":") == 3 else text
         if found := _CLOCK.fullmatch(text) or (_ISO.fullmatch(text) if len(text) > 2 else None):
             hours, minutes, rest = found.groups()
             return int(hours or 0) * 3600 + int(minutes or 0) * 60 + float((rest or "0").replace(",", "."))
@@ -73,7 +81,7 @@ def objects(value: object) -> Sequence[Object]:
 def name_of(value: object) -> str | None:
     """Return who speaks, by name or number, None if nobody knows."""
     if isinstance(value, dict):
-        value = first(value, "name", "label", "id")
+        value = first(value, "name", "display_name", "label", "id")
     if isinstance(value, bool) or not isinstance(value, str | int):
         return None
     name = " ".join(cleaned(str(value)).split())[:100]

@@ -11,13 +11,16 @@ from typing import NamedTuple
 from tuneline.errors import UserError
 from tuneline.parsing.problems import listed, printable
 
-SOURCES = frozenset({".pdf", ".html", ".htm", ".xhtml", ".md", ".markdown", ".txt"})
-SEALED = frozenset({".docx", ".doc", ".odt", ".rtf", ".epub", ".pptx", ".ppt", ".pages"})
+OFFICE = frozenset({".docx", ".pptx"})
+SOURCES = OFFICE | frozenset({".pdf", ".html", ".htm", ".xhtml", ".md", ".markdown", ".txt"})
+SEALED = frozenset({".doc", ".odt", ".rtf", ".epub", ".ppt", ".pages"})
 """Documents of writing programs: they have a place in their reference, and are not read."""
 _SOUND = {".wav", ".mp3", ".m4a", ".flac", ".ogg", ".opus", ".oga", ".aac", ".wma", ".aif", ".aiff", ".amr", ".caf"}
 _VIDEO = {".mp4", ".m4b", ".m4v", ".mov", ".webm", ".mkv", ".mka", ".avi", ".3gp"}
 AUDIO = frozenset(_SOUND | _VIDEO)
-CAPTIONS = frozenset({".srt", ".vtt", ".sbv", ".tsv", ".json"})
+TIMED_TEXT = frozenset({".ttml", ".dfxp", ".xml", ".srv1", ".srv2", ".srv3"})
+JSON, TABLES = frozenset({".json", ".json3"}), frozenset({".csv", ".tsv"})
+CAPTIONS = frozenset({".srt", ".vtt", ".sbv", ".ass", ".ssa", ".lrc"}) | TIMED_TEXT | JSON | TABLES
 MARK = ".transcript"
 """In front of a given transcript's suffix; captions need none: `talk.transcript.txt`, `talk.vtt`."""
 LITTER = frozenset({"thumbs.db", "desktop.ini"})

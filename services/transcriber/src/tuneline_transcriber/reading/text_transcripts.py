@@ -8,17 +8,26 @@ from itertools import pairwise, takewhile
 from typing import NamedTuple
 
 from tuneline_transcriber.reading.captions import TIME, clock
-from tuneline_transcriber.reading.json_values import name_of
+from tuneline_transcriber.reading.json_values import WORD_S, name_of
 from tuneline_transcriber.reading.rows import Segment
-from tuneline_transcriber.reading.speakers import head_of, named
+from tuneline_transcriber.reading.speakers import head_of, named, spoken
 
-WORD_S = 0.4
-"""Seconds of a word, where the time after it is not known: 150 a minute."""
 _HEAD = re.compile(
     rf"^\[?(?P<name>[^\W_][^\n\]]{{0,60}}?)\]?:?\s+[(\[]?{TIME}[)\]]?:?(?:\s*$|(?<=[)\]:])\s*(?P<said>\S.*)$)"
 )
 _STAMP = re.compile(rf"^(?P<open>[(\[]?){TIME}(?:[)\]]|(?=[\s:-]|$))\s*[-–—|:]?\s*")
-_FOOTER = re.compile(r"^(?:Transcribed by https?://\S+|This transcript was \w+ by .{0,100})$", re.IGNORECASE)
+_LYRIC_TIME = re.compile(r"\[(\d{1,4}):(\d{1,2})(?:[.:](\d{1,3}))?\]")
+_LYRIC = re.compile(r"^((?:\[\d{1,4}:\d{1,2}(?:[.:]\d{1,3})?\]\s*)+)(.*)$")
+_LYRIC_WORD = re.compile(r"<\d{1,4}:\d{1,2}(?:[.:]\d{1,3})?>")
+_AHEAD = re.compile(r"^\[offset:\s*([+-]?\d{1,9})\]$", re.IGNORECASE)
+"""By how many milliseconds all lines of LRC are shown earlier."""
+_FOOTER = re.compile(
+    r"^(?:Transcribed by https?://\S+|This transcript was \w+ by .{0,100}|.{1,80} (?:started|stopped) transcription)$",
+    re.IGNORECASE,
+)
+_TIME_ONLY = re.compile(rf"^[(\[]?{TIME}[)\]]?$")
+_TIME_FIRST = re.compile(rf"^@?(?P<time>[(\[]?{TIME}[)\]]?)(?:\s*[-–—|]\s*|\s+)(?P<name>[^\W_][^:\n]{{0,60}})$")
+_MOST_NAME = 60
 _LEAST_HEADS = 1 / 6
 """Share of a text's lines that are heads, at least; fewer are sentences that end with a time of day."""
 
@@ -37,8 +46,61 @@ def read_text_turns(lines: Sequence[str]) -> list[Segment]:
     """Read a transcript. Segments end at 0 throughout where there are no times."""
     plain = [line.replace("**", "").strip() for line in lines]
     plain = ["" if _FOOTER.match(line) else line for line in plain]
+    plain = _with_heads(plain)
     heads = _heads(plain)
     return _timed(_below(plain, heads) if heads else _stamped(plain))
+
+
+def read_lyrics(lines: Sequence[str]) -> list[Segment]:
+    """Read LRC: each line lasts until the next begins; one that comes several times has as many times before it."""
+    shift = 0.0
+    found: list[_Line] = []
+    for line in lines:
+        if ahead := _AHEAD.match(line.strip()):
+            shift = int(ahead[1]) / 1000
+        stamps = _LYRIC.match(line.strip())
+        for stamp in _LYRIC_TIME.finditer(stamps[1]) if stamps else ():
+            text = " ".join(_LYRIC_WORD.sub("", stamps[2] if stamps else "").split())
+            found.append(_Line(max(0.0, clock((None, stamp[1], stamp[2], stamp[3])) - shift), text))
+    found.sort(key=lambda one: one.start or 0.0)
+    return named(spoken(_timed(found))) if found else []
+
+
+def _with_heads(lines: Sequence[str]) -> Sequence[str]:
+    """Put name and time into one line, where the time stands first, or either has a line of its own."""
+    found = list(lines)
+    first = {place: one for place, line in enumerate(lines) if (one := _TIME_FIRST.match(line))}
+    if _are_names([one["name"] for one in first.values()]) and all(_says(lines, place + 1) for place in first):
+        for place, one in first.items():
+            found[place] = f"{one['name']} {one['time']}"
+        return found
+    times = [place for place, line in enumerate(lines) if _TIME_ONLY.match(line)]
+    for step in (-1, 1) if times else ():  # the name above the time, or below it
+        names = [lines[place + step] if 0 <= place + step < len(lines) else "" for place in times]
+        counts = [sum(map(bool, lines[a + 1 : b])) for a, b in pairwise([*times, len(lines)])]
+        least = min([*counts[:-1], counts[-1] + 1] if step < 0 else counts)  # no name is below the last
+        if _are_names(names) and least > 1:
+            for place, name in zip(times, names, strict=True):
+                found[place], found[place + step] = f"{name} {lines[place]}", ""
+            return found
+    return found
+
+
+def _says(lines: Sequence[str], place: int) -> bool:
+    """Tell whether a line is what somebody says, and no head."""
+    return place < len(lines) and bool(lines[place]) and not _STAMP.match(lines[place])
+
+
+def _are_names(texts: Sequence[str]) -> bool:
+    """Tell names from what is said: few different ones, and none that ends as a sentence does."""
+    few = len(set(texts)) <= max(2, len(texts) // 2)
+    return len(texts) > 1 and few and all(map(_may_be_name, texts))
+
+
+def _may_be_name(text: str) -> bool:
+    if not text or len(text) > _MOST_NAME or ":" in text or _STAMP.match(text):
+        return False
+    return text[0].isalnum() and text[-1] not in ".,;?!…" and _is_name(text)
 
 
 def _heads(lines: Sequence[str]) -> dict[int, re.Match[str]]:
