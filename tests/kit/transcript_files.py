@@ -43,6 +43,16 @@ FILES: dict[str, Export] = {
         NOBODY,
         False,
     ),
+    "youtube-converted.srt": Export(
+        "".join(
+            f"{number}\n00:00:0{start},000 --> 00:00:0{end},000\n{text}\n\n"
+            for number, (start, end, text) in enumerate(
+                [(1, 2, ONE), (2, 3, ONE), (3, 4, f"{ONE}\n{TWO}"), (4, 5, TWO), (5, 6, f"{TWO}\n[Music]")], 1
+            )
+        ),
+        NOBODY,
+        False,
+    ),
     "whisperx.srt": Export(f"1\n{SRT_AT}\n[A]: {ONE}\n\n2\n{SRT_THEN}\n[B]: {TWO}\n"),
     "whisper-cpp.srt": Export(f"1\n{SRT_AT}\n(speaker 0) {ONE}\n\n2\n{SRT_THEN}\n(speaker 1) {TWO}\n", ZERO_ONE),
     "tight.srt": Export(f'1\n{SRT_AT}\n{{\\an8}}<font color="#fff">{ONE}</font>\n2\n{SRT_THEN}\n{TWO}\n', NOBODY),

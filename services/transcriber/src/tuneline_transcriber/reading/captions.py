@@ -10,6 +10,7 @@ import html
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from itertools import pairwise
 from typing import NamedTuple
 
 from tuneline.errors import BadJson
@@ -29,6 +30,7 @@ _COLUMNS = ("layer", "start", "end", "style", "name", "marginl", "marginr", "mar
 _ROW = re.compile(r"^(\d{1,9})\t(\d{1,9})\t(.*)$")
 _VOICE = re.compile(r"<v(?:\.[^\s>]*)?\s+([^>]{1,200})>")
 _TAG = re.compile(r"<[^>\n]{0,200}>|\{\\[^}\n]{0,100}\}")
+_LEAST_ROLLING = 4
 _WORD_TIME = re.compile(r"<\d{2}:\d{2}:\d{2}\.\d{3}>")
 
 
@@ -54,8 +56,7 @@ def read_captions(lines: Sequence[str], *, name_first: bool = False) -> list[Seg
         cues = list(_cues(lines))
     if name_first and all(len(cue.lines) > 1 for cue in cues):
         cues = [cue._replace(lines=[f"<v {cue.lines[0].strip()}>", *cue.lines[1:]]) for cue in cues]
-    rolling = any(_WORD_TIME.search(line) for cue in cues for line in cue.lines)
-    return named(spoken(part for cue in (_unrolled(cues) if rolling else cues) for part in _parts(cue)))
+    return named(spoken(part for cue in (_unrolled(cues) if _roll(cues) else cues) for part in _parts(cue)))
 
 
 def clock(parts: Sequence[str | None]) -> float:
@@ -90,15 +91,32 @@ def _cues(lines: Sequence[str]) -> Iterator[_Cue]:
             now.lines.append(line)
 
 
+def _roll(cues: Sequence[_Cue]) -> bool:
+    """Tell YouTube's recognised captions, also when a program has taken the times of words out of them."""
+    if any(_WORD_TIME.search(line) for cue in cues for line in cue.lines):
+        return True
+    again = sum(_shown_again(_plain(before), _plain(cue)) > 0 for before, cue in pairwise(cues))
+    return len(cues) >= _LEAST_ROLLING and 2 * again >= len(cues)
+
+
 def _unrolled(cues: Sequence[_Cue]) -> Iterator[_Cue]:
-    """Yield cues without the lines that the one before has shown already, as YouTube's recognised captions roll."""
+    """Yield cues without the lines that the one before has shown already, as they roll."""
     shown: list[str] = []
     for cue in cues:
-        plain = [line for one in cue.lines if (line := " ".join(_TAG.sub("", one).split()))]
-        kept = next((plain[k:] for k in range(min(len(plain), len(shown)), 0, -1) if shown[-k:] == plain[:k]), plain)
+        plain = _plain(cue)
+        kept = plain[_shown_again(shown, plain) :]
         shown = plain
         if kept:
             yield cue._replace(lines=kept)
+
+
+def _plain(cue: _Cue) -> list[str]:
+    return [line for one in cue.lines if (line := " ".join(_TAG.sub("", one).split()))]
+
+
+def _shown_again(shown: Sequence[str], plain: Sequence[str]) -> int:
+    """Return how many lines a cue begins with that the one before ended with."""
+    return next((k for k in range(min(len(plain), len(shown)), 0, -1) if shown[-k:] == plain[:k]), 0)
 
 
 def _dialogue(lines: Sequence[str]) -> Iterator[Segment]:

@@ -46,9 +46,9 @@ def read_text_turns(lines: Sequence[str]) -> list[Segment]:
     """Read a transcript. Segments end at 0 throughout where there are no times."""
     plain = [line.replace("**", "").strip() for line in lines]
     plain = ["" if _FOOTER.match(line) else line for line in plain]
-    plain = _with_heads(plain)
-    heads = _heads(plain)
-    return _timed(_below(plain, heads) if heads else _stamped(plain))
+    headed = _with_heads(plain)
+    heads = _heads(headed)
+    return _timed(_below(headed, heads) if heads else _stamped(headed))
 
 
 def read_lyrics(lines: Sequence[str]) -> list[Segment]:
