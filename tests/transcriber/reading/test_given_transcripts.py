@@ -87,7 +87,9 @@ def test_google_without_words_has_the_ends_of_its_results(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("form", ["assemblyai.json", "deepgram.json", "azure-fast.json"])
 def test_a_day_of_turns_is_read_at_the_pace_of_an_hour(form: str, tmp_path: Path) -> None:
-    (before, both, after), many = re.split(r"(?<=\[)(\{[^\[\]]*\})(?=\]\}+$)", FILES[form].content), 20_000
+    content, many = FILES[form].content, 20_000
+    assert isinstance(content, str)
+    before, both, after = re.split(r"(?<=\[)(\{[^\[\]]*\})(?=\]\}+$)", content)
     path = tmp_path / form
     path.write_text(f"{before}{', '.join([both] * many)}{after}")
     began = time.process_time()
