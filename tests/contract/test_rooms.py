@@ -75,7 +75,7 @@ STAGE_ROOMS = {
     "generator": ("writing", "recipes", "critic", "report"),
     "gguf-converter": ("merging", "checking"),
     "trainer": ("examples", "model", "record", "training"),
-    "transcriber": ("reading", "hearing"),
+    "transcriber": ("reading", "transcripts", "hearing"),
 }
 """Stages that are large enough for rooms of their own, in the order of the work: none enters a later one."""
 

@@ -49,7 +49,7 @@ from tuneline_generator.writing.writer import load_writer
 from tuneline_transcriber.hearing.decoding import decoded, seconds_of
 from tuneline_transcriber.hearing.recogniser import load_recogniser
 from tuneline_transcriber.reading.documents import Unusable, read_document
-from tuneline_transcriber.reading.given_transcripts import read_given
+from tuneline_transcriber.transcripts.given_transcripts import read_given
 
 
 def no_secret(name: str) -> str:

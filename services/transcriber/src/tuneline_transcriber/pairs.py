@@ -8,8 +8,8 @@ from pathlib import Path
 from tuneline.parsing.problems import printable
 from tuneline_transcriber.hearing.decoding import seconds_of
 from tuneline_transcriber.reading.documents import Document, Unusable, read_document
-from tuneline_transcriber.reading.given_transcripts import read_given
 from tuneline_transcriber.reading.references import Reference, read_folder
+from tuneline_transcriber.transcripts.given_transcripts import read_given
 
 
 def pair_lines(folder: Path) -> Iterator[str]:

@@ -16,10 +16,10 @@ from tuneline_transcriber.hearing.audio import Chunk, chunks_of
 from tuneline_transcriber.hearing.conversion import converted, is_foreign
 from tuneline_transcriber.hearing.recogniser import Config, GivenConfig, Heard, HostedConfig, Recogniser, find_weights
 from tuneline_transcriber.reading.documents import Unusable
-from tuneline_transcriber.reading.given_transcripts import GivenTranscript, read_given
 from tuneline_transcriber.reading.references import Reference
 from tuneline_transcriber.reading.rows import Segment
 from tuneline_transcriber.stage import TranscriberInputs, TranscriberParams
+from tuneline_transcriber.transcripts.given_transcripts import GivenTranscript, read_given
 
 VERSION = "1"
 """Part of the journal's scope: raise it when the same sound would be heard otherwise."""

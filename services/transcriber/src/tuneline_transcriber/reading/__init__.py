@@ -1,1 +1,1 @@
-"""References and what is written about them: documents, and transcripts that exist already."""
+"""References, and the documents that recordings are about."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from tuneline_transcriber.reading.documents import Unusable
 from tuneline_transcriber.reading.rows import Segment
-from tuneline_transcriber.reading.turn_rows import read_rows
+from tuneline_transcriber.transcripts.turn_rows import read_rows
 
 _NAMES: Mapping[str, str] = {
     "start": "start", "begin": "start", "time": "start", "timestamp": "start", "in": "start", "timecode": "start",

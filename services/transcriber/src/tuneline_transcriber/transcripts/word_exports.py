@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from tuneline_transcriber.reading.json_values import (
+from tuneline_transcriber.reading.rows import Segment
+from tuneline_transcriber.transcripts.json_values import (
     Object,
     Word,
     first,
@@ -19,7 +20,6 @@ from tuneline_transcriber.reading.json_values import (
     span,
     turns,
 )
-from tuneline_transcriber.reading.rows import Segment
 
 
 def _results(content: Object) -> Iterator[Segment]:

@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 from tuneline.errors import BadJson
 from tuneline.parsing.json import parse_json
-from tuneline_transcriber.reading.json_values import name_of, seconds, segment
 from tuneline_transcriber.reading.rows import Segment
-from tuneline_transcriber.reading.speakers import named, spoken
+from tuneline_transcriber.transcripts.json_values import name_of, seconds, segment
+from tuneline_transcriber.transcripts.speakers import named, spoken
 
 TIME = r"(?:(\d{1,3}):)?(\d{1,2}):(\d{2})(?:[.,](\d{1,3})\d{0,6})?"
 _LOOSE = TIME.replace(r"(\d{2})(", r"(\d{1,2})(")

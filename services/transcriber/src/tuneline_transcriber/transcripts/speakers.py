@@ -6,8 +6,8 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from tuneline_transcriber.reading.json_values import name_of
 from tuneline_transcriber.reading.rows import Segment
+from tuneline_transcriber.transcripts.json_values import name_of
 
 _CHANGE = re.compile(r"^>>+\s*")
 _HEADS = (

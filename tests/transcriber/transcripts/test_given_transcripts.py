@@ -13,7 +13,7 @@ from kit.transcript_exports import PLAIN_GOOGLE, TURNS
 from kit.transcript_files import FILES
 from tuneline_transcriber.conversation import call_of
 from tuneline_transcriber.reading.documents import Unusable
-from tuneline_transcriber.reading.given_transcripts import read_given
+from tuneline_transcriber.transcripts.given_transcripts import read_given
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from tuneline.errors import BadJson
 from tuneline.parsing.json import parse_json
 from tuneline_transcriber.reading.documents import Unusable
-from tuneline_transcriber.reading.json_values import Object, first, number, objects, seconds, segment, span
 from tuneline_transcriber.reading.rows import Segment
-from tuneline_transcriber.reading.turn_rows import names_in, read_rows
-from tuneline_transcriber.reading.word_exports import WORD_READERS
+from tuneline_transcriber.transcripts.json_values import Object, first, number, objects, seconds, segment, span
+from tuneline_transcriber.transcripts.turn_rows import names_in, read_rows
+from tuneline_transcriber.transcripts.word_exports import WORD_READERS
 
 KNOWN = (
     "OpenAI, whisper, faster-whisper, WhisperX, whisper.cpp, transformers, Podcasting 2.0, Deepgram, AWS, Google, "

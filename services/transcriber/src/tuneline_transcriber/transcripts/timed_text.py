@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from tuneline_transcriber.reading.documents import Unusable
-from tuneline_transcriber.reading.json_values import number, segment
 from tuneline_transcriber.reading.rows import Segment
-from tuneline_transcriber.reading.speakers import named, spoken
 from tuneline_transcriber.reading.xml_reader import XmlError, visit
+from tuneline_transcriber.transcripts.json_values import number, segment
+from tuneline_transcriber.transcripts.speakers import named, spoken
 
 _CLOCK = re.compile(r"(?:(\d{1,3}):)?(\d{1,2}):(\d{1,2}(?:\.\d{1,9})?)(?::(\d{1,3})(?:\.\d{1,3})?)?")
 _OFFSET = re.compile(r"(\d{1,12}(?:\.\d{1,9})?)(h|ms|m|s|f|t)?")

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
-from tuneline_transcriber.reading.json_values import (
+from tuneline_transcriber.reading.rows import Segment
+from tuneline_transcriber.transcripts.json_values import (
     WORD_S,
     Object,
     Word,
@@ -21,7 +22,6 @@ from tuneline_transcriber.reading.json_values import (
     segment,
     turns,
 )
-from tuneline_transcriber.reading.rows import Segment
 
 START = ("start", "startTime", "start_time", "startOffset", "start_timestamp", "timestamp")
 END = ("end", "endTime", "end_time", "endOffset", "end_timestamp")

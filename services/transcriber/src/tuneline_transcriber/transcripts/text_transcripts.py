@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from itertools import pairwise, takewhile
 from typing import NamedTuple
 
-from tuneline_transcriber.reading.captions import TIME, clock
-from tuneline_transcriber.reading.json_values import WORD_S, name_of
 from tuneline_transcriber.reading.rows import Segment
-from tuneline_transcriber.reading.speakers import head_of, named, spoken
+from tuneline_transcriber.transcripts.captions import TIME, clock
+from tuneline_transcriber.transcripts.json_values import WORD_S, name_of
+from tuneline_transcriber.transcripts.speakers import head_of, named, spoken
 
 _HEAD = re.compile(
     rf"^\[?(?P<name>[^\W_][^\n\]]{{0,60}}?)\]?:?\s+[(\[]?{TIME}[)\]]?:?(?:\s*$|(?<=[)\]:])\s*(?P<said>\S.*)$)"

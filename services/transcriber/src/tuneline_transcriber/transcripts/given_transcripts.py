@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tuneline.parsing.text import read_text
-from tuneline_transcriber.reading.captions import is_captions, read_captions
 from tuneline_transcriber.reading.documents import Unusable, office_text
-from tuneline_transcriber.reading.exports import read_export
 from tuneline_transcriber.reading.references import JSON, SEALED, TABLES, TIMED_TEXT
 from tuneline_transcriber.reading.rows import Segment
-from tuneline_transcriber.reading.speakers import spoken
-from tuneline_transcriber.reading.tables import read_table
-from tuneline_transcriber.reading.text_transcripts import read_lyrics, read_text_turns
-from tuneline_transcriber.reading.timed_text import read_timed_text
+from tuneline_transcriber.transcripts.captions import is_captions, read_captions
+from tuneline_transcriber.transcripts.exports import read_export
+from tuneline_transcriber.transcripts.speakers import spoken
+from tuneline_transcriber.transcripts.tables import read_table
+from tuneline_transcriber.transcripts.text_transcripts import read_lyrics, read_text_turns
+from tuneline_transcriber.transcripts.timed_text import read_timed_text
 
 MOST_BYTES = 64 * 2**20
 MOST_SEGMENTS = 500_000

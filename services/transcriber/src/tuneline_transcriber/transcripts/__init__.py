@@ -1,0 +1,1 @@
+"""What given transcripts say, in the forms that people have them in."""
