@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -65,3 +66,28 @@ def test_how_text_is_split_matters_only_where_the_converter_goes_by_it(tmp_path:
     beside = write_chat_model(tmp_path / "beside", "chatml")
     (beside / "tokenizer.model").touch()
     refuse_unknown_split(beside, ChatTokenizer.from_folder(beside))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "fits"),
+    [
+        ("Gemma2ForCausalLM", False),
+        ("Gemma3ForCausalLM", False),
+        ("Gemma3ForConditionalGeneration", False),
+        ("Phi3ForCausalLM", False),
+        ("Gemma4ForCausalLM", True),
+        ("LlamaForCausalLM", True),
+        ("MistralForCausalLM", True),
+    ],
+)
+def test_a_model_that_was_saved_without_its_pieces_is_refused_where_the_converter_has_nothing_else(
+    tmp_path: Path, architecture: str, fits: bool
+) -> None:
+    base = write_chat_model(tmp_path / "base", "gemma")
+    (base / "config.json").write_text(json.dumps({"architectures": [architecture]}))
+    with (
+        nullcontext() if fits else pytest.raises(UserError, match=r"tokenizer\.model is missing.*take it from the rep")
+    ):
+        refuse_unknown_split(base, ChatTokenizer.from_folder(base))
+    (base / "tokenizer.model").touch()
+    refuse_unknown_split(base, ChatTokenizer.from_folder(base))

@@ -6,16 +6,21 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
 from pydantic import BaseModel
 
 from tuneline.errors import UserError
-from tuneline.model.base_model import read_object
+from tuneline.model.base_model import read_if_there, read_object
 from tuneline.model.chat import ChatTokenizer
 from tuneline.model.weights import text_part
 from tuneline.parsing.problems import printable
+
+_BY_PIECES = re.compile(r"(?:Gemma(?:2|3n?)?|Phi3|Ernie4_5(?:_Moe)?|Nemotron)_?For")
+"""Architectures whose tokenizers of characters llama.cpp makes of tokenizer.model alone (`set_vocab` of each)."""
 
 PLACE = Path(__file__).with_suffix(".json")
 
@@ -50,9 +55,7 @@ def refuse_untrainable(model_type: str) -> None:
 
 def refuse_unconvertible(folder: Path) -> None:
     """Raise UserError for a model that llama.cpp's converter does not know: it goes by `architectures`."""
-    config = read_object(folder / "config.json")
-    lists = [part.get("architectures") for part in (text_part(config), config)]
-    names = [found[0] for found in lists if isinstance(found, list) and found and isinstance(found[0], str)]
+    names = _architectures(read_object(folder / "config.json"))
     if not names:
         raise UserError("base_model: config.json: architectures is missing: llama.cpp's converter goes by it")
     if names[0] == "GptOssForCausalLM":
@@ -71,10 +74,13 @@ def refuse_unconvertible(folder: Path) -> None:
 def refuse_unknown_split(folder: Path, chat: ChatTokenizer) -> None:
     """Raise UserError for a tokenizer of bytes that splits text as none does that llama.cpp knows.
 
-    With a tokenizer.model the converter goes by that. transformers may add a first token of its own, so that each way
-    of beginning is tried.
+    With a tokenizer.model the converter goes by that, and of some models by nothing else. transformers may add a first
+    token of its own, so that each way of beginning is tried.
     """
-    if not chat.merges_bytes or (folder / "tokenizer.model").is_file():
+    if (folder / "tokenizer.model").is_file():
+        return
+    if not chat.merges_bytes:
+        _refuse_without_pieces(folder)
         return
     known = known_models()
     hashes = {hashlib.sha256(str(ids).encode()).hexdigest() for ids in chat.beginnings(known.probe)}
@@ -84,3 +90,18 @@ def refuse_unknown_split(folder: Path, chat: ChatTokenizer) -> None:
             "does. If it was changed or saved again, take the one that the model was published with; else choose "
             "another base model, or end the run before it with `goal: trainer`"
         )
+
+
+def _refuse_without_pieces(folder: Path) -> None:
+    if any(map(_BY_PIECES.match, _architectures(read_if_there(folder / "config.json")))):
+        raise UserError(
+            "base_model: tokenizer.model is missing, and llama.cpp's converter makes the tokenizer of this model of "
+            "nothing else; who fine-tunes and saves a model often leaves it out. If no tokens were added, take it from "
+            "the repository of the model that this one comes from; else end the run before it with `goal: trainer`"
+        )
+
+
+def _architectures(config: Mapping[str, object]) -> list[str]:
+    """Return what a config.json calls the model, first the part that writes text."""
+    lists = [part.get("architectures") for part in (text_part(config), config)]
+    return [found[0] for found in lists if isinstance(found, list) and found and isinstance(found[0], str)]
