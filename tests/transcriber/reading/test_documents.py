@@ -109,8 +109,9 @@ BILLION = '<!DOCTYPE d [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;&a;&a;">]><d><t>
 @pytest.mark.parametrize(
     "content",
     [packed(inside=BILLION), packed(inside="<a>" * 1000 + "</a>" * 1000), packed(inside=b" " * (101 * 2**20)),
+     pptx([slide("x" * (11 * 2**20))], [1] * 10),
      packed(method=zipfile.ZIP_LZMA), packed(more=20_001), packed(inside="<a>"), packed()[:-40]],
-    ids=["entities", "deep", "bomb", "lzma", "many", "open", "cut"],
+    ids=["entities", "deep", "bomb", "often", "lzma", "many", "open", "cut"],
 )  # fmt: skip
 def test_a_zip_that_no_program_writes_for_people_is_refused_at_once(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.docx").write_bytes(content)

@@ -35,7 +35,8 @@ def _document(one: Reference) -> tuple[str, str]:
         found: Document = read_document(one.source)
     except Unusable as e:
         return name, str(e)
-    return f"{name} ({found.pages} {'page' if found.pages == 1 else 'pages'}, {found.words:,} words)", ""
+    pages, words = "page" if found.pages == 1 else "pages", "word" if found.words == 1 else "words"
+    return f"{name} ({found.pages} {pages}, {found.words:,} {words})", ""
 
 
 def _recording(one: Reference) -> tuple[str, str]:

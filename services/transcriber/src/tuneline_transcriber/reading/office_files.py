@@ -16,8 +16,7 @@ from tuneline_transcriber.reading.xml_reader import XmlError, visit
 
 MOST_FILES = 20_000
 MOST_BYTES = 100 * 2**20
-"""Of the main part, unpacked: several thousand pages."""
-MOST_SLIDES = 2_000
+"""Of all parts that are read, unpacked: several thousand pages."""
 _SILENT = frozenset({"pPr", "tblPr", "tcPr", "trPr", "sectPr", "del", "moveFrom", "Fallback", "rt", "instrText", "fld"})
 """Settings, and what is not shown; a field of a slide is its number or date."""
 _OFF = frozenset({"0", "false", "off"})
@@ -39,48 +38,57 @@ def read_office_file(data: bytes) -> str:
     if data.count(b"PK\1\2") > MOST_FILES:  # each file of a zip's list begins so: no reader needs to be asked
         raise OfficeFileError
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as parts:
+        with zipfile.ZipFile(io.BytesIO(data)) as files:
+            parts = _Parts(files)
             [main] = _relations(parts, "", "/officeDocument").values()  # some programs call it document2.xml
             if main.startswith("ppt/"):
                 return "\f".join(_slides(parts, main))
             text = _Text()
-            visit(_unpacked(parts, main), text)
+            visit(parts.read(main), text)
             return text.whole()
     except _BROKEN:
         raise OfficeFileError from None
 
 
-def _slides(parts: zipfile.ZipFile, main: str) -> Iterator[str]:
+class _Parts:
+    """The files of a zip; all that are read have no more than MOST_BYTES, whoever names one of them how often."""
+
+    def __init__(self, files: zipfile.ZipFile) -> None:
+        self._files, self._left = files, MOST_BYTES
+
+    def read(self, name: str) -> bytes:
+        """Return a file. Raises OfficeFileError and what a zip raises."""
+        entry = self._files.getinfo(name)
+        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise OfficeFileError  # others take memory for what they say that they hold
+        with self._files.open(entry) as part:
+            data = part.read(self._left + 1)
+        self._left -= len(data)
+        if self._left < 0:
+            raise OfficeFileError
+        return data
+
+
+def _slides(parts: _Parts, main: str) -> Iterator[str]:
     """Yield the text of the slides that are shown, in their order."""
     files, order = _relations(parts, main, "/slide"), _Attributes("sldId")
-    visit(_unpacked(parts, main), order)
-    for slide in order.found[:MOST_SLIDES]:
+    visit(parts.read(main), order)
+    for slide in order.found:
         text = _Text()
-        visit(_unpacked(parts, files[slide["id"]]), text)
+        visit(parts.read(files[slide["id"]]), text)
         if not text.unshown:
             yield text.whole().strip("\n")
 
 
-def _relations(parts: zipfile.ZipFile, part: str, kind: str) -> dict[str, str]:
+def _relations(parts: _Parts, part: str, kind: str) -> dict[str, str]:
     """Return the parts of a kind that a part names, by their ids."""
     folder, _, name = part.rpartition("/")
     relations = _Attributes("Relationship")
-    visit(_unpacked(parts, posixpath.join(folder, "_rels", f"{name}.rels")), relations)
+    visit(parts.read(posixpath.join(folder, "_rels", f"{name}.rels")), relations)
     return {
         one["Id"]: posixpath.normpath(posixpath.join("/", folder, one["Target"])).lstrip("/")
         for one in relations.found if one["Type"].endswith(kind)
     }  # fmt: skip
-
-
-def _unpacked(parts: zipfile.ZipFile, name: str) -> bytes:
-    entry = parts.getinfo(name)
-    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise OfficeFileError  # others take memory for what they say that they hold
-    with parts.open(entry) as part:
-        data = part.read(MOST_BYTES + 1)
-    if len(data) > MOST_BYTES:
-        raise OfficeFileError
-    return data
 
 
 class _Attributes:
@@ -93,6 +101,8 @@ class _Attributes:
     def starts(self, tag: str, attributes: Mapping[str, str]) -> None:
         if tag == self._tag:
             self.found.append(attributes)
+        if len(self.found) > MOST_FILES:
+            raise XmlError
 
     def ends(self, tag: str) -> None:
         pass
