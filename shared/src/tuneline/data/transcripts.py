@@ -16,6 +16,7 @@ from tuneline.data.io import Closed, Id
 from tuneline.data.judged import Exchange, Transcript
 from tuneline.data.reading.content import EMPTY, Problem
 from tuneline.data.reading.files import read_records
+from tuneline.data.reading.histories import continued, continues
 from tuneline.data.reading.records import Record
 from tuneline.data.reading.repairs import Repair, Tools, normalise
 from tuneline.errors import UserError
@@ -82,12 +83,15 @@ class ReadTranscripts(NamedTuple):
         return total
 
 
-def read_transcripts(path: Path, max_bad: int | None = None, tools: Tools = "refuse") -> ReadTranscripts:
+def read_transcripts(
+    path: Path, max_bad: int | None = None, tools: Tools = "refuse", *, joined: bool = True
+) -> ReadTranscripts:
     """Read and check the transcripts in a file, or in all files of transcripts below a folder.
 
     Raises UserError listing every problem (the first 100) if more records are bad than `max_bad` and 1 % of all; None
     is for none at all. A conversation without an exchange is left out, too, and is not bad where most have one.
-    `tools`: what becomes of the tools that an assistant used.
+    `tools`: what becomes of the tools that an assistant used. `joined`: of the calls of a model in which a conversation
+    goes on, the last one stands for all; else each counts.
     """
     reader = _Collector(tools)
     for record in read_records(path):
@@ -95,6 +99,8 @@ def read_transcripts(path: Path, max_bad: int | None = None, tools: Tools = "ref
         if reader.bad > MAX_KEPT:
             break
     reader.refuse_taken()
+    if joined:
+        reader.join_calls()
     most = 0 if max_bad is None else min(max(max_bad, int(MAX_SHARE * reader.count)), MAX_KEPT)
     if reader.bad > most:
         limit = "" if max_bad is None else f" (at most {most:,} may be left out)"
@@ -122,6 +128,7 @@ class _Found(NamedTuple):
     path: str
     line: int
     repairs: Counter[Repair]
+    is_call: bool
 
 
 class _Problems:
@@ -158,7 +165,7 @@ class _Collector:
             self._reject(read.id, record, read.problems)
         else:
             [line] = record.lines_of([()])
-            self._keep(_Found(read.transcript, record.path, line, read.repairs))
+            self._keep(_Found(read.transcript, record.path, line, read.repairs, read.is_call))
 
     @property
     def bad(self) -> int:
@@ -179,12 +186,23 @@ class _Collector:
                 text = f"is also used by {other.path}:{other.line}, with different content"
                 self._reject(one.transcript.id, Record(one.path, one.line), [Problem(("id",), text, "id_taken")])
 
+    def join_calls(self) -> None:
+        """Leave out each call that another one repeats and continues."""
+        calls = {key: one.transcript for key, one in self.found.items() if one.is_call}
+        for key, longer in continued(calls).items():
+            self.found[longer].repairs["calls_joined"] += 1 + self.found.pop(key).repairs["calls_joined"]
+
     def _keep(self, new: _Found) -> None:
         key = unicodedata.normalize("NFC", new.transcript.id)
         old = self.found.setdefault(key, new)
         if old is new:
             return
-        if key in self._taken or not _are_equal(old.transcript, new.transcript):
+        calls = old.is_call and new.is_call and key not in self._taken
+        if calls and (continues(new.transcript, old.transcript) or continues(old.transcript, new.transcript)):
+            longer, other = (new, old) if continues(new.transcript, old.transcript) else (old, new)
+            self.found[key] = longer
+            longer.repairs["calls_joined"] += 1 + other.repairs["calls_joined"]
+        elif key in self._taken or not _are_equal(old.transcript, new.transcript):
             self._taken.setdefault(key, [old]).append(new)
         else:
             old.repairs["duplicates_merged"] += 1

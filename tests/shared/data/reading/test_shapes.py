@@ -89,6 +89,29 @@ def test_what_only_looks_like_a_conversation_is_refused(tmp_path: Path, record: 
 
 
 @pytest.mark.parametrize(
+    "keys",
+    [("chosen", "rejected"), ("preferred_output", "non_preferred_output"), ("conversation_a", "conversation_b"),
+     ("response_0", "response_1"), ("models", "completions")],
+)  # fmt: skip
+def test_two_answers_to_one_question_are_a_choice_that_people_make(tmp_path: Path, keys: tuple[str, str]) -> None:
+    asked = [{"role": "user", "content": "p"}]
+    rows = [{"prompt": "p", "response": "r"}, {"input": {"messages": asked}} | {key: [{"text": "r"}] for key in keys}]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(UserError, match=rf"a.jsonl:2: {keys[0]}: a preference pair"):
+        read(tmp_path)
+
+
+def test_rows_that_answer_each_other_and_name_no_conversation_are_never_one(tmp_path: Path) -> None:
+    said = [(1, True, "p", ""), (2, False, "r", 1), (3, True, "other people's", "")]
+    rows = [dict(zip(("tweet_id", "inbound", "text", "in_response_to_tweet_id"), row, strict=True)) for row in said]
+    write_csv(tmp_path / "a.csv", rows)
+    with pytest.raises(UserError, match=r"3 of 3 .*\na.csv:2: .*add a column `conversation_id`"):
+        read(tmp_path)
+    write_csv(tmp_path / "a.csv", [row | {"thread_id": "t"} for row in rows[:2]])
+    assert [t.exchanges for t in read(tmp_path)] == [(Exchange("p", "r"),)]
+
+
+@pytest.mark.parametrize(
     ("user", "assistant"),
     [("customer", "agent"), ("client", "representative"), ("human", "ai"), ("USER", "ASSISTANT"), ("user", "model"),
      ("Visitor", "Chat-Bot"), ("End User", "support_rep"), ("prompter", "assistant"), ("Customer 2", "agent:12")],

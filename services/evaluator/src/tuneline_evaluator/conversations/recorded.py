@@ -38,7 +38,7 @@ def is_recorded(place: Path) -> bool:
 def read_recorded(arm: str, place: Path) -> Recorded:
     """Read an arm's conversations. Raises UserError for what is none, and for two of one persona and trial."""
     talks: dict[tuple[str, int], tuple[Exchange, ...]] = {}
-    for transcript in read_transcripts(place).transcripts:
+    for transcript in read_transcripts(place, joined=False).transcripts:
         persona, trial = key = key_of(transcript.id)
         if key in talks:
             raise UserError(

@@ -36,7 +36,7 @@ SIDES: Mapping[str, Side] = {
     "incoming": "user", "is_incoming": "user", "inbound": "user", "is_inbound": "user", "from_customer": "user",
     "is_customer": "user", "is_user": "user", "from_user": "user", "from_agent": "assistant", "is_agent": "assistant",
     "outgoing": "assistant", "is_outgoing": "assistant", "outbound": "assistant", "is_outbound": "assistant",
-    "is_bot": "assistant", "is_assistant": "assistant",
+    "is_bot": "assistant", "is_assistant": "assistant", "is_created_by_user": "user", "created_by_user": "user",
 }  # fmt: skip
 """Keys whose yes says who speaks, and whose no says that it is the other side."""
 WAYS: Mapping[str, Side] = {"incoming": "user", "outgoing": "assistant"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from tuneline.data.reading.content import MAX_DEPTH, Problem
+from tuneline.data.reading.streams import events_of, is_stream, text_of
 from tuneline.data.reading.turns import Turn, is_message, read_message, read_turns, turns_of
 from tuneline.errors import BadJson
 from tuneline.parsing.json import parse_json
@@ -46,7 +47,8 @@ def read_response(value: object, loc: Loc, problems: list[Problem], depth: int =
     """Read the answer in a response, whatever stands around it."""
     value = as_json(value)
     if isinstance(value, str):
-        return turns_of("assistant", value, loc, problems)
+        events = events_of(value)
+        return _streamed(events, loc, problems) if is_stream(events) else turns_of("assistant", value, loc, problems)
     if depth >= MAX_DEPTH or not isinstance(value, list | Mapping):
         return []
     if is_turn(value):
@@ -63,12 +65,22 @@ def _read_answers(values: Sequence[object], loc: Loc, problems: list[Problem], d
     """Read a list of messages, of parts, or of the one answer that was asked for."""
     if values and is_turn(values[0]):
         return read_turns(values, loc, problems)
-    if len(values) == 1:
+    if len(values) == 1 and not is_stream(values):
         return read_response(values[0], (*loc, 0), problems, depth + 1)
+    if is_stream(values):
+        return _streamed(values, loc, problems)
     if all(isinstance(part, Mapping) and "type" in part for part in values):
         return turns_of("assistant", values, loc, problems)
     problems.append(Problem(loc, "has several answers; keep one", "shape"))
     return []
+
+
+def _streamed(events: Sequence[object], loc: Loc, problems: list[Problem]) -> list[Turn]:
+    text = text_of(events)
+    if text is None:
+        problems.append(Problem(loc, "is a stream that calls tools or has several answers: log it as one", "tools"))
+        return []
+    return turns_of("assistant", text, loc, problems)
 
 
 def is_turn(value: object) -> bool:

@@ -42,8 +42,13 @@ def is_export(record: Mapping[str, object]) -> bool:
         or _is_tree(record)
         or "resourceSpans" in record
         or (record.get("object") == "chat.completion" and not asked)
-        or any(name.startswith("gen_ai.") for name in _attributes(record))
+        or is_span(record)
     )
+
+
+def is_span(record: Mapping[str, object]) -> bool:
+    """Tell whether a record is a span of OpenTelemetry with the messages of a call."""
+    return any(name.startswith("gen_ai.") for name in _attributes(record))
 
 
 def read_export(record: Mapping[str, object], problems: list[Problem], loc: Loc) -> list[Said] | None:

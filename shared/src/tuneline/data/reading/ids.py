@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -22,6 +22,8 @@ ID_KEYS = (
     "requestid", "custom_id", "example_id", "prompt_id", "recordid", "interaction_id", "conversation_hash",
 )  # fmt: skip
 """Keys that a record may be known by; the first that is there counts."""
+CALL_KEYS = ("id", "transcript_id", "span_id", "request_id", "requestid", "custom_id", "run_id", *ID_KEYS)
+"""Those of a call of a model, of which a conversation has many."""
 MAX_ID_CHARACTERS = 200
 
 
@@ -41,10 +43,12 @@ def names_conversation(message: object) -> bool:
     return any(isinstance(name, str | int) and not isinstance(name, bool) and str(name).strip() for name in found)
 
 
-def find_id(record: Mapping[str, object], problems: list[Problem]) -> RecordId | None:
+def find_id(
+    record: Mapping[str, object], problems: list[Problem], keys: Sequence[str] = ID_KEYS
+) -> RecordId | None:
     """Return the id of a record; None if it has none, or one that cannot be used, which is a problem then."""
     folded = {key_of(key): key for key in reversed(list(record))}
-    for key in ID_KEYS:
+    for key in keys:
         name = folded.get(key)
         value = record[name] if name is not None else None
         if isinstance(value, Mapping):

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 
 from tuneline.data.judged import Exchange, Generated, Transcript, generated_in
 from tuneline.data.reading.content import EMPTY, MAX_PER_RECORD, Problem, check_text, kind
-from tuneline.data.reading.ids import RecordId, find_id, id_of_content
+from tuneline.data.reading.ids import CALL_KEYS, RecordId, find_id, id_of_content
 from tuneline.data.reading.shapes import SYSTEMS, read_shape
 from tuneline.data.reading.turns import Turn
 from tuneline.parsing.problems import Loc
@@ -22,7 +22,7 @@ Tools = Literal["drop", "keep", "refuse"]
 Repair = Literal[
     "ids_made", "ids_mended", "greetings_kept", "turns_joined", "parts_joined", "unanswered_cut", "notes_joined",
     "tools_dropped", "tools_kept", "duplicates_merged", "answers_not_learnt", "notes_left_out", "notices_left_out",
-    "attachments_joined", "attachments_missing",
+    "attachments_joined", "attachments_missing", "calls_joined",
 ]  # fmt: skip
 """What was mended, for counting."""
 
@@ -31,12 +31,16 @@ JOINT = "\n\n"
 
 
 class Normalised(NamedTuple):
-    """A record as far as it could be understood: `transcript` is None if there is any problem."""
+    """A record as far as it could be understood: `transcript` is None if there is any problem.
+
+    `is_call`: it is one call of a model, whose request repeats what was said before.
+    """
 
     id: str | None
     transcript: Transcript | None
     problems: list[Problem]
     repairs: Counter[Repair]
+    is_call: bool = False
 
 
 def normalise(record: object, tools: Tools = "refuse") -> Normalised:
@@ -47,14 +51,16 @@ def normalise(record: object, tools: Tools = "refuse") -> Normalised:
     problems: list[Problem] = []
     repairs: Counter[Repair] = Counter()
     name = find_id(record, problems)
-    turns, loc = read_shape(record, problems)
+    turns, loc, is_call = read_shape(record, problems)
+    if is_call and not problems:
+        name = find_id(record, problems, CALL_KEYS)
     persona = _persona(record.get("persona"), problems)
     talk = _Talk(repairs, problems, tools)
     if not problems:
         talk.take(turns, loc)
     if problems:
         return Normalised(name.id if name else None, None, problems[:MAX_PER_RECORD], repairs)
-    return _named(name, talk, persona, generated_in(record.get("provenance")))
+    return _named(name, talk, persona, generated_in(record.get("provenance")))._replace(is_call=is_call)
 
 
 def _named(name: RecordId | None, talk: _Talk, persona: str | None, generated: Generated | None) -> Normalised:

@@ -34,6 +34,12 @@ TIME_KEYS = (
 )  # fmt: skip
 TREES = ("message_tree_id",)
 """Keys of rows in which a message may have several answers (OpenAssistant): none of them is the conversation."""
+REPLIES = (
+    "in_response_to_tweet_id", "in_reply_to_status_id", "in_reply_to_tweet_id", "in_reply_to_id", "in_reply_to",
+    "reply_to_id", "reply_to_message_id", "parent_comment_id",
+)  # fmt: skip
+"""Keys by which a row names the one that it answers, of conversations that have no name of their own."""
+NO_NAME = "a message that says what it answers, and not in which conversation: add a column `conversation_id`"
 KEPT_KEYS = ("system", "system_prompt", "persona")
 """What a row may say about the whole conversation."""
 _ISO = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?)?")
@@ -69,6 +75,8 @@ def grouped(records: Iterable[Record]) -> Iterator[Record]:
             yield record._replace(
                 problem="a message of a tree with several answers; export one conversation per record"
             )
+        elif is_message(value) and _is_reply(value):
+            yield record._replace(problem=NO_NAME)
         elif is_message(value) and not has_shape(value):
             path = record.path
             messages.append(_Row(record.lines_of([()])[0], spelt(value)))
@@ -81,6 +89,11 @@ def grouped(records: Iterable[Record]) -> Iterator[Record]:
         yield _together(path, name, rows, "messages")
     for name, rows in pairs.items():
         yield _together(path, name, rows, "exchanges")
+
+
+def _is_reply(value: Mapping[str, object]) -> bool:
+    named = spelt(value)
+    return any(key in named for key in REPLIES) and _named(named, CONVERSATION_KEYS) is None and not has_shape(value)
 
 
 def _oldest_first(record: Record, value: Mapping[str, object]) -> Record:

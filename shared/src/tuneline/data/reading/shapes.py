@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 from tuneline.data.reading.calls import as_json, read_request, read_response
 from tuneline.data.reading.content import MAX_DEPTH, Problem, kind, read_content, spelt
-from tuneline.data.reading.exports import is_export, read_export
-from tuneline.data.reading.trees import TREE, path_of
+from tuneline.data.reading.exports import is_export, is_span, read_export
+from tuneline.data.reading.items import ANSWERS, ASKS, read_items, read_pair
+from tuneline.data.reading.trees import LEAVES, TREE, path_of
 from tuneline.data.reading.turns import TEXT_KEYS, Role, Turn, is_learnt, is_message, read_message, read_turns, turns_of
 from tuneline.parsing.problems import Loc
 
@@ -23,8 +24,6 @@ LISTS = (
     "message_history", "dialog", "dialogue", "dialogs", "utterances", "turns", "chat", "transcript", "thread",
 )  # fmt: skip
 """Keys under which the list of messages stands."""
-TEXTS = ("dialog", "dialogue", "dialogs", "utterances", "turns", "conversation", "conversations", "history", "data")
-"""Lists whose items may be mere texts, said by user and assistant by turns."""
 LATE_LISTS = ("history", "data", "input", "items", "events", "results", "output", "text")
 """Keys that may hold it too, where nothing else does."""
 REQUESTS = ("request", "inputs", "input", "request_body", "requestBody", "inputBodyJson", "body", "kwargs", "params")
@@ -33,25 +32,20 @@ SYSTEMS = (
     "system", "system_prompt", "systemPrompt", "system_instruction", "systemInstruction", "system_message",
     "instructions",
 )  # fmt: skip
-ASKS = (
-    "prompt", "instruction", "question", "query", "user", "human", "input", "request", "user_message", "user_input",
-    "user_prompt", "customer_message", "human_message", "inputs",
-)  # fmt: skip
-ANSWERS = (
-    "response", "completion", "output", "answer", "assistant", "bot", "reply", "assistant_message",
-    "assistant_response", "bot_message", "bot_response", "agent_message", "agent_reply", "agent_response", "ai_message",
-    "model_response", "outputs",
-)  # fmt: skip
 SIDES = ("user", "human", "assistant", "bot")
 """Keys that elsewhere hold the name of a person or program: they are texts only as a pair of such."""
-MORE_ASKS, MORE_ANSWERS = (*ASKS, "customer", "client", "q"), (*ANSWERS, "agent", "ai", "gpt", "model", "a")
-"""Keys of what was asked and answered in a list of exchanges, where no other meaning is possible."""
 ADDED = ("input", "context")
 """Columns of Alpaca and Dolly that belong to the instruction."""
 MEDIA = {"image": "<image>", "images": "<image>", "video": "<video>", "videos": "<video>", "audios": "<audio>"}
 """Keys of pictures and sounds, and how the text of a message points to one."""
 WRAPPERS = ("chat", "conversation", "thread", "session", "data", "record", "row", "json", "trace", "value")
 
+PREFERENCES = (
+    ("chosen", "rejected"), ("preferred_output", "non_preferred_output"), ("conversation_a", "conversation_b"),
+    ("response_a", "response_b"), ("response_0", "response_1"), ("response_1", "response_2"),
+    ("response_j", "response_k"), ("answer_a", "answer_b"), ("completion_a", "completion_b"), ("models", "completions"),
+)  # fmt: skip
+"""Keys of two answers to one question: TRL, OpenAI, chats of an arena, and data sets of the Hub."""
 CHOICES = "a preference pair, of which the record does not say what is to be learnt: keep one as `messages`"
 NO_SHAPE = "holds no conversation: messages, conversations, prompt and response, or one of the shapes in the manual"
 NO_SPEAKER = (
@@ -65,6 +59,8 @@ class Shaped(NamedTuple):
 
     turns: list[Turn]
     loc: Loc
+    is_call: bool = False
+    """It is one call of a model, whose request may repeat what was said before."""
 
 
 def read_shape(record: Mapping[str, object], problems: list[Problem], loc: Loc = ()) -> Shaped:
@@ -74,7 +70,7 @@ def read_shape(record: Mapping[str, object], problems: list[Problem], loc: Loc =
         if (found := reader(form, problems, loc)) is not None:
             system = [] if reader is _wrapped else _system(form, problems, loc)
             _refuse_media(form, found.turns, problems, loc)
-            return Shaped([*system, *found.turns], found.loc)
+            return Shaped([*system, *found.turns], found.loc, found.is_call)
     text = NO_SPEAKER if any(isinstance(spelt(record).get(key), str) for key in TEXT_KEYS) else NO_SHAPE
     problems.append(Problem(loc, text, "shape"))
     return Shaped([], loc)
@@ -104,7 +100,8 @@ def is_pair(record: Mapping[str, object]) -> bool:
     record = {**spelt(record), **record}
     pair = _pair(record)
     alone = TREE not in record and not any(_list(record.get(key)) is not None for key in (*LISTS, "history"))
-    return alone and pair is not None and all(isinstance(record[key], str) for key in pair)
+    texts = alone and pair is not None and all(isinstance(record[key], str) for key in pair)
+    return texts and pair is not None and read_request(as_json(record[pair[0]]), (), []) is None
 
 
 def _tree(record: Mapping[str, object], problems: list[Problem], loc: Loc) -> Shaped | None:
@@ -124,7 +121,7 @@ def _exported(record: Mapping[str, object], problems: list[Problem], loc: Loc) -
     turns: list[Turn] = []
     for place, message in found:
         turns += read_message(message, place, problems)
-    return Shaped(turns, loc)
+    return Shaped(turns, loc, is_span(record))
 
 
 def _listed(record: Mapping[str, object], problems: list[Problem], loc: Loc) -> Shaped | None:
@@ -143,12 +140,17 @@ def _first_list(record: Mapping[str, object], keys: Sequence[str], problems: lis
         return Shaped([], loc)
     if lists:
         here = (*loc, lists[0])
-        turns = _items(_list(record[lists[0]]) or [], here, problems)
-        return Shaped([*turns, *_answer_beside(record, turns, problems, loc)], here)
+        turns = read_items(_list(record[lists[0]]) or [], here, problems, _last_seen(record))
+        answer = _answer_beside(record, turns, problems, loc)
+        return Shaped([*turns, *answer], here, is_call=bool(answer))
     if wrong := [key for key in keys[:3] if key in record and not isinstance(record[key], Mapping)]:
         problems.append(Problem((*loc, wrong[0]), f"must be a list (got {kind(record[wrong[0]])})", "shape"))
         return Shaped([], (*loc, wrong[0]))
     return None
+
+
+def _last_seen(record: Mapping[str, object]) -> object:
+    return next((record[key] for key in LEAVES if record.get(key) is not None), None)
 
 
 def _answer_beside(
@@ -161,48 +163,9 @@ def _answer_beside(
     return read_response(record[key], (*loc, key), problems) if key else []
 
 
-def _items(items: Sequence[object], loc: Loc, problems: list[Problem]) -> list[Turn]:
-    """Read the items of a list: messages, or pairs of what was asked and answered."""
-    first = items[0] if items else None
-    pairs = isinstance(first, Mapping) and not is_message(first) and _are_exchanges(first)
-    if items and (pairs or loc[-1] == "exchanges"):
-        return [turn for place, item in enumerate(items) for turn in _exchange(item, (*loc, place), problems)]
-    if isinstance(first, Sequence) and not isinstance(first, str) and len(first) == 2:
-        return [turn for place, item in enumerate(items) for turn in _two(item, (*loc, place), problems)]
-    return read_turns(items, loc, problems, texts=loc[-1] in TEXTS)
-
-
-def _are_exchanges(item: Mapping[str, object]) -> bool:
-    return any(key in item for key in MORE_ASKS) and any(key in item for key in MORE_ANSWERS)
-
-
-def _exchange(item: object, loc: Loc, problems: list[Problem]) -> list[Turn]:
-    if not isinstance(item, Mapping):
-        problems.append(Problem(loc, f"must be an object (got {kind(item)})", "shape"))
-        return []
-    turns: list[Turn] = []
-    sides: tuple[tuple[Role, Sequence[str]], ...] = (("user", MORE_ASKS), ("assistant", MORE_ANSWERS))
-    for role, keys in sides:
-        key = next((key for key in keys if key in item), role)
-        if key not in item:
-            problems.append(Problem((*loc, key), "is missing", "content"))
-        else:
-            learnt = role == "user" or is_learnt(item, "assistant", loc, problems)
-            turns += turns_of(role, item[key], (*loc, key), problems, learnt=learnt)
-    return turns
-
-
-def _two(item: object, loc: Loc, problems: list[Problem]) -> list[Turn]:
-    if not isinstance(item, Sequence) or isinstance(item, str) or len(item) != 2:
-        problems.append(Problem(loc, "must be a pair of texts", "shape"))
-        return []
-    asked = turns_of("user", item[0], (*loc, 0), problems) if item[0] else []
-    return asked + (turns_of("assistant", item[1], (*loc, 1), problems) if item[1] else [])
-
-
 def _preference(record: Mapping[str, object], problems: list[Problem], loc: Loc) -> Shaped | None:
-    if "chosen" in record and "rejected" in record:
-        problems.append(Problem((*loc, "chosen"), CHOICES, "preference"))
+    if pair := next((pair for pair in PREFERENCES if all(key in record for key in pair)), None):
+        problems.append(Problem((*loc, pair[0]), CHOICES, "preference"))
     elif record.get("label") is False and _pair(record) is not None:
         problems.append(Problem((*loc, "label"), "marks the answer as one that nobody wants", "preference"))
     else:
@@ -223,7 +186,8 @@ def _logged(record: Mapping[str, object], problems: list[Problem], loc: Loc) -> 
             there = [name for name in RESPONSES if record.get(name) is not None and name != key]
             answers = read_response(record[there[0]], (*loc, there[0]), problems) if there else []
             repeats = [(t.role, t.text) for t in answers[: len(turns)]] == [(t.role, t.text) for t in turns]
-            return Shaped(answers if repeats and len(answers) > len(turns) else [*turns, *answers], (*loc, key))
+            both = answers if repeats and len(answers) > len(turns) else [*turns, *answers]
+            return Shaped(both, (*loc, key), is_call=True)
     return None
 
 
@@ -234,7 +198,7 @@ def _paired(record: Mapping[str, object], problems: list[Problem], loc: Loc) -> 
     ask, say = keys
     turns: list[Turn] = []
     for place, item in enumerate(_list(record.get("history")) or []):
-        turns += _two(item, (*loc, "history", place), problems)
+        turns += read_pair(item, (*loc, "history", place), problems)
     added = [record[key] for key in ADDED if ask == "instruction" and key != say and isinstance(record.get(key), str)]
     asked = record[ask]
     if isinstance(asked, str):

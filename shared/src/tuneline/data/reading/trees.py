@@ -1,16 +1,21 @@
-"""Conversations that are trees, because a message was edited or an answer made again: ChatGPT's export.
+"""Conversations that are trees, because a message was edited or an answer made again: ChatGPT's and Claude's exports.
 
-What the person saw last is the path from the root to `current_node`; every other branch was given up.
+What the person saw last is the path from the root to the current message; every other branch was given up.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
-from tuneline.data.reading.content import Problem
+from tuneline.data.reading.content import Problem, spelt
 from tuneline.parsing.problems import Loc
 
 TREE = "mapping"
+PARENTS = ("parent_message_uuid", "parent_message_id")
+"""Keys by which a message of a list names the one that it follows: Claude, LibreChat."""
+NAMES = ("uuid", "message_id", "id")
+LEAVES = ("current_leaf_message_uuid", "current_message_id")
+"""Keys of a conversation that name the message which was seen last."""
 
 
 def path_of(
@@ -31,6 +36,28 @@ def path_of(
         message = node.get("message")
         if isinstance(message, Mapping) and not _is_hidden(message):
             yield (*loc, place), _plain(message)
+
+
+def way_to_last(items: Sequence[object], last: object) -> Sequence[int]:
+    """Return which messages of a list lead to the one called `last`, or to the list's last one; all, if none branch."""
+    everything = range(len(items))
+    first = spelt(items[0]) if items and isinstance(items[0], Mapping) else {}
+    key = next((key for key in PARENTS if key in first), None)
+    messages = [spelt(item) for item in items if isinstance(item, Mapping)] if key else []
+    if key is None or len(messages) < len(items):
+        return everything
+    parents = [message.get(key) for message in messages]
+    known = [parent for parent in parents if isinstance(parent, str)]
+    if len(set(known)) == len(known):
+        return everything
+    places = {str(message.get(name)): place for place, message in enumerate(messages) for name in NAMES}
+    place: int | None = places.get(last, len(items) - 1) if isinstance(last, str) else len(items) - 1
+    way: list[int] = []
+    while place is not None and place not in way:
+        way.append(place)
+        parent = parents[place]
+        place = places.get(parent) if isinstance(parent, str) else None
+    return way[::-1]
 
 
 def _last_leaf(nodes: Mapping[str, object]) -> str | None:
