@@ -155,7 +155,9 @@ WHOLE = json.dumps(GOOD)
 BAD_DATA = {
     "empty": (b"", "a.jsonl:1: an empty file"),
     "spaces": (b"  \n \n", "a.jsonl:1: an empty file"),
-    "UTF-16": (WHOLE.encode("utf-16"), "a.jsonl:1: UTF-16 text; save it as UTF-8"),
+    "UTF-16": (WHOLE.encode("utf-16"), "a.jsonl:1: UTF-16 text; save it as UTF-8 (in Excel: CSV UTF-8)"),
+    "a spreadsheet": (b"PK\x03\x04" + bytes(40), "a.jsonl:1: a ZIP archive or an Office file: unpack it"),
+    "a page": (b"<!DOCTYPE html>\n<p>", "a.jsonl:1: HTML or XML; export"),
     "UTF-16 without a mark": (
         WHOLE.encode("utf-16-le"),
         "a.jsonl:1: a NUL byte, as in UTF-16 or binary data; save it as UTF-8",
@@ -312,7 +314,7 @@ def chat(*roles: object, key: str = "role") -> dict[str, object]:
     return {"id": "a", "messages": [{key: role, "content": SECRET} for role in roles]}
 
 
-NO_SHAPE = "holds no conversation: messages, conversations, prompt and response, or one of the shapes in the manual"
+NO_SHAPE = "holds no conversation: messages, conversations, prompt and response, or one of the shapes in docs/transcripts.md"
 TWO = "must have one conversation (got exchanges and messages)"
 ROLES = "must say who speaks, as in user, customer, human; assistant, agent, bot; system; tool"
 BAD_RECORDS: dict[str, tuple[object, str]] = {
@@ -466,7 +468,7 @@ def test_chats_that_nobody_began_or_answered_are_left_out_listed_and_not_bad(tmp
     assert ([t.id for t in read.transcripts], read.kinds) == (["a", "b"], {"no_exchange": 2})
     assert [(row.id, row.line) for row in read.rejected] == [("c", 3), ("d", 4)]
     write(path, GOOD, empty | {"uuid": "c"}, empty | {"uuid": "d"})
-    with pytest.raises(UserError, match=r"^2 of 3 transcripts cannot be used:\na.jsonl:2: "):
+    with pytest.raises(UserError, match=r"^2 of 3 transcripts cannot be used \(`assessor: {on_bad: skip, max_bad: 2}` leaves out all\):\na.jsonl:2: "):
         read_transcripts(path)
 
 
@@ -489,7 +491,7 @@ def test_at_most_the_larger_of_a_number_and_one_percent_may_be_left_out(
     if fits:
         assert len(read_transcripts(path, max_bad).rejected) == bad
     else:
-        with pytest.raises(UserError, match=r"4 of 300 transcripts cannot be used \(at most 3 may be left out\)"):
+        with pytest.raises(UserError, match=r"4 of 300 transcripts cannot be used \(at most 3 may be left out; .*max_bad: 4}"):
             read_transcripts(path, max_bad)
 
 

@@ -103,10 +103,7 @@ def read_transcripts(
         reader.join_calls()
     most = 0 if max_bad is None else min(max(max_bad, int(MAX_SHARE * reader.count)), MAX_KEPT)
     if reader.bad > most:
-        limit = "" if max_bad is None else f" (at most {most:,} may be left out)"
-        first = "the first " if reader.bad > MAX_KEPT else ""
-        head = f"{reader.bad} of {first}{reader.count} transcripts cannot be used{limit}:"
-        raise UserError("\n".join([head, *listed(*reader.shown())]))
+        raise UserError("\n".join([_head(reader, None if max_bad is None else most), *listed(*reader.shown())]))
     if not reader.count:
         raise UserError(f"No transcripts in {printable(path.name)}: it has no file of JSON, CSV or Parquet.")
     if not reader.found:
@@ -119,6 +116,16 @@ def read_transcripts(
     ]
     places = {one.transcript.id: f"{one.path}:{one.line}" for one in found}
     return ReadTranscripts([one.transcript for one in found], reader.rejected, repaired, places)
+
+
+def _head(reader: _Collector, most: int | None) -> str:
+    """Say how many cannot be used of how many, and what leaves them out."""
+    first = "the first " if reader.bad > MAX_KEPT else ""
+    head = f"{reader.bad} of {first}{reader.count} transcripts cannot be used"
+    limit = "" if most is None else f"at most {most:,} may be left out"
+    way_out = f"`assessor: {{on_bad: skip, max_bad: {reader.bad}}}` leaves out all" * bool(reader.found and not first)
+    more = "; ".join(filter(None, (limit, way_out)))
+    return f"{head} ({more}):" if more else f"{head}:"
 
 
 class _Found(NamedTuple):

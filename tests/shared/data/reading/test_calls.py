@@ -77,6 +77,18 @@ def test_a_table_with_requests_as_json_is_read_as_calls_though_it_names_sessions
     assert (found.id, found.exchanges) == ("r2", WHOLE)
 
 
+@pytest.mark.parametrize("text", ['{"text": "Rome", "population": 3}', '{"answer": "Rome"}', "[1, 2]"])
+def test_an_answer_that_is_json_itself_is_learnt_as_it_was_given(tmp_path: Path, text: str) -> None:
+    asked = {"messages": TALK[:1]}
+    rows = [{"id": "a", "request": asked, "response": text}, {"id": "b", "messages": TALK[:1], "response": text}]
+    assert [t.exchanges for t in read(tmp_path, rows).transcripts] == [(Exchange(SAID[0], text),)] * 2
+
+
+def test_what_a_table_keeps_as_json_is_unpacked_on_both_sides(tmp_path: Path) -> None:
+    (tmp_path / "runs.csv").write_text('id,inputs,outputs\na,"{""input"": ""p""}","{""output"": ""r""}"\n')
+    assert read_transcripts(tmp_path).transcripts[0].exchanges == (Exchange("p", "r"),)
+
+
 def chunks(*texts: str) -> list[dict[str, Any]]:
     return [{"choices": [{"index": 0, "delta": {"content": text}}]} for text in texts]
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from kit.exports import AS_TEXTS, ATTRIBUTES, INTERCOM, NUMBERED, ZENDESK
+from kit.programs import PROGRAMS
 from tuneline.data.transcripts import Exchange, read_transcripts
 from tuneline.errors import UserError
 
@@ -65,3 +66,20 @@ def test_numbered_attributes_of_a_span_are_put_in_order(tmp_path: Path) -> None:
 def test_what_does_not_say_who_speaks_is_refused_with_the_way_out(tmp_path: Path, value: object, message: str) -> None:
     with pytest.raises(UserError, match=message):
         read(tmp_path, value)
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_what_chat_programs_help_desks_and_tracers_export_is_read(tmp_path: Path, program: str) -> None:
+    [(_, _, exchanges)] = read(tmp_path, PROGRAMS[program])
+    assert exchanges == (Exchange("p", "r"),)
+
+
+@pytest.mark.parametrize("about", ["user", "users", "memories", "shared_conversations", "message_feedback"])
+def test_what_stands_beside_the_conversations_of_an_account_is_not_read(tmp_path: Path, about: str) -> None:
+    (tmp_path / f"{about}.json").write_text(json.dumps([{"id": "user-1", "email": "a@example.org"}]))
+    (tmp_path / "empty.json").write_text("[]")
+    (tmp_path / "conversations.json").write_text(json.dumps([INTERCOM]))
+    assert [t.id for t in read_transcripts(tmp_path).transcripts] == ["123"]
+    (tmp_path / "conversations.json").rename(tmp_path / "mine.json")
+    with pytest.raises(UserError, match=f"{about}.json:1: holds no conversation"):
+        read_transcripts(tmp_path)

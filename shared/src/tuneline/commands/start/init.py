@@ -15,12 +15,15 @@ from tuneline.errors import UserError
 from tuneline.parsing.problems import printable
 
 STARTER = Path(__file__).parent / "starter"
-MAY_BE_BAD = 5
-"""Or 1 % where that is more, as the assessor's `max_bad`."""
+MAY_BE_BAD = 0.2
+"""Share of the conversations that is left out: with more of them, something else is wrong."""
 SKIP = """
 assessor:
   on_bad: skip                          # {} more that cannot be used; the assessor's rejected.jsonl lists them
 """
+DEFAULT_MAX_BAD = 5
+"""The assessor's."""
+MANY = "  max_bad: {}\n"
 BASE = "hf://HuggingFaceTB/SmolLM2-135M-Instruct"
 
 
@@ -71,14 +74,18 @@ def _look(transcripts: Path, folder: Path) -> _Data:
     """Read the conversations as the assessor will. Raises UserError for what it refuses even if it may skip some."""
     from statistics import median
 
-    from tuneline.data.transcripts import read_transcripts
+    from tuneline.data.reading.content import EMPTY
+    from tuneline.data.transcripts import MAX_KEPT, read_transcripts
 
     left_out = ""
     try:
         found = read_transcripts(transcripts)
     except UserError:
-        found = read_transcripts(transcripts, MAY_BE_BAD)
-        left_out = SKIP.format(len(found.rejected))
+        found = read_transcripts(transcripts, MAX_KEPT)
+        count = len(found.rejected) - found.kinds[EMPTY]
+        if count > MAY_BE_BAD * (count + len(found.transcripts)):
+            raise
+        left_out = SKIP.format(count) + MANY.format(count) * (count > DEFAULT_MAX_BAD)
     lengths = sorted(len(one.exchanges) for one in found.transcripts)
     middle = int(median(lengths))
     about = f"  # {len(lengths):,} conversations of {lengths[0]} to {lengths[-1]} exchanges, in the middle {middle}."

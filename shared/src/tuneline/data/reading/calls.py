@@ -20,6 +20,9 @@ ANSWERS = (
     "outputBodyJson", "response", "kwargs", "answer", "text", "generated_text", "result", "completion",
 )  # fmt: skip
 """Keys that lead to an answer, in the order in which they are followed."""
+ENVELOPES = ("choices", "candidates", "generations", "message", "messages", "output", "outputs", "content", "parts",
+             "body", "outputBodyJson", "response", "kwargs")  # fmt: skip
+"""Those that only servers and programs write, over a list or an object."""
 
 
 def read_request(value: object, loc: Loc, problems: list[Problem], depth: int = 0) -> list[Turn] | None:
@@ -43,12 +46,20 @@ def read_request(value: object, loc: Loc, problems: list[Problem], depth: int = 
     return [*turns_of("system", value[system], (*loc, system), problems), *turns]
 
 
-def read_response(value: object, loc: Loc, problems: list[Problem], depth: int = 0) -> list[Turn]:
-    """Read the answer in a response, whatever stands around it."""
-    value = as_json(value)
+def read_response(
+    value: object, loc: Loc, problems: list[Problem], depth: int = 0, *, packed: bool = True
+) -> list[Turn]:
+    """Read the answer in a response, whatever stands around it.
+
+    `packed`: objects are written as JSON in texts here; else a text of JSON may be what the model answered.
+    """
     if isinstance(value, str):
-        events = events_of(value)
-        return _streamed(events, loc, problems) if is_stream(events) else turns_of("assistant", value, loc, problems)
+        found = as_json(value)
+        if is_stream(events := events_of(value)):
+            return _streamed(events, loc, problems)
+        if isinstance(found, str) or not (packed or _is_envelope(found)):
+            return turns_of("assistant", value, loc, problems)
+        value = found
     if depth >= MAX_DEPTH or not isinstance(value, list | Mapping):
         return []
     if is_turn(value):
@@ -73,6 +84,15 @@ def _read_answers(values: Sequence[object], loc: Loc, problems: list[Problem], d
         return turns_of("assistant", values, loc, problems)
     problems.append(Problem(loc, "has several answers; keep one", "shape"))
     return []
+
+
+def _is_envelope(value: object) -> bool:
+    """Tell whether the JSON in a text is what a server wrote around an answer, and no answer that is JSON itself."""
+    if isinstance(value, list):
+        return bool(value) and (is_turn(value[0]) or is_stream(value) or _is_envelope(value[0]))
+    if not isinstance(value, Mapping):
+        return False
+    return is_turn(value) or any(isinstance(value.get(key), list | Mapping) for key in ENVELOPES)
 
 
 def _streamed(events: Sequence[object], loc: Loc, problems: list[Problem]) -> list[Turn]:

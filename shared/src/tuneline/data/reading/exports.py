@@ -1,30 +1,24 @@
-"""Exports in which something else than a message's role says whose it is: support desks and traces of calls.
+"""Exports in which something else than a message's role says whose it is: support desks, Grok, traces of calls.
 
-Intercom names the kind of each author, Zendesk who asked for the ticket, Freshdesk keeps the first message apart,
-OpenTelemetry a call's messages among a span's attributes. A bot's message is an answer where it is said to be one of
-a model; else it is a notice.
+Intercom names the kind of each author, Zendesk who asked for the ticket, LiveChat the kind of each user, Help Scout who
+wrote each thread; Freshdesk keeps the first message apart, OpenTelemetry a call's messages among a span's attributes.
+A bot's message is an answer where it is said to be one of a model; else it is a notice.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from html.parser import HTMLParser
 
-from tuneline.data.reading.calls import as_json
 from tuneline.data.reading.content import Problem
+from tuneline.data.reading.spans import Said, is_span, read_span
+from tuneline.data.reading.trees import way_to_last
 from tuneline.parsing.problems import Loc
-
-Said = tuple[Loc, Mapping[str, object]]
-"""A message with role and content, and where it stands."""
 
 DESK_ROLES = {"user": "user", "lead": "user", "contact": "user", "admin": "assistant", "bot": "assistant"}
 """Kinds of authors in Intercom."""
 _FIRST = ("source", "conversation_message")
 """Where Intercom keeps a conversation's first message; the second until version 2 of its interface."""
-ASKED, ANSWERED = "gen_ai.input.messages", "gen_ai.output.messages"
-SYSTEM = "gen_ai.system_instructions"
-_NUMBERED = re.compile(r"gen_ai\.(prompt|completion)\.(\d{1,4})\.(role|content)")
 _BLOCKS = {"p", "div", "br", "li", "tr", "h1", "h2", "h3", "h4", "blockquote", "pre"}
 ANSWER_ONLY = "an answer of a model, without what it was asked: export the messages of the request beside it"
 ENVELOPE = "spans in OTLP's envelope: write one span a line (jq -c '.resourceSpans[].scopeSpans[].spans[]')"
@@ -39,16 +33,14 @@ def is_export(record: Mapping[str, object]) -> bool:
         isinstance(record.get("conversation_parts"), Mapping | list)
         or _is_ticket(record.get("comments"))
         or _is_freshdesk(record)
+        or bool(_livechat_events(record))
+        or isinstance(_threads(record), list)
+        or _is_grok(record)
         or _is_tree(record)
         or "resourceSpans" in record
         or (record.get("object") == "chat.completion" and not asked)
         or is_span(record)
     )
-
-
-def is_span(record: Mapping[str, object]) -> bool:
-    """Tell whether a record is a span of OpenTelemetry with the messages of a call."""
-    return any(name.startswith("gen_ai.") for name in _attributes(record))
 
 
 def read_export(record: Mapping[str, object], problems: list[Problem], loc: Loc) -> list[Said] | None:
@@ -58,15 +50,21 @@ def read_export(record: Mapping[str, object], problems: list[Problem], loc: Loc)
     parts, comments = record.get("conversation_parts"), record.get("comments")
     if isinstance(parts, Mapping | list):
         return list(_intercom(record, parts, loc))
-    if isinstance(comments, list) and record.get("requester_id") is not None:
-        return list(_zendesk(record["requester_id"], comments, (*loc, "comments")))
-    if _is_freshdesk(record):
-        return list(_freshdesk(record, loc))
+    if isinstance(comments, list) and (requester := _requester(record)) is not None:
+        return list(_zendesk(requester, comments, (*loc, "comments")))
+    for is_one, read in (
+        (_is_freshdesk, _freshdesk),
+        (_livechat_events, _livechat),
+        (_threads, _help_scout),
+        (_is_grok, _grok),
+    ):
+        if is_one(record):
+            return list(read(record, loc))
     refused = {"comments": NO_REQUESTER, "resourceSpans": ENVELOPE, "prompt": REPLIES, "object": ANSWER_ONLY}
     if key := next((key for key in refused if key in record), None):
         problems.append(Problem((*loc, key), refused[key], "shape"))
         return []
-    return list(_span(_attributes(record), loc))
+    return list(read_span(record, loc))
 
 
 def _is_ticket(comments: object) -> bool:
@@ -75,6 +73,30 @@ def _is_ticket(comments: object) -> bool:
         and bool(comments)
         and all(isinstance(one, Mapping) and "author_id" in one for one in comments)
     )
+
+
+def _requester(record: Mapping[str, object]) -> object:
+    """Return who asked for a ticket: an id, or an object with one in the export of a whole account."""
+    asked = record.get("requester")
+    return record.get("requester_id", asked.get("id") if isinstance(asked, Mapping) else None)
+
+
+def _livechat_events(record: Mapping[str, object]) -> list[object]:
+    thread = record.get("thread")
+    events = thread.get("events") if isinstance(thread, Mapping) and isinstance(record.get("users"), list) else None
+    return events if isinstance(events, list) else []
+
+
+def _threads(record: Mapping[str, object]) -> list[object] | None:
+    held = record.get("_embedded")
+    threads = held.get("threads") if isinstance(held, Mapping) else None
+    return threads if isinstance(threads, list) else None
+
+
+def _is_grok(record: Mapping[str, object]) -> bool:
+    listed = record.get("responses")
+    held = isinstance(record.get("conversation"), Mapping) and isinstance(listed, list)
+    return held and all(isinstance(one, Mapping) and isinstance(one.get("response"), Mapping) for one in listed or [])
 
 
 def _is_freshdesk(record: Mapping[str, object]) -> bool:
@@ -131,40 +153,39 @@ def _freshdesk(record: Mapping[str, object], loc: Loc) -> Iterator[Said]:
         yield (*loc, "conversations", place), reply
 
 
-def _attributes(record: Mapping[str, object]) -> Mapping[str, object]:
-    """Return the attributes of a span: an object, or OTLP's list of keys and values."""
-    found = record.get("attributes", record)
-    if isinstance(found, Mapping):
-        return found
-    pairs: dict[str, object] = {}
-    for pair in found if isinstance(found, list) else []:
-        value = pair.get("value") if isinstance(pair, Mapping) else None
-        if isinstance(value, Mapping):
-            pairs[str(pair.get("key"))] = next(iter(value.values()), None)
-    return pairs
+def _livechat(record: Mapping[str, object], loc: Loc) -> Iterator[Said]:
+    users = record["users"]
+    known = [user for user in users if isinstance(user, Mapping)] if isinstance(users, list) else []
+    kinds = {str(user.get("id")): user.get("type") for user in known}
+    for place, event in enumerate(_livechat_events(record)):
+        if isinstance(event, Mapping) and event.get("type") == "message":
+            role = kinds.get(str(event.get("author_id")))
+            private = event.get("visibility", event.get("recipients")) == "agents"
+            where = (*loc, "thread", "events", place)
+            yield where, {"role": role, "content": event.get("text"), "private": private}
 
 
-def _span(attributes: Mapping[str, object], loc: Loc) -> Iterator[Said]:
-    if ASKED in attributes or ANSWERED in attributes:
-        yield from _named(attributes, loc)
-        return
-    numbered: dict[tuple[bool, int], dict[str, object]] = {}
-    for name, value in attributes.items():
-        if match := _NUMBERED.fullmatch(name):
-            numbered.setdefault((match[1] == "completion", int(match[2])), {})[match[3]] = value
-    for (answer, number), message in sorted(numbered.items()):
-        where = f"gen_ai.{'completion' if answer else 'prompt'}.{number}"
-        yield (*loc, where), {"role": "assistant", **message} if answer else message
+def _help_scout(record: Mapping[str, object], loc: Loc) -> Iterator[Said]:
+    """Yield the threads, oldest first: the interface gives the newest first."""
+    threads = [(place, one) for place, one in enumerate(_threads(record) or []) if isinstance(one, Mapping)]
+    threads.sort(key=lambda thread: str(thread[1].get("createdAt", "")))
+    for place, thread in threads:
+        author = thread.get("createdBy")
+        by_customer = isinstance(author, Mapping) and author.get("type") == "customer"
+        if thread.get("type") != "lineitem" and thread.get("body"):
+            about = {"role": "user" if by_customer else "assistant", "content": _text_of(thread["body"])}
+            yield (*loc, "_embedded", "threads", place), {**about, "type": thread.get("type")}
 
 
-def _named(attributes: Mapping[str, object], loc: Loc) -> Iterator[Said]:
-    if system := as_json(attributes.get(SYSTEM)):
-        yield (*loc, SYSTEM), {"role": "system", "content": system}
-    for key in (ASKED, ANSWERED):
-        listed = as_json(attributes.get(key))
-        for place, message in enumerate(listed if isinstance(listed, list) else []):
-            if isinstance(message, Mapping):
-                yield (*loc, key, place), message
+def _grok(record: Mapping[str, object], loc: Loc) -> Iterator[Said]:
+    listed, about = record["responses"], record["conversation"]
+    held = [one["response"] for one in listed if isinstance(one, Mapping)] if isinstance(listed, list) else []
+    leaf = about.get("leaf_response_id") if isinstance(about, Mapping) else None
+    for place in way_to_last(held, leaf):
+        message = held[place]
+        if isinstance(message, Mapping):
+            said = {"role": message.get("sender"), "content": message.get("message")}
+            yield (*loc, "responses", place, "response"), said
 
 
 class _Text(HTMLParser):

@@ -15,7 +15,8 @@ from typing import BinaryIO, cast
 
 import structlog
 
-from tuneline.data.reading.records import GROWN, MAX_GROWTH, MAX_RECORD_BYTES, Record, cut_records
+from tuneline.data.reading.content import EMPTY
+from tuneline.data.reading.records import GROWN, MAX_GROWTH, MAX_RECORD_BYTES, UTF_16, Record, cut_records
 from tuneline.data.reading.rows import grouped
 from tuneline.data.reading.tables import PARQUET, read_csv, read_parquet
 from tuneline.errors import UserError
@@ -28,8 +29,26 @@ SUFFIXES = (*(f".{kind}{packed}" for kind in TEXTS for packed in PACKED), ".parq
 PATTERNS = tuple(f"*{suffix}" for suffix in SUFFIXES)
 """The files of a folder that are transcripts, in small or capital letters; no other one is hashed, sent or read."""
 
+ACCOUNT = frozenset(
+    f"{name}.json"
+    for name in (
+        "user", "users", "account", "user_settings", "message_feedback", "model_comparisons", "shared_conversations",
+        "conversation_asset_file_names", "library_files", "export_manifest", "ads", "shopping", "sora", "projects",
+        "memories",
+    )
+)  # fmt: skip
+"""What stands beside `conversations.json` in the exports of ChatGPT and Claude, and holds no conversation."""
+
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 HEAD = 2**20
+OTHERS = {
+    b"PK\x03\x04": "a ZIP archive or an Office file: unpack it and give the folder, or save the table as CSV",
+    b"SQLite format 3": "a database: export the table of messages as CSV",
+    b"%PDF": "a PDF; transcripts are JSON, CSV or Parquet",
+    b"<": "HTML or XML; export the conversations as JSON or CSV",
+}
+"""How files of other kinds begin, and the way out."""
+PLAIN = "neither JSON nor a table: write one conversation per line as JSON, or a message per row as CSV"
 MAX_NAMED = 5
 
 log = structlog.get_logger()
@@ -58,9 +77,10 @@ def _read_folder(folder: Path, prefix: str, above: list[Path], passed_over: list
     except OSError as error:
         yield Record(prefix, 1, problem=f"cannot be read: {error.strerror}")
         return
+    is_account = any(path.name.startswith("conversations") and path.suffix == ".json" for path in paths)
     for path in paths:
         name = f"{prefix}{printable(path.name)}"
-        if path.name.startswith("."):
+        if path.name.startswith(".") or (is_account and path.name in ACCOUNT):
             passed_over.append(name)
             continue
         try:
@@ -86,7 +106,7 @@ def _read_file(path: Path, name: str) -> Iterator[Record]:
             line = max(line, record.line)
             yield record
         if not line:
-            yield Record(name, 1, problem="an empty file")
+            yield Record(name, 1, problem="an empty file", kind=EMPTY if path.stat().st_size else "unreadable")
     except _Grown:
         yield Record(name, line + 1, problem=GROWN)
     except EOFError:
@@ -106,10 +126,22 @@ def _open(path: Path, name: str) -> Iterator[Record]:
             yield Record(name, 1, problem=ONLY_A_POINTER)
         elif head.startswith(PARQUET):
             yield from read_parquet(path, name, most)
+        elif what := _other_kind(head, name):
+            yield Record(name, 1, problem=what)
         elif _is_table(head, name):
             yield from read_csv(text, head, name)
         else:
             yield from cut_records(text, head, name)
+
+
+def _other_kind(head: bytes, name: str) -> str | None:
+    """Say what a file is that holds neither JSON nor a table, and what to do with it; None for what may hold either."""
+    text = head.removeprefix(BOM_UTF8).lstrip()
+    if head.startswith(UTF_16):
+        return "UTF-16 text; save it as UTF-8 (in Excel: CSV UTF-8)"
+    known = next((what for magic, what in OTHERS.items() if text.startswith(magic)), None)
+    is_json = text[:1] in (b"{", b"[", b"") or name.lower().endswith(SUFFIXES)
+    return known or (None if is_json else PLAIN)
 
 
 def _is_table(head: bytes, name: str) -> bool:

@@ -18,11 +18,11 @@ CONVERSATION_KEYS = (
 )  # fmt: skip
 """Keys that say which conversation a message belongs to."""
 ID_KEYS = (
-    "id", "transcript_id", *CONVERSATION_KEYS, "uuid", "_id", "span_id", "trace_id", "run_id", "request_id",
+    "id", "transcript_id", *CONVERSATION_KEYS, "uuid", "_id", "span_id", "context_span_id", "trace_id", "run_id", "request_id",
     "requestid", "custom_id", "example_id", "prompt_id", "recordid", "interaction_id", "conversation_hash",
 )  # fmt: skip
 """Keys that a record may be known by; the first that is there counts."""
-CALL_KEYS = ("id", "transcript_id", "span_id", "request_id", "requestid", "custom_id", "run_id", *ID_KEYS)
+CALL_KEYS = ("id", "transcript_id", "span_id", "context_span_id", "request_id", "requestid", "custom_id", "run_id", *ID_KEYS)
 """Those of a call of a model, of which a conversation has many."""
 MAX_ID_CHARACTERS = 200
 

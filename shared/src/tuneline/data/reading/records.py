@@ -60,9 +60,7 @@ class Record(NamedTuple):
 def cut_records(stream: BinaryIO, head: bytes, path: str) -> Iterator[Record]:
     """Yield the records of a file of JSON text that begins with `head`."""
     text = head.removeprefix(BOM_UTF8).lstrip()
-    if head.startswith(UTF_16):
-        yield Record(path, 1, problem="UTF-16 text; save it as UTF-8")
-    elif text[:1] == b"[" or (text[:1] == b"{" and _is_spread(text)):
+    if text[:1] == b"[" or (text[:1] == b"{" and _is_spread(text)):
         yield from _by_value(stream, path)
     else:
         yield from _by_line(stream, path)

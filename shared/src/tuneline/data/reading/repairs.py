@@ -22,7 +22,7 @@ Tools = Literal["drop", "keep", "refuse"]
 Repair = Literal[
     "ids_made", "ids_mended", "greetings_kept", "turns_joined", "parts_joined", "unanswered_cut", "notes_joined",
     "tools_dropped", "tools_kept", "duplicates_merged", "answers_not_learnt", "notes_left_out", "notices_left_out",
-    "attachments_joined", "attachments_missing", "calls_joined",
+    "attachments_joined", "attachments_missing", "calls_joined", "texts_split",
 ]  # fmt: skip
 """What was mended, for counting."""
 
@@ -56,6 +56,7 @@ def normalise(record: object, tools: Tools = "refuse") -> Normalised:
         name = find_id(record, problems, CALL_KEYS)
     persona = _persona(record.get("persona"), problems)
     talk = _Talk(repairs, problems, tools)
+    repairs["texts_split"] += any(turn.split for turn in turns)
     if not problems:
         talk.take(turns, loc)
     if problems:

@@ -19,7 +19,7 @@ from tuneline.data.reading.content import key_of, spelt
 from tuneline.data.reading.ids import CONVERSATION_KEYS
 from tuneline.data.reading.records import Record
 from tuneline.data.reading.shapes import LISTS, has_shape, is_pair
-from tuneline.data.reading.turns import is_message
+from tuneline.data.reading.turns import is_event, is_message
 from tuneline.parsing.problems import Loc
 
 ORDER_KEYS = (
@@ -71,6 +71,8 @@ def grouped(records: Iterable[Record]) -> Iterator[Record]:
         value = record.value
         if not isinstance(value, Mapping) or record.problem:
             yield record
+        elif is_event(spelt(value)) and not has_shape(value):
+            continue
         elif is_message(value) and not has_shape(value) and any(value.get(key) is not None for key in TREES):
             yield record._replace(
                 problem="a message of a tree with several answers; export one conversation per record"

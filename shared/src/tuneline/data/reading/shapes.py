@@ -12,11 +12,13 @@ from itertools import product
 from typing import NamedTuple
 
 from tuneline.data.reading.calls import as_json, read_request, read_response
-from tuneline.data.reading.content import MAX_DEPTH, Problem, kind, read_content, spelt
-from tuneline.data.reading.exports import is_export, is_span, read_export
+from tuneline.data.reading.content import MAX_DEPTH, Problem, check_text, kind, read_content, spelt
+from tuneline.data.reading.exports import is_export, read_export
 from tuneline.data.reading.items import ANSWERS, ASKS, read_items, read_pair
+from tuneline.data.reading.spans import is_span
 from tuneline.data.reading.trees import LEAVES, TREE, path_of
 from tuneline.data.reading.turns import TEXT_KEYS, Role, Turn, is_learnt, is_message, read_message, read_turns, turns_of
+from tuneline.data.reading.written import KEYS, read_written, written_key
 from tuneline.parsing.problems import Loc
 
 LISTS = (
@@ -47,10 +49,10 @@ PREFERENCES = (
 )  # fmt: skip
 """Keys of two answers to one question: TRL, OpenAI, chats of an arena, and data sets of the Hub."""
 CHOICES = "a preference pair, of which the record does not say what is to be learnt: keep one as `messages`"
-NO_SHAPE = "holds no conversation: messages, conversations, prompt and response, or one of the shapes in the manual"
+NO_SHAPE = "holds no conversation: messages, conversations, prompt and response, or one of the shapes in docs/transcripts.md"
 NO_SPEAKER = (
-    "holds no conversation: a text, and no key or column such as role, sender or author_type that says whose it is "
-    "(user, customer; assistant, agent)"
+    "holds no conversation: a text, and no key or column such as role, sender or author_type, nor a mark before each "
+    "message, that says whose it is (user, customer; assistant, agent)"
 )
 
 
@@ -65,13 +67,13 @@ class Shaped(NamedTuple):
 
 def read_shape(record: Mapping[str, object], problems: list[Problem], loc: Loc = ()) -> Shaped:
     """Find the conversation in a record and read its turns, system prompts first."""
-    readers = (_tree, _exported, _listed, _preference, _logged, _paired, _listed_late, _wrapped)
+    readers = (_tree, _exported, _listed, _preference, _logged, _paired, _written, _listed_late, _wrapped)
     for form, reader in product((record, spelt(record)), readers):
         if (found := reader(form, problems, loc)) is not None:
             system = [] if reader is _wrapped else _system(form, problems, loc)
             _refuse_media(form, found.turns, problems, loc)
             return Shaped([*system, *found.turns], found.loc, found.is_call)
-    text = NO_SPEAKER if any(isinstance(spelt(record).get(key), str) for key in TEXT_KEYS) else NO_SHAPE
+    text = NO_SPEAKER if any(isinstance(spelt(record).get(key), str) for key in (*TEXT_KEYS, *KEYS)) else NO_SHAPE
     problems.append(Problem(loc, text, "shape"))
     return Shaped([], loc)
 
@@ -92,6 +94,7 @@ def has_shape(record: object) -> bool:
         or is_export(record)
         or any(_list(record.get(key)) is not None for key in LISTS)
         or _pair(record) is not None
+        or written_key(record) is not None
     )
 
 
@@ -141,9 +144,10 @@ def _first_list(record: Mapping[str, object], keys: Sequence[str], problems: lis
     if lists:
         here = (*loc, lists[0])
         turns = read_items(_list(record[lists[0]]) or [], here, problems, _last_seen(record))
-        answer = _answer_beside(record, turns, problems, loc)
+        answer = _answer_beside(record, turns, problems, loc, packed=isinstance(record[lists[0]], str))
         return Shaped([*turns, *answer], here, is_call=bool(answer))
-    if wrong := [key for key in keys[:3] if key in record and not isinstance(record[key], Mapping)]:
+    wrong = [key for key in keys[:3] if key in record and not isinstance(record[key], Mapping)]
+    if wrong and written_key(record) is None:
         problems.append(Problem((*loc, wrong[0]), f"must be a list (got {kind(record[wrong[0]])})", "shape"))
         return Shaped([], (*loc, wrong[0]))
     return None
@@ -154,13 +158,13 @@ def _last_seen(record: Mapping[str, object]) -> object:
 
 
 def _answer_beside(
-    record: Mapping[str, object], turns: Sequence[Turn], problems: list[Problem], loc: Loc
+    record: Mapping[str, object], turns: Sequence[Turn], problems: list[Problem], loc: Loc, *, packed: bool
 ) -> list[Turn]:
     """Read the answer to the last message, where it stands beside the messages that were sent."""
     if not turns or turns[-1].role == "assistant":
         return []
     key = next((key for key in ("response", "completion", "output", "answer", "choices") if record.get(key)), None)
-    return read_response(record[key], (*loc, key), problems) if key else []
+    return read_response(record[key], (*loc, key), problems, packed=packed) if key else []
 
 
 def _preference(record: Mapping[str, object], problems: list[Problem], loc: Loc) -> Shaped | None:
@@ -184,7 +188,8 @@ def _logged(record: Mapping[str, object], problems: list[Problem], loc: Loc) -> 
         if turns is not None:
             problems += found
             there = [name for name in RESPONSES if record.get(name) is not None and name != key]
-            answers = read_response(record[there[0]], (*loc, there[0]), problems) if there else []
+            packed = isinstance(record.get(key), str)
+            answers = read_response(record[there[0]], (*loc, there[0]), problems, packed=packed) if there else []
             repeats = [(t.role, t.text) for t in answers[: len(turns)]] == [(t.role, t.text) for t in turns]
             both = answers if repeats and len(answers) > len(turns) else [*turns, *answers]
             return Shaped(both, (*loc, key), is_call=True)
@@ -214,6 +219,15 @@ def _paired(record: Mapping[str, object], problems: list[Problem], loc: Loc) -> 
         else:
             turns += turns_of(role, value, here, problems)
     return Shaped(turns, (*loc, ask))
+
+
+def _written(record: Mapping[str, object], problems: list[Problem], loc: Loc) -> Shaped | None:
+    key = written_key(record)
+    if key is None:
+        return None
+    here = (*loc, key)
+    turns = [Turn(role, check_text(text, here, problems), here, split=True) for role, text in read_written(record[key])]
+    return Shaped(turns, here)
 
 
 def _wrapped(record: Mapping[str, object], problems: list[Problem], loc: Loc) -> Shaped | None:

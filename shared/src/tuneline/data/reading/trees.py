@@ -11,9 +11,9 @@ from tuneline.data.reading.content import Problem, spelt
 from tuneline.parsing.problems import Loc
 
 TREE = "mapping"
-PARENTS = ("parent_message_uuid", "parent_message_id")
-"""Keys by which a message of a list names the one that it follows: Claude, LibreChat."""
-NAMES = ("uuid", "message_id", "id")
+PARENTS = ("parent_message_uuid", "parent_message_id", "parent_response_id")
+"""Keys by which a message of a list names the one that it follows: Claude, LibreChat, Grok."""
+NAMES = ("uuid", "message_id", "id", "_id")
 LEAVES = ("current_leaf_message_uuid", "current_message_id")
 """Keys of a conversation that name the message which was seen last."""
 
@@ -72,14 +72,40 @@ def _is_hidden(message: Mapping[str, object]) -> bool:
 
 
 def _plain(message: Mapping[str, object]) -> Mapping[str, object]:
+    if isinstance(fragments := message.get("fragments"), list):
+        return _of_fragments(fragments)
     author, content, recipient = message.get("author"), message.get("content"), message.get("recipient")
     role = author.get("role") if isinstance(author, Mapping) else author
     found = {"role": role, "content": content, "weight": message.get("weight")}
     if role == "assistant" and isinstance(recipient, str) and recipient != "all":
         return found | {"content": [{"type": "tool_use", "name": recipient, "input": _shown(content)}]}
-    if role == "tool" and isinstance(content, Mapping):
+    if isinstance(content, Mapping) and (role == "tool" or content.get("content_type") == "code"):
         return found | {"content": _shown(content)}
-    return found
+    return found | {"content": _spoken(content)}
+
+
+def _spoken(content: object) -> object:
+    """Leave out the recordings of what was spoken and stands there as text, too."""
+    parts = content.get("parts") if isinstance(content, Mapping) else None
+    if not isinstance(parts, list) or not any(_type_of(part) == "audio_transcription" for part in parts):
+        return content
+    return [{"text": p.get("text", "")} if _type_of(p) == "audio_transcription" else p for p in parts if not _is_heard(p)]
+
+
+def _is_heard(part: object) -> bool:
+    return _type_of(part) in ("audio_asset_pointer", "real_time_user_audio_video_asset_pointer")
+
+
+def _type_of(part: object) -> object:
+    return part.get("content_type") if isinstance(part, Mapping) else None
+
+
+def _of_fragments(fragments: Sequence[object]) -> Mapping[str, object]:
+    """Read a message of DeepSeek's export: what was asked or answered, without thoughts and searches."""
+    said = [(part.get("type"), part.get("content")) for part in fragments if isinstance(part, Mapping)]
+    role = "user" if any(kind == "REQUEST" for kind, _ in said) else "assistant"
+    texts = [text for kind, text in said if kind in ("REQUEST", "RESPONSE") and isinstance(text, str)]
+    return {"role": role, "content": "".join(texts)}
 
 
 def _shown(content: object) -> str:

@@ -37,10 +37,19 @@ ROLES: Mapping[str, Role] = {name: role for role, names in _NAMES.items() for na
 CALL = "functioncall", "toolcall"
 """Roles of some data sets under which the assistant's calls stand, as text."""
 
+_TAWK: Mapping[str, Role] = {"v": "user", "a": "assistant", "s": "system"}
+"""How Tawk.to writes visitors, agents and itself."""
+EVENTS = (
+    "event", "systemevent", "conversationupdate", "typing", "endofconversation", "service", "action", "slot",
+    "sessionstarted", "userfeaturization", "restart", "followup", "activeloop", "summary", "filehistorysnapshot",
+)  # fmt: skip
+"""What happened beside what was said, in logs of chat services, of Rasa and of Claude Code."""
+
 ROLE_KEYS = (
     "role", "from", "sender", "speaker", "author", "sender_type", "author_type", "user_type", "sender_role",
     "author_role", "participant", "participant_role", "participant_type", "actor", "actor_type", "actor_role", "who",
-    "message_from", "message_type", "from_type", "speaker_role", "speaker_type", "direction", "type",
+    "message_from", "message_type", "from_type", "speaker_role", "speaker_type", "direction", "type", "event",
+    "comment_author_role", "comment_author_type", "participant_id",
 )  # fmt: skip
 """Keys that say who speaks. The first whose value is a role counts: `from` may be an address, the role beside it."""
 TEXT_KEYS = (
@@ -57,7 +66,7 @@ class Turn(NamedTuple):
     """One message. `calls` are the tools that it calls, each as JSON text; `learnt` is False where the log says so.
 
     `parts`: how many parts its text had. `aside`: it is said by neither side. `attached`: files whose text is part of
-    it; `missing`: files of which the log has no text.
+    it; `missing`: files of which the log has no text; `split`: it was cut out of a text by the marks in it.
     """
 
     role: Role
@@ -69,12 +78,14 @@ class Turn(NamedTuple):
     aside: Aside | None = None
     attached: int = 0
     missing: int = 0
+    split: bool = False
 
 
 def role_of(value: object) -> Role | None:
     """Return the role that a name means, in any case and spelling (`End-User`, `agent:12`, `Customer 2`)."""
     if isinstance(value, Mapping):
-        return next(filter(None, (role_of(value.get(key)) for key in ("role", "type", "name"))), None)
+        known = _TAWK.get(str(value.get("t")))
+        return known or next(filter(None, (role_of(value.get(key)) for key in ("role", "type", "name"))), None)
     if not isinstance(value, str) or len(value) > 100:
         return None
     return ROLES.get(_bare(value.partition(":")[0]))
@@ -88,6 +99,13 @@ def is_message(value: object) -> bool:
     by = any(role_of(value.get(key)) or _is_call(value.get(key)) for key in ROLE_KEYS)
     by = by or side_of(value) is not None or aside_of(value) is not None
     return by and any(key in value for key in (*TEXT_KEYS, "tool_calls", "function_call", "conversations_thread_id"))
+
+
+def is_event(item: Mapping[str, object]) -> bool:
+    """Tell whether a record only says what happened beside a conversation: that somebody joined it, say."""
+    said = any(item.get(key) not in (None, "", []) for key in TEXT_KEYS)
+    named = (item.get(key) for key in ("type", "event"))
+    return not said and any(isinstance(name, str) and len(name) < 40 and _bare(name) in EVENTS for name in named)
 
 
 def read_turns(items: Sequence[object], loc: Loc, problems: list[Problem], *, texts: bool = False) -> list[Turn]:
@@ -163,6 +181,8 @@ def _unwrapped(item: Mapping[str, object]) -> Mapping[str, object]:
     kwargs, names, data, message = item.get("kwargs"), item.get("id"), item.get("data"), item.get("message")
     if item.get("lc") is not None and isinstance(kwargs, Mapping) and isinstance(names, list) and names:
         return {"role": names[-1], **kwargs}
+    if isinstance(versions := item.get("versions"), list):
+        return _chosen(versions, item.get("currently_selected"))
     if isinstance(data, Mapping) and "content" in data and role_of(item.get("type")):
         return {"role": item["type"], **data}
     if isinstance(message, Mapping) and "content" in message:
@@ -170,8 +190,26 @@ def _unwrapped(item: Mapping[str, object]) -> Mapping[str, object]:
     return item
 
 
+def _chosen(versions: Sequence[object], selected: object) -> Mapping[str, object]:
+    """Return the version of a message that LM Studio shows, without thoughts and figures."""
+    place = selected if isinstance(selected, int) and 0 <= selected < len(versions) else -1
+    version = versions[place] if versions else {}
+    if not isinstance(version, Mapping):
+        return {}
+    steps = version.get("steps")
+    blocks = [step for step in steps if isinstance(step, Mapping)] if isinstance(steps, list) else []
+    shown = [b.get("content") for b in blocks if b.get("type") == "contentBlock" and not _is_thought(b.get("style"))]
+    return {"role": version.get("role"), "content": shown if blocks else version.get("content")}
+
+
+def _is_thought(style: object) -> bool:
+    return isinstance(style, Mapping) and style.get("type") == "thinking"
+
+
 def _typed(item: Mapping[str, object], loc: Loc) -> list[Turn] | None:
     """Read an item of OpenAI's Responses API that is no message; None for a message."""
+    if is_event(item):
+        return []
     match item.get("type") if "role" not in item else None:
         case "reasoning":
             return []

@@ -1,0 +1,89 @@
+"""Conversations that are one text, in which a mark before each message says whose it is.
+
+Lines as `Customer: …` and `[10:02] Agent: …`, `### Human: …`, or the control tokens of a chat template. What names no
+role, as a person's name does, is no mark: then nothing here says who is who.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from tuneline.data.reading.turns import Role, role_of
+
+KEYS = (
+    "conversation", "conversations", "messages", "transcript", "dialogue", "dialog", "chat", "chat_log",
+    "chat_transcript", "conversation_text", "chat_history", "history", "log", "text", "content", "body",
+)  # fmt: skip
+"""Keys and columns under which such a text may stand."""
+_TOKENS = (
+    re.compile(r"<\|im_start\|>(?P<who>\w{1,20})\n(?P<text>.*?)(?:<\|im_end\|>|\Z)", re.DOTALL),
+    re.compile(
+        r"<\|start_header_id\|>(?P<who>\w{1,20})<\|end_header_id\|>(?P<text>.*?)(?:<\|eot_id\|>|<\|end_of_text\|>|\Z)",
+        re.DOTALL,
+    ),
+    re.compile(r"<start_of_turn>(?P<who>\w{1,20})\n(?P<text>.*?)(?:<end_of_turn>|\Z)", re.DOTALL),
+)
+"""ChatML, Llama 3, Gemma."""
+_INST = re.compile(r"\[INST\](?P<asked>.*?)\[/INST\](?P<said>.*?)(?=<s>|\[INST\]|\Z)", re.DOTALL)
+_SYS = re.compile(r"\s*<<SYS>>(?P<system>.*?)<</SYS>>", re.DOTALL)
+_LABEL = re.compile(
+    r"(?:^|\n)[ \t]*(?:[\[(][^\])\n]{1,40}[\])][ \t]*)?(?:\d{1,2}:\d\d(?::\d\d)?(?: ?[AaPp][Mm])?[ \t]*[-–]?[ \t]*)?"
+    r"(?P<who>[A-Za-z][\w /-]{0,30})(?:[ \t]*[\[(][^\])\n]{1,40}[\])])?[ \t]*:(?=\s)"
+)
+_HEADING = re.compile(r"###[ \t]*(?P<who>[A-Za-z][\w /-]{0,30}):")
+_SHORT: Mapping[str, Role] = {"q": "user", "a": "assistant", "u": "user"}
+
+
+class Said(NamedTuple):
+    """One message of a text."""
+
+    role: Role
+    text: str
+
+
+def read_written(value: object) -> list[Said]:
+    """Return the messages of a text that marks both sides; nothing for any other text or value."""
+    if not isinstance(value, str):
+        return []
+    readers = (*(lambda text, form=form: _by_tokens(text, form) for form in _TOKENS), _by_inst)
+    found = next(filter(None, (read(value) for read in readers)), None)
+    found = found or _by_label(value, _HEADING) or _by_label(value, _LABEL)
+    return found if {one.role for one in found} >= {"user", "assistant"} else []
+
+
+def written_key(record: Mapping[str, object]) -> str | None:
+    """Return the key of a record under which such a text stands."""
+    return next((key for key in KEYS if isinstance(record.get(key), str) and read_written(record[key])), None)
+
+
+def _by_tokens(text: str, form: re.Pattern[str]) -> list[Said]:
+    said = [(role_of(match["who"]), match["text"].strip()) for match in form.finditer(text)]
+    return [Said(role, words) for role, words in said if role]
+
+
+def _by_inst(text: str) -> list[Said]:
+    found: list[Said] = []
+    for match in _INST.finditer(text):
+        asked, said = match["asked"], match["said"].strip().removesuffix("</s>").strip()
+        if system := _SYS.match(asked):
+            found.append(Said("system", system["system"].strip()))
+            asked = asked[system.end() :]
+        found += [Said("user", asked.strip()), Said("assistant", said)]
+    return found
+
+
+def _by_label(text: str, form: re.Pattern[str]) -> list[Said]:
+    """Cut a text before each of its labels. Of each side the first label counts: others may be said in a message."""
+    labels: dict[Role, str] = {}
+    marks: list[tuple[int, int, Role]] = []
+    for match in form.finditer(text):
+        label = match["who"].strip().casefold()
+        role = _SHORT.get(label) or role_of(label)
+        if role in ("user", "assistant", "system") and labels.setdefault(role, label) == label:
+            marks.append((match.start(), match.end(), role))
+    if not marks or text[: marks[0][0]].strip():
+        return []
+    ends = [start for start, *_ in marks[1:]] + [len(text)]
+    return [Said(role, text[begin:end].strip()) for (_, begin, role), end in zip(marks, ends, strict=True)]

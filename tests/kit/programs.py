@@ -1,0 +1,180 @@
+"""One conversation, `p` and `r`, as chat programs, help desks and tracers export it, with what stands beside it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+
+def _node(name: str, parent: str | None, role: str, content: dict[str, Any]) -> dict[str, Any]:
+    message = {"id": name, "author": {"role": role, "metadata": {}}, "recipient": "all", "content": content}
+    return {"id": name, "parent": parent, "children": [], "message": message}
+
+
+def _spoken(text: str) -> dict[str, Any]:
+    sound = {"content_type": "audio_asset_pointer", "asset_pointer": "file-service://f"}
+    said = {"content_type": "audio_transcription", "text": text, "direction": "in"}
+    return {"content_type": "multimodal_text", "parts": [said, sound]}
+
+
+def _fragments(parent: str, *parts: tuple[str, str]) -> dict[str, Any]:
+    fragments = [{"type": kind, "content": text} for kind, text in parts]
+    return {"parent": parent, "children": [], "message": {"model": "m", "files": [], "fragments": fragments}}
+
+
+def _block(text: str, style: str = "default") -> dict[str, Any]:
+    return {"type": "contentBlock", "style": {"type": style}, "content": [{"type": "text", "text": text}]}
+
+
+_LISTED = [{"message.role": "user", "message.content": "p"}], [{"message.role": "assistant", "message.content": "r"}]
+PROGRAMS: dict[str, Any] = {
+    "ChatGPT, spoken": {
+        "id": "c",
+        "mapping": {"a": _node("a", None, "user", _spoken("p")), "b": _node("b", "a", "assistant", _spoken("r"))},
+        "current_node": "b",
+    },
+    "ChatGPT, an answer in code": {
+        "id": "c",
+        "mapping": {
+            "a": _node("a", None, "user", {"content_type": "text", "parts": ["p"]}),
+            "b": _node("b", "a", "assistant", {"content_type": "code", "language": "python", "text": "r"}),
+        },
+        "current_node": "b",
+    },
+    "DeepSeek": {
+        "id": "c",
+        "mapping": {
+            "root": {"id": "root", "parent": None, "children": ["1"], "message": None},
+            "1": _fragments("root", ("REQUEST", "p")),
+            "2": _fragments("1", ("THINK", "hm"), ("SEARCH", "x"), ("RESPONSE", "r")),
+        },
+    },
+    "Grok": {
+        "conversations": [
+            {
+                "conversation": {"id": "c", "title": "t", "leaf_response_id": "3"},
+                "responses": [
+                    {"response": {"_id": "1", "message": "p", "sender": "human", "parent_response_id": "0"}},
+                    {"response": {"_id": "2", "message": "x", "sender": "ASSISTANT", "parent_response_id": "1"}},
+                    {"response": {"_id": "3", "message": "r", "sender": "ASSISTANT", "parent_response_id": "1"}},
+                ],
+            }
+        ]
+    },
+    "LM Studio": {
+        "name": "t",
+        "messages": [
+            {
+                "versions": [{"type": "singleStep", "role": "user", "content": [{"type": "text", "text": "p"}]}],
+                "currentlySelected": 0,
+            },
+            {
+                "versions": [
+                    {"type": "singleStep", "role": "assistant", "content": [{"type": "text", "text": "x"}]},
+                    {
+                        "type": "multiStep",
+                        "role": "assistant",
+                        "steps": [_block("hm", "thinking"), _block("r"), {"type": "debugInfoBlock"}],
+                    },
+                ],
+                "currentlySelected": 1,
+            },
+        ],
+    },
+    "Zendesk, a whole account": {
+        "id": 35,
+        "requester": {"id": 1, "name": "n"},
+        "comments": [
+            {"id": 1, "author_id": 1, "plain_body": "p", "public": True},
+            {"id": 2, "author_id": 2, "plain_body": "r", "public": True},
+        ],
+    },
+    "Help Scout": {
+        "id": 1,
+        "_embedded": {
+            "threads": [
+                {"type": "note", "body": "x", "createdAt": "2025-01-03T00:00:00Z", "createdBy": {"type": "user"}},
+                {"type": "message", "body": "<p>r</p>", "createdAt": "2025-01-02T00:00:00Z",
+                 "createdBy": {"type": "user"}},
+                {"type": "lineitem", "createdAt": "2025-01-01T12:00:00Z", "createdBy": {"type": "user"}},
+                {"type": "customer", "body": "p", "createdAt": "2025-01-01T00:00:00Z",
+                 "createdBy": {"type": "customer"}},
+            ]
+        },
+    },
+    "LiveChat": {
+        "chats": [
+            {
+                "id": "c",
+                "users": [{"id": "u", "type": "customer"}, {"id": "b@x", "type": "agent"}],
+                "thread": {
+                    "id": "t",
+                    "events": [
+                        {"type": "system_message", "text": "joined"},
+                        {"type": "message", "text": "p", "author_id": "u"},
+                        {"type": "message", "text": "x", "author_id": "b@x", "visibility": "agents"},
+                        {"type": "message", "text": "r", "author_id": "b@x"},
+                    ],
+                },
+            }
+        ]
+    },
+    "Tawk": {
+        "id": "c",
+        "messages": [
+            {"sender": {"t": "v", "n": "n"}, "type": "msg", "msg": "p"},
+            {"sender": {"t": "a", "n": "m"}, "type": "msg", "msg": "r"},
+        ],
+    },
+    "Rasa": {
+        "sender_id": "c",
+        "events": [
+            {"event": "action", "name": "action_listen"},
+            {"event": "user", "text": "p", "parse_data": {}},
+            {"event": "slot", "name": "x", "value": None},
+            {"event": "bot", "text": "r", "data": {}},
+        ],
+    },
+    "Amazon Connect": {
+        "Participants": [{"ParticipantId": "AGENT", "ParticipantRole": "AGENT"}],
+        "Transcript": [
+            {"Type": "EVENT", "ContentType": "x.event.participant.joined", "ParticipantRole": "CUSTOMER"},
+            {"ParticipantId": "CUSTOMER", "Content": "p"},
+            {"ParticipantId": "AGENT", "Content": "r"},
+        ],
+    },
+    "Bot Framework": [
+        {"type": "conversationUpdate", "id": "1"},
+        {"type": "message", "from": {"id": "u", "role": "user"}, "text": "p", "conversation": {"id": "c"}},
+        {"type": "message", "from": {"id": "b", "role": "bot"}, "text": "r", "conversation": {"id": "c"}},
+    ],
+    "Phoenix, a table": {
+        "context.span_id": "a",
+        "attributes.llm.input_messages": json.dumps(_LISTED[0]),
+        "attributes.llm.output_messages": _LISTED[1],
+    },
+    "OpenInference, flat": {
+        "spanId": "a",
+        "attributes": {
+            "openinference.span.kind": "LLM",
+            "llm.input_messages.0.message.role": "user",
+            "llm.input_messages.0.message.content": "p",
+            "llm.output_messages.0.message.content": "r",
+            "llm.model_name": "m",
+        },
+    },
+    "OpenInference, nested": {
+        "spanId": "a",
+        "attributes": {
+            "llm": {
+                "input_messages": [{"message": {"role": "user", "content": "p"}}],
+                "output_messages": [{"message": {"role": "assistant", "content": "r"}}],
+            }
+        },
+    },
+    "a conversation with settings of its model": {
+        "id": "c",
+        "llm": {"model": "m"},
+        "messages": [{"role": "user", "content": "p"}, {"role": "assistant", "content": "r"}],
+    },
+}
