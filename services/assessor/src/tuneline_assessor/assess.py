@@ -58,7 +58,7 @@ def prepare(params: AssessorParams, inputs: AssessorInputs, context: Context) ->
     """Read everything before anything is paid. Raises UserError for whatever is wrong with it."""
     rubric = load_rubric(inputs.rubric)
     judge = load_judge(inputs.judge, context.secret, inputs.answers)
-    read = read_transcripts(inputs.transcripts, most_bad(params), params.tools)
+    read = read_transcripts(inputs.transcripts, most_bad(params), params.tools, params.answered_by)
     return Prepared(rubric, judge, screen(read, params, context), read)
 
 

@@ -29,7 +29,7 @@ def check_given(params: AssessorParams, checks: Checks) -> None:
             PiiFinder(params.pii_regions, params.pii_model)
     rubric = checks.read("rubric", load_rubric)
     judge = checks.read("judge", load_judge, checks.secret, checks.inputs.get("answers"))
-    read = checks.read("transcripts", read_transcripts, most_bad(params), params.tools)
+    read = checks.read("transcripts", read_transcripts, most_bad(params), params.tools, params.answered_by)
     if read:
         checks.note(
             f"{len(read.transcripts):,} transcripts" + f", {len(read.rejected):,} left out" * bool(read.rejected)

@@ -19,7 +19,7 @@ def plan_judging(params: AssessorParams, plans: Plans) -> Iterator[Forecast]:
     """Count what the judge will be sent."""
     rubric = plans.read("rubric", load_rubric)
     judge = plans.read("judge", load_judge, plans.secret, plans.inputs.get("answers"))
-    read = plans.read("transcripts", read_transcripts, most_bad(params), params.tools)
+    read = plans.read("transcripts", read_transcripts, most_bad(params), params.tools, params.answered_by)
     if rubric and judge and read:
         transcripts = screen(read, params, plans).transcripts
         for model in models_among(judge, rubric):

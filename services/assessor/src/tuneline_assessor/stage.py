@@ -78,6 +78,8 @@ class AssessorParams(Params):
     """Transcripts that `on_bad=skip` may leave out, or 1 % where that is more; more may hide a broken export."""
     tools: Literal["drop", "keep", "refuse"] = "refuse"
     """What becomes of tool calls and their results: left out, kept as text in the conversation, or a bad transcript."""
+    answered_by: tuple[str, ...] = ()
+    """Names, ids or addresses of those who answer, where a log says only who spoke; everybody else asks."""
     max_unparsed: float = Field(default=0.02, ge=0, le=1)
     """Share of transcripts that may stay without a readable answer; more hides a judge that does not work."""
     pii: Annotated[Literal["off", "report", "redact", "refuse"], BeforeValidator(_off)] = "off"

@@ -48,7 +48,7 @@ def ids_in(path: Path) -> Iterator[tuple[str, str]]:
     choices: tuple[Tools, ...] = ("drop", "keep")
     for tools in choices:
         try:
-            for transcript in read_transcripts(path, MAX_KEPT, tools).transcripts:
+            for transcript in read_transcripts(path, MAX_KEPT, tools, joined=False).transcripts:
                 yield transcript.id, transcript.sha256
         except UserError:
             log.warning("these transcripts cannot be read: whether it is among them is not known", path=str(path))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +19,7 @@ from tuneline.data.reading.files import read_records
 from tuneline.data.reading.histories import continued, continues
 from tuneline.data.reading.records import Record
 from tuneline.data.reading.repairs import Repair, Tools, normalise
+from tuneline.data.reading.speakers import Speakers
 from tuneline.errors import UserError
 from tuneline.parsing.problems import MAX_PROBLEMS, listed, printable
 
@@ -84,20 +85,28 @@ class ReadTranscripts(NamedTuple):
 
 
 def read_transcripts(
-    path: Path, max_bad: int | None = None, tools: Tools = "refuse", *, joined: bool = True
+    path: Path,
+    max_bad: int | None = None,
+    tools: Tools = "refuse",
+    answering: Collection[str] = (),
+    *,
+    joined: bool = True,
 ) -> ReadTranscripts:
     """Read and check the transcripts in a file, or in all files of transcripts below a folder.
 
     Raises UserError listing every problem (the first 100) if more records are bad than `max_bad` and 1 % of all; None
     is for none at all. A conversation without an exchange is left out, too, and is not bad where most have one.
-    `tools`: what becomes of the tools that an assistant used. `joined`: of the calls of a model in which a conversation
+    `tools`: what becomes of the tools that an assistant used. `answering`: who answers where only names are there;
+    raises UserError for one who says nothing. `joined`: of the calls of a model in which a conversation
     goes on, the last one stands for all; else each counts.
     """
-    reader = _Collector(tools)
-    for record in read_records(path):
+    reader, speakers = _Collector(tools), Speakers(answering)
+    for record in read_records(path, speakers):
         reader.add(record)
         if reader.bad > MAX_KEPT:
             break
+    if speakers.missing and reader.bad <= MAX_KEPT:
+        raise UserError(f"answered_by: nobody speaks by the name {printable(speakers.missing[0])} in these transcripts")
     reader.refuse_taken()
     if joined:
         reader.join_calls()

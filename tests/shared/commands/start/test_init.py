@@ -94,7 +94,7 @@ def test_a_few_that_cannot_be_used_are_left_out_and_said(tmp_path: Path) -> None
     code, said = tuneline("init", tmp_path / "d", "--from", tmp_path / "logs")
     assert code == 0 and "Some conversations cannot be used" in said
     assert written(tmp_path / "d").steps
-    assert re.search(r"^assessor:\n  on_bad: skip .*# \d+ more that", (tmp_path / "d" / "run.yaml").read_text(), re.M)
+    assert re.search(r"^assessor:\n  tools: drop .*\n  on_bad: skip .*# \d+ more that", (tmp_path / "d" / "run.yaml").read_text(), re.M)
 
 
 @pytest.mark.parametrize("name", ["run.yaml", "prompt.txt"])
@@ -117,3 +117,30 @@ def test_a_name_with_any_character_stays_one_value(tmp_path: Path, name: str) ->
 def test_the_starter_comes_with_an_installed_package() -> None:
     listed = subprocess.run(["git", "ls-files", STARTER], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert {Path(line).name for line in listed.splitlines()} == {path.name for path in STARTER.iterdir()}
+
+
+def test_a_chat_between_people_is_taken_when_it_is_said_who_answers(tmp_path: Path) -> None:
+    said = [("Ann", "It hums"), ("Shop", "Which one?"), ("Ann", "The red one"), ("Shop", "Change it")]
+    chats = [{"id": n, "messages": [{"from": who, "text": f"{n} {what}"} for who, what in said]} for n in range(8)]
+    (tmp_path / "chats.json").write_text(json.dumps(chats))
+    code, told = tuneline("init", tmp_path / "d", "--from", tmp_path / "chats.json")
+    assert code == 2 and "answered_by" in told and not (tmp_path / "d").exists()
+    code, told = tuneline("init", tmp_path / "d", "--from", tmp_path / "chats.json", "--answered-by", "Shop")
+    assert code == 0, told
+    assert 'answered_by: ["Shop"]' in (tmp_path / "d" / "run.yaml").read_text()
+    assert "assessor: 8 transcripts" in tuneline("check", tmp_path / "d" / "run.yaml")[1]
+
+
+def test_many_that_cannot_be_used_and_calls_of_tools_are_left_out_and_said(tmp_path: Path) -> None:
+    call = {"role": "assistant", "tool_calls": [{"function": {"name": "find", "arguments": "{}"}}]}
+    rows = [
+        {"id": n, "messages": [{"role": "user", "content": f"{n}?"}, call, {"role": "assistant", "content": "Yes."}]}
+        for n in range(90)
+    ]
+    pictures = [{"id": f"p{n}", "messages": [{"role": "user", "content": [{"type": "image_url"}]}]} for n in range(9)]
+    (tmp_path / "logs.jsonl").write_text("\n".join(map(json.dumps, [*rows, *pictures])))
+    code, told = tuneline("init", tmp_path / "d", "--from", tmp_path / "logs.jsonl")
+    assert code == 0 and "Some conversations cannot be used" in told
+    text = (tmp_path / "d" / "run.yaml").read_text()
+    assert "  tools: drop" in text and "  max_bad: 9" in text
+    assert "assessor: 90 transcripts, 9 left out" in tuneline("check", tmp_path / "d" / "run.yaml")[1]

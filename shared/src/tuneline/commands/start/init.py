@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from string import Template
 from typing import Annotated, NamedTuple
@@ -17,13 +19,12 @@ from tuneline.parsing.problems import printable
 STARTER = Path(__file__).parent / "starter"
 MAY_BE_BAD = 0.2
 """Share of the conversations that is left out: with more of them, something else is wrong."""
-SKIP = """
-assessor:
-  on_bad: skip                          # {} more that cannot be used; the assessor's rejected.jsonl lists them
-"""
 DEFAULT_MAX_BAD = 5
 """The assessor's."""
-MANY = "  max_bad: {}\n"
+ANSWERED = "  answered_by: {}              # everybody else asks"
+TOOLS = "  tools: drop                           # calls of tools and their results; keep has them learnt as text"
+SKIP = "  on_bad: skip                          # {} more that cannot be used; the assessor's rejected.jsonl lists them"
+MANY = "  max_bad: {}"
 BASE = "hf://HuggingFaceTB/SmolLM2-135M-Instruct"
 
 
@@ -34,8 +35,10 @@ class _Data(NamedTuple):
     about: str
     context: int = 2
     turns: int = 3
-    left_out: str = ""
-    """A section of the run file, where some cannot be used."""
+    reading: str = ""
+    """A section of the run file, where they are not read as they are."""
+    left_out: int = 0
+    """How many cannot be used."""
 
 
 def init(
@@ -43,6 +46,9 @@ def init(
     transcripts: Annotated[
         Path | None,
         typer.Option("--from", help="Your conversations; without it, a few made-up ones."),
+    ] = None,
+    answered_by: Annotated[
+        list[str] | None, typer.Option(help="Who answers, where only names are there; may be repeated.")
     ] = None,
     base_model: Annotated[str, typer.Option(help="Model to fine-tune: hf://org/name, or a folder.")] = BASE,
 ) -> None:
@@ -52,7 +58,7 @@ def init(
         names += [] if transcripts else ["conversations.jsonl"]
         if there := [name for name in names if (folder / name).exists()]:
             raise UserError(f"{printable(str(folder))} has {', '.join(there)} already; nothing was written")
-        data = _look(transcripts, folder) if transcripts else _made_up()
+        data = _look(transcripts, folder, answered_by or []) if transcripts else _made_up()
         texts = {name: (STARTER / name).read_text(encoding="utf-8") for name in names}
         texts["run.yaml"] = Template(texts["run.yaml"]).substitute(
             data._asdict(), run=_quoted(_name(folder)), base=_quoted(_seen_from(folder, base_model))
@@ -70,27 +76,32 @@ def _made_up() -> _Data:
     return _Data("conversations.jsonl", "  # Eleven made-up conversations of a town library; `--from` takes yours.")
 
 
-def _look(transcripts: Path, folder: Path) -> _Data:
+def _look(transcripts: Path, folder: Path, answering: Sequence[str]) -> _Data:
     """Read the conversations as the assessor will. Raises UserError for what it refuses even if it may skip some."""
     from statistics import median
 
     from tuneline.data.reading.content import EMPTY
     from tuneline.data.transcripts import MAX_KEPT, read_transcripts
 
-    left_out = ""
     try:
-        found = read_transcripts(transcripts)
-    except UserError:
-        found = read_transcripts(transcripts, MAX_KEPT)
-        count = len(found.rejected) - found.kinds[EMPTY]
-        if count > MAY_BE_BAD * (count + len(found.transcripts)):
-            raise
-        left_out = SKIP.format(count) + MANY.format(count) * (count > DEFAULT_MAX_BAD)
+        found = read_transcripts(transcripts, answering=answering)
+    except UserError as refused:
+        found = read_transcripts(transcripts, MAX_KEPT, "drop", answering)
+        if len(found.rejected) - found.kinds[EMPTY] > MAY_BE_BAD * (len(found.rejected) + len(found.transcripts)):
+            raise refused from None
+    bad = len(found.rejected) - found.kinds[EMPTY]
     lengths = sorted(len(one.exchanges) for one in found.transcripts)
     middle = int(median(lengths))
     about = f"  # {len(lengths):,} conversations of {lengths[0]} to {lengths[-1]} exchanges, in the middle {middle}."
     context, turns = max(1, min(3, middle - 1)), max(2, min(8, middle))
-    return _Data(_quoted(_seen_from(folder, str(transcripts))), about, context, turns, left_out)
+    lines = (
+        ANSWERED.format(json.dumps(answering, ensure_ascii=False)) * bool(answering),
+        TOOLS * bool(found.repairs["tools_dropped"]),
+        SKIP.format(bad) * bool(bad),
+        MANY.format(bad) * (bad > DEFAULT_MAX_BAD),
+    )
+    reading = "\n".join(["", "assessor:", *filter(None, lines), ""]) if any(lines) else ""
+    return _Data(_quoted(_seen_from(folder, str(transcripts))), about, context, turns, reading, bad)
 
 
 def _seen_from(folder: Path, address: str) -> str:
@@ -100,8 +111,6 @@ def _seen_from(folder: Path, address: str) -> str:
 
 def _quoted(text: str) -> str:
     """Return text as a YAML scalar."""
-    import json
-
     import yaml
 
     plain = re.fullmatch(r"[\w./][\w./:@-]*", text) is not None and yaml.safe_load(text) == text

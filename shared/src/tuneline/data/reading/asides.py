@@ -20,7 +20,7 @@ PRIVATE = (
 )  # fmt: skip
 PUBLIC = ("public", "is_public")
 AUTOMATIC = ("automated", "is_automated", "automatic", "is_automatic", "auto_reply", "is_auto_reply", "is_notice")
-KINDS = ("part_type", "message_type", "type", "kind", "event_type", "channel", "via", "visibility")
+KINDS = ("part_type", "message_type", "type", "subtype", "kind", "event_type", "channel", "via", "visibility")
 NOTES = (
     "note", "notes", "privatenote", "internalnote", "internalcomment", "internal", "private", "agentnote",
     "noteandreopen", "privateprompt", "whisper",
@@ -28,7 +28,8 @@ NOTES = (
 """What is for the staff alone, in Intercom, Freshdesk, HubSpot, Gorgias, Front, Crisp, Drift, Chatwoot …"""
 NOTICES = (
     "activity", "welcomemessage", "autoreply", "autoresponder", "autoresponse", "automated", "automatedmessage",
-    "threadstatuschange", "rule", "trigger", "notification",
+    "threadstatuschange", "rule", "trigger", "notification", "channeljoin", "channelleave", "groupjoin", "groupleave",
+    "channeltopic", "channelpurpose", "channelname", "remindercomment",
 )  # fmt: skip
 """What a rule or a program sends by itself."""
 

@@ -18,6 +18,7 @@ import structlog
 from tuneline.data.reading.content import EMPTY
 from tuneline.data.reading.records import GROWN, MAX_GROWTH, MAX_RECORD_BYTES, UTF_16, Record, cut_records
 from tuneline.data.reading.rows import grouped
+from tuneline.data.reading.speakers import Speakers
 from tuneline.data.reading.tables import PARQUET, read_csv, read_parquet
 from tuneline.errors import UserError
 from tuneline.parsing.problems import printable
@@ -41,6 +42,7 @@ ACCOUNT = frozenset(
 
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 HEAD = 2**20
+NOBODY = Speakers(())
 OTHERS = {
     b"PK\x03\x04": "a ZIP archive or an Office file: unpack it and give the folder, or save the table as CSV",
     b"SQLite format 3": "a database: export the table of messages as CSV",
@@ -54,24 +56,26 @@ MAX_NAMED = 5
 log = structlog.get_logger()
 
 
-def read_records(root: Path) -> Iterator[Record]:
+def read_records(root: Path, speakers: Speakers = NOBODY) -> Iterator[Record]:
     """Yield the records of a file, or of all files with transcripts below a folder in order of their names.
 
-    Other files, and those whose names begin with a dot, are left out, which is logged.
-    Raises UserError if there is no such file.
+    Other files, and those whose names begin with a dot, are left out, which is logged. `speakers` say who answers where
+    only names are there. Raises UserError if there is no such file.
     """
     if root.is_file():
-        yield from _read_file(root, printable(root.name))
+        yield from _read_file(root, printable(root.name), speakers)
     elif root.is_dir():
         passed_over: list[str] = []
-        yield from _read_folder(root, "", [root.resolve()], passed_over)
+        yield from _read_folder(root, "", [root.resolve()], passed_over, speakers)
         if passed_over:
             log.warning("files ignored because of their names", count=len(passed_over), names=passed_over[:MAX_NAMED])
     else:
         raise UserError(f"{root.name}: neither a file nor a folder")
 
 
-def _read_folder(folder: Path, prefix: str, above: list[Path], passed_over: list[str]) -> Iterator[Record]:
+def _read_folder(
+    folder: Path, prefix: str, above: list[Path], passed_over: list[str], speakers: Speakers
+) -> Iterator[Record]:
     try:
         paths = sorted(folder.iterdir())
     except OSError as error:
@@ -92,17 +96,17 @@ def _read_folder(folder: Path, prefix: str, above: list[Path], passed_over: list
         if is_folder and resolved in above:
             yield Record(name, 1, problem="a link to a folder that contains it")
         elif is_folder:
-            yield from _read_folder(path, f"{name}/", [*above, resolved], passed_over)
+            yield from _read_folder(path, f"{name}/", [*above, resolved], passed_over, speakers)
         elif path.name.lower().endswith(SUFFIXES):
-            yield from _read_file(path, name) if is_file else [Record(name, 1, problem="not a regular file")]
+            yield from _read_file(path, name, speakers) if is_file else [Record(name, 1, problem="not a regular file")]
         else:
             passed_over.append(name)
 
 
-def _read_file(path: Path, name: str) -> Iterator[Record]:
+def _read_file(path: Path, name: str, speakers: Speakers) -> Iterator[Record]:
     line = 0
     try:
-        for record in grouped(_open(path, name)):
+        for record in grouped(speakers.named(_open(path, name))):
             line = max(line, record.line)
             yield record
         if not line:

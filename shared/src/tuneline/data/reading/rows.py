@@ -30,7 +30,7 @@ TIME_KEYS = (
     "timestamp", "created_at", "createdat", "create_time", "created", "sent_at", "datetime", "date_time", "time",
     "date", "ts", "message_time", "start_time", "created_on", "created_time", "date_created", "sent", "sent_on",
     "sent_time", "sent_date", "message_date", "message_created_at", "comment_created_at", "posted_at", "received_at",
-    "time_stamp",
+    "time_stamp", "timestamp_ms", "date_unixtime",
 )  # fmt: skip
 TREES = ("message_tree_id",)
 """Keys of rows in which a message may have several answers (OpenAssistant): none of them is the conversation."""

@@ -17,7 +17,7 @@ from tuneline.data.reading.exports import is_export, read_export
 from tuneline.data.reading.items import ANSWERS, ASKS, read_items, read_pair
 from tuneline.data.reading.spans import is_span
 from tuneline.data.reading.trees import LEAVES, TREE, path_of
-from tuneline.data.reading.turns import TEXT_KEYS, Role, Turn, is_learnt, is_message, read_message, read_turns, turns_of
+from tuneline.data.reading.turns import NAMED, TEXT_KEYS, Role, Turn, is_learnt, is_message, read_message, read_turns, turns_of
 from tuneline.data.reading.written import KEYS, read_written, written_key
 from tuneline.parsing.problems import Loc
 
@@ -52,7 +52,7 @@ CHOICES = "a preference pair, of which the record does not say what is to be lea
 NO_SHAPE = "holds no conversation: messages, conversations, prompt and response, or one of the shapes in docs/transcripts.md"
 NO_SPEAKER = (
     "holds no conversation: a text, and no key or column such as role, sender or author_type, nor a mark before each "
-    "message, that says whose it is (user, customer; assistant, agent)"
+    f"message, that says whose it is (user, customer; assistant, agent); {NAMED}"
 )
 
 

@@ -62,6 +62,10 @@ MARKS = ("weight", "train", "training", "train_on_turn", "learn", "loss", "compu
 """Keys, in any case, that say whether an answer is to be learnt: 0 or false is a no (OpenAI, Mistral, ms-swift …)."""
 
 
+NAMED = "where only names are there, `assessor: {answered_by: [name]}` says who answers"
+"""The way out for logs of chats between people."""
+
+
 class Turn(NamedTuple):
     """One message. `calls` are the tools that it calls, each as JSON text; `learnt` is False where the log says so.
 
@@ -181,6 +185,8 @@ def _unwrapped(item: Mapping[str, object]) -> Mapping[str, object]:
     kwargs, names, data, message = item.get("kwargs"), item.get("id"), item.get("data"), item.get("message")
     if item.get("lc") is not None and isinstance(kwargs, Mapping) and isinstance(names, list) and names:
         return {"role": names[-1], **kwargs}
+    if isinstance(entities := item.get("text_entities"), list) and entities:  # Telegram: text, links, names …
+        return {**item, "text": "".join(str(one["text"]) for one in entities if isinstance(one, Mapping) and "text" in one)}
     if isinstance(versions := item.get("versions"), list):
         return _chosen(versions, item.get("currently_selected"))
     if isinstance(data, Mapping) and "content" in data and role_of(item.get("type")):
@@ -237,10 +243,10 @@ def _role(item: Mapping[str, object]) -> tuple[str | None, Role | None, bool]:
 
 def _bad_role(item: Mapping[str, object], key: str | None, loc: Loc) -> Problem:
     if key is None:
-        return Problem((*loc, "role"), "is missing", "role")
+        return Problem((*loc, "role"), f"is missing; {NAMED}", "role")
     got = "another word" if isinstance(item[key], str) else kind(item[key])
     usual = "user, customer, human; assistant, agent, bot; system; tool"
-    return Problem((*loc, key), f"must say who speaks, as in {usual} (got {got})", "role")
+    return Problem((*loc, key), f"must say who speaks, as in {usual} (got {got}); {NAMED}", "role")
 
 
 _NO_OR_YES = {"0": 0, "0.0": 0, "false": 0, "no": 0, "1": 1, "1.0": 1, "true": 1, "yes": 1}
