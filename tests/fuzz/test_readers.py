@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from kit.exports import AS_TEXTS, INTERCOM, ZENDESK
+from kit.programs import PROGRAMS
 from kit.fuzz import Reader, fuzz
 from kit.judge_parts import RUBRIC
 from kit.mixed_logs import SHAPES
@@ -64,6 +65,13 @@ CHAT = {
 }
 LINES = "".join(json.dumps(row) + "\n" for row in (TALK, CHAT)).encode()
 TURNS = [("user", "Hello"), ("assistant", "Hi."), ("user", "Bye"), ("assistant", "Bye.")]
+FUZZED = ("Grok", "LM Studio", "Help Scout", "Rasa", "OpenInference, flat")
+WRITTEN = {"id": 1, "text": "[10:01] User: p\nBot: r\nUser: q"}
+STREAMED = {
+    "request": {"messages": [{"role": "user", "content": "p"}]},
+    "response": 'event: x\ndata: {"choices": [{"index": 0, "delta": {"content": "r"}}]}\n\ndata: [DONE]\n',
+}
+NAMED = {"id": 1, "messages": [{"from": "a", "text": "p"}, {"author": {"name": "b"}, "text": "r"}]}
 TABLE = b'conversation_id,role,content\na,user,"Hello, you"\na,bot,Hi.\n'
 
 
@@ -243,6 +251,10 @@ READERS = [
     Reader("zst", "a.jsonl.zst", read_transcripts, pa.compress(LINES, codec="zstd", asbytes=True)),
     Reader("tree", "a.json", read_transcripts, json.dumps(SHAPES["chatgpt"]("a", TURNS)).encode()),
     Reader("desk", "a.json", read_transcripts, json.dumps([INTERCOM, ZENDESK]).encode()),
+    *(Reader(f"export of {name}", "a.json", read_transcripts, json.dumps(PROGRAMS[name]).encode()) for name in FUZZED),
+    Reader("one text", "a.jsonl", read_transcripts, json.dumps(WRITTEN).encode()),
+    Reader("stream", "a.json", read_transcripts, json.dumps(STREAMED).encode()),
+    Reader("names", "a.json", lambda path: read_transcripts(path, answering=["b"]), json.dumps(NAMED).encode()),
     Reader("span", "a.json", read_transcripts, json.dumps({"spanId": "s", "attributes": AS_TEXTS}).encode()),
     Reader("log", "a.json", read_transcripts, json.dumps(SHAPES["langsmith"]("a", TURNS)).encode()),
     Reader("folder", "t/a.jsonl", lambda path: read_transcripts(path.parent), LINES),

@@ -105,8 +105,9 @@ def read_transcripts(
         reader.add(record)
         if reader.bad > MAX_KEPT:
             break
-    if speakers.missing and reader.bad <= MAX_KEPT:
-        raise UserError(f"answered_by: nobody speaks by the name {printable(speakers.missing[0])} in these transcripts")
+    if speakers.missing and reader.only_empty:
+        name = printable(speakers.missing[0])
+        raise UserError(f"answered_by: nobody in {printable(path.name)} speaks by the name {name}")
     reader.refuse_taken()
     if joined:
         reader.join_calls()
@@ -187,6 +188,11 @@ class _Collector:
     def bad(self) -> int:
         """How many cannot be used, but for those without an exchange where most have one."""
         return len(self.rejected) - (self._empty.count if self._empty.count <= MAX_EMPTY * self.count else 0)
+
+    @property
+    def only_empty(self) -> bool:
+        """Whether nothing was wrong but that nobody asked or answered."""
+        return not self._problems.count
 
     def shown(self) -> tuple[list[str], int]:
         """Return the first problems, and how many there are."""
