@@ -16,12 +16,12 @@ import pytest
 import yaml
 
 from kit.exports import AS_TEXTS, INTERCOM, ZENDESK
-from kit.programs import PROGRAMS
 from kit.fuzz import Reader, fuzz
 from kit.judge_parts import RUBRIC
 from kit.mixed_logs import SHAPES
 from kit.office import docx, pptx, slide
 from kit.places import EXAMPLES
+from kit.programs import PROGRAMS
 from kit.slicing import talk, verdict
 from kit.sounds import RATE, SAMPLES, id3, riff, tone
 from kit.speech import pdf

@@ -94,11 +94,19 @@ PROGRAMS: dict[str, Any] = {
         "_embedded": {
             "threads": [
                 {"type": "note", "body": "x", "createdAt": "2025-01-03T00:00:00Z", "createdBy": {"type": "user"}},
-                {"type": "message", "body": "<p>r</p>", "createdAt": "2025-01-02T00:00:00Z",
-                 "createdBy": {"type": "user"}},
+                {
+                    "type": "message",
+                    "body": "<p>r</p>",
+                    "createdAt": "2025-01-02T00:00:00Z",
+                    "createdBy": {"type": "user"},
+                },
                 {"type": "lineitem", "createdAt": "2025-01-01T12:00:00Z", "createdBy": {"type": "user"}},
-                {"type": "customer", "body": "p", "createdAt": "2025-01-01T00:00:00Z",
-                 "createdBy": {"type": "customer"}},
+                {
+                    "type": "customer",
+                    "body": "p",
+                    "createdAt": "2025-01-01T00:00:00Z",
+                    "createdBy": {"type": "customer"},
+                },
             ]
         },
     },

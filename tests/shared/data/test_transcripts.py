@@ -314,7 +314,9 @@ def chat(*roles: object, key: str = "role") -> dict[str, object]:
     return {"id": "a", "messages": [{key: role, "content": SECRET} for role in roles]}
 
 
-NO_SHAPE = "holds no conversation: messages, conversations, prompt and response, or one of the shapes in docs/transcripts.md"
+NO_SHAPE = (
+    "holds no conversation: messages, conversations, prompt and response, or one of the shapes in docs/transcripts.md"
+)
 TWO = "must have one conversation (got exchanges and messages)"
 ROLES = "must say who speaks, as in user, customer, human; assistant, agent, bot; system; tool"
 BAD_RECORDS: dict[str, tuple[object, str]] = {
@@ -417,8 +419,19 @@ def test_every_problem_of_every_file_is_listed(tmp_path: Path) -> None:
 
 def test_problems_after_the_first_hundred_are_counted(tmp_path: Path) -> None:
     listed = problems(write(tmp_path / "a.jsonl", *[{"id": True, "messages": []} for _ in range(600)]))
+    assert len(listed) == 22
+    assert listed[20:] == [
+        "and 590 more: must be a string or a whole number (got true or false)", "and 590 more: is empty",
+    ]  # fmt: skip
+
+
+def test_of_many_different_problems_the_first_hundred_are_listed(tmp_path: Path) -> None:
+    twice = [
+        GOOD | {"id": f"t{n}", "exchanges": [{"user": f"{n}", "assistant": say}]} for n in range(90) for say in "ab"
+    ]
+    listed = problems(write(tmp_path / "a.jsonl", *twice))
     assert len(listed) == 101
-    assert listed[-1] == "and 1,100 more"
+    assert listed[-1] == "and 80 others"
 
 
 def test_a_file_may_mix_shapes(tmp_path: Path) -> None:
@@ -468,7 +481,10 @@ def test_chats_that_nobody_began_or_answered_are_left_out_listed_and_not_bad(tmp
     assert ([t.id for t in read.transcripts], read.kinds) == (["a", "b"], {"no_exchange": 2})
     assert [(row.id, row.line) for row in read.rejected] == [("c", 3), ("d", 4)]
     write(path, GOOD, empty | {"uuid": "c"}, empty | {"uuid": "d"})
-    with pytest.raises(UserError, match=r"^2 of 3 transcripts cannot be used \(`assessor: {on_bad: skip, max_bad: 2}` leaves out all\):\na.jsonl:2: "):
+    with pytest.raises(
+        UserError,
+        match=r"^2 of 3 transcripts cannot be used \(`assessor: {on_bad: skip, max_bad: 2}` .*\):\na.jsonl:2: ",
+    ):
         read_transcripts(path)
 
 
@@ -491,7 +507,9 @@ def test_at_most_the_larger_of_a_number_and_one_percent_may_be_left_out(
     if fits:
         assert len(read_transcripts(path, max_bad).rejected) == bad
     else:
-        with pytest.raises(UserError, match=r"4 of 300 transcripts cannot be used \(at most 3 may be left out; .*max_bad: 4}"):
+        with pytest.raises(
+            UserError, match=r"4 of 300 transcripts cannot be used \(at most 3 may be left out; .*max_bad: 4}"
+        ):
             read_transcripts(path, max_bad)
 
 

@@ -21,12 +21,15 @@ from tuneline.data.reading.records import Record
 from tuneline.data.reading.repairs import Repair, Tools, normalise
 from tuneline.data.reading.speakers import Speakers
 from tuneline.errors import UserError
-from tuneline.parsing.problems import MAX_PROBLEMS, listed, printable
+from tuneline.parsing.problems import MAX_PROBLEMS, printable
 
 __all__ = ["Exchange", "ReadTranscripts", "Rejection", "Repaired", "Transcript", "read_transcripts"]
 
 MAX_KEPT = 10_000
 """Records that can be left out at most, because each of them is listed; after one more, nothing more is read."""
+ALIKE = 10
+"""Problems in the same words that are listed; of more of them their number is said."""
+BY_NAME = "Where only names are there, `assessor: {answered_by: [name]}` says who answers."
 MAX_SHARE = 0.01
 """Share of the records that may be left out where that is more than a number: more means that the export is wrong."""
 MAX_EMPTY = 0.5
@@ -94,11 +97,11 @@ def read_transcripts(
 ) -> ReadTranscripts:
     """Read and check the transcripts in a file, or in all files of transcripts below a folder.
 
-    Raises UserError listing every problem (the first 100) if more records are bad than `max_bad` and 1 % of all; None
-    is for none at all. A conversation without an exchange is left out, too, and is not bad where most have one.
-    `tools`: what becomes of the tools that an assistant used. `answering`: who answers where only names are there;
-    raises UserError for one who says nothing. `joined`: of the calls of a model in which a conversation
-    goes on, the last one stands for all; else each counts.
+    Raises UserError listing every problem (the first 100, of those in the same words 10) if more records are bad than
+    `max_bad` and 1 % of all; None is for none at all. A conversation without an exchange is left out, too, and is not
+    bad where most have one. `tools`: what becomes of the tools that an assistant used. `answering`: who answers where
+    only names are there; raises UserError for one who says nothing. `joined`: of the calls of a model in which a
+    conversation goes on, the last one stands for all; else each counts.
     """
     reader, speakers = _Collector(tools), Speakers(answering)
     for record in read_records(path, speakers):
@@ -111,13 +114,7 @@ def read_transcripts(
     reader.refuse_taken()
     if joined:
         reader.join_calls()
-    most = 0 if max_bad is None else min(max(max_bad, int(MAX_SHARE * reader.count)), MAX_KEPT)
-    if reader.bad > most:
-        raise UserError("\n".join([_head(reader, None if max_bad is None else most), *listed(*reader.shown())]))
-    if not reader.count:
-        raise UserError(f"No transcripts in {printable(path.name)}: it has no file of JSON, CSV or Parquet.")
-    if not reader.found:
-        raise UserError("\n".join([f"None of {reader.count} transcripts can be used:", *listed(*reader.shown())]))
+    _refuse(reader, path, max_bad)
     found = sorted(reader.found.values(), key=lambda one: one.transcript.id)
     repaired = [
         Repaired(id=one.transcript.id, file=one.path, line=one.line, repairs=dict(sorted((+one.repairs).items())))
@@ -126,6 +123,17 @@ def read_transcripts(
     ]
     places = {one.transcript.id: f"{one.path}:{one.line}" for one in found}
     return ReadTranscripts([one.transcript for one in found], reader.rejected, repaired, places)
+
+
+def _refuse(reader: _Collector, path: Path, max_bad: int | None) -> None:
+    """Raise UserError if too many records cannot be used, or there is none that can."""
+    most = 0 if max_bad is None else min(max(max_bad, int(MAX_SHARE * reader.count)), MAX_KEPT)
+    if reader.bad > most:
+        raise UserError("\n".join([_head(reader, None if max_bad is None else most), *reader.shown()]))
+    if not reader.count:
+        raise UserError(f"No transcripts in {printable(path.name)}: it has no file of JSON, CSV or Parquet.")
+    if not reader.found:
+        raise UserError("\n".join([f"None of {reader.count} transcripts can be used:", *reader.shown()]))
 
 
 def _head(reader: _Collector, most: int | None) -> str:
@@ -149,15 +157,30 @@ class _Found(NamedTuple):
 
 
 class _Problems:
-    """Records of one sort with their problems, the first of which are kept as text."""
+    """Records of one sort with their problems, the first of which are kept as lines."""
 
     def __init__(self) -> None:
-        self.count = self.problems = 0
-        self.shown: list[str] = []
+        self.count = 0
+        self._lines: list[str] = []
+        self._alike: Counter[str] = Counter()
+        self._others = 0
 
-    def add(self, problems: list[str]) -> None:
-        self.count, self.problems = self.count + 1, self.problems + len(problems)
-        self.shown += problems[: MAX_PROBLEMS - len(self.shown)]
+    def add(self, lines: list[str], problems: list[Problem]) -> None:
+        """Count a record; each of its problems has a line that says where."""
+        self.count += 1
+        for line, problem in zip(lines, problems, strict=True):
+            self._alike[problem.text] += 1
+            if self._alike[problem.text] > ALIKE:
+                continue
+            if len(self._lines) < MAX_PROBLEMS:
+                self._lines.append(line)
+            else:
+                self._others += 1
+
+    def shown(self) -> list[str]:
+        """Return the first lines, and how many more say the same or something else."""
+        alike = [f"and {count - ALIKE:,} more: {text}" for text, count in self._alike.items() if count > ALIKE]
+        return [*self._lines, *alike[:MAX_PROBLEMS], *([f"and {self._others:,} others"] if self._others else [])]
 
 
 class _Collector:
@@ -194,10 +217,10 @@ class _Collector:
         """Whether nothing was wrong but that nobody asked or answered."""
         return not self._problems.count
 
-    def shown(self) -> tuple[list[str], int]:
-        """Return the first problems, and how many there are."""
-        more = self._empty if self.bad == len(self.rejected) else _Problems()
-        return [*self._problems.shown, *more.shown][:MAX_PROBLEMS], self._problems.problems + more.problems
+    def shown(self) -> list[str]:
+        """Return the first problems as lines, and how many more there are."""
+        empty = self._empty.shown() if self.bad == len(self.rejected) else []
+        return [*self._problems.shown(), *empty, *([BY_NAME] if any(r.kind == "role" for r in self.rejected) else [])]
 
     def refuse_taken(self) -> None:
         """Refuse all records of an id under which different ones were found."""
@@ -236,7 +259,7 @@ class _Collector:
         self.rejected.append(
             Rejection(id=name, file=record.path, line=lines[0], kind=problems[0].kind, reason=shown[0] + more)
         )
-        (self._empty if problems[0].kind == EMPTY else self._problems).add(shown)
+        (self._empty if problems[0].kind == EMPTY else self._problems).add(shown, problems)
 
 
 def _are_equal(one: Transcript, other: Transcript) -> bool:

@@ -94,7 +94,11 @@ def test_a_few_that_cannot_be_used_are_left_out_and_said(tmp_path: Path) -> None
     code, said = tuneline("init", tmp_path / "d", "--from", tmp_path / "logs")
     assert code == 0 and "Some conversations cannot be used" in said
     assert written(tmp_path / "d").steps
-    assert re.search(r"^assessor:\n  tools: drop .*\n  on_bad: skip .*# \d+ more that", (tmp_path / "d" / "run.yaml").read_text(), re.M)
+    assert re.search(
+        r"^assessor:\n  tools: drop .*\n  on_bad: skip .*# \d+ more that",
+        (tmp_path / "d" / "run.yaml").read_text(),
+        re.M,
+    )
 
 
 @pytest.mark.parametrize("name", ["run.yaml", "prompt.txt"])

@@ -131,9 +131,7 @@ def test_an_answer_that_was_streamed_is_put_together(
         [{"type": "content_block_delta", "delta": {"type": "input_json_delta", "partial_json": "{"}}],
     ],
 )
-def test_a_stream_that_calls_tools_or_has_two_answers_is_refused(
-    tmp_path: Path, stream: list[dict[str, Any]]
-) -> None:
+def test_a_stream_that_calls_tools_or_has_two_answers_is_refused(tmp_path: Path, stream: list[dict[str, Any]]) -> None:
     with pytest.raises(UserError, match="a stream that calls tools or has several answers"):
         read(tmp_path, [{"id": "a", "request": {"messages": TALK[:1]}, "response": stream}])
 

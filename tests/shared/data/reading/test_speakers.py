@@ -12,7 +12,14 @@ from tuneline.data.transcripts import Exchange, ReadTranscripts, read_transcript
 from tuneline.errors import UserError
 
 SLACK = [
-    {"type": "message", "subtype": "channel_join", "user": "U1", "text": "<@U1> has joined", "ts": "1", "thread_ts": "2"},
+    {
+        "type": "message",
+        "subtype": "channel_join",
+        "user": "U1",
+        "text": "<@U1> has joined",
+        "ts": "1",
+        "thread_ts": "2",
+    },
     {"type": "message", "user": "U1", "text": "p", "ts": "2", "thread_ts": "2"},
     {"type": "message", "user": "U2", "text": "r", "ts": "3", "thread_ts": "2", "parent_user_id": "U1"},
 ]
@@ -68,7 +75,7 @@ def test_without_a_name_such_a_chat_is_refused_with_the_way_out(tmp_path: Path, 
 
 
 def test_a_name_by_which_nobody_speaks_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="nobody in .* speaks by the name Nobody"):
+    with pytest.raises(UserError, match=r"nobody in .* speaks by the name Nobody"):
         read(tmp_path, TELEGRAM, "help desk", "Nobody")
 
 

@@ -22,7 +22,8 @@ FORMS = {
     "### Assistant: Change it",
     "ChatML": "<|im_start|>user\nIt hums.\nNote: since today<|im_end|>\n<|im_start|>assistant\nWhich one?<|im_end|>\n"
     "<|im_start|>user\nThe red one<|im_end|>\n<|im_start|>assistant\nChange it",
-    "Llama 2": "<s>[INST] It hums.\nNote: since today [/INST] Which one? </s><s>[INST] The red one [/INST] Change it </s>",
+    "Llama 2": "<s>[INST] It hums.\nNote: since today [/INST] Which one? </s>"
+    "<s>[INST] The red one [/INST] Change it </s>",
     "Llama 3": "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nIt hums.\nNote: since today<|eot_id|>"
     "<|start_header_id|>assistant<|end_header_id|>\n\nWhich one?<|eot_id|><|start_header_id|>user<|end_header_id|>\n\n"
     "The red one<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\nChange it<|eot_id|>",
@@ -70,6 +71,12 @@ def test_a_text_that_does_not_mark_both_sides_is_refused(tmp_path: Path, text: s
     (tmp_path / "a.json").write_text(json.dumps({key: text}))
     with pytest.raises(UserError, match="holds no conversation"):
         read_transcripts(tmp_path)
+
+
+def test_a_message_that_quotes_a_conversation_is_still_a_message(tmp_path: Path) -> None:
+    rows = [{"chat_id": 1, "role": "user", "content": FORMS["lines"]}, {"chat_id": 1, "role": "bot", "content": "r"}]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert read_transcripts(tmp_path).transcripts[0].exchanges == (Exchange(FORMS["lines"], "r"),)
 
 
 def test_a_prompt_beside_such_a_text_counts_before_it(tmp_path: Path) -> None:

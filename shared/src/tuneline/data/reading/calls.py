@@ -54,12 +54,7 @@ def read_response(
     `packed`: objects are written as JSON in texts here; else a text of JSON may be what the model answered.
     """
     if isinstance(value, str):
-        found = as_json(value)
-        if is_stream(events := events_of(value)):
-            return _streamed(events, loc, problems)
-        if isinstance(found, str) or not (packed or _is_envelope(found)):
-            return turns_of("assistant", value, loc, problems)
-        value = found
+        return _read_text(value, loc, problems, depth, packed=packed)
     if depth >= MAX_DEPTH or not isinstance(value, list | Mapping):
         return []
     if is_turn(value):
@@ -69,7 +64,17 @@ def read_response(
     key = next((key for key in ANSWERS if value.get(key) is not None), None)
     if key in ("content", "parts"):
         return turns_of("assistant", value[key], (*loc, key), problems)
-    return read_response(value[key], (*loc, key), problems, depth + 1) if key else []
+    return read_response(value[key], (*loc, key), problems, depth + 1, packed=False) if key else []
+
+
+def _read_text(text: str, loc: Loc, problems: list[Problem], depth: int, *, packed: bool) -> list[Turn]:
+    """Read a response that is a text: the answer, the events of a stream, or JSON."""
+    if is_stream(events := events_of(text)):
+        return _streamed(events, loc, problems)
+    found = as_json(text)
+    if isinstance(found, str) or not (packed or _is_envelope(found)):
+        return turns_of("assistant", text, loc, problems)
+    return read_response(found, loc, problems, depth)
 
 
 def _read_answers(values: Sequence[object], loc: Loc, problems: list[Problem], depth: int) -> list[Turn]:
@@ -77,7 +82,7 @@ def _read_answers(values: Sequence[object], loc: Loc, problems: list[Problem], d
     if values and is_turn(values[0]):
         return read_turns(values, loc, problems)
     if len(values) == 1 and not is_stream(values):
-        return read_response(values[0], (*loc, 0), problems, depth + 1)
+        return read_response(values[0], (*loc, 0), problems, depth + 1, packed=False)
     if is_stream(values):
         return _streamed(values, loc, problems)
     if all(isinstance(part, Mapping) and "type" in part for part in values):

@@ -18,11 +18,22 @@ CONVERSATION_KEYS = (
 )  # fmt: skip
 """Keys that say which conversation a message belongs to."""
 ID_KEYS = (
-    "id", "transcript_id", *CONVERSATION_KEYS, "uuid", "_id", "span_id", "context_span_id", "trace_id", "run_id", "request_id",
-    "requestid", "custom_id", "example_id", "prompt_id", "recordid", "interaction_id", "conversation_hash",
+    "id", "transcript_id", *CONVERSATION_KEYS, "uuid", "_id", "span_id", "context_span_id", "trace_id", "run_id",
+    "request_id", "requestid", "custom_id", "example_id", "prompt_id", "recordid", "interaction_id",
+    "conversation_hash",
 )  # fmt: skip
 """Keys that a record may be known by; the first that is there counts."""
-CALL_KEYS = ("id", "transcript_id", "span_id", "context_span_id", "request_id", "requestid", "custom_id", "run_id", *ID_KEYS)
+CALL_KEYS = (
+    "id",
+    "transcript_id",
+    "span_id",
+    "context_span_id",
+    "request_id",
+    "requestid",
+    "custom_id",
+    "run_id",
+    *ID_KEYS,
+)
 """Those of a call of a model, of which a conversation has many."""
 MAX_ID_CHARACTERS = 200
 
@@ -43,9 +54,7 @@ def names_conversation(message: object) -> bool:
     return any(isinstance(name, str | int) and not isinstance(name, bool) and str(name).strip() for name in found)
 
 
-def find_id(
-    record: Mapping[str, object], problems: list[Problem], keys: Sequence[str] = ID_KEYS
-) -> RecordId | None:
+def find_id(record: Mapping[str, object], problems: list[Problem], keys: Sequence[str] = ID_KEYS) -> RecordId | None:
     """Return the id of a record; None if it has none, or one that cannot be used, which is a problem then."""
     folded = {key_of(key): key for key in reversed(list(record))}
     for key in keys:

@@ -34,10 +34,10 @@ TIME_KEYS = (
 )  # fmt: skip
 TREES = ("message_tree_id",)
 """Keys of rows in which a message may have several answers (OpenAssistant): none of them is the conversation."""
-REPLIES = (
+_REPLIES = frozenset((
     "in_response_to_tweet_id", "in_reply_to_status_id", "in_reply_to_tweet_id", "in_reply_to_id", "in_reply_to",
     "reply_to_id", "reply_to_message_id", "parent_comment_id",
-)  # fmt: skip
+))  # fmt: skip
 """Keys by which a row names the one that it answers, of conversations that have no name of their own."""
 NO_NAME = "a message that says what it answers, and not in which conversation: add a column `conversation_id`"
 KEPT_KEYS = ("system", "system_prompt", "persona")
@@ -73,13 +73,10 @@ def grouped(records: Iterable[Record]) -> Iterator[Record]:
             yield record
         elif is_event(spelt(value)) and not has_shape(value):
             continue
-        elif is_message(value) and not has_shape(value) and any(value.get(key) is not None for key in TREES):
-            yield record._replace(
-                problem="a message of a tree with several answers; export one conversation per record"
-            )
-        elif is_message(value) and _is_reply(value):
-            yield record._replace(problem=NO_NAME)
         elif is_message(value) and not has_shape(value):
+            if problem := _problem_of(value):
+                yield record._replace(problem=problem)
+                continue
             path = record.path
             messages.append(_Row(record.lines_of([()])[0], spelt(value)))
         elif is_pair(value) and (name := _named(value, CONVERSATION_KEYS)) is not None:
@@ -93,9 +90,12 @@ def grouped(records: Iterable[Record]) -> Iterator[Record]:
         yield _together(path, name, rows, "exchanges")
 
 
-def _is_reply(value: Mapping[str, object]) -> bool:
+def _problem_of(value: Mapping[str, object]) -> str | None:
+    """Say why a message in a row is of no conversation that can be told."""
+    if any(value.get(key) is not None for key in TREES):
+        return "a message of a tree with several answers; export one conversation per record"
     named = spelt(value)
-    return any(key in named for key in REPLIES) and _named(named, CONVERSATION_KEYS) is None and not has_shape(value)
+    return None if _REPLIES.isdisjoint(named) or _named(named, CONVERSATION_KEYS) is not None else NO_NAME
 
 
 def _oldest_first(record: Record, value: Mapping[str, object]) -> Record:

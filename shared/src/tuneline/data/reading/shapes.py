@@ -17,7 +17,7 @@ from tuneline.data.reading.exports import is_export, read_export
 from tuneline.data.reading.items import ANSWERS, ASKS, read_items, read_pair
 from tuneline.data.reading.spans import is_span
 from tuneline.data.reading.trees import LEAVES, TREE, path_of
-from tuneline.data.reading.turns import NAMED, TEXT_KEYS, Role, Turn, is_learnt, is_message, read_message, read_turns, turns_of
+from tuneline.data.reading.turns import TEXT_KEYS, Role, Turn, is_message, read_message, read_turns, turns_of
 from tuneline.data.reading.written import KEYS, read_written, written_key
 from tuneline.parsing.problems import Loc
 
@@ -49,10 +49,12 @@ PREFERENCES = (
 )  # fmt: skip
 """Keys of two answers to one question: TRL, OpenAI, chats of an arena, and data sets of the Hub."""
 CHOICES = "a preference pair, of which the record does not say what is to be learnt: keep one as `messages`"
-NO_SHAPE = "holds no conversation: messages, conversations, prompt and response, or one of the shapes in docs/transcripts.md"
+NO_SHAPE = (
+    "holds no conversation: messages, conversations, prompt and response, or one of the shapes in docs/transcripts.md"
+)
 NO_SPEAKER = (
     "holds no conversation: a text, and no key or column such as role, sender or author_type, nor a mark before each "
-    f"message, that says whose it is (user, customer; assistant, agent); {NAMED}"
+    "message, that says whose it is (user, customer; assistant, agent)"
 )
 
 
@@ -73,8 +75,8 @@ def read_shape(record: Mapping[str, object], problems: list[Problem], loc: Loc =
             system = [] if reader is _wrapped else _system(form, problems, loc)
             _refuse_media(form, found.turns, problems, loc)
             return Shaped([*system, *found.turns], found.loc, found.is_call)
-    text = NO_SPEAKER if any(isinstance(spelt(record).get(key), str) for key in (*TEXT_KEYS, *KEYS)) else NO_SHAPE
-    problems.append(Problem(loc, text, "shape"))
+    by_name = any(isinstance(spelt(record).get(key), str) for key in (*TEXT_KEYS, *KEYS))
+    problems.append(Problem(loc, NO_SPEAKER, "role") if by_name else Problem(loc, NO_SHAPE, "shape"))
     return Shaped([], loc)
 
 
@@ -94,7 +96,7 @@ def has_shape(record: object) -> bool:
         or is_export(record)
         or any(_list(record.get(key)) is not None for key in LISTS)
         or _pair(record) is not None
-        or written_key(record) is not None
+        or (written_key(record) is not None and not is_message(record))
     )
 
 

@@ -27,7 +27,7 @@ _LISTED = re.compile(r"(?:attributes[._])?llm[._](input|output)_messages")
 
 def is_span(record: Mapping[str, object]) -> bool:
     """Tell whether a record is a span with the messages of a call."""
-    return any(name.startswith("gen_ai.") or _LISTED.match(name) for name in attributes_of(record))
+    return any(name.startswith("gen_ai.") or ("llm" in name and _LISTED.match(name)) for name in attributes_of(record))
 
 
 def read_span(record: Mapping[str, object], loc: Loc) -> Iterator[Said]:

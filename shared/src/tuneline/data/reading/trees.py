@@ -89,7 +89,9 @@ def _spoken(content: object) -> object:
     parts = content.get("parts") if isinstance(content, Mapping) else None
     if not isinstance(parts, list) or not any(_type_of(part) == "audio_transcription" for part in parts):
         return content
-    return [{"text": p.get("text", "")} if _type_of(p) == "audio_transcription" else p for p in parts if not _is_heard(p)]
+    return [
+        {"text": p.get("text", "")} if _type_of(p) == "audio_transcription" else p for p in parts if not _is_heard(p)
+    ]
 
 
 def _is_heard(part: object) -> bool:

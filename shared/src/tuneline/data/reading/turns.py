@@ -44,6 +44,7 @@ EVENTS = (
     "sessionstarted", "userfeaturization", "restart", "followup", "activeloop", "summary", "filehistorysnapshot",
 )  # fmt: skip
 """What happened beside what was said, in logs of chat services, of Rasa and of Claude Code."""
+_HAPPENED = frozenset(("type", "event"))
 
 ROLE_KEYS = (
     "role", "from", "sender", "speaker", "author", "sender_type", "author_type", "user_type", "sender_role",
@@ -58,12 +59,9 @@ TEXT_KEYS = (
     "comment_body",
 )  # fmt: skip
 """Keys under which a message's text stands; the first that holds anything counts."""
+_SAID = frozenset((*TEXT_KEYS, "tool_calls", "function_call", "conversations_thread_id"))
 MARKS = ("weight", "train", "training", "train_on_turn", "learn", "loss", "compute_loss")
 """Keys, in any case, that say whether an answer is to be learnt: 0 or false is a no (OpenAI, Mistral, ms-swift …)."""
-
-
-NAMED = "where only names are there, `assessor: {answered_by: [name]}` says who answers"
-"""The way out for logs of chats between people."""
 
 
 class Turn(NamedTuple):
@@ -100,15 +98,18 @@ def is_message(value: object) -> bool:
     if not isinstance(value, Mapping):
         return False
     value = spelt(value)
-    by = any(role_of(value.get(key)) or _is_call(value.get(key)) for key in ROLE_KEYS)
-    by = by or side_of(value) is not None or aside_of(value) is not None
-    return by and any(key in value for key in (*TEXT_KEYS, "tool_calls", "function_call", "conversations_thread_id"))
+    if _SAID.isdisjoint(value):
+        return False
+    by = any(role_of(value[key]) or _is_call(value[key]) for key in ROLE_KEYS if key in value)
+    return by or side_of(value) is not None or aside_of(value) is not None
 
 
 def is_event(item: Mapping[str, object]) -> bool:
     """Tell whether a record only says what happened beside a conversation: that somebody joined it, say."""
+    if _HAPPENED.isdisjoint(item):
+        return False
     said = any(item.get(key) not in (None, "", []) for key in TEXT_KEYS)
-    named = (item.get(key) for key in ("type", "event"))
+    named = (item.get(key) for key in _HAPPENED)
     return not said and any(isinstance(name, str) and len(name) < 40 and _bare(name) in EVENTS for name in named)
 
 
@@ -186,7 +187,10 @@ def _unwrapped(item: Mapping[str, object]) -> Mapping[str, object]:
     if item.get("lc") is not None and isinstance(kwargs, Mapping) and isinstance(names, list) and names:
         return {"role": names[-1], **kwargs}
     if isinstance(entities := item.get("text_entities"), list) and entities:  # Telegram: text, links, names …
-        return {**item, "text": "".join(str(one["text"]) for one in entities if isinstance(one, Mapping) and "text" in one)}
+        return {
+            **item,
+            "text": "".join(str(one["text"]) for one in entities if isinstance(one, Mapping) and "text" in one),
+        }
     if isinstance(versions := item.get("versions"), list):
         return _chosen(versions, item.get("currently_selected"))
     if isinstance(data, Mapping) and "content" in data and role_of(item.get("type")):
@@ -243,10 +247,10 @@ def _role(item: Mapping[str, object]) -> tuple[str | None, Role | None, bool]:
 
 def _bad_role(item: Mapping[str, object], key: str | None, loc: Loc) -> Problem:
     if key is None:
-        return Problem((*loc, "role"), f"is missing; {NAMED}", "role")
+        return Problem((*loc, "role"), "is missing", "role")
     got = "another word" if isinstance(item[key], str) else kind(item[key])
     usual = "user, customer, human; assistant, agent, bot; system; tool"
-    return Problem((*loc, key), f"must say who speaks, as in {usual} (got {got}); {NAMED}", "role")
+    return Problem((*loc, key), f"must say who speaks, as in {usual} (got {got})", "role")
 
 
 _NO_OR_YES = {"0": 0, "0.0": 0, "false": 0, "no": 0, "1": 1, "1.0": 1, "true": 1, "yes": 1}

@@ -17,6 +17,7 @@ KEYS = (
     "chat_transcript", "conversation_text", "chat_history", "history", "log", "text", "content", "body",
 )  # fmt: skip
 """Keys and columns under which such a text may stand."""
+_KEYS = frozenset(KEYS)
 _TOKENS = (
     re.compile(r"<\|im_start\|>(?P<who>\w{1,20})\n(?P<text>.*?)(?:<\|im_end\|>|\Z)", re.DOTALL),
     re.compile(
@@ -33,6 +34,8 @@ _LABEL = re.compile(
     r"(?P<who>[A-Za-z][\w /-]{0,30})(?:[ \t]*[\[(][^\])\n]{1,40}[\])])?[ \t]*:(?=\s)"
 )
 _HEADING = re.compile(r"###[ \t]*(?P<who>[A-Za-z][\w /-]{0,30}):")
+_MAYBE = re.compile(r"\n[^\n:]{1,99}:\s|###|<\|im_start|<\|start_header|<start_of_turn|\[INST\]")
+"""What a text has that could be one: most messages have none of it, and there are millions of messages."""
 _SHORT: Mapping[str, Role] = {"q": "user", "a": "assistant", "u": "user"}
 
 
@@ -45,7 +48,7 @@ class Said(NamedTuple):
 
 def read_written(value: object) -> list[Said]:
     """Return the messages of a text that marks both sides; nothing for any other text or value."""
-    if not isinstance(value, str):
+    if not isinstance(value, str) or not _MAYBE.search(value):
         return []
     readers = (*(lambda text, form=form: _by_tokens(text, form) for form in _TOKENS), _by_inst)
     found = next(filter(None, (read(value) for read in readers)), None)
@@ -55,6 +58,8 @@ def read_written(value: object) -> list[Said]:
 
 def written_key(record: Mapping[str, object]) -> str | None:
     """Return the key of a record under which such a text stands."""
+    if _KEYS.isdisjoint(record):
+        return None
     return next((key for key in KEYS if isinstance(record.get(key), str) and read_written(record[key])), None)
 
 
