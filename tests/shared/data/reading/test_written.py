@@ -46,6 +46,11 @@ def test_a_column_of_a_table_may_hold_such_texts(tmp_path: Path) -> None:
     assert [(t.id, t.exchanges) for t in read_transcripts(tmp_path).transcripts] == [("7", TWICE), ("8", TWICE)]
 
 
+def test_times_before_all_marks_are_no_part_of_a_message(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps({"text": "[10:01] User: p\n[10:02] Bot: r"}))
+    assert read_transcripts(tmp_path).transcripts[0].exchanges == (Exchange("p", "r"),)
+
+
 def test_a_system_prompt_in_such_a_text_is_one(tmp_path: Path) -> None:
     texts = ["[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\np [/INST] r</s>", "System: Be brief.\nUser: p\nAssistant: r"]
     for text in texts:

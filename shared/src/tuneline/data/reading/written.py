@@ -34,7 +34,7 @@ _LABEL = re.compile(
     r"(?P<who>[A-Za-z][\w /-]{0,30})(?:[ \t]*[\[(][^\])\n]{1,40}[\])])?[ \t]*:(?=\s)"
 )
 _HEADING = re.compile(r"###[ \t]*(?P<who>[A-Za-z][\w /-]{0,30}):")
-_MAYBE = re.compile(r"\n[^\n:]{1,99}:\s|###|<\|im_start|<\|start_header|<start_of_turn|\[INST\]")
+_MAYBE = re.compile(r"\n[^\n]{1,99}:\s|###|<\|im_start|<\|start_header|<start_of_turn|\[INST\]")
 """What a text has that could be one: most messages have none of it, and there are millions of messages."""
 _SHORT: Mapping[str, Role] = {"q": "user", "a": "assistant", "u": "user"}
 
