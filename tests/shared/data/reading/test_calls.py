@@ -80,7 +80,8 @@ def test_a_table_with_requests_as_json_is_read_as_calls_though_it_names_sessions
 @pytest.mark.parametrize("text", ['{"text": "Rome", "population": 3}', '{"answer": "Rome"}', "[1, 2]"])
 def test_an_answer_that_is_json_itself_is_learnt_as_it_was_given(tmp_path: Path, text: str) -> None:
     asked = {"messages": TALK[:1]}
-    rows = [{"id": "a", "request": asked, "response": text}, {"id": "b", "messages": TALK[:1], "response": text}]
+    rows: list[dict[str, Any]] = [{"id": "a", "request": asked, "response": text}]
+    rows += [{"id": "b", "messages": TALK[:1], "response": text}]
     assert [t.exchanges for t in read(tmp_path, rows).transcripts] == [(Exchange(SAID[0], text),)] * 2
 
 

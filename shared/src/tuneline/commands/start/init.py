@@ -69,7 +69,10 @@ def init(
         if data.left_out:
             typer.echo("Some conversations cannot be used; run.yaml says how many, and leaves them out.", err=True)
         if transcripts:
-            typer.echo(f"The personas are of a library; others: tuneline personas draft {printable(str(transcripts))}", err=True)
+            typer.echo(
+                f"The personas are of a library; others: tuneline personas draft {printable(str(transcripts))}",
+                err=True,
+            )
         file = printable(str(folder / "run.yaml"))
         typer.echo(f"{', '.join(names)} written. Next: tuneline check {file}, then tuneline run {file}")
 

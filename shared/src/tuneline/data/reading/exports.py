@@ -95,8 +95,9 @@ def _threads(record: Mapping[str, object]) -> list[object] | None:
 
 def _is_grok(record: Mapping[str, object]) -> bool:
     listed = record.get("responses")
-    held = isinstance(record.get("conversation"), Mapping) and isinstance(listed, list)
-    return held and all(isinstance(one, Mapping) and isinstance(one.get("response"), Mapping) for one in listed or [])
+    if not isinstance(record.get("conversation"), Mapping) or not isinstance(listed, list):
+        return False
+    return all(isinstance(one, Mapping) and isinstance(one.get("response"), Mapping) for one in listed)
 
 
 def _is_freshdesk(record: Mapping[str, object]) -> bool:

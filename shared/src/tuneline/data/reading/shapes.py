@@ -15,9 +15,10 @@ from tuneline.data.reading.calls import as_json, read_request, read_response
 from tuneline.data.reading.content import MAX_DEPTH, Problem, check_text, kind, read_content, spelt
 from tuneline.data.reading.exports import is_export, read_export
 from tuneline.data.reading.items import ANSWERS, ASKS, read_items, read_pair
+from tuneline.data.reading.roles import Role
 from tuneline.data.reading.spans import is_span
 from tuneline.data.reading.trees import LEAVES, TREE, path_of
-from tuneline.data.reading.turns import TEXT_KEYS, Role, Turn, is_message, read_message, read_turns, turns_of
+from tuneline.data.reading.turns import TEXT_KEYS, Turn, is_message, read_message, read_turns, turns_of
 from tuneline.data.reading.written import KEYS, read_written, written_key
 from tuneline.parsing.problems import Loc
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from tuneline.data.reading.asides import Aside, aside_of, attached_to, side_of, way_of
 from tuneline.data.reading.content import (
@@ -18,27 +17,10 @@ from tuneline.data.reading.content import (
     read_content,
     spelt,
 )
+from tuneline.data.reading.roles import CALL, Role, bare, role_of
+from tuneline.data.reading.wrappers import unwrapped
 from tuneline.parsing.problems import Loc
 
-Role = Literal["system", "user", "assistant", "tool"]
-
-_NAMES: Mapping[Role, str] = {
-    "system": "system developer instruction instructions systemprompt systemmessage",
-    "user": "user usr human humanmessage customer client visitor guest enduser requester prompter contact lead caller "
-    "buyer shopper consumer subscriber member patient student inbound incoming input question prompt",
-    "assistant": "assistant ai aimessage aimessagechunk bot chatbot botmessage agent humanagent model llm gpt chatgpt "
-    "claude gemini virtualassistant virtualagent aiassistant representative rep salesrep csr support supportagent "
-    "supportrep operator advisor adviser admin staff helpdesk servicedesk consultant counselor counsellor therapist "
-    "coach tutor teacher doctor seller outbound outgoing output response completion answer",
-    "tool": "tool toolmessage toolresult toolresponse function functionmessage functionresponse functionresult ipython "
-    "observation environment",
-}
-ROLES: Mapping[str, Role] = {name: role for role, names in _NAMES.items() for name in names.split()}
-CALL = "functioncall", "toolcall"
-"""Roles of some data sets under which the assistant's calls stand, as text."""
-
-_TAWK: Mapping[str, Role] = {"v": "user", "a": "assistant", "s": "system"}
-"""How Tawk.to writes visitors, agents and itself."""
 EVENTS = (
     "event", "systemevent", "conversationupdate", "typing", "endofconversation", "service", "action", "slot",
     "sessionstarted", "userfeaturization", "restart", "followup", "activeloop", "summary", "filehistorysnapshot",
@@ -49,8 +31,8 @@ _HAPPENED = frozenset(("type", "event"))
 ROLE_KEYS = (
     "role", "from", "sender", "speaker", "author", "sender_type", "author_type", "user_type", "sender_role",
     "author_role", "participant", "participant_role", "participant_type", "actor", "actor_type", "actor_role", "who",
-    "message_from", "message_type", "from_type", "speaker_role", "speaker_type", "direction", "type", "event",
-    "comment_author_role", "comment_author_type", "participant_id",
+    "message_from", "message_type", "from_type", "speaker_role", "speaker_type", "direction", "type",
+    "comment_author_role", "comment_author_type", "participant_id", "event",
 )  # fmt: skip
 """Keys that say who speaks. The first whose value is a role counts: `from` may be an address, the role beside it."""
 TEXT_KEYS = (
@@ -83,16 +65,6 @@ class Turn(NamedTuple):
     split: bool = False
 
 
-def role_of(value: object) -> Role | None:
-    """Return the role that a name means, in any case and spelling (`End-User`, `agent:12`, `Customer 2`)."""
-    if isinstance(value, Mapping):
-        known = _TAWK.get(str(value.get("t")))
-        return known or next(filter(None, (role_of(value.get(key)) for key in ("role", "type", "name"))), None)
-    if not isinstance(value, str) or len(value) > 100:
-        return None
-    return ROLES.get(_bare(value.partition(":")[0]))
-
-
 def is_message(value: object) -> bool:
     """Tell whether a record is one message rather than a conversation: it says who speaks, and what."""
     if not isinstance(value, Mapping):
@@ -100,17 +72,17 @@ def is_message(value: object) -> bool:
     value = spelt(value)
     if _SAID.isdisjoint(value):
         return False
-    by = any(role_of(value[key]) or _is_call(value[key]) for key in ROLE_KEYS if key in value)
+    by = any(_role_at(value, key) or _is_call(value[key]) for key in ROLE_KEYS if key in value)
     return by or side_of(value) is not None or aside_of(value) is not None
 
 
 def is_event(item: Mapping[str, object]) -> bool:
     """Tell whether a record only says what happened beside a conversation: that somebody joined it, say."""
-    if _HAPPENED.isdisjoint(item):
+    if _HAPPENED.isdisjoint(item) or "role" in item or "tool_calls" in item:
         return False
     said = any(item.get(key) not in (None, "", []) for key in TEXT_KEYS)
     named = (item.get(key) for key in _HAPPENED)
-    return not said and any(isinstance(name, str) and len(name) < 40 and _bare(name) in EVENTS for name in named)
+    return not said and any(isinstance(name, str) and len(name) < 40 and bare(name) in EVENTS for name in named)
 
 
 def read_turns(items: Sequence[object], loc: Loc, problems: list[Problem], *, texts: bool = False) -> list[Turn]:
@@ -133,7 +105,7 @@ def read_turns(items: Sequence[object], loc: Loc, problems: list[Problem], *, te
 
 def read_message(item: Mapping[str, object], loc: Loc, problems: list[Problem]) -> list[Turn]:
     """Read one message of any program; tool calls and results in it become turns of their own."""
-    item = spelt(_unwrapped(spelt(item)))
+    item = spelt(unwrapped(spelt(item)))
     if (typed := _typed(item, loc)) is not None:
         return typed
     aside = aside_of(item)
@@ -181,41 +153,6 @@ def turns_of(
     return [*results, *spoken]
 
 
-def _unwrapped(item: Mapping[str, object]) -> Mapping[str, object]:
-    """Take a message out of what LangChain and session logs wrap around it."""
-    kwargs, names, data, message = item.get("kwargs"), item.get("id"), item.get("data"), item.get("message")
-    if item.get("lc") is not None and isinstance(kwargs, Mapping) and isinstance(names, list) and names:
-        return {"role": names[-1], **kwargs}
-    if isinstance(entities := item.get("text_entities"), list) and entities:  # Telegram: text, links, names …
-        return {
-            **item,
-            "text": "".join(str(one["text"]) for one in entities if isinstance(one, Mapping) and "text" in one),
-        }
-    if isinstance(versions := item.get("versions"), list):
-        return _chosen(versions, item.get("currently_selected"))
-    if isinstance(data, Mapping) and "content" in data and role_of(item.get("type")):
-        return {"role": item["type"], **data}
-    if isinstance(message, Mapping) and "content" in message:
-        return message if "role" in message else {**item, **message}
-    return item
-
-
-def _chosen(versions: Sequence[object], selected: object) -> Mapping[str, object]:
-    """Return the version of a message that LM Studio shows, without thoughts and figures."""
-    place = selected if isinstance(selected, int) and 0 <= selected < len(versions) else -1
-    version = versions[place] if versions else {}
-    if not isinstance(version, Mapping):
-        return {}
-    steps = version.get("steps")
-    blocks = [step for step in steps if isinstance(step, Mapping)] if isinstance(steps, list) else []
-    shown = [b.get("content") for b in blocks if b.get("type") == "contentBlock" and not _is_thought(b.get("style"))]
-    return {"role": version.get("role"), "content": shown if blocks else version.get("content")}
-
-
-def _is_thought(style: object) -> bool:
-    return isinstance(style, Mapping) and style.get("type") == "thinking"
-
-
 def _typed(item: Mapping[str, object], loc: Loc) -> list[Turn] | None:
     """Read an item of OpenAI's Responses API that is no message; None for a message."""
     if is_event(item):
@@ -240,9 +177,14 @@ def _role(item: Mapping[str, object]) -> tuple[str | None, Role | None, bool]:
     for key in keys:
         if _is_call(item[key]):
             return key, "assistant", True
-        if role := role_of(item[key]):
+        if role := _role_at(item, key):
             return key, role, False
     return keys[0] if keys else None, side_of(item), False
+
+
+def _role_at(item: Mapping[str, object], key: str) -> Role | None:
+    """Return the role that a key means; of events only what Rasa says of messages, for logs call many things so."""
+    return role_of(item[key]) if key != "event" or item[key] in ("user", "bot") else None
 
 
 def _bad_role(item: Mapping[str, object], key: str | None, loc: Loc) -> Problem:
@@ -287,8 +229,4 @@ def _one_call(call: Mapping[str, object]) -> str:
 
 
 def _is_call(value: object) -> bool:
-    return isinstance(value, str) and len(value) < 20 and _bare(value) in CALL
-
-
-def _bare(name: str) -> str:
-    return re.sub(r"[\W_\d]+", "", name).casefold()
+    return isinstance(value, str) and len(value) < 20 and bare(value) in CALL
