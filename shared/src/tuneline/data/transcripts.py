@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 from tuneline.data.io import Closed, Id
 from tuneline.data.judged import Exchange, Transcript
-from tuneline.data.reading.content import EMPTY, Problem
 from tuneline.data.reading.files import read_records
 from tuneline.data.reading.histories import continued, continues
+from tuneline.data.reading.messages.content import EMPTY, Problem
 from tuneline.data.reading.records import Record
 from tuneline.data.reading.repairs import Repair, Tools, normalise
 from tuneline.data.reading.speakers import Speakers

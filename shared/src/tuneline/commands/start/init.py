@@ -85,7 +85,7 @@ def _look(transcripts: Path, folder: Path, answering: Sequence[str]) -> _Data:
     """Read the conversations as the assessor will. Raises UserError for what it refuses even if it may skip some."""
     from statistics import median
 
-    from tuneline.data.reading.content import EMPTY
+    from tuneline.data.reading.messages.content import EMPTY
     from tuneline.data.transcripts import MAX_KEPT, read_transcripts
 
     try:

@@ -15,7 +15,7 @@ from typing import BinaryIO, cast
 
 import structlog
 
-from tuneline.data.reading.content import EMPTY
+from tuneline.data.reading.messages.content import EMPTY
 from tuneline.data.reading.records import GROWN, MAX_GROWTH, MAX_RECORD_BYTES, UTF_16, Record, cut_records
 from tuneline.data.reading.rows import grouped
 from tuneline.data.reading.speakers import Speakers

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 from urllib.parse import quote
 
-from tuneline.data.reading.content import Problem, key_of, kind
+from tuneline.data.reading.messages.content import Problem, key_of, kind
 
 CONVERSATION_KEYS = (
     "conversation_id", "conversationid", "thread_id", "threadid", "session_id", "sessionid", "chat_id", "chatid",

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tuneline.data.io import Closed, Id
-from tuneline.data.reading.content import SURROGATE, Problem, check_text, kind, spelt
 from tuneline.data.reading.files import read_records
 from tuneline.data.reading.ids import as_id, find_id
+from tuneline.data.reading.messages.content import SURROGATE, Problem, check_text, kind, spelt
+from tuneline.data.reading.messages.turns import read_turns
 from tuneline.data.reading.records import HOLDERS, Record
-from tuneline.data.reading.turns import read_turns
 from tuneline.errors import UserError
 from tuneline.parsing.problems import listed, printable
 

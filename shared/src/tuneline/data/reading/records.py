@@ -10,9 +10,9 @@ from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import BinaryIO, NamedTuple
 
-from tuneline.data.reading.calls import is_turn
-from tuneline.data.reading.content import key_of
 from tuneline.data.reading.ids import names_conversation
+from tuneline.data.reading.logs.calls import is_turn
+from tuneline.data.reading.messages.content import key_of
 from tuneline.data.reading.shapes import has_shape
 from tuneline.errors import BadJson
 from tuneline.parsing.cutting import RawValue, ValueCutter

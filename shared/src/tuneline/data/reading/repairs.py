@@ -12,10 +12,10 @@ from itertools import groupby
 from typing import Literal, NamedTuple
 
 from tuneline.data.judged import Exchange, Generated, Transcript, generated_in
-from tuneline.data.reading.content import EMPTY, MAX_PER_RECORD, Problem, check_text, kind
 from tuneline.data.reading.ids import CALL_KEYS, RecordId, find_id, id_of_content
+from tuneline.data.reading.messages.content import EMPTY, MAX_PER_RECORD, Problem, check_text, kind
+from tuneline.data.reading.messages.turns import Turn
 from tuneline.data.reading.shapes import SYSTEMS, read_shape
-from tuneline.data.reading.turns import Turn
 from tuneline.parsing.problems import Loc
 
 Tools = Literal["drop", "keep", "refuse"]

@@ -15,11 +15,11 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from typing import NamedTuple
 
-from tuneline.data.reading.content import key_of, spelt
 from tuneline.data.reading.ids import CONVERSATION_KEYS
+from tuneline.data.reading.messages.content import key_of, spelt
+from tuneline.data.reading.messages.turns import is_event, is_message
 from tuneline.data.reading.records import Record
 from tuneline.data.reading.shapes import LISTS, has_shape, is_pair
-from tuneline.data.reading.turns import is_event, is_message
 from tuneline.parsing.problems import Loc
 
 ORDER_KEYS = (

@@ -11,15 +11,15 @@ from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import NamedTuple
 
-from tuneline.data.reading.calls import as_json, read_request, read_response
-from tuneline.data.reading.content import MAX_DEPTH, Problem, check_text, kind, read_content, spelt
-from tuneline.data.reading.exports import is_export, read_export
-from tuneline.data.reading.items import ANSWERS, ASKS, read_items, read_pair
-from tuneline.data.reading.roles import Role
-from tuneline.data.reading.spans import is_span
-from tuneline.data.reading.trees import LEAVES, TREE, path_of
-from tuneline.data.reading.turns import TEXT_KEYS, Turn, is_message, read_message, read_turns, turns_of
-from tuneline.data.reading.written import KEYS, read_written, written_key
+from tuneline.data.reading.logs.calls import as_json, read_request, read_response
+from tuneline.data.reading.logs.exports import is_export, read_export
+from tuneline.data.reading.logs.spans import is_span
+from tuneline.data.reading.messages.content import MAX_DEPTH, Problem, check_text, kind, read_content, spelt
+from tuneline.data.reading.messages.items import ANSWERS, ASKS, read_items, read_pair
+from tuneline.data.reading.messages.roles import Role
+from tuneline.data.reading.messages.trees import LEAVES, TREE, path_of
+from tuneline.data.reading.messages.turns import TEXT_KEYS, Turn, is_message, read_message, read_turns, turns_of
+from tuneline.data.reading.messages.written import KEYS, read_written, written_key
 from tuneline.parsing.problems import Loc
 
 LISTS = (
@@ -76,7 +76,8 @@ def read_shape(record: Mapping[str, object], problems: list[Problem], loc: Loc =
             system = [] if reader is _wrapped else _system(form, problems, loc)
             _refuse_media(form, found.turns, problems, loc)
             return Shaped([*system, *found.turns], found.loc, found.is_call)
-    by_name = any(isinstance(spelt(record).get(key), str) for key in (*TEXT_KEYS, *KEYS))
+    named = spelt(record)
+    by_name = any(isinstance(named.get(key), str) for key in (*TEXT_KEYS, *KEYS))
     problems.append(Problem(loc, NO_SPEAKER, "role") if by_name else Problem(loc, NO_SHAPE, "shape"))
     return Shaped([], loc)
 

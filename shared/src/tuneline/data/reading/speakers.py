@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from tuneline.data.reading.content import MAX_DEPTH, key_of
-from tuneline.data.reading.turns import TEXT_KEYS, is_message
+from tuneline.data.reading.messages.content import MAX_DEPTH, key_of
+from tuneline.data.reading.messages.turns import TEXT_KEYS, is_message
 
 if TYPE_CHECKING:
     from tuneline.data.reading.records import Record

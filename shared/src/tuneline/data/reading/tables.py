@@ -13,7 +13,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import BinaryIO
 
-from tuneline.data.reading.content import EMPTY, key_of
+from tuneline.data.reading.messages.content import EMPTY, key_of
 from tuneline.data.reading.records import GROWN, MAX_RECORD_BYTES, Record
 from tuneline.parsing.problems import not_utf8
 

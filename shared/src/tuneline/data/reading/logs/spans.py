@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from tuneline.data.reading.calls import as_json
+from tuneline.data.reading.logs.calls import as_json
 from tuneline.parsing.problems import Loc
 
 Said = tuple[Loc, Mapping[str, object]]

@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from tuneline.data.reading.asides import Aside, aside_of, attached_to, side_of, way_of
-from tuneline.data.reading.content import (
+from tuneline.data.reading.messages.asides import Aside, aside_of, attached_to, side_of, way_of
+from tuneline.data.reading.messages.content import (
     EMPTY,
     MAX_PER_RECORD,
     Problem,
@@ -17,8 +17,8 @@ from tuneline.data.reading.content import (
     read_content,
     spelt,
 )
-from tuneline.data.reading.roles import CALL, Role, bare, role_of
-from tuneline.data.reading.wrappers import unwrapped
+from tuneline.data.reading.messages.roles import CALL, Role, bare, role_of
+from tuneline.data.reading.messages.wrappers import unwrapped
 from tuneline.parsing.problems import Loc
 
 EVENTS = (

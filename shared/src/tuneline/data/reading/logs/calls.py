@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from tuneline.data.reading.content import MAX_DEPTH, Problem
-from tuneline.data.reading.streams import events_of, is_stream, text_of
-from tuneline.data.reading.turns import Turn, is_message, read_message, read_turns, turns_of
+from tuneline.data.reading.logs.streams import events_of, is_stream, text_of
+from tuneline.data.reading.messages.content import MAX_DEPTH, Problem
+from tuneline.data.reading.messages.turns import Turn, is_message, read_message, read_turns, turns_of
 from tuneline.errors import BadJson
 from tuneline.parsing.json import parse_json
 from tuneline.parsing.problems import Loc

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from tuneline.data.reading.roles import role_of
+from tuneline.data.reading.messages.roles import role_of
 
 
 def unwrapped(item: Mapping[str, object]) -> Mapping[str, object]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from tuneline.data.reading.content import Problem, spelt
+from tuneline.data.reading.messages.content import Problem, spelt
 from tuneline.parsing.problems import Loc
 
 TREE = "mapping"

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from tuneline.data.reading.roles import Role, role_of
+from tuneline.data.reading.messages.roles import Role, role_of
 
 KEYS = (
     "conversation", "conversations", "messages", "transcript", "dialogue", "dialog", "chat", "chat_log",

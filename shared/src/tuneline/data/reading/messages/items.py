@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from tuneline.data.reading.content import Problem, kind
-from tuneline.data.reading.roles import Role
-from tuneline.data.reading.trees import way_to_last
-from tuneline.data.reading.turns import Turn, is_learnt, is_message, read_message, read_turns, turns_of
+from tuneline.data.reading.messages.content import Problem, kind
+from tuneline.data.reading.messages.roles import Role
+from tuneline.data.reading.messages.trees import way_to_last
+from tuneline.data.reading.messages.turns import Turn, is_learnt, is_message, read_message, read_turns, turns_of
 from tuneline.parsing.problems import Loc
 
 TEXTS = ("dialog", "dialogue", "dialogs", "utterances", "turns", "conversation", "conversations", "history", "data")

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from html.parser import HTMLParser
 
-from tuneline.data.reading.content import Problem
-from tuneline.data.reading.spans import Said, is_span, read_span
-from tuneline.data.reading.trees import way_to_last
+from tuneline.data.reading.logs.spans import Said, is_span, read_span
+from tuneline.data.reading.messages.content import Problem
+from tuneline.data.reading.messages.trees import way_to_last
 from tuneline.parsing.problems import Loc
 
 DESK_ROLES = {"user": "user", "lead": "user", "contact": "user", "admin": "assistant", "bot": "assistant"}

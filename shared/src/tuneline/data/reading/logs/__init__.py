@@ -1,0 +1,1 @@
+"""Logs of calls to models, and exports that say in their own way who speaks."""

@@ -1,0 +1,1 @@
+"""Messages: who speaks, what is said, and which of them are the conversation."""
