@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from tuneline.data.reading.messages.content import MAX_DEPTH, key_of
-from tuneline.data.reading.messages.turns import TEXT_KEYS, is_message
+from tuneline.data.reading.messages.turns import TEXT_KEYS, is_event, is_message
 
 if TYPE_CHECKING:
     from tuneline.data.reading.records import Record
@@ -48,7 +48,7 @@ class Speakers:
         found = {key: self._marked(item, depth + 1) for key, item in value.items()}
         folded = {key_of(str(key)): item for key, item in value.items()}
         names = list(_names(folded))
-        if not names or not any(key in folded for key in TEXT_KEYS):
+        if not names or is_event(folded) or not any(key in folded for key in TEXT_KEYS):
             return found
         answers = [name for name in names if name in self._names]
         self._seen.update(answers)
