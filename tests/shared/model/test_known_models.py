@@ -72,9 +72,9 @@ def test_how_text_is_split_matters_only_where_the_converter_goes_by_it(tmp_path:
     ("architecture", "fits"),
     [
         ("Gemma2ForCausalLM", False),
-        ("Gemma3ForCausalLM", False),
-        ("Gemma3ForConditionalGeneration", False),
+        ("GemmaForCausalLM", False),
         ("Phi3ForCausalLM", False),
+        ("Gemma3ForCausalLM", True),  # of it llama.cpp also reads tokenizer.json
         ("Gemma4ForCausalLM", True),
         ("LlamaForCausalLM", True),
         ("MistralForCausalLM", True),

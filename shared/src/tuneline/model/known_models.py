@@ -19,7 +19,7 @@ from tuneline.model.chat import ChatTokenizer
 from tuneline.model.weights import text_part
 from tuneline.parsing.problems import printable
 
-_BY_PIECES = re.compile(r"(?:Gemma(?:2|3n?)?|Phi3|Ernie4_5(?:_Moe)?|Nemotron)_?For")
+_BY_PIECES = re.compile(r"(?:Gemma2?|Phi3|Ernie4_5(?:_Moe)?|Nemotron)_?For")
 """Architectures whose tokenizers of characters llama.cpp makes of tokenizer.model alone (`set_vocab` of each)."""
 
 PLACE = Path(__file__).with_suffix(".json")
