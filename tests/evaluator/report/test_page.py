@@ -60,7 +60,7 @@ def test_where_no_difference_can_be_detected_it_is_said_in_words(tmp_path: Path)
     none = "Smallest detectable difference (80 % power): none with so few personas, or differences that vary so much."
     assert none in summary and f"{numbers.NONE} points" not in summary + html
     assert "Smallest detectable none difference, with 80 % power" in " ".join(Page(html).text.split())
-    assert "Smallest detectable difference (80 % power): ±" in reported(tmp_path / "more", comparison(16))[1]
+    assert "Smallest detectable difference (80 % power): ±" in reported(tmp_path, comparison(16))[1]
 
 
 def test_a_withheld_headline_shows_what_was_lost_and_no_difference(tmp_path: Path) -> None:
