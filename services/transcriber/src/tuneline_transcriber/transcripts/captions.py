@@ -31,6 +31,8 @@ _ROW = re.compile(r"^(\d{1,9})\t(\d{1,9})\t(.*)$")
 _VOICE = re.compile(r"<v(?:\.[^\s>]*)?\s+([^>]{1,200})>")
 _TAG = re.compile(r"<[^>\n]{0,200}>|\{\\[^}\n]{0,100}\}")
 _LEAST_ROLLING = 4
+_MOST_LINES = 8
+"""Of a caption that the one after it may show again."""
 _WORD_TIME = re.compile(r"<\d{2}:\d{2}:\d{2}\.\d{3}>")
 
 
@@ -116,7 +118,8 @@ def _plain(cue: _Cue) -> list[str]:
 
 def _shown_again(shown: Sequence[str], plain: Sequence[str]) -> int:
     """Return how many lines a cue begins with that the one before ended with."""
-    return next((k for k in range(min(len(plain), len(shown)), 0, -1) if shown[-k:] == plain[:k]), 0)
+    most = min(len(plain), len(shown), _MOST_LINES)
+    return next((k for k in range(most, 0, -1) if shown[-k:] == plain[:k]), 0)
 
 
 def _dialogue(lines: Sequence[str]) -> Iterator[Segment]:
