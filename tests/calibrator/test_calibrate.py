@@ -95,6 +95,27 @@ def test_a_prompt_with_words_of_a_source_is_asked_for_once_more_and_then_left(tm
     assert told["stop"] == "not_refined" and len(told["trials"]) == 1
 
 
+def test_an_edit_without_slots_is_asked_for_once_more_and_then_gets_them_back(tmp_path: Path) -> None:
+    with serve_openai(lambda call: answered(call, prompt=f"Be brief {call.number}.")) as server:
+        told = found(tmp_path / "store", run_file(tmp_path, server.url, max_trials=2, min_improvement=0))
+    assert [trial["prompt"].count("{source}") for trial in told["trials"]] == [1, 1] and told["stop"] == "max_trials"
+    assert told["trials"][1]["prompt"].startswith("Be brief") and "{profile}" in told["trials"][1]["prompt"]
+
+
+@pytest.mark.parametrize(
+    ("said", "why"), [("I cannot do that.", "its answer is unparsed"), ("", "its answer is empty")]
+)
+def test_a_writer_that_edits_nothing_ends_it_and_the_page_says_why(tmp_path: Path, said: str, why: str) -> None:
+    def stubborn(call: Call) -> Answer:
+        return completion(said) if "You improve a prompt" in call.prompt else answered(call)
+
+    with serve_openai(stubborn) as server:
+        made = make(run_file(tmp_path, server.url), tmp_path / "store")
+    told = json.loads(output_of(tmp_path / "store", made, "calibration"))
+    assert (told["stop"], told["problem"]) == ("not_refined", why)
+    assert why.encode() in output_of(tmp_path / "store", made, "calibrated")
+
+
 def test_held_out_pairs_are_never_shown_to_who_edits_the_prompt(tmp_path: Path) -> None:
     with serve_openai(answered) as server:
         told = found(tmp_path / "store", run_file(tmp_path, server.url, held_out=["oak"], max_trials=2))

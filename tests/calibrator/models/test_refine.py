@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pytest
 
-from tuneline_calibrator.models.refine import grams, problem_of
+from tuneline_calibrator.models.answers import read_answer
+from tuneline_calibrator.models.evidence import Refined
+from tuneline_calibrator.models.refine import grams, problem_of, with_slots
 
 BEFORE = "Write a talk.\n{source}\n{profile}"
 TALK = "For a hundred years builders believed that weight was enough to hold a bridge."
@@ -46,3 +51,28 @@ def test_a_prompt_that_keeps_to_the_rules_is_taken(prompt: str) -> None:
 def test_what_stood_in_the_first_prompt_is_nothing_learnt() -> None:
     before = f"{TALK} {{source}} {{profile}}"
     assert problem_of(f"Be brief. {before}", before, [grams(TALK)]) == ""
+
+
+def test_slots_that_a_writer_forgot_come_back_with_the_lines_that_they_stood_in() -> None:
+    assert with_slots("Be brief.", BEFORE) == "Be brief.\n\n{source}\n\n{profile}"
+    assert with_slots("Be brief. {profile}", "Talk about: {source}\nlike {profile}") == (
+        "Be brief. {profile}\n\nTalk about: {source}"
+    )
+    assert with_slots("Brief.", "Of {source}, like {profile}") == "Brief.\n\nOf {source}, like {profile}"
+    assert with_slots("{source} {profile}", BEFORE) == "{source} {profile}"
+
+
+@pytest.mark.parametrize(
+    ("changes", "read"),
+    [
+        (["shorter"], [("", "shorter")]), ("shorter", [("", "shorter")]), ([{"change": "c", "why": 1}], [("", "c")]),
+        ({"loss": "duration", "change": "c" * 2000}, [("duration", "c" * 1000)]),
+        (None, []), ([], []), (["shorter", 3], []), ([{"loss": "rouge"}], []),
+    ],
+)  # fmt: skip
+def test_an_edit_counts_whatever_is_said_about_it(changes: Any, read: list[tuple[str, str]]) -> None:
+    text = f"Here it is:\n```json\n{json.dumps({'changes': changes, 'prompt': ['{{source}}', '{profile}']})}\n```"
+    found = read_answer(text, Refined)
+    assert [(one.loss, one.change) for one in found.changes] == read
+    assert found.prompt == "{source}\n{profile}"
+    assert read_answer('{"prompt": "p"}', Refined).changes == []

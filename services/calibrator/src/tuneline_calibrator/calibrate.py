@@ -15,9 +15,9 @@ from tuneline.stage import Context, Cost, Json, Metrics, dollars
 from tuneline_calibrator.models import judge as judges
 from tuneline_calibrator.models import writer as writers
 from tuneline_calibrator.models.asking import Line, Lost
-from tuneline_calibrator.models.evidence import Change, Evidence, WorstPair
+from tuneline_calibrator.models.evidence import Change, Evidence, Refined, WorstPair
 from tuneline_calibrator.models.offline import ExtractiveWriter, HeuristicReader
-from tuneline_calibrator.models.refine import grams, problem_of
+from tuneline_calibrator.models.refine import grams, problem_of, with_slots
 from tuneline_calibrator.stage import CalibratorInputs, CalibratorOutputs, CalibratorParams
 from tuneline_calibrator.talks.given import Reference, read_prompt, read_references
 from tuneline_calibrator.talks.losses import converged
@@ -62,6 +62,14 @@ class Attempt(NamedTuple):
     changes: list[Change]
 
 
+class End(NamedTuple):
+    """Why no other prompt was tried."""
+
+    stop: Stop
+    problem: str = ""
+    """What was wrong with what the writer made of the best prompt."""
+
+
 def calibrate(
     params: CalibratorParams, inputs: CalibratorInputs, outputs: CalibratorOutputs, context: Context
 ) -> Metrics:
@@ -72,8 +80,8 @@ def calibrate(
     try:
         with _bench(params, inputs, context) as (bench, asked):
             prepared = _prepare(references, bench)
-            lines, stop = _trials(prompt, prepared, bench)
-            found = _found(lines, stop, prepared, bench)
+            lines, end = _trials(prompt, prepared, bench)
+            found = _found(lines, end, prepared, bench)
     except Capped as e:
         raise UserError(
             f"max_usd: the calibration has cost {dollars(e.spent_usd)} of {dollars(e.limit_usd)}, and the next call "
@@ -158,7 +166,7 @@ def _prepare(references: Sequence[Reference], bench: Bench) -> Prepared:
     return Prepared(targets, seconds, left_out, aggregate(talks))
 
 
-def _trials(prompt: str, prepared: Prepared, bench: Bench) -> tuple[list[Attempt], Stop]:
+def _trials(prompt: str, prepared: Prepared, bench: Bench) -> tuple[list[Attempt], End]:
     """Try prompts until they get no better. Each is edited from the best so far."""
     params, lines = bench.params, list[Attempt]()
     of = params.max_trials * params.repeats * len(prepared.targets)
@@ -170,14 +178,14 @@ def _trials(prompt: str, prepared: Prepared, bench: Bench) -> tuple[list[Attempt
         sound = _sound(lines)
         totals = [line.trial.mean("training") or 0.0 for line in sound]
         if len(lines) >= params.max_trials:
-            return lines, "max_trials"
+            return lines, End("max_trials")
         if converged(totals, params.window, params.min_improvement):
-            return lines, "converged"
+            return lines, End("converged")
         best = _best(sound)
         found = _refined(best, lines, prepared, bench, learnt)
-        if found is None:
-            return lines, "not_refined"
-        after, (prompt, changes) = best.number, found
+        if isinstance(found, str):
+            return lines, End("not_refined", found)
+        after, prompt, changes = best.number, found.prompt.strip(), found.changes
 
 
 def _sound(lines: Sequence[Attempt]) -> list[Attempt]:
@@ -200,20 +208,25 @@ def _best(sound: Sequence[Attempt]) -> Trial:
 
 def _refined(
     best: Trial, lines: Sequence[Attempt], prepared: Prepared, bench: Bench, learnt: Sequence[set[tuple[str, ...]]]
-) -> tuple[str, list[Change]] | None:
-    """Let the writer edit the best prompt, once more if it broke a rule; None if there is no usable one."""
+) -> Refined | str:
+    """Let the writer edit the best prompt, once more if it broke a rule; without a usable one return why."""
     evidence, problem = _evidence(best, lines, prepared, bench.params.weights.as_mapping()), ""
     known = {line.trial.prompt.strip() for line in lines}
+
+    def wrong_with(prompt: str) -> str:
+        return problem_of(prompt, best.prompt, learnt) or ("it was tried already" if prompt.strip() in known else "")
+
+    refined = None
     for _ in range(2):
         try:
             refined = bench.writer.refine(best.prompt, evidence, problem)
-        except Lost:
-            return None
-        problem = problem_of(refined.prompt, best.prompt, learnt)
-        problem = problem or ("it was tried already" if refined.prompt.strip() in known else "")
+        except Lost as lost:
+            return problem or f"its answer is {lost.status}"
+        problem = wrong_with(refined.prompt)
         if not problem:
-            return refined.prompt.strip(), refined.changes
-    return None
+            return refined
+    mended = refined and refined.model_copy(update={"prompt": with_slots(refined.prompt, best.prompt)})
+    return mended if mended and not wrong_with(mended.prompt) else problem
 
 
 def _evidence(best: Trial, lines: Sequence[Attempt], prepared: Prepared, weights: Mapping[str, float]) -> Evidence:
@@ -238,7 +251,7 @@ def _worst(row: Row) -> WorstPair:
     return WorstPair(row.pair, row.total, ratio, row.missed, row.reference_kinds, row.kinds, reason)
 
 
-def _found(lines: Sequence[Attempt], stop: Stop, prepared: Prepared, bench: Bench) -> Calibration:
+def _found(lines: Sequence[Attempt], end: End, prepared: Prepared, bench: Bench) -> Calibration:
     """Choose the winner, and measure what may be said of it."""
     weights = bench.params.weights.as_mapping()
     sound = _sound(lines)
@@ -253,8 +266,9 @@ def _found(lines: Sequence[Attempt], stop: Stop, prepared: Prepared, bench: Benc
         for line in lines
     ]  # fmt: skip
     return Calibration(
-        best=best.number, stop=stop, verdict=verdict(by_pair["training"], by_pair["held_out"]), trials=records,
-        weights=weights, pairs=len(prepared.targets), left_out=prepared.left_out,
+        best=best.number, stop=end.stop, problem=end.problem, trials=records,
+        verdict=verdict(by_pair["training"], by_pair["held_out"]), weights=weights,
+        pairs=len(prepared.targets), left_out=prepared.left_out,
         ceiling=ceiling_of(prepared.targets, prepared.seconds, bench, weights),
         noise=noise_of(best, prepared.targets, bench), marks=marks_of(best),
         writer=bench.writer.label, judge=bench.judge.label, usd=None,

@@ -135,7 +135,7 @@ def check(params: CalibratorParams, checks: Checks) -> None:
     check_given(params, checks)
 
 
-STAGE = Stage("calibrator", 3, CalibratorParams, CalibratorInputs, CalibratorOutputs, run, check=check)
+STAGE = Stage("calibrator", 4, CalibratorParams, CalibratorInputs, CalibratorOutputs, run, check=check)
 
 
 def main() -> None:

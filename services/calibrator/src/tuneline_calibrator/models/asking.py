@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from threading import Lock
 from typing import TypeVar
 
@@ -22,6 +23,10 @@ log = structlog.get_logger()
 VERSION = "1"
 """Part of the journals' scope: raise it when what a model is sent changes."""
 _ANOTHER_SEED = 1_000_003
+_AGAIN = """
+
+An earlier answer to this very request could not be used: {problem}. Answer with the JSON object alone, in the form \
+that is asked for, without any text around it."""
 
 T = TypeVar("T")
 
@@ -76,20 +81,25 @@ class Line:
 
     def read(
         self, task: str, messages: Sequence[Mapping[str, str]], schema: Mapping[str, Json],
-        reader: Callable[[str], T], again: int = 0,
+        reader: Callable[[str], T], again: int = 0, forgiving: Callable[[str], T] | None = None,
     ) -> T:  # fmt: skip
         """Return what `reader` makes of an answer, asking once more for one that is Unreadable. Raises Lost.
 
-        Another `again` is another answer to the same question.
+        Another `again` is another answer to the same question. What neither answer holds, `forgiving` may still find.
         """
+        answers, asked = list[str](), messages
         for seed in (again, again + _ANOTHER_SEED):
-            told = self.ask(task, messages, schema, seed)
+            told = self.ask(task, asked, schema, seed)
             if told.status:
                 raise Lost(told.status)
+            answers.append(told.text)
             try:
                 return reader(told.text)
-            except Unreadable:
-                continue
+            except Unreadable as e:
+                asked = _with_problem(messages, str(e))
+        for text in reversed(answers) if forgiving else ():
+            with suppress(Unreadable):
+                return forgiving(text)
         raise Lost("unparsed")
 
     @property
@@ -111,3 +121,9 @@ class Line:
         if not status and reply.finish_reason in ("length", "context"):
             status = "cut"
         return Told(text=text, status=status or ("" if text else "empty"), usage=reply.usage)
+
+
+def _with_problem(messages: Sequence[Mapping[str, str]], problem: str) -> list[Mapping[str, str]]:
+    """Say at the end what was wrong with an answer: a model that does not draw lots would answer the same again."""
+    *others, last = messages
+    return [*others, {**last, "content": last["content"] + _AGAIN.format(problem=problem)}]

@@ -3,27 +3,57 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from pydantic import Field
+from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, field_validator, model_validator
 
 from tuneline.data.io import Closed
 from tuneline.stage import Json
+
+MOST_CHANGE = 1000
+"""Characters of what is said about a change; more are cut off."""
 
 
 class Change(Closed):
     """One edit, and what it is to mend."""
 
-    loss: str = Field(max_length=100)
-    change: str = Field(max_length=1000)
+    loss: str = ""
+    change: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare(cls, row: object) -> object:
+        """Take a sentence for a change, and leave out what else a writer says of one."""
+        told = {"change": row} if isinstance(row, str) else row
+        if not isinstance(told, dict):
+            return told
+        return {name: text[:MOST_CHANGE] for name in ("loss", "change") if isinstance(text := told.get(name), str)}
 
 
 class Refined(Closed):
-    """An edited prompt."""
+    """An edited prompt, which is what counts: changes in a form that cannot be read are none."""
 
-    changes: list[Change]
+    changes: list[Change] = Field(default_factory=list)
     prompt: str
+
+    @field_validator("changes", mode="wrap")
+    @classmethod
+    def _readable(cls, value: object, read: ValidatorFunctionWrapHandler) -> list[Change]:
+        try:
+            found: list[Change] = read([value] if isinstance(value, str | dict) else value)
+        except ValidationError:
+            return []
+        return found
+
+    @field_validator("prompt", mode="before")
+    @classmethod
+    def _lines(cls, value: object) -> object:
+        """Take a list of lines for their text, and slots in two pairs of braces for those in one."""
+        if isinstance(value, list) and all(isinstance(line, str) for line in value):
+            value = "\n".join(value)
+        return re.sub(r"\{(\{(?:source|profile)\})\}", r"\1", value) if isinstance(value, str) else value
 
 
 class WorstPair(NamedTuple):

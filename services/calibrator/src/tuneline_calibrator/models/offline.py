@@ -13,8 +13,9 @@ from typing import Literal
 
 from tuneline.data.io import Closed
 from tuneline.data.text.words import contains, content_words, words
+from tuneline_calibrator.models.answers import Quality
 from tuneline_calibrator.models.evidence import Change, Evidence, Refined
-from tuneline_calibrator.models.judge import Concept, Quality
+from tuneline_calibrator.models.judge import Concept
 from tuneline_calibrator.talks.segments import KINDS, Kind, sentences
 
 CUES: Mapping[Kind, tuple[str, ...]] = {

@@ -33,3 +33,13 @@ def problem_of(prompt: str, before: str, learnt: Iterable[set[tuple[str, ...]]])
     if any(ours & theirs for theirs in learnt):
         return f"it has {GRAM} words in a row of a source or a talk"
     return ""
+
+
+def with_slots(prompt: str, before: str) -> str:
+    """Return a refined prompt with the lines behind it in which `before` has the slots that are missing from it.
+
+    Where source and profile stand says less than what is asked for, and that is what a weak writer forgets.
+    """
+    missing = [slot for slot in SLOTS if slot not in prompt]
+    lines = dict.fromkeys(line.strip() for line in before.splitlines() for slot in missing if slot in line)
+    return "\n\n".join([prompt.rstrip(), *lines]) if lines else prompt

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from tuneline.llm.config import MODELS, ModelConfig, read_asked_at_once
+from tuneline_calibrator.models.answers import read_answer
 from tuneline_calibrator.models.asking import Line, Lost
 from tuneline_calibrator.models.evidence import Evidence, Refined, refine_messages, refine_schema
-from tuneline_calibrator.models.judge import read_answer
 from tuneline_calibrator.models.offline import ExtractiveConfig
 from tuneline_calibrator.talks.given import filled
 

@@ -41,6 +41,8 @@ class Calibration(Closed):
 
     best: int
     stop: Stop
+    problem: str = ""
+    """What was wrong with the prompt that could not be tried, where that ended it."""
     verdict: Verdict
     trials: list[TrialRecord]
     weights: dict[str, float]

@@ -78,7 +78,7 @@ def write_report(path: Path, found: Calibration, trials: Sequence[Trial], target
             c=found,
             best=found.trials[found.best - 1],
             first=found.trials[0],
-            stop=STOPS[found.stop],
+            stop=STOPS[found.stop] + (f" ({found.problem})" if found.problem else ""),
             curves=curves(found),
             names=[*found.weights, "total"],
             rows=sorted(best.rows, key=lambda row: (row.side, row.pair, row.repeat)),

@@ -14,8 +14,9 @@ from tuneline.errors import UserError
 from tuneline.llm.limits import ended
 from tuneline.parsing.problems import printable
 from tuneline.stage import Context
+from tuneline_calibrator.models.answers import Quality
 from tuneline_calibrator.models.asking import Lost
-from tuneline_calibrator.models.judge import Concept, Judge, Quality
+from tuneline_calibrator.models.judge import Concept, Judge
 from tuneline_calibrator.models.writer import Writer
 from tuneline_calibrator.stage import CalibratorParams
 from tuneline_calibrator.talks import losses as of
