@@ -131,3 +131,14 @@ def test_a_transcript_with_times_stands_without_its_recording_and_one_without_ti
     assert (plain["status"], timed["status"], timed["seconds"]) == ("no_audio", "ready", 9)
     assert timed["audio_sha256"] is None and timed["engine"] == "given"
     assert [line for line in pair_lines(folder) if "timed" in line] == ["timed: timed.txt (1 page, 2 words), timed.vtt"]
+
+
+def test_a_talk_in_a_script_without_spaces_is_no_silence(tmp_path: Path) -> None:
+    folder = tmp_path / "references"
+    folder.mkdir()
+    (folder / "bridge.txt").write_text("这座桥在风中摇晃。")
+    (folder / "bridge.vtt").write_text("WEBVTT\n\n00:01.000 --> 00:09.000\n这座桥在风中摇晃，所以我们装了阻尼器。\n")
+    manifest = make(run_file(tmp_path, {"provider": "given"}), tmp_path / "store")
+    [pair] = rows_of(tmp_path / "store", manifest, "pairs.jsonl")
+    [talk] = rows_of(tmp_path / "store", manifest, "talks.jsonl")
+    assert (pair["status"], pair["words"]) == ("ready", 8) and talk["words_a_minute"] == 60 * 17 / 8

@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from tuneline_calibrator.talks.segments import LONGEST_S, SHORTEST_S, Kind, Part, Passage, grouped, merged, sentences
-from tuneline_calibrator.talks.tokens import tokens, word_count
+from tuneline_calibrator.talks.tokens import tokens
 
 
 @pytest.mark.parametrize(
@@ -24,14 +24,6 @@ from tuneline_calibrator.talks.tokens import tokens, word_count
 )  # fmt: skip
 def test_a_sentence_ends_as_its_script_ends_sentences(text: str, found: list[str]) -> None:
     assert sentences(text) == found
-
-
-@pytest.mark.parametrize(
-    ("text", "count"),
-    [("It's 3.5 m – really.", 4), ("桥在 wind 中", 4), ("สะพาน", 5), ("— … !", 0), ("पुल हिलता है", 3)],
-)
-def test_a_word_is_counted_once_and_a_letter_of_a_script_without_spaces_is_one(text: str, count: int) -> None:
-    assert word_count(text) == count
 
 
 def test_words_are_alike_whatever_stands_between_and_inside_them_unseen() -> None:

@@ -22,7 +22,7 @@ def test_pairs_names_each_reference_with_what_is_missing(tmp_path: Path) -> None
     done = CliRunner().invoke(app, ["pairs", str(tmp_path)])
     assert done.exit_code == 0 and done.stdout.splitlines() == [
         "a: a.pdf (2 pages, 2 words), a.wav (1:01)",
-        "b: b.md (1 page, 2 words), b.transcript.txt — no recording",
+        "b: b.md (1 page, 1 word), b.transcript.txt — no recording",
         "c: c.mp3 — no document; the recording is broken: its header cannot be read",
         "whole: 1 of 3",
     ]

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from statistics import median
 from typing import NamedTuple
 
+from tuneline.data.text.words import word_count
 from tuneline.errors import Capped, UserError
 from tuneline.llm.client import LlmClient
 from tuneline.llm.config import ModelConfig
@@ -22,7 +23,6 @@ from tuneline_calibrator.stage import CalibratorInputs, CalibratorOutputs, Calib
 from tuneline_calibrator.talks.given import Reference, read_prompt, read_references
 from tuneline_calibrator.talks.losses import converged
 from tuneline_calibrator.talks.profiles import Profile, aggregate
-from tuneline_calibrator.talks.tokens import word_count
 from tuneline_calibrator.trials.found import Calibration, Stop, TrialRecord
 from tuneline_calibrator.trials.holdout import chosen, split, verdict
 from tuneline_calibrator.trials.publish import write_all

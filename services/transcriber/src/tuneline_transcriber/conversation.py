@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby
 
-from tuneline.data.text.words import words
+from tuneline.data.text.words import apart, words
 from tuneline_transcriber.reading.rows import CallRow, Message, Segment
 
 
 def word_error_rate(given: str, heard: str | None) -> float | None:
-    """Return the fewest insertions, deletions and substitutions per word that is given; None without a text."""
+    """Return the fewest insertions, deletions and substitutions per word that is given; None without a text.
+
+    In a script without spaces each letter is a word.
+    """
     from rapidfuzz.distance import Levenshtein
 
-    truth = words(given)
+    truth = words(apart(given))
     if not truth or heard is None:
         return None
-    return round(Levenshtein.distance(truth, words(heard)) / len(truth), 4)
+    return round(Levenshtein.distance(truth, words(apart(heard))) / len(truth), 4)
 
 
 def call_of(name: str, segments: Sequence[Segment], assistant: str) -> CallRow | None:

@@ -95,7 +95,7 @@ def check(params: TranscriberParams, checks: Checks) -> None:
     check_given(params, checks)
 
 
-STAGE = Stage("transcriber", 3, TranscriberParams, TranscriberInputs, TranscriberOutputs, run, check=check)
+STAGE = Stage("transcriber", 4, TranscriberParams, TranscriberInputs, TranscriberOutputs, run, check=check)
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from statistics import fmean
 
 from tuneline.data.io import write_lines
+from tuneline.data.text.words import word_count
 from tuneline.errors import UserError
 from tuneline.llm.limits import ended
 from tuneline.parsing.problems import listed, printable
@@ -118,7 +119,7 @@ def _row(one: Reference, document: Document | PairRow | None, heard: Listened | 
 
 def _doubt(heard: Listened) -> tuple[str, str]:
     """Return the status of what was heard, and why."""
-    words = sum(len(one.text.split()) for one in heard.segments)
+    words = sum(word_count(one.text) for one in heard.segments)
     quiet = [one.no_speech for one in heard.segments if one.no_speech is not None]
     known = [one.avg_logprob for one in heard.segments if one.avg_logprob is not None]
     if not words or (quiet and fmean(quiet) > MOST_NO_SPEECH) or words * 60 < LEAST_WORDS_A_MINUTE * heard.seconds:
@@ -130,7 +131,7 @@ def _doubt(heard: Listened) -> tuple[str, str]:
 
 def _talk(name: str, segments: list[Segment]) -> TalkRow:
     seconds = max(one.end for one in segments) - segments[0].start
-    words = sum(len(one.text.split()) for one in segments)
+    words = sum(word_count(one.text) for one in segments)
     return TalkRow(pair=name, segments=segments, words_a_minute=round(60 * words / seconds, 2) if seconds > 0 else 0.0)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 from tuneline.data.io import Closed
-from tuneline.data.text.words import contains, content_words, words
+from tuneline.data.text.words import contains, content_words, word_count, words
 from tuneline_calibrator.models.answers import Quality
 from tuneline_calibrator.models.evidence import Change, Evidence, Refined
 from tuneline_calibrator.models.judge import Concept
@@ -117,9 +117,9 @@ def _chosen(told: Sequence[str], most: int, *, broad: bool) -> Iterator[str]:
     left, seen, count = list(told), set[str](), 0
     while left:
         best = max(left, key=lambda text: len(content_words(text) - seen)) if broad else left[0]
-        if count and count + len(best.split()) > most:
+        if count and count + word_count(best) > most:
             return
         left.remove(best)
         seen |= content_words(best)
-        count += len(best.split())
+        count += word_count(best)
         yield best

@@ -8,12 +8,11 @@ import unicodedata
 from pathlib import Path
 from typing import NamedTuple
 
-from pydantic import ConfigDict, Field
-
-from tuneline.data.io import Closed, Id, read_lines
+from tuneline.data.io import read_lines
+from tuneline.data.text.recordings import PairRow, Segment, TalkRow
+from tuneline.data.text.words import word_count
 from tuneline.errors import UserError
 from tuneline.parsing.problems import printable
-from tuneline_calibrator.talks.tokens import word_count
 
 SLOTS = ("{source}", "{profile}")
 """What stands in a prompt once each: the text of the source, and what the references have in common."""
@@ -21,34 +20,8 @@ MOST_BYTES = 100_000
 """Of a prompt."""
 MOST_NAME_BYTES = 200
 """Of a pair: file systems hold 255 with what comes behind it."""
-
-
-class Open(Closed):
-    """A row of the transcriber, of which only some fields are needed here."""
-
-    model_config = ConfigDict(extra="ignore")
-
-
-class PairRow(Open):
-    """A line of pairs.jsonl."""
-
-    pair: Id
-    status: str = Field(pattern=r"^[a-z_]{1,40}$")
-
-
-class Segment(Open):
-    """Some seconds of a talk."""
-
-    start: float = Field(ge=0, le=1e6)
-    end: float = Field(ge=0, le=1e6)
-    text: str
-
-
-class TalkRow(Open):
-    """A line of talks.jsonl."""
-
-    pair: Id
-    segments: list[Segment]
+MOST_SECONDS = 1e6
+"""Of a talk, eleven days: what ends later has times of a clock, or in milliseconds."""
 
 
 class Reference(NamedTuple):
@@ -68,7 +41,7 @@ class Reference(NamedTuple):
     @property
     def seconds(self) -> float:
         """How long it is said, from the first word to the last."""
-        return self.talk[-1].end - self.talk[0].start
+        return max(one.end for one in self.talk) - self.talk[0].start
 
     @property
     def words_a_minute(self) -> float:
@@ -97,9 +70,12 @@ def _reference(name: str, source: Path, talk: list[Segment], file: str) -> Refer
         raise UserError(f"{file}: {shown}: source and talk must both have words; leave the pair out")
     digest = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
     reference = Reference(name, text, [segment for segment in talk if segment.text.strip()], digest)
-    starts = [one.start for one in reference.talk]
-    if reference.seconds <= 0 or starts != sorted(starts) or any(one.end < one.start for one in reference.talk):
-        raise UserError(f"{file}: {shown}: the times of its segments are wrong: none may begin before the one above it")
+    starts, backwards = [one.start for one in reference.talk], any(one.end < one.start for one in reference.talk)
+    if backwards or starts != sorted(starts) or not 0 < reference.seconds <= MOST_SECONDS:
+        raise UserError(
+            f"{file}: {shown}: the times of its segments are wrong: they are seconds, and none may begin "
+            "before the one above it"
+        )
     return reference
 
 

@@ -10,10 +10,9 @@ from pydantic import computed_field
 from rapidfuzz.distance import Levenshtein
 
 from tuneline.data.io import Closed
-from tuneline.data.text.words import words
+from tuneline.data.text.words import word_count, words
 from tuneline_calibrator.talks.losses import shares
 from tuneline_calibrator.talks.segments import KINDS, sentences
-from tuneline_calibrator.talks.tokens import word_count
 
 _YOU, _I = frozenset(("you", "your", "yours")), frozenset(("i", "we", "my", "our", "us", "me"))
 _HEDGES = frozenset(("maybe", "perhaps", "probably", "might", "could", "seems", "roughly", "likely"))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, pairwise
 from typing import Literal, NamedTuple, get_args
 
-from tuneline_calibrator.talks.tokens import word_count
+from tuneline.data.text.words import word_count
 
 Kind = Literal["hook", "background", "problem", "method", "result", "example", "limits", "outlook", "outro", "aside"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple, TypeVar, get_args
 from pydantic import Field
 
 from tuneline.data.io import Closed
+from tuneline.data.text.words import word_count
 from tuneline.errors import UserError
 from tuneline.llm.limits import ended
 from tuneline.parsing.problems import printable
@@ -22,7 +23,6 @@ from tuneline_calibrator.stage import CalibratorParams
 from tuneline_calibrator.talks import losses as of
 from tuneline_calibrator.talks.given import Reference
 from tuneline_calibrator.talks.segments import Part, Passage, grouped, merged, sentences
-from tuneline_calibrator.talks.tokens import word_count
 
 MOST_LOST = 0.2
 """Share of the pairs that may have no script in a trial that counts."""

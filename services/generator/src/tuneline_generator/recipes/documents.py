@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 from threading import Lock
 from typing import NamedTuple
 
+from tuneline.data.text.words import word_count
 from tuneline.errors import Unreadable
-from tuneline.judge.facts import count_words
 from tuneline.stage import Json
 from tuneline_generator.recipes.ideas import SCHEMA, Idea, different, read_ideas
 from tuneline_generator.recipes.instructions import Written
@@ -139,7 +139,7 @@ class Documents:
         return Tried(texts[-1].text.strip(), texts, how.followed_by(step, seed, said), flaw)
 
     def _flaw_of_document(self, text: Text) -> Flaw | None:
-        least, most, words = self._recipe.shortest_words, self._recipe.longest_words, count_words(text.text)
+        least, most, words = self._recipe.shortest_words, self._recipe.longest_words, word_count(text.text)
         if self._rules.leaks(text.text):
             return Flaw("leaks", "the document spells a control token")
         if text.finish == "length":

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from jinja2 import Environment
 
 from tuneline.data.text.pages import page_environment
+from tuneline.data.text.words import word_count
 from tuneline.stage import dollars
 from tuneline_generator.report import wording
 from tuneline_generator.report.found import Quality
@@ -77,7 +78,7 @@ def histograms(rows: Sequence[Row]) -> list[Histogram]:
     written = [row for row in rows if row.response]
     figures = [
         ("Tokens of the response", [float(row.tokens) for row in written]),
-        ("Words of the prompt", [float(len(row.prompt.split())) for row in rows if row.prompt]),
+        ("Words of the prompt", [float(word_count(row.prompt)) for row in rows if row.prompt]),
         ("Margin of the critic", [row.margin for row in written if row.margin is not None]),
     ]
     return [_histogram(title, values) for title, values in figures if values]

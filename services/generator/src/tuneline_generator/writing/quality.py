@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from tuneline.data.text.likeness import normal
-from tuneline.judge.facts import count_words
+from tuneline.data.text.words import word_count
 from tuneline.llm.completion import Finish
 from tuneline.llm.control_tokens import neutralise
 from tuneline_generator.writing.rows import Status
@@ -93,7 +93,7 @@ ECHO = Flaw("echo", "the response is its prompt again, or begins with all of it"
 def echoes(prompt: str, response: str) -> bool:
     """Tell whether a response is its prompt, but for case and punctuation, or begins with all of a long one."""
     asked, said = normal(prompt), normal(response)
-    return bool(asked) and (said == asked or (said.startswith(asked) and count_words(asked) >= REPEATED_WORDS))
+    return bool(asked) and (said == asked or (said.startswith(asked) and word_count(asked) >= REPEATED_WORDS))
 
 
 def _flaw_of_response(response: str, finish: Finish, rules: Rules) -> Flaw | None:
@@ -111,7 +111,7 @@ def _flaw_of_response(response: str, finish: Finish, rules: Rules) -> Flaw | Non
 def _flaw_of_prompt(prompt: str, finish: Finish, words: tuple[int, int] | None) -> Flaw | None:
     if words is None:
         return None if prompt.strip() else Flaw("bad_prompt", "the prompt has no text")
-    count, (least, most) = count_words(prompt), words
+    count, (least, most) = word_count(prompt), words
     if finish == "length":
         return Flaw("bad_prompt", "the prompt was cut at max_tokens")
     if not least <= count <= most:

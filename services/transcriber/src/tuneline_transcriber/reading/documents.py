@@ -13,6 +13,7 @@ from pathlib import Path
 from subprocess import DEVNULL, PIPE
 from typing import NamedTuple
 
+from tuneline.data.text.words import word_count
 from tuneline.errors import Temporary
 from tuneline.model.children import ending, environment, tied_to_us
 from tuneline.parsing.text import cleaned, read_text
@@ -64,7 +65,7 @@ class Document(NamedTuple):
 
     @property
     def words(self) -> int:
-        return len(self.text.split())
+        return word_count(self.text)
 
 
 def read_document(path: Path) -> Document:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from tuneline.data.text.words import word_count
 from tuneline.parsing.text import read_text
 from tuneline_transcriber.reading.documents import Unusable, office_text
 from tuneline_transcriber.reading.references import JSON, SEALED, TABLES, TIMED_TEXT
@@ -39,9 +40,10 @@ class GivenTranscript(NamedTuple):
         """Return the segments; those without times get their share of the recording, by words."""
         if self.timed:
             return self.segments
-        total, done, found = sum(len(one.text.split()) for one in self.segments), 0, []
-        for one in self.segments:
-            start, done = done, done + len(one.text.split())
+        lengths, done, found = [max(1, word_count(one.text)) for one in self.segments], 0, []
+        total = sum(lengths)
+        for one, length in zip(self.segments, lengths, strict=True):
+            start, done = done, done + length
             times = {"start": round(seconds * start / total, 3), "end": round(seconds * done / total, 3)}
             found.append(one.model_copy(update=times))
         return found

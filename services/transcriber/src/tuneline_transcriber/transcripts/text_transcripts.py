@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise, takewhile
 from typing import NamedTuple
 
+from tuneline.data.text.words import word_count
 from tuneline_transcriber.reading.rows import Segment
 from tuneline_transcriber.transcripts.captions import TIME, clock
 from tuneline_transcriber.transcripts.json_values import WORD_S, name_of
@@ -167,7 +168,7 @@ def _timed(lines: Sequence[_Line]) -> list[Segment]:
     """Let each turn last until the next begins; those without times share what lies between, by words."""
     if not any(one.start is not None for one in lines):
         return [Segment(start=0, end=0, text=one.text, speaker=one.speaker) for one in lines]
-    lengths = [max(1, len(one.text.split())) for one in lines]
+    lengths = [max(1, word_count(one.text)) for one in lines]
     known = {place: one.start for place, one in enumerate(lines) if one.start is not None}
     known.setdefault(0, 0.0)
     known.setdefault(len(lines), max(known.values()) + WORD_S * sum(lengths[max(known) :]))

@@ -16,7 +16,7 @@ from tuneline.data.io import Closed
 from tuneline.data.judged import Exchange
 from tuneline.data.text.artifacts import Artifact, artifacts_in
 from tuneline.data.text.language import CODES, Prose, is_in, is_in_another_language
-from tuneline.data.text.words import is_stuck, shrinks, words
+from tuneline.data.text.words import is_stuck, shrinks, word_count, words
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -115,7 +115,7 @@ class LengthRatio(FaultRule):
     """An answer of at most so many words is never too long."""
 
     def faults(self, exchanges: Sequence[Exchange]) -> list[int]:
-        return [n for n, e in enumerate(exchanges, 1) if self._is_off(len(words(e.user)), len(words(e.assistant)))]
+        return [n for n, e in enumerate(exchanges, 1) if self._is_off(word_count(e.user), word_count(e.assistant))]
 
     def _is_off(self, said: int, answered: int) -> bool:
         return answered < self.min_ratio * said or answered > max(self.free_words, self.max_ratio * said)

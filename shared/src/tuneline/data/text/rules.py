@@ -17,7 +17,7 @@ from pydantic import Field, StringConstraints
 from tuneline.data.io import Closed
 from tuneline.data.judged import Exchange
 from tuneline.data.text.checks import FaultRule, Language, LengthRatio, NoArtifacts, NoLoops, Share, VariedOpenings
-from tuneline.data.text.words import contains, content_words, is_stuck, triples, words
+from tuneline.data.text.words import contains, content_words, is_stuck, triples, word_count, words
 
 HEURISTIC_VERSION = 2
 """Part of the journal's scope: raise it when a rule would answer differently."""
@@ -79,7 +79,7 @@ class Length(Closed):
     share: Share = 1.0
 
     def answer(self, exchanges: Sequence[Exchange]) -> Answer:
-        fits = (self.min_words <= len(words(e.assistant)) <= self.max_words for e in exchanges)
+        fits = (self.min_words <= word_count(e.assistant) <= self.max_words for e in exchanges)
         return _yes(_share(fits) >= self.share)
 
 

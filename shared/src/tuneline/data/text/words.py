@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 import zlib
 from collections.abc import Iterable
+from functools import cache
 
 _WORD = re.compile(r"\w+(?:'\w+)*")
+_COUNTED = re.compile(r"(?:[0-9]+(?:[.,:][0-9]+)+|\w+)(?:['’-]\w+)*")
+_UNSPACED = ("CJK ", "HIRAGANA ", "KATAKANA ", "THAI ", "LAO ", "KHMER ", "MYANMAR ")
+"""How the Unicode names begin of letters that are written without spaces: each is taken for a word."""
 _LETTER_LOOP = re.compile(r"([^\W\d_]{1,10}?)\1{9,}")
 
 CONTENT_WORD_LETTERS = 5
@@ -39,6 +44,34 @@ def contains(text: str, phrases: Iterable[str]) -> bool:
 def words(text: str) -> list[str]:
     """Return the words of a text, folded to lower case."""
     return _WORD.findall(_plain(text))
+
+
+def word_count(text: str) -> int:
+    """Return how many words a text has, by the one rule for all stages.
+
+    A number is one (`3.5`), and what an apostrophe or a hyphen joins. Of scripts that set no spaces between words each
+    letter is one.
+    """
+    plain = text if text.isascii() else "".join(map(_without_mark, unicodedata.normalize("NFC", apart(text))))
+    return len(_COUNTED.findall(plain))
+
+
+def apart(text: str) -> str:
+    """Return a text with spaces around each letter of a script that sets none between words."""
+    return text if text.isascii() else "".join(f" {c} " if is_unspaced(c) else c for c in text)
+
+
+@cache
+def is_unspaced(letter: str) -> bool:
+    """Tell whether a letter is of a script that sets no spaces between words."""
+    return letter.isalpha() and unicodedata.name(letter, "").startswith(_UNSPACED)
+
+
+@cache
+def _without_mark(letter: str) -> str:
+    """Return nothing for an accent or a vowel sign, at which `re` ends a word, and for what is not seen."""
+    category = unicodedata.category(letter)
+    return "" if category[0] == "M" or category == "Cf" else letter
 
 
 def _plain(text: str) -> str:
