@@ -6,6 +6,7 @@ lost goes back to the writer, which edits the prompt; the best one is kept.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, Self
 
@@ -15,10 +16,12 @@ from pydantic_core import PydanticCustomError
 from tuneline.stage import (
     Checks,
     Context,
+    Forecast,
     Inputs,
     Metrics,
     Outputs,
     Params,
+    Plans,
     Stage,
     file_name,
     folder_name,
@@ -135,7 +138,14 @@ def check(params: CalibratorParams, checks: Checks) -> None:
     check_given(params, checks)
 
 
-STAGE = Stage("calibrator", 4, CalibratorParams, CalibratorInputs, CalibratorOutputs, run, check=check)
+def plan(params: CalibratorParams, plans: Plans) -> Iterable[Forecast]:
+    """Say what writer and judge will take."""
+    from tuneline_calibrator.plan import plan_trials
+
+    return plan_trials(params, plans)
+
+
+STAGE = Stage("calibrator", 4, CalibratorParams, CalibratorInputs, CalibratorOutputs, run, check=check, plan=plan)
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ known, it becomes a transcript for the assessor, too.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -14,10 +15,12 @@ from pydantic import Field
 from tuneline.stage import (
     Checks,
     Context,
+    Forecast,
     Inputs,
     Metrics,
     Outputs,
     Params,
+    Plans,
     Stage,
     file_name,
     folder_name,
@@ -95,7 +98,14 @@ def check(params: TranscriberParams, checks: Checks) -> None:
     check_given(params, checks)
 
 
-STAGE = Stage("transcriber", 4, TranscriberParams, TranscriberInputs, TranscriberOutputs, run, check=check)
+def plan(params: TranscriberParams, plans: Plans) -> Iterable[Forecast]:
+    """Say what a hosted recogniser will take."""
+    from tuneline_transcriber.plan import plan_hearing
+
+    return plan_hearing(params, plans)
+
+
+STAGE = Stage("transcriber", 4, TranscriberParams, TranscriberInputs, TranscriberOutputs, run, check=check, plan=plan)
 
 
 def main() -> None:

@@ -111,8 +111,9 @@ def _remarks(run_file: RunFile, rows: Sequence[Planned], paid_usd: float) -> Ite
     yield (
         f"Tokens {counted_by()}; without what a model thinks before it answers, answers asked for twice and prompt "
         f"caches, unless the journal shows them. Hours at {CALL_SECONDS:g} s a call and {TOKENS_WRITTEN:g} tokens "
-        f"written, {TOKENS_READ:,.0f} read a second, without the answers of your own models; a batch may take a day. "
-        "How long training takes stands above."
+        f"written, {TOKENS_READ:,.0f} read a second, without the answers of your own models; a batch may take a day."
+        + " How long training takes stands above."
+        * any(step.stage.name == "trainer" for step in run_file.steps)
     )
     unknown = dict.fromkeys(row.model for row in rows if row.usd is None)
     if unknown:

@@ -68,7 +68,7 @@ class Line:
         key = hashlib.sha256(json.dumps([messages, schema, seed], sort_keys=True).encode()).hexdigest()
         told = kept = read_row(journal, key, Told)
         if told is None:
-            told = self._call(messages, schema, seed)
+            told = told_by(self._client, messages, schema, seed)
             if told.status != "failed":  # another time it may succeed
                 journal.put(key, told.model_dump(mode="json"))
             with self._lock:
@@ -108,19 +108,23 @@ class Line:
         total = sum(self._rows.values(), start=Usage())
         return Spent(role=self._role, model=self._client.config.model, total=total, now=self._now)
 
-    def _call(self, messages: Sequence[Mapping[str, str]], schema: Mapping[str, Json] | None, seed: int) -> Told:
-        try:
-            reply = self._client.complete(messages, schema=schema, seed=seed)
-        except LlmRejected as e:
-            return Told(status=e.kind)
-        text = plain_answer(reply.text)
-        status = "refused" if reply.refused else "blocked" if reply.finish_reason == "content_filter" else ""
-        if reply.prompt_cut:
-            log.warning("a prompt was cut", model=self._client.config.model, why=CUT)
-            status = "too_long"
-        if not status and reply.finish_reason in ("length", "context"):
-            status = "cut"
-        return Told(text=text, status=status or ("" if text else "empty"), usage=reply.usage)
+
+def told_by(
+    client: LlmClient, messages: Sequence[Mapping[str, str]], schema: Mapping[str, Json] | None, seed: int
+) -> Told:
+    """Ask a model, and return its answer or why there is none. Raises UserError or Temporary as the client does."""
+    try:
+        reply = client.complete(messages, schema=schema, seed=seed)
+    except LlmRejected as e:
+        return Told(status=e.kind)
+    text = plain_answer(reply.text)
+    status = "refused" if reply.refused else "blocked" if reply.finish_reason == "content_filter" else ""
+    if reply.prompt_cut:
+        log.warning("a prompt was cut", model=client.config.model, why=CUT)
+        status = "too_long"
+    if not status and reply.finish_reason in ("length", "context"):
+        status = "cut"
+    return Told(text=text, status=status or ("" if text else "empty"), usage=reply.usage)
 
 
 def _with_problem(messages: Sequence[Mapping[str, str]], problem: str) -> list[Mapping[str, str]]:

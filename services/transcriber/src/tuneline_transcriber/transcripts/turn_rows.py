@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
+from tuneline.data.text.words import word_count
 from tuneline_transcriber.reading.rows import Segment
 from tuneline_transcriber.transcripts.json_values import (
     WORD_S,
@@ -101,5 +102,5 @@ def _lasting(found: list[Segment]) -> list[Segment]:
     if len(found) < 2 or any(one.end > one.start for one in found) or not found[-1].start:
         return found
     ends = [max(one.start, after.start) for one, after in pairwise(found)]
-    ends.append(round(found[-1].start + WORD_S * len(found[-1].text.split()), 3))
+    ends.append(round(found[-1].start + WORD_S * max(1, word_count(found[-1].text)), 3))
     return [one.model_copy(update={"end": end}) for one, end in zip(found, ends, strict=True)]
