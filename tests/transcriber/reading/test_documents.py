@@ -175,3 +175,30 @@ def test_what_cannot_be_read_says_why(name: str, content: bytes, why: str, tmp_p
     (tmp_path / name).write_bytes(content)
     with pytest.raises(Unusable, match=why):
         read_document(tmp_path / name)
+
+
+MENU = "".join(f'<div><a href="/{n}">Topic {n}</a></div>' for n in range(6))
+OLD_PAGE = f"""<html><body><div id="menu">{MENU}</div><div style="color: red; Display : None">Accept all cookies?</div>
+<div hidden><div>Sign up</div> now</div><aside>Also read</aside><div><p>Falls are common at home.</p>
+<p>A sensor <a href="/s">sees them</a>, and <a name="x">it calls for help.</p><ul><li><a href="/m">More</a></li></ul></div>
+<footer>Imprint <a href="/i">and privacy</a></footer></body></html>"""
+
+
+def test_of_a_page_without_a_main_part_menus_footers_and_what_is_hidden_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / "a.html").write_text(OLD_PAGE)
+    lines = [line for line in read_document(tmp_path / "a.html").text.split("\n") if line]
+    assert lines == ["Falls are common at home.", "A sensor sees them, and it calls for help.", "More"]
+
+
+@pytest.mark.parametrize(
+    ("page", "text"),
+    [
+        (f"<main><p>See</p>{MENU}</main>", "See Topic 0 Topic 1 Topic 2 Topic 3 Topic 4 Topic 5"),
+        (MENU, "Topic 0 Topic 1 Topic 2 Topic 3 Topic 4 Topic 5"),
+        ("<div hidden><p>Falls are common at home.</p></div>Short", "Short"),
+        ("<p hidden>No<p>Falls are common.", "No Falls are common."),
+    ],
+)
+def test_a_page_keeps_what_it_is_about(tmp_path: Path, page: str, text: str) -> None:
+    (tmp_path / "a.html").write_text(f"<html><body>{page}</body></html>")
+    assert " ".join(read_document(tmp_path / "a.html").text.split()) == text
