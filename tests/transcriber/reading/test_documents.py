@@ -180,8 +180,8 @@ def test_what_cannot_be_read_says_why(name: str, content: bytes, why: str, tmp_p
 MENU = "".join(f'<div><a href="/{n}">Topic {n}</a></div>' for n in range(6))
 OLD_PAGE = f"""<html><body><div id="menu">{MENU}</div><div style="color: red; Display : None">Accept all cookies?</div>
 <div hidden><div>Sign up</div> now</div><aside>Also read</aside><div><p>Falls are common at home.</p>
-<p>A sensor <a href="/s">sees them</a>, and <a name="x">it calls for help.</p><ul><li><a href="/m">More</a></li></ul></div>
-<footer>Imprint <a href="/i">and privacy</a></footer></body></html>"""
+<p>A sensor <a href="/s">sees them</a>, and <a name="x">it calls for help.</p>
+<ul><li><a href="/m">More</a></li></ul></div><footer>Imprint <a href="/i">and privacy</a></footer></body></html>"""
 
 
 def test_of_a_page_without_a_main_part_menus_footers_and_what_is_hidden_are_left_out(tmp_path: Path) -> None:
@@ -202,3 +202,24 @@ def test_of_a_page_without_a_main_part_menus_footers_and_what_is_hidden_are_left
 def test_a_page_keeps_what_it_is_about(tmp_path: Path, page: str, text: str) -> None:
     (tmp_path / "a.html").write_text(f"<html><body>{page}</body></html>")
     assert " ".join(read_document(tmp_path / "a.html").text.split()) == text
+
+
+BELOW = ") Tj 0 -20 Td ("
+"""Within what `pdf` draws on a page: the next line."""
+
+
+def lines_of(folder: Path, pages: list[list[str]]) -> list[str]:
+    (folder / "a.pdf").write_bytes(pdf([BELOW.join(lines) for lines in pages]))
+    return [line.strip() for line in read_document(folder / "a.pdf").text.replace("\f", "\n").split("\n")]
+
+
+def test_what_heads_and_foots_the_pages_is_left_out_and_parted_words_are_whole(tmp_path: Path) -> None:
+    said = ["Vulnerabilities are rare.", "World-readable files.", "We found vul-", "Last.", "The ex-"]
+    more = ["One.", "Two.", "nerabilities, and world-", "", "husband."]
+    pages = [["Report 2026", "Of X41", said[n], more[n] or "-", f"Page {n + 1} of 5"] for n in range(5)]
+    pages[2].insert(4, "readable keys.")
+    assert lines_of(tmp_path, pages) == [
+        "Vulnerabilities are rare.", "One.", "World-readable files.", "Two.", "We found vulnerabilities",
+        ", and world-readable", "keys.", "Last.", "-", "The ex-", "husband.",
+    ]  # fmt: skip
+    assert lines_of(tmp_path, [["Falls", "One."]] * 3) == ["Falls", "One."] * 3, "of three pages nothing is a head"

@@ -9,6 +9,8 @@ import re
 import signal
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from subprocess import DEVNULL, PIPE
 from typing import NamedTuple
@@ -33,6 +35,11 @@ _FRONT = re.compile(
 """What programs say of a Markdown file before it begins."""
 _DRAWN = re.compile(r"!\[([^\]\n]{0,1000})\]\(data:[^)\s]*\)|<!--.*?-->", re.DOTALL)
 """Pictures inside of Markdown, and comments."""
+_NUMBERS = re.compile(r"\d+")
+_LEAST_PAGES, _MOST_HEADS = 3, 3
+"""Pages on which a line stands before it is their head or foot, and lines of which one may consist."""
+_PARTED = re.compile(r"\b([^\W\d_]+)-\n([^\W\d_]+)(?![\w-]) ?")
+_WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
 _FEW_WRONG = 5
 """Characters of a page that may be none in its encoding."""
 _SEALED = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0", b"{\\rtf")
@@ -103,7 +110,38 @@ def _pdf_text(data: bytes) -> str:
     answer = json.loads(done.stdout)
     if "problem" in answer:
         raise Unusable(answer["problem"])
-    return "\f".join(answer["pages"])
+    return _joined("\f".join(_without_heads(answer["pages"])))
+
+
+def _without_heads(pages: Sequence[str]) -> list[str]:
+    """Return pages without the lines that head or foot most of them, alike but for their numbers."""
+    cut = [page.split("\n") for page in pages]
+    for end in (0, -1):
+        for _ in range(_MOST_HEADS):
+            for lines in cut:
+                while lines and not lines[end].strip():
+                    lines.pop(end)
+            counts = Counter(_unnumbered(lines[end]) for lines in cut if lines)
+            heads = {line for line, count in counts.items() if count > max(_LEAST_PAGES, len(pages) / 2)}
+            for lines in cut:
+                if lines and _unnumbered(lines[end]) in heads:
+                    lines.pop(end)
+    return ["\n".join(lines) for lines in cut]
+
+
+def _unnumbered(line: str) -> str:
+    return _NUMBERS.sub("#", " ".join(line.split()))
+
+
+def _joined(text: str) -> str:
+    """Join words that are parted at the end of a line, if they stand elsewhere in one piece, or with the hyphen."""
+    known = set(_WORD.findall(text.casefold()))
+
+    def whole(found: re.Match[str]) -> str:
+        one, two = found[1] + found[2], f"{found[1]}-{found[2]}"
+        return next((f"{word}\n" for word in (one, two) if word.casefold() in known), found[0])
+
+    return _PARTED.sub(whole, text)
 
 
 def office_text(data: bytes, what: str) -> str:
