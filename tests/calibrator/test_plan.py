@@ -75,11 +75,18 @@ def test_what_stands_in_the_way_of_a_calibration_is_said_before_it_begins(tmp_pa
     far = {"provider": "openai", "model": "m", "base_url": "http://models.example.com/v1", "max_tokens": 20}
     file = run_file(tmp_path, "", {"writer": far, "judge": {"provider": "anthropic", "model": "m"}}, repeats=3)
     file.write_text(f"{file.read_text()}max_usd: 5\n")
-    said = found(file)
-    assert any("inputs.writer: the price of m is not known" in one for one in said.problems)
-    assert any("inputs.judge: " in one and "ANTHROPIC_API_KEY" in one for one in said.problems)
-    assert any("the longest talk has about" in one and "`max_tokens` (20)" in one for one in said.warnings)
-    assert any("calibrator.repeats: a writer of temperature 0" in one for one in said.warnings)
+    said = (tmp_path / "talks.jsonl").read_text().splitlines()
+    long = json.loads(said[0])
+    long["segments"][-1]["text"] *= 40
+    (tmp_path / "talks.jsonl").write_text("\n".join([json.dumps(long), *said[1:]]) + "\n")
+    findings = found(file)
+    assert any("inputs.writer: the price of m is not known" in one for one in findings.problems)
+    assert any("inputs.judge: " in one and "ANTHROPIC_API_KEY" in one for one in findings.problems)
+    assert any("the longest talk has about" in one and "`max_tokens` (20)" in one for one in findings.warnings)
+    assert any(
+        "inputs.talks: the talks have " in one and "one prompt is to fit all" in one for one in findings.warnings
+    )
+    assert any("calibrator.repeats: a writer of temperature 0" in one for one in findings.warnings)
 
 
 def test_writer_and_judge_are_asked_one_question_each_if_they_may_be(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def test_slots_that_a_writer_forgot_come_back_with_the_lines_that_they_stood_in(
     ],
 )  # fmt: skip
 def test_an_edit_counts_whatever_is_said_about_it(changes: Any, read: list[tuple[str, str]]) -> None:
-    text = f"Here it is:\n```json\n{json.dumps({'changes': changes, 'prompt': ['{{source}}', '{profile}']})}\n```"
+    text = f"Here it is:\n```json\n{json.dumps({'changes': changes, 'prompt': ['{{source}}', '{ profile }']})}\n```"
     found = read_answer(text, Refined)
     assert [(one.loss, one.change) for one in found.changes] == read
     assert found.prompt == "{source}\n{profile}"

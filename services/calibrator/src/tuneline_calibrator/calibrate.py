@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from statistics import median
 from typing import NamedTuple
 
+import structlog
+
 from tuneline.data.text.words import word_count
 from tuneline.errors import Capped, UserError
 from tuneline.llm.client import LlmClient
@@ -20,7 +22,7 @@ from tuneline_calibrator.models.evidence import Change, Evidence, Refined, Worst
 from tuneline_calibrator.models.offline import ExtractiveWriter, HeuristicReader
 from tuneline_calibrator.models.refine import grams, problem_of, with_slots
 from tuneline_calibrator.stage import CalibratorInputs, CalibratorOutputs, CalibratorParams
-from tuneline_calibrator.talks.given import Reference, read_prompt, read_references
+from tuneline_calibrator.talks.given import Reference, of_many_lengths, read_prompt, read_references
 from tuneline_calibrator.talks.losses import converged
 from tuneline_calibrator.talks.profiles import Profile, aggregate
 from tuneline_calibrator.trials.found import Calibration, Stop, TrialRecord
@@ -40,6 +42,8 @@ from tuneline_calibrator.trials.trials import (
     tried,
 )
 from tuneline_calibrator.trials.yardsticks import ceiling_of, marks_of, noise_of
+
+log = structlog.get_logger()
 
 WORST_PAIRS = 2
 
@@ -76,6 +80,8 @@ def calibrate(
     """Find the prompt. Raises UserError for what cannot be used, Temporary when stopped or out of luck."""
     references = read_references(inputs.pairs, inputs.sources, inputs.talks)
     prompt = read_prompt(inputs.prompt)
+    if problem := of_many_lengths(references):
+        log.warning(problem)
     context.limit(params.max_usd)
     try:
         with _bench(params, inputs, context) as (bench, asked):

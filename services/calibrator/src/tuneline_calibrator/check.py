@@ -14,7 +14,7 @@ from tuneline_calibrator.models.asking import Line, Lost, Told, told_by
 from tuneline_calibrator.models.judge import ModelJudge, load_judge
 from tuneline_calibrator.models.writer import load_writer
 from tuneline_calibrator.stage import CalibratorParams
-from tuneline_calibrator.talks.given import read_prompt, read_references
+from tuneline_calibrator.talks.given import of_many_lengths, read_prompt, read_references
 
 PASSAGES = ("Have you ever wondered why a bridge hums in the wind?", "That is all for today; thank you for listening.")
 """What a judge is asked about when it may be: nobody's talk."""
@@ -39,6 +39,8 @@ def check_given(params: CalibratorParams, checks: Checks) -> None:
         with checks.about("pairs"):
             references = read_references(*places)
             checks.note(f"{len(references):,} pairs are ready")
+            if problem := of_many_lengths(references):
+                checks.warn("talks", problem)
             warn_of_cuts(writer, max(count_tokens(one.text) for one in references), checks)
 
 

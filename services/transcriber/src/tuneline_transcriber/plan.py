@@ -76,7 +76,8 @@ def _expected(one: Reference, params: TranscriberParams) -> PairRow:
         given = read_given(one.transcript) if one.transcript else None
     except Unusable as e:
         return PairRow(pair=one.name, status="unreadable_transcript", detail=str(e))
-    seconds = seconds_of(one.audio) if one.audio else max((part.end for part in given.segments if given), default=0.0)
+    ends = [segment.end for segment in given.segments] if given else [0.0]
+    seconds = seconds_of(one.audio) if one.audio else max(ends)
     if seconds is None:
         return PairRow(pair=one.name, status="unreadable_audio", detail="its header cannot be read")
     words, pages = (document.words, document.pages) if document else (0, 0)

@@ -97,9 +97,10 @@ class Line:
                 return reader(told.text)
             except Unreadable as e:
                 asked = _with_problem(messages, str(e))
-        for text in reversed(answers) if forgiving else ():
-            with suppress(Unreadable):
-                return forgiving(text)
+        if forgiving is not None:
+            for text in reversed(answers):
+                with suppress(Unreadable):
+                    return forgiving(text)
         raise Lost("unparsed")
 
     @property

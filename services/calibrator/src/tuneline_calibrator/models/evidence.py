@@ -50,10 +50,10 @@ class Refined(Closed):
     @field_validator("prompt", mode="before")
     @classmethod
     def _lines(cls, value: object) -> object:
-        """Take a list of lines for their text, and slots in two pairs of braces for those in one."""
+        """Take a list of lines for their text, and `{{source}}` and `{ source }` for the slot that they mean."""
         if isinstance(value, list) and all(isinstance(line, str) for line in value):
             value = "\n".join(value)
-        return re.sub(r"\{(\{(?:source|profile)\})\}", r"\1", value) if isinstance(value, str) else value
+        return re.sub(r"\{{1,2}\s*(source|profile)\s*\}{1,2}", r"{\1}", value) if isinstance(value, str) else value
 
 
 class WorstPair(NamedTuple):

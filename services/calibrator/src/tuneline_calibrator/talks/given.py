@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +21,8 @@ MOST_BYTES = 100_000
 """Of a prompt."""
 MOST_NAME_BYTES = 200
 """Of a pair: file systems hold 255 with what comes behind it."""
+MOST_SPREAD = 4
+"""Times that the longest talk may be as long as the shortest before it is said that they are of two kinds."""
 MOST_SECONDS = 1e6
 """Of a talk, eleven days: what ends later has times of a clock, or in milliseconds."""
 
@@ -55,6 +58,17 @@ def read_references(pairs: Path, sources: Path, talks: Path) -> list[Reference]:
     if not ready:
         raise UserError(f"{pairs.name}: no pair is ready; look at their statuses")
     return [_reference(name, sources / f"{name}.txt", said.get(name, []), talks.name) for name in sorted(ready)]
+
+
+def of_many_lengths(references: Sequence[Reference]) -> str:
+    """Return what to say of talks whose lengths differ so much that one prompt cannot fit all; empty if they do not."""
+    words = sorted(word_count(one.text) for one in references)
+    if words[-1] <= MOST_SPREAD * words[0]:
+        return ""
+    return (
+        f"the talks have {words[0]:,} to {words[-1]:,} words, and one prompt is to fit all: its scripts are told the "
+        "median; calibrate talks of about one length together"
+    )
 
 
 def _reference(name: str, source: Path, talk: list[Segment], file: str) -> Reference:

@@ -27,6 +27,14 @@ from tuneline_calibrator.talks.segments import Part, Passage, grouped, merged, s
 MOST_LOST = 0.2
 """Share of the pairs that may have no script in a trial that counts."""
 
+WAYS = {
+    "too_long": "take a judge with a larger context",
+    "cut": "raise the judge's `max_tokens`",
+    "unparsed": "take another judge, for this one's answers cannot be read",
+}
+"""What helps when there is no answer about a talk."""
+_LEAVE_OUT = "leave the pair out (`on_bad: skip` leaves out all such pairs)"
+
 T = TypeVar("T")
 I = TypeVar("I")  # noqa: E741
 Side = Literal["training", "held_out"]
@@ -127,9 +135,12 @@ def prepare(reference: Reference, side: Side, judge: Judge, most_concepts: int) 
         parts = merged(judge.kinds([one.text for one in passages]), passages)
         concepts = judge.concepts(reference.source, reference.text, most_concepts)
     except Lost as lost:
-        raise UserError(f"{name}: the judge did not read the talk ({lost.status}); leave the pair out") from None
+        way = WAYS.get(lost.status, "take another judge")
+        raise UserError(f"{name}: the judge did not read the talk ({lost.status}); {way}, or {_LEAVE_OUT}") from None
     if not concepts:
-        raise UserError(f"{name}: the talk explains no concept of its source; is it about another one? Leave it out")
+        raise UserError(
+            f"{name}: the talk explains no concept of its source; is it about another one? If so, {_LEAVE_OUT}"
+        )
     return Target(reference, parts, concepts, side)
 
 
