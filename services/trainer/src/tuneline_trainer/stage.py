@@ -3,7 +3,7 @@
 Every slice is rendered, tokenised and labelled by us before the model is loaded: one that is too long or teaches
 nothing is refused, never cut. Training may be killed at any moment and goes on from its newest whole checkpoint; on the
 same processor and number of threads it then ends with the same bytes as if nothing had happened, whatever the number of
-processes was before and after.
+processes was before and after. A GPU adds in no fixed order, so that there the last digits differ.
 """
 
 from __future__ import annotations

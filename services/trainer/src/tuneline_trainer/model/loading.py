@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import cast
 
 import torch
@@ -18,14 +19,17 @@ from tuneline_trainer.model.base_model import BaseModelFacts
 def load_model(setup: TrainingSetup, base: BaseModelFacts, *, whole: bool = True) -> PreTrainedModel:
     """Load the base model, into the host's memory if no GPU is to hold the `whole` of it.
 
-    Raises UserError if its files do not fit its config, or lack a weight, which would be filled with random numbers.
+    What is quantised is so on the device that computes, wherever it is held: a CPU would make other bits of a few
+    weights, and of a large model take many minutes. Raises UserError if its files do not fit its config, or lack a
+    weight, which would be filled with random numbers.
     """
     dtype = torch.bfloat16 if setup.dtype == "bf16" else torch.float32
     nf4 = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
     )
+    quantising = nullcontext() if whole or setup.quantization == "none" else _quantising_on(torch.device(setup.device))
     try:
-        with as_listed(base.folder) as listed:
+        with as_listed(base.folder) as listed, quantising:
             loaded = AutoModelForCausalLM.from_pretrained(
                 str(listed),
                 dtype=dtype,
@@ -50,6 +54,26 @@ def load_model(setup: TrainingSetup, base: BaseModelFacts, *, whole: bool = True
     if setup.quantization == "nf4":
         _keep_trainable(model)
     return model
+
+
+@contextmanager
+def _quantising_on(device: torch.device) -> Iterator[None]:
+    """Let weights that are loaded go to `device` one by one to be quantised, and back to where they are held."""
+    from bitsandbytes.nn.modules import Params4bit
+
+    quantise = Params4bit._quantize
+
+    def there_and_back(weight: Params4bit, held: torch.device) -> Params4bit:
+        quantise(weight, device)  # type: ignore[no-untyped-call]
+        weight.data = weight.data.to(held)
+        weight.quant_state.to(held)
+        return weight
+
+    Params4bit._quantize = there_and_back  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Params4bit._quantize = quantise  # type: ignore[method-assign]
 
 
 def _keep_trainable(model: PreTrainedModel) -> None:
