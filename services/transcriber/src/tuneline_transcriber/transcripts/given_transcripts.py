@@ -45,7 +45,7 @@ class GivenTranscript(NamedTuple):
         for one, length in zip(self.segments, lengths, strict=True):
             start, done = done, done + length
             times = {"start": round(seconds * start / total, 3), "end": round(seconds * done / total, 3)}
-            found.append(one.model_copy(update=times))
+            found.append(Segment(**{**one.__dict__, **times}))
         return found
 
 

@@ -11,7 +11,7 @@ from tuneline.data.text.words import word_count
 from tuneline_transcriber.reading.rows import Segment
 from tuneline_transcriber.transcripts.captions import TIME, clock
 from tuneline_transcriber.transcripts.json_values import WORD_S, name_of
-from tuneline_transcriber.transcripts.speakers import head_of, named, spoken
+from tuneline_transcriber.transcripts.speakers import head_of, named, names_in, spoken
 
 _HEAD = re.compile(
     rf"^\[?(?P<name>[^\W_][^\n\]]{{0,60}}?)\]?:?\s+[(\[]?{TIME}[)\]]?:?(?:\s*$|(?<=[)\]:])\s*(?P<said>\S.*)$)"
@@ -152,16 +152,18 @@ def _stamped(lines: Sequence[str]) -> list[_Line]:
 
 def _joined(lines: Sequence[_Line]) -> list[_Line]:
     """Give speakers to lines; where there are times or names, join those that only go on."""
-    told = named([Segment(start=0, end=0, text=one.text) for one in lines], [one.begins for one in lines])
-    marked = any(line.start is not None or now.speaker for line, now in zip(lines, told, strict=True))
-    found: list[_Line] = []
-    for line, now in zip(lines, told, strict=True):
-        goes_on = marked and line.start is None and not (now.speaker and head_of(line.text))
+    texts = [one.text for one in lines]
+    said = names_in(texts, [one.begins for one in lines]) or [(None, text) for text in texts]
+    marked = any(line.start is not None or speaker for line, (speaker, _) in zip(lines, said, strict=True))
+    found: list[tuple[_Line, list[str]]] = []
+    for line, (speaker, text) in zip(lines, said, strict=True):
+        goes_on = marked and line.start is None and not (speaker and head_of(line.text))
         if goes_on and found:
-            found[-1] = found[-1]._replace(text=f"{found[-1].text} {now.text}".strip())
+            found[-1][1].append(text)
         else:
-            found.append(line._replace(text=now.text, speaker=now.speaker))
-    return [one for one in found if one.text]
+            found.append((line._replace(speaker=speaker), [text]))
+    joined = [line._replace(text=" ".join(filter(None, pieces))) for line, pieces in found]
+    return [one for one in joined if one.text]
 
 
 def _timed(lines: Sequence[_Line]) -> list[Segment]:
