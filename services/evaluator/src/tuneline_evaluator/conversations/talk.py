@@ -17,6 +17,7 @@ from tuneline.data.reading.prompts import Prompt
 from tuneline.data.serving import SamplerParams
 from tuneline.errors import LlmRejected, Temporary, UserError
 from tuneline.judge.simulators.simulator import NothingSaid, Simulator
+from tuneline.llm.thoughts import storable
 from tuneline.llm.token_counts import count_tokens
 from tuneline.model.chat import ChatTokenizer, fold_system
 from tuneline.model.llama_server import Server
@@ -232,7 +233,7 @@ def _ask(seat: Seat | Line, plan: Plan, prompt: ForModel, seed: int) -> tuple[st
 def _read(response: dict[str, Json]) -> tuple[str, AnswerFacts]:
     found = _ChatAnswer.model_validate(response)
     choice = found.choices[0]
-    return choice.message.content or "", AnswerFacts(
+    return storable(choice.message.content or ""), AnswerFacts(
         finish_reason=choice.finish_reason,
         prompt_tokens=found.usage.prompt_tokens,
         evaluated_tokens=found.timings.prompt_n,
@@ -242,7 +243,7 @@ def _read(response: dict[str, Json]) -> tuple[str, AnswerFacts]:
 
 def _read_text(response: dict[str, Json]) -> tuple[str, AnswerFacts]:
     found = _TextAnswer.model_validate(response)
-    return found.content.strip(), AnswerFacts(
+    return storable(found.content).strip(), AnswerFacts(
         finish_reason="length" if found.stop_type == "limit" else "stop",
         prompt_tokens=found.tokens_evaluated,
         evaluated_tokens=found.timings.prompt_n,
