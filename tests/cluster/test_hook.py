@@ -49,7 +49,7 @@ def listener(cluster: Cluster) -> Iterator[Listener]:
 
 
 def test_a_workflow_that_succeeded_is_told_once_with_its_steps(cluster: Cluster, listener: Listener) -> None:
-    name = cluster.submit(cluster.upload("told", run="told", goal="slicer"))
+    name = cluster.submit(cluster.upload("told", run="told", goal="slicer"), prefix="told")
     assert cluster.wait(name) == "Succeeded", cluster.report(name)
     [end] = listener.told(name)
     assert (end["run"], end["pipeline"], end["status"], end["exit_code"]) == ("told", "finetune", "succeeded", 0)
@@ -64,7 +64,7 @@ def test_a_workflow_that_was_refused_is_told_with_its_exit_code_and_cause(cluste
     content = yaml.safe_load(cluster.upload("told", run="refused").read_text())
     file = cluster.folder / "refused.yaml"
     file.write_text(yaml.safe_dump(content | {"trainer": trainer | {"learning_rate": -1}}))
-    name = cluster.submit(file)
+    name = cluster.submit(file, prefix="told")
     assert cluster.wait(name) == "Failed"
     [end] = listener.told(name)
     assert (end["run"], end["status"], end["exit_code"], end["failed_task"]) == ("refused", "failed", 2, "check")
@@ -73,7 +73,9 @@ def test_a_workflow_that_was_refused_is_told_with_its_exit_code_and_cause(cluste
 
 def test_a_workflow_that_is_stopped_says_so_too(cluster: Cluster, listener: Listener) -> None:
     trainer = yaml.safe_load(DEMO.read_text())["trainer"]
-    name = cluster.submit(cluster.upload("told", run="stopped", goal="trainer", trainer=trainer | {"epochs": 50}))
+    name = cluster.submit(
+        cluster.upload("told", run="stopped", goal="trainer", trainer=trainer | {"epochs": 50}), prefix="told"
+    )
     while not [n for n in cluster.nodes(name, "trainer") if n["phase"] == "Running"]:
         assert not cluster.workflow(name)["status"].get("finishedAt"), cluster.report(name)
     cluster.argo("stop", name)
@@ -89,7 +91,7 @@ def test_a_hook_that_fails_leaves_its_workflow_as_it_is(
     cluster: Cluster, listener: Listener, value: str, attempts: int, code: str
 ) -> None:
     cluster.helm("upgrade", "told", value)
-    name = cluster.submit(cluster.upload("told", run=f"alone-{code}", goal="slicer"))
+    name = cluster.submit(cluster.upload("told", run=f"alone-{code}", goal="slicer"), prefix="told")
     assert cluster.wait(name) == "Succeeded", cluster.report(name)
     calls = [(call["phase"], call["outputs"]["exitCode"]) for call in listener.calls(name)]
     assert calls == [("Failed", code)] * attempts and not listener.told(name)
