@@ -182,7 +182,7 @@ def test_an_error_never_repeats_what_the_server_quotes(status: int) -> None:
 
 
 def test_a_call_that_hangs_is_given_up_after_its_wall_time_three_times() -> None:
-    began, said = time.monotonic(), r"within 0\.2 s, after 3 attempts"
+    began, said = time.monotonic(), r"within 0\.2 s .*, after 3 attempts"
     with serve_openai(lambda _: Answer(latency_s=3600)) as server, pytest.raises(Temporary, match=said):
         ask(server.url, timeout_s=0.2)
     assert len(server.calls) <= 3, "on a busy machine the time may be over before a call arrives"

@@ -342,7 +342,7 @@ def test_an_answer_of_any_size_is_given_up_at_eight_mebibytes(dialect: str) -> N
 
 
 def test_a_call_that_hangs_is_given_up_after_its_wall_time(dialect: str) -> None:
-    began, said = time.monotonic(), r"within 0\.1 s, after 3 attempts"
+    began, said = time.monotonic(), r"within 0\.1 s .*, after 3 attempts"
     with serve_openai(lambda _: Answer(latency_s=3600)) as server, pytest.raises(Temporary, match=said):
         ask(server.url, dialect, timeout_s=0.1)
     assert time.monotonic() - began < 60 and len(server.calls) <= 3

@@ -176,7 +176,7 @@ class Calls:
             async with asyncio.timeout(self.timeout_s):
                 return await attempt()
         except TimeoutError:
-            said = f"no answer within {self.timeout_s:g} s; a slow server needs a longer time-out"
+            said = f"no answer within {self.timeout_s:g} s (a slow server needs a longer time-out)"
             raise Fault(said, paid=True) from None
 
     def _failed(self, turn: Turn, fault: Fault, heard: Mapping[str, str]) -> None:

@@ -302,7 +302,7 @@ def test_a_server_puts_no_word_of_a_transcript_into_our_messages(protocol: Proto
 
 
 def test_a_call_that_hangs_is_given_up_after_its_wall_time_three_times(protocol: Protocol) -> None:
-    said = r"within 0\.2 s, after 3 attempts"
+    said = r"within 0\.2 s .*, after 3 attempts"
     with serve_openai(lambda _: Answer(latency_s=3600)) as server, pytest.raises(Temporary, match=said):
         ask(protocol, server.url, timeout_s=0.2)
     assert len(server.calls) <= 3, "on a busy machine the time may be over before a call arrives"
