@@ -19,9 +19,9 @@ from tuneline_trainer.model.base_model import BaseModelFacts
 def load_model(setup: TrainingSetup, base: BaseModelFacts, *, whole: bool = True) -> PreTrainedModel:
     """Load the base model, into the host's memory if no GPU is to hold the `whole` of it.
 
-    What is quantised is so on the device that computes, wherever it is held: a CPU would make other bits of a few
-    weights, and of a large model take many minutes. Raises UserError if its files do not fit its config, or lack a
-    weight, which would be filled with random numbers.
+    What is quantised is so on the device that computes, wherever it is held: a CPU would round some scales otherwise,
+    and of a large model take many minutes. Raises UserError if its files do not fit its config, or lack a weight, which
+    would be filled with random numbers.
     """
     dtype = torch.bfloat16 if setup.dtype == "bf16" else torch.float32
     nf4 = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
