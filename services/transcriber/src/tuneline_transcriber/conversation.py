@@ -4,9 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
+from typing import Literal
 
+from tuneline.data.io import Closed, Id
+from tuneline.data.text.recordings import Segment
 from tuneline.data.text.words import apart, words
-from tuneline_transcriber.reading.rows import CallRow, Message, Segment
+
+
+class Message(Closed):
+    """One turn of a call."""
+
+    role: Literal["user", "assistant"]
+    content: str
+
+
+class CallRow(Closed):
+    """A recording as a conversation: a line of transcripts.jsonl."""
+
+    id: Id
+    messages: list[Message]
 
 
 def word_error_rate(given: str, heard: str | None) -> float | None:

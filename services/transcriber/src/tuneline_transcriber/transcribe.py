@@ -10,17 +10,17 @@ from contextlib import ExitStack
 from statistics import fmean
 
 from tuneline.data.io import write_lines
+from tuneline.data.text.recordings import PairRow, Segment, TalkRow
 from tuneline.data.text.words import word_count
 from tuneline.errors import UserError
 from tuneline.llm.limits import ended
 from tuneline.parsing.problems import listed, printable
 from tuneline.stage import Context, Cost, Metrics, Spent, Usage
-from tuneline_transcriber.conversation import call_of, word_error_rate
+from tuneline_transcriber.conversation import CallRow, call_of, word_error_rate
 from tuneline_transcriber.hearing.listening import Ear, Listened, open_ear
 from tuneline_transcriber.hearing.recogniser import HostedConfig, load_recogniser
 from tuneline_transcriber.reading.documents import Document, Unusable, read_document
 from tuneline_transcriber.reading.references import Reference, read_folder
-from tuneline_transcriber.reading.rows import CallRow, PairRow, Segment, TalkRow
 from tuneline_transcriber.stage import TranscriberInputs, TranscriberOutputs, TranscriberParams
 
 LEAST_LOGPROB = -1.0

@@ -13,6 +13,7 @@ from typing import Annotated, Literal, NamedTuple
 import openai
 from pydantic import BaseModel, BeforeValidator, ValidationError
 
+from tuneline.data.text.recordings import Segment
 from tuneline.errors import Fault, LlmRejected, UserError
 from tuneline.llm.calls import Calls
 from tuneline.llm.config import Secret
@@ -24,7 +25,6 @@ from tuneline.stage import Account, Usage
 from tuneline_transcriber.hearing.audio import Chunk
 from tuneline_transcriber.hearing.decoding import RATE
 from tuneline_transcriber.hearing.recogniser import Heard, HostedConfig
-from tuneline_transcriber.reading.rows import Segment
 
 KIND = "transcription"
 LEAST_SECONDS = 0.1

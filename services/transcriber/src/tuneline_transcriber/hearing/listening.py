@@ -10,6 +10,7 @@ from threading import Event, Lock
 from typing import NamedTuple
 
 from tuneline.data.io import file_sha256, read_row
+from tuneline.data.text.recordings import Segment
 from tuneline.errors import LlmRejected, Stopped, UserError
 from tuneline.stage import Context, Usage
 from tuneline_transcriber.hearing.audio import Chunk, chunks_of
@@ -17,7 +18,6 @@ from tuneline_transcriber.hearing.conversion import converted, is_foreign
 from tuneline_transcriber.hearing.recogniser import Config, GivenConfig, Heard, HostedConfig, Recogniser, find_weights
 from tuneline_transcriber.reading.documents import Unusable
 from tuneline_transcriber.reading.references import Reference
-from tuneline_transcriber.reading.rows import Segment
 from tuneline_transcriber.stage import TranscriberInputs, TranscriberParams
 from tuneline_transcriber.transcripts.given_transcripts import GivenTranscript, read_given
 

@@ -9,11 +9,11 @@ from typing import Literal, Protocol, Self, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from tuneline.data.text.recordings import Segment
 from tuneline.errors import UserError
 from tuneline.llm.config import OpenAiConfig, read_provider
 from tuneline.stage import Closed, Usage
 from tuneline_transcriber.hearing.audio import Chunk
-from tuneline_transcriber.reading.rows import Segment
 
 LANGUAGE = r"^[a-z]{2,3}$"
 _OTHERS = (

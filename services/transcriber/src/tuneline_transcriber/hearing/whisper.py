@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tuneline.data.text.recordings import Segment
 from tuneline.errors import UserError
 from tuneline_transcriber.hearing.audio import Chunk
 from tuneline_transcriber.hearing.recogniser import Heard, WhisperConfig
-from tuneline_transcriber.reading.rows import Segment
 
 
 class Whisper:

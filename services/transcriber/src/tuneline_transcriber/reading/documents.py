@@ -15,13 +15,13 @@ from pathlib import Path
 from subprocess import DEVNULL, PIPE
 from typing import NamedTuple
 
+from tuneline.data.text.recordings import Status
 from tuneline.data.text.words import word_count
 from tuneline.errors import Temporary
 from tuneline.model.children import ending, environment, tied_to_us
 from tuneline.parsing.text import cleaned, read_text
 from tuneline_transcriber.reading.office_files import OfficeFileError, read_office_file
 from tuneline_transcriber.reading.references import OFFICE, SEALED
-from tuneline_transcriber.reading.rows import Status
 from tuneline_transcriber.reading.web_pages import charset, page_text
 
 MOST_BYTES = 200 * 2**20

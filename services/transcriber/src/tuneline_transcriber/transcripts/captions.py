@@ -13,9 +13,9 @@ from contextlib import suppress
 from itertools import pairwise
 from typing import NamedTuple
 
+from tuneline.data.text.recordings import Segment
 from tuneline.errors import BadJson
 from tuneline.parsing.json import parse_json
-from tuneline_transcriber.reading.rows import Segment
 from tuneline_transcriber.transcripts.json_values import name_of, seconds, segment
 from tuneline_transcriber.transcripts.speakers import named, spoken
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from tuneline.data.text.recordings import Segment
 from tuneline.errors import BadJson
 from tuneline.parsing.json import parse_json
 from tuneline_transcriber.reading.documents import Unusable
-from tuneline_transcriber.reading.rows import Segment
 from tuneline_transcriber.transcripts.json_values import Object, first, number, objects, seconds, segment, span
 from tuneline_transcriber.transcripts.turn_rows import names_in, read_rows
 from tuneline_transcriber.transcripts.word_exports import WORD_READERS

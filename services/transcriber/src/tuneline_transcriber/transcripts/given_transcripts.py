@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from tuneline.data.text.recordings import Segment
 from tuneline.data.text.words import word_count
 from tuneline.parsing.text import read_text
 from tuneline_transcriber.reading.documents import Unusable, office_text
 from tuneline_transcriber.reading.references import JSON, SEALED, TABLES, TIMED_TEXT
-from tuneline_transcriber.reading.rows import Segment
 from tuneline_transcriber.transcripts.captions import is_captions, read_captions
 from tuneline_transcriber.transcripts.exports import read_export
 from tuneline_transcriber.transcripts.speakers import spoken

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from tuneline.data.text.recordings import Segment
 from tuneline.parsing.text import cleaned
-from tuneline_transcriber.reading.rows import Segment
 
 Object = Mapping[str, object]
 NOBODY = frozenset({"", "?", "UU", "unknown", "None"})

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from tuneline_transcriber.reading.rows import Segment
+from tuneline.data.text.recordings import Segment
 from tuneline_transcriber.transcripts.json_values import name_of
 
 _CHANGE = re.compile(r"^>>+\s*")

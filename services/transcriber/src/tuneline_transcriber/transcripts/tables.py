@@ -6,8 +6,8 @@ import csv
 import re
 from collections.abc import Mapping, Sequence
 
+from tuneline.data.text.recordings import Segment
 from tuneline_transcriber.reading.documents import Unusable
-from tuneline_transcriber.reading.rows import Segment
 from tuneline_transcriber.transcripts.turn_rows import read_rows
 
 _NAMES: Mapping[str, str] = {

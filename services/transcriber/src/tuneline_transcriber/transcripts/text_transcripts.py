@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from itertools import pairwise, takewhile
 from typing import NamedTuple
 
+from tuneline.data.text.recordings import Segment
 from tuneline.data.text.words import word_count
-from tuneline_transcriber.reading.rows import Segment
 from tuneline_transcriber.transcripts.captions import TIME, clock
 from tuneline_transcriber.transcripts.json_values import WORD_S, name_of
 from tuneline_transcriber.transcripts.speakers import head_of, named, names_in, spoken

@@ -11,8 +11,8 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from tuneline.data.text.recordings import Segment
 from tuneline_transcriber.reading.documents import Unusable
-from tuneline_transcriber.reading.rows import Segment
 from tuneline_transcriber.reading.xml_reader import XmlError, visit
 from tuneline_transcriber.transcripts.json_values import number, segment
 from tuneline_transcriber.transcripts.speakers import named, spoken

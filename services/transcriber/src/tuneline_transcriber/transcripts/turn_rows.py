@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
+from tuneline.data.text.recordings import Segment
 from tuneline.data.text.words import word_count
-from tuneline_transcriber.reading.rows import Segment
 from tuneline_transcriber.transcripts.json_values import (
     WORD_S,
     Object,

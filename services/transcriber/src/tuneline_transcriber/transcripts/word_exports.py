@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from tuneline_transcriber.reading.rows import Segment
+from tuneline.data.text.recordings import Segment
 from tuneline_transcriber.transcripts.json_values import (
     Object,
     Word,
