@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
 from typing import NamedTuple
 
@@ -13,7 +12,7 @@ from tuneline.data.text.recordings import PairRow
 from tuneline.parsing.problems import printable
 from tuneline.stage import Forecast, Journal, Plans, Usage, span
 from tuneline_transcriber.hearing.decoding import seconds_of
-from tuneline_transcriber.hearing.listening import VERSION
+from tuneline_transcriber.hearing.listening import VERSION, chunk_key, hosted_scope
 from tuneline_transcriber.hearing.recogniser import Heard, HostedConfig, WhisperConfig, load_recogniser
 from tuneline_transcriber.reading.documents import Unusable
 from tuneline_transcriber.reading.references import Reference, read_folder
@@ -91,14 +90,15 @@ def _hosted(
     params: TranscriberParams, config: HostedConfig, sounds: Sequence[Sound], channels: int, plans: Plans
 ) -> Forecast:
     """Return what a server takes: a call for each chunk and channel, paid by the minute."""
-    journal = plans.journal("transcribe", VERSION, json.dumps(config.identity, sort_keys=True))
+    journal = plans.journal("transcribe", VERSION, hosted_scope(config))
     minute = config.minute_usd if config.minute_usd is not None else 0.0 if config.is_local else None
     held, calls, seconds = Usage(), 0, 0.0
     for one in sounds:
         assert one.reference.audio
-        prefix, chunks = f"{file_sha256(one.reference.audio)}/{params.chunk_seconds}", _chunks(one, params)
+        sha256, chunks = file_sha256(one.reference.audio), _chunks(one, params)
         for channel in range(channels):
-            found = [*_kept(journal, f"{prefix}/{channel + 1}-of-{channels}")]
+            keys = (chunk_key(sha256, params.chunk_seconds, channel, channels, number) for number in count())
+            found = [*_kept(journal, keys)]
             held = sum((row.usage for row in found), start=held)
             missing = max(0, chunks - len(found))
             calls, seconds = calls + missing, seconds + one.seconds * missing / chunks
@@ -107,10 +107,10 @@ def _hosted(
     return Forecast("recogniser", config.model, held + left, held, usd, seconds / HEARD_TIMES / params.workers)
 
 
-def _kept(journal: Journal, prefix: str) -> Iterator[Heard]:
+def _kept(journal: Journal, keys: Iterable[str]) -> Iterator[Heard]:
     """Yield the chunks of a channel that are heard already."""
-    for number in count():
-        row = read_row(journal, f"{prefix}/{number}", Heard)
+    for key in keys:
+        row = read_row(journal, key, Heard)
         if row is None:
             return
         yield row

@@ -24,7 +24,6 @@ from tuneline_transcriber.transcripts.given_transcripts import GivenTranscript, 
 VERSION = "1"
 """Part of the journal's scope: raise it when the same sound would be heard otherwise."""
 
-
 _CLOCK_S = 3600.0
 """Of times that begin later, and go on for less than that, nobody counted the seconds before."""
 _LATE_S = 10.0
@@ -103,7 +102,7 @@ class Ear:
 
     def _chunk(self, sha256: str, chunk: Chunk, language: str | None, channels: int) -> Heard:
         assert self._recogniser
-        key = f"{sha256}/{self._params.chunk_seconds}/{chunk.channel + 1}-of-{channels}/{chunk.number}"
+        key = chunk_key(sha256, self._params.chunk_seconds, chunk.channel, channels, chunk.number)
         row = read_row(self._journal, key, Heard)
         if row is None:
             heard = self._recogniser.hear(chunk, language).model_dump(mode="json")
@@ -112,6 +111,16 @@ class Ear:
             with self._lock:
                 self.paid += row.usage
         return row
+
+
+def chunk_key(sha256: str, chunk_seconds: int, channel: int, channels: int, number: int) -> str:
+    """Return under which key the journal has a chunk of a channel; both are counted from 0."""
+    return f"{sha256}/{chunk_seconds}/{channel + 1}-of-{channels}/{number}"
+
+
+def hosted_scope(config: HostedConfig) -> str:
+    """Return the scope of the journal of what a server has heard."""
+    return json.dumps(config.identity, sort_keys=True)
 
 
 def open_ear(
@@ -127,7 +136,7 @@ def open_ear(
 
         account = context.account("recogniser", config.model)
         hosted = stack.enter_context(Hosted(config, context.secret, params.timeout_s, params.workers, account))
-        return Ear(params, config, hosted, context, json.dumps(config.identity, sort_keys=True))
+        return Ear(params, config, hosted, context, hosted_scope(config))
     from tuneline_transcriber.hearing.whisper import Whisper
 
     weights, record = _weights(inputs.speech_model, context, stack), context.lineage.get("speech_model")
