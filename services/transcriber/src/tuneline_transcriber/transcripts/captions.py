@@ -97,7 +97,7 @@ def _roll(cues: Sequence[_Cue]) -> bool:
     """Tell YouTube's recognised captions, also when a program has taken the times of words out of them."""
     if any(_WORD_TIME.search(line) for cue in cues for line in cue.lines):
         return True
-    again = sum(_shown_again(_plain(before), _plain(cue)) > 0 for before, cue in pairwise(cues))
+    again = sum(_shown_again(shown, plain) > 0 for shown, plain in pairwise(map(_plain, cues)))
     return len(cues) >= _LEAST_ROLLING and 2 * again >= len(cues)
 
 
