@@ -82,19 +82,20 @@ def _turn(row: Object, per_second: float, names: Mapping[str, object]) -> Iterat
     if text is None:
         yield from turns(_words(objects(row.get("words")), name_of(who)))
         return
-    start, end = (seconds(first(row, *keys), per_second) for keys in (START, END))
-    lasts = seconds(row.get("duration"), per_second)
-    if end is None and start is not None and lasts is not None:
-        end = start + lasts
-    yield from segment(start, end, text, who)
+    yield from segment(*_times(row, per_second), text, who)
 
 
 def _words(rows: Sequence[Object], who: str | None) -> Iterator[Word]:
     for one in rows:
-        start, end, lasts = seconds(first(one, *START)), seconds(first(one, *END)), seconds(one.get("duration"))
-        ended = start + lasts if end is None and start is not None and lasts is not None else end
         glued = one.get("type") == "punctuation"
-        yield Word(str(first(one, "text", "word") or "").strip(), start, ended, who, glued)
+        yield Word(str(first(one, "text", "word") or "").strip(), *_times(one), who, glued)
+
+
+def _times(row: Object, per_second: float = 1) -> tuple[float | None, float | None]:
+    """Return from when to when, where the end may be told by how long it lasts."""
+    start, end = (seconds(first(row, *keys), per_second) for keys in (START, END))
+    lasts = seconds(row.get("duration"), per_second)
+    return start, start + lasts if end is None and start is not None and lasts is not None else end
 
 
 def _lasting(found: list[Segment]) -> list[Segment]:
