@@ -59,10 +59,10 @@ def read_lyrics(lines: Sequence[str]) -> list[Segment]:
     for line in lines:
         if ahead := _AHEAD.match(line.strip()):
             shift = int(ahead[1]) / 1000
-        stamps = _LYRIC.match(line.strip())
-        for stamp in _LYRIC_TIME.finditer(stamps[1]) if stamps else ():
-            text = " ".join(_LYRIC_WORD.sub("", stamps[2] if stamps else "").split())
-            found.append(_Line(max(0.0, clock((None, stamp[1], stamp[2], stamp[3])) - shift), text))
+        elif stamps := _LYRIC.match(line.strip()):
+            text = " ".join(_LYRIC_WORD.sub("", stamps[2]).split())
+            times = (clock((None, *stamp.groups())) for stamp in _LYRIC_TIME.finditer(stamps[1]))
+            found += [_Line(max(0.0, time - shift), text) for time in times]
     found.sort(key=lambda one: one.start or 0.0)
     return named(spoken(_timed(found))) if found else []
 
