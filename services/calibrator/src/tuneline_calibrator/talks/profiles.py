@@ -86,23 +86,26 @@ class Style(Closed):
 
 def style_of(text: str) -> Style:
     """Return the style of a text."""
-    told, said = sentences(text), words(apart(text))
+    told, parted = sentences(text), apart(text)
+    said = words(parted)
     lengths, count = [word_count(one) for one in told] or [0], max(1, len(said))
-    you, we, hedges = (_share(said, names) for names in (_YOU, _I, _HEDGES))
+    english = _is_english(said)
+    you, we, hedges = (_share(said, names) if english else None for names in (_YOU, _I, _HEDGES))
     return Style(
         sentence_words=fmean(lengths), sentence_words_p90=_p90(lengths),
         questions_per_sentence=sum(count_questions(one) > 0 for one in told) / max(1, len(told)),
         second_person_per_word=you, first_person_per_word=we,
         hedges_per_100_words=None if hedges is None else 100 * hedges,
-        numbers_per_100_words=100 * len(re.findall(r"\b\d+(?:[.,]\d+)*", apart(text))) / count,
+        numbers_per_100_words=100 * len(re.findall(r"\b\d+(?:[.,]\d+)*", parted)) / count,
         distinct_words=len({*said[:1000]}) / max(1, len(said[:1000])),
     )  # fmt: skip
 
 
-def _share(said: Sequence[str], names: Set[str]) -> float | None:
-    """Return the share of some English words in a text, None if it is in another language."""
-    if said and sum(word in _ENGLISH for word in said) < _LEAST_ENGLISH * len(said):
-        return None
+def _is_english(said: Sequence[str]) -> bool:
+    return not said or sum(word in _ENGLISH for word in said) >= _LEAST_ENGLISH * len(said)
+
+
+def _share(said: Sequence[str], names: Set[str]) -> float:
     return sum(word in names for word in said) / max(1, len(said))
 
 
