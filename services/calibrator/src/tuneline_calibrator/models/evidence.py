@@ -11,9 +11,7 @@ from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, field
 
 from tuneline.data.io import Closed
 from tuneline.stage import Json
-
-MOST_CHANGE = 1000
-"""Characters of what is said about a change; more are cut off."""
+from tuneline_calibrator.models.answers import MOST_TEXT
 
 
 class Change(Closed):
@@ -29,7 +27,7 @@ class Change(Closed):
         told = {"change": row} if isinstance(row, str) else row
         if not isinstance(told, dict):
             return told
-        return {name: text[:MOST_CHANGE] for name in ("loss", "change") if isinstance(text := told.get(name), str)}
+        return {name: text[:MOST_TEXT] for name in ("loss", "change") if isinstance(text := told.get(name), str)}
 
 
 class Refined(Closed):
