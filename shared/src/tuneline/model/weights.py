@@ -69,7 +69,7 @@ def read_shapes(file: Path, port: str = "base_model") -> dict[str, tuple[int, ..
 
 def read_tensors(file: Path, port: str = "base_model") -> dict[str, Tensor]:
     """Return every tensor of a safetensors file, by name. Raises UserError when it is damaged."""
-    return _read_header(file, port)[0]
+    return read_header(file, port)[0]
 
 
 def quantised(tensors: Mapping[str, Tensor]) -> str | None:
@@ -135,7 +135,7 @@ def _unfit(what: str) -> UserError:
 
 def zeros(file: Path, port: str) -> set[str]:
     """Return the names of the tensors of a small file whose numbers are all 0. Raises UserError when it is damaged."""
-    tensors, start = _read_header(file, port)
+    tensors, start = read_header(file, port)
     found = set()
     with file.open("rb") as weights:
         for name, tensor in tensors.items():
@@ -149,7 +149,7 @@ def zeros(file: Path, port: str) -> set[str]:
     return found
 
 
-def _read_header(file: Path, port: str) -> tuple[dict[str, Tensor], int]:
+def read_header(file: Path, port: str) -> tuple[dict[str, Tensor], int]:
     """Return the tensors by name, and where in the file the first begins."""
     try:
         with file.open("rb") as weights:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from pydantic import BaseModel, Field, ValidationError
 
 from tuneline.errors import UserError
-from tuneline.model.weights import read_tensors
+from tuneline.model.weights import read_header
 
 if TYPE_CHECKING:
     import numpy as np
@@ -102,9 +102,7 @@ def _read(file: Path) -> Tensors:
     import numpy as np
     from safetensors import safe_open
 
-    tensors = read_tensors(file, "speech_model")
-    with file.open("rb") as opened:
-        start = 8 + int.from_bytes(opened.read(8), "little")
+    tensors, start = read_header(file, "speech_model")
     found: dict[str, NDArray[np.generic]] = {}
     with safe_open(file, framework="np") as weights:
         for name, tensor in tensors.items():
