@@ -42,9 +42,9 @@ _PARTED = re.compile(r"\b([^\W\d_]+)-\n([^\W\d_]+)(?![\w-]) ?")
 _WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
 _FEW_WRONG = 5
 """Characters of a page that may be none in its encoding."""
-_SEALED = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0", b"{\\rtf")
-"""How files of Word, PowerPoint, OpenDocument and EPUB begin."""
 _OLD_OFFICE = b"\xd0\xcf\x11\xe0"
+_SEALED = (b"PK\x03\x04", _OLD_OFFICE, b"{\\rtf")
+"""How files of Word, PowerPoint, OpenDocument and EPUB begin."""
 
 
 class Unusable(Exception):  # noqa: N818  (a state of one file; it becomes a status)

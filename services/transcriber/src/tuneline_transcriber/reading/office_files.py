@@ -21,7 +21,6 @@ _SILENT = frozenset({"pPr", "tblPr", "tcPr", "trPr", "sectPr", "del", "moveFrom"
 """Settings, and what is not shown; a field of a slide is its number or date."""
 _OFF = frozenset({"0", "false", "off"})
 
-
 _BROKEN = (
     XmlError, zipfile.BadZipFile, zlib.error, LookupError, NotImplementedError, RuntimeError, EOFError, OSError,
     ValueError,

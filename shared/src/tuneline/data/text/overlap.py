@@ -10,7 +10,6 @@ from tuneline.data.text.likeness import normal, words_in, words_of
 OVERLAP = 0.7
 """F1 of ROUGE-L from which a prompt overlaps with one that is held out (Wang et al. 2022 take it for their pool)."""
 
-
 LEAST_WORDS = 5
 """Words of a line from which it can overlap; everybody says `thank you very much`."""
 
