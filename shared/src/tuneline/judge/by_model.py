@@ -198,7 +198,7 @@ class LlmJudge:
                 def read(text: str) -> dict[str, object]:
                     return read_answers(text, asked, said)._asdict()
 
-                return read_reply(call(request), said, Judgement, read)
+                return read_reply(call(request), Judgement, read)
 
             yield ask
 
@@ -227,10 +227,10 @@ def said_in(request: Request) -> str:
     return joined(request.messages[-1])
 
 
-def read_reply(reply: Reply | LlmRejected, said: str, kind: type[J], read: Callable[[str], dict[str, object]]) -> J:
+def read_reply(reply: Reply | LlmRejected, kind: type[J], read: Callable[[str], dict[str, object]]) -> J:
     """Return what a reply comes to: what `read` makes of its text, a refusal, a block, or something unreadable.
 
-    `said` is what was asked; `read` raises Unreadable.
+    `read` raises Unreadable.
     """
     day = datetime.now(UTC).date().isoformat()
     if isinstance(reply, LlmRejected):

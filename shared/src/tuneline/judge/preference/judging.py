@@ -141,7 +141,7 @@ def _ask(judge: LlmJudge, work: Work[Shown, Choice], account: Account, context: 
         def ask(one: Shown, again: bool) -> Choice:
             asked = request(one, again)
             said = said_in(asked)
-            return read_reply(call(asked), said, Choice, lambda text: read_choice(text, said))
+            return read_reply(call(asked), Choice, lambda text: read_choice(text, said))
 
         drive(work, lambda key: pool.submit(work.judge, ask, key), how.concurrency, context)
     calls.refuse_rest()
