@@ -49,7 +49,7 @@ def read_tokenizer(path: Path) -> Tokenizer:
             "Write one with `AutoTokenizer.from_pretrained(…).save_pretrained(…)` of transformers."
         )
     text = read_text(file)
-    with plain_errors("cannot be read"):
+    with _plain_errors("cannot be read"):
         tokenizer = Tokenizer.from_str(text)
     if tokenizer.normalizer and _growth(json.loads(tokenizer.normalizer.__getstate__())) > MOST_GROWTH:
         raise UserError(
@@ -75,7 +75,7 @@ def read_special_tokens(path: Path) -> dict[str, str]:
 
 def encoded(tokenizer: Tokenizer, text: str, *, add_special_tokens: bool = False) -> Encoding:
     """Encode `text`. Raises UserError where the tokenizer fails."""
-    with plain_errors("cannot encode a text"):
+    with _plain_errors("cannot encode a text"):
         return tokenizer.encode(text, add_special_tokens=add_special_tokens)
 
 
@@ -165,7 +165,7 @@ def _any_of(words: Iterable[str]) -> re.Pattern[str]:
 
 
 @contextmanager
-def plain_errors(problem: str) -> Iterator[None]:
+def _plain_errors(problem: str) -> Iterator[None]:
     """Say that it is the tokenizer's fault. Its own words may quote the text that it was given."""
     try:
         yield
