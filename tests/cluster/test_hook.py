@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from kit.clusters import SERVED, Cluster, Object, task_of
+from kit.clusters import SERVED, Cluster
 from kit.containers import DEMO
 from kit.places import ROOT
 
@@ -29,9 +29,6 @@ class Listener:
         said = [json.loads(line) for line in self.cluster.kubectl("logs", "listener").splitlines()]
         assert {one["header"] for one in said} <= {KEY}
         return [one["body"] for one in said if one["body"]["workflow"] == name]
-
-    def calls(self, name: str) -> list[Object]:
-        return [node for node in self.cluster.nodes(name) if task_of(node) == "hook"]
 
 
 @pytest.fixture(scope="module")
@@ -55,16 +52,13 @@ def test_a_workflow_that_succeeded_is_told_once_with_its_steps(cluster: Cluster,
     assert (end["run"], end["pipeline"], end["status"], end["exit_code"]) == ("told", "finetune", "succeeded", 0)
     assert {step["step"]: step["state"] for step in end["steps"]} == {"assessor": "done", "slicer": "done"}
     assert end["seconds"] > 0 and end["verdict"] is None and end["failed_task"] is None
-    [call] = listener.calls(name)
+    [call] = cluster.nodes(name, "hook")
     assert call["phase"] == "Succeeded" and KEY not in json.dumps(cluster.workflow(name)) + cluster.log(call)
 
 
 def test_a_workflow_that_was_refused_is_told_with_its_exit_code_and_cause(cluster: Cluster, listener: Listener) -> None:
-    trainer = yaml.safe_load(DEMO.read_text())["trainer"]
-    content = yaml.safe_load(cluster.upload("told", run="refused").read_text())
-    file = cluster.folder / "refused.yaml"
-    file.write_text(yaml.safe_dump(content | {"trainer": trainer | {"learning_rate": -1}}))
-    name = cluster.submit(file, prefix="told")
+    trainer = yaml.safe_load(DEMO.read_text())["trainer"] | {"learning_rate": -1}
+    name = cluster.submit(cluster.upload("told", run="refused", trainer=trainer), prefix="told")
     assert cluster.wait(name) == "Failed"
     [end] = listener.told(name)
     assert (end["run"], end["status"], end["exit_code"], end["failed_task"]) == ("refused", "failed", 2, "check")
@@ -72,10 +66,8 @@ def test_a_workflow_that_was_refused_is_told_with_its_exit_code_and_cause(cluste
 
 
 def test_a_workflow_that_is_stopped_says_so_too(cluster: Cluster, listener: Listener) -> None:
-    trainer = yaml.safe_load(DEMO.read_text())["trainer"]
-    name = cluster.submit(
-        cluster.upload("told", run="stopped", goal="trainer", trainer=trainer | {"epochs": 50}), prefix="told"
-    )
+    trainer = yaml.safe_load(DEMO.read_text())["trainer"] | {"epochs": 50}
+    name = cluster.submit(cluster.upload("told", run="stopped", goal="trainer", trainer=trainer), prefix="told")
     while not [n for n in cluster.nodes(name, "trainer") if n["phase"] == "Running"]:
         assert not cluster.workflow(name)["status"].get("finishedAt"), cluster.report(name)
     cluster.argo("stop", name)
@@ -93,5 +85,5 @@ def test_a_hook_that_fails_leaves_its_workflow_as_it_is(
     cluster.helm("upgrade", "told", value)
     name = cluster.submit(cluster.upload("told", run=f"alone-{code}", goal="slicer"), prefix="told")
     assert cluster.wait(name) == "Succeeded", cluster.report(name)
-    calls = [(call["phase"], call["outputs"]["exitCode"]) for call in listener.calls(name)]
+    calls = [(call["phase"], call["outputs"]["exitCode"]) for call in cluster.nodes(name, "hook")]
     assert calls == [("Failed", code)] * attempts and not listener.told(name)
