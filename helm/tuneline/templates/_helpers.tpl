@@ -34,18 +34,15 @@ labels: {{- include "tuneline.labels" .root | nindent 2 }}
 {{- mergeOverwrite (deepCopy .root.Values.stageDefaults) (deepCopy (index .root.Values.stages .stage | default dict)) | toYaml }}
 {{- end }}
 
-{{/* Whether somebody is told how a workflow ended; empty: nobody. */}}
-{{- define "tuneline.hook" -}}
-{{- if or .Values.hook.url .Values.hook.existingSecret }}true{{ end }}
-{{- end }}
-
-{{/* The names of all stages, as JSON: each has a template with its name in files/argo, and a container in it. */}}
+{{/* The names of all stages, as JSON: each has a template with its name in files/argo, and a container in it. That
+which says how a workflow ended counts where it has somebody to tell. */}}
 {{- define "tuneline.stages" -}}
+{{- $told := or .Values.hook.url .Values.hook.existingSecret }}
 {{- $names := list }}
 {{- range $path, $_ := .Files.Glob "files/argo/*.yaml" }}
 {{- $template := $.Files.Get $path | fromYaml }}
 {{- $name := $template.metadata.name }}
-{{- if and (first $template.spec.templates).container (or (ne $name "hook") (include "tuneline.hook" $)) }}{{ $names = append $names $name }}{{ end }}
+{{- if and (first $template.spec.templates).container (or (ne $name "hook") $told) }}{{ $names = append $names $name }}{{ end }}
 {{- end }}
 {{- if not $names }}
 {{- fail "files/argo of this chart is missing or empty: whatever packed the chart left it out" }}
