@@ -25,10 +25,10 @@ from tuneline.model.system_prompt import markdown_around, read_system_prompt
 from tuneline.parsing.problems import listed
 from tuneline.stage import Checks
 from tuneline.stage.policy import Gate
-from tuneline_evaluator.conversations.ask import check_arms
+from tuneline_evaluator.conversations.ask import ARMS, check_arms, recorded_arms
 from tuneline_evaluator.conversations.further import sources
 from tuneline_evaluator.conversations.prepare import completion_of, context_of, settled, with_trials
-from tuneline_evaluator.conversations.recorded import is_recorded, read_recorded, recorded_in
+from tuneline_evaluator.conversations.recorded import is_recorded, read_recorded
 from tuneline_evaluator.conversations.recorded_answers import PORTS, judge_given
 from tuneline_evaluator.conversations.speakers import one_of, people_of
 from tuneline_evaluator.conversations.talk import Speaker, TextForm, for_model
@@ -84,7 +84,7 @@ def _speakers(checks: Checks) -> tuple[Sequence[Persona] | None, ReadPrompts | N
     """Return personas or prompts, or those whom the ids of recorded arms name."""
     personas, prompts = checks.read("personas", load_personas), checks.read("prompts", read_prompts)
     told = "personas" in checks.inputs or "prompts" in checks.inputs
-    if not told and all(port in checks.inputs and is_recorded(checks.inputs[port]) for port in ("base", "model")):
+    if not told and all(port in checks.inputs and is_recorded(checks.inputs[port]) for port in ARMS):
         return _people(checks), None
     with checks.about("personas"):
         one_of("personas" in checks.inputs, "prompts" in checks.inputs)
@@ -94,7 +94,7 @@ def _speakers(checks: Checks) -> tuple[Sequence[Persona] | None, ReadPrompts | N
 def _people(checks: Checks) -> Sequence[Persona] | None:
     """Return those whom the ids of recorded arms name."""
     with suppress(UserError):  # what is wrong with a file itself is told where the arms are read
-        arms = [read_recorded(arm, checks.inputs[port]) for arm, port in (("base", "base"), ("finetuned", "model"))]
+        arms = [read_recorded(arm, checks.inputs[port]) for port, arm in ARMS.items()]
         return checks.read("model", lambda _: people_of(*arms))
     return None
 
@@ -172,8 +172,7 @@ def _check_power(
                 f"effect: it takes {fewest}. Use {ENOUGH_PERSONAS} or more."
             )
         return
-    given = (checks.read(port, recorded_in, arm) for port, arm in (("base", "base"), ("model", "finetuned")))
-    trials = with_trials(params, [arm for arm in given if arm is not None]).trials
+    trials = with_trials(params, recorded_arms(checks)).trials
     held = count * trials * (2 + len(params.evaluate) + len(checks.read("arms", sources) or {}))
     each = f"conversations of {params.turns} exchanges" if port == "personas" else "answers"
     checks.note(f"{count} {port}, {held} {each}")

@@ -30,9 +30,10 @@ from tuneline.model.system_prompt import read_system_prompt
 from tuneline.stage import Forecast, Plans, Usage
 from tuneline_evaluator.comparison.roles import ROLE
 from tuneline_evaluator.conversations.arms import endpoint_in
+from tuneline_evaluator.conversations.ask import recorded_arms
 from tuneline_evaluator.conversations.further import endpoints_in, sources
 from tuneline_evaluator.conversations.prepare import settled, with_trials
-from tuneline_evaluator.conversations.recorded import Recorded, is_recorded, read_recorded, recorded_in
+from tuneline_evaluator.conversations.recorded import Recorded, is_recorded, read_recorded
 from tuneline_evaluator.conversations.recorded_answers import PORTS, judge_given
 from tuneline_evaluator.conversations.speakers import people_of
 from tuneline_evaluator.conversations.talk import MESSAGE_TOKENS, Speaker
@@ -96,9 +97,7 @@ def plan_talks(params: EvaluatorParams, plans: Plans) -> Iterator[Forecast]:
 
 
 def _arms(params: EvaluatorParams, plans: Plans) -> Arms:
-    given = (plans.read(port, recorded_in, arm) for port, arm in (("base", "base"), ("model", "finetuned")))
-    main = [arm for arm in given if arm is not None]
-    beside = plans.read("arms", sources) or {}
+    main, beside = recorded_arms(plans), plans.read("arms", sources) or {}
     places = [(name, one) for name, one in beside.items() if isinstance(one, Path)]
     further = [read_recorded(name, place) for name, place in places if is_recorded(place)]
     live = ARMS + len(params.evaluate) + len(beside) - len(main) - len(further)

@@ -23,7 +23,7 @@ from tuneline_evaluator.conversations.arms import Terms, endpoint_arm, is_file, 
 from tuneline_evaluator.conversations.endpoint import EndpointConfig
 from tuneline_evaluator.conversations.further import refuse_names, sources
 from tuneline_evaluator.conversations.prepare import context_of
-from tuneline_evaluator.conversations.recorded import is_recorded
+from tuneline_evaluator.conversations.recorded import Recorded, is_recorded, recorded_in
 from tuneline_evaluator.stage import EvaluatorParams
 
 QUESTION = "Please say in one sentence what you can help with."
@@ -53,6 +53,12 @@ def check_arms(params: EvaluatorParams, checks: Checks) -> bool:
     checks.read("arms", lambda _: _check_further(params, checks, further))
     files = params.evaluate or [one for one in further.values() if isinstance(one, Path) and not is_recorded(one)]
     return elsewhere == len(ARMS) and not files
+
+
+def recorded_arms(checks: Checks) -> list[Recorded]:
+    """Return those of base and fine-tuned whose conversations exist already."""
+    given = [checks.read(port, recorded_in, arm) for port, arm in ARMS.items()]
+    return [arm for arm in given if arm is not None]
 
 
 def _refuse_unmade(params: EvaluatorParams, checks: Checks) -> None:
