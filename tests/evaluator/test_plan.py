@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from threading import Thread
@@ -32,12 +31,17 @@ TURNS = 5
 ANSWER = "Please check the seal of the water tank first, then fill it again. Does it still drip when it is full? "
 """About as long as the answers in the transcripts."""
 
+HOSTED = {
+    "provider": "openai", "model": "m", "base_url": "http://127.0.0.1:1/v1", "input_usd": 1.0, "output_usd": 1.0
+}  # fmt: skip
+
 
 def planned(folder: Path, inputs: Mapping[str, Path], params: EvaluatorParams) -> list[Forecast]:
+    (folder / "run.yaml").write_text("run: r\ngoal: assessor\n")
     run_file = read_run_file(folder / "run.yaml", installed_stages())
     step = Step(Node("evaluator"), STAGE)
     seen = folder / "previews" / "assessor" / "transcripts"
-    seen.parent.mkdir(parents=True)
+    seen.parent.mkdir(parents=True, exist_ok=True)
     write_judged(seen, read_transcripts(EXAMPLES / "transcripts").transcripts)
     checks = StageChecks(run_file, step, inputs, Where(folder), Findings(), open_store(str(folder / "store")))
     plans = StagePlans(checks, step, open_store(str(folder / "store")), folder / "made", {})
@@ -49,10 +53,8 @@ def test_a_simulator_is_planned_within_a_fifth_of_what_it_bills(tmp_path: Path) 
     with serve(0) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_address[1]}/v1"
-        model = {"provider": "openai", "model": "m", "base_url": url, "input_usd": 1.0, "output_usd": 5.0}
-        (tmp_path / "simulator.yaml").write_text(yaml.safe_dump(model))
+        (tmp_path / "simulator.yaml").write_text(yaml.safe_dump(HOSTED | {"base_url": url, "output_usd": 5.0}))
         (tmp_path / "personas.yaml").write_text((EXAMPLES / "personas.yaml").read_text())
-        (tmp_path / "run.yaml").write_text("run: r\ngoal: assessor\n")
         inputs = {name: tmp_path / f"{name}.yaml" for name in ("simulator", "personas")}
         [forecast] = planned(tmp_path, inputs, EvaluatorParams(turns=TURNS))
         personas = load_personas(tmp_path / "personas.yaml")
@@ -73,15 +75,7 @@ def test_a_simulator_is_planned_within_a_fifth_of_what_it_bills(tmp_path: Path) 
 
 
 def test_a_preference_on_prompts_is_planned_as_two_calls_for_each(tmp_path: Path) -> None:
-    (tmp_path / "run.yaml").write_text("run: r\ngoal: assessor\n")
-    judge = {
-        "provider": "openai",
-        "model": "m",
-        "base_url": "http://127.0.0.1:1/v1",
-        "input_usd": 1.0,
-        "output_usd": 1.0,
-    }
-    (tmp_path / "judge.yaml").write_text(yaml.safe_dump(judge))
+    (tmp_path / "judge.yaml").write_text(yaml.safe_dump(HOSTED))
     inputs = {
         "prompts": EXAMPLES / "prompts.jsonl",
         "rubric": EXAMPLES / "rubric.yaml",
@@ -89,22 +83,13 @@ def test_a_preference_on_prompts_is_planned_as_two_calls_for_each(tmp_path: Path
     }
     rubric, preference = planned(tmp_path, inputs, EvaluatorParams())
     assert (rubric.role, rubric.total.calls, preference.role, preference.total.calls) == ("judge", 80, "preference", 80)
-    shutil.rmtree(tmp_path / "previews")
     assert [row.role for row in planned(tmp_path, inputs, EvaluatorParams(preference=False))] == ["judge"]
 
 
 def test_of_recorded_arms_the_trials_count_that_are_there_and_nobody_talks_again(tmp_path: Path) -> None:
     """Two of three personas came twice; who is in one arm only has nothing to be compared with, and is judged, too."""
-    (tmp_path / "run.yaml").write_text("run: r\ngoal: assessor\n")
-    model = {
-        "provider": "openai",
-        "model": "m",
-        "base_url": "http://127.0.0.1:1/v1",
-        "input_usd": 1.0,
-        "output_usd": 1.0,
-    }
     for name in ("judge", "simulator"):
-        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(model))
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(HOSTED))
     for arm, words in (("base", 5), ("tuned", 200)):
         said = [{"role": "user", "content": "Hello."}, {"role": "assistant", "content": "Good day. " * words}]
         rows = [{"id": name, "messages": said} for name in ("ann/0", "ann/1", "bob/0", "bob/1", "cleo")]
@@ -115,10 +100,8 @@ def test_of_recorded_arms_the_trials_count_that_are_there_and_nobody_talks_again
     }  # fmt: skip
     [both] = planned(tmp_path, inputs, EvaluatorParams(trials=1, preference=False))
     assert (both.role, both.total.calls) == ("judge", 10)
-    shutil.rmtree(tmp_path / "previews")
     longer = planned(tmp_path, inputs | {"base": tmp_path / "tuned.jsonl"}, EvaluatorParams(preference=False))
     assert longer[0].total.input_tokens - both.total.input_tokens > 5 * 195 * 2
-    shutil.rmtree(tmp_path / "previews")
     (tmp_path / "personas.yaml").write_text((EXAMPLES / "personas.yaml").read_text())
     one_talks = {name: path for name, path in inputs.items() if name != "model"}
     names = len(load_personas(tmp_path / "personas.yaml"))

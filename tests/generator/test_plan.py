@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from kit.evaluator_parts import persona_row
 from kit.generating import calls_of, good, is_response, make, run_file, serve_writer, write_run
+from kit.judge_parts import RUBRIC
 from kit.scripted_openai import Call, completion, judged, serve_openai
 from tuneline.commands.plan import plan_of
 from tuneline.engine.runfile import read_run_file
@@ -16,10 +18,6 @@ from tuneline.stage import installed_stages
 from tuneline.store.base import open_store
 
 PRICES = {"input_usd": 1, "output_usd": 2}
-PERSONA = {
-    "id": "ann", "name": "Ann", "age_range": "30", "traits": ["brief"], "communication_style": "Short.",
-    "topic_seeds": [{"category": "garden", "subtopic": "snails", "complexity": "simple"}], "trajectory": "Open.",
-}  # fmt: skip
 
 
 def planned(file: Path, store: Path) -> dict[tuple[str, str], dict[str, Any]]:
@@ -63,12 +61,6 @@ def test_a_pilot_that_keeps_half_makes_the_whole_twice_as_large(tmp_path: Path) 
         assert before == 2 * (110 - 20)
 
 
-RUBRIC = {
-    "name": "Traits", "pass_threshold": 0.5,
-    "categories": [
-        {"id": "c", "weight": 1, "criteria": [{"id": "FAIR", "question": "Is it?", "yes": "Y.", "no": "N."}]}
-    ],
-}  # fmt: skip
 DOCUMENTS = {"kind": "documents", "categories": [{"name": "law", "about": "Courts."}], "test_prompts": 0}
 TALKS = {"kind": "conversations", "turns": 3}
 SCRIPTS = {"kind": "scripts"}
@@ -79,7 +71,7 @@ SCRIPTS = {"kind": "scripts"}
     [
         (DOCUMENTS, {}, {"generator": 4 + 20 + 20, "judge": 20}),
         (
-            TALKS, {"personas": {"personas": [PERSONA]}, "simulator": {"provider": "openai", "model": "s"}},
+            TALKS, {"personas": {"personas": [persona_row(0)]}, "simulator": {"provider": "openai", "model": "s"}},
             {"generator": 60, "simulator": 60, "judge": 20},
         ),
         (SCRIPTS, {"script_sources": "sources"}, {"generator": 20, "judge": 20}),

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from kit.evaluator_parts import persona_row
+from kit.slicing import slice_of
+from tuneline.data.io import write_lines
 from tuneline.data.personas import Persona
 from tuneline.data.reading.prompts import Prompt
 from tuneline.errors import UserError
@@ -27,16 +29,9 @@ SCRIPT = [
 
 def slices(folder: Path, said: Sequence[str] = SAID) -> Path:
     """Slices of one transcript, each of which repeats the one before it."""
-    rows = []
-    for point in range(1, len(said) + 1):
-        talk = [
-            (role, text) for asked in said[:point] for role, text in (("user", asked), ("assistant", "Less water."))
-        ]
-        rows.append({
-            "id": f"t#{point}", "transcript": "t", "point": point, "dropped": 0, "split": "train", "tokens": 9,
-            "planning_tokens": 7, "messages": [{"role": role, "content": text} for role, text in talk],
-        })  # fmt: skip
-    (folder / "slices.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    turns = [text for asked in said for text in (asked, "Less water.")]
+    points = range(1, len(said) + 1)
+    write_lines(folder / "slices.jsonl", (slice_of("t", turns[: 2 * point]) for point in points))
     return folder / "slices.jsonl"
 
 
