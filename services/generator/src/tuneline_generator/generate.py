@@ -37,7 +37,8 @@ def generate(params: GeneratorParams, inputs: GeneratorInputs, outputs: Generato
     bench = read_bench(inputs.judge, inputs.rubric, context.secret) if prepared.by_judge else None
     try:
         with open_desk(prepared, context) as desk:
-            refuse_other(prepared.pilot, constant_of(prepared, desk))
+            constant = constant_of(prepared, desk)
+            refuse_other(prepared.pilot, constant)
             began = time.monotonic()
             filled = desk.fill(prepared.scale.mine)
             refuse_unpaid(filled, prepared)
@@ -53,7 +54,7 @@ def generate(params: GeneratorParams, inputs: GeneratorInputs, outputs: Generato
         raise UserError(_told(e, prepared, "", "lower `count`")) from None
     cost = cost_of(filled, desk, spent)
     settled = settle(filled.rows, prepared, prompts, test)
-    quality = judged(settled, prepared, test, constant_of(prepared, desk), usd_of(filled, desk, spent), seconds)
+    quality = judged(settled, prepared, test, constant, usd_of(filled, desk, spent), seconds)
     if not quality.pilot:
         refuse_failed(quality)
     write_all(settled, quality, outputs, prepared.recipe.kind, desk.critic.label if desk.critic else NO_CRITIC)
@@ -62,8 +63,10 @@ def generate(params: GeneratorParams, inputs: GeneratorInputs, outputs: Generato
 
 def refuse_other(pilot: Quality | None, constant: Mapping[str, Json]) -> None:
     """Raise UserError for a pilot that is given and says nothing of these rows: of another recipe or writer."""
-    made = _made_with(pilot.constant) if pilot else {}
-    for name, mine in _made_with(constant).items() if pilot else ():
+    if pilot is None:
+        return
+    made = _made_with(pilot.constant)
+    for name, mine in _made_with(constant).items():
         if made[name] != mine:
             raise UserError(f"pilot: it was made with another {name}; give the pilot of this one, or leave it out")
 
