@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated
 
 from pydantic import BeforeValidator, ConfigDict, Field
@@ -64,7 +64,7 @@ def read_ideas(text: str) -> list[Idea]:
     return found
 
 
-def different(ideas: Iterator[Idea] | list[Idea]) -> list[Idea]:
+def different(ideas: Iterable[Idea]) -> list[Idea]:
     """Return the ideas in their order, of those with the same title the first."""
     by_title: dict[str, Idea] = {}
     for idea in ideas:
