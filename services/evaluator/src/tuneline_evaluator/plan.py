@@ -11,7 +11,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
 
-from tuneline.data.conversations import Said
 from tuneline.data.judged import read_judged
 from tuneline.data.personas import Persona, load_personas
 from tuneline.data.reading.prompts import Prompt, read_prompts
@@ -24,8 +23,8 @@ from tuneline.judge.preference.judging import forecast_comparing
 from tuneline.judge.recorded import RecordedConfig
 from tuneline.judge.simulators.played import as_played
 from tuneline.judge.simulators.simulator import ScriptedConfig, load_simulator
-from tuneline.llm.forecast import Expected, forecast
-from tuneline.llm.token_counts import count_tokens
+from tuneline.llm.forecast import ANSWER_TOKENS, USER_TOKENS, Expected, forecast
+from tuneline.llm.token_counts import MESSAGE_TOKENS, count_in_messages, count_tokens
 from tuneline.model.system_prompt import read_system_prompt
 from tuneline.stage import Forecast, Plans, Usage
 from tuneline_evaluator.comparison.roles import ROLE
@@ -36,11 +35,8 @@ from tuneline_evaluator.conversations.prepare import settled, with_trials
 from tuneline_evaluator.conversations.recorded import Recorded, is_recorded, read_recorded
 from tuneline_evaluator.conversations.recorded_answers import PORTS, judge_given
 from tuneline_evaluator.conversations.speakers import people_of
-from tuneline_evaluator.conversations.talk import MESSAGE_TOKENS, Speaker
+from tuneline_evaluator.conversations.talk import Speaker
 from tuneline_evaluator.stage import EvaluatorParams
-
-USER_TOKENS, ANSWER_TOKENS = 40, 150
-"""Without transcripts to measure."""
 
 MOST_MEASURED = 1_000
 """Exchanges that are measured, of those of all transcripts in order."""
@@ -152,7 +148,6 @@ def _lengths(params: EvaluatorParams, plans: Plans) -> Lengths:
 
 def _asked(params: EvaluatorParams, persona: Persona, lengths: Lengths, arms: int) -> Sequence[int]:
     """Return the tokens of each call for one persona; the message that opens all arms is asked for once."""
-    opening = as_played(persona, list[Said]())
-    card = sum(count_tokens(message["content"]) + MESSAGE_TOKENS for message in opening)
+    card = count_in_messages(as_played(persona, []))
     exchange = lengths.user + lengths.answer + 2 * MESSAGE_TOKENS
     return [card] + [card + turn * exchange for turn in range(1, params.turns) for _ in range(arms)]

@@ -23,8 +23,8 @@ from tuneline.judge.forecast import answer_tokens, prompt_tokens
 from tuneline.judge.simulators.played import as_played
 from tuneline.judge.simulators.simulator import load_simulator
 from tuneline.llm.config import ModelConfig
-from tuneline.llm.forecast import Expected, forecast
-from tuneline.llm.token_counts import count_tokens
+from tuneline.llm.forecast import ANSWER_TOKENS, USER_TOKENS, Expected, forecast
+from tuneline.llm.token_counts import MESSAGE_TOKENS, count_in_messages, count_tokens
 from tuneline.model.system_prompt import read_system_prompt
 from tuneline.stage import Forecast, Plans, Usage
 from tuneline_generator.critic.by_judge import read_bench
@@ -48,8 +48,8 @@ from tuneline_generator.writing.recipe import (
 )
 from tuneline_generator.writing.writer import TextServer, WriterConfig, load_writer
 
-IDEA_TOKENS, RESPONSE_TOKENS, USER_TOKENS, ANSWER_TOKENS, MESSAGE_TOKENS = 120, 500, 40, 150, 4
-"""Where nothing shows it: of an idea, of a response to a document, of messages, and what a message takes beside."""
+IDEA_TOKENS, RESPONSE_TOKENS = 120, 500
+"""Where nothing shows it: of an idea, and of a response to a document."""
 TOKENS_PER_WORD = 4 / 3
 
 
@@ -117,7 +117,7 @@ def _of_instructions(recipe: InstructionsRecipe) -> Row:
 
 
 def _read(asked: Asked) -> int:
-    return count_tokens(asked.sent) + sum(count_tokens(turn["content"]) + MESSAGE_TOKENS for turn in asked.before)
+    return count_tokens(asked.sent) + count_in_messages(asked.before)
 
 
 def _of_documents(recipe: DocumentsRecipe, before: int) -> Row:
@@ -195,7 +195,7 @@ def _of(role: str, server: ModelConfig, wanted: Sequence[tuple[Call, int]], at_o
 def _simulated(params: GeneratorParams, plans: Plans, recipe: ConversationsRecipe, items: int) -> Iterator[Forecast]:
     personas, simulator = plans.read("personas", load_personas), plans.read("simulator", load_simulator)
     if personas and isinstance(simulator, ModelConfig):
-        card = sum(count_tokens(one["content"]) + MESSAGE_TOKENS for one in as_played(personas[0], []))
+        card = count_in_messages(as_played(personas[0], []))
         calls = [(Call(card + turn * _exchange(recipe), USER_TOKENS), items) for turn in range(recipe.turns)]
         yield _of("simulator", simulator, calls, params.concurrency)
 

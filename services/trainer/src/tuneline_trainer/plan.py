@@ -18,7 +18,7 @@ from tuneline.data.judged import read_judged
 from tuneline.data.slices import SliceStats
 from tuneline.data.transcripts import Transcript
 from tuneline.data.verdicts import Passing
-from tuneline.llm.token_counts import count_tokens
+from tuneline.llm.token_counts import MESSAGE_TOKENS, count_tokens
 from tuneline.stage import Forecast, Plans
 from tuneline_trainer.model.base_model import glance_at_base_model
 from tuneline_trainer.model.memory import GPUS
@@ -37,9 +37,6 @@ COMPARED = ("A100", "L4")
 FLOPS_PER_PARAMETER, FLOPS_OF_CHECKPOINTING = 4, 2
 """Per token: 2 forward and 2 backward (a frozen weight has no gradient of its own), and 2 to forward again
 (arXiv:2001.08361, section 2.1). Attention comes on top, and counts where slices are long."""
-
-MESSAGE_TOKENS = 4
-"""What a chat template puts around each message, about."""
 
 MOST_MEASURED = 1_000
 """Transcripts whose tokens are counted; of more, these stand for the others."""

@@ -15,6 +15,9 @@ MEASURED = 5
 CALL_SECONDS, TOKENS_WRITTEN, TOKENS_READ = 1.0, 60.0, 10_000.0
 """Assumed of a server: a second for each call, and so many tokens a second."""
 
+USER_TOKENS, ANSWER_TOKENS = 40, 150
+"""Of a simulated user's message and of the answer to it, where nothing shows it."""
+
 
 class Expected(NamedTuple):
     """Calls that are still to be made."""

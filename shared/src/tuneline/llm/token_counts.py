@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Iterable, Mapping
 from functools import cache
 from hashlib import sha256
 from importlib.util import find_spec
@@ -25,6 +26,9 @@ ENCODING_SHA256 = "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b
 
 BYTES_PER_TOKEN = 4
 """Of English text."""
+
+MESSAGE_TOKENS = 4
+"""What a chat's form takes around each message, about."""
 
 TOKENS_PER_WORD = 0.75
 """Fewest tokens that any tokenizer makes of a word on average; the best of today make 0.9 or more."""
@@ -64,6 +68,11 @@ def count_tokens(text: str) -> int:
     if encoding is None:
         return len(text.encode("utf-8", "replace")) // BYTES_PER_TOKEN
     return len(encoding.encode_ordinary(text))
+
+
+def count_in_messages(messages: Iterable[Mapping[str, str]]) -> int:
+    """Return about how many tokens messages have, with the form around them."""
+    return sum(count_tokens(message["content"]) + MESSAGE_TOKENS for message in messages)
 
 
 def was_cut(counted: int, said: str) -> bool:

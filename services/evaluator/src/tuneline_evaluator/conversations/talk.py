@@ -18,14 +18,11 @@ from tuneline.data.serving import SamplerParams
 from tuneline.errors import LlmRejected, Temporary, UserError
 from tuneline.judge.simulators.simulator import NothingSaid, Simulator
 from tuneline.llm.thoughts import storable
-from tuneline.llm.token_counts import count_tokens
+from tuneline.llm.token_counts import count_in_messages
 from tuneline.model.chat import ChatTokenizer, fold_system
 from tuneline.model.llama_server import Server
 from tuneline.stage import Json
 from tuneline_evaluator.conversations.endpoint import Endpoint
-
-MESSAGE_TOKENS = 4
-"""What a chat's form takes around each message."""
 
 TRIES = 3
 """How often one answer is asked for while its server keeps failing."""
@@ -182,7 +179,7 @@ def for_model(
     """Return what the model is sent: system prompt folded and control tokens neutralised, as in its training data."""
     if tokenizer is None:
         plain = [{"role": message.role, "content": message.content} for message in messages]
-        return ForModel(plain, [], sum(count_tokens(message.content) + MESSAGE_TOKENS for message in messages))
+        return ForModel(plain, [], count_in_messages(plain))
     if completion is not None:
         text = completion.template.replace("{prompt}", tokenizer.neutralise(messages[-1].content))
         ids = tokenizer.encode(text)
