@@ -35,7 +35,7 @@ def billed(call: Call) -> Answer:
             said = {"explained": ["c1", "c2", "c3", "c4"]}
         elif "engagement" in shape:
             reason = "It begins with a question and goes on step by step. " * 4
-            said = {"reason": reason, "engagement": 90 - call.number % 50, "clarity": 70, "accuracy": 95}
+            said = {"reason": reason, "engagement": call.number * 2 // 3, "clarity": 70, "accuracy": 95}
         else:
             change = "asks for a question at the beginning, and for the order that the talks have in common " * 4
             said = {"changes": [{"loss": "quality", "change": change}], "prompt": f"{PROMPT}\nHint {call.number}."}

@@ -76,32 +76,32 @@ def fuzz(reader: Reader) -> None:
 
 def check(reader: Reader, data: bytes, *, measure: bool = False, valid: bool = False) -> None:
     """Read `data` once, and with `measure` once more for its memory: tracing it takes several times as long."""
+    seconds, _ = _read(reader, data, valid=valid)
+    assert seconds < SECONDS + SECONDS_PER_MB * len(data) / 1e6, f"{len(data)} bytes took {seconds:.1f} s"
+    if measure:
+        tracemalloc.start()
+        try:
+            _, memory = _read(reader, data, valid=valid)
+        finally:
+            tracemalloc.stop()
+        assert memory < MEMORY + MEMORY_PER_BYTE * len(data), f"{len(data)} bytes took {memory} bytes of memory"
+
+
+def _read(reader: Reader, data: bytes, *, valid: bool) -> tuple[float, int]:
+    """Read it in a folder of its own; return the processor's seconds, and the most bytes held if they are traced."""
     with TemporaryDirectory() as folder:
         path = Path(folder, reader.file)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
         began = time.process_time()
-        _read(reader, path, valid=valid)
-        seconds = time.process_time() - began
-        assert seconds < SECONDS + SECONDS_PER_MB * len(data) / 1e6, f"{len(data)} bytes took {seconds:.1f} s"
-        if measure:
-            tracemalloc.start()
-            try:
-                _read(reader, path, valid=valid)
-                memory = tracemalloc.get_traced_memory()[1]
-            finally:
-                tracemalloc.stop()
-            assert memory < MEMORY + MEMORY_PER_BYTE * len(data), f"{len(data)} bytes took {memory} bytes of memory"
-
-
-def _read(reader: Reader, path: Path, *, valid: bool) -> None:
-    try:
-        reader.read(path)
-    except UserError as error:
-        assert not valid, error
-        _check_message(str(error), path)
-    except Temporary:
-        assert not valid
+        try:
+            reader.read(path)
+        except UserError as error:
+            assert not valid, error
+            _check_message(str(error), path)
+        except Temporary:
+            assert not valid
+        return time.process_time() - began, tracemalloc.get_traced_memory()[1]
 
 
 def _check_message(message: str, path: Path) -> None:

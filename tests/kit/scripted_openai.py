@@ -142,7 +142,10 @@ def serve_openai(
             self.do_POST()
 
         def do_POST(self) -> None:
-            raw = self.rfile.read(int(self.headers.get("content-length", 0)))
+            size = int(self.headers.get("content-length", 0))
+            raw = self.rfile.read(size)
+            if len(raw) < size:  # the client died while it sent
+                return
             headers = {k.lower(): v for k, v in self.headers.items()}
             with scripted.call(raw, headers, self.path, self.command) as call:
                 answer = scripted.script(call)
