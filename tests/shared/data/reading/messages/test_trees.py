@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tuneline.data.reading.messages.trees import way_to_last
 from tuneline.data.transcripts import Exchange, read_transcripts
 from tuneline.errors import UserError
 
@@ -59,6 +61,14 @@ def test_a_list_that_does_not_branch_is_read_as_it_stands_though_a_parent_is_mis
     rows = [("1", "gone", "human", "a"), ("2", "1", "assistant", "b"), ("5", "4", "human", "c"),
             ("6", "5", "assistant", "d")]  # fmt: skip
     assert read(tmp_path, claude(rows)) == (Exchange("a", "b"), Exchange("c", "d"))
+
+
+def test_the_way_through_a_talk_of_any_length_is_found_at_once() -> None:
+    rows = [(str(n), str(n - 1), "human", "a") for n in range(40_000)]
+    messages = claude([*rows, ("edited", "38999", "human", "b")])["chat_messages"]
+    began = time.process_time()
+    assert way_to_last(messages, None) == [*range(39_000), 40_000]
+    assert time.process_time() - began < 3
 
 
 @pytest.mark.parametrize("parent", ["2", "3"])

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from tuneline.data.reading.messages.content import Problem, kind
 from tuneline.data.reading.messages.roles import Role
 from tuneline.data.reading.messages.trees import way_to_last
-from tuneline.data.reading.messages.turns import Turn, is_learnt, is_message, read_message, read_turns, turns_of
+from tuneline.data.reading.messages.turns import Turn, is_learnt, is_message, read_turns, turns_of
 from tuneline.parsing.problems import Loc
 
 TEXTS = ("dialog", "dialogue", "dialogs", "utterances", "turns", "conversation", "conversations", "history", "data")
@@ -36,16 +36,7 @@ def read_items(items: Sequence[object], loc: Loc, problems: list[Problem], last:
         return [turn for place, item in enumerate(items) for turn in _exchange(item, (*loc, place), problems)]
     if isinstance(first, Sequence) and not isinstance(first, str) and len(first) == 2:
         return [turn for place, item in enumerate(items) for turn in read_pair(item, (*loc, place), problems)]
-    way = way_to_last(items, last)
-    if len(way) < len(items):
-        chosen = ((place, items[place]) for place in way)
-        return [
-            turn
-            for place, item in chosen
-            if isinstance(item, Mapping)
-            for turn in read_message(item, (*loc, place), problems)
-        ]
-    return read_turns(items, loc, problems, texts=loc[-1] in TEXTS)
+    return read_turns(items, loc, problems, texts=loc[-1] in TEXTS, places=way_to_last(items, last))
 
 
 def _are_exchanges(item: Mapping[str, object]) -> bool:

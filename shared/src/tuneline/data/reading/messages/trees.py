@@ -52,12 +52,12 @@ def way_to_last(items: Sequence[object], last: object) -> Sequence[int]:
         return everything
     places = {str(message.get(name)): place for place, message in enumerate(messages) for name in NAMES}
     place: int | None = places.get(last, len(items) - 1) if isinstance(last, str) else len(items) - 1
-    way: list[int] = []
+    way: dict[int, None] = {}
     while place is not None and place not in way:
-        way.append(place)
+        way[place] = None
         parent = parents[place]
         place = places.get(parent) if isinstance(parent, str) else None
-    return way[::-1]
+    return [*reversed(way)]
 
 
 def _last_leaf(nodes: Mapping[str, object]) -> str | None:

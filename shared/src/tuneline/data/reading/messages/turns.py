@@ -85,15 +85,22 @@ def is_event(item: Mapping[str, object]) -> bool:
     return not said and any(isinstance(name, str) and len(name) < 40 and bare(name) in EVENTS for name in named)
 
 
-def read_turns(items: Sequence[object], loc: Loc, problems: list[Problem], *, texts: bool = False) -> list[Turn]:
-    """Read a list of messages; with `texts` also one of texts, said by user and assistant by turns."""
+def read_turns(
+    items: Sequence[object],
+    loc: Loc,
+    problems: list[Problem],
+    *,
+    texts: bool = False,
+    places: Sequence[int] | None = None,
+) -> list[Turn]:
+    """Read a list of messages, or those at `places` in it; with `texts` also one of texts, said by turns."""
     if not items:
         problems.append(Problem(loc, "is empty", EMPTY))
     turns: list[Turn] = []
-    for index, item in enumerate(items):
+    for index in range(len(items)) if places is None else places:
         if len(problems) >= MAX_PER_RECORD:
             break
-        here = (*loc, index)
+        here, item = (*loc, index), items[index]
         if isinstance(item, Mapping):
             turns += read_message(item, here, problems)
         elif isinstance(item, str) and texts:
