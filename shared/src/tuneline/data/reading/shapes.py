@@ -19,7 +19,7 @@ from tuneline.data.reading.messages.items import ANSWERS, ASKS, read_items, read
 from tuneline.data.reading.messages.roles import Role
 from tuneline.data.reading.messages.trees import LEAVES, TREE, path_of
 from tuneline.data.reading.messages.turns import TEXT_KEYS, Turn, is_message, read_message, read_turns, turns_of
-from tuneline.data.reading.messages.written import KEYS, read_written, written_key
+from tuneline.data.reading.messages.written import KEYS, written_in
 from tuneline.parsing.problems import Loc
 
 LISTS = (
@@ -98,7 +98,7 @@ def has_shape(record: object) -> bool:
         or is_export(record)
         or any(_list(record.get(key)) is not None for key in LISTS)
         or _pair(record) is not None
-        or (written_key(record) is not None and not is_message(record))
+        or (written_in(record) is not None and not is_message(record))
     )
 
 
@@ -151,7 +151,7 @@ def _first_list(record: Mapping[str, object], keys: Sequence[str], problems: lis
         answer = _answer_beside(record, turns, problems, loc, packed=isinstance(record[lists[0]], str))
         return Shaped([*turns, *answer], here, is_call=bool(answer))
     wrong = [key for key in keys[:3] if key in record and not isinstance(record[key], Mapping)]
-    if wrong and written_key(record) is None:
+    if wrong and written_in(record) is None:
         problems.append(Problem((*loc, wrong[0]), f"must be a list (got {kind(record[wrong[0]])})", "shape"))
         return Shaped([], (*loc, wrong[0]))
     return None
@@ -226,12 +226,12 @@ def _paired(record: Mapping[str, object], problems: list[Problem], loc: Loc) -> 
 
 
 def _written(record: Mapping[str, object], problems: list[Problem], loc: Loc) -> Shaped | None:
-    key = written_key(record)
-    if key is None:
+    found = written_in(record)
+    if found is None:
         return None
+    key, said = found
     here = (*loc, key)
-    turns = [Turn(role, check_text(text, here, problems), here, split=True) for role, text in read_written(record[key])]
-    return Shaped(turns, here)
+    return Shaped([Turn(role, check_text(text, here, problems), here, split=True) for role, text in said], here)
 
 
 def _wrapped(record: Mapping[str, object], problems: list[Problem], loc: Loc) -> Shaped | None:

@@ -46,21 +46,20 @@ class Said(NamedTuple):
     text: str
 
 
-def read_written(value: object) -> list[Said]:
+def written_in(record: Mapping[str, object]) -> tuple[str, list[Said]] | None:
+    """Return the key of a record under which such a text stands, and its messages."""
+    if _KEYS.isdisjoint(record):
+        return None
+    return next(((key, said) for key in KEYS if (said := _read_written(record.get(key)))), None)
+
+
+def _read_written(value: object) -> list[Said]:
     """Return the messages of a text that marks both sides; nothing for any other text or value."""
     if not isinstance(value, str) or not _MAYBE.search(value):
         return []
-    readers = (*(lambda text, form=form: _by_tokens(text, form) for form in _TOKENS), _by_inst)
-    found = next(filter(None, (read(value) for read in readers)), None)
-    found = found or _by_label(value, _HEADING) or _by_label(value, _LABEL)
+    found = next(filter(None, (_by_tokens(value, form) for form in _TOKENS)), None)
+    found = found or _by_inst(value) or _by_label(value, _HEADING) or _by_label(value, _LABEL)
     return found if {one.role for one in found} >= {"user", "assistant"} else []
-
-
-def written_key(record: Mapping[str, object]) -> str | None:
-    """Return the key of a record under which such a text stands."""
-    if _KEYS.isdisjoint(record):
-        return None
-    return next((key for key in KEYS if isinstance(record.get(key), str) and read_written(record[key])), None)
 
 
 def _by_tokens(text: str, form: re.Pattern[str]) -> list[Said]:
