@@ -21,7 +21,7 @@ _NUMBERED = re.compile(
     r"(?:gen_ai\.(?P<side>prompt|completion)|llm\.(?P<way>input|output)_messages)"
     r"\.(?P<number>\d{1,4})\.(?:message\.)?(?P<key>role|content)"
 )
-_LISTED = re.compile(r"(?:attributes[._])?llm[._](input|output)_messages")
+_LISTED = re.compile(r"(?:attributes[._])?llm[._](?:input|output)_messages")
 """OpenInference's lists: a key of an object, or a column of a table."""
 
 
@@ -53,8 +53,9 @@ def attributes_of(record: Mapping[str, object]) -> Mapping[str, object]:
     found = record.get("attributes", record)
     if isinstance(found, Mapping):
         inner = found.get("llm")
-        nested = isinstance(inner, Mapping) and "input_messages" in inner
-        return {f"llm.{key}": value for key, value in inner.items()} if isinstance(inner, Mapping) and nested else found
+        if isinstance(inner, Mapping) and "input_messages" in inner:
+            return {f"llm.{key}": value for key, value in inner.items()}
+        return found
     pairs: dict[str, object] = {}
     for pair in found if isinstance(found, list) else []:
         value = pair.get("value") if isinstance(pair, Mapping) else None
@@ -67,19 +68,19 @@ def _named(attributes: Mapping[str, object], loc: Loc) -> Iterator[Said]:
     if system := as_json(attributes.get(SYSTEM)):
         yield (*loc, SYSTEM), {"role": "system", "content": system}
     for key in (ASKED, ANSWERED):
-        listed = as_json(attributes.get(key))
-        for place, message in enumerate(listed if isinstance(listed, list) else []):
-            if isinstance(message, Mapping):
-                yield (*loc, key, place), message
+        yield from _messages(attributes, key, loc)
 
 
 def _listed(attributes: Mapping[str, object], loc: Loc) -> Iterator[Said]:
-    for way in ("input", "output"):
-        keys = ((key, match) for key in attributes if (match := _LISTED.fullmatch(key)))
-        for key in (key for key, match in keys if match[1] == way):
-            listed = as_json(attributes[key])
-            for place, item in enumerate(listed if isinstance(listed, list) else []):
-                if isinstance(item, Mapping):
-                    inner = item.get("message")
-                    bare = {name.removeprefix("message."): value for name, value in item.items()}
-                    yield (*loc, key, place), inner if isinstance(inner, Mapping) else bare
+    for key in sorted(filter(_LISTED.fullmatch, attributes), key=lambda key: "output" in key):
+        for where, item in _messages(attributes, key, loc):
+            inner = item.get("message")
+            bare = {name.removeprefix("message."): value for name, value in item.items()}
+            yield where, inner if isinstance(inner, Mapping) else bare
+
+
+def _messages(attributes: Mapping[str, object], key: str, loc: Loc) -> Iterator[Said]:
+    listed = as_json(attributes.get(key))
+    for place, message in enumerate(listed if isinstance(listed, list) else []):
+        if isinstance(message, Mapping):
+            yield (*loc, key, place), message
