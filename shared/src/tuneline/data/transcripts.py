@@ -243,8 +243,8 @@ class _Collector:
         if old is new:
             return
         calls = old.is_call and new.is_call and key not in self._taken
-        if calls and (continues(new.transcript, old.transcript) or continues(old.transcript, new.transcript)):
-            longer, other = (new, old) if continues(new.transcript, old.transcript) else (old, new)
+        other, longer = sorted((old, new), key=lambda one: len(one.transcript.exchanges))
+        if calls and continues(longer.transcript, other.transcript):
             self.found[key] = longer
             longer.repairs["calls_joined"] += 1 + other.repairs["calls_joined"]
         elif key in self._taken or not _are_equal(old.transcript, new.transcript):

@@ -81,10 +81,10 @@ def _read_answers(values: Sequence[object], loc: Loc, problems: list[Problem], d
     """Read a list of messages, of parts, or of the one answer that was asked for."""
     if values and is_turn(values[0]):
         return read_turns(values, loc, problems)
-    if len(values) == 1 and not is_stream(values):
-        return read_response(values[0], (*loc, 0), problems, depth + 1, packed=False)
     if is_stream(values):
         return _streamed(values, loc, problems)
+    if len(values) == 1:
+        return read_response(values[0], (*loc, 0), problems, depth + 1, packed=False)
     if all(isinstance(part, Mapping) and "type" in part for part in values):
         return turns_of("assistant", values, loc, problems)
     problems.append(Problem(loc, "has several answers; keep one", "shape"))
