@@ -8,7 +8,7 @@ from __future__ import annotations
 import gzip
 import io
 import zlib
-from codecs import BOM_UTF8
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -16,7 +16,7 @@ from typing import BinaryIO, cast
 import structlog
 
 from tuneline.data.reading.messages.content import EMPTY
-from tuneline.data.reading.records import GROWN, MAX_GROWTH, MAX_RECORD_BYTES, UTF_16, Record, cut_records
+from tuneline.data.reading.records import GROWN, MAX_GROWTH, MAX_RECORD_BYTES, Record, begin_of, cut_records
 from tuneline.data.reading.rows import grouped
 from tuneline.data.reading.speakers import Speakers
 from tuneline.data.reading.tables import PARQUET, read_csv, read_parquet
@@ -41,6 +41,9 @@ ACCOUNT = frozenset(
 """What stands beside `conversations.json` in the exports of ChatGPT and Claude, and holds no conversation."""
 
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+UTF_16 = (BOM_UTF16_LE, BOM_UTF16_BE)
+JSON = (b"{", b"[", b"")
+"""How a file of JSON begins, or an empty one."""
 HEAD = 2**20
 NOBODY = Speakers(())
 OTHERS = {
@@ -140,16 +143,15 @@ def _open(path: Path, name: str) -> Iterator[Record]:
 
 def _other_kind(head: bytes, name: str) -> str | None:
     """Say what a file is that holds neither JSON nor a table, and what to do with it; None for what may hold either."""
-    text = head.removeprefix(BOM_UTF8).lstrip()
     if head.startswith(UTF_16):
         return "UTF-16 text; save it as UTF-8 (in Excel: CSV UTF-8)"
+    text = begin_of(head)
     known = next((what for magic, what in OTHERS.items() if text.startswith(magic)), None)
-    is_json = text[:1] in (b"{", b"[", b"") or name.lower().endswith(SUFFIXES)
-    return known or (None if is_json else PLAIN)
+    return known or (None if text[:1] in JSON or name.lower().endswith(SUFFIXES) else PLAIN)
 
 
 def _is_table(head: bytes, name: str) -> bool:
-    is_json = head.removeprefix(BOM_UTF8).lstrip()[:1] in (b"{", b"[", b"")
+    is_json = begin_of(head)[:1] in JSON
     return not is_json and name.lower().removesuffix(".gz").removesuffix(".zst").endswith((".csv", ".tsv"))
 
 

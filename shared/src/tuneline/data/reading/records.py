@@ -6,7 +6,7 @@ takes the memory of its longest conversation.
 
 from __future__ import annotations
 
-from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import BinaryIO, NamedTuple
 
@@ -33,7 +33,6 @@ MAX_GROWTH = 100
 """Text shrinks to a tenth or so when it is compressed."""
 GROWN = f"more than {MAX_GROWTH} times as large as its file; was it made to fill the memory?"
 TOO_LONG = "longer than {} MiB"
-UTF_16 = (BOM_UTF16_LE, BOM_UTF16_BE)
 
 Lines = Callable[[Sequence[Loc]], list[int]]
 
@@ -59,11 +58,16 @@ class Record(NamedTuple):
 
 def cut_records(stream: BinaryIO, head: bytes, path: str) -> Iterator[Record]:
     """Yield the records of a file of JSON text that begins with `head`."""
-    text = head.removeprefix(BOM_UTF8).lstrip()
+    text = begin_of(head)
     if text[:1] == b"[" or (text[:1] == b"{" and _is_spread(text)):
         yield from _by_value(stream, path)
     else:
         yield from _by_line(stream, path)
+
+
+def begin_of(head: bytes) -> bytes:
+    """Return how a text begins, behind the mark of UTF-8 and blanks."""
+    return head.removeprefix(BOM_UTF8).lstrip()
 
 
 def _is_spread(text: bytes) -> bool:
