@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import NamedTuple, get_args
 
 from tuneline.data.io import write_lines, write_record
@@ -58,13 +59,14 @@ def prepare(params: AssessorParams, inputs: AssessorInputs, context: Context) ->
     """Read everything before anything is paid. Raises UserError for whatever is wrong with it."""
     rubric = load_rubric(inputs.rubric)
     judge = load_judge(inputs.judge, context.secret, inputs.answers)
-    read = read_transcripts(inputs.transcripts, most_bad(params), params.tools, params.answered_by)
+    read = read_given(inputs.transcripts, params)
     return Prepared(rubric, judge, screen(read, params, context), read)
 
 
-def most_bad(params: AssessorParams) -> int | None:
-    """Return how many transcripts may be left out, where that is more than 1 %; None: none at all."""
-    return params.max_bad if params.on_bad == "skip" else None
+def read_given(path: Path, params: AssessorParams) -> ReadTranscripts:
+    """Read the transcripts as the parameters say: which are left out, what becomes of tools, and who answers."""
+    max_bad = params.max_bad if params.on_bad == "skip" else None
+    return read_transcripts(path, max_bad, params.tools, params.answered_by)
 
 
 def _refused(verdict: Verdict, checks: list[str]) -> Verdict:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tuneline.data.judged import write_judged
 from tuneline.data.pii import PiiFinder
 from tuneline.data.rubric import Rubric, load_rubric
-from tuneline.data.transcripts import Exchange, Transcript, read_transcripts
+from tuneline.data.transcripts import Exchange, Transcript
 from tuneline.errors import UserError
 from tuneline.judge.by_model import LlmJudge, models_among
 from tuneline.judge.forecast import require_prices
@@ -13,7 +13,7 @@ from tuneline.judge.judging import load_judge
 from tuneline.judge.panel import check_judges
 from tuneline.llm.config import Secret
 from tuneline.stage import Checks
-from tuneline_assessor.assess import most_bad
+from tuneline_assessor.assess import read_given
 from tuneline_assessor.stage import AssessorParams
 
 QUESTION = Transcript(
@@ -29,7 +29,7 @@ def check_given(params: AssessorParams, checks: Checks) -> None:
             PiiFinder(params.pii_regions, params.pii_model)
     rubric = checks.read("rubric", load_rubric)
     judge = checks.read("judge", load_judge, checks.secret, checks.inputs.get("answers"))
-    read = checks.read("transcripts", read_transcripts, most_bad(params), params.tools, params.answered_by)
+    read = checks.read("transcripts", read_given, params)
     if read:
         checks.note(
             f"{len(read.transcripts):,} transcripts" + f", {len(read.rejected):,} left out" * bool(read.rejected)
