@@ -89,12 +89,12 @@ def _look(transcripts: Path, folder: Path, answering: Sequence[str]) -> _Data:
     from tuneline.data.transcripts import MAX_KEPT, read_transcripts
 
     try:
-        found = read_transcripts(transcripts, answering=answering)
+        found, bad = read_transcripts(transcripts, answering=answering), 0
     except UserError as refused:
         found = read_transcripts(transcripts, MAX_KEPT, "drop", answering)
-        if len(found.rejected) - found.kinds[EMPTY] > MAY_BE_BAD * (len(found.rejected) + len(found.transcripts)):
+        bad = len(found.rejected) - found.kinds[EMPTY]
+        if bad > MAY_BE_BAD * (len(found.rejected) + len(found.transcripts)):
             raise refused from None
-    bad = len(found.rejected) - found.kinds[EMPTY]
     lengths = sorted(len(one.exchanges) for one in found.transcripts)
     middle = int(median(lengths))
     about = f"  # {len(lengths):,} conversations of {lengths[0]} to {lengths[-1]} exchanges, in the middle {middle}."
