@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import importlib
 import json
 import os
@@ -271,7 +270,6 @@ def _train(
     folder: Path, base: Path, slices: Path, params: dict[str, Any], stops: tuple[int | None, ...], fault: Fault | None
 ) -> None:
     warnings.simplefilter("error")
-    gc.freeze()  # the trainer collects garbage when it begins; what was imported need not be searched each time
     sys.addaudithook(_stay_offline)
     context = LocalContext(folder, *stops)
     outputs = folder / "outputs"
