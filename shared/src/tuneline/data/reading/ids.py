@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -14,9 +16,20 @@ CONVERSATION_KEYS = (
     "conversation_id", "conversationid", "thread_id", "threadid", "session_id", "sessionid", "chat_id", "chatid",
     "dialog_id", "dialogue_id", "dialog_index", "ticket_id", "ticketid", "conv_id", "room_id", "case_id", "issue_id",
     "ticket_number", "ticket_no", "case_number", "case_no", "chat_number", "conversation_number", "conversation_uuid",
-    "conversations_thread_id", "conversation", "thread_ts", "ticket", "thread", "session",
+    "conversations_thread_id", "conversation", "conv", "convo", "thread_ts", "ticket", "thread", "session",
 )  # fmt: skip
-"""Keys that say which conversation a message belongs to."""
+"""Keys that say which conversation a message belongs to, first those that are tried first."""
+_NOUNS = (
+    "conversation", "convo", "conv", "dialogue", "dialog", "transcript", "chat", "thread", "session", "ticket", "case",
+    "issue", "incident", "call", "room", "interaction", "engagement",
+)  # fmt: skip
+"""What a conversation is called in the names of other keys, the surest first."""
+_NAMING = re.compile(
+    rf"(?:(?P<of>[a-z]+)_)?(?P<noun>{'|'.join(_NOUNS)})s?(?:_(?:transcript|session|record|thread))?"
+    r"_?(?:id|uid|uuid|guid|sid|key|no|nr|number|num|ref|reference|index|idx|hash)"
+)
+_OTHERS = frozenset(("tool", "function", "parent", "previous", "prev", "next", "initial", "related", "linked", "root"))
+"""Words in front of such a name that make it another thing's: a tool's call, the ticket before."""
 ID_KEYS = (
     "id", "transcript_id", *CONVERSATION_KEYS, "uuid", "_id", "span_id", "context_span_id", "trace_id", "run_id",
     "request_id", "requestid", "custom_id", "example_id", "prompt_id", "recordid", "interaction_id",
@@ -45,19 +58,33 @@ class RecordId(NamedTuple):
     mended: bool
 
 
+def conversation_keys(folded: Iterable[str]) -> list[str]:
+    """Return those of some keys (as `key_of` writes them) that name a conversation, the surest first."""
+    known = {key: place for place, key in enumerate(CONVERSATION_KEYS)}
+    ranks = [(known.get(key, _rank(key)), key) for key in folded]
+    return [key for rank, key in sorted((rank, key) for rank, key in ranks if rank is not None)]
+
+
+@lru_cache(maxsize=4096)
+def _rank(key: str) -> int | None:
+    """Return how surely a key of no usual spelling names a conversation, behind the usual ones; None if it does not."""
+    match = _NAMING.fullmatch(key)
+    return None if not match or match["of"] in _OTHERS else len(CONVERSATION_KEYS) + _NOUNS.index(match["noun"])
+
+
 def names_conversation(message: object) -> bool:
     """Tell whether a message says by itself which conversation it belongs to, as a row of a table does."""
     if not isinstance(message, Mapping):
         return False
     folded = {key_of(str(key)): value for key, value in message.items()}
-    found = (folded.get(key) for key in CONVERSATION_KEYS)
+    found = (folded[key] for key in conversation_keys(folded))
     return any(isinstance(name, str | int) and not isinstance(name, bool) and str(name).strip() for name in found)
 
 
 def find_id(record: Mapping[str, object], problems: list[Problem], keys: Sequence[str] = ID_KEYS) -> RecordId | None:
     """Return the id of a record; None if it has none, or one that cannot be used, which is a problem then."""
     folded = {key_of(key): key for key in reversed(list(record))}
-    for key in keys:
+    for key in (*keys, *(key for key in conversation_keys(folded) if key.endswith(("id", "key", "hash")))):
         name = folded.get(key)
         value = record[name] if name is not None else None
         if isinstance(value, Mapping):

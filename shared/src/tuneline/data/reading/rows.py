@@ -12,15 +12,15 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import NamedTuple
 
-from tuneline.data.reading.ids import CONVERSATION_KEYS
+from tuneline.data.reading.ids import conversation_keys
 from tuneline.data.reading.messages.content import key_of, spelt
-from tuneline.data.reading.messages.turns import is_event, is_message
+from tuneline.data.reading.messages.turns import ROLE_KEYS, TEXT_KEYS, is_event, is_message, read_message
 from tuneline.data.reading.records import Record
 from tuneline.data.reading.shapes import LISTS, has_shape, is_pair
-from tuneline.parsing.problems import Loc
+from tuneline.parsing.problems import Loc, printable
 
 ORDER_KEYS = (
     "turn_index", "message_index", "msg_index", "turn_number", "message_number", "turn_id", "turn", "index", "idx",
@@ -40,6 +40,11 @@ _REPLIES = frozenset((
 ))  # fmt: skip
 """Keys by which a row names the one that it answers, of conversations that have no name of their own."""
 NO_NAME = "a message that says what it answers, and not in which conversation: add a column `conversation_id`"
+_OF_MESSAGES = frozenset((*ORDER_KEYS, *TIME_KEYS, *TEXT_KEYS, *ROLE_KEYS))
+DIVIDED = (
+    "names no conversation, and the column `{}` cuts the messages into several: if it says which conversation each "
+    "belongs to, call it conversation_id; if all are one, leave it out"
+)
 KEPT_KEYS = ("system", "system_prompt", "persona")
 """What a row may say about the whole conversation."""
 _ISO = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?)?")
@@ -79,13 +84,15 @@ def grouped(records: Iterable[Record]) -> Iterator[Record]:
                 continue
             path = record.path
             messages.append(_Row(record.lines_of([()])[0], spelt(value)))
-        elif is_pair(value) and (name := _named(value, CONVERSATION_KEYS)) is not None:
+        elif is_pair(value) and (name := _conversation_of(value)) is not None:
             path = record.path
             pairs.setdefault(name, []).append(_Row(record.lines_of([()])[0], spelt(value)))
         else:
             yield _oldest_first(record, value)
     for name, rows in _by_conversation(messages):
-        yield _together(path, name, rows, "messages")
+        problem = _not_one(rows, messages) if name is None else None
+        record = _together(path, name, rows, "messages")
+        yield record if problem is None else Record(path, record.line, problem=problem, kind="shape")
     for name, rows in pairs.items():
         yield _together(path, name, rows, "exchanges")
 
@@ -95,7 +102,7 @@ def _problem_of(value: Mapping[str, object]) -> str | None:
     if any(value.get(key) is not None for key in TREES):
         return "a message of a tree with several answers; export one conversation per record"
     named = spelt(value)
-    return None if _REPLIES.isdisjoint(named) or _named(named, CONVERSATION_KEYS) is not None else NO_NAME
+    return None if _REPLIES.isdisjoint(named) or _conversation_of(named) is not None else NO_NAME
 
 
 def _oldest_first(record: Record, value: Mapping[str, object]) -> Record:
@@ -132,14 +139,37 @@ def _falls(known: Sequence[Place]) -> bool:
 
 def _by_conversation(rows: Sequence[_Row]) -> Iterator[tuple[str | None, list[_Row]]]:
     """Group rows of messages; an `id` names the conversation only where rows share it."""
-    names = [_named(row.value, CONVERSATION_KEYS) for row in rows]
+    names = [_conversation_of(row.value) for row in rows]
     if not any(names):
-        ids = [_named(row.value, ("id",)) for row in rows]
+        ids = [_named(_folded(row.value), ("id",)) for row in rows]
         names = ids if all(ids) and len(set(ids)) < len(ids) else names
     found: dict[str | None, list[_Row]] = {}
     for name, row in zip(names, rows, strict=True):
         found.setdefault(name, []).append(row)
     yield from found.items()
+
+
+def _not_one(rows: Sequence[_Row], messages: Sequence[_Row]) -> str | None:
+    """Say why rows that name no conversation are not taken for one."""
+    if len(rows) < len(messages):
+        return f"{len(rows)} messages name no conversation, where others of the file do: fill in `conversation_id`"
+    column = _dividing(rows)
+    return DIVIDED.format(printable(column)) if column else None
+
+
+def _dividing(rows: Sequence[_Row]) -> str | None:
+    """Return a column that cuts rows into blocks in which both sides speak, as the name of a conversation does."""
+    sides = [{turn.role for turn in read_message(row.value, (), [])} for row in rows]
+    for key in rows[0].value:
+        values = [row.value.get(key) for row in rows]
+        named = all(isinstance(value, str | int) and str(value).strip() for value in values)
+        if key in _OF_MESSAGES or not named or len(set(values)) < 2:
+            continue
+        blocks = [list(block) for _, block in groupby(range(len(rows)), key=values.__getitem__)]
+        both = ({"user", "assistant"} <= set[str]().union(*(sides[at] for at in block)) for block in blocks)
+        if len(blocks) == len(set(values)) and all(both):
+            return key
+    return None
 
 
 def _together(path: str, name: str | None, rows: list[_Row], key: str) -> Record:
@@ -188,8 +218,12 @@ def _times(texts: Sequence[object], form: str) -> list[float]:
     return times if len(times) == len(texts) else []
 
 
-def _named(value: Mapping[str, object], keys: Sequence[str]) -> str | None:
+def _conversation_of(value: Mapping[str, object]) -> str | None:
     folded = _folded(value)
+    return _named(folded, conversation_keys(folded))
+
+
+def _named(folded: Mapping[str, object], keys: Sequence[str]) -> str | None:
     found = (folded[key] for key in keys if key in folded)
     found = (int(name) if isinstance(name, float) and name.is_integer() else name for name in found)
     names = (str(name) for name in found if isinstance(name, str | int) and not isinstance(name, bool))
