@@ -155,7 +155,7 @@ def plan(params: AssessorParams, plans: Plans) -> Iterable[Forecast]:
     return plan_judging(params, plans)
 
 
-STAGE = Stage("assessor", 9, AssessorParams, AssessorInputs, AssessorOutputs, run, check=check, plan=plan)
+STAGE = Stage("assessor", 10, AssessorParams, AssessorInputs, AssessorOutputs, run, check=check, plan=plan)
 
 
 def main() -> None:

@@ -37,10 +37,15 @@ DISCORD = {
     "channel": {"id": "2", "name": "help"},
     "messages": [
         {"id": "1", "type": "Default", "content": "p", "author": {"id": "9", "name": "ann", "isBot": False}},
-        {"id": "2", "type": "Reply", "content": "r", "author": {"id": "8", "name": "helper", "isBot": True}},
+        {"id": "2", "type": "GuildMemberJoin", "content": "Joined the server.", "author": {"id": "7", "name": "eve"}},
+        {"id": "3", "type": "Reply", "content": "r", "author": {"id": "8", "name": "helper", "isBot": True}},
+        {"id": "4", "type": "ChannelPinnedMessage", "content": "Pinned.", "author": {"id": "8", "name": "helper"}},
+        {"id": "5", "type": "Call", "callEndedTimestamp": "2025-01-01", "content": "Started a call.",
+         "author": {"id": "8", "name": "helper"}},
+        {"id": "6", "type": "8", "callEndedTimestamp": None, "content": "Boosted!", "author": {"id": "8"}},
     ],
-}
-MESSENGER = {
+}  # fmt: skip
+MESSENGER: dict[str, Any] = {
     "participants": [{"name": "Ann"}, {"name": "The Shop"}],
     "messages": [
         {"sender_name": "The Shop", "timestamp_ms": 2, "content": "r"},
@@ -84,3 +89,13 @@ def test_a_message_with_a_role_keeps_it_whatever_its_name(tmp_path: Path) -> Non
     chat = [{"id": 1, "messages": [{"role": r, "name": n, "content": t} for r, n, t in said]}, {**TELEGRAM, "id": 2}]
     found = read(tmp_path, chat, "Help Desk").transcripts
     assert [t.exchanges for t in found] == [(Exchange("p", "r"),)] * 2
+
+
+@pytest.mark.parametrize(
+    "written", ["r\u00c3\u00bcckw\u00c3\u00a4rts \u00f0\u009f\u0099\u0082", "r\u00fcckw\u00e4rts \U0001f642"]
+)
+def test_letters_of_messengers_exports_are_mended(tmp_path: Path, written: str) -> None:
+    said, asked = MESSENGER["messages"]
+    chat = {**MESSENGER, "messages": [{**said, "content": written}, asked]}
+    [found] = read(tmp_path, chat, "The Shop").transcripts
+    assert found.exchanges == (Exchange("p", "r\u00fcckw\u00e4rts \U0001f642"),)

@@ -6,6 +6,7 @@ problem, or by choice: what becomes of the tools that an assistant called.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
@@ -22,10 +23,12 @@ Tools = Literal["drop", "keep", "refuse"]
 Repair = Literal[
     "ids_made", "ids_mended", "greetings_kept", "turns_joined", "parts_joined", "unanswered_cut", "notes_joined",
     "tools_dropped", "tools_kept", "duplicates_merged", "answers_not_learnt", "notes_left_out", "notices_left_out",
-    "attachments_joined", "attachments_missing", "calls_joined", "texts_split",
+    "attachments_joined", "attachments_missing", "calls_joined", "texts_split", "thoughts_left_out",
 ]  # fmt: skip
 """What was mended, for counting."""
 
+WRITTEN = re.compile(r"<(tool_call|tool_response)>.*?</\1>\s*", re.DOTALL)
+"""How Hermes and Qwen write what a tool was asked, and what it returned."""
 JOINT = "\n\n"
 """Stands between messages of one side that follow each other."""
 
@@ -109,7 +112,7 @@ class _Talk:
         kept: list[Turn] = []
         for turn in turns:
             if turn.role != "tool" and not turn.calls:
-                kept.append(turn)
+                kept += [turn] if self._tools != "drop" else self._unwritten(turn)
             elif self._tools == "refuse":
                 text = "is the assistant's use of a tool: choose what becomes of it with `tools`, drop or keep"
                 self._problems.append(Problem(turn.loc, text, "tools"))
@@ -122,6 +125,12 @@ class _Talk:
                 if turn.role != "tool" and turn.text.strip():
                     kept.append(turn._replace(calls=()))
         return kept
+
+    def _unwritten(self, turn: Turn) -> list[Turn]:
+        """Leave out calls and results that are written down in the text, as Hermes and Qwen do."""
+        text = WRITTEN.sub("", turn.text).strip() if WRITTEN.search(turn.text) else turn.text
+        self.repairs["tools_dropped"] += text != turn.text
+        return [turn._replace(text=text)] if text or not turn.text.strip() else []
 
     def _without_asides(self, turns: Sequence[Turn]) -> list[Turn]:
         """Leave out notes, and notices beside an answer; a notice that is all there is stays as context."""
@@ -168,6 +177,7 @@ class _Talk:
             self.repairs["parts_joined"] += turn.parts > 1
             self.repairs["attachments_joined"] += turn.attached
             self.repairs["attachments_missing"] += turn.missing
+            self.repairs["thoughts_left_out"] += turn.thoughts
             if turn.text.strip():
                 yield turn
             elif turn.role != "system" and place < last:

@@ -15,7 +15,7 @@ from tuneline.data.reading.logs.calls import as_json, read_request, read_respons
 from tuneline.data.reading.logs.exports import is_export, read_export
 from tuneline.data.reading.logs.spans import is_span
 from tuneline.data.reading.messages.content import MAX_DEPTH, Problem, check_text, kind, read_content, spelt
-from tuneline.data.reading.messages.items import ANSWERS, ASKS, read_items, read_pair
+from tuneline.data.reading.messages.items import ANSWERS, ASKS, read_items, read_pair, with_speakers
 from tuneline.data.reading.messages.roles import Role
 from tuneline.data.reading.messages.trees import LEAVES, TREE, path_of
 from tuneline.data.reading.messages.turns import TEXT_KEYS, Turn, is_message, read_message, read_turns, turns_of
@@ -147,7 +147,8 @@ def _first_list(record: Mapping[str, object], keys: Sequence[str], problems: lis
         return Shaped([], loc)
     if lists:
         here = (*loc, lists[0])
-        turns = read_items(_list(record[lists[0]]) or [], here, problems, _last_seen(record))
+        items = with_speakers(_list(record[lists[0]]) or [], record)
+        turns = read_items(items, here, problems, _last_seen(record))
         answer = _answer_beside(record, turns, problems, loc, packed=isinstance(record[lists[0]], str))
         return Shaped([*turns, *answer], here, is_call=bool(answer))
     wrong = [key for key in keys[:3] if key in record and not isinstance(record[key], Mapping)]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from tuneline.data.reading.messages.content import Problem, kind
-from tuneline.data.reading.messages.roles import Role
+from tuneline.data.reading.messages.roles import Role, role_of
 from tuneline.data.reading.messages.trees import way_to_last
 from tuneline.data.reading.messages.turns import Turn, is_learnt, is_message, read_turns, turns_of
+from tuneline.data.reading.messages.written import read_marked
 from tuneline.parsing.problems import Loc
 
 TEXTS = ("dialog", "dialogue", "dialogs", "utterances", "turns", "conversation", "conversations", "history", "data")
@@ -21,6 +22,8 @@ ANSWERS = (
     "assistant_response", "bot_message", "bot_response", "agent_message", "agent_reply", "agent_response", "ai_message",
     "model_response", "outputs",
 )  # fmt: skip
+SPEAKERS = ("speakers", "speaker_ids", "roles", "speaker", "authors")
+"""Keys of a list that says who spoke each text of the list beside it."""
 MORE_ASKS, MORE_ANSWERS = (*ASKS, "customer", "client", "q"), (*ANSWERS, "agent", "ai", "gpt", "model", "a")
 """Keys of what was asked and answered in a list of exchanges, where no other meaning is possible."""
 
@@ -30,6 +33,8 @@ def read_items(items: Sequence[object], loc: Loc, problems: list[Problem], last:
 
     Where messages were edited or answers made again, those on the way to the message `last` are read.
     """
+    if (said := _said_by_name(items) or _marked(items)) is not None:
+        return read_turns(said, loc, problems)
     first = items[0] if items else None
     pairs = isinstance(first, Mapping) and not is_message(first) and _are_exchanges(first)
     if items and (pairs or loc[-1] == "exchanges"):
@@ -37,6 +42,36 @@ def read_items(items: Sequence[object], loc: Loc, problems: list[Problem], last:
     if isinstance(first, Sequence) and not isinstance(first, str) and len(first) == 2:
         return [turn for place, item in enumerate(items) for turn in read_pair(item, (*loc, place), problems)]
     return read_turns(items, loc, problems, texts=loc[-1] in TEXTS, places=way_to_last(items, last))
+
+
+def with_speakers(items: Sequence[object], record: Mapping[str, object]) -> Sequence[object]:
+    """Return texts as messages, where a list beside them says who spoke each; of two names the first one asks."""
+    names = next((record[key] for key in SPEAKERS if isinstance(record.get(key), list)), None)
+    if not isinstance(names, list) or len(names) != len(items) or not all(isinstance(item, str) for item in items):
+        return items
+    sides = list(dict.fromkeys(map(str, names)))
+    roles = dict(zip(sides, ("user", "assistant"), strict=True)) if len(sides) == 2 else {}
+    roles = {side: role_of(side) or roles.get(side, "") for side in sides}
+    if len(sides) == 2 and len({*roles.values()}) == 1:
+        roles = dict(zip(sides, ("user", "assistant"), strict=True))
+    return [{"role": roles[str(name)] or name, "content": item} for name, item in zip(names, items, strict=True)]
+
+
+def _said_by_name(items: Sequence[object]) -> list[object] | None:
+    """Return messages, of pairs of a role and a text: in most of them the first half must be a role."""
+    pairs = [item for item in items if isinstance(item, list) and len(item) == 2 and isinstance(item[0], str)]
+    roles = sum(role_of(pair[0]) is not None for pair in pairs)
+    if not pairs or len(pairs) < len(items) or 2 * roles < len(items):
+        return None
+    return [{"role": role, "content": text} for role, text in pairs]
+
+
+def _marked(items: Sequence[object]) -> list[object] | None:
+    """Return messages, of texts that each begin with a mark (`Patient: …`)."""
+    said = [read_marked(item) if isinstance(item, str) else None for item in items]
+    if not said or None in said:
+        return None
+    return [{"role": one.role, "content": one.text} for one in said if one]
 
 
 def _are_exchanges(item: Mapping[str, object]) -> bool:

@@ -18,14 +18,21 @@ from tuneline.data.reading.messages.content import (
     spelt,
 )
 from tuneline.data.reading.messages.roles import CALL, Role, bare, role_of
+from tuneline.data.reading.messages.thoughts import pieces_of
 from tuneline.data.reading.messages.wrappers import unwrapped
 from tuneline.parsing.problems import Loc
 
 EVENTS = (
     "event", "systemevent", "conversationupdate", "typing", "endofconversation", "service", "action", "slot",
     "sessionstarted", "userfeaturization", "restart", "followup", "activeloop", "summary", "filehistorysnapshot",
+    "rewind", "undo", "resetslots", "pause", "resume", "export", "storeentities",
 )  # fmt: skip
 """What happened beside what was said, in logs of chat services, of Rasa and of Claude Code."""
+TOLD = (
+    "guildmemberjoin", "channelpinnedmessage", "recipientadd", "recipientremove", "channelnamechange",
+    "channeliconchange", "threadcreated", "userpremiumguildsubscription",
+)  # fmt: skip
+"""What happened in a chat of Discord, where a sentence that nobody wrote stands beside it."""
 _HAPPENED = frozenset(("type", "event"))
 
 ROLE_KEYS = (
@@ -50,7 +57,8 @@ class Turn(NamedTuple):
     """One message. `calls` are the tools that it calls, each as JSON text; `learnt` is False where the log says so.
 
     `parts`: how many parts its text had. `aside`: it is said by neither side. `attached`: files whose text is part of
-    it; `missing`: files of which the log has no text; `split`: it was cut out of a text by the marks in it.
+    it; `missing`: files of which the log has no text; `split`: it was cut out of a text by the marks in it; `thoughts`:
+    those of a model that stood in its text and were left out.
     """
 
     role: Role
@@ -63,6 +71,7 @@ class Turn(NamedTuple):
     attached: int = 0
     missing: int = 0
     split: bool = False
+    thoughts: int = 0
 
 
 def is_message(value: object) -> bool:
@@ -81,8 +90,10 @@ def is_event(item: Mapping[str, object]) -> bool:
     if _HAPPENED.isdisjoint(item) or "role" in item or "tool_calls" in item:
         return False
     said = any(item.get(key) not in (None, "", []) for key in TEXT_KEYS)
-    named = (item.get(key) for key in _HAPPENED)
-    return not said and any(isinstance(name, str) and len(name) < 40 and bare(name) in EVENTS for name in named)
+    named = {bare(name) for key in _HAPPENED if isinstance(name := item.get(key), str) and len(name) < 40}
+    if "call_ended_timestamp" in item and not named & {"default", "reply"}:
+        return True  # DiscordChatExporter's calls, and kinds that it has only numbers for
+    return any(name in TOLD or (not said and name in EVENTS) for name in named)
 
 
 def read_turns(
@@ -156,14 +167,30 @@ def turns_of(
     results = [Turn("tool", text, loc) for text in content.results]
     calls = (*calls, *content.calls)
     only_results = bool(results) and not content.text.strip() and not calls
-    spoken = [] if only_results or content.is_silent else [Turn(role, content.text, loc, learnt, calls, content.parts)]
-    return [*results, *spoken]
+    if only_results or content.is_silent:
+        return results
+    spoken = Turn(role, content.text, loc, learnt, calls, content.parts)
+    return [*results, *(_without_thoughts(spoken) if role == "assistant" else [spoken])]
+
+
+def _without_thoughts(turn: Turn) -> list[Turn]:
+    """Leave out what stands in an answer and nobody saw; tools called in it become turns, and their results."""
+    turns: list[Turn] = []
+    for piece in pieces_of(turn.text):
+        calls = (piece.call,) if piece.call else ()
+        turns.append(turn._replace(text=piece.text, calls=calls, thoughts=piece.thoughts))
+        turns += [Turn("tool", piece.result, turn.loc)] if piece.call else []
+    turns[-1] = turns[-1]._replace(calls=turn.calls)
+    said_nothing = turns[-1].text.strip() == "" != turn.text.strip()
+    return turns[:-1] if said_nothing and not turn.calls else turns
 
 
 def _typed(item: Mapping[str, object], loc: Loc) -> list[Turn] | None:
     """Read an item of OpenAI's Responses API that is no message; None for a message."""
     if is_event(item):
         return []
+    if item.get("channel") == "analysis" and item.get("role") == "assistant":
+        return []  # a thought of gpt-oss, as its format of conversations names it
     match item.get("type") if "role" not in item else None:
         case "reasoning":
             return []

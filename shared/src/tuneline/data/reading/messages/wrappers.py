@@ -1,4 +1,4 @@
-"""What programs put around a message: LangChain, session logs, LM Studio's versions, Telegram's parts of a text."""
+"""What programs put around a message: LangChain, session logs, LM Studio; and into its text: Telegram, Meta."""
 
 from __future__ import annotations
 
@@ -12,18 +12,33 @@ def unwrapped(item: Mapping[str, object]) -> Mapping[str, object]:
     kwargs, names, data, message = item.get("kwargs"), item.get("id"), item.get("data"), item.get("message")
     if item.get("lc") is not None and isinstance(kwargs, Mapping) and isinstance(names, list) and names:
         return {"role": names[-1], **kwargs}
-    if isinstance(entities := item.get("text_entities"), list) and entities:  # Telegram: text, links, names …
-        return {
-            **item,
-            "text": "".join(str(one["text"]) for one in entities if isinstance(one, Mapping) and "text" in one),
-        }
     if isinstance(versions := item.get("versions"), list):
         return _chosen(versions, item.get("currently_selected"))
     if isinstance(data, Mapping) and "content" in data and role_of(item.get("type")):
         return {"role": item["type"], **data}
     if isinstance(message, Mapping) and "content" in message:
         return message if "role" in message else {**item, **message}
+    return _with_text(item)
+
+
+def _with_text(item: Mapping[str, object]) -> Mapping[str, object]:
+    entities = item.get("text_entities")
+    if isinstance(entities, list) and entities:  # Telegram: text, links, names …
+        texts = (str(one["text"]) for one in entities if isinstance(one, Mapping) and "text" in one)
+        return {**item, "text": "".join(texts)}
+    if "sender_name" in item and "timestamp_ms" in item:
+        return {**item, "content": _of_meta(item.get("content"))}
     return item
+
+
+def _of_meta(text: object) -> object:
+    """Read a text of Messenger or Instagram, whose exports write each byte of UTF-8 as a character of its own."""
+    if not isinstance(text, str) or text.isascii():
+        return text
+    try:
+        return text.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return text
 
 
 def _chosen(versions: Sequence[object], selected: object) -> Mapping[str, object]:

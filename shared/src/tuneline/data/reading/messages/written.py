@@ -34,6 +34,8 @@ _LABEL = re.compile(
     r"(?P<who>[A-Za-z][\w /-]{0,30})(?:[ \t]*[\[(][^\])\n]{1,40}[\])])?[ \t]*:(?=\s)"
 )
 _HEADING = re.compile(r"###[ \t]*(?P<who>[A-Za-z][\w /-]{0,30}):")
+_ENDS = re.compile(r"(?:\s*(?:<\|(?:endoftext|im_end|eot_id|end)\|>|</s>|<end_of_turn>))+\s*\Z")
+"""Tokens that end an answer, left where a text was rendered for a model."""
 _MAYBE = re.compile(r"\n[^\n]{1,99}:\s|###|<\|im_start|<\|start_header|<start_of_turn|\[INST\]")
 """What a text has that could be one: most messages have none of it, and there are millions of messages."""
 _SHORT: Mapping[str, Role] = {"q": "user", "a": "assistant", "u": "user"}
@@ -90,4 +92,13 @@ def _by_label(text: str, form: re.Pattern[str]) -> list[Said]:
     if not marks or text[: marks[0][0]].strip():
         return []
     ends = [start for start, *_ in marks[1:]] + [len(text)]
-    return [Said(role, text[begin:end].strip()) for (_, begin, role), end in zip(marks, ends, strict=True)]
+    return [
+        Said(role, _ENDS.sub("", text[begin:end]).strip()) for (_, begin, role), end in zip(marks, ends, strict=True)
+    ]
+
+
+def read_marked(text: str) -> Said | None:
+    """Return what a text says behind a mark at its beginning that names a role; None for any other text."""
+    match = _LABEL.match(text)
+    role = role_of(match["who"].strip()) if match else None
+    return Said(role, text[match.end() :].strip()) if match and role else None
