@@ -348,3 +348,23 @@ def test_a_list_in_which_the_newest_message_stands_first_is_turned_round(
     (tmp_path / "a.json").write_text(json.dumps({"id": "t", key: listed}, indent=1))
     with pytest.raises(UserError, match=rf"a.json:6: {key}\[3\].text: is empty"):
         read_transcripts(tmp_path)
+
+
+ONE, OTHER = ([{"role": "user", "content": a}, {"role": "assistant", "content": b}] for a, b in ("pr", "qs"))
+
+
+@pytest.mark.parametrize("value", [{"c1": ONE, "c2": OTHER}, {"c1": {"messages": ONE}, "c2": {"messages": OTHER}}])
+def test_an_object_may_hold_conversations_by_their_names(tmp_path: Path, value: dict[str, Any]) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(value, indent=1))
+    assert read(tmp_path) == [Transcript("c1", (Exchange("p", "r"),)), Transcript("c2", (Exchange("q", "s"),))]
+    value["c2"] = [{"role": "user", "content": "q"}, {"role": "assistant", "content": 7}]
+    (tmp_path / "a.json").write_text(json.dumps(value, indent=1))
+    with pytest.raises(UserError, match=r"a\.json:\d+: messages\[1\]\.content: must be a string"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("keys", [("chosen", "rejected"), ("conversation_a", "conversation_b")])
+def test_two_answers_are_no_conversations_by_name(tmp_path: Path, keys: tuple[str, str]) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(dict(zip(keys, (ONE, OTHER), strict=True))))
+    with pytest.raises(UserError, match="a preference pair"):
+        read(tmp_path)

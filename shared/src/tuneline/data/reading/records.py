@@ -13,7 +13,7 @@ from typing import BinaryIO, NamedTuple
 from tuneline.data.reading.ids import names_conversation
 from tuneline.data.reading.logs.calls import is_turn
 from tuneline.data.reading.messages.content import key_of
-from tuneline.data.reading.shapes import has_shape
+from tuneline.data.reading.shapes import KNOWN, has_shape
 from tuneline.errors import BadJson
 from tuneline.parsing.cutting import RawValue, ValueCutter
 from tuneline.parsing.json import is_json, lines_of, parse_json
@@ -91,6 +91,9 @@ def _records_of(value: object, path: str, line: int, lines: Lines | None) -> Ite
         there = [name for name in HOLDERS if name in keys]
         key = next((keys[name] for name in there if _holds_records(value[keys[name]], rows=name in ROWS)), None)
         prefix, items = ((key,), value[key]) if key else ((), value)
+    if isinstance(items, Mapping) and _are_named(items):
+        yield from _by_name(items, path, line, lines)
+        return
     if not isinstance(items, list):
         yield Record(path, line, value, lines=lines)
         return
@@ -105,6 +108,28 @@ def _records_of(value: object, path: str, line: int, lines: Lines | None) -> Ite
             return [starts[place] if starts else line] * len(locs)
 
         yield Record(path, line, item, lines=first_line)
+
+
+def _are_named(value: Mapping[str, object]) -> bool:
+    """Tell whether an object holds conversations by their names: `{"c1": {"messages": …}, "c2": [ … ]}`."""
+    names = KNOWN.isdisjoint(key_of(str(key)) for key in value)
+    return len(value) > 1 and names and not _is_conversation(value) and all(map(_is_named, value.values()))
+
+
+def _is_named(item: object) -> bool:
+    if isinstance(item, list):
+        return bool(item) and is_turn(item[0])
+    return has_shape(item) and not is_turn(item)
+
+
+def _by_name(value: Mapping[str, object], path: str, line: int, lines: Lines | None) -> Iterator[Record]:
+    for name, item in value.items():
+
+        def lines_in(locs: Sequence[Loc], name: str = name, inner: int = isinstance(item, list)) -> list[int]:
+            return lines([(name, *loc[inner:]) for loc in locs]) if lines else [line] * len(locs)
+
+        about = item if isinstance(item, Mapping) else {"messages": item}
+        yield Record(path, line, {"id": name, **about}, lines=lines_in)
 
 
 def _is_conversation(value: Mapping[str, object]) -> bool:

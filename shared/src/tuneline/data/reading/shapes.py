@@ -8,7 +8,7 @@ pairs, plain text) is refused by name.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import product
+from itertools import chain, product
 from typing import NamedTuple
 
 from tuneline.data.reading.logs.calls import as_json, read_request, read_response
@@ -49,6 +49,8 @@ PREFERENCES = (
     ("response_j", "response_k"), ("answer_a", "answer_b"), ("completion_a", "completion_b"), ("models", "completions"),
 )  # fmt: skip
 """Keys of two answers to one question: TRL, OpenAI, chats of an arena, and data sets of the Hub."""
+KNOWN = frozenset((*LISTS, *LATE_LISTS, *REQUESTS, *RESPONSES, *WRAPPERS, *chain.from_iterable(PREFERENCES)))
+"""Keys that say what stands under them, and are nobody's name for a conversation."""
 CHOICES = "a preference pair, of which the record does not say what is to be learnt: keep one as `messages`"
 NO_SHAPE = (
     "holds no conversation: messages, conversations, prompt and response, or one of the shapes in docs/transcripts.md"
@@ -272,4 +274,6 @@ def _list(value: object) -> Sequence[object] | None:
     if isinstance(value, Mapping) and len(value) > 1 and all(isinstance(column, list) for column in value.values()):
         items = [dict(zip(value, row, strict=True)) for row in zip(*value.values(), strict=False)]
         return items if len({len(column) for column in value.values()}) == 1 and all(map(is_message, items)) else None
+    if isinstance(value, Mapping) and value and all(map(is_message, value.values())):
+        return list(value.values())  # messages by their names, as Firebase keeps them
     return value if isinstance(value, list) else None

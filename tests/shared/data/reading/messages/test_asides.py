@@ -168,3 +168,26 @@ def test_a_picture_beside_a_conversation_that_does_not_speak_of_it_changes_nothi
     assert read(tmp_path, {"image": "avatar.png", "images": [], **talk}).transcripts[0].exchanges == (
         Exchange(ASKED, SAID),
     )
+
+
+@pytest.mark.parametrize(
+    "mark", [{"deleted": True}, {"is_deleted": "true"}, {"deletedAt": "2025-01-01T10:00:00Z"}, {"is_unsent": True}]
+)
+def test_a_message_that_was_taken_back_is_no_part_of_the_conversation(tmp_path: Path, mark: dict[str, Any]) -> None:
+    kept: list[dict[str, Any]] = [
+        {"role": "user", "content": ASKED, "deleted": False},
+        {"role": "assistant", "content": SAID, "deletedAt": None},
+    ]
+    gone = [{**one, "content": SECRET, **mark} for one in kept]
+    found = read(tmp_path, [{"messages": [kept[0], gone[1], gone[0], kept[1]]}])
+    assert [one.exchanges for one in found.transcripts] == [(Exchange(ASKED, SAID),)]
+    assert found.repairs["notes_left_out"] == 2
+
+
+@pytest.mark.parametrize("mark", [{"error": True}, {"isError": True}, {"error": {"code": 429}}])
+def test_an_error_that_a_program_wrote_is_no_answer(tmp_path: Path, mark: dict[str, Any]) -> None:
+    said = [{"role": "user", "content": ASKED}, {"role": "assistant", "content": NOTICE, **mark},
+            {"role": "assistant", "content": SAID, "error": None}]  # fmt: skip
+    assert read(tmp_path, [{"messages": said}]).transcripts[0].exchanges == (Exchange(ASKED, SAID),)
+    alone = read(tmp_path, [{"messages": [*said[:2], said[0], said[2]]}]).transcripts[0]
+    assert (len(alone.exchanges), alone.unlearnt) == (2, (0,))

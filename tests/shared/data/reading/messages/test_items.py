@@ -28,8 +28,11 @@ def read(folder: Path, record: dict[str, Any]) -> ReadTranscripts:
         {"dialogue": ["p", "r", "q", "s"], "speakers": ["Ann", "Bob", "Ann", "Bob"]},
         {"turns": ["p", "r", "q", "s"], "roles": ["user", "agent", "user", "agent"]},
         {"history": [["p", "r"], ["q", "s"]]},
+        {"messages": [{"user": "p"}, {"assistant": "r"}, {"user": "q"}, {"assistant": "s"}]},
+        {"messages": {"-Na": {"sender": "user", "text": "p"}, "-Nb": {"sender": "bot", "text": "r"},
+                      "-Nc": {"sender": "user", "text": "q"}, "-Nd": {"sender": "bot", "text": "s"}}},
     ],
-)
+)  # fmt: skip
 def test_who_speaks_is_no_part_of_what_is_said(tmp_path: Path, record: dict[str, Any]) -> None:
     assert read(tmp_path, record).transcripts[0].exchanges == TWO
 

@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Literal, NamedTuple
 
+from tuneline.data.reading.messages.roles import role_of
+
 Aside = Literal["note", "notice"]
 Side = Literal["user", "assistant"]
 
@@ -20,6 +22,9 @@ PRIVATE = (
 )  # fmt: skip
 PUBLIC = ("public", "is_public")
 AUTOMATIC = ("automated", "is_automated", "automatic", "is_automatic", "auto_reply", "is_auto_reply", "is_notice")
+DELETED = ("deleted", "is_deleted", "was_deleted", "deleted_at", "is_unsent", "recalled", "retracted")
+ERRORS = ("error", "is_error", "has_error", "is_api_error_message")
+"""Marks of an answer that a program wrote because there was none."""
 KINDS = ("part_type", "message_type", "type", "subtype", "kind", "event_type", "channel", "via", "visibility")
 NOTES = (
     "note", "notes", "privatenote", "internalnote", "internalcomment", "internal", "private", "agentnote",
@@ -45,11 +50,12 @@ WAYS: Mapping[str, Side] = {"incoming": "user", "outgoing": "assistant"}
 _NUMBERED = ("incoming", "outgoing", "activity", "template")
 """Chatwoot's kinds of messages, by number."""
 
+_SPEAKING = ("role", "sender", "from", "author", "type")
 FILES = ("attachments", "files", "files_v2")
 EXTRACTED = ("extracted_content", "extracted_text", "text")
 
 
-_OF_ASIDES = frozenset((*PRIVATE, *PUBLIC, *AUTOMATIC, *KINDS, "rule_id", "conversations_thread_id"))
+_OF_ASIDES = frozenset((*PRIVATE, *PUBLIC, *AUTOMATIC, *DELETED, *ERRORS, *KINDS, "rule_id", "conversations_thread_id"))
 _OF_FILES = frozenset(FILES)
 """Most messages have none of these keys, and there are millions of messages."""
 
@@ -67,12 +73,15 @@ def aside_of(item: Mapping[str, object]) -> Aside | None:
         return None
     if any(_is_yes(item.get(key)) for key in PRIVATE) or any(_is_no(item.get(key)) for key in PUBLIC):
         return "note"
+    if any(_is_yes(item.get(key)) or _is_time(item.get(key)) for key in DELETED):
+        return "note"
     kinds = {_bare(value) for value in _kinds(item)}
     if kinds & {*NOTES} or ("conversations_thread_id" in item and not kinds & {"message", "welcomemessage"}):
         return "note"  # HubSpot's comments are for the staff, its other kinds have no text
     if kinds & {*NOTICES} or any(_is_yes(item.get(key)) for key in AUTOMATIC) or item.get("rule_id"):
         return "notice"
-    return None
+    is_error = any(_is_yes(value := item.get(key)) or (value and isinstance(value, Mapping)) for key in ERRORS)
+    return "notice" if is_error and "assistant" in map(role_of, map(item.get, _SPEAKING)) else None
 
 
 def way_of(item: Mapping[str, object]) -> Side | None:
@@ -130,6 +139,10 @@ def _kinds(item: Mapping[str, object], keys: tuple[str, ...] = KINDS) -> Iterato
 
 def _bare(name: str) -> str:
     return re.sub(r"[\W_\d]+", "", name).casefold()
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, str) and value[:4].isdigit() and len(value) >= len("2025-01-01")
 
 
 def _is_yes(value: object) -> bool:

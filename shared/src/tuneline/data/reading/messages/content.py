@@ -69,7 +69,7 @@ def spelt(record: Mapping[str, object]) -> Mapping[str, object]:
 @lru_cache(maxsize=1024)
 def key_of(name: str) -> str:
     """Return the name of a key or column in small letters with its words apart: `sender_type` for `Sender Type`."""
-    return re.sub(r"[\s_.-]+", "_", _WORD.sub("_", name.strip().rstrip(" .:#"))).casefold()
+    return re.sub(r"[\s_.-]+", "_", _WORD.sub("_", name.strip().rstrip(" .:#?"))).casefold()
 
 
 def kind(value: object) -> str:

@@ -58,8 +58,9 @@ def with_speakers(items: Sequence[object], record: Mapping[str, object]) -> Sequ
 
 
 def _said_by_name(items: Sequence[object]) -> list[object] | None:
-    """Return messages, of pairs of a role and a text: in most of them the first half must be a role."""
-    pairs = [item for item in items if isinstance(item, list) and len(item) == 2 and isinstance(item[0], str)]
+    """Return messages, of pairs of a role and a text (`["user", "…"]`, `{"user": "…"}`): most begin with a role."""
+    halves = [next(iter(item.items())) if isinstance(item, Mapping) and len(item) == 1 else item for item in items]
+    pairs = [item for item in halves if isinstance(item, list | tuple) and len(item) == 2 and isinstance(item[0], str)]
     roles = sum(role_of(pair[0]) is not None for pair in pairs)
     if not pairs or len(pairs) < len(items) or 2 * roles < len(items):
         return None
