@@ -328,6 +328,24 @@ def test_a_given_adapter_that_cannot_be_merged_is_named_by_check(
     assert "inputs.adapter: " in done.stderr and message in done.stderr, done.stderr
 
 
+def test_a_given_adapter_is_read_before_anything_is_judged_for_the_comparison_with_its_base(folder: Folder) -> None:
+    folder.adapter(ADAPTER, peft_type="IA3")
+    done = folder.tuneline("run", "--store", "store", goal="evaluator")
+    assert done.returncode == 2
+    assert "inputs.adapter: adapter_config.json: it is not a LoRA adapter" in done.stderr, done.stderr
+    assert not (folder.path / "store" / "results").exists()
+
+
+def test_a_folder_that_holds_no_model_is_told_with_what_is_wanted(folder: Folder) -> None:
+    (folder.path / "other").mkdir()
+    (folder.path / "other" / "model.nemo").touch()
+    folder.inputs["base_model"] = "other"
+    done = folder.tuneline("check", goal="trainer")
+    assert done.returncode == 2
+    assert "other: the folder has no files that match config.json, " in done.stderr
+    assert "it holds model.nemo. What is wanted: Folder in the Hugging Face layout: config, safetens" in done.stderr
+
+
 def test_a_given_adapter_whose_weights_can_run_code_is_refused_by_check(folder: Folder) -> None:
     folder.adapter(ADAPTER)
     (folder.path / "adapter" / "adapter_model.safetensors").rename(folder.path / "adapter" / "adapter_model.bin")

@@ -11,7 +11,8 @@ from pathlib import Path
 import boto3
 import pytest
 
-from tuneline.engine.given import check_unchanged, folder_sha256, identify, known_from, known_to, list_given
+from tuneline.engine.given import check_unchanged, identify, known_from, known_to, list_given
+from tuneline.engine.identity import folder_sha256
 from tuneline.errors import Changed, UserError
 
 FILES = {"a.jsonl": b"one\n", "deep/b.jsonl": b"two\n", "deep/c.txt": b"three\n", "é.jsonl": b""}
@@ -173,6 +174,19 @@ def test_what_cannot_be_read_as_files_is_refused_and_named(tmp_path: Path) -> No
             list_given(str(tmp_path / name))
     with pytest.raises(UserError, match=r"has no files that match \*\.gguf"):
         list_given(str(tmp_path / "fifo"), ["*.gguf"])
+
+
+def test_a_folder_without_what_is_read_is_told_by_what_it_holds(tmp_path: Path) -> None:
+    for name in (".hidden/config.json", "one.gguf", "notes/two.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    with pytest.raises(UserError, match=r"match config\.json, \*\.safetensors: it holds notes, one\.gguf\."):
+        list_given(str(tmp_path), ["config.json", "*.safetensors"])
+    for name in ("step-90/config.json", "step-100/config.json"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    with pytest.raises(UserError, match=r"they stand in folders like step-100\. Give the one that you mean\.$"):
+        list_given(str(tmp_path), ["config.json", "*.safetensors"])
 
 
 def test_an_address_in_s3_that_holds_nothing_is_refused(s3: str) -> None:

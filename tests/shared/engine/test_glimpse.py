@@ -84,6 +84,21 @@ def assert_has_beginnings(place: Path, name: str = "") -> None:
         assert file.read(1 << 10) == MODEL[: 1 << 10] and not file.read(1 << 16).strip(b"\0")
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("config.json", "match *.safetensors: it holds README.md, a.gguf."),
+        ("LICENSE", "match *.json: it holds LICENSE, README.md, a.g"),
+    ],
+)
+def test_a_model_of_the_hub_in_another_form_is_told_by_what_it_has(name: str, message: str, tmp_path: Path) -> None:
+    with serve_hub({name: b"{}", "README.md": b"", "a.gguf": b"GGUF"}, tmp_path / "hub") as hub:
+        words = [sys.executable, "-c", LOOK, f"hf://{REPOSITORY}@{COMMIT}", str(tmp_path)]
+        done = subprocess.run(words, env=os.environ | hub.environ, capture_output=True, text=True, check=False)
+    assert f"the folder has no files that {message}" in done.stderr.splitlines()[-1], done.stderr
+    assert "a.gguf" in done.stderr.splitlines()[-1]
+
+
 def test_of_a_model_to_compare_in_a_bucket_only_the_beginning_travels(
     s3: str, network: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import struct
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -12,11 +13,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tuneline.engine.given import is_wanted
 from tuneline.errors import UserError
 from tuneline.model import base_model
 from tuneline.model.base_model import as_listed, copy_text_files, hub_name, read_checkpoint, refuse_code
 from tuneline.model.weights import refuse_unfit, refuse_wrapped
+from tuneline.parsing.patterns import is_wanted
 
 CONFIG = {"model_type": "gemma2", "max_position_embeddings": 512}
 POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 17\n"
@@ -288,13 +289,16 @@ def test_the_weights_of_models_as_transformers_makes_them_fit() -> None:
     [
         (["checkpoint-90/config.json", "checkpoint-100/config.json", "README.md"], "like checkpoint-100: give the one"),
         (["adapter_config.json", "adapter_model.safetensors"], "this is an adapter. Give it as the input `adapter`"),
-        (["gemma-Q4_K_M.gguf"], "a GGUF file is made for use, not for training"),
-        (["consolidated.safetensors", "params.json", "tekken.json"], "Mistral's own layout. Take the revision with"),
+        (["gemma-Q4_K_M.gguf"], "gemma-Q4_K_M.gguf, a GGUF file, which is made for use, not for training"),
+        (["consolidated.safetensors", "params.json"], "in Mistral's own layout: take config.json and model"),
+        (["consolidated.00.pth", "params.json"], "in Meta's own layout: take config.json and model"),
+        (["epoch_0/config.json", "epoch_1/config.json"], "it stands in folders like epoch_1: give the one"),
+        (["snapshots/0f/config.json", "refs/main"], "it stands in folders like snapshots/0f: give the one"),
     ],
 )
 def test_a_folder_that_holds_something_else_says_what_to_give(tmp_path: Path, there: list[str], message: str) -> None:
     for name in there:
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     with pytest.raises(UserError, match=rf"^base_model: config\.json is missing: .*{message}"):
         read_checkpoint(tmp_path)
@@ -315,12 +319,44 @@ def test_weights_that_are_there_twice_are_fetched_once(name: str, wanted: bool) 
     assert is_wanted(name, base_model.MODEL_FILES) == wanted
 
 
-def test_weights_in_mistrals_layout_alone_are_named_as_such(folder: Path) -> None:
-    (folder / "model.safetensors").rename(folder / "consolidated.safetensors")
-    with pytest.raises(
-        UserError, match=r"consolidated\.safetensors is in Mistral's own layout: take model\*\.safetens"
-    ):
+@pytest.mark.parametrize(
+    ("there", "message"),
+    [
+        (["consolidated.safetensors"], "in Mistral's own layout: take config.json and model"),
+        (["pytorch_model_fsdp_0/__0_0.distcp", "optimizer.bin"], "pieces of FSDP. `accelerate merge-weights FOLDER"),
+        (["global_step9/x_model_states.pt", "zero_to_fp32.py", "rng_state_0.pth"], "pieces of DeepSpeed. `python zero"),
+        (["tf_model.h5"], "tf_model.h5, for another library: take a revision with model"),
+        (["model-Q8_0.gguf", "imatrix.dat"], "model-Q8_0.gguf, a GGUF file, which is made for use"),
+        (["training_args.bin", "pytorch_model.bin"], "only there as pytorch_model.bin, a format that can run code"),
+        (["model-00001-of-00002.safetensors"], "model.safetensors.index.json is missing, which says what is in model-"),
+        (["merged/model.safetensors", "README.md"], "the weights stand in folders like merged"),
+        (["adapter_model.safetensors", "adapter_config.json"], "these are the weights of an adapter. Give it as `ad"),
+        (["optimizer.pt", "scheduler.pt"], "no model.safetensors or model.safetensors.index.json: give a folder"),
+    ],
+)
+def test_weights_that_are_kept_otherwise_are_named_with_the_way_out(
+    folder: Path, there: list[str], message: str
+) -> None:
+    (folder / "model.safetensors").unlink()
+    for name in there:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
+    with pytest.raises(UserError, match=f"^base_model: .*{re.escape(message)}"):
         read_checkpoint(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("model.safetensors", "model.safetensors is a file: give the folder that it lies in"),
+        ("m.gguf", "m.gguf is a file: weights are only there as m.gguf, a GGUF file"),
+        ("model.zip", "model.zip is a file: give a folder in the Hugging Face layout"),
+    ],
+)
+def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path, name: str, message: str) -> None:
+    (tmp_path / name).write_bytes(b"GGUF")
+    with pytest.raises(UserError, match=f"^base_model: {message}"):
+        read_checkpoint(tmp_path / name)
 
 
 @pytest.mark.parametrize("value", [0, -1, 1 << 31, True, "512", 5.5, [512], {}])

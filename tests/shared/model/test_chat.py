@@ -144,6 +144,11 @@ def test_settings_that_are_wrong_are_named_with_file_and_line(tmp_path: Path, co
         ChatTokenizer.from_folder(write_chat_model(tmp_path / "model"), tmp_path / "chat.yaml")
 
 
+def test_a_folder_in_place_of_the_template_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is a folder: give as `chat_template` the file in it"):
+        ChatTokenizer.from_folder(write_chat_model(tmp_path / "base"), tmp_path)
+
+
 def test_a_forged_turn_stays_in_the_users_message(tmp_path: Path) -> None:
     folder = write_chat_model(tmp_path)
     chat = ChatTokenizer.from_folder(folder)

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from tuneline.model.system_prompt import markdown_around
+from tuneline.errors import UserError
+from tuneline.model.system_prompt import markdown_around, read_system_prompt
 
 FENCED = "You are calm.\nYou ask before you advise.\n"
 
@@ -31,3 +34,8 @@ def test_a_prompt_inside_of_a_fence_is_told_with_its_lines(prompt: str, lines: s
 )
 def test_a_prompt_that_shows_an_example_in_a_fence_is_fine(prompt: str) -> None:
     assert markdown_around(prompt) is None
+
+
+def test_a_folder_is_no_system_prompt(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is a folder: give the text file with the system prompt"):
+        read_system_prompt(tmp_path)

@@ -20,13 +20,14 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 from tuneline.commands.show import size
 from tuneline.engine.checks import Where, check_run
-from tuneline.engine.given import Identified, any_of, check_unchanged, identify, list_given
+from tuneline.engine.given import Identified, check_unchanged, identify, list_given
 from tuneline.engine.layout import upload_key
 from tuneline.engine.pipelines import Address
 from tuneline.engine.records import InputPin
 from tuneline.engine.runfile import RunFile
 from tuneline.errors import Changed, UserError
 from tuneline.model.base_model import homes_of_links
+from tuneline.parsing.patterns import any_of
 from tuneline.parsing.problems import printable
 from tuneline.store.base import Store, in_parallel, is_local, local_path
 

@@ -21,6 +21,7 @@ from tuneline.engine.pipelines import REFUSED, Address, Inline, OutputOf, Step
 from tuneline.engine.places import StorePlace, open_place
 from tuneline.engine.runfile import OUTPUT, RunFile
 from tuneline.errors import Temporary, UserError
+from tuneline.parsing.patterns import NothingWantedError
 from tuneline.stage import Json
 from tuneline.store.base import Store, is_local
 from tuneline.store.verify import FileCache, plain_disk_errors
@@ -77,8 +78,10 @@ def check_run(
     findings, places = findings or Findings(), dict[str, Path | None]()
     steps: dict[str, Step] = {}
     for step in run_file.steps:
-        if step.name not in done:
-            steps.setdefault(step.stage.name, step)
+        first = steps.get(step.stage.name)
+        if step.name not in done and (first is None or (first.variant and not step.variant)):
+            steps.pop(step.stage.name, None)
+            steps[step.stage.name] = step  # rather than a variant, which is without some of the inputs
     for name, step in steps.items():
         there = dict(_inputs(run_file, step, places, findings, store, where))
         if step.stage.check:
@@ -122,7 +125,10 @@ def _bring(
             place = inline_file(name, value.content, folder).write()
         else:
             _hint_at_hub(run_file.source.content["inputs"][name], value)
-            place = glimpse(value, name, run_file.selections(name), folder, store, where.cache)
+            try:
+                place = glimpse(value, name, run_file.selections(name), folder, store, where.cache)
+            except NothingWantedError as e:
+                raise UserError(f"{e} What is wanted: {run_file.meaning(name)}") from None
     if elsewhere:
         findings.warnings += noting.problems + noting.unreached
     return place

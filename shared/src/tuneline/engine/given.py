@@ -11,16 +11,17 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
+from tuneline.engine.identity import folder_sha256
 from tuneline.errors import Changed, UserError
+from tuneline.parsing.patterns import is_wanted, nothing_wanted
 from tuneline.stage import Part
 from tuneline.store.base import Entry, in_parallel, is_local, key_problem, local_path, split_s3
 from tuneline.store.file import stamp_of
@@ -136,8 +137,7 @@ def list_given(
         raise UserError(f"{uri}: what lies in the Hub cannot be split into shards.")
     listed = _list_s3(uri, patterns) if uri.startswith("s3://") else _list_local(uri, patterns, within)
     if not listed.files:
-        matching = f" that match {', '.join(patterns)}" if patterns else ""
-        raise UserError(f"{listed.uri}: the folder has no files{matching}.")
+        raise nothing_wanted(listed.uri, patterns, _names(listed))
     if problem := next(filter(None, map(key_problem, listed.files)), None):
         raise UserError(f"{listed.uri}: cannot use a file name: {problem}.")
     if shard is None:
@@ -185,12 +185,6 @@ def check_unchanged(found: Identified) -> None:
     """Raise Changed if a local input, which is read in place, is not what it was any more."""
     if is_local(found.uri):
         _refuse_changes(found.given)
-
-
-def folder_sha256(digests: Mapping[str, str]) -> str:
-    """Return the identity of a folder from the SHA-256 of each file by name; the module says how."""
-    lines = sorted(f"{sha256}  {name}\n".encode() for name, sha256 in digests.items())
-    return hashlib.sha256(b"".join(lines)).hexdigest()
 
 
 def known_to(files: Mapping[str, KnownFile]) -> bytes:
@@ -245,15 +239,13 @@ def _listed(found: os.stat_result, path: Path, within: tuple[Path, ...]) -> List
     return Listed(found.st_size, stamp_of(found))
 
 
-def any_of(selections: Collection[tuple[str, ...]]) -> tuple[str, ...]:
-    """Return the patterns of all that some selections take together."""
-    return () if () in selections else tuple(sorted({pattern for patterns in selections for pattern in patterns}))
-
-
-def is_wanted(name: str, patterns: Sequence[str]) -> bool:
-    """Tell whether `name`, in letters of any case, is to be read; as in the Hub's downloads, `*` matches `/` too."""
-    matches = any(fnmatchcase(name.lower(), pattern.lower()) for pattern in patterns)
-    return "/." not in f"/{name}" and (not patterns or matches)
+def _names(folder: GivenFiles) -> list[str]:
+    """Return the names of all files in a folder; of a local one, where links may lead anywhere, three folders deep."""
+    if folder.uri.startswith("s3://"):
+        return [*_list_s3(folder.uri, ()).files]
+    place = local_path(folder.uri)
+    found = (path for depth in ("*", "*/*", "*/*/*") for path in place.glob(depth) if path.is_file())
+    return [path.relative_to(place).as_posix() for path in found]
 
 
 def _list_s3(uri: str, patterns: Sequence[str]) -> GivenFiles:

@@ -18,10 +18,8 @@ from tuneline.engine.given import (
     GivenFiles,
     Identified,
     KnownFile,
-    any_of,
     files_in_hub,
     identify,
-    is_wanted,
     known_from,
     known_to,
     list_given,
@@ -29,13 +27,14 @@ from tuneline.engine.given import (
 from tuneline.engine.layout import known_key
 from tuneline.engine.pipelines import Address
 from tuneline.errors import UserError
+from tuneline.parsing.patterns import any_of, is_wanted, nothing_wanted
+from tuneline.parsing.problems import MAX_NAMED
 from tuneline.store.base import Store, in_parallel, is_local, local_path, split_s3
 from tuneline.store.verify import FileCache, plain_errors
 
 log = structlog.get_logger()
 
 WEIGHTS = ".safetensors"
-MAX_NAMED = 5
 MAX_HEADER_BYTES = 100_000_000
 """The format's own limit."""
 GGUF = ".gguf"
@@ -57,7 +56,7 @@ def glimpse(
         with plain_errors(uri):  # a name may be too long to look for
             if "://" not in uri and not Path(uri).exists():
                 raise UserError(f"{uri} does not exist")
-        for patterns in selections:
+        for patterns in sorted(selections):
             list_given(uri, patterns, within)
         return local_path(uri)
     wanted = any_of(selections)
@@ -65,6 +64,9 @@ def glimpse(
     listed = list_given(uri, light)
     _name_others(listed, selections)
     hub = files_in_hub(listed) if listed.is_hub else {}
+    for patterns in sorted(selections):
+        if listed.is_folder and not any(is_wanted(file, patterns) for file in hub or listed.files):
+            raise nothing_wanted(uri, patterns, _names(listed))
     if any(file.endswith(GGUF) for file in hub or listed.files):
         return _with_beginnings(listed, hub, folder, cache)
     known = hub or _known(name, listed.uri, selections, store, cache)
@@ -175,7 +177,10 @@ def _weights(found: Identified) -> tuple[dict[str, int], Callable[[str, int, int
         from tuneline.store.s3 import S3Store
 
         sizes = {entry.key: entry.size for entry in S3Store(*split_s3(found.uri)).list("")}
-    return {name: size for name, size in sizes.items() if name.endswith(WEIGHTS)}, _reader(found.given)
+    weights = {name: size for name, size in sizes.items() if name.endswith(WEIGHTS)}
+    if not weights:
+        raise nothing_wanted(found.uri, (f"*{WEIGHTS}",), sorted(sizes.keys() - found.files.keys()))
+    return weights, _reader(found.given)
 
 
 def _write(place: Path, size: int, read: Callable[[int, int], bytes], source: str) -> None:

@@ -17,8 +17,8 @@ from glob import escape
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from tuneline.engine.given import is_wanted
 from tuneline.errors import Changed, Temporary, UserError
+from tuneline.parsing.patterns import is_wanted, nothing_wanted
 
 _MODEL = re.compile(r"hf://(?!datasets/)(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 _DATASET = re.compile(
@@ -78,7 +78,7 @@ def list_hub(uri: str, patterns: Sequence[str]) -> list[tuple[str, tuple[int, st
     names = _names_of_split(there, sorted(found)) if there.kind == "dataset" else sorted(found)
     wanted = [(name, found[name]) for name in names if is_wanted(name, patterns)]
     if not wanted:
-        raise UserError(f"{uri}: has no files that match {', '.join(patterns) or 'anything'}.")
+        raise nothing_wanted(uri, patterns, names)
     return wanted
 
 

@@ -62,3 +62,9 @@ def sha256_json(value: Any) -> str:
 def canonical_json(value: Any) -> bytes:
     """Return a JSON value with sorted keys and no spaces, so that equal values have equal bytes."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def folder_sha256(digests: Mapping[str, str]) -> str:
+    """Return the identity of a folder from the SHA-256 of each file by name, as sha256sum prints them, sorted."""
+    lines = sorted(f"{sha256}  {name}\n".encode() for name, sha256 in digests.items())
+    return hashlib.sha256(b"".join(lines)).hexdigest()

@@ -9,8 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from tuneline.engine.given import Identified, folder_sha256, identify, known_from, list_given
-from tuneline.engine.identity import canonical_json
+from tuneline.engine.given import Identified, identify, known_from, list_given
+from tuneline.engine.identity import canonical_json, folder_sha256
 from tuneline.engine.layout import input_pin_key, known_key, result_key
 from tuneline.engine.origin import inline_name
 from tuneline.engine.pipelines import Address, Inline, Step

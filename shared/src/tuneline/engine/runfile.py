@@ -75,6 +75,11 @@ class RunFile:
             f"{self.source.name}: {name} is not part of this run; it has {', '.join(s.name for s in self.steps)}"
         )
 
+    def meaning(self, name: str) -> str:
+        """Return what an input is, in the words of a stage that reads most of it."""
+        ports = (port for step in self.steps for port in step.stage.input_ports(step.variant) if port.name == name)
+        return max(ports, key=lambda port: len(port.patterns)).description
+
     def selections(self, name: str) -> set[tuple[str, ...]]:
         """Return which files of an input each stage of the run reads, as patterns; an empty tuple is all files."""
         ports = (port for step in self.steps for port in step.stage.input_ports(step.variant))

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tuneline.engine.context import Live
-from tuneline.engine.given import Identified, check_unchanged, folder_sha256
+from tuneline.engine.given import Identified, check_unchanged
 from tuneline.engine.heartbeat import Heartbeat, planned
-from tuneline.engine.identity import fingerprint
+from tuneline.engine.identity import fingerprint, folder_sha256
 from tuneline.engine.inputs import Found, Job, resolve_inputs
 from tuneline.engine.layout import failure_key, manifest_key, new_attempt, result_key, run_key
 from tuneline.engine.ledger import Ledger

@@ -18,7 +18,15 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from tuneline.errors import UserError
-from tuneline.model.weights import quantised, read_tensors, refuse_unfit, refuse_wrapped, text_part
+from tuneline.model.weights import (
+    instead_of,
+    quantised,
+    read_tensors,
+    refuse_unfit,
+    refuse_wrapped,
+    text_part,
+    without_weights,
+)
 from tuneline.parsing.problems import printable
 from tuneline.parsing.text import ONLY_A_POINTER, POINTER
 
@@ -45,7 +53,6 @@ MAX_JSON_BYTES = 1 << 28
 """256 MiB: a tokenizer.json of 256,000 tokens takes 35."""
 
 _CODE = (".py", ".pyc")
-_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 # As transformers says it, as MLX does, and as compressed-tensors did.
 _QUANTIZATIONS = ("quantization_config", "quantization", "compression_config")
 # Keys by which a model asks for code (its own, or a kernel of the Hub), or names a place of the machine it was made on.
@@ -107,9 +114,13 @@ def refuse_code(folder: Path) -> None:
 
     In the Hub's cache what other programs have fetched lies beside our files.
     """
+    if folder.is_file():
+        raise UserError(f"base_model: {printable(folder.name)} is a file: {instead_of(folder / 'config.json')}")
     homes = homes_of_links(folder)
     root, cached = homes[0], len(homes) > 1
     for path in sorted(root.iterdir()):
+        if path.name == "zero_to_fp32.py" and not any(root.glob("*.safetensors")):
+            raise UserError(f"base_model: {without_weights(root)}")
         if path.suffix in _CODE and not cached:
             raise UserError(
                 f"base_model: {printable(path.name)}: code that comes with a model is never run, so it must not lie in "
@@ -219,8 +230,8 @@ def read_text(path: Path, port: str = "base_model") -> str:
         if path.stat().st_size > MAX_JSON_BYTES:
             raise UserError(f"{port}: {path.name} is larger than {MAX_JSON_BYTES >> 20} MiB: copy it again")
         text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UserError(f"{port}: {path.name} is missing: {_instead(path)}") from None
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"{port}: {path.name} is missing: {instead_of(path)}") from None
     except OSError as error:
         raise UserError(f"{port}: {path.name} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -230,27 +241,10 @@ def read_text(path: Path, port: str = "base_model") -> str:
     return text
 
 
-def _instead(missing: Path) -> str:
-    """Say what to give instead of a folder without this file, by what lies there."""
-    names = sorted(path.name for path in missing.parent.iterdir()) if missing.parent.is_dir() else []
-    if steps := [name for name in names if re.fullmatch(r"checkpoint-\d{1,9}", name)]:
-        newest = max(steps, key=lambda name: int(name.partition("-")[2]))
-        return f"it stands in folders like {newest}: give the one that you mean"
-    if missing.name == "config.json" and "adapter_config.json" in names:
-        return "this is an adapter. Give it as the input `adapter`, and here the model that it was trained on"
-    if missing.name == "adapter_config.json" and "config.json" in names:
-        return "this is a whole model, whose adapter is merged already. Give it as `base_model`, without `adapter`"
-    if any(name.endswith(".gguf") for name in names):
-        return "a GGUF file is made for use, not for training. Give the model that it was made from"
-    if "params.json" in names or "consolidated.safetensors" in names:
-        return "these are files in Mistral's own layout. Take the revision with config.json and model*.safetensors"
-    return "give a folder in the Hugging Face layout"
-
-
 def _weight_files(folder: Path) -> tuple[Path, ...]:
     """Return the shards that the index names, or the single file."""
     if not (folder / INDEX).exists() and not (folder / "model.safetensors").is_file():
-        raise UserError(_no_weights(folder))
+        raise UserError(f"base_model: {without_weights(folder)}")
     names = ["model.safetensors"]
     if (folder / INDEX).exists():
         weight_map = read_object(folder / INDEX).get("weight_map")
@@ -261,19 +255,6 @@ def _weight_files(folder: Path) -> tuple[Path, ...]:
     if missing := [name for name in names if not (folder / name).is_file()]:
         raise UserError(f"base_model: {INDEX} names {', '.join(missing[:5])}, which is missing: copy the whole model")
     return tuple(folder / name for name in names)
-
-
-def _no_weights(folder: Path) -> str:
-    pickled = sorted(path.name for path in folder.iterdir() if path.suffix in _PICKLES)
-    if (folder / "consolidated.safetensors").is_file():
-        return "base_model: consolidated.safetensors is in Mistral's own layout: take model*.safetensors instead"
-    if not pickled:
-        return f"base_model: no model.safetensors or {INDEX}: give a folder that holds the weights"
-    names = printable(", ".join(pickled[:5]))
-    return (
-        f"base_model: weights are only there as {names}, a format that can run code when it is read. "
-        "Take a revision with safetensors, or load the model once where you trust it and save it with save_pretrained"
-    )
 
 
 def _cleaned(value: object) -> object:

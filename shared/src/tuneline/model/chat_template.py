@@ -71,6 +71,8 @@ def read_chat_settings(path: Path | None) -> ChatSettings:
     """Read the input `chat_template`: a Jinja file, or YAML with settings. Raises UserError with file and line."""
     if path is None:
         return ChatSettings()
+    if path.is_dir():
+        raise UserError(f"{path.name} is a folder: give as `chat_template` the file in it, such as chat_template.jinja")
     if path.suffix not in TEMPLATE_SUFFIXES:
         return read_yaml(path).as_model(ChatSettings, "the input `chat_template`, unless its name ends with .jinja,")
     try:

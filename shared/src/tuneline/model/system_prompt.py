@@ -16,6 +16,8 @@ def read_system_prompt(path: Path | None) -> str | None:
         return None
     try:
         text = path.read_text(encoding="utf-8-sig").strip()
+    except IsADirectoryError:
+        raise UserError(f"{path.name} is a folder: give the text file with the system prompt") from None
     except UnicodeDecodeError:
         raise UserError(f"{path.name}: the system prompt is not UTF-8 text") from None
     if not text:

@@ -1,5 +1,7 @@
 """The header of a file of weights (safetensors): names, shapes and formats, read without a library and the weights.
 
+And what lies in a folder in their place, by the names that other programs give.
+
 The format: eight bytes with the header's length, the header as JSON, then the tensors without gaps.
 """
 
@@ -7,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +17,8 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from tuneline.errors import UserError
-from tuneline.parsing.problems import printable
+from tuneline.parsing.patterns import by_number
+from tuneline.parsing.problems import printable, shortened
 from tuneline.parsing.text import ONLY_A_POINTER, POINTER
 
 MAX_HEADER_BYTES = 100_000_000
@@ -192,3 +195,71 @@ def _refuse_gaps(tensors: dict[str, Tensor], size: int) -> None:
         start, end = tensor.data_offsets
         if (end - start) * 8 != math.prod(tensor.shape) * _BITS[tensor.dtype]:
             raise ValueError("a tensor has another size than its shape")
+
+
+_SAVE = "load the model once where you trust it and save it with save_pretrained"
+_AS_OTHERS_KEEP_THEM = (
+    (r"pytorch_model_fsdp_\d+|.+\.distcp", "pieces of FSDP. `accelerate merge-weights FOLDER NEW` joins them"),
+    (
+        r"global_step\d+|zero_to_fp32\.py",
+        "pieces of DeepSpeed. `python zero_to_fp32.py . NEW --safe_serialization`, run there, joins them",
+    ),
+    (r".+\.gguf", "a GGUF file, which is made for use, not for training. Give the model that it was made from"),
+    (r"consolidated.*\.safetensors|tekken\.json", "in Mistral's own layout: take config.json and model*.safetensors"),
+    (
+        r"consolidated.*\.pth",
+        "in Meta's own layout: take config.json and model*.safetensors, or convert them with transformers",
+    ),
+    (r".+\.nemo|iter_\d{7}|mp_rank_\d+", "of NeMo or Megatron: export the model with it to Hugging Face's layout"),
+    (r".+\.(h5|msgpack|onnx|npz|tflite)", "for another library: take a revision with model*.safetensors"),
+    (
+        r"(?!optimizer|scheduler|scaler|rng_state|training_args).+\.(bin|pt|pth|ckpt|pkl)",
+        f"a format that can run code when it is read. Take a revision with safetensors, or {_SAVE}",
+    ),
+)
+"""Names of files and folders in which programs keep weights that are not read here, and what to say of them."""
+
+
+def instead_of(missing: Path) -> str:
+    """Say what to give in place of a folder without this file, or of the one file that was given as the folder."""
+    folder = missing.parent
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else [folder.name]
+    if deeper := _folders_with(folder, missing.name):
+        return f"it stands in folders like {printable(deeper[-1])}: give the one that you mean"
+    if missing.name == "config.json" and "adapter_config.json" in names:
+        return "this is an adapter. Give it as the input `adapter`, and here the model that it was trained on"
+    if missing.name == "adapter_config.json" and "config.json" in names:
+        return "this is a whole model, whose adapter is merged already. Give it as `base_model`, without `adapter`"
+    if folder.name.endswith(".safetensors"):
+        return "give the folder that it lies in"
+    return kept_otherwise(names) or "give a folder in the Hugging Face layout"
+
+
+def without_weights(folder: Path) -> str:
+    """Say what to do about a folder without weights that are read here."""
+    names = sorted(path.name for path in folder.iterdir())
+    if shards := [name for name in names if re.fullmatch(r".+-\d{5}-of-\d{5}\.safetensors", name)]:
+        return (
+            f"model.safetensors.index.json is missing, which says what is in {printable(shards[0])}: copy the whole "
+            "model, or give one file of all weights the name model.safetensors"
+        )
+    if deeper := _folders_with(folder, "model*.safetensors"):
+        return f"the weights stand in folders like {printable(deeper[-1])}, which must hold all: give the one you mean"
+    if "adapter_model.safetensors" in names:
+        return "these are the weights of an adapter. Give it as `adapter`, and here the model that it was trained on"
+    none = "no model.safetensors or model.safetensors.index.json: give a folder that holds the weights"
+    return kept_otherwise(names) or none
+
+
+def kept_otherwise(names: Sequence[str]) -> str | None:
+    """Say in which form that is not read here a folder with these names holds weights; None if it holds none."""
+    for pattern, what in _AS_OTHERS_KEEP_THEM:
+        if found := [name for name in names if re.fullmatch(pattern, name)]:
+            return f"weights are only there as {shortened(found)}, {what}"
+    return None
+
+
+def _folders_with(folder: Path, name: str) -> list[str]:
+    """Return the folders in `folder`, up to two deep, with such a file; what was written last comes last."""
+    found = {path.parent for depth in ("*", "*/*") for path in folder.glob(f"{depth}/{name}")}
+    return sorted((path.relative_to(folder).as_posix() for path in found), key=by_number)

@@ -15,13 +15,12 @@ from tuneline.errors import UserError
 from tuneline.model.base_model import Checkpoint, hub_name, read_object
 from tuneline.model.chat import ChatTokenizer
 from tuneline.model.chat_template import Messages, find_template, read_chat_settings
-from tuneline.model.weights import bare_name, names_in_files, read_shapes, zeros
+from tuneline.model.weights import bare_name, kept_otherwise, names_in_files, read_shapes, zeros
 from tuneline.parsing.problems import printable
 from tuneline.stage import InputRecord
 from tuneline_gguf_converter.merging.adapter_formula import Formula, read_formula
 
 Shapes = Mapping[str, tuple[int, ...]]
-_PICKLES = ("adapter_model.bin", "adapter_model.pt", "adapters.npz")
 _EMBEDDINGS = re.compile(r"(^|\.)(embed_tokens|lm_head|wte|embed_in|embed_out|word_embeddings)\.weight$")
 # What wrappers leave in the names of a model that was trained in parts, or compiled.
 _WRAPPERS = re.compile(r"_fsdp_wrapped_module\.|_orig_mod\.|^module\.")
@@ -219,12 +218,8 @@ def _model(name: str) -> str:
 
 
 def _no_weights(folder: Path, expected: str) -> str:
-    if pickled := [name for name in _PICKLES if (folder / name).is_file()]:
-        return (
-            f"adapter: its weights are only there as {pickled[0]}, a format that can run code when it is read. Load it "
-            "once where you trust it and save it with save_pretrained, which writes safetensors"
-        )
-    return f"adapter: {expected} is missing: give the folder that PEFT saved"
+    otherwise = kept_otherwise(sorted(path.name for path in folder.iterdir()))
+    return f"adapter: {f'its {otherwise}' if otherwise else f'{expected} is missing: give the folder that PEFT saved'}"
 
 
 def _other_shape(target: str, shape: tuple[int, ...], expected: tuple[int, ...] | None) -> str:
