@@ -185,4 +185,137 @@ PROGRAMS: dict[str, Any] = {
         "llm": {"model": "m"},
         "messages": [{"role": "user", "content": "p"}, {"role": "assistant", "content": "r"}],
     },
+    "Open WebUI, without a list": [
+        {
+            "id": "c",
+            "chat": {
+                "models": ["m"],
+                "history": {
+                    "messages": {
+                        "1": {"id": "1", "parentId": None, "childrenIds": ["2", "3"], "role": "user", "content": "p"},
+                        "3": {"id": "3", "parentId": "1", "childrenIds": [], "role": "assistant", "content": "r"},
+                        "2": {"id": "2", "parentId": "1", "childrenIds": [], "role": "assistant", "content": "x"},
+                    },
+                    "currentId": "3",
+                },
+                "messages": [],
+            },
+        }
+    ],
+    "Qwen's chat": {
+        "success": True,
+        "data": [
+            {
+                "id": "c",
+                "chat": {
+                    "history": {
+                        "messages": {
+                            "1": {"id": "1", "parentId": None, "role": "user", "content": "p"},
+                            "2": {
+                                "id": "2",
+                                "parentId": "1",
+                                "role": "assistant",
+                                "content": "",
+                                "content_list": [
+                                    {"content": "hm", "phase": "think"},
+                                    {"content": "r", "phase": "answer"},
+                                ],
+                            },
+                        },
+                        "currentId": "2",
+                    }
+                },
+            }
+        ],
+    },
+    "Le Chat": [
+        {"id": "1", "chatId": "c", "role": "user", "content": "p", "contentChunks": None, "parentId": None},
+        {
+            "id": "2",
+            "chatId": "c",
+            "role": "assistant",
+            "content": "",
+            "contentChunks": [{"type": "text", "text": "r"}],
+        },
+    ],
+    "AI Studio": {
+        "runSettings": {"model": "m"},
+        "chunkedPrompt": {
+            "chunks": [
+                {"text": "p", "role": "user", "tokenCount": 1},
+                {"text": "hm", "role": "model", "isThought": True},
+                {"text": "r", "role": "model", "finishReason": "STOP"},
+            ],
+            "pendingInputs": [{"text": "", "role": "user"}],
+        },
+    },
+    "Botpress": {
+        "messages": [
+            {
+                "id": "2",
+                "conversationId": "c",
+                "type": "text",
+                "payload": {"text": "r"},
+                "direction": "outgoing",
+                "createdAt": "2025-01-01T00:00:02Z",
+            },
+            {
+                "id": "1",
+                "conversationId": "c",
+                "type": "text",
+                "payload": {"text": "p"},
+                "direction": "incoming",
+                "createdAt": "2025-01-01T00:00:01Z",
+            },
+        ],
+        "meta": {},
+    },
+    "Copilot Studio": {
+        "activities": [
+            {
+                "type": "trace",
+                "valueType": "ConversationInfo",
+                "from": {"id": "", "role": 0},
+                "value": {"outcome": "x"},
+            },
+            {"type": "message", "from": {"id": "u", "role": 1}, "text": "p"},
+            {"type": "message", "from": {"id": "b", "role": 0}, "text": "r"},
+            {"type": "event", "name": "x", "from": {"id": "b", "role": 0}},
+        ]
+    },
+    "Genesys, messages": {
+        "messages": [{"direction": "inbound", "textBody": "p"}, {"direction": "outbound", "textBody": "r"}]
+    },
+    "Front": {"_results": [{"is_inbound": True, "text": "p"}, {"is_inbound": False, "text": "r"}]},
+    "Crisp, with its events": {
+        "data": [
+            {"session_id": "s", "type": "text", "from": "user", "content": "p"},
+            {"session_id": "s", "type": "text", "from": "operator", "content": "r"},
+            {"session_id": "s", "type": "event", "from": "operator", "content": {"namespace": "state:resolved"}},
+        ]
+    },
+    "CX Insights": {"entries": [{"text": "p", "role": "CUSTOMER"}, {"text": "r", "role": "AGENT", "user_id": 2}]},
+    "MultiWOZ and SGD": [
+        {
+            "dialogue_id": "1",
+            "turns": [
+                {"frames": [], "speaker": "USER", "utterance": "p"},
+                {"frames": [], "speaker": "SYSTEM", "utterance": "r"},
+            ],
+        }
+    ],
+    "SillyTavern": [
+        {"user_name": "n", "character_name": "m", "chat_metadata": {}},
+        {"name": "n", "is_user": True, "is_system": False, "mes": "p"},
+        {"name": "m", "is_user": False, "is_system": True, "mes": "hidden"},
+        {"name": "m", "is_user": False, "is_system": False, "mes": "r", "swipes": ["x", "r"], "swipe_id": 1},
+    ],
+    "Responses, a log": {
+        "object": "response",
+        "input": "p",
+        "output": [
+            {"type": "reasoning", "summary": []},
+            {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "r"}]},
+        ],
+    },
 }

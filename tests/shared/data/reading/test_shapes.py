@@ -368,3 +368,47 @@ def test_two_answers_are_no_conversations_by_name(tmp_path: Path, keys: tuple[st
     (tmp_path / "a.json").write_text(json.dumps(dict(zip(keys, (ONE, OTHER), strict=True))))
     with pytest.raises(UserError, match="a preference pair"):
         read(tmp_path)
+
+
+USED: dict[str, list[dict[str, Any]]] = {
+    "Vercel's AI SDK": [
+        {"role": "user", "parts": [{"type": "text", "text": "p"}]},
+        {"role": "assistant", "parts": [
+            {"type": "step-start"}, {"type": "text", "text": "I look."},
+            {"type": "tool-find", "toolCallId": "1", "state": "output-available", "input": {"n": 7}, "output": "x"},
+            {"type": "source-url", "sourceId": "s", "url": "https://example.org"}]},
+        {"role": "assistant", "parts": [{"type": "text", "text": "r"}]},
+    ],
+    "Vercel's AI SDK 4": [
+        {"role": "user", "parts": [{"type": "text", "text": "p"}]},
+        {"role": "assistant", "parts": [
+            {"type": "text", "text": "I look."},
+            {"type": "tool-invocation", "toolInvocation": {"toolName": "find", "args": {"n": 7}, "result": "x"}}]},
+        {"role": "assistant", "parts": [{"type": "text", "text": "r"}]},
+    ],
+    "Vapi": [
+        {"role": "user", "message": "p"},
+        {"role": "bot", "message": "I look."},
+        {"role": "tool_calls", "message": "", "toolCalls": [{"function": {"name": "find", "arguments": {"n": 7}}}]},
+        {"role": "tool_call_result", "name": "find", "result": "x"},
+        {"role": "bot", "message": "r"},
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("program", USED)
+def test_tools_that_were_used_are_dropped_or_kept_whoever_wrote_them_down(tmp_path: Path, program: str) -> None:
+    (tmp_path / "a.json").write_text(json.dumps({"id": "a", "messages": USED[program]}))
+    dropped = read_transcripts(tmp_path, tools="drop").transcripts[0]
+    assert dropped.exchanges == (Exchange("p", "I look.\n\nr"),)
+    kept = read_transcripts(tmp_path, tools="keep").transcripts[0].exchanges
+    assert '{"name": "find", "arguments": {"n": 7}}' in kept[0].assistant
+    assert kept[-1].user == "<tool_response>\nx\n</tool_response>"
+    assert kept[-1].assistant == "r"
+
+
+def test_a_system_prompt_beside_what_holds_the_messages_is_read(tmp_path: Path) -> None:
+    said = [{"role": "user", "content": "p"}, {"role": "assistant", "content": "r"}]
+    for own, expected in ((said, "Be brief."), ([{"role": "system", "content": "Own."}, *said], "Own.")):
+        (tmp_path / "a.json").write_text(json.dumps({"system": "Be brief.", "conversation": {"messages": own}}))
+        assert read(tmp_path)[0].system == expected

@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from itertools import chain, product
 from typing import NamedTuple
 
-from tuneline.data.reading.logs.calls import as_json, read_request, read_response
+from tuneline.data.reading.logs.calls import as_json, is_turn, read_request, read_response
 from tuneline.data.reading.logs.exports import is_export, read_export
 from tuneline.data.reading.logs.spans import is_span
 from tuneline.data.reading.messages.content import MAX_DEPTH, Problem, check_text, kind, read_content, spelt
 from tuneline.data.reading.messages.items import ANSWERS, ASKS, read_items, read_pair, with_speakers
 from tuneline.data.reading.messages.roles import Role
-from tuneline.data.reading.messages.trees import LEAVES, TREE, path_of
+from tuneline.data.reading.messages.trees import LEAVES, TREE, path_of, versions_in
 from tuneline.data.reading.messages.turns import TEXT_KEYS, Turn, is_message, read_message, read_turns, turns_of
 from tuneline.data.reading.messages.written import KEYS, written_in
 from tuneline.parsing.problems import Loc
@@ -25,9 +25,10 @@ from tuneline.parsing.problems import Loc
 LISTS = (
     "exchanges", "messages", "conversations", "conversation", "chat_messages", "contents", "chat_history",
     "message_history", "dialog", "dialogue", "dialogs", "utterances", "turns", "chat", "transcript", "thread",
+    "activities", "chunks",
 )  # fmt: skip
 """Keys under which the list of messages stands."""
-LATE_LISTS = ("history", "data", "input", "items", "events", "results", "output", "text")
+LATE_LISTS = ("history", "data", "input", "items", "events", "results", "_results", "entries", "output", "text")
 """Keys that may hold it too, where nothing else does."""
 REQUESTS = ("request", "inputs", "input", "request_body", "requestBody", "inputBodyJson", "body", "kwargs", "params")
 RESPONSES = ("response", "outputs", "output", "response_body", "responseBody", "outputBodyJson", "completion", "result")
@@ -41,7 +42,10 @@ ADDED = ("input", "context")
 """Columns of Alpaca and Dolly that belong to the instruction."""
 MEDIA = {"image": "<image>", "images": "<image>", "video": "<video>", "videos": "<video>", "audios": "<audio>"}
 """Keys of pictures and sounds, and how the text of a message points to one."""
-WRAPPERS = ("chat", "conversation", "thread", "session", "data", "record", "row", "json", "trace", "value")
+WRAPPERS = (
+    "chat", "conversation", "thread", "session", "data", "record", "row", "json", "trace", "value", "content",
+    "chunked_prompt",
+)  # fmt: skip
 
 PREFERENCES = (
     ("chosen", "rejected"), ("preferred_output", "non_preferred_output"), ("conversation_a", "conversation_b"),
@@ -75,7 +79,8 @@ def read_shape(record: Mapping[str, object], problems: list[Problem], loc: Loc =
     readers = (_tree, _exported, _listed, _preference, _logged, _paired, _written, _listed_late, _wrapped)
     for form, reader in product((record, spelt(record)), readers):
         if (found := reader(form, problems, loc)) is not None:
-            system = [] if reader is _wrapped else _system(form, problems, loc)
+            known = reader is _wrapped and any(turn.role == "system" for turn in found.turns)
+            system = [] if known else _system(form, problems, loc)
             _refuse_media(form, found.turns, problems, loc)
             return Shaped([*system, *found.turns], found.loc, found.is_call)
     named = spelt(record)
@@ -97,6 +102,8 @@ def has_shape(record: object) -> bool:
     record = {**spelt(record), **record}
     return (
         TREE in record
+        or versions_in(record) is not None
+        or (isinstance(chat := record.get("chat"), Mapping) and versions_in(chat) is not None)
         or is_export(record)
         or any(_list(record.get(key)) is not None for key in LISTS)
         or _pair(record) is not None
@@ -115,6 +122,9 @@ def is_pair(record: Mapping[str, object]) -> bool:
 
 def _tree(record: Mapping[str, object], problems: list[Problem], loc: Loc) -> Shaped | None:
     nodes = record.get(TREE)
+    if (versions := versions_in(record)) is not None:
+        here = (*loc, "history", "messages")
+        return Shaped(read_items(versions[0], here, problems, versions[1]), here)
     if not isinstance(nodes, Mapping):
         return None
     turns: list[Turn] = []
@@ -219,7 +229,7 @@ def _paired(record: Mapping[str, object], problems: list[Problem], loc: Loc) -> 
     for role, key, value in sides:
         here = (*loc, key)
         listed = None if isinstance(value, str) else _list(value)
-        if listed and is_message(listed[0]):
+        if listed and is_turn(listed[0]):
             turns += read_turns(listed, here, problems)
         elif isinstance(value, Mapping) and role == "assistant":
             turns += read_response(value, here, problems)

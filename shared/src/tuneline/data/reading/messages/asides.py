@@ -55,7 +55,9 @@ FILES = ("attachments", "files", "files_v2")
 EXTRACTED = ("extracted_content", "extracted_text", "text")
 
 
-_OF_ASIDES = frozenset((*PRIVATE, *PUBLIC, *AUTOMATIC, *DELETED, *ERRORS, *KINDS, "rule_id", "conversations_thread_id"))
+_OF_ASIDES = frozenset(
+    (*PRIVATE, *PUBLIC, *AUTOMATIC, *DELETED, *ERRORS, *KINDS, "rule_id", "mes", "conversations_thread_id")
+)
 _OF_FILES = frozenset(FILES)
 """Most messages have none of these keys, and there are millions of messages."""
 
@@ -71,9 +73,7 @@ def aside_of(item: Mapping[str, object]) -> Aside | None:
     """Return what a message is that neither side says to the other; None for any other one."""
     if _OF_ASIDES.isdisjoint(item):
         return None
-    if any(_is_yes(item.get(key)) for key in PRIVATE) or any(_is_no(item.get(key)) for key in PUBLIC):
-        return "note"
-    if any(_is_yes(item.get(key)) or _is_time(item.get(key)) for key in DELETED):
+    if _is_hidden(item):
         return "note"
     kinds = {_bare(value) for value in _kinds(item)}
     if kinds & {*NOTES} or ("conversations_thread_id" in item and not kinds & {"message", "welcomemessage"}):
@@ -82,6 +82,13 @@ def aside_of(item: Mapping[str, object]) -> Aside | None:
         return "notice"
     is_error = any(_is_yes(value := item.get(key)) or (value and isinstance(value, Mapping)) for key in ERRORS)
     return "notice" if is_error and "assistant" in map(role_of, map(item.get, _SPEAKING)) else None
+
+
+def _is_hidden(item: Mapping[str, object]) -> bool:
+    """Tell whether a message is for the staff alone, was deleted, or hidden in a chat of SillyTavern."""
+    private = any(_is_yes(item.get(key)) for key in PRIVATE) or any(_is_no(item.get(key)) for key in PUBLIC)
+    deleted = any(_is_yes(item.get(key)) or _is_time(item.get(key)) for key in DELETED)
+    return private or deleted or ("mes" in item and _is_yes(item.get("is_system")))
 
 
 def way_of(item: Mapping[str, object]) -> Side | None:

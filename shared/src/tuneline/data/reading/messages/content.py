@@ -24,6 +24,8 @@ THOUGHTS = (
     "model_editable_context", "token_budget", "step-start", "flag",
 )  # fmt: skip
 """Parts that nobody saw: a model's thoughts, and what a program keeps beside the conversation."""
+PASSED = ("source-", "data-")
+"""How kinds of parts begin that a program keeps beside what is said: where something was found, its own data."""
 CALLS = ("tool_use", "server_tool_use", "mcp_tool_use", "tool_call", "tool-call", "function_call", "functionCall")
 RESULTS = (
     "tool_result", "tool-result", "function_call_output", "functionResponse", "function_response", "tool_response",
@@ -137,8 +139,10 @@ class _Parts:
     def _take_object(self, part: Mapping[str, object], loc: Loc, depth: int) -> None:
         named = part.get("type", part.get("content_type"))
         name = named if isinstance(named, str) else next((key for key in KEYED if key in part), "")
-        if name in THOUGHTS or part.get("thought") is True:
+        if name in THOUGHTS or name.startswith(PASSED) or part.get("thought") is True or part.get("phase") == "think":
             self.unseen += 1
+        elif name == "dynamic-tool" or (name.startswith("tool-") and name not in (*CALLS, *RESULTS)):
+            self._take_used(part, name)
         elif name in CALLS:
             about = _inner(part)
             arguments = about.get("input", about.get("arguments", about.get("args")))
@@ -149,6 +153,15 @@ class _Parts:
             self._refuse(loc, "is no text (a picture, sound or file)", "image")
         else:
             self._take_text(part, loc, depth)
+
+    def _take_used(self, part: Mapping[str, object], name: str) -> None:
+        """Take a tool that was used, with what it was asked and returned, as Vercel's AI SDK keeps it."""
+        inner = part.get("toolInvocation")
+        about = inner if isinstance(inner, Mapping) else part
+        called = about.get("toolName", name.removeprefix("tool-"))
+        self.calls.append(call_text(called, about.get("args", about.get("input"))))
+        found = about.get("result", about.get("output"))
+        self.results.append(found if isinstance(found, str) else json.dumps(found, ensure_ascii=False))
 
     def _take_text(self, part: Mapping[str, object], loc: Loc, depth: int) -> None:
         key = next((key for key in ("text", "parts", "content", "value", "refusal") if part.get(key) is not None), None)

@@ -16,20 +16,22 @@ _NAMES: Mapping[Role, str] = {
     "claude gemini virtualassistant virtualagent aiassistant representative rep salesrep csr support supportagent "
     "supportrep operator advisor adviser admin staff helpdesk servicedesk consultant counselor counsellor therapist "
     "coach tutor teacher doctor seller outbound outgoing output response completion answer",
-    "tool": "tool toolmessage toolresult toolresponse function functionmessage functionresponse functionresult ipython "
-    "observation environment",
+    "tool": "tool toolmessage toolresult toolcallresult toolresponse function functionmessage functionresponse "
+    "functionresult ipython observation environment",
 }
 ROLES: Mapping[str, Role] = {name: role for role, names in _NAMES.items() for name in names.split()}
-CALL = "functioncall", "toolcall"
+CALL = "functioncall", "toolcall", "toolcalls"
 """Roles of some data sets under which the assistant's calls stand, as text."""
 _TAWK: Mapping[str, Role] = {"v": "user", "a": "assistant", "s": "system"}
 """How Tawk.to writes visitors, agents and itself."""
+_COPILOT: Mapping[str, Role] = {"0": "assistant", "1": "user"}
+"""How Copilot Studio writes who an activity is from."""
 
 
 def role_of(value: object) -> Role | None:
     """Return the role that a name means, in any case and spelling (`End-User`, `agent:12`, `Customer 2`)."""
     if isinstance(value, Mapping):
-        known = _TAWK.get(str(value.get("t")))
+        known = _TAWK.get(str(value.get("t"))) or _COPILOT.get(str(value.get("role")))
         return known or next(filter(None, (role_of(value.get(key)) for key in ("role", "type", "name"))), None)
     if not isinstance(value, str) or len(value) > 100:
         return None

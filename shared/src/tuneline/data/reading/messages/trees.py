@@ -38,6 +38,16 @@ def path_of(
             yield (*loc, place), _plain(message)
 
 
+def versions_in(record: Mapping[str, object]) -> tuple[list[object], object] | None:
+    """Return the messages that Open WebUI keeps by name, each with its parent, and which of them was seen last."""
+    history = record.get("history")
+    held = history.get("messages") if isinstance(history, Mapping) else None
+    if not isinstance(history, Mapping) or not isinstance(held, Mapping):
+        return None
+    named = [{**one, "parent_message_id": one.get("parentId")} for one in held.values() if isinstance(one, Mapping)]
+    return [*named], history.get("currentId", history.get("current_id"))
+
+
 def way_to_last(items: Sequence[object], last: object) -> Sequence[int]:
     """Return which messages of a list lead to the one called `last`, or to the list's last one; all, if none branch."""
     everything = range(len(items))

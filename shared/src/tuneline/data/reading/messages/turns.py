@@ -25,14 +25,14 @@ from tuneline.parsing.problems import Loc
 EVENTS = (
     "event", "systemevent", "conversationupdate", "typing", "endofconversation", "service", "action", "slot",
     "sessionstarted", "userfeaturization", "restart", "followup", "activeloop", "summary", "filehistorysnapshot",
-    "rewind", "undo", "resetslots", "pause", "resume", "export", "storeentities",
+    "rewind", "undo", "resetslots", "pause", "resume", "export", "storeentities", "invoke",
 )  # fmt: skip
 """What happened beside what was said, in logs of chat services, of Rasa and of Claude Code."""
 TOLD = (
     "guildmemberjoin", "channelpinnedmessage", "recipientadd", "recipientremove", "channelnamechange",
-    "channeliconchange", "threadcreated", "userpremiumguildsubscription",
+    "channeliconchange", "threadcreated", "userpremiumguildsubscription", "trace",
 )  # fmt: skip
-"""What happened in a chat of Discord, where a sentence that nobody wrote stands beside it."""
+"""What happened in a chat of Discord, where a sentence that nobody wrote stands beside it, or of Copilot Studio."""
 _HAPPENED = frozenset(("type", "event"))
 
 ROLE_KEYS = (
@@ -45,10 +45,10 @@ ROLE_KEYS = (
 TEXT_KEYS = (
     "content", "value", "text", "message", "stripped_text", "body_text", "plain_body", "body", "parts", "utterance",
     "msg", "mes", "comment", "plaintext", "message_text", "content_text", "message_body", "message_content",
-    "comment_body",
+    "comment_body", "text_body", "content_list", "content_chunks",
 )  # fmt: skip
 """Keys under which a message's text stands; the first that holds anything counts."""
-_SAID = frozenset((*TEXT_KEYS, "tool_calls", "function_call", "conversations_thread_id"))
+_SAID = frozenset((*TEXT_KEYS, "payload", "tool_calls", "function_call", "conversations_thread_id"))
 MARKS = ("weight", "train", "training", "train_on_turn", "learn", "loss", "compute_loss")
 """Keys, in any case, that say whether an answer is to be learnt: 0 or false is a no (OpenAI, Mistral, ms-swift …)."""
 
@@ -87,9 +87,12 @@ def is_message(value: object) -> bool:
 
 def is_event(item: Mapping[str, object]) -> bool:
     """Tell whether a record only says what happened beside a conversation: that somebody joined it, say."""
-    if _HAPPENED.isdisjoint(item) or "role" in item or "tool_calls" in item:
+    if (_HAPPENED | {"user_name"}).isdisjoint(item) or "role" in item or "tool_calls" in item:
         return False
-    said = any(item.get(key) not in (None, "", []) for key in TEXT_KEYS)
+    if "chat_metadata" in item or item.keys() >= {"user_name", "character_name"}:
+        return True  # the first line of SillyTavern's files
+    told = (item.get(key) for key in TEXT_KEYS)
+    said = any(one not in (None, "", []) and not (isinstance(one, Mapping) and "namespace" in one) for one in told)
     named = {bare(name) for key in _HAPPENED if isinstance(name := item.get(key), str) and len(name) < 40}
     if "call_ended_timestamp" in item and not named & {"default", "reply"}:
         return True  # DiscordChatExporter's calls, and kinds that it has only numbers for
@@ -147,6 +150,8 @@ def _read_said(item: Mapping[str, object], said_by: Role | None, loc: Loc, probl
         return []
     said = next((name for name in TEXT_KEYS if item.get(name) not in (None, "", [])), None)
     calls = _calls(item)
+    if said is None and role == "tool" and "result" in item:
+        return [Turn("tool", text_of_result(item["result"]), loc)]
     if said is None:
         if not calls and not any(name in item for name in TEXT_KEYS):
             problems.append(Problem((*loc, "content"), "is missing", "content"))
@@ -164,6 +169,8 @@ def turns_of(
 ) -> list[Turn]:
     """Turn the content of one message, text or parts, into turns: results of tools first, then what is said."""
     content = read_content(value, loc, problems, joint="" if role == "assistant" else "\n")
+    if role == "assistant" and content.results and isinstance(value, list) and (content.calls or content.text.strip()):
+        return _in_order(value, loc, learnt=learnt)
     results = [Turn("tool", text, loc) for text in content.results]
     calls = (*calls, *content.calls)
     only_results = bool(results) and not content.text.strip() and not calls
@@ -171,6 +178,23 @@ def turns_of(
         return results
     spoken = Turn(role, content.text, loc, learnt, calls, content.parts)
     return [*results, *(_without_thoughts(spoken) if role == "assistant" else [spoken])]
+
+
+def _in_order(parts: Sequence[object], loc: Loc, *, learnt: bool) -> list[Turn]:
+    """Return the turns of an answer in whose parts tools are called and return something, in their order."""
+    turns: list[Turn] = []
+    before: list[object] = []
+    for place, part in enumerate(parts):
+        before.append(part)
+        read = read_content(part, (*loc, place), [], joint="")
+        if not read.results and place + 1 < len(parts):
+            continue
+        said = read_content(before, loc, [], joint="")
+        if said.text.strip() or said.calls:
+            turns.append(Turn("assistant", said.text, loc, learnt, said.calls, said.parts))
+        turns += [Turn("tool", text, loc) for text in read.results]
+        before = []
+    return turns
 
 
 def _without_thoughts(turn: Turn) -> list[Turn]:
@@ -189,8 +213,8 @@ def _typed(item: Mapping[str, object], loc: Loc) -> list[Turn] | None:
     """Read an item of OpenAI's Responses API that is no message; None for a message."""
     if is_event(item):
         return []
-    if item.get("channel") == "analysis" and item.get("role") == "assistant":
-        return []  # a thought of gpt-oss, as its format of conversations names it
+    if item.get("is_thought") is True or (item.get("channel") == "analysis" and item.get("role") == "assistant"):
+        return []  # a thought, as AI Studio and the format of gpt-oss mark it
     match item.get("type") if "role" not in item else None:
         case "reasoning":
             return []
@@ -198,9 +222,13 @@ def _typed(item: Mapping[str, object], loc: Loc) -> list[Turn] | None:
             call = call_text(item.get("name"), item.get("arguments", item.get("input")))
             return [Turn("assistant", "", loc, calls=(call,))]
         case "function_call_output" | "custom_tool_call_output":
-            output = item.get("output")
-            return [Turn("tool", output if isinstance(output, str) else json.dumps(output, ensure_ascii=False), loc)]
+            return [Turn("tool", text_of_result(item.get("output")), loc)]
     return None
+
+
+def text_of_result(value: object) -> str:
+    """Return what a tool returned, as text."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _role(item: Mapping[str, object]) -> tuple[str | None, Role | None, bool]:

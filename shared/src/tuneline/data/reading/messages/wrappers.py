@@ -26,6 +26,10 @@ def _with_text(item: Mapping[str, object]) -> Mapping[str, object]:
     if isinstance(entities, list) and entities:  # Telegram: text, links, names …
         texts = (str(one["text"]) for one in entities if isinstance(one, Mapping) and "text" in one)
         return {**item, "text": "".join(texts)}
+    if isinstance(payload := item.get("payload"), Mapping) and "direction" in item:  # Botpress
+        return {**item, "text": payload.get("text")}
+    if isinstance(item.get("frames"), list) and item.get("speaker") in ("SYSTEM", 1):
+        return {**item, "speaker": "assistant"}  # MultiWOZ and SGD call whoever answers the system
     if "sender_name" in item and "timestamp_ms" in item:
         return {**item, "content": _of_meta(item.get("content"))}
     return item
