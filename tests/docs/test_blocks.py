@@ -32,7 +32,7 @@ ELSEWHERE = {
     ("docs/generate.md", "make run-synthesize"): "tests/examples/test_example_run_files.py::"
     "test_what_a_model_writes_goes_past_the_assessor_to_the_comparison",
     ("docs/models.md", "llama-server"): "tests/gguf_converter/merging/test_adapter_file.py::",
-    ("docs/operate.md", "tuneline gc"): "tests/shared/commands/test_gc.py::",
+    ("docs/operate.md", "tuneline gc"): "tests/shared/commands/removal/test_gc.py::",
     ("docs/operate.md", "tuneline ls"): "tests/shared/commands/test_status.py::",
     ("docs/plan-and-ledger.md", "python tools/priced_server.py"): "tests/shared/commands/test_plan.py::"
     "test_a_plan_has_simulator_and_judge_of_the_evaluator_and_weighs_the_limit",
@@ -44,7 +44,7 @@ ELSEWHERE = {
     "test_each_package_is_one_commit_with_a_tag_and_its_hashes",
     ("docs/transcribe.md", "tuneline pairs"): "tests/transcriber/test_transcribe.py::"
     "test_made_speech_is_heard_with_its_sentences_and_few_errors",
-    ("docs/personal-data.md", "tuneline trace"): "tests/shared/commands/test_forget.py::",
+    ("docs/personal-data.md", "tuneline trace"): "tests/shared/commands/removal/test_forget.py::",
 }
 """What takes minutes, a key or somebody's model: by page and how the block begins, the test that does the same."""
 

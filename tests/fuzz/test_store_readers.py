@@ -18,10 +18,10 @@ from kit.scripted_openai import Call
 from kit.scripted_vendors import anthropic_error, google_error, message
 from kit.scripted_vendors import generated as content
 from kit.text_servers import choice, native
-from tuneline.commands.gc import collect
+from tuneline.commands.removal.gc import collect
+from tuneline.commands.removal.trace import read_ids, trace_lines
 from tuneline.commands.show import forgotten_note, run_lines
 from tuneline.commands.status import status_of
-from tuneline.commands.trace import read_ids, trace_lines
 from tuneline.commands.watch import run_list, status_lines
 from tuneline.data.rubric import Rubric
 from tuneline.engine.checkpoints import State

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from kit.places import KIT
 from kit.toys import STAGES
-from tuneline.commands.gc import collect
+from tuneline.commands.removal.gc import collect
 from tuneline.commands.status import RunStatus, StepStatus, status_of
 from tuneline.commands.tuneline import app
 from tuneline.commands.watch import page_of, seconds_of, status_lines

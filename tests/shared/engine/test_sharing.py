@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from kit.sharing import STAGES
-from tuneline.commands.gc import collect
+from tuneline.commands.removal.gc import collect
 from tuneline.commands.show import fetch_output, results_of, run_lines
 from tuneline.engine.pipelines import Step
 from tuneline.engine.runfile import RunFile, read_run_file

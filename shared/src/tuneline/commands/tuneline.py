@@ -12,7 +12,7 @@ import typer
 from tuneline.commands.check import check, read_checked
 from tuneline.commands.monitor import RunArgument, logs, ls, open_page, status, watch
 from tuneline.commands.personas import personas_app
-from tuneline.commands.removal import forget_command, gc, trace_command
+from tuneline.commands.removal.command import forget_command, gc, trace_command
 from tuneline.commands.results.command import compare
 from tuneline.commands.results.plan_eval import plan_eval
 from tuneline.commands.stage import (

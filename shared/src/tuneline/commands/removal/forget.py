@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
 
-from tuneline.commands.rebuild import SLICER, is_stale, rebuilt
+from tuneline.commands.removal.rebuild import SLICER, is_stale, rebuilt
 from tuneline.engine.layout import (
     forgotten_key,
     manifest_key,

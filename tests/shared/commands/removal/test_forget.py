@@ -15,10 +15,10 @@ from kit.judge_parts import SHORT_RUBRIC, live
 from kit.scripted_batches import BatchServer
 from kit.scripted_openai import serve_openai
 from kit.scripted_vendors import PROTOCOLS
-from tuneline.commands.forget import forget
-from tuneline.commands.gc import collect
+from tuneline.commands.removal.forget import forget
+from tuneline.commands.removal.gc import collect
+from tuneline.commands.removal.trace import ids_in
 from tuneline.commands.show import run_lines
-from tuneline.commands.trace import ids_in
 from tuneline.commands.tuneline import app
 from tuneline.data.transcripts import read_transcripts
 from tuneline.engine.lineage import trace

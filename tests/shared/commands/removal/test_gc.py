@@ -13,7 +13,7 @@ from kit.support import alone
 from kit.toys import COUNTER, STAGES
 from kit.uploads import upload
 from kit.workflow_parameters import as_parameters
-from tuneline.commands.gc import collect
+from tuneline.commands.removal.gc import collect
 from tuneline.engine.layout import Node
 from tuneline.engine.pipelines import Step
 from tuneline.engine.records import Pin, read_manifest

@@ -22,7 +22,7 @@ def trace_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show everything in a store that holds a transcript, or was made with it."""
-    from tuneline.commands.trace import ids_in, read_ids, to_json, trace_lines
+    from tuneline.commands.removal.trace import ids_in, read_ids, to_json, trace_lines
     from tuneline.engine.lineage import trace
     from tuneline.store.base import open_store
 
@@ -40,8 +40,8 @@ def forget_command(
     yes: Annotated[bool, typer.Option("--yes", help="Do it; without this, only show what is affected.")] = False,
 ) -> None:
     """Take transcripts out of a store: rows, slices, judgements, uploads; mark the models that were made with them."""
-    from tuneline.commands.forget import forget
-    from tuneline.commands.trace import ids_in, published, read_ids, trace_lines
+    from tuneline.commands.removal.forget import forget
+    from tuneline.commands.removal.trace import ids_in, published, read_ids, trace_lines
     from tuneline.engine.lineage import trace
     from tuneline.store.base import open_store
 
@@ -65,7 +65,7 @@ def gc(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what would go.")] = False,
 ) -> None:
     """Remove results and uploads that no run pins, and what killed attempts left behind."""
-    from tuneline.commands.gc import collect
+    from tuneline.commands.removal.gc import collect
     from tuneline.commands.show import size
     from tuneline.store.base import open_store
 

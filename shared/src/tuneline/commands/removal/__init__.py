@@ -1,0 +1,1 @@
+"""Transcripts followed through a store and taken out of it, and what no run pins removed."""
