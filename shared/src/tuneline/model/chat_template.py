@@ -25,6 +25,7 @@ from tuneline.model.base_model import read_object, read_text
 from tuneline.model.children import ending, environment
 from tuneline.model.template_worker import DATE, SECONDS, Rendering, ToRender
 from tuneline.parsing.problems import printable
+from tuneline.parsing.text import read_utf8
 from tuneline.parsing.yaml import read_yaml
 from tuneline.stage import Closed
 
@@ -76,9 +77,7 @@ def read_chat_settings(path: Path | None) -> ChatSettings:
     if path.suffix not in TEMPLATE_SUFFIXES:
         return read_yaml(path).as_model(ChatSettings, "the input `chat_template`, unless its name ends with .jinja,")
     try:
-        return ChatSettings(template=path.read_text(encoding="utf-8-sig"))
-    except UnicodeDecodeError:
-        raise UserError(f"{path.name}: the chat template is not UTF-8 text") from None
+        return ChatSettings(template=read_utf8(path))
     except ValueError:
         raise UserError(f"{path.name}: the chat template is empty") from None
 

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from tuneline.errors import UserError
+from tuneline.parsing.text import read_utf8
 
 _FENCED = re.compile(r"^(?P<fence>```+|~~~+)[^\n`]*\n(?P<inside>.*?)^(?P=fence)[ \t]*$", re.MULTILINE | re.DOTALL)
 
@@ -14,12 +15,7 @@ def read_system_prompt(path: Path | None) -> str | None:
     """Return the system prompt in a text file; None without a file. Raises UserError if it is empty or not UTF-8."""
     if path is None:
         return None
-    try:
-        text = path.read_text(encoding="utf-8-sig").strip()
-    except IsADirectoryError:
-        raise UserError(f"{path.name} is a folder: give the text file with the system prompt") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path.name}: the system prompt is not UTF-8 text") from None
+    text = read_utf8(path).strip()
     if not text:
         raise UserError(f"{path.name}: the system prompt is empty; leave the input out to have none")
     return text

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import codecs
 import re
+from pathlib import Path
+
+from tuneline.errors import UserError
+from tuneline.parsing.problems import line_of, not_utf8, printable
 
 _UNSEEN = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f\xad\ud800-\udfff]")
 """Control characters except tab, line ends and form feed; soft hyphens; and lone surrogates, which no file can hold."""
@@ -16,6 +20,14 @@ ONLY_A_POINTER = "is Git's pointer to a large file, not the file: run `git lfs p
 def read_text(data: bytes) -> str:
     """Return UTF-8 or UTF-16 as text with `\\n` as line end and nothing unseen. Raises UnicodeDecodeError."""
     return cleaned(data.decode(_encoding(data)))
+
+
+def read_utf8(path: Path) -> str:
+    """Return all of a text file with `\\n` as line end. Raises UserError, with the line, if it is not UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as e:
+        raise UserError(f"{printable(path.name)}:{line_of(e)}: {not_utf8(e)}") from None
 
 
 def cleaned(text: str) -> str:

@@ -14,6 +14,7 @@ from tuneline.data.text.recordings import PairRow, Segment, TalkRow
 from tuneline.data.text.words import word_count
 from tuneline.errors import UserError
 from tuneline.parsing.problems import printable
+from tuneline.parsing.text import read_utf8
 
 SLOTS = ("{source}", "{profile}")
 """What stands in a prompt once each: the text of the source, and what the references have in common."""
@@ -97,10 +98,7 @@ def read_prompt(path: Path) -> str:
     """Read a prompt. Raises UserError unless it has its slots once each."""
     if path.stat().st_size > MOST_BYTES:
         raise UserError(f"{path.name}: a prompt has at most {MOST_BYTES:,} bytes")
-    try:
-        text = path.read_text(encoding="utf-8-sig").strip()
-    except UnicodeDecodeError:
-        raise UserError(f"{path.name}: not UTF-8 text") from None
+    text = read_utf8(path).strip()
     if has_controls(text):
         raise UserError(f"{path.name}: it has control characters; save it as plain text")
     for slot in SLOTS:

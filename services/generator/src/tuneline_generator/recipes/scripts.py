@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field
 from tuneline.data.io import Closed, read_record
 from tuneline.errors import UserError
 from tuneline.parsing.problems import printable
+from tuneline.parsing.text import read_utf8
 from tuneline_generator.recipes.instructions import Written
 from tuneline_generator.stage import GeneratorInputs
 from tuneline_generator.writing.items import Item
@@ -63,10 +64,7 @@ def _text_of(path: Path, most: int) -> str:
     name = printable(path.name)
     if path.stat().st_size > most:
         raise UserError(f"{name}: it has more than {most:,} bytes; give it in parts")
-    try:
-        text = path.read_text(encoding="utf-8-sig").replace("\f", "\n").strip()
-    except UnicodeDecodeError:
-        raise UserError(f"{name}: not UTF-8 text") from None
+    text = read_utf8(path).replace("\f", "\n").strip()
     if not any(map(str.isalnum, text)):
         raise UserError(f"{name}: no words are in it; leave it out")
     return text

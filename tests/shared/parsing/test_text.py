@@ -1,0 +1,29 @@
+"""Texts of people, by the bytes that editors write."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tuneline.errors import UserError
+from tuneline.parsing.text import read_utf8
+
+
+def test_a_text_file_is_read_without_its_mark_and_with_one_kind_of_line_end(tmp_path: Path) -> None:
+    file = tmp_path / "prompt.txt"
+    file.write_bytes(b"\xef\xbb\xbfBe brief.\r\nCaf\xc3\xa9\n")
+    assert read_utf8(file) == "Be brief.\nCafé\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "place"),
+    [(b"a\nb\nCaf\xe9", "3: not UTF-8 text .byte 0xe9."), ("Hé".encode("utf-16"), "1: not UTF-8 text .byte 0xff.")],
+)
+def test_a_text_file_in_another_encoding_is_refused_with_the_line_and_the_way_out(
+    tmp_path: Path, data: bytes, place: str
+) -> None:
+    file = tmp_path / "prompt.txt"
+    file.write_bytes(data)
+    with pytest.raises(UserError, match=f"prompt.txt:{place}; save it as UTF-8"):
+        read_utf8(file)
