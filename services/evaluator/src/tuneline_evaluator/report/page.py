@@ -69,40 +69,37 @@ def page(
     rows = sorted(comparison.personas, key=largest_gain_first)
     shown = shown_rows(rows)
     groups, found = [*comparison.categories, *comparison.criteria], comparison.preference
-    return (
-        _environment()
-        .get_template("report.html.j2")
-        .render(
-            c=comparison,
-            words=in_words(comparison),
-            banners=banners(comparison),
-            confidence=confidence(comparison),
-            detectable=detectable(comparison),
-            contents=contents(comparison),
-            links=PAGE,
-            by_place=by_place(comparison),
-            preference_facts=preference_facts(found, comparison.settings.margin) if found else [],
-            win_rates=preference_plots.win_rates(found) if found else None,
-            model=earlier.finetuned.name if earlier.finetuned else comparison.arms[1].name,
-            base_model=fact(comparison.arms[0].base_model or comparison.arms[0].name),
-            personas=shown,
-            hidden=len(rows) - len(shown),
-            spread=_spread(rows),
-            effect_axis=plots.effect_axis(comparison),
-            persona_axis=plots.score_axis(score for row in rows for score in (row.base_mean, row.finetuned_mean)),
-            group_axis=plots.score_axis(score for row in groups for score in (row.base_mean, row.finetuned_mean)),
-            effect_facts=effect_facts(comparison),
-            arm_rows=arm_rows(comparison),
-            arm_table=arm_table(comparison),
-            arm_facts=arm_facts(comparison),
-            earlier=earlier,
-            last_step=max((point.step for point in earlier.training.losses), default=0.0) if earlier.training else 0.0,
-            most_points=plots.MOST_CURVE_POINTS,
-            pairs=side_by_side(comparison, conversations),
-            settings=settings(comparison),
-            costs=costs,
-            glossary=GLOSSARY,
-        )
+    template = _environment().get_template("report.html.j2")
+    return template.render(
+        c=comparison,
+        words=in_words(comparison),
+        banners=banners(comparison),
+        confidence=confidence(comparison),
+        detectable=detectable(comparison),
+        contents=contents(comparison),
+        links=PAGE,
+        by_place=by_place(comparison),
+        preference_facts=preference_facts(found, comparison.settings.margin) if found else [],
+        win_rates=preference_plots.win_rates(found) if found else None,
+        model=earlier.finetuned.name if earlier.finetuned else comparison.arms[1].name,
+        base_model=fact(comparison.arms[0].base_model or comparison.arms[0].name),
+        personas=shown,
+        hidden=len(rows) - len(shown),
+        spread=_spread(rows),
+        effect_axis=plots.effect_axis(comparison),
+        persona_axis=plots.score_axis(score for row in rows for score in (row.base_mean, row.finetuned_mean)),
+        group_axis=plots.score_axis(score for row in groups for score in (row.base_mean, row.finetuned_mean)),
+        effect_facts=effect_facts(comparison),
+        arm_rows=arm_rows(comparison),
+        arm_table=arm_table(comparison),
+        arm_facts=arm_facts(comparison),
+        earlier=earlier,
+        last_step=max((point.step for point in earlier.training.losses), default=0.0) if earlier.training else 0.0,
+        most_points=plots.MOST_CURVE_POINTS,
+        pairs=side_by_side(comparison, conversations),
+        settings=settings(comparison),
+        costs=costs,
+        glossary=GLOSSARY,
     )
 
 
