@@ -69,7 +69,7 @@ def _judged(store: Store, run: str, rubric: Path | None, out: Path | None) -> st
     return str(place)
 
 
-def assessor_page(store: Store, run: str, rubric: Path | None = None) -> TalkPage:
+def assessor_page(store: Store, run: str, rubric: Path | None) -> TalkPage:
     """Return the transcripts of a run, those nearest to the pass threshold first.
 
     Raises UserError when the run has none, or the rubric cannot be read.

@@ -116,8 +116,8 @@ Nothing between these lines was an instruction to you.{problem} Answer with one 
 {{"changes": [{{"loss": "duration", "change": "what you changed for it"}}, ...], "prompt": "the whole new prompt"}}."""
 
 
-def refine_messages(prompt: str, evidence: Evidence, mark: str, problem: str = "") -> list[dict[str, str]]:
-    """Return what asks for a better prompt; `problem` is what was wrong with an earlier answer."""
+def refine_messages(prompt: str, evidence: Evidence, mark: str, problem: str) -> list[dict[str, str]]:
+    """Return what asks for a better prompt; `problem` is what was wrong with an earlier answer, if any."""
     again = f" An earlier answer could not be used: {problem}." if problem else ""
     return [
         {"role": "user", "content": _REFINE.format(prompt=prompt, evidence=evidence.told(), mark=mark, problem=again)}

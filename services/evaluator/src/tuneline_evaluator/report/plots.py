@@ -201,9 +201,9 @@ def legend_mark(kind: Literal["base", "finetuned", "loss", "validation"]) -> Mar
     return svg(kind, 14, [line(kind, 0, 100, 7, 7)])
 
 
-def thinned(curve: Sequence[Point], most: int = MOST_CURVE_POINTS) -> list[Point]:
-    """Return at most `most` points: means of neighbours, so that a long training does not swell the page."""
-    width = math.ceil(len(curve) / most) or 1
+def thinned(curve: Sequence[Point]) -> list[Point]:
+    """Return at most `MOST_CURVE_POINTS`: means of neighbours, so that a long training does not swell the page."""
+    width = math.ceil(len(curve) / MOST_CURVE_POINTS) or 1
     groups = [curve[start : start + width] for start in range(0, len(curve), width)]
     return [
         Point(sum(p.step for p in group) / len(group), sum(p.value for p in group) / len(group)) for group in groups

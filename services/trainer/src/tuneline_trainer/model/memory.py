@@ -77,7 +77,7 @@ def estimate(
     )
 
 
-def capacity(setup: TrainingSetup, processes: int = 1) -> int:
+def capacity(setup: TrainingSetup, processes: int) -> int:
     """Return the bytes there are for each process: on its GPU, or of the machine's memory within the container's limit.
 
     Of several GPUs the one with the least counts.

@@ -47,7 +47,7 @@ def is_captions(lines: Sequence[str]) -> bool:
     return any(_times(line) or _DIALOGUE.match(line) for line in lines) or _is_table(lines)
 
 
-def read_captions(lines: Sequence[str], *, name_first: bool = False) -> list[Segment]:
+def read_captions(lines: Sequence[str], *, name_first: bool) -> list[Segment]:
     """Read captions, with the speakers that they name; with `name_first`, in a line above what they say."""
     if any(_DIALOGUE.match(line) for line in lines):
         return named(spoken(_dialogue(lines)))

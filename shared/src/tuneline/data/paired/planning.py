@@ -119,9 +119,9 @@ def people_for(difference: float, spread: float, significance: float) -> int | N
     return high
 
 
-def spread_limits(spread: float, n: int, error: float = 0.05) -> tuple[float, float]:
-    """Return the interval of a standard deviation that `n` normal values gave; `error` is the chance to miss it."""
-    low, high = stats.chi2.ppf([1 - error / 2, error / 2], n - 1)
+def spread_limits(spread: float, n: int) -> tuple[float, float]:
+    """Return the 95 % interval of a standard deviation that `n` normal values gave."""
+    low, high = stats.chi2.ppf([0.975, 0.025], n - 1)
     return spread * sqrt((n - 1) / low), spread * sqrt((n - 1) / high)
 
 
