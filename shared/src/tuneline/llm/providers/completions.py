@@ -11,7 +11,7 @@ from tuneline.llm.config import Secret
 from tuneline.llm.prices import Tokens
 from tuneline.llm.providers.openai_reply import broken_off, count, object_in, object_of, read_cost, read_tokens
 from tuneline.llm.providers.provider import BareHttp, not_taken
-from tuneline.llm.providers.refusals import Refusal, Refused, meaning, read_refusal
+from tuneline.llm.providers.refusals import Refusal, Refused, meaning, refused
 from tuneline.llm.providers.strangers import Stranger, Strangers
 from tuneline.llm.thoughts import storable
 from tuneline.stage import Json, Usage
@@ -45,7 +45,7 @@ class CompletionProvider:
 
     def __init__(self, config: CompletionConfig, secret: Secret, timeout_s: float) -> None:
         self._config, self._strangers = config, Strangers(config, "text completions")
-        self._http = BareHttp(config, timeout_s, config.headers(secret), refusal=_refused)
+        self._http = BareHttp(config, timeout_s, config.headers(secret), refusal=refused)
         self._listed = 10**6
         """Likeliest tokens that the server lists at most, as far as is known."""
 
@@ -134,10 +134,6 @@ def read_choice(content: bytes, config: CompletionConfig) -> Completion:
         tokens.output, read_cost(config, usage, tokens), tuple(_likeliest(_first_of_choice(choice.get("logprobs")))),
         tokens.cached,
     )  # fmt: skip
-
-
-def _refused(status: int, headers: Mapping[str, str], body: bytes) -> Exception:
-    return Refused(read_refusal(status, headers, body))
 
 
 def _fewer(refusal: Refusal, asked: int) -> int:

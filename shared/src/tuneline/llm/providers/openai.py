@@ -19,7 +19,7 @@ from tuneline.errors import Fault, LlmRejected, UserError
 from tuneline.llm.config import OpenAiConfig, Secret
 from tuneline.llm.providers.openai_reply import read_reply
 from tuneline.llm.providers.provider import BareHttp, Reply, folded, joined
-from tuneline.llm.providers.refusals import Refusal, Refused, fitting_tokens, meaning, read_refusal, unwanted
+from tuneline.llm.providers.refusals import Refusal, Refused, fitting_tokens, meaning, read_refusal, refused, unwanted
 from tuneline.llm.providers.strangers import Strangers
 from tuneline.stage import Json
 
@@ -71,7 +71,7 @@ class OpenAiProvider:
         self._config = config
         logging.getLogger("openai").setLevel(logging.WARNING)  # at the levels of OPENAI_LOG it writes whole requests
         also = frozenset[str]() if config.base_url else _OPENAI_HEADERS
-        self.http = BareHttp(config, timeout_s, config.headers(secret), also, _refused)
+        self.http = BareHttp(config, timeout_s, config.headers(secret), also, refused)
         address = config.address.rstrip("/").removesuffix("/chat/completions")
         self.sdk = openai.AsyncOpenAI(
             base_url=address, api_key="unused", max_retries=0, http_client=self.http, default_query=config.query
@@ -92,8 +92,8 @@ class OpenAiProvider:
                 answer = await self._post(form, messages, schema, seed)
                 with self._strangers.watch(messages):
                     reply = read_reply(answer, self._config, wanted=schema is not None)
-            except Refused as refused:
-                refusal = refused.refusal
+            except Refused as e:
+                refusal = e.refusal
                 learned = self.form if form is begun is not self.form else None  # by a call beside this one
                 changed = learned or self._changed(form, refusal, schema, seed)
                 if changed is None:
@@ -196,10 +196,6 @@ def _first_form(config: OpenAiConfig) -> Form:
     # OpenAI's newer models refuse max_tokens, and many compatible servers know nothing else.
     limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens" if config.base_url else "max_completion_tokens"
     return Form(limit, config.max_tokens, config.response_format)
-
-
-def _refused(status: int, headers: Mapping[str, str], body: bytes) -> Exception:
-    return Refused(read_refusal(status, headers, body))
 
 
 def _messages(messages: Sequence[Mapping[str, str]], *, system: bool) -> Sequence[Mapping[str, str]]:

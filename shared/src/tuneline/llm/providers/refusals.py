@@ -105,6 +105,11 @@ def read_refusal(status: int, headers: Mapping[str, str], body: bytes) -> Refusa
     )  # fmt: skip
 
 
+def refused(status: int, headers: Mapping[str, str], body: bytes) -> Exception:
+    """Return what an answer that is an error is raised as."""
+    return Refused(read_refusal(status, headers, body))
+
+
 def _walk(value: object, name: str, found: list[tuple[str, str]], depth: int) -> None:
     if depth == 0 or len(found) >= 200:
         return

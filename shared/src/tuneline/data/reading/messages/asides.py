@@ -7,11 +7,10 @@ to the message that it came with.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Literal, NamedTuple
 
-from tuneline.data.reading.messages.roles import role_of
+from tuneline.data.reading.messages.roles import bare, role_of
 
 Aside = Literal["note", "notice"]
 Side = Literal["user", "assistant"]
@@ -75,7 +74,7 @@ def aside_of(item: Mapping[str, object]) -> Aside | None:
         return None
     if _is_hidden(item):
         return "note"
-    kinds = {_bare(value) for value in _kinds(item)}
+    kinds = {bare(value) for value in _kinds(item)}
     if kinds & {*NOTES} or ("conversations_thread_id" in item and not kinds & {"message", "welcomemessage"}):
         return "note"  # HubSpot's comments are for the staff, its other kinds have no text
     if kinds & {*NOTICES} or any(_is_yes(item.get(key)) for key in AUTOMATIC) or item.get("rule_id"):
@@ -95,7 +94,7 @@ def way_of(item: Mapping[str, object]) -> Side | None:
     """Return the role that the way of a message means."""
     if "message_type" not in item:
         return None
-    return next(filter(None, (WAYS.get(_bare(value)) for value in _kinds(item, ("message_type",)))), None)
+    return next(filter(None, (WAYS.get(bare(value)) for value in _kinds(item, ("message_type",)))), None)
 
 
 def side_of(item: Mapping[str, object]) -> Side | None:
@@ -142,10 +141,6 @@ def _kinds(item: Mapping[str, object], keys: tuple[str, ...] = KINDS) -> Iterato
             value = _NUMBERED[value]
         if isinstance(value, str) and len(value) < 40:
             yield value
-
-
-def _bare(name: str) -> str:
-    return re.sub(r"[\W_\d]+", "", name).casefold()
 
 
 def _is_time(value: object) -> bool:
