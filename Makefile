@@ -74,10 +74,11 @@ test-cluster: $(READY) $(TINY_BASE) images ## Run everything on the cluster of K
 	@$(BIN)/pytest -q -s tests/cluster
 
 .PHONY: check
-check: $(READY) ## Check format, lint, types and generated files
+check: $(READY) ## Check format, lint, types, sizes and generated files
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy $(SOURCES)
+	@$(BIN)/python tools/sizes.py
 	@$(BIN)/python tools/reference.py --check
 	@$(BIN)/python tools/known_models.py --check
 	@$(BIN)/python tools/schemas.py --check

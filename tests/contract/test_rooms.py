@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from kit.places import ROOT
+from sizes import too_large
 
 LIBRARY = ROOT / "shared" / "src" / "tuneline"
 OPEN = {"errors", "stage", "data", "model", "llm", "judge", "parsing"}
@@ -106,3 +107,14 @@ def test_a_room_can_be_taken_in_at_a_glance() -> None:
     for folder in [f for f in LIBRARY.rglob("*") if f.is_dir() and (f / "__init__.py").exists()]:
         files = [path for path in folder.glob("*.py") if path.stem != "__init__"]
         assert 3 <= len(files) <= (25 if folder.name in LARGE else 15), folder.name
+
+
+def test_a_function_or_module_that_nobody_holds_at_once_is_named(tmp_path: Path) -> None:
+    long = "def long() -> None:\n" + "    pass\n" * 40
+    (tmp_path / "large.py").write_text("def short() -> None:\n" + "    pass\n" * 39 + long + "\n" * 220)
+    (tmp_path / "small.py").write_text("x = 1\n" * 300)
+    assert [line.removeprefix(str(tmp_path)) for line in too_large(tmp_path / "large.py")] == [
+        "/large.py: 301 lines, and a module has at most 300: split it by noun",
+        "/large.py:41: long has 41 lines, a function at most 40",
+    ]
+    assert not list(too_large(tmp_path / "small.py"))
