@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tuneline.data.judged import write_judged
-from tuneline.data.pii import PiiFinder
+from tuneline.data.pii.finder import PiiFinder
 from tuneline.data.rubric import Rubric, load_rubric
 from tuneline.data.transcripts import Exchange, Transcript
 from tuneline.errors import UserError

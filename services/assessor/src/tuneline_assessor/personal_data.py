@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from tuneline.data.pii import PiiFinder, redact, redact_id
+from tuneline.data.pii.finder import PiiFinder, redact, redact_id
 from tuneline.data.transcripts import ReadTranscripts, Transcript
 from tuneline.errors import UserError
 from tuneline.parsing.problems import listed, printable

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from tuneline.data.pii import REGIONS, Region
+from tuneline.data.pii.finder import REGIONS, Region
 from tuneline.data.reading.files import PATTERNS
 from tuneline.data.text.audit import Action
 from tuneline.stage import (

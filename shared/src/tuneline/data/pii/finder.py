@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from tuneline.data.judged import Exchange, Transcript
-from tuneline.data.pii_patterns import PATTERNS
+from tuneline.data.pii.patterns import PATTERNS
 from tuneline.errors import UserError
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ def _merged(spans: list[tuple[float, Match]], taken: list[Match]) -> list[Match]
 
 def _engine(regions: tuple[Region, ...], model: str | None) -> AnalyzerEngine:
     try:
-        from tuneline.data.pii_engine import analyzer
+        from tuneline.data.pii.engine import analyzer
     except ImportError:
         text = "`pii` needs Microsoft Presidio, which is not installed: pip install 'tuneline[pii]'"
         raise UserError(text) from None

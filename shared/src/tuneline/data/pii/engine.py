@@ -23,7 +23,7 @@ from presidio_analyzer.nlp_engine import NlpArtifacts, NlpEngine
 from spacy.language import Language
 from spacy.tokens import Doc
 
-from tuneline.data.pii_patterns import CASE_SENSITIVE, PATTERNS
+from tuneline.data.pii.patterns import CASE_SENSITIVE, PATTERNS
 from tuneline.errors import UserError
 
 LANGUAGE = "en"

@@ -5,7 +5,7 @@ from functools import cache
 
 import pytest
 
-from tuneline.data.pii import REGIONS, PiiFinder, redact
+from tuneline.data.pii.finder import REGIONS, PiiFinder, redact
 from tuneline.data.transcripts import Exchange, Transcript
 from tuneline.errors import UserError
 from tuneline.llm.control_tokens import neutralise
