@@ -37,7 +37,7 @@ from tuneline.data.verdicts import Verdict
 from tuneline.engine.runfile import read_run_file
 from tuneline.errors import Unreadable, UserError
 from tuneline.judge.judging import load_judge
-from tuneline.judge.recorded import RecordedJudge
+from tuneline.judge.recorded.judge import RecordedJudge
 from tuneline.stage import installed_stages
 from tuneline_calibrator.models.judge import load_judge as load_talk_judge
 from tuneline_calibrator.models.writer import load_writer as load_script_writer

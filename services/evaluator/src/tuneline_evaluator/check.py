@@ -13,7 +13,7 @@ from tuneline.data.rubric import Rubric, load_rubric
 from tuneline.errors import LlmRejected, UserError
 from tuneline.judge.forecast import require_prices
 from tuneline.judge.panel import check_judges
-from tuneline.judge.recorded import RecordedConfig, RecordedJudge
+from tuneline.judge.recorded.judge import RecordedConfig, RecordedJudge
 from tuneline.judge.simulators.played import as_played
 from tuneline.judge.simulators.simulator import ScriptedConfig, load_simulator
 from tuneline.llm.config import ModelConfig, Secret

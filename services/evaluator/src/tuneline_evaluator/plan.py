@@ -20,7 +20,7 @@ from tuneline.judge.by_model import models_among
 from tuneline.judge.forecast import answer_tokens, prompt_tokens
 from tuneline.judge.panel import Judges
 from tuneline.judge.preference.judging import forecast_comparing
-from tuneline.judge.recorded import RecordedConfig
+from tuneline.judge.recorded.judge import RecordedConfig
 from tuneline.judge.simulators.played import as_played
 from tuneline.judge.simulators.simulator import ScriptedConfig, load_simulator
 from tuneline.llm.forecast import ANSWER_TOKENS, USER_TOKENS, Expected, forecast

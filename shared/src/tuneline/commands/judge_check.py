@@ -25,7 +25,7 @@ from tuneline.judge.canary import answers_of, rejudge, shuffled, some_of
 from tuneline.judge.card import JudgeCard, JudgeCards
 from tuneline.judge.judging import load_judge
 from tuneline.judge.panel import Judge, combine, members
-from tuneline.judge.recorded import read_recorded
+from tuneline.judge.recorded.judge import read_recorded
 from tuneline.parsing.problems import printable
 from tuneline.stage import Usage, installed_stages
 from tuneline.store.base import Store

@@ -15,9 +15,9 @@ from tuneline.commands.agreement import Answers
 from tuneline.data.reading.ids import as_id
 from tuneline.data.text.rules import Answer
 from tuneline.errors import UserError
-from tuneline.judge.answer_files import IDS, Place, read_csv
-from tuneline.judge.answer_rows import ANSWER, CRITERION, REASON, plain_key, read_given
-from tuneline.judge.recorded import read_recorded
+from tuneline.judge.recorded.files import IDS, Place, read_csv
+from tuneline.judge.recorded.judge import read_recorded
+from tuneline.judge.recorded.rows import ANSWER, CRITERION, REASON, plain_key, read_given
 from tuneline.parsing.problems import MAX_PROBLEMS, did_you_mean, printable
 
 MAX_BYTES = 256 << 20

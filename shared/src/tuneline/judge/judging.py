@@ -21,7 +21,7 @@ from tuneline.judge.canary import refuse_drift, rejudge, some_of
 from tuneline.judge.card import JudgeCard
 from tuneline.judge.heuristic import HeuristicConfig, HeuristicJudge
 from tuneline.judge.panel import Judge, Judges, Panel, both, check_judges, members
-from tuneline.judge.recorded import RecordedConfig, RecordedJudge
+from tuneline.judge.recorded.judge import RecordedConfig, RecordedJudge
 from tuneline.judge.substance import Substance
 from tuneline.judge.work import Answered, I, J, Work
 from tuneline.llm.config import MODELS, ModelConfig, Secret, provider_in

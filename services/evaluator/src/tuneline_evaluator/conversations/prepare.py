@@ -12,7 +12,7 @@ from tuneline.data.rubric import Rubric, load_rubric
 from tuneline.errors import UserError
 from tuneline.judge.card import JudgeCard, JudgeCards
 from tuneline.judge.panel import Judges, check_judges
-from tuneline.judge.recorded import RecordedConfig
+from tuneline.judge.recorded.judge import RecordedConfig
 from tuneline.judge.simulators.simulator import ScriptedConfig, SimulatorConfig, load_simulator
 from tuneline.model.chat import ChatTokenizer
 from tuneline.model.chat_template import read_chat_settings

@@ -12,7 +12,7 @@ from pathlib import Path
 from tuneline.errors import UserError
 from tuneline.judge.judging import load_judge, read_judges
 from tuneline.judge.panel import Judges
-from tuneline.judge.recorded import RecordedConfig, RecordedJudge
+from tuneline.judge.recorded.judge import RecordedConfig, RecordedJudge
 from tuneline.llm.config import Secret
 from tuneline.parsing.problems import shortened
 from tuneline.parsing.yaml import read_yaml

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple, get_args
 
 from tuneline.data.reading.ids import as_id
 from tuneline.data.verdicts import Status
-from tuneline.judge.answer_files import IDS, Place
+from tuneline.judge.recorded.files import IDS, Place
 from tuneline.parsing.problems import printable
 
 Given = Literal["YES", "NO", "NA", "ERROR", "?"]

@@ -15,10 +15,10 @@ from tuneline.data.transcripts import Transcript
 from tuneline.data.verdicts import Ask, Judgement, Status
 from tuneline.errors import UserError
 from tuneline.judge.answer import as_answer
-from tuneline.judge.answer_files import files_in, read_items
-from tuneline.judge.answer_rows import AnswerRow, Bad, read_rows
 from tuneline.judge.card import JudgeCard
 from tuneline.judge.prompt import allowed_answers, questions_sha256
+from tuneline.judge.recorded.files import files_in, read_items
+from tuneline.judge.recorded.rows import AnswerRow, Bad, read_rows
 from tuneline.parsing.problems import MAX_PROBLEMS, listed, nearest, printable, shortened
 from tuneline.stage import Account, Json
 
