@@ -68,6 +68,6 @@ def test_labels_of_other_criteria_or_transcripts_are_refused() -> None:
     judged: dict[str, dict[str, Answer]] = {"t0": {"POLITE": "YES"}, "t1": {"POLITE": "YES"}}
     with pytest.raises(UserError, match="`POLTE` is no criterion; did you mean `POLITE`"):
         refuse_unknown({"t0": {"POLTE": "YES"}}, judged)
-    with pytest.raises(UserError, match="none of 1 ids is one of the 2 judged"):
+    with pytest.raises(UserError, match=r"none of 1 ids \(x\) is one of the 2 judged transcripts \(t0, t1\)"):
         refuse_unknown({"x": {"POLITE": "YES"}}, judged)
     refuse_unknown({"t0": {"POLITE": "YES"}, "x": {"POLITE": "YES"}}, judged)

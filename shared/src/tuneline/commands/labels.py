@@ -18,7 +18,7 @@ from tuneline.errors import UserError
 from tuneline.judge.recorded.files import IDS, Place, read_csv
 from tuneline.judge.recorded.judge import read_recorded
 from tuneline.judge.recorded.rows import ANSWER, CRITERION, REASON, plain_key, read_given
-from tuneline.parsing.problems import MAX_PROBLEMS, did_you_mean, printable
+from tuneline.parsing.problems import MAX_PROBLEMS, did_you_mean, printable, shortened
 
 MAX_BYTES = 256 << 20
 
@@ -41,7 +41,10 @@ def refuse_unknown(labels: Answers, judged: Answers) -> None:
     if unknown := sorted(asked - set(known)):
         raise UserError(f"labels: `{printable(unknown[0])}` is no criterion{did_you_mean(unknown[0], known)}")
     if not labels.keys() & judged.keys():
-        raise UserError(f"labels: none of {len(labels)} ids is one of the {len(judged)} judged transcripts")
+        raise UserError(
+            f"labels: none of {len(labels)} ids ({shortened(sorted(labels))}) is one of the {len(judged)} judged "
+            f"transcripts ({shortened(sorted(judged))}): an id is written as it stands there"
+        )
 
 
 def _read_csv(path: Path) -> dict[str, dict[str, Answer]]:

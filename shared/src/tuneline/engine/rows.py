@@ -33,11 +33,13 @@ class RowReader:
 
     def rows(self, record: FileRecord) -> Iterator[Row]:
         with self.path(record).open("rb") as lines:
-            for line in lines:
+            for number, line in enumerate(lines, 1):
                 try:
                     row = json.loads(line)
                 except (ValueError, RecursionError):
-                    raise UserError(f"{self._store.uri}/{record.key}: a line is not JSON.") from None
+                    raise UserError(
+                        f"{self._store.uri}/{record.key}:{number}: not JSON. Let its stage make it again."
+                    ) from None
                 if isinstance(row, dict):
                     yield row
 
