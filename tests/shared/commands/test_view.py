@@ -53,6 +53,13 @@ def test_a_run_without_transcripts_or_without_a_page_says_what_there_is(tmp_path
     assert bad.exit_code == 2 and "cannot be written" in bad.output
 
 
+def test_open_says_where_the_pages_of_a_run_lie_and_nothing_else(tmp_path: Path, page: Path) -> None:
+    done = tuneline(tmp_path, "open", "small")
+    assert done.exit_code == 0, done.output
+    [place] = done.output.splitlines()
+    assert place.endswith("runs/small/assessor/audit.md") and Path(place).is_file()
+
+
 @pytest.mark.slow
 def test_the_page_needs_nothing_that_the_plain_command_line_does_not_have(tmp_path: Path, page: Path) -> None:
     optional = ["py3langid", "scipy", "numpy", "tokenizers", "presidio_analyzer", "datasets", "rapidfuzz"]

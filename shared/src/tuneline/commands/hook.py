@@ -19,7 +19,7 @@ import structlog
 import typer
 from pydantic import BaseModel, TypeAdapter
 
-from tuneline.commands.show import essence
+from tuneline.commands.show import headline_of, pages_of
 from tuneline.commands.stage import COMPARES, EXIT_NO, configure_logging, exit_codes
 from tuneline.commands.status import StepStatus, status_of
 from tuneline.engine.parameters import VARIABLE, read_parameters
@@ -162,10 +162,11 @@ def _compared(store: Store, run: str) -> tuple[str | None, str | None]:
     """Return headline and report of the run's comparison."""
     try:
         manifest = pinned_manifest(store, run, COMPARES)
-        found = essence(store, run, COMPARES, manifest) if manifest else {}
+        if manifest is None:
+            return None, None
+        return headline_of(store, manifest), pages_of(store, run, COMPARES, manifest).get("report")
     except (UserError, Temporary):
         return None, None
-    return found.get("headline"), found.get("report")
 
 
 def _sentence(run: str, pipeline: str, failure: Failure | None, verdict: str | None, *, well: bool) -> str:

@@ -113,7 +113,7 @@ def logs(
 
 def open_page(run: RunArgument, store: StoreOption = DEFAULT_STORE) -> None:
     """Open a run's pages in the browser, and print where they lie."""
-    from tuneline.commands.show import essence, no_run, pinned_of
+    from tuneline.commands.show import no_run, pages_of, pinned_of
     from tuneline.store.base import is_local, open_store
 
     with exit_codes():
@@ -121,12 +121,7 @@ def open_page(run: RunArgument, store: StoreOption = DEFAULT_STORE) -> None:
         results = pinned_of(opened, run)
         if not results:
             raise no_run(opened, run)
-        pages = [
-            place
-            for node, manifest in results.items()
-            for name, place in essence(opened, run, node, manifest).items()
-            if name not in ("headline", "cost")
-        ]
+        pages = [page for node, made in results.items() for page in pages_of(opened, run, node, made).values()]
         if not pages:
             raise UserError(f"run {run} has no page yet; tuneline status {run} says how far it is")
         for place in pages:

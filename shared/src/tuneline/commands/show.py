@@ -81,16 +81,25 @@ def _line(verb: str, name: str, sha256: str, count: int) -> str:
 
 def essence(store: Store, run: str, node: str, manifest: Manifest) -> dict[str, str]:
     """Return what a result came to: its `headline`, by port where its pages lie, and the run's `cost` if it had any."""
-    headline = " ".join([*manifest.metrics.headline.split(), forgotten_note(store, manifest)]).strip()
-    shown = {"headline": printable(headline)}
-    if spent := spent_in_words(ledger_of(store, run, pinned_of(store, run))):
-        shown["cost"] = printable(spent)
+    spent = spent_in_words(ledger_of(store, run, pinned_of(store, run)))
+    cost = {"cost": printable(spent)} if spent else {}
+    return {"headline": headline_of(store, manifest), **cost, **pages_of(store, run, node, manifest)}
+
+
+def headline_of(store: Store, manifest: Manifest) -> str:
+    """Return a result's headline in one line, with what `forgotten_note` says of it."""
+    return printable(" ".join([*manifest.metrics.headline.split(), forgotten_note(store, manifest)]).strip())
+
+
+def pages_of(store: Store, run: str, node: str, manifest: Manifest) -> dict[str, str]:
+    """Return by port where a result's pages for people lie: a path, or an address in the store."""
+    places = {}
     for name, output in manifest.outputs.items():
         if output.kind == "page":
             key = next(iter(output.files.values())).key
             link = run_key(run, node, output.path)
-            shown[name] = str(local_path(store.uri) / link) if is_local(store.uri) else f"{store.uri}/{key}"
-    return shown
+            places[name] = str(local_path(store.uri) / link) if is_local(store.uri) else f"{store.uri}/{key}"
+    return places
 
 
 def output_note(store: Store, run: str, name: str) -> str:

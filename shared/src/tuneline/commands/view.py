@@ -47,10 +47,10 @@ def view(
 
 def _held(store: Store, run: str) -> str:
     """Return where the evaluator's page lies. Raises UserError when the run has none."""
-    from tuneline.commands.show import essence, results_of
+    from tuneline.commands.show import pages_of, results_of
 
     made = results_of(store, run).get("evaluator")
-    place = essence(store, run, "evaluator", made).get("view") if made else None
+    place = pages_of(store, run, "evaluator", made).get("view") if made else None
     if place is None:
         raise UserError(f"run {run} has no page of conversations; tuneline view {run} assessor shows its transcripts")
     return place
