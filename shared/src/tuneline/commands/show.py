@@ -35,9 +35,9 @@ def no_run(store: Store, run: str) -> UserError:
 
 def pinned_of(store: Store, run: str) -> dict[str, Manifest]:
     """Return the results that a run pins, by node; empty if it pins none."""
-    pinned = filter(None, (pinned_by(entry.key) for entry in store.list(run_key(run, ""))))
-    manifests = ((str(node), pinned_manifest(store, run, node)) for _, node in pinned)
-    return {node: manifest for node, manifest in manifests if manifest is not None}
+    nodes = [pinned[1] for entry in store.list(run_key(run, "")) if (pinned := pinned_by(entry.key))]
+    found = zip(nodes, in_parallel(lambda node: pinned_manifest(store, run, node), nodes), strict=True)
+    return {str(node): manifest for node, manifest in found if manifest is not None}
 
 
 def run_lines(store: Store, run: str) -> Iterator[str]:
