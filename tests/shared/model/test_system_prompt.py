@@ -37,5 +37,5 @@ def test_a_prompt_that_shows_an_example_in_a_fence_is_fine(prompt: str) -> None:
 
 
 def test_a_folder_is_no_system_prompt(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="is a folder: give the text file with the system prompt"):
+    with pytest.raises(UserError, match="is a folder: give the text file in it"):
         read_system_prompt(tmp_path)

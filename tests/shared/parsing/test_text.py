@@ -27,3 +27,8 @@ def test_a_text_file_in_another_encoding_is_refused_with_the_line_and_the_way_ou
     file.write_bytes(data)
     with pytest.raises(UserError, match=f"prompt.txt:{place}; save it as UTF-8"):
         read_utf8(file)
+
+
+def test_a_folder_is_no_text_file(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is a folder: give the text file in it"):
+        read_utf8(tmp_path)

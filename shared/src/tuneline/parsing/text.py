@@ -26,6 +26,8 @@ def read_utf8(path: Path) -> str:
     """Return all of a text file with `\\n` as line end. Raises UserError, with the line, if it is not UTF-8."""
     try:
         return path.read_text(encoding="utf-8-sig")
+    except IsADirectoryError:
+        raise UserError(f"{printable(path.name)} is a folder: give the text file in it") from None
     except UnicodeDecodeError as e:
         raise UserError(f"{printable(path.name)}:{line_of(e)}: {not_utf8(e)}") from None
 
