@@ -276,7 +276,8 @@ def test_a_file_store_has_one_address_whatever_the_spelling(tmp_path: Path, monk
 
 
 @pytest.mark.parametrize(
-    "address", ["gs://bucket/x", "s3://", "s3:///x", "s3://bucket/a/../b", "file://host/x", "", "file://x"]
+    "address",
+    ["gs://bucket/x", "s3://", "s3:///x", "s3://bucket/a/../b", "file://host/x", "", "file://x", "~nobody-here/x"],
 )
 def test_an_address_that_is_no_store_is_refused(address: str) -> None:
     with pytest.raises(UserError):

@@ -137,6 +137,31 @@ def test_mistakes_in_the_run_file_hide_none_in_what_it_names(folder: Folder, com
     assert not (folder.path / "store").exists()
 
 
+def test_what_many_stages_need_and_nobody_gives_is_said_once(folder: Folder) -> None:
+    folder.inputs = {name: folder.inputs[name] for name in ("transcripts", "personas", "rubric")}
+    done = folder.tuneline("check", goal=None)
+    said = [line.partition(" needs it")[0].removeprefix("run.yaml:3: ") for line in done.stderr.splitlines()]
+    assert said == ["inputs.judge: is missing. assessor", "inputs.base_model: is missing. gguf-converter@base"]
+
+
+@pytest.mark.parametrize("judge", ["heuristic", "openai/gpt-4o"])
+def test_a_judge_that_is_only_named_is_told_how_settings_are_written(folder: Folder, judge: str) -> None:
+    folder.inputs["judge"] = judge
+    done = folder.tuneline("check")
+    said = "does not exist; settings stand here as {provider: …, model: …}, or in a file"
+    assert done.stderr.splitlines() == [f"run.yaml:8: inputs.judge: {folder.path / judge} {said}"]
+
+
+def test_what_is_refused_is_said_in_words_of_yaml(folder: Folder) -> None:
+    converter = {"quantizations": ["q8_0", "Q4"]}
+    said = folder.tuneline("check", goal="gguf-converter", **{"gguf-converter": converter}).stderr
+    assert "quantizations.0: unknown (got 'q8_0'); did you mean `Q8_0`?" in said
+    assert "quantizations.1: unknown (got 'Q4'); did you mean `Q4_0`?" in said
+    assert "after validation" not in said, "the list is not short, what it holds is wrong"
+    said = folder.tuneline("check", goal="gguf-converter", **{"gguf-converter": {"quantizations": "Q8_0"}}).stderr
+    assert "quantizations: input should be a list, as in `[one, two]` (got 'Q8_0')" in said
+
+
 def test_a_missing_key_is_a_problem_where_the_stages_run_and_a_warning_elsewhere(folder: Folder) -> None:
     folder.inputs["judge"] = {"provider": "openai", "model": "m", "api_key_env": "JUDGE_CHECK_KEY"}
     done = folder.tuneline("check")

@@ -182,6 +182,21 @@ def test_a_run_that_is_not_there_is_refused_with_those_that_are(desk: Desk) -> N
     assert json.loads(desk.tuneline("status", "--json")[1]) == json.loads(desk.tuneline("ls", "--json")[1])
 
 
+def test_a_store_without_runs_says_so_and_a_name_like_another_is_asked_about(desk: Desk) -> None:
+    assert desk.tuneline("ls") == (0, f"{desk.store.uri} has no runs; another store is named with --store\n")
+    assert json.loads(desk.tuneline("ls", "--json")[1]) == []
+    desk.words("a", pause=0)
+    desk.finish()
+    assert desk.tuneline("status", "dmo")[1].endswith("it has demo; did you mean demo?\n")
+
+
+def test_a_page_that_cannot_be_written_is_named(desk: Desk, tmp_path: Path) -> None:
+    desk.words("a", pause=0)
+    desk.finish()
+    code, said = desk.tuneline("status", "demo", "--html", str(tmp_path / "no" / "page.html"))
+    assert code == 2 and said.startswith(f"{tmp_path}/no/page.html: No such file or directory")
+
+
 def beat(done: int, part: str | None, *, ended: int | None = None, rate: float | None = 1.0, age: int = 0) -> Beat:
     at = (datetime.now(UTC) - timedelta(seconds=age)).isoformat(timespec="seconds")
     started = (datetime.now(UTC) - timedelta(seconds=120)).isoformat(timespec="seconds")

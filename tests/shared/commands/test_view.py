@@ -13,7 +13,10 @@ from kit.browser import open_browser
 from kit.judge_parts import RUBRIC, write_transcripts
 from kit.pages import Page
 from kit.support import run_stage
+from kit.toys import CounterInputs, CounterParams
 from tuneline.commands.tuneline import app
+from tuneline.stage import Context, Metrics, Outputs, Stage
+from tuneline.stage import page as page_output
 from tuneline_assessor.stage import STAGE
 
 
@@ -58,6 +61,31 @@ def test_open_says_where_the_pages_of_a_run_lie_and_nothing_else(tmp_path: Path,
     assert done.exit_code == 0, done.output
     [place] = done.output.splitlines()
     assert place.endswith("runs/small/assessor/audit.md") and Path(place).is_file()
+
+
+class Pages(Outputs):
+    """What a comparison shows."""
+
+    view: Path = page_output("conversations.html")
+    """A page."""
+
+
+def hold(params: CounterParams, inputs: CounterInputs, outputs: Pages, context: Context) -> Metrics:
+    outputs.view.write_text("<p>said</p>")
+    return Metrics(headline="held")
+
+
+def test_the_page_of_a_comparison_is_shown_where_it_lies_and_copied_where_a_person_wants_it(tmp_path: Path) -> None:
+    run_stage(Stage("evaluator", 1, CounterParams, CounterInputs, Pages, hold), tmp_path, inputs={"words": ["a"]})
+    shown = tuneline(tmp_path, "view", "test").output.strip()
+    assert shown == str(tmp_path / "store" / "runs" / "test" / "evaluator" / "conversations.html")
+    copy = tmp_path / "page.html"
+    assert tuneline(tmp_path, "view", "test", "--out", copy).output == f"{copy}\n"
+    assert copy.read_text() == "<p>said</p>" == Path(shown).read_text()
+    nowhere = tuneline(tmp_path, "view", "test", "--out", tmp_path / "no" / "page.html").output
+    assert nowhere.startswith(f"{tmp_path}/no/page.html: No such file")
+    rubric = tuneline(tmp_path, "view", "test", "--rubric", tmp_path / "rubric.yaml")
+    assert rubric.exit_code == 2 and "--rubric is for the page of the assessor" in rubric.output
 
 
 @pytest.mark.slow

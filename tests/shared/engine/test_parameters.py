@@ -113,7 +113,7 @@ def test_addresses_pass_and_a_relative_path_is_refused_with_the_way_out() -> Non
         ("counter", '{"shape": {"width": 0}}', "parameter counter: shape.width: input should be greater than"),
         ("counter", '{"unit": "a", "unit": "b"}', "parameter counter: a key stands twice in one object"),
         ("counter", '{"pause": NaN}', "parameter counter: NaN is not a number"),
-        ("counter", "[1]", "parameter counter: input should be a valid dictionary"),
+        ("counter", "[1]", "parameter counter: input should be a mapping, as in `{key: value}`"),
         ("conter", "{}", "parameter conter: unknown key; did you mean `counter`?"),
         ("conter", "", "parameter conter: unknown key; did you mean `counter`?"),
         ("conter", "anything: {", "parameter conter: unknown key; did you mean `counter`?"),

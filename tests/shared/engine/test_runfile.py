@@ -63,6 +63,11 @@ def test_a_relative_path_counts_from_the_folder_of_the_file(tmp_path: Path) -> N
         ("inputs:\n  words: {a: .inf}\n", "run.yaml:2: inputs.words: contains what JSON cannot express"),
         ("goal: addre\n", "run.yaml:1: goal: no stage with this name; did you mean `adder`?"),
         ("goal: {a: b}\n", "run.yaml:1: goal: no stage with this name"),
+        ("run: 1.10\n", "run.yaml:1: run: YAML reads this name as 1.1; put it in quotes"),
+        ("run: yes\n", "run.yaml:1: run: YAML reads this name as True; put it in quotes"),
+        ("counter: {shape: {width:2}}\n", "run.yaml:1: counter.shape.width:2: a space is missing: write `width: 2`"),
+        ("counter: {shape: 2}\n", "run.yaml:1: counter.shape: input should be a mapping, as in `{key: value}` (got 2)"),
+        ("name: Help desk\ncategories: []\ngates: []\n", "run.yaml:1: this is no run file, whose keys are run, goal,"),
         ("run: Big Name\n", "run.yaml:1: run: a run's name has a-z"),
         ("counter: {unit: a, unit: b}\n", "run.yaml:1: counter.unit: given twice"),
         ("counter: {\n", "run.yaml:2: not valid YAML"),
@@ -73,6 +78,10 @@ def test_a_relative_path_counts_from_the_folder_of_the_file(tmp_path: Path) -> N
 )
 def test_a_mistake_is_named_with_file_line_and_field(tmp_path: Path, text: str, message: str) -> None:
     assert message in refused(tmp_path, text)
+
+
+def test_a_file_whose_inputs_are_misspelt_is_not_told_of_all_that_it_lacks(tmp_path: Path) -> None:
+    assert refused(tmp_path, "Inputs:\n  words: a\n") == "run.yaml:1: Inputs: unknown key; did you mean `inputs`?"
 
 
 def test_every_mistake_is_listed_at_once(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ def test_what_people_write_is_read_as_before(tmp_path: Path) -> None:
 
 
 ODD = "no number or word of YAML; put it in quotes"
+INDENT = "this line or the one before begins with a tab or a no-break space: indent with plain spaces"
 WRONG = {
     "int": (b"a: 1\nb: !!int x", f"2: {ODD}"),
     "empty int": (b"b: !!int", f"1: {ODD}"),
@@ -60,12 +61,46 @@ WRONG = {
     "merged text": (b"a: {<<: x}", "1: not valid YAML: expected a mapping or list of mappings for merging"),
     "deep": (b"[" * 100_000, "1: nested more than 50 deep"),
     "deep blocks": (b"- " * 100_000 + b"x", "1: nested more than 50 deep"),
-    "no anchor": (b"a: 1\nb: *x", "2: not valid YAML: found undefined alias"),
+    "no anchor": (b"a: 1\nb: *x", "2: not valid YAML: found undefined alias; a text that holds"),
     "control": (b"a: 1\nb: \x1b", "2: not valid YAML: it holds a character that YAML forbids"),
     "NUL": (b"a: 1\nb: \0", "2: not valid YAML: it holds a character that YAML forbids"),
     "not UTF-8": (b"a: 1\nb: \xff", "2: not UTF-8 text (byte 0xff); save it as UTF-8"),
     "not UTF-8 behind a mark": (b"\xef\xbb\xbfa: 1\nb: \xe9t", "2: not UTF-8 text (byte 0xe9); save it as UTF-8"),
-    "two documents": (b"a: 1\n---\nb: 1", "2: not valid YAML: but found another document"),
+    "two documents": (b"a: 1\n---\nb: 1", "2: not valid YAML: but found another document; it begins at `---`, and "),
+    "JSON Lines": (
+        b'{"a": 1}\n{"a": 2}',
+        "2: not valid YAML: did not find expected <document start>; a file is one mapping",
+    ),
+    "tab": (b"a:\n\tb: 1", f"2: not valid YAML: found character that cannot start any token; {INDENT}"),
+    "tab later": (
+        b"a:\n  b: 1\n\tc: 2",
+        f"3: not valid YAML: found a tab character that violates indentation; {INDENT}",
+    ),
+    "no-break space": (
+        b"a:\n\xc2\xa0\xc2\xa0b: 1\n  c: 2",
+        f"3: not valid YAML: mapping values are not allowed in this context; {INDENT}",
+    ),
+    "colon in a text": (
+        b"a: b: c",
+        "1: not valid YAML: mapping values are not allowed in this context; a text with `: ` in it takes quotes",
+    ),
+    "at sign": (b"a: @x", "1: not valid YAML: found character that cannot start any token; a text that"),
+    "star": (b"a: *.json", "1: not valid YAML: did not find expected alphabetic or numeric character; a text that"),
+    "template": (b"a: {{x}}", "1: a key must be text; a text that"),
+    "columns": (b"i:\n  a: 1\n b: 2", "3: not valid YAML: did not find expected key; keys of one mapping begin in one"),
+    "open brace": (
+        b"a: 1\nb: {c: 1\nd: 2",
+        "3: not valid YAML: did not find expected ',' or '}'; a comma is missing, or the bracket "
+        "is not closed that opens in line 2",
+    ),
+    "open quote": (
+        b"a: 1\nb: 'x\nc: 1\n",
+        "4: not valid YAML: found unexpected end of stream; the quote is not closed that opens in line 2",
+    ),
+    "path of Windows": (
+        b'a: "C:\\models"',
+        "1: not valid YAML: found unknown escape character; in single quotes a backslash is a backslash",
+    ),
 }
 
 

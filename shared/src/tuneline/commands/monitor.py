@@ -38,8 +38,11 @@ def ls(
         if as_json:
             typer.echo(json.dumps([run.model_dump(mode="json") for run in all_runs(opened)], indent=1))
             return
-        for line in run_list(opened):
+        lines = list(run_list(opened))
+        for line in lines:
             typer.echo(line)
+        if not lines:
+            typer.echo(f"{opened.uri} has no runs; another store is named with --store", err=True)
 
 
 def status(
@@ -56,6 +59,7 @@ def status(
     from tuneline.commands.status import status_of
     from tuneline.commands.watch import page_of, refuse_unfinished, seconds_of, status_lines, wait
     from tuneline.store.base import open_store
+    from tuneline.store.verify import plain_errors
 
     with exit_codes():
         opened = open_store(store)
@@ -67,7 +71,8 @@ def status(
 
         def show(found: RunStatus) -> None:
             if html:
-                html.write_text(page_of(found), encoding="utf-8")
+                with plain_errors(html):
+                    html.write_text(page_of(found), encoding="utf-8")
 
         seconds = seconds_of(timeout) if timeout else None
         found = wait(opened, run, seconds, show) if until_over else status_of(opened, run)

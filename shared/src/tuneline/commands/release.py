@@ -12,7 +12,7 @@ from tuneline.engine.runfile import read_run_file
 from tuneline.engine.runner import do_once, new_job
 from tuneline.errors import UserError
 from tuneline.stage import installed_stages
-from tuneline.store.base import Store
+from tuneline.store.base import Store, at_home
 
 PUBLISHER = "publisher"
 
@@ -28,7 +28,7 @@ def write_release(store: Store, run: str, folder: Path) -> str:
     has = {"gguf": "gguf-converter" in results, "adapter": "trainer" in results}
     if not any(has.values()):
         raise UserError(f"run {run} has no model to release; it has {', '.join(results) or 'no results'}.")
-    content = {"run": run, "goal": PUBLISHER, PUBLISHER: {"target": str(folder.expanduser().absolute()), **has}}
+    content = {"run": run, "goal": PUBLISHER, PUBLISHER: {"target": str(at_home(str(folder)).absolute()), **has}}
     with tempfile.TemporaryDirectory(prefix="tuneline-") as place:
         file = Path(place) / "release.yaml"
         file.write_text(yaml.safe_dump(content))

@@ -10,9 +10,12 @@ from tuneline.engine.layout import mark_key, pinned_by, run_key
 from tuneline.engine.ledger import spendings
 from tuneline.engine.records import Failure, Manifest, Mark, pinned_manifest, read
 from tuneline.errors import UserError
-from tuneline.parsing.problems import printable
+from tuneline.parsing.problems import nearest, printable, shortened
 from tuneline.stage import Cost, InputRecord, dollars
 from tuneline.store.base import Store, in_parallel, is_local, local_path
+
+MOST_NAMED = 20
+"""Runs that a refusal names; a store may have thousands."""
 
 
 def results_of(store: Store, run: str) -> dict[str, Manifest]:
@@ -30,7 +33,10 @@ def names_of(store: Store) -> list[str]:
 
 def no_run(store: Store, run: str) -> UserError:
     """Return the refusal of a run that is not there, with those that are."""
-    return UserError(f"no run {run} in {store.uri}; it has {', '.join(names_of(store)) or 'no runs'}")
+    names = names_of(store)
+    meant = nearest(run, names)
+    hint = f"; did you mean {meant}?" if meant else ""
+    return UserError(f"no run {run} in {store.uri}; it has {shortened(names, MOST_NAMED) or 'no runs'}{hint}")
 
 
 def pinned_of(store: Store, run: str) -> dict[str, Manifest]:
@@ -114,7 +120,8 @@ def fetch_output(store: Store, run: str, name: str, dest: Path) -> Path:
     results = results_of(store, run)
     if node not in results or port not in results[node].outputs:
         known = [f"{n}/{p}" for n, manifest in results.items() for p in manifest.outputs]
-        raise UserError(f"run {run} has no output {name}; it has {', '.join(known)}")
+        near = [one for one in known if one.startswith(f"{node or port}/")] or known
+        raise UserError(f"run {run} has no output {name}; it has {', '.join(near)}")
     output = results[node].outputs[port]
     place = dest / output.path
     places = [place / file if output.kind == "folder" else place for file in output.files]

@@ -255,11 +255,13 @@ def judge_check(
     from tuneline.commands.judge_check import Questions, check_lines
     from tuneline.commands.judge_check import judge_check as check
     from tuneline.store.base import open_store
+    from tuneline.store.verify import plain_errors
 
     with exit_codes():
         found = check(what, open_store(store), labels, Questions(retest, order, second))
         if json_file:
-            json_file.write_text(found.model_dump_json(indent=1) + "\n")
+            with plain_errors(json_file):
+                json_file.write_text(found.model_dump_json(indent=1) + "\n")
         for line in check_lines(found):
             typer.echo(line)
 

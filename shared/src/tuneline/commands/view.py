@@ -29,7 +29,9 @@ def view(
     run: RunArgument,
     stage: Annotated[Literal["assessor", "evaluator"], typer.Argument(help="Whose conversations.")] = "evaluator",
     rubric: Annotated[Path | None, typer.Option(help="The rubric, where the run's own is not at hand.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Page to write; the default is named after run and stage.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Page to write; without it the evaluator's is shown where it lies.")
+    ] = None,
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
     """Show a run's conversations with the judge's answers; those of the assessor can be labelled for `judge-check`."""
@@ -39,21 +41,35 @@ def view(
 
     with exit_codes():
         opened = open_store(store)
-        place = _held(opened, run) if stage == "evaluator" else _judged(opened, run, rubric, out)
+        if stage == "evaluator" and rubric:
+            raise UserError(
+                "--rubric is for the page of the assessor; that of the evaluator was made with the run's own"
+            )
+        place = _held(opened, run, out) if stage == "evaluator" else _judged(opened, run, rubric, out)
         typer.echo(printable(place))
         if sys.stdout.isatty() and "://" not in place:
             webbrowser.open(Path(place).absolute().as_uri())
 
 
-def _held(store: Store, run: str) -> str:
-    """Return where the evaluator's page lies. Raises UserError when the run has none."""
+def _held(store: Store, run: str, out: Path | None) -> str:
+    """Return where the evaluator's page lies, a copy of it at `out`. Raises UserError when the run has none."""
+    import shutil
+    import tempfile
+
     from tuneline.commands.show import pages_of, results_of
+    from tuneline.store.verify import plain_errors
 
     made = results_of(store, run).get("evaluator")
     place = pages_of(store, run, "evaluator", made).get("view") if made else None
     if place is None:
         raise UserError(f"run {run} has no page of conversations; tuneline view {run} assessor shows its transcripts")
-    return place
+    if out is None or made is None:
+        return place
+    with tempfile.TemporaryDirectory(prefix="tuneline-") as folder, plain_errors(out):
+        page = Path(folder, "page")
+        store.download(next(iter(made.outputs["view"].files.values())), page)
+        shutil.copyfile(page, out)
+    return str(out)
 
 
 def _judged(store: Store, run: str, rubric: Path | None, out: Path | None) -> str:

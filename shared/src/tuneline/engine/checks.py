@@ -30,6 +30,8 @@ A = ParamSpec("A")
 T = TypeVar("T")
 
 _ON_HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_SETTINGS = ("judge", "simulator", "writer", "critic")
+"""Inputs that people take for the name of a model, and that are its settings."""
 _PLACE = re.compile(r"[^\s:][^\n:]*:\d+(?::|$)|parameter ")
 
 
@@ -109,7 +111,8 @@ def _inputs(
             preview = _preview(where.folder, source.node, source.port)
             if preview.exists():
                 yield port.name, preview
-        elif not port.optional:
+        elif not port.optional and port.name not in places:
+            places[port.name] = None  # said once, of the first that needs it
             findings.problems.append(missing_input(run_file, step, port))
 
 
@@ -124,7 +127,7 @@ def _bring(
         if isinstance(value, Inline):
             place = inline_file(name, value.content, folder).write()
         else:
-            _hint_at_hub(run_file.source.content["inputs"][name], value)
+            _hint(name, run_file.source.content["inputs"][name], value)
             try:
                 place = glimpse(value, name, run_file.selections(name), folder, store, where.cache)
             except NothingWantedError as e:
@@ -134,9 +137,13 @@ def _bring(
     return place
 
 
-def _hint_at_hub(written: object, value: Address) -> None:
-    """Raise UserError for what looks like a name on the Hub, `org/name`, and is nothing here."""
-    if isinstance(written, str) and _ON_HUB.fullmatch(written) and not Path(value.uri).exists():
+def _hint(name: str, written: object, value: Address) -> None:
+    """Raise UserError for the name of a model, or what looks like one on the Hub (`org/name`), that is no path here."""
+    if not isinstance(written, str) or not is_local(value.uri) or Path(value.uri).exists():
+        return
+    if name in _SETTINGS and not written.endswith((".yaml", ".yml", ".json")):
+        raise UserError(f"{value.uri} does not exist; settings stand here as {{provider: …, model: …}}, or in a file")
+    if _ON_HUB.fullmatch(written):
         raise UserError(f"{value.uri} does not exist; if it is on the Hugging Face Hub, write hf://{written}")
 
 

@@ -6,11 +6,10 @@ needs is checked by every stage, so that a misspelt parameter of the last stage 
 
 from __future__ import annotations
 
-import copy
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,12 +33,12 @@ from tuneline.engine.pipelines import (
     with_shards,
 )
 from tuneline.errors import UserError
-from tuneline.parsing.problems import Loc, Source, did_you_mean, problems_of
-from tuneline.parsing.settings import with_settings
+from tuneline.parsing.problems import Source, did_you_mean, nearest, problems_of
+from tuneline.parsing.settings import with_settings, without
 from tuneline.parsing.yaml import read_yaml
 from tuneline.stage import AnyStage, InputPort, Params
 from tuneline.stage.policy import Gate
-from tuneline.store.base import is_local, local_path
+from tuneline.store.base import at_home, is_local, local_path
 
 log = structlog.get_logger()
 
@@ -121,16 +120,14 @@ def _checked(
     if not isinstance(content, dict):
         raise UserError(f"{source.name}:1: a run file is a mapping with the keys run, inputs and the stages' names")
     problems = list(_check_keys(source, content, stages))
+    if problems and "inputs" not in content:  # all that it lacks would hide what it is
+        raise UserError("\n".join(problems))
     inputs = _read_inputs(source, content.get("inputs") or {}, stages, problems)
     goal = content.get("goal")
     steps = _plan(source, stages, inputs, goal, problems)
     planned = {step.stage.name: step.stage for step in steps}
     params = _read_params(source, content, planned, problems)
-    name = str(run or content.get("run") or default_run)
-    if not RUN_NAME.fullmatch(name):
-        problems.append(
-            f"{source.where(('run',))}: a run's name has a-z, 0-9, `.`, `_`, `-`, at most 63 characters (got {name!r})"
-        )
+    name = _name(source, run or content.get("run") or default_run, problems)
     max_usd = content.get("max_usd")
     if max_usd is not None and not _is_money(max_usd):
         problems.append(
@@ -146,6 +143,17 @@ def _checked(
         log.info("ignored: this run has no such stage", key=key)
     shards = {name: found.model_dump().get("shards", 1) for name, found in params.items()}
     return RunFile(source, name, inputs, params, with_shards(steps, shards.__getitem__), max_usd, store, gate)
+
+
+def _name(source: Source, value: object, problems: list[str]) -> str:
+    """Return the run's name. What YAML reads as another value than stands there, such as 1.10 or `yes`, is refused."""
+    if isinstance(value, bool | float):
+        problems.append(f"{source.where(('run',))}: YAML reads this name as {value}; put it in quotes")
+    elif not RUN_NAME.fullmatch(str(value)):
+        problems.append(
+            f"{source.where(('run',))}: a run's name has a-z, 0-9, `.`, `_`, `-`, at most 63 characters (got {value!r})"
+        )
+    return str(value)
 
 
 def _store(source: Source, value: object, problems: list[str]) -> str | None:
@@ -191,28 +199,17 @@ def _read_params(
             params[name] = stage.params.model_validate(content.get(name) or {})
         except ValidationError as e:
             problems += problems_of(e, stage.params, source, (name,))
-            rest = _without(content[name], [error["loc"] for error in e.errors(include_url=False)])
+            rest = without(content[name], [error["loc"] for error in e.errors(include_url=False)])
             with suppress(ValidationError):  # a parameter that must be there, or two that do not fit: said already
                 params[name] = stage.params.model_validate(rest)
     return params
 
 
-def _without(content: object, locs: Iterable[Loc]) -> object:
-    """Return a copy of parameters without the values at `locs`; of what is not there, without what should hold it."""
-    rest = copy.deepcopy(content) if isinstance(content, dict) else {}
-    for loc in locs:
-        holder, last, value = rest, None, rest
-        for key in loc:
-            if not isinstance(value, dict) or key not in value:
-                break
-            holder, last, value = value, key, value[key]
-        if last is not None:
-            del holder[last]
-    return rest
-
-
 def _check_keys(source: Source, content: Mapping[str, Any], stages: Mapping[str, AnyStage]) -> Iterator[str]:
     known = _known(stages)
+    if sum(nearest(str(key), known) is None for key in content) > len(content) / 2:
+        yield f"{source.where(())}: this is no run file, whose keys are {', '.join(known)}"
+        return
     for key in content:
         if key not in known:
             yield f"{source.where((str(key),))}: unknown key{did_you_mean(str(key), known)}"
@@ -290,7 +287,7 @@ def _address(value: str, source: Source) -> Address:
         raise ValueError(f"{value.partition('://')[0]!r} is no kind of address; known: file, hf, s3")
     if not isinstance(source, Parameters):
         folder = Path(source.name).parent
-        return Address(value if "://" in value else str((folder / Path(value).expanduser()).absolute()))
+        return Address(value if "://" in value else str((folder / at_home(value)).absolute()))
     way_out = "`tuneline upload FILE --store URI` puts it into a store and prints the run file with its address"
     if not value.startswith(("/", "file://")):
         raise ValueError(f"{value!r} is a path on another machine. {way_out}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, get_args
 
@@ -45,6 +46,13 @@ def line_of(error: UnicodeDecodeError) -> int:
     return error.object.count(b"\n", 0, error.start) + 1
 
 
+_SHAPES = {
+    **dict.fromkeys(("tuple_type", "list_type"), "input should be a list, as in `[one, two]`"),
+    **dict.fromkeys(("dict_type", "model_type"), "input should be a mapping, as in `{key: value}`"),
+}
+"""What a value must be, by the type of a validation error that says so in Python's words."""
+
+
 class Source(Protocol):
     """What a person wrote, and how an error names a place in it."""
 
@@ -62,21 +70,33 @@ def problems_of(error: ValidationError, model: type[BaseModel], source: Source, 
 
     After a hundred the rest is a number.
     """
-    errors = error.errors(include_url=False)
+    errors = [e for e in error.errors(include_url=False) if not _follows(dict(e))]
     shown = [f"{source.where((*under, *e['loc']))}: {_problem(dict(e), model)}" for e in errors[:MAX_PROBLEMS]]
     return listed(shown, len(errors))
+
+
+def _follows(error: dict[str, Any]) -> bool:
+    """Tell whether a list is called too short only because what it holds was refused, which is said already."""
+    return error["type"] == "too_short" and bool(len(error["input"]) >= error["ctx"]["min_length"])
 
 
 def _problem(error: dict[str, Any], model: type[BaseModel]) -> str:
     if error["type"] == "extra_forbidden":
         *above, name = map(str, error["loc"])
-        return "unknown key" + did_you_mean(name, _fields_at(model, above, name))
+        known, (key, colon, rest) = _fields_at(model, above, name), name.partition(":")
+        if colon and key in known:
+            return printable(f"a space is missing: write `{key}: {rest}`")
+        return "unknown key" + did_you_mean(name, known)
     if error["type"] == "missing":
         return "is required"
     value = error.get("input") if error["type"] != "secret" else None
     got = f" (got {value!r})" if isinstance(value, int | float | str | bool) and len(str(value)) < 60 else ""
-    message: str = error["msg"]
-    return printable(message[0].lower() + message[1:]) + got
+    message = str(_SHAPES.get(error["type"], error["msg"]))
+    names = re.findall("'([^']+)'", message) if error["type"] == "literal_error" else []
+    meant = nearest(str(value), names)
+    if meant and len(names) > MAX_NAMED:
+        message = "unknown"
+    return printable(message[0].lower() + message[1:]) + got + (f"; did you mean `{meant}`?" if meant else "")
 
 
 def _fields_at(model: type[BaseModel], loc: Sequence[int | str], name: str) -> set[str]:

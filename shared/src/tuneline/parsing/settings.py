@@ -1,9 +1,9 @@
-"""Values that a command line puts in place of a file's, as `trainer.epochs=1`."""
+"""Values that a command line puts in place of a file's, as `trainer.epochs=1`, and settings without some values."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tuneline.errors import UserError
@@ -38,3 +38,17 @@ def _put(content: Any, loc: Loc, value: object, name: str) -> None:
     if not isinstance(content, dict):
         raise UserError(f"--set {printable(name)}: what it stands in is no mapping")
     content[loc[-1]] = value
+
+
+def without(content: object, locs: Iterable[Loc]) -> object:
+    """Return a copy of parameters without the values at `locs`; of what is not there, without what should hold it."""
+    rest = copy.deepcopy(content) if isinstance(content, dict) else {}
+    for loc in locs:
+        holder, last, value = rest, None, rest
+        for key in loc:
+            if not isinstance(value, dict) or key not in value:
+                break
+            holder, last, value = value, key, value[key]
+        if last is not None:
+            del holder[last]
+    return rest

@@ -24,6 +24,28 @@ NO_SCALAR = "no number or word of YAML; put it in quotes"
 TOO_DEEP = f"nested more than {MAX_DEPTH} deep"
 TOO_LARGE = f"more than {MAX_VALUES:,} values or 16 MiB, with all that its aliases (`*name`) stand for"
 
+_COLUMNS = "keys of one mapping begin in one column, and each quote that opens is closed"
+_QUOTES = "a text that holds `: ` or begins with one of *, &, @, %, {, [, `, ! takes quotes"
+_COLON = "a key is followed by a colon and a space, as in `key: value`"
+_CLOSED = "a comma is missing, or the bracket is not closed that opens in line {line}"
+WAYS_OUT = {
+    "mapping values are not allowed in this context": "a text with `: ` in it takes quotes, keys of one "
+    "mapping begin in one column, and the colon of each is followed by a space",
+    "did not find expected key": _COLUMNS,
+    "did not find expected '-' indicator": _COLUMNS,
+    "could not find expected ':'": _COLON,
+    "did not find expected ',' or '}'": _CLOSED,
+    "did not find expected ',' or ']'": _CLOSED,
+    "found unexpected end of stream": "the quote is not closed that opens in line {line}",
+    "found unknown escape character": "in single quotes a backslash is a backslash",
+    "found character that cannot start any token": _QUOTES,
+    "did not find expected alphabetic or numeric character": _QUOTES,
+    "found undefined alias": _QUOTES,
+    "did not find expected <document start>": "a file is one mapping, which has ended before; JSON Lines are no YAML",
+    "but found another document": "it begins at `---`, and a file holds one",
+}
+"""What helps against what PyYAML finds, by its words; `line` is where it says that the trouble begins."""
+
 KINDS = {f"tag:yaml.org,2002:{name}" for name in ("map", "seq", "str", "int", "float", "bool", "null")}
 MERGE, TEXT, DATE = (f"tag:yaml.org,2002:{name}" for name in ("merge", "str", "timestamp"))
 
@@ -95,7 +117,7 @@ def yaml_of(name: str, data: bytes) -> YamlFile:
         return YamlFile(name, loader.construct_document(node) if node is not None else None, lines)
     except yaml.MarkedYAMLError as e:
         line = e.problem_mark.line if e.problem_mark else 0
-        raise _fault(name, f"not valid YAML: {e.problem}", line) from None
+        raise _fault(name, f"not valid YAML: {e.problem}{_way_out(e, text)}", line) from None
     except yaml.reader.ReaderError as e:
         line = data.count(b"\n", 0, e.position)
         raise _fault(name, "not valid YAML: it holds a character that YAML forbids", line) from None
@@ -110,6 +132,17 @@ def _refuse_depth(name: str, text: str) -> None:
         if depth > MAX_DEPTH or count > MAX_VALUES:
             line = event.start_mark.line if event.start_mark else 0
             raise _fault(name, TOO_DEEP if depth > MAX_DEPTH else TOO_LARGE, line)
+
+
+def _way_out(error: yaml.MarkedYAMLError, text: str) -> str:
+    """Return what a person can do about an error, as `; …`; nothing for those that nobody makes by hand."""
+    line = error.problem_mark.line if error.problem_mark else 0
+    indents = [one[: len(one) - len(one.lstrip())] for one in text.split("\n")[max(0, line - 1) : line + 1]]
+    if any(set(indent) - {" ", "\r"} for indent in indents):
+        return "; this line or the one before begins with a tab or a no-break space: indent with plain spaces"
+    begins = (error.context_mark.line if error.context_mark else line) + 1
+    way = WAYS_OUT.get(error.problem or "", "").replace("{line}", str(begins))
+    return f"; {way}" if way else ""
 
 
 def _fault(name: str, problem: str, line: int) -> UserError:
@@ -158,7 +191,7 @@ class _Walk:
 
     def _key(self, key: yaml.Node, seen: set[str], loc: Loc) -> str:
         if not isinstance(key, yaml.ScalarNode):
-            raise _fault(self._name, "a key must be text", key.start_mark.line)
+            raise _fault(self._name, f"a key must be text; {_QUOTES}", key.start_mark.line)
         if key.value in seen:
             raise _fault(self._name, f"{'.'.join(map(str, (*loc, key.value)))}: given twice", key.start_mark.line)
         seen.add(key.value)

@@ -118,10 +118,18 @@ def is_local(uri: str) -> bool:
     return "://" not in uri or uri.startswith("file://")
 
 
+def at_home(path: str) -> Path:
+    """Return a path with the home folder that its `~` stands for. Raises UserError where nobody knows that folder."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise UserError(f"{path}: nobody knows which folder `~` stands for; write the whole path.") from None
+
+
 def local_path(uri: str) -> Path:
     """Return the absolute path that a plain path or a `file://` address means. Symbolic links are kept."""
     if not uri.startswith("file://"):
-        path = Path(uri).expanduser().absolute()
+        path = at_home(uri).absolute()
     else:
         parts = urlsplit(uri)
         if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):

@@ -43,7 +43,14 @@ def test_a_folder_of_somebody_else_decides_neither_what_runs_nor_where_keys_go(t
     assert read(tmp_path, f"{name}=/evil\n") == {}
 
 
-@pytest.mark.parametrize("text", [f"A_KEY='{SECRET}\n", f'A_KEY="{SECRET}\nmore"\n', f"A_KEY={SECRET}\0\n"])
+OTHER_FORMS = [
+    f"A_KEY: {SECRET}\n", f"A_KEY {SECRET}\n", f"set A_KEY={SECRET}\n", f"$env:A_KEY = '{SECRET}'\n",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text", [f"A_KEY='{SECRET}\n", f'A_KEY="{SECRET}\nmore"\n', f"A_KEY={SECRET}\0\n", *OTHER_FORMS]
+)
 def test_a_key_that_cannot_be_read_is_named_and_not_shown(tmp_path: Path, text: str) -> None:
     with pytest.raises(UserError, match=r"\.env:1: A_KEY: a line is NAME=value") as refused:
         read(tmp_path, text)

@@ -47,6 +47,12 @@ def test_what_it_writes_is_accepted_by_whoever_reads_it(tmp_path: Path) -> None:
     assert all(len(persona.script) >= 3 for persona in personas)
 
 
+def test_a_folder_that_cannot_be_one_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    code, said = tuneline("init", tmp_path / "file")
+    assert (code, said) == (2, f"{tmp_path}/file: File exists.\n")
+
+
 def test_it_passes_the_check_with_a_model_that_is_there(tmp_path: Path, tiny_base: Path) -> None:
     assert tuneline("init", tmp_path / "a", "--base-model", tiny_base)[0] == 0
     code, said = tuneline("check", tmp_path / "a" / "run.yaml")

@@ -18,6 +18,8 @@ TAKEN = re.compile(r"[A-Z0-9_]+_(KEY|TOKEN|KEY_ID)|TUNELINE_STORE|AWS_(DEFAULT_)
 LARGEST = 65_536
 
 _LINE = re.compile(r"(?:export\s+)?([A-Za-z_]\w*)\s*=\s*(.*)")
+_ALMOST = re.compile(r"(?:export\s+|set\s+|\$env:)?([A-Z0-9_]+)\s*[:=\s].*")
+"""What people write for another program: `NAME: value`, `NAME value`, `set NAME=value`."""
 _VALUE = re.compile(r"""'([^']*)'\s*(?:\#.*)?|"((?:[^"\\]|\\.)*)"\s*(?:\#.*)?|((?!["']).*?)(?:\s+\#.*)?""")
 
 
@@ -38,10 +40,10 @@ def read_env(place: Path, environ: MutableMapping[str, str]) -> None:
     if len(text) > LARGEST:
         raise UserError(f"{place}: longer than {LARGEST:,} characters")
     for number, line in enumerate(text.split("\n"), start=1):
-        found = _LINE.fullmatch(line.strip())
+        found = _LINE.fullmatch(line.strip()) or _ALMOST.fullmatch(line.strip())
         if not found or not TAKEN.fullmatch(found[1]):
             continue
-        value = _VALUE.fullmatch(found[2])
+        value = _VALUE.fullmatch(found[2]) if found.re is _LINE else None
         if not value or "\0" in line:
             raise UserError(f"{place}:{number}: {found[1]}: a line is NAME=value, its value perhaps in quotes")
         environ.setdefault(found[1], _text(value))

@@ -53,6 +53,8 @@ def init(
     base_model: Annotated[str, typer.Option(help="Model to fine-tune: hf://org/name, or a folder.")] = BASE,
 ) -> None:
     """Write a run file with rubric, personas and prompt to begin with, fit for your conversations."""
+    from tuneline.store.verify import plain_errors
+
     with exit_codes():
         names = ["run.yaml", "rubric.yaml", "personas.yaml", "prompt.txt"]
         names += [] if transcripts else ["conversations.jsonl"]
@@ -63,9 +65,10 @@ def init(
         texts["run.yaml"] = Template(texts["run.yaml"]).substitute(
             data._asdict(), run=_quoted(_name(folder)), base=_quoted(_seen_from(folder, base_model))
         )
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
-            (folder / name).write_text(text, encoding="utf-8")
+        with plain_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, text in texts.items():
+                (folder / name).write_text(text, encoding="utf-8")
         if data.left_out:
             typer.echo("Some conversations cannot be used; run.yaml says how many, and leaves them out.", err=True)
         if transcripts:
@@ -111,7 +114,9 @@ def _look(transcripts: Path, folder: Path, answering: Sequence[str]) -> _Data:
 
 def _seen_from(folder: Path, address: str) -> str:
     """Return an address for a file in `folder`: paths count from there."""
-    return address if "://" in address else os.path.relpath(Path(address).expanduser(), folder)
+    from tuneline.store.base import at_home
+
+    return address if "://" in address else os.path.relpath(at_home(address), folder)
 
 
 def _quoted(text: str) -> str:
