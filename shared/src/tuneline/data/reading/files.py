@@ -15,6 +15,7 @@ from typing import BinaryIO, cast
 
 import structlog
 
+from tuneline.data.reading.logs.sessions import sessions
 from tuneline.data.reading.messages.content import EMPTY
 from tuneline.data.reading.records import GROWN, MAX_GROWTH, MAX_RECORD_BYTES, Record, begin_of, cut_records
 from tuneline.data.reading.rows import grouped
@@ -109,7 +110,7 @@ def _read_folder(
 def _read_file(path: Path, name: str, speakers: Speakers) -> Iterator[Record]:
     line = 0
     try:
-        for record in grouped(speakers.named(_open(path, name))):
+        for record in grouped(speakers.named(sessions(_open(path, name)))):
             line = max(line, record.line)
             yield record
         if not line:
