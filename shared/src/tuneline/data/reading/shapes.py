@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from itertools import chain, product
 from typing import NamedTuple
 
-from tuneline.data.reading.logs.calls import as_json, is_turn, read_request, read_response
+from tuneline.data.reading.logs.calls import as_json, is_turn, read_request, read_response, with_answers
 from tuneline.data.reading.logs.exports import is_export, read_export
 from tuneline.data.reading.logs.spans import is_span
 from tuneline.data.reading.messages.content import MAX_DEPTH, Problem, check_text, kind, read_content, spelt
@@ -207,9 +207,7 @@ def _logged(record: Mapping[str, object], problems: list[Problem], loc: Loc) -> 
             there = [name for name in RESPONSES if record.get(name) is not None and name != key]
             packed = isinstance(record.get(key), str)
             answers = read_response(record[there[0]], (*loc, there[0]), problems, packed=packed) if there else []
-            repeats = [(t.role, t.text) for t in answers[: len(turns)]] == [(t.role, t.text) for t in turns]
-            both = answers if repeats and len(answers) > len(turns) else [*turns, *answers]
-            return Shaped(both, (*loc, key), is_call=True)
+            return Shaped(with_answers(turns, answers), (*loc, key), is_call=True)
     return None
 
 
@@ -221,7 +219,11 @@ def _paired(record: Mapping[str, object], problems: list[Problem], loc: Loc) -> 
     turns: list[Turn] = []
     for place, item in enumerate(_list(record.get("history")) or []):
         turns += read_pair(item, (*loc, "history", place), problems)
-    added = [record[key] for key in ADDED if ask == "instruction" and key != say and isinstance(record.get(key), str)]
+    added = [
+        record[key]
+        for key in ADDED
+        if ask in ("instruction", "question") and key != say and isinstance(record.get(key), str)
+    ]
     asked = record[ask]
     if isinstance(asked, str):
         asked = "\n\n".join(filter(str.strip, [asked, *map(str, added)]))

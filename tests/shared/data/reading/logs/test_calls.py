@@ -141,3 +141,49 @@ def test_an_answer_that_only_begins_like_events_is_its_text(tmp_path: Path) -> N
     text = "data: see below\nand more"
     [found] = read(tmp_path, [{"id": "a", "request": {"messages": TALK[:1]}, "response": text}]).transcripts
     assert found.exchanges[0].assistant == text
+
+
+def test_an_answer_that_a_request_began_is_one_with_its_end(tmp_path: Path) -> None:
+    asked = [{"role": "user", "content": "p"}, {"role": "assistant", "content": '{"a":'}]
+    call = {
+        "request": {"messages": asked},
+        "response": {"role": "assistant", "content": [{"type": "text", "text": "1}"}]},
+    }
+    (tmp_path / "a.json").write_text(json.dumps(call))
+    assert read_transcripts(tmp_path).transcripts[0].exchanges == (Exchange("p", '{"a":1}'),)
+
+
+CUT: list[dict[str, Any]] = [
+    {"choices": [{"finish_reason": "length", "message": {"role": "assistant", "content": "half"}}]},
+    {"role": "assistant", "content": [{"type": "text", "text": "half"}], "stop_reason": "max_tokens"},
+    {"candidates": [{"content": {"role": "model", "parts": [{"text": "half"}]}, "finishReason": "MAX_TOKENS"}]},
+    {"status": "incomplete", "output": [{"type": "message", "role": "assistant", "content": "half"}]},
+    {"message": {"role": "assistant", "content": "half"}, "done_reason": "length", "done": True},
+]
+
+
+@pytest.mark.parametrize("response", CUT)
+def test_an_answer_that_was_cut_at_the_limit_is_context_and_never_learnt(
+    tmp_path: Path, response: dict[str, Any]
+) -> None:
+    call = {"request": {"messages": [{"role": "user", "content": "p"}]}, "response": response}
+    for text, unlearnt in ((json.dumps(call), (0,)), (whole(json.dumps(call)), ())):
+        (tmp_path / "a.json").write_text(text)
+        [found] = read_transcripts(tmp_path).transcripts
+        assert (found.exchanges, found.unlearnt) == ((Exchange("p", "half"),), unlearnt)
+
+
+def whole(text: str) -> str:
+    for cut, ended in (
+        ('"length"', '"stop"'),
+        ("max_tokens", "end_turn"),
+        ("MAX_TOKENS", "STOP"),
+        ("incomplete", "completed"),
+    ):
+        text = text.replace(cut, ended)
+    return text
+
+
+def test_what_stands_beside_a_question_is_asked_with_it(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps([{"question": "Why?", "context": "It hums.", "answer": "r"}]))
+    assert read_transcripts(tmp_path).transcripts[0].exchanges == (Exchange("Why?\n\nIt hums.", "r"),)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tuneline.data.reading.messages.turns import is_learnt
+from tuneline.data.reading.messages.marks import is_learnt
 
 
 @pytest.mark.parametrize("key", ["weight", "Weight", "train", "train_on_turn", "compute_loss", "learn", "loss"])

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from tuneline.data.reading.logs.streams import events_of, is_stream, text_of
 from tuneline.data.reading.messages.content import MAX_DEPTH, Problem
+from tuneline.data.reading.messages.marks import is_cut
 from tuneline.data.reading.messages.turns import Turn, is_message, read_message, read_turns, turns_of
 from tuneline.errors import BadJson
 from tuneline.parsing.json import parse_json
@@ -61,10 +62,30 @@ def read_response(
         return read_message(value, loc, problems) if isinstance(value, Mapping) else []
     if isinstance(value, list):
         return _read_answers(value, loc, problems, depth)
+    turns = _read_inner(value, loc, problems, depth)
+    return (
+        [turn._replace(learnt=False) if turn.role == "assistant" else turn for turn in turns]
+        if is_cut(value)
+        else turns
+    )
+
+
+def _read_inner(value: Mapping[str, object], loc: Loc, problems: list[Problem], depth: int) -> list[Turn]:
     key = next((key for key in ANSWERS if value.get(key) is not None), None)
     if key in ("content", "parts"):
         return turns_of("assistant", value[key], (*loc, key), problems)
     return read_response(value[key], (*loc, key), problems, depth + 1, packed=False) if key else []
+
+
+def with_answers(asked: list[Turn], answers: list[Turn]) -> list[Turn]:
+    """Return what was asked and answered. An answer may repeat the question, or end one that the request began."""
+    repeats = [(t.role, t.text) for t in answers[: len(asked)]] == [(t.role, t.text) for t in asked]
+    if repeats and len(answers) > len(asked):
+        return answers
+    begun = asked and answers and asked[-1].role == answers[0].role == "assistant" and not asked[-1].calls
+    if not begun:
+        return [*asked, *answers]
+    return [*asked[:-1], answers[0]._replace(text=asked[-1].text + answers[0].text), *answers[1:]]
 
 
 def _read_text(text: str, loc: Loc, problems: list[Problem], depth: int, *, packed: bool) -> list[Turn]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from tuneline.data.reading.messages.content import Problem, kind
+from tuneline.data.reading.messages.marks import is_learnt
 from tuneline.data.reading.messages.roles import Role, role_of
 from tuneline.data.reading.messages.trees import way_to_last
-from tuneline.data.reading.messages.turns import Turn, is_learnt, is_message, read_turns, turns_of
+from tuneline.data.reading.messages.turns import Turn, is_message, read_turns, turns_of
 from tuneline.data.reading.messages.written import read_marked
 from tuneline.parsing.problems import Loc
 

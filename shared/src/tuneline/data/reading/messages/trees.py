@@ -87,6 +87,8 @@ def _plain(message: Mapping[str, object]) -> Mapping[str, object]:
     author, content, recipient = message.get("author"), message.get("content"), message.get("recipient")
     role = author.get("role") if isinstance(author, Mapping) else author
     found = {"role": role, "content": content, "weight": message.get("weight")}
+    about = message.get("metadata")
+    found |= {"finish_details": about.get("finish_details")} if isinstance(about, Mapping) else {}
     if role == "assistant" and isinstance(recipient, str) and recipient != "all":
         return found | {"content": [{"type": "tool_use", "name": recipient, "input": _shown(content)}]}
     if isinstance(content, Mapping) and (role == "tool" or content.get("content_type") == "code"):

@@ -17,6 +17,7 @@ from tuneline.data.reading.messages.content import (
     read_content,
     spelt,
 )
+from tuneline.data.reading.messages.marks import is_learnt
 from tuneline.data.reading.messages.roles import CALL, Role, bare, role_of
 from tuneline.data.reading.messages.thoughts import pieces_of
 from tuneline.data.reading.messages.wrappers import unwrapped
@@ -45,12 +46,10 @@ ROLE_KEYS = (
 TEXT_KEYS = (
     "content", "value", "text", "message", "stripped_text", "body_text", "plain_body", "body", "parts", "utterance",
     "msg", "mes", "comment", "plaintext", "message_text", "content_text", "message_body", "message_content",
-    "comment_body", "text_body", "content_list", "content_chunks",
+    "comment_body", "text_body", "content_list", "content_chunks", "refusal",
 )  # fmt: skip
 """Keys under which a message's text stands; the first that holds anything counts."""
 _SAID = frozenset((*TEXT_KEYS, "payload", "tool_calls", "function_call", "conversations_thread_id"))
-MARKS = ("weight", "train", "training", "train_on_turn", "learn", "loss", "compute_loss")
-"""Keys, in any case, that say whether an answer is to be learnt: 0 or false is a no (OpenAI, Mistral, ms-swift …)."""
 
 
 class Turn(NamedTuple):
@@ -255,24 +254,6 @@ def _bad_role(item: Mapping[str, object], key: str | None, loc: Loc) -> Problem:
     got = "another word" if isinstance(item[key], str) else kind(item[key])
     usual = "user, customer, human; assistant, agent, bot; system; tool"
     return Problem((*loc, key), f"must say who speaks, as in {usual} (got {got})", "role")
-
-
-_NO_OR_YES = {"0": 0, "0.0": 0, "false": 0, "no": 0, "1": 1, "1.0": 1, "true": 1, "yes": 1}
-
-
-def is_learnt(item: Mapping[str, object], role: Role, loc: Loc, problems: list[Problem]) -> bool:
-    """Return whether an answer may be learnt. A mark that cannot be followed is a problem, never passed over."""
-    if role != "assistant":
-        return True
-    if item.get("train_detail"):
-        problems.append(Problem((*loc, "train_detail"), "cannot be followed: an answer is learnt whole or not", "mark"))
-    named = {key: item[key] for key in item if key.lower() in MARKS}
-    marks = {key: _NO_OR_YES.get(str(mark).lower(), mark) for key, mark in named.items()}
-    marks = {key: mark for key, mark in marks.items() if isinstance(mark, bool | int | float)}
-    for key, mark in marks.items():
-        if mark not in (0, 1) and not (key == "loss" and isinstance(mark, float)):
-            problems.append(Problem((*loc, key), "must be 0 or 1: an answer is learnt or not", "mark"))
-    return not any(mark == 0 for mark in marks.values())
 
 
 def _calls(item: Mapping[str, object]) -> tuple[str, ...]:
