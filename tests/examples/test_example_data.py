@@ -84,8 +84,3 @@ def test_there_are_personas_enough_for_a_verdict_with_lines_for_four_turns() -> 
     assert f"| {len(personas)} simulated customers" in (EXAMPLES / "README.md").read_text()
     assert len(personas) >= 30
     assert {p.id for p in personas if len(p.script) < 4} == set()
-
-
-def test_no_persona_says_a_line_of_a_transcript() -> None:
-    lines = {line for persona in load_personas(EXAMPLES / "personas.yaml") for line in persona.script}
-    assert not lines & {exchange.user for t in TRANSCRIPTS.values() for exchange in t.exchanges}

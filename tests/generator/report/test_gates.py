@@ -7,7 +7,7 @@ import pytest
 from tuneline_generator.critic.critic import CriticTest
 from tuneline_generator.report.gates import Aside, Gate, Kind, Side, count_rows, gates_of, rate, refused, share_gate
 from tuneline_generator.stage import GateParams
-from tuneline_generator.writing.rows import Row, Status
+from tuneline_generator.writing.rows import STATUSES, Row, Status
 
 TEST = CriticTest(
     pairs=24, auc=0.8, low=0.7, high=0.9, mass=0.9, accepted_own=20, accepted_moved=3, min_margin=1.0
@@ -66,7 +66,7 @@ def test_what_is_not_shown_holds_unless_the_bound_is_required() -> None:
 
 def rows(**counts: int) -> list[Row]:
     """So many rows of each status, with ten tokens of response each."""
-    asked: dict[str, bool | None] = {"rejected": False, "kept": True, "duplicate": True, "spare": True}
+    asked = {"rejected": False} | dict.fromkeys(("kept", "duplicate", "near_duplicate", "spare"), True)
     found: list[Row] = []
     for status, count in counts.items():
         made: dict[str, Any] = {"status": status, "accepted": asked.get(status), "tokens": 10, "prompt": "Name it."}
@@ -104,6 +104,13 @@ def test_thirty_of_thirty_nine_pairs_pass_what_can_be_shown_with_so_few() -> Non
 )
 def test_each_gate_fails_for_its_own_status(found: list[Row], gate: str) -> None:
     assert [name for name, it in named("instructions", found).items() if it.state == "failed"] == [gate]
+
+
+@pytest.mark.parametrize("status", sorted({*STATUSES} - {"kept", "spare", "overlaps"}))
+def test_a_pilot_with_three_of_five_items_of_no_use_passes_whatever_is_wrong_with_them_never(status: Status) -> None:
+    """What overlaps with what is held out is taken out, however much it is."""
+    gates = named("instructions", rows(**{"kept": 40, status: 60}))
+    assert [name for name, it in gates.items() if it.state == "failed"]
 
 
 def test_an_overlap_that_is_left_a_loop_and_a_long_median_fail_too() -> None:

@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from kit.evaluator_parts import persona_row
 from kit.places import EXAMPLES
-from tuneline.commands.drafts import draft, refuse_overlap
+from tuneline.commands.drafts import draft, refuse_learnt
+from tuneline.commands.start.init import STARTER
 from tuneline.commands.tuneline import app
 from tuneline.data.personas import load_personas
 from tuneline.errors import UserError
@@ -84,7 +85,23 @@ def test_a_persona_that_says_what_is_learnt_is_refused_with_its_place(tmp_path: 
     ]
     file = tmp_path / "personas.yaml"
     file.write_text(yaml.safe_dump({"personas": [persona_row(0), persona_row(1, script=lines)]}))
-    with pytest.raises(UserError) as caught:
-        refuse_overlap(file, talks)
+    found = refuse_learnt(file, talks)
+    assert found == (2, ["personas.1.script.0"]), "of one line nobody can say where it comes from"
+    file.write_text(yaml.safe_dump({"personas": [persona_row(0), persona_row(1, script=lines[:2])]}))
+    with pytest.raises(UserError, match="1 of 2 personas") as caught:
+        refuse_learnt(file, talks)
     assert str(caught.value).count("personas.1.script.0") == 1 and "script.1" not in str(caught.value)
     assert "printer" not in str(caught.value), "no text of a transcript gets into a message"
+
+
+@pytest.mark.parametrize(
+    ("personas", "transcripts"),
+    [
+        (EXAMPLES / "personas.yaml", EXAMPLES / "transcripts"),
+        (STARTER / "personas.yaml", STARTER / "conversations.jsonl"),
+    ],
+)
+def test_no_line_of_the_personas_that_come_with_the_project_is_said_in_its_transcripts(
+    personas: Path, transcripts: Path
+) -> None:
+    assert refuse_learnt(personas, transcripts).lines == []

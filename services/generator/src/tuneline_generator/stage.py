@@ -48,7 +48,9 @@ class GateParams(Params):
     acceptance: float | None = Field(default=None, ge=0, le=1)
     """Rows that the critic accepts, of those it judged; at least this."""
     lost: float | None = Field(default=None, ge=0, le=1)
-    """Items that failed, were refused or blocked, or could not be read or judged."""
+    """Items that failed, were refused or blocked, got no answer or an echo, or could not be read or judged."""
+    bad_prompts: float | None = Field(default=None, ge=0, le=1)
+    """Items whose prompt is of no use: too short, too long, cut, or without a word."""
     duplicates: float | None = Field(default=None, ge=0, le=1)
     """Duplicates and near-duplicates, of the accepted rows."""
     same_answers: float | None = Field(default=None, ge=0, le=1)
@@ -166,7 +168,7 @@ def plan(params: GeneratorParams, plans: Plans) -> Iterable[Forecast]:
 
 
 STAGE = Stage(
-    "generator", 5, GeneratorParams, GeneratorInputs, GeneratorOutputs, run, check=check, plan=plan, parts=True,
+    "generator", 6, GeneratorParams, GeneratorInputs, GeneratorOutputs, run, check=check, plan=plan, parts=True,
     variants={"pilot": without("pilot", "pilot_prompts")},
 )  # fmt: skip
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from tuneline.data.judged import Transcript
 from tuneline.data.personas import Persona, load_personas
 from tuneline.data.text.manners import Style, flaws_of, styles_of
-from tuneline.data.text.overlap import HeldOut, is_telling
+from tuneline.data.text.overlap import HeldOut, is_telling, mostly_said
 from tuneline.data.text.words import content_words
 from tuneline.data.transcripts import read_transcripts
 from tuneline.errors import UserError
@@ -29,6 +29,8 @@ WITHOUT_FLAWS = 5
 """One persona of so many writes without flaws."""
 OPENING = 2
 """Messages of a user that say what a conversation is about; later ones say thanks."""
+SHOWN = 100
+"""Lines that a message names."""
 
 AGES = ("18-24", "25-34", "35-44", "45-54", "55-64", "65-74")
 CHARACTERS = (
@@ -115,27 +117,43 @@ def _complexity(transcripts: Sequence[Transcript]) -> str:
     return "simple" if exchanges <= 2 else "moderate" if exchanges <= 5 else "complex"
 
 
-def refuse_overlap(file: Path, transcripts: Path) -> int:
-    """Return the number of personas, none of whom says what a user says in the transcripts.
+class Repeated(NamedTuple):
+    """What personas have in common with transcripts."""
 
-    Raises UserError that names every line of a script and every description that does.
+    personas: int
+    lines: list[str]
+    """Places of their lines and descriptions that a user says there, too."""
+
+
+def refuse_learnt(file: Path, transcripts: Path) -> Repeated:
+    """Return which lines of personas a user says in the transcripts: here and there one is chance.
+
+    Raises UserError that names the lines of those whose script is mostly such lines: a comparison leaves them out.
     """
     personas = load_personas(file)
     read = read_transcripts(transcripts, tools="drop").transcripts
     said = HeldOut(exchange.user for one in read for exchange in one.exchanges)
-    found = [place for number, one in enumerate(personas) for place, text in _lines(one, number) if said.overlaps(text)]
-    if found:
-        told = [f"{file}: {place}: says what a user says in {transcripts.name}; change it" for place in found[:100]]
-        raise UserError("\n".join([f"{len(found)} texts of personas overlap with what is learnt:", *told]))
-    return len(personas)
+    lines = {
+        number: [at for at, text in _lines(one) if said.overlaps(text)] for number, one in enumerate(personas)
+    }  # fmt: skip
+    learnt = {number: lines[number] for number, one in enumerate(personas) if mostly_said(one.script, said)}
+    if learnt:
+        head = f"{len(learnt)} of {len(personas)} personas say mostly what a user says in {transcripts.name}:"
+        told = [f"{file}: {place}: is said there; change it" for place in _places(learnt)]
+        raise UserError("\n".join([head, *told[:SHOWN], "A comparison would leave them out: they test memory."]))
+    return Repeated(len(personas), _places(lines))
 
 
-def _lines(persona: Persona, number: int) -> Iterator[tuple[str, str]]:
+def _places(lines: Mapping[int, Sequence[str]]) -> list[str]:
+    return [f"personas.{number}.{at}" for number, places in lines.items() for at in places]
+
+
+def _lines(persona: Persona) -> Iterator[tuple[str, str]]:
     """Yield the texts of a persona that are long enough to overlap, with their places."""
     seeds = enumerate(persona.topic_seeds)
     texts = [(f"topic_seeds.{at}.description", seed.description or "") for at, seed in seeds]
     texts += [(f"script.{at}", line) for at, line in enumerate(persona.script)]
-    yield from ((f"personas.{number}.{at}", text) for at, text in texts if is_telling(text))
+    yield from ((at, text) for at, text in texts if is_telling(text))
 
 
 def as_rows(personas: Sequence[Persona]) -> dict[str, Any]:

@@ -38,9 +38,11 @@ def personas_draft(
 def personas_check(
     file: Annotated[Path, typer.Argument(help="The persona file.")], transcripts: TranscriptsArgument
 ) -> None:
-    """Refuse personas that say what a user says in the transcripts that a model learns."""
-    from tuneline.commands.drafts import refuse_overlap
+    """Refuse personas that say mostly what a user says in transcripts that a model learns, and name single lines."""
+    from tuneline.commands.drafts import SHOWN, refuse_learnt
 
     with exit_codes():
-        count = refuse_overlap(file, transcripts)
-        typer.echo(f"{file.name}: none of {count} personas says what a user says in {transcripts.name}")
+        found = refuse_learnt(file, transcripts)
+        typer.echo(f"{file.name}: none of {found.personas} personas says mostly what a user says in {transcripts.name}")
+        for place in found.lines[:SHOWN]:
+            typer.echo(f"{file.name}: {place}: a user says nearly the same there; alone it does no harm")

@@ -14,7 +14,7 @@ from tuneline.data.personas import Persona
 from tuneline.data.reading.prompts import Prompt
 from tuneline.data.slices import Slice
 from tuneline.data.text.likeness import normal
-from tuneline.data.text.overlap import HeldOut, is_telling
+from tuneline.data.text.overlap import HeldOut, is_telling, mostly_said
 
 
 def learnt_prompts(prompts: Iterable[Prompt], slices: Path) -> set[str]:
@@ -30,10 +30,9 @@ def learnt_personas(personas: Sequence[Persona], slices: Path) -> set[str]:
 
     A line says so when it has the same words, or shares most of them in order (`HeldOut`); short ones do not count.
     """
-    lines = {one.id: [line for line in one.script if is_telling(line)] for one in personas}
-    any_line = HeldOut(line for script in lines.values() for line in script)
+    any_line = HeldOut(line for one in personas for line in one.script if is_telling(line))
     said = HeldOut(text for text in _said_in(slices) if any_line.overlaps(text))
-    return {name for name, script in lines.items() if 2 * sum(map(said.overlaps, script)) > len(script)}
+    return {one.id for one in personas if mostly_said(one.script, said)}
 
 
 def _said_in(slices: Path) -> Iterator[str]:

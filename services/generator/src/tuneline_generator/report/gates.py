@@ -30,11 +30,12 @@ NEEDED = 1_000_000
 LIMITS: Mapping[Kind, Mapping[str, float]] = {
     "instructions": {
         "runaway": 0.05, "token_limit": 0.10, "shortest_median": 3, "longest_median": 40, "acceptance": 0.5,
-        "lost": 0.05, "duplicates": 0.10, "same_answers": 0.20, "critic_auc": 0.65, "critic_mass": 0.5, "loops": 0.05,
+        "lost": 0.05, "bad_prompts": 0.5, "duplicates": 0.10, "same_answers": 0.20, "critic_auc": 0.65,
+        "critic_mass": 0.5, "loops": 0.05,
     },
     "documents": {
         "token_limit": 0.10, "shortest_median": 150, "longest_median": 900, "acceptance": 0.5, "lost": 0.10,
-        "duplicates": 0.05, "same_answers": 0.05, "loops": 0.05,
+        "bad_prompts": 0.5, "duplicates": 0.05, "same_answers": 0.05, "loops": 0.05,
     },
     "conversations": {
         "runaway": 0.05, "token_limit": 0.10, "acceptance": 0.5, "lost": 0.10, "duplicates": 0.05,
@@ -87,6 +88,7 @@ class Counts(NamedTuple):
     leaks: int
     looping: int
     lost: int
+    bad_prompts: int
     judged: int
     accepted: int
     duplicates: int
@@ -137,6 +139,7 @@ def count_rows(rows: Iterable[Row]) -> Counts:
         items=len(found), texts=len(written), runaway=sum(row.status == "runaway" for row in written),
         cut=sum(row.finish == "length" for row in written), leaks=sum(row.status == "leaks" for row in found),
         looping=sum(loops(row.response.strip()) for row in written), lost=sum(row.status in LOST for row in found),
+        bad_prompts=sum(row.status == "bad_prompt" for row in found),
         judged=sum(row.accepted is not None for row in found), accepted=sum(row.accepted is True for row in found),
         duplicates=repeated, good=len(good), same_answers=len(good) - len(answers),
         median_tokens=float(median(tokens)) if tokens else None,
@@ -161,6 +164,7 @@ def gates_of(
     shares: Sequence[tuple[str, int, int, Side]] = [
         ("runaway", counts.runaway, counts.texts, "below"), ("token_limit", counts.cut, counts.texts, "below"),
         ("acceptance", counts.accepted, counts.judged, "at least"), ("lost", counts.lost, counts.items, "at most"),
+        ("bad_prompts", counts.bad_prompts, counts.items, "at most"),
         ("duplicates", counts.duplicates, good, "at most"),
         ("same_answers", counts.same_answers, counts.good, "at most"), ("loops", counts.looping, counts.texts, "below"),
     ]  # fmt: skip

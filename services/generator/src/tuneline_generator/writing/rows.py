@@ -20,7 +20,8 @@ Status = Literal[
 """The first that applies; `spare` is good, and beyond the count that was asked for."""
 
 STATUSES: tuple[Status, ...] = get_args(Status)
-LOST: frozenset[Status] = frozenset({"failed", "refused", "blocked", "too_long", "unparsed", "unsure"})
+LOST: frozenset[Status] = frozenset({"failed", "refused", "blocked", "too_long", "unparsed", "empty", "echo", "unsure"})
+"""Without an answer of its own, or one that nobody could judge."""
 JUDGED: frozenset[Status] = frozenset(
     {"duplicate", "near_duplicate", "overlaps", "unsure", "rejected", "kept", "spare"}
 )

@@ -41,6 +41,12 @@ class HeldOut:
         return any(rouge_l(words, held) >= OVERLAP for length in near for held in self._by_length[length])
 
 
+def mostly_said(script: Iterable[str], said: HeldOut) -> bool:
+    """Tell whether more of a script's lines are said there than are not; short lines do not count."""
+    lines = [line for line in script if is_telling(line)]
+    return 2 * sum(map(said.overlaps, lines)) > len(lines)
+
+
 def rouge_l(one: Sequence[str], other: Sequence[str]) -> float:
     """Return the F1 of ROUGE-L (Lin 2004): of the longest common subsequence of words, by the words of each."""
     from rapidfuzz.distance import LCSseq
