@@ -10,6 +10,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from kit.generating import make, output_of, run_file, serve_writer
 from kit.places import EXAMPLES
 from tuneline.commands.tuneline import app
 from tuneline.parsing.yaml import read_yaml
@@ -53,3 +54,25 @@ def test_a_setting_that_a_server_of_chats_is_not_told_is_a_warning(tmp_path: Pat
     _, told = checked(tmp_path, "chat", PENAL, provider="anthropic")
     assert "the writer is not told top_p and repetition_penalty" in told
     assert "is not told" not in checked(tmp_path, "chat", provider="anthropic")[1], "the usual prompts set neither"
+
+
+@pytest.mark.slow
+def test_a_pilot_that_is_given_is_looked_at_and_parts_that_a_workflow_will_not_make_are_named(tmp_path: Path) -> None:
+    store, given = tmp_path / "store", {"pilot": "quality.json", "pilot_prompts": "prompts.jsonl"}
+    with serve_writer() as server:
+        pilot = make(run_file(tmp_path, server.url), store, pilot=True)
+        assert pilot
+        for port in given.values():
+            (tmp_path / port).write_bytes(output_of(store, pilot, port.partition(".")[0]))
+        file = run_file(tmp_path, server.url, inputs=given)
+        fine = CliRunner().invoke(app, ["check", str(file)])
+        assert fine.exit_code == 0 and "33 items" in fine.output and "in one pod" not in fine.output
+        many = CliRunner().invoke(app, ["check", str(run_file(tmp_path, server.url, inputs=given, part_minutes=1e-9))])
+        assert many.exit_code == 0 and "100 parts" in many.output and "leave `pilot`" in many.output
+        asked = len(server.calls)
+        (tmp_path / "quality.json").write_text(
+            (tmp_path / "quality.json").read_text().replace('"refused": []', '"refused": ["lost"]')
+        )
+        refused = CliRunner().invoke(app, ["check", str(file)])
+        assert refused.exit_code == 2 and "run.yaml:" in refused.output and "did not pass" in refused.output
+        assert len(server.calls) == asked

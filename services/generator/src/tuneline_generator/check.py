@@ -11,7 +11,7 @@ from tuneline.llm.config import ModelConfig
 from tuneline.stage import Checks
 from tuneline_generator.critic.by_judge import read_bench
 from tuneline_generator.critic.critic_client import JudgeCritic, load_critic
-from tuneline_generator.prepare import read_held_out, read_players
+from tuneline_generator.prepare import read_held_out, read_pilot, read_players
 from tuneline_generator.recipes.scripts import (
     has_profile,
     read_sources,
@@ -19,6 +19,7 @@ from tuneline_generator.recipes.scripts import (
     refuse_no_profile,
     with_prompt,
 )
+from tuneline_generator.report.wording import projected
 from tuneline_generator.stage import GeneratorParams
 from tuneline_generator.writing.items import id_of
 from tuneline_generator.writing.recipe import (
@@ -54,6 +55,22 @@ def check_given(params: GeneratorParams, checks: Checks) -> None:
     held_out = checks.read("held_out", read_held_out)
     if held_out:
         checks.note(f"{len(held_out):,} prompts are held out")
+    _check_pilot(params, checks)
+
+
+def _check_pilot(params: GeneratorParams, checks: Checks) -> None:
+    """Look whether a pilot that is given allows the rest; only of one that a workflow makes itself, parts are pods."""
+    if (checks.origin("pilot") or "output:").startswith("output:"):
+        return
+    pilot = checks.read("pilot", read_pilot, params)
+    if pilot and pilot.projection:
+        checks.note(f"as the given pilot found it: {projected(pilot.projection)}")
+        if (parts := pilot.projection.parts) > 1:
+            checks.warn(
+                "pilot",
+                f"it finds {parts} parts to be worth it, but a workflow does all in one pod where the pilot is given; "
+                "leave `pilot` and `pilot_prompts` out: what it has written is found in the same store, not paid again",
+            )
 
 
 def _check_scripts(recipe: ScriptsRecipe, checks: Checks) -> None:

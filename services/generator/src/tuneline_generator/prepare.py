@@ -90,10 +90,8 @@ def prepare(params: GeneratorParams, inputs: GeneratorInputs, part: Part | None)
     held_out = read_held_out(inputs.held_out) if inputs.held_out else []
     if inputs.pilot is None and part:
         raise UserError(f"--part {part}: the pilot is not done in parts")
-    pilot = projected_again(read_record(inputs.pilot, Quality), params) if inputs.pilot else None
+    pilot = read_pilot(inputs.pilot, params) if inputs.pilot else None
     prompts = list(read_lines(inputs.pilot_prompts, Prompt)) if inputs.pilot_prompts else []
-    if pilot:
-        refuse_pilot(pilot, params)
     rules = rules_of(recipe, params)
     together = recipe.ideas_per_call if isinstance(recipe, DocumentsRecipe) else 1
     scale = scale_of(params, pilot, part, together)
@@ -145,6 +143,13 @@ def read_held_out(path: Path) -> list[str]:
         except UserError as of_transcripts:
             raise min(of_prompts, of_transcripts, key=lambda e: str(e).count("\n")) from None
     return [said.user for transcript in transcripts for said in transcript.exchanges]
+
+
+def read_pilot(path: Path, params: GeneratorParams) -> Quality:
+    """Read what a pilot found, projected to these parameters. Raises UserError for one that does not allow the rest."""
+    pilot = projected_again(read_record(path, Quality), params)
+    refuse_pilot(pilot, params)
+    return pilot
 
 
 def projected_again(pilot: Quality, params: GeneratorParams) -> Quality:
