@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +13,25 @@ from typer.testing import CliRunner
 
 from kit.generating import make, output_of, run_file, serve_writer
 from kit.places import EXAMPLES
+from kit.scripted_openai import Answer, Call, completion, serve_openai
+from kit.text_servers import choice
 from tuneline.commands.tuneline import app
 from tuneline.parsing.yaml import read_yaml
 
+TEXTS = {"provider": "openai", "model": "b", "dialect": "vllm"}
 PENAL = {"prompt": "{instruction}", "top_p": 0.9, "repetition_penalty": 1.1}
 
 
-def checked(folder: Path, form: str, response: dict[str, Any] | None = None, **writer: str) -> tuple[int, str]:
+def checked(
+    folder: Path, form: str, response: dict[str, Any] | None = None, *, inputs: dict[str, Any] | None = None,
+    online: bool = False, **writer: str,
+) -> tuple[int, str]:  # fmt: skip
     recipe = read_yaml(EXAMPLES / "instructions.yaml").content | {"format": form}
     recipe |= {"response": response} if response else {}
-    inputs = {"recipe": "recipe.yaml", "writer": {"provider": "openai", "model": "m", **writer}}
+    given = {"recipe": "recipe.yaml", "writer": {"provider": "openai", "model": "m", **writer}, **(inputs or {})}
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    (folder / "run.yaml").write_text(yaml.safe_dump({"run": "r", "goal": "generator@pilot", "inputs": inputs}))
-    result = CliRunner().invoke(app, ["check", str(folder / "run.yaml")])
+    (folder / "run.yaml").write_text(yaml.safe_dump({"run": "r", "goal": "generator@pilot", "inputs": given}))
+    result = CliRunner().invoke(app, ["check", *["--online"] * online, str(folder / "run.yaml")])
     return result.exit_code, result.output
 
 
@@ -57,7 +64,9 @@ def test_a_setting_that_a_server_of_chats_is_not_told_is_a_warning(tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_a_pilot_that_is_given_is_looked_at_and_parts_that_a_workflow_will_not_make_are_named(tmp_path: Path) -> None:
+def test_a_pilot_that_is_given_is_looked_at_and_parts_that_a_workflow_will_not_make_are_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     store, given = tmp_path / "store", {"pilot": "quality.json", "pilot_prompts": "prompts.jsonl"}
     with serve_writer() as server:
         pilot = make(run_file(tmp_path, server.url), store, pilot=True)
@@ -69,6 +78,10 @@ def test_a_pilot_that_is_given_is_looked_at_and_parts_that_a_workflow_will_not_m
         assert fine.exit_code == 0 and "33 items" in fine.output and "in one pod" not in fine.output
         many = CliRunner().invoke(app, ["check", str(run_file(tmp_path, server.url, inputs=given, part_minutes=1e-9))])
         assert many.exit_code == 0 and "100 parts" in many.output and "leave `pilot`" in many.output
+        with monkeypatch.context() as image:  # the image that checks for all stages
+            image.setitem(sys.modules, "scipy.stats", None)
+            there = CliRunner().invoke(app, ["check", str(file)])
+        assert there.exit_code == 0 and "33 items" in there.output
         asked = len(server.calls)
         (tmp_path / "quality.json").write_text(
             (tmp_path / "quality.json").read_text().replace('"refused": []', '"refused": ["lost"]')
@@ -76,3 +89,46 @@ def test_a_pilot_that_is_given_is_looked_at_and_parts_that_a_workflow_will_not_m
         refused = CliRunner().invoke(app, ["check", str(file)])
         assert refused.exit_code == 2 and "run.yaml:" in refused.output and "did not pass" in refused.output
         assert len(server.calls) == asked
+
+
+def test_key_and_price_of_the_writer_and_of_a_critics_server_are_looked_at_before_anything_is_asked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    code, told = checked(tmp_path, "chat")
+    assert code == 2 and "run.yaml:" in told and "inputs.writer: OPENAI_API_KEY is not set" in told
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    code, told = checked(tmp_path, "chat")
+    assert code == 0 and "generator.max_usd: the price of m is not known, so $10.00 is no limit" in told
+    assert "is no limit" not in checked(tmp_path, "chat", model="gpt-5-mini")[1]
+    critic = {
+        "provider": "logprob",
+        "server": TEXTS | {"base_url": "http://127.0.0.1:9/v1", "api_key_env": "CRITIC_API_KEY"},
+    }
+    told = checked(tmp_path, "chat", inputs={"critic": critic})[1]
+    assert "inputs.critic: CRITIC_API_KEY is not set" in told
+    assert "lists no probabilities" in checked(tmp_path, "chat", inputs={"critic": {"provider": "logprob"}})[1]
+
+
+def test_online_asks_writer_and_critic_one_question_each(tmp_path: Path) -> None:
+    def said(call: Call) -> Answer:
+        if "messages" in call.body:
+            return completion(answers.get("chat", "A pear."))
+        return choice(" yes", top={" yes": -0.1, " no": -2.5} if answers.get("top", True) else None)
+
+    answers: dict[str, Any] = {}
+    with serve_openai(said) as server:
+        critic = {
+            "provider": "logprob",
+            "server": TEXTS | {"base_url": server.url},
+        }
+        given = {"inputs": {"critic": critic}, "base_url": server.url}
+        assert checked(tmp_path, "chat", **given)[0] == 0 and not server.calls
+        code, told = checked(tmp_path, "chat", online=True, **given)
+        assert code == 0 and "generator: the writer m answers" in told and "the critic b goes on with texts" in told
+        answers["top"] = False
+        code, told = checked(tmp_path, "chat", online=True, **given)
+        assert code == 2 and "inputs.critic: model b at" in told and "lists no log-probabilities" in told
+        answers["chat"] = " "
+        code, told = checked(tmp_path, "chat", online=True, **given)
+        assert code == 2 and "inputs.writer: m was asked one question and says nothing" in told

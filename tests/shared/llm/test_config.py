@@ -28,6 +28,7 @@ def refused(folder: Path, **settings: Any) -> str:
         "AZURE_OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "OPENROUTER_API_KEY", "OPENAI_API_KEY",
         "JUDGE_API_KEY", "MY_JUDGE_KEY", "SIMULATOR_TOKEN", "LLM_API_TOKEN", "TEAM_2_LLM_API_KEY", "JUDGE_KEY",
         "MISTRAL_API_KEY", "TEAM_FIREWORKS_API_KEY", "NVIDIA_API_KEY", "GENERATOR_API_KEY",
+        "WRITER_API_KEY", "CRITIC_TOKEN", "RECOGNISER_API_KEY",
     ],
 )  # fmt: skip
 def test_a_run_file_may_name_the_key_of_a_model(tmp_path: Path, name: str) -> None:

@@ -10,15 +10,13 @@ from tuneline.data.paired.power import enough_personas, personas_to_rule_out
 from tuneline.data.personas import Persona, load_personas
 from tuneline.data.reading.prompts import Prompt, ReadPrompts, read_prompts
 from tuneline.data.rubric import Rubric, load_rubric
-from tuneline.errors import LlmRejected, UserError
+from tuneline.errors import UserError
 from tuneline.judge.forecast import require_prices
 from tuneline.judge.panel import check_judges
 from tuneline.judge.recorded.judge import RecordedConfig, RecordedJudge
-from tuneline.judge.simulators.played import as_played
+from tuneline.judge.simulators.played import ask_once
 from tuneline.judge.simulators.simulator import ScriptedConfig, load_simulator
-from tuneline.llm.config import ModelConfig, Secret
 from tuneline.llm.prices import require_price
-from tuneline.llm.thoughts import without_thoughts
 from tuneline.model.chat import ChatTokenizer
 from tuneline.model.llama_cpp import placement, program
 from tuneline.model.system_prompt import markdown_around, read_system_prompt
@@ -136,24 +134,7 @@ def _check_simulator(params: EvaluatorParams, checks: Checks, personas: Sequence
         if checks.max_usd is not None:
             require_price(simulator)
         if checks.online and personas:
-            checks.note(_opening(simulator, personas[0], checks.secret, params.answer_timeout_s))
-
-
-def _opening(simulator: ModelConfig, persona: Persona, secret: Secret, timeout_s: float) -> str:
-    """Let a persona say its first message. Raises UserError if there is none."""
-    from tuneline.llm.calls import ONE_QUESTION, QUESTION_SECONDS
-    from tuneline.llm.client import LlmClient
-
-    try:
-        with LlmClient(
-            simulator, secret, min(timeout_s, QUESTION_SECONDS), concurrency=1, patience=ONE_QUESTION
-        ) as client:
-            reply = client.complete(as_played(persona, []))
-    except LlmRejected as e:
-        raise UserError(f"{simulator.model} was asked for one message and refuses it: {e}") from None
-    if reply.refused or not without_thoughts(reply.text).strip():
-        raise UserError(f"{simulator.model} was asked for one message and says nothing")
-    return f"the simulator {simulator.model} speaks for the personas"
+            checks.note(ask_once(simulator, personas[0], checks.secret, params.answer_timeout_s))
 
 
 def _check_power(

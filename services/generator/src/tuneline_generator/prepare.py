@@ -83,10 +83,8 @@ def prepare(params: GeneratorParams, inputs: GeneratorInputs, part: Part | None)
     if isinstance(recipe, ConversationsRecipe):
         read_players(recipe, inputs.personas, inputs.simulator)
     critic = load_critic(inputs.critic) if inputs.critic else None
-    if isinstance(critic, LogprobCritic) and isinstance(recipe, ConversationsRecipe):
-        raise UserError("critic: `logprob` looks at one answer; of conversations a `judge` says what they are worth")
     if isinstance(critic, LogprobCritic):
-        server_of(critic, writer, inputs.critic_model or inputs.writer_model)
+        critic_server(critic, recipe, writer, inputs.critic_model or inputs.writer_model)
     held_out = read_held_out(inputs.held_out) if inputs.held_out else []
     if inputs.pilot is None and part:
         raise UserError(f"--part {part}: the pilot is not done in parts")
@@ -97,6 +95,13 @@ def prepare(params: GeneratorParams, inputs: GeneratorInputs, part: Part | None)
     scale = scale_of(params, pilot, part, together)
     by_judge, critic = isinstance(critic, JudgeCritic), critic if isinstance(critic, LogprobCritic) else None
     return Prepared(params, inputs, recipe, rules, writer, critic, by_judge, held_out, pilot, prompts, part, scale)
+
+
+def critic_server(critic: LogprobCritic, recipe: Recipe, writer: WriterConfig, model: Path | None) -> WriterConfig:
+    """Return where a critic is asked. Raises UserError where it cannot look at what is written, and as `server_of`."""
+    if isinstance(recipe, ConversationsRecipe):
+        raise UserError("critic: `logprob` looks at one answer; of conversations a `judge` says what they are worth")
+    return server_of(critic, writer, model)
 
 
 def rules_of(recipe: Recipe, params: GeneratorParams) -> Rules:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from tuneline.data.rubric import Rubric
-from tuneline.data.transcripts import Transcript
+from tuneline.data.transcripts import Exchange, Transcript
 from tuneline.data.verdicts import Ask, Asking, Judgement, Status
 from tuneline.errors import LlmRejected, OverBudget, Stopped, Temporary, Unreadable, UserError
 from tuneline.judge.answer import read_answers
@@ -39,6 +39,11 @@ Call = Callable[["Request"], "Reply | LlmRejected"]
 """Asks a model once, from any thread. Raises Temporary when it cannot be asked now."""
 
 J = TypeVar("J", bound=Asking)
+
+QUESTION = Transcript(
+    "check", (Exchange("The lamp does not light. What can I do?", "Please check the plug first. Is it in the socket?"),)
+)
+"""What a judge is asked when it may be: nobody's conversation."""
 
 
 class ModelCalls:
@@ -225,6 +230,20 @@ def said_in(request: Request) -> str:
     from tuneline.llm.providers.provider import joined
 
     return joined(request.messages[-1])
+
+
+def ask_once(asked: LlmJudge, secret: Secret, rubric: Rubric, timeout_s: float) -> str:
+    """Ask a judge about one conversation, and say so. Raises UserError unless it answers as the rubric wants it."""
+    from tuneline.llm.calls import ONE_QUESTION, QUESTION_SECONDS
+
+    judge = LlmJudge(asked.config, secret, ONE_QUESTION)
+    with judge.open(rubric, concurrency=1, timeout_s=min(timeout_s, QUESTION_SECONDS)) as ask:
+        judgement = ask(QUESTION, False)
+    if judgement.status != "scored":
+        raise UserError(
+            f"{judge.label} was asked one question, and its answer is {judgement.status}: {judgement.detail}"
+        )
+    return f"the judge {judge.label} answers as the rubric wants it"
 
 
 def read_reply(reply: Reply | LlmRejected, kind: type[J], read: Callable[[str], dict[str, object]]) -> J:

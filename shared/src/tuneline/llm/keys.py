@@ -33,7 +33,7 @@ VENDORS: Mapping[str, tuple[str, ...]] = {
 _KEY = re.compile(
     r"(?=[A-Z0-9_]{1,64}$)(?!(?:\w+_)?(?:AWS|S3|MINIO|HF|HUGGING_?FACE(?:HUB)?|GITHUB|GH|GITLAB|CI|KUBE\w*|K8S|ARGO\w*|DOCKER"
     rf"|TUNELINE)_)(?:\w+_)?(?:(?:{'|'.join(VENDORS)})_(?:\w+_)?API_KEY"
-    r"|(?:JUDGE|SIMULATOR|GENERATOR|MODEL|LLM)(?:_\w+)?_(?:KEY|TOKEN))"
+    r"|(?:JUDGE|SIMULATOR|GENERATOR|WRITER|CRITIC|RECOGNISER|MODEL|LLM)(?:_\w+)?_(?:KEY|TOKEN))"
 )
 
 

@@ -15,9 +15,11 @@ from pydantic import model_validator
 from tuneline.data.conversations import Said
 from tuneline.data.io import Closed, read_row
 from tuneline.data.personas import Persona
-from tuneline.errors import LlmRejected
+from tuneline.errors import LlmRejected, UserError
 from tuneline.judge.simulators.simulator import NothingSaid
+from tuneline.llm.calls import ONE_QUESTION, QUESTION_SECONDS
 from tuneline.llm.client import LlmClient
+from tuneline.llm.config import ModelConfig, Secret
 from tuneline.llm.thoughts import plain_answer
 from tuneline.llm.token_counts import CUT
 from tuneline.stage import Account, Context, Cost, Spent, Usage
@@ -113,6 +115,19 @@ class PlayedSimulator:
             self._spent += reply.usage
         text, why = plain_answer(reply.text), _lost(reply)
         return "" if why else text, why or reply.cause or "its message is empty", reply.usage
+
+
+def ask_once(config: ModelConfig, persona: Persona, secret: Secret, timeout_s: float) -> str:
+    """Let a persona say its first message, and say so. Raises UserError if there is none."""
+    wait_s = min(timeout_s, QUESTION_SECONDS)
+    try:
+        with LlmClient(config, secret, wait_s, concurrency=1, patience=ONE_QUESTION) as client:
+            reply = client.complete(as_played(persona, []))
+    except LlmRejected as e:
+        raise UserError(f"{config.model} was asked for one message and refuses it: {e}") from None
+    if reply.refused or not plain_answer(reply.text):
+        raise UserError(f"{config.model} was asked for one message and says nothing")
+    return f"the simulator {config.model} speaks for the personas"
 
 
 def _lost(reply: Reply) -> str:
