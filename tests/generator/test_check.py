@@ -24,13 +24,13 @@ PENAL = {"prompt": "{instruction}", "top_p": 0.9, "repetition_penalty": 1.1}
 
 def checked(
     folder: Path, form: str, response: dict[str, Any] | None = None, *, inputs: dict[str, Any] | None = None,
-    online: bool = False, **writer: str,
+    online: bool = False, goal: str = "generator@pilot", **writer: str,
 ) -> tuple[int, str]:  # fmt: skip
     recipe = read_yaml(EXAMPLES / "instructions.yaml").content | {"format": form}
     recipe |= {"response": response} if response else {}
     given = {"recipe": "recipe.yaml", "writer": {"provider": "openai", "model": "m", **writer}, **(inputs or {})}
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    (folder / "run.yaml").write_text(yaml.safe_dump({"run": "r", "goal": "generator@pilot", "inputs": given}))
+    (folder / "run.yaml").write_text(yaml.safe_dump({"run": "r", "goal": goal, "inputs": given}))
     result = CliRunner().invoke(app, ["check", *["--online"] * online, str(folder / "run.yaml")])
     return result.exit_code, result.output
 
@@ -132,3 +132,12 @@ def test_online_asks_writer_and_critic_one_question_each(tmp_path: Path) -> None
         answers["chat"] = " "
         code, told = checked(tmp_path, "chat", online=True, **given)
         assert code == 2 and "inputs.writer: m was asked one question and says nothing" in told
+
+
+@pytest.mark.parametrize(("goal", "helped"), [("assessor", True), ("generator@pilot", False)])
+def test_who_has_a_recipe_and_no_transcripts_is_told_how_the_generator_gets_into_the_run(
+    tmp_path: Path, goal: str, helped: bool
+) -> None:
+    _, told = checked(tmp_path, "chat", goal=goal, base_url="http://127.0.0.1:9/v1")
+    assert ("makes it: `transcripts: output:generator/transcripts`" in told) is helped
+    assert "makes it: `rubric" not in told

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ from tuneline.engine.pipelines import Address, Inline, Step
 from tuneline.engine.records import InputPin, pinned_manifest
 from tuneline.engine.runfile import RunFile
 from tuneline.errors import UserError
-from tuneline.stage import InputPort, InputRecord, Json, Params, Part
+from tuneline.stage import AnyStage, InputPort, InputRecord, Json, Params, Part, installed_stages
 from tuneline.store.base import FileRecord, Store, in_parallel
 from tuneline.store.verify import FileCache, plain_errors
 
@@ -182,7 +182,25 @@ def inline_file(name: str, content: Json, folder: Path) -> InlineFile:
 def missing_input(run_file: RunFile, step: Step, port: InputPort) -> str:
     """Return what to say about an input that a step needs and the run file does not give."""
     where = run_file.source.where(("inputs", port.name))
-    return f"{where}: is missing. {step.name} needs it: {port.description}"
+    told = f"{where}: is missing. {step.name} needs it: {port.description}"
+    if maker := _maker(run_file, port):
+        told += f" The {maker}, whose settings or inputs are here, makes it: `{port.name}: output:{maker}/{port.name}`"
+    return told
+
+
+def _maker(run_file: RunFile, port: InputPort) -> str | None:
+    """Return a stage that is no step of the run, makes this, and has settings or inputs of its own in the file."""
+    steps = {step.stage.name: step.stage for step in run_file.steps}
+    written, inputs = run_file.source.content, run_file.inputs.keys() - _ports(steps.values())
+    return next((
+        name for name, stage in installed_stages().items()
+        if name not in steps and port.name in {made.name for made in stage.output_ports()}
+        and (name in written or inputs & _ports([stage]))
+    ), None)  # fmt: skip
+
+
+def _ports(stages: Iterable[AnyStage]) -> set[str]:
+    return {port.name for stage in stages for port in stage.input_ports()}
 
 
 def _given(job: Job, port: InputPort, value: Address | Inline) -> GivenInput:
