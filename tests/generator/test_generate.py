@@ -126,17 +126,18 @@ def fails_without(call: Call) -> Answer:
 
 
 @pytest.mark.parametrize(
-    ("inputs", "why"),
+    ("inputs", "lost", "why"),
     [
-        ({}, "kept none of its 20 items: 20 of 20 items are `empty` "),
-        ({"critic": {"provider": "logprob"}}, r"did not pass 1 of 10 gates:\ncritic_auc: too few well-formed rows"),
+        ({}, None, r"lost: 100% \(20 of 20\), wanted at most 5.0%\nnone is kept: 20 of 20 items are `empty` "),
+        ({}, 1.0, "kept none of its 20 items: 20 of 20 items are `empty` "),
+        ({"critic": {"provider": "logprob"}}, 1.0, r"not pass 1 of 11 gates:\ncritic_auc: too few well-formed rows"),
     ],
 )
 def test_a_pilot_that_keeps_nothing_says_what_became_of_its_items(
-    tmp_path: Path, inputs: dict[str, Json], why: str
+    tmp_path: Path, inputs: dict[str, Json], lost: float | None, why: str
 ) -> None:
     with serve_openai(fails_without) as server:
-        file, store = run_file(tmp_path, server.url, inputs=inputs), tmp_path / "store"
+        file, store = run_file(tmp_path, server.url, inputs=inputs, gates={"lost": lost}), tmp_path / "store"
         pilot = make(file, store, pilot=True)
         assert pilot and "all gates passed" not in pilot.metrics.headline
         with pytest.raises(UserError, match=why):
@@ -295,7 +296,7 @@ def echoes_all(call: Call) -> str:
 @pytest.mark.parametrize(
     ("say", "why"),
     [
-        (answers_alike, r"did not pass 1 of 11 gates:\nsame_answers: 95% \(19 of 20\), wanted at most 20%"),
+        (answers_alike, r"did not pass 1 of 12 gates:\nsame_answers: 95% \(19 of 20\), wanted at most 20%"),
         (
             asks_alike,
             r"duplicates: 95% .*\ntest_prompts: 1, wanted at least 3, half of what .* the writer repeats itself",

@@ -7,6 +7,7 @@ from pathlib import Path
 from tuneline_generator.report.found import Quality
 from tuneline_generator.report.gates import rate, share_gate
 from tuneline_generator.report.report import histograms, some, write_report
+from tuneline_generator.report.wording import refusal
 from tuneline_generator.writing.rows import Row, Status, counted
 
 
@@ -51,3 +52,10 @@ def test_a_histogram_of_whole_numbers_has_no_gaps_where_nothing_could_be() -> No
     tokens = next(iter(histograms(rows(kept=70))))
     assert len(tokens.bars) == 7 and all(bar.height for bar in tokens.bars)
     assert list(histograms([])) == []
+
+
+def test_what_was_lost_says_what_most_of_it_is() -> None:
+    found = quality(rows(kept=7, empty=9, refused=4))
+    gate = share_gate("lost", rate(13, 20), "at most", 0.05)
+    [line] = refusal(found.model_copy(update={"refused": ["lost"], "gates": [gate], "kept": 7}))
+    assert line == "lost: 65% (13 of 20), wanted at most 5.0%; most are `empty` (no text)"

@@ -6,6 +6,7 @@ from tuneline.stage import dollars, span
 from tuneline_generator.report.found import Quality
 from tuneline_generator.report.gates import Gate
 from tuneline_generator.report.projection import Projection
+from tuneline_generator.writing.rows import LOST, STATUSES
 
 MEANINGS = {
     "failed": "the writer's server did not take it", "refused": "the writer refused",
@@ -59,6 +60,12 @@ def told(gate: Gate) -> str:
 def refusal(quality: Quality) -> list[str]:
     """Return why rows do not pass, a line each: gates that do not hold, a critic without a test, nothing kept."""
     lines = [told(gate) for gate in quality.gates if gate.name in quality.refused]
+    if "lost" in quality.refused and quality.kept:
+        lost = {name: quality.statuses.get(name, 0) for name in STATUSES if name in LOST}
+        most = max(lost, key=lambda name: lost[name])
+        lines = [
+            f"{line}; most are `{most}` ({MEANINGS[most]})" if line.startswith("lost:") else line for line in lines
+        ]
     shown = {gate.name for gate in quality.gates}
     lines += [f"{name}: too few well-formed rows to test the critic" for name in quality.refused if name not in shown]
     return lines if quality.kept else [*lines, f"none is kept: {mostly(quality)}"]
