@@ -122,7 +122,7 @@ def test_online_asks_writer_and_critic_one_question_each(tmp_path: Path) -> None
             "provider": "logprob",
             "server": TEXTS | {"base_url": server.url},
         }
-        given = {"inputs": {"critic": critic}, "base_url": server.url}
+        given: dict[str, Any] = {"inputs": {"critic": critic}, "base_url": server.url}
         assert checked(tmp_path, "chat", **given)[0] == 0 and not server.calls
         code, told = checked(tmp_path, "chat", online=True, **given)
         assert code == 0 and "generator: the writer m answers" in told and "the critic b goes on with texts" in told
@@ -141,3 +141,18 @@ def test_who_has_a_recipe_and_no_transcripts_is_told_how_the_generator_gets_into
     _, told = checked(tmp_path, "chat", goal=goal, base_url="http://127.0.0.1:9/v1")
     assert ("makes it: `transcripts: output:generator/transcripts`" in told) is helped
     assert "makes it: `rubric" not in told
+
+
+@pytest.mark.parametrize(("goal", "refused"), [("evaluator", True), ("assessor", False)])
+def test_one_run_does_not_learn_from_the_personas_that_it_compares_with(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, goal: str, refused: bool
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "k")
+    file = tmp_path / "run.yaml"
+    text = (EXAMPLES / "conversations.yaml").read_text().replace("goal: generator@pilot", f"goal: {goal}")
+    (tmp_path / "rubric.yaml").write_text((EXAMPLES / "rubric.yaml").read_text())
+    (tmp_path / "personas.yaml").write_text((EXAMPLES / "personas.yaml").read_text())
+    file.write_text(text)
+    told = CliRunner().invoke(app, ["check", str(file)]).output
+    assert ("inputs.personas: conversations to learn from and comparison would have the same" in told) is refused, told

@@ -199,6 +199,12 @@ def _note(recipe: Recipe, params: GeneratorParams, checks: Checks) -> None:
             players = read_players(recipe, checks.inputs.get("personas"), checks.inputs.get("simulator"))
             checks.note(f"recipe: {recipe.turns} turns with each of {len(players.personas)} personas in turn")
             _check_simulator(players, params, checks)
+        if checks.setting("evaluator", "turns") is not None:
+            with checks.about("personas"):
+                raise UserError(
+                    "conversations to learn from and comparison would have the same personas, which tests memory; "
+                    "write them in a run file of their own (`goal: generator`), and give its transcripts to this one"
+                )
         return
     if isinstance(recipe, ScriptsRecipe):
         return
