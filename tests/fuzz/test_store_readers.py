@@ -24,8 +24,8 @@ from tuneline.commands.show import forgotten_note, run_lines
 from tuneline.commands.status import status_of
 from tuneline.commands.watch import run_list, status_lines
 from tuneline.data.rubric import Rubric
+from tuneline.engine.addresses.given import known_from
 from tuneline.engine.checkpoints import State
-from tuneline.engine.given import known_from
 from tuneline.engine.heartbeat import Beat, PlannedStep, PlannedSteps
 from tuneline.engine.journal import StoreJournal
 from tuneline.engine.ledger import Paid, Spending

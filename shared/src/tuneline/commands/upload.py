@@ -19,8 +19,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from tuneline.commands.show import size
+from tuneline.engine.addresses.given import Identified, check_unchanged, identify
+from tuneline.engine.addresses.listing import list_given
 from tuneline.engine.checks import Where, check_run
-from tuneline.engine.given import Identified, check_unchanged, identify, list_given
 from tuneline.engine.layout import upload_key
 from tuneline.engine.pipelines import Address
 from tuneline.engine.records import InputPin

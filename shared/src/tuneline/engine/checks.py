@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Concatenate, NamedTuple, ParamSpec, TypeVar
 
+from tuneline.engine.addresses.glimpse import glimpse
 from tuneline.engine.context import read_secret
-from tuneline.engine.glimpse import glimpse
 from tuneline.engine.inputs import inline_file, missing_input
 from tuneline.engine.origin import named_by_origin
 from tuneline.engine.pipelines import REFUSED, Address, Inline, OutputOf, Step

@@ -9,7 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from tuneline.engine.given import Identified, identify, known_from, list_given
+from tuneline.engine.addresses.given import Identified, identify, known_from
+from tuneline.engine.addresses.listing import list_given
 from tuneline.engine.identity import canonical_json, folder_sha256
 from tuneline.engine.layout import input_pin_key, known_key, result_key
 from tuneline.engine.origin import inline_name

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tuneline.engine.given import Identified, known_to
+from tuneline.engine.addresses.given import Identified, known_to
 from tuneline.engine.identity import is_pace
 from tuneline.engine.inputs import Found, GivenInput, Job
 from tuneline.engine.layout import known_key, pin_key, run_key

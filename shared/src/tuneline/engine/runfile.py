@@ -18,7 +18,7 @@ from typing import Any
 import structlog
 from pydantic import ValidationError
 
-from tuneline.engine.hub import of_page
+from tuneline.engine.addresses.hub import of_page
 from tuneline.engine.parameters import Parameters, read_parameters
 from tuneline.engine.pipelines import (
     PIPELINES,

@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from tuneline.engine.addresses.given import Identified, check_unchanged
 from tuneline.engine.context import Live
-from tuneline.engine.given import Identified, check_unchanged
 from tuneline.engine.heartbeat import Heartbeat, planned
 from tuneline.engine.identity import fingerprint, folder_sha256
 from tuneline.engine.inputs import Found, Job, resolve_inputs

@@ -122,7 +122,7 @@ def _keys() -> Finding:
 
 def _hub() -> Finding:
     """Say whether the Hub answers. Only hf:// addresses need it, so that one who is away is noted and no fault."""
-    from tuneline.engine.hub import ask_hub
+    from tuneline.engine.addresses.hub import ask_hub
 
     try:
         return Finding("Hub", "fine", ask_hub())

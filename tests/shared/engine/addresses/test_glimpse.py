@@ -10,7 +10,7 @@ import pytest
 
 from kit.s3_proxy import Proxy
 from kit.scripted_hub import COMMIT, REPOSITORY, serve_hub
-from tuneline.engine.glimpse import glimpse
+from tuneline.engine.addresses.glimpse import glimpse
 from tuneline.engine.pipelines import Address
 from tuneline.model.weights import read_shapes
 from tuneline.store.base import open_store
@@ -23,7 +23,7 @@ FILES = {"config.json": b"{}", "README.md": b"not read", "deep/model.safetensors
 LOOK = f"""
 import sys
 from pathlib import Path
-from tuneline.engine.glimpse import glimpse
+from tuneline.engine.addresses.glimpse import glimpse
 from tuneline.engine.pipelines import Address
 from tuneline.store.base import open_store
 from tuneline.store.verify import FileCache
@@ -102,7 +102,7 @@ def test_a_model_of_the_hub_in_another_form_is_told_by_what_it_has(name: str, me
 def test_of_a_model_to_compare_in_a_bucket_only_the_beginning_travels(
     s3: str, network: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tuneline.engine.glimpse.GGUF_BYTES", 1 << 10)
+    monkeypatch.setattr("tuneline.engine.addresses.glimpse.GGUF_BYTES", 1 << 10)
     given = open_store(f"{s3}/arms")
     for name, data in {"a.gguf": MODEL, "deep/b[1].gguf": MODEL, "far.yaml": b"provider: openai"}.items():
         given.put(name, data)

@@ -14,16 +14,8 @@ from pathlib import Path
 
 import structlog
 
-from tuneline.engine.given import (
-    GivenFiles,
-    Identified,
-    KnownFile,
-    files_in_hub,
-    identify,
-    known_from,
-    known_to,
-    list_given,
-)
+from tuneline.engine.addresses.given import Identified, KnownFile, files_in_hub, identify, known_from, known_to
+from tuneline.engine.addresses.listing import GivenFiles, list_given
 from tuneline.engine.layout import known_key
 from tuneline.engine.pipelines import Address
 from tuneline.errors import UserError
@@ -88,7 +80,7 @@ def _name_others(listed: GivenFiles, selections: set[tuple[str, ...]]) -> None:
 
 def _names(folder: GivenFiles) -> list[str]:
     if folder.is_hub:
-        from tuneline.engine.hub import list_hub
+        from tuneline.engine.addresses.hub import list_hub
 
         return [name for name, _ in list_hub(folder.uri, ())]
     from tuneline.store.s3 import S3Store
@@ -138,7 +130,7 @@ def _with_beginnings(given: GivenFiles, hub: Mapping[str, KnownFile], folder: Pa
 def _reader(given: GivenFiles) -> Callable[[str, int, int], bytes]:
     """Return how to read bytes of a file by its name."""
     if given.is_hub:
-        from tuneline.engine.hub import read_range
+        from tuneline.engine.addresses.hub import read_range
 
         return lambda name, start, end: read_range(given.uri, name, start, end)
     from tuneline.store.s3 import S3Store

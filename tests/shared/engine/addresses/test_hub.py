@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from kit.scripted_hub import serve_hub
-from tuneline.engine.given import list_given
-from tuneline.engine.hub import of_page
+from tuneline.engine.addresses.hub import of_page
+from tuneline.engine.addresses.listing import list_given
 from tuneline.errors import UserError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -25,7 +25,8 @@ FETCH = """
 import json, sys
 from pathlib import Path
 from tuneline.errors import Temporary, UserError
-from tuneline.engine.given import check_unchanged, identify, list_given
+from tuneline.engine.addresses.given import check_unchanged, identify
+from tuneline.engine.addresses.listing import list_given
 answers = []
 for uri, *patterns in json.loads(sys.argv[1]):
     try:
@@ -161,7 +162,8 @@ WEIGHTS = bytes(range(256)) * 4
 READ = """
 import sys
 from pathlib import Path
-from tuneline.engine.given import check_unchanged, identify, list_given
+from tuneline.engine.addresses.given import check_unchanged, identify
+from tuneline.engine.addresses.listing import list_given
 from tuneline.model.base_model import refuse_code
 fetched = identify(list_given("hf://toys/tiny", ["*.json", "*.safetensors"]), Path("unused"))
 check_unchanged(fetched)

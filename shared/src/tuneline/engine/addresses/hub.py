@@ -153,7 +153,7 @@ def _names_of_split(there: _Repository, names: Sequence[str]) -> list[str]:
     """Return which files of a data set are the split that its address names."""
     from huggingface_hub import hf_hub_download
 
-    from tuneline.engine.hub_datasets import CARD, files_of_split
+    from tuneline.engine.addresses.hub_datasets import CARD, files_of_split
 
     card = b""
     if CARD in names:
