@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -14,8 +15,9 @@ from kit.gguf_parts import with_config
 from kit.scripted_hub import serve_hub
 from tuneline.errors import UserError
 from tuneline.model.base_model import read_checkpoint
+from tuneline.model.chat import ChatTokenizer
 from tuneline.stage import InputRecord
-from tuneline_gguf_converter.merging.adapter import read_adapter
+from tuneline_gguf_converter.merging.adapter import read_adapter, refuse_other_chat
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("gguf converter")]
 
@@ -45,7 +47,10 @@ def test_a_base_model_that_may_be_the_same_is_accepted(
     ("name", "message"),
     [
         ("base_model@sha256:ffff00001111", "the base model sha256:ffff00001111, and this one is sha256:0123456789ab"),
-        ("google/gemma-2-9b", "the base model google/gemma-2-9b, and this one is google/gemma-2-9b-it"),
+        (
+            "google/gemma-2-9b",
+            "the base model google/gemma-2-9b, and this one is google/gemma-2-9b-it.*; if one is a copy",
+        ),
     ],
 )
 def test_an_adapter_that_names_another_base_model_is_refused(
@@ -97,7 +102,11 @@ def test_an_adapter_of_other_shapes_is_refused(adapter: Path, tiny_base: Path) -
         ({"alpha_pattern": {"q(_proj)*": 4}}, "alpha_pattern: q.* is not read here"),
         ({"alpha_pattern": {"(q_proj": 4}}, "alpha_pattern: .* is no pattern"),
         ({"alpha_pattern": {"q_proj": True}}, "alpha_pattern: q_proj is not read here"),
-        ({"init_lora_weights": "pissa"}, "uses init_lora_weights"),
+        (
+            {"init_lora_weights": "pissa"},
+            "init_lora_weights pissa: it began by changing .* path_initial_model_for_weight",
+        ),
+        ({"swift_type": "ADAPTER"}, "uses swift_type"),
         ({"invented_tomorrow": {"x": 1}}, "uses invented_tomorrow"),
         ({"peft_type": "IA3"}, "is not a LoRA adapter"),
         ({"r": None}, "no numbers"),
@@ -112,6 +121,12 @@ def test_a_formula_that_is_not_merged_here_is_refused(
 ) -> None:
     with pytest.raises(UserError, match=rf"adapter_config\.json.*{message}"):
         read(with_config(adapter, tmp_path / "a", **values), tiny_base)
+
+
+def test_settings_of_the_training_alone_do_not_matter(adapter: Path, tiny_base: Path, tmp_path: Path) -> None:
+    swift = {"swift_type": "LORA", "lora_dtype": None, "lorap_lr_ratio": 16.0, "lorap_emb_lr": 1e-6}
+    found = read(with_config(adapter, tmp_path / "a", **swift), tiny_base)
+    assert found.changes == read(adapter, tiny_base).changes
 
 
 def test_rank_stabilised_adapters_are_scaled_by_the_root_of_the_rank(
@@ -145,6 +160,36 @@ def test_weights_that_can_run_code_are_refused_with_the_way_out(adapter: Path, t
         read(folder, tiny_base)
 
 
+def test_a_tokenizer_beside_the_adapter_that_makes_other_tokens_is_refused(
+    adapter: Path, tiny_base: Path, tmp_path: Path
+) -> None:
+    """Unsloth can give a token of the base model the spelling of the template's end of turn."""
+    folder = Path(shutil.copytree(adapter, tmp_path / "a"))
+    saved, chat = folder / "tokenizer.json", ChatTokenizer.from_folder(tiny_base)
+    content = json.loads((tiny_base / "tokenizer.json").read_text())
+    cut = {"max_length": 2, "strategy": "LongestFirst", "stride": 0, "direction": "Right"}
+    saved.write_text(json.dumps(content | {"truncation": cut}))
+    refuse_other_chat(folder, chat)
+    saved.write_text(saved.read_text().replace("<end_of_turn>", "<|im_end|>"))
+    with pytest.raises(UserError, match=r"adapter: the tokenizer in its folder makes other tokens of a conversation"):
+        refuse_other_chat(folder, chat)
+    saved.write_text("{")
+    with pytest.raises(UserError, match=r"adapter: tokenizer\.json cannot be read"):
+        refuse_other_chat(folder, chat)
+
+
+def test_weights_that_deepspeed_did_not_gather_are_named_as_such(
+    adapter: Path, tiny_base: Path, tmp_path: Path
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = Path(shutil.copytree(adapter, tmp_path / "a"))
+    file = folder / "adapter_model.safetensors"
+    save_file({name: matrix[:0] for name, matrix in load_file(file).items()}, file)
+    with pytest.raises(UserError, match=r"adapter: .* is empty, as DeepSpeed's ZeRO 3 leaves weights"):
+        read(folder, tiny_base)
+
+
 def test_folders_that_training_programs_leave_are_told_apart(adapter: Path, tiny_base: Path, tmp_path: Path) -> None:
     """LLaMA-Factory, axolotl and Unsloth write a folder for each checkpoint, and merged models beside adapters."""
     for step in (90, 100):
@@ -153,10 +198,23 @@ def test_folders_that_training_programs_leave_are_told_apart(adapter: Path, tiny
         read(tmp_path / "out", tiny_base)
     with pytest.raises(UserError, match=r"adapter_config\.json is missing: this is a whole model, .* as `base_model`"):
         read(tiny_base, tiny_base)
+    with pytest.raises(UserError, match=r"adapter_config\.json is missing: give the folder that it lies in"):
+        read(adapter / "adapter_model.safetensors", tiny_base)
+    with pytest.raises(UserError, match=r"adapter: its weights are only there as global_step9, pieces of DeepSpeed"):
+        (with_config(adapter, tmp_path / "pieces") / "adapter_model.safetensors").unlink()
+        (tmp_path / "pieces" / "global_step9").mkdir()
+        read(tmp_path / "pieces", tiny_base)
 
 
-@pytest.mark.parametrize("name", ["unsloth/gemma-2-9b-it-bnb-4bit", "someone/Gemma-2-9B-it-unsloth-bnb-4bit"])
-def test_a_copy_in_4_bits_that_was_trained_on_is_the_same_model(
+@pytest.mark.parametrize(
+    "name",
+    [
+        "unsloth/gemma-2-9b-it-bnb-4bit", "someone/Gemma-2-9B-it-unsloth-bnb-4bit", "mlx-community/gemma-2-9b-it-8bit",
+        "someone/gemma-2-9b-it-GPTQ-Int4", "someone/gemma-2-9b-it-AWQ", "someone/Gemma-2-9B-it-FP8-dynamic",
+        "old/Meta-Gemma-2-9b-it-hf",
+    ],
+)  # fmt: skip
+def test_a_copy_in_fewer_bits_that_was_trained_on_is_the_same_model(
     name: str, adapter: Path, tiny_base: Path, tmp_path: Path
 ) -> None:
     read(with_config(adapter, tmp_path / "a", base_model_name_or_path=name), tiny_base)

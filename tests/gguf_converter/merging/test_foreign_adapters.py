@@ -154,8 +154,24 @@ def test_an_adapter_of_mlx_is_merged_by_its_own_scale(tmp_path: Path) -> None:
     weight = load_file(base / "model.safetensors")[f"{layer}.weight"]
     ours = merged(base, adapter)[f"{layer}.weight"]
     assert torch.allclose(ours.float(), weight + 20.0 * (a @ b).T, rtol=1e-3, atol=1e-3)
-    (adapter / "adapter_config.json").write_text(json.dumps(config | {"fine_tune_type": "dora"}))
-    with pytest.raises(UserError, match="is not a LoRA adapter"):
+    expected, older = merged(base, adapter), {name: value for name, value in config.items() if name != "fine_tune_type"}
+    put = (adapter / "adapter_config.json").write_text
+    put(json.dumps(older | {"lora_layers": 16, "use_dora": False, "model": "mlx-community/Some-4bit"}))
+    assert_equal(merged(base, adapter), expected)
+    for change, message in (
+        (config | {"fine_tune_type": "dora"}, "is not a LoRA adapter"),
+        (older | {"use_dora": True}, "is not a LoRA adapter"),
+        (
+            older | {"lora_parameters": {"rank": 4, "alpha": 16, "scale": 10.0}},
+            "`alpha`, which versions of mlx-lm took",
+        ),
+    ):
+        put(json.dumps(change))
+        with pytest.raises(UserError, match=message):
+            merged(base, adapter)
+    put(json.dumps(config))
+    (adapter / "adapters.safetensors").rename(adapter / "0000100_adapters.safetensors")
+    with pytest.raises(UserError, match=r"give one of its steps this name, such as 0000100_adapters\.safetensors"):
         merged(base, adapter)
 
 

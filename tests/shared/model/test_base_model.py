@@ -268,6 +268,12 @@ def test_weights_that_are_not_those_of_the_config_are_refused_before_they_are_lo
         read_checkpoint(folder)
 
 
+def test_weights_that_deepspeed_did_not_gather_are_named_as_such(folder: Path) -> None:
+    tensors(folder / "model.safetensors", **{"model.embed_tokens.weight": (0,), "model.norm.weight": (4,)})
+    with pytest.raises(UserError, match=r"model\.embed_tokens\.weight is empty, as DeepSpeed's ZeRO 3 leaves weights"):
+        read_checkpoint(folder)
+
+
 @pytest.mark.slow
 def test_the_weights_of_models_as_transformers_makes_them_fit() -> None:
     import torch
@@ -280,7 +286,7 @@ def test_the_weights_of_models_as_transformers_makes_them_fit() -> None:
         tied = model.get_input_embeddings().weight is model.get_output_embeddings().weight
         shapes = {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
         names = [name for name in shapes if not (tied and name == "lm_head.weight")]
-        refuse_wrapped(names)
+        refuse_wrapped({name: shapes[name] for name in names})
         refuse_unfit(config.to_dict(), {name: shapes[name] for name in names})
 
 

@@ -15,7 +15,7 @@ from tuneline.model.known_models import refuse_unconvertible, refuse_unknown_spl
 from tuneline.model.sentencepiece import refuse_other_merges
 from tuneline.stage import Checks
 from tuneline_gguf_converter.imatrix import look_at_calibration, programs, refuse_without_matrix
-from tuneline_gguf_converter.merging.adapter import read_adapter, refuse_other_base, refuse_other_template
+from tuneline_gguf_converter.merging.adapter import read_adapter, refuse_other_base, refuse_other_chat
 from tuneline_gguf_converter.merging.adapter_file import refuse_unfit
 from tuneline_gguf_converter.stage import GgufConverterParams
 
@@ -34,7 +34,7 @@ def check_given(params: GgufConverterParams, checks: Checks) -> None:
     chat = checks.read("base_model", ChatTokenizer.from_folder, checks.inputs.get("chat_template"))
     if chat:
         checks.read("base_model", refuse_unknown_split, chat)
-        checks.read("adapter", refuse_other_template, chat, checks.inputs.get("chat_template"))
+        checks.read("adapter", refuse_other_chat, chat, checks.inputs.get("chat_template"))
     checks.read("imatrix", look_at_calibration)
     if not checks.origin("imatrix"):
         with checks.about("quantizations"):

@@ -28,7 +28,7 @@ from tuneline_gguf_converter.imatrix import (
     read_calibration,
     refuse_without_matrix,
 )
-from tuneline_gguf_converter.merging.adapter import Adapter, read_adapter, refuse_other_template
+from tuneline_gguf_converter.merging.adapter import Adapter, read_adapter, refuse_other_chat
 from tuneline_gguf_converter.merging.adapter_file import NUMBERS, refuse_unfit, write_adapter_file
 from tuneline_gguf_converter.merging.merge import merged_weights
 from tuneline_gguf_converter.merging.metadata import Identity, card, identify, licence_of, write_metadata
@@ -122,7 +122,7 @@ def prepare(params: GgufConverterParams, inputs: GgufConverterInputs, context: C
     tokenizer = ChatTokenizer.from_folder(inputs.base_model, inputs.chat_template)
     refuse_unknown_split(inputs.base_model, tokenizer)
     if inputs.adapter:
-        refuse_other_template(inputs.adapter, tokenizer, inputs.chat_template)
+        refuse_other_chat(inputs.adapter, tokenizer, inputs.chat_template)
     samples = choose_samples(
         tokenizer, inputs.slices, params.check_conversations, params.check_positions, params.check_tokens
     )

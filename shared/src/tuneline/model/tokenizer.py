@@ -40,20 +40,20 @@ SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token
 """The variables that a template may use beside the messages, in the naming of tokenizer_config.json."""
 
 
-def read_tokenizer(path: Path) -> Tokenizer:
+def read_tokenizer(path: Path, port: str = "base_model") -> Tokenizer:
     """Read the tokenizer of the model in `path`. Raises UserError for one that is missing, damaged or made to harm."""
     file = path / "tokenizer.json"
     if not file.is_file():
         raise UserError(
-            "base_model: tokenizer.json is missing. "
+            f"{port}: tokenizer.json is missing. "
             "Write one with `AutoTokenizer.from_pretrained(…).save_pretrained(…)` of transformers."
         )
-    text = read_text(file)
-    with _plain_errors("cannot be read"):
+    text = read_text(file, port)
+    with _plain_errors(port, "cannot be read"):
         tokenizer = Tokenizer.from_str(text)
     if tokenizer.normalizer and _growth(json.loads(tokenizer.normalizer.__getstate__())) > MOST_GROWTH:
         raise UserError(
-            "base_model: tokenizer.json: its normalizer could make a text more than "
+            f"{port}: tokenizer.json: its normalizer could make a text more than "
             f"{MOST_GROWTH:,} times as long. Choose another model."
         )
     return tokenizer
@@ -73,9 +73,9 @@ def read_special_tokens(path: Path) -> dict[str, str]:
     return found
 
 
-def encoded(tokenizer: Tokenizer, text: str, *, add_special_tokens: bool = False) -> Encoding:
+def encoded(tokenizer: Tokenizer, text: str, *, add_special_tokens: bool = False, port: str = "base_model") -> Encoding:
     """Encode `text`. Raises UserError where the tokenizer fails."""
-    with _plain_errors("cannot encode a text"):
+    with _plain_errors(port, "cannot encode a text"):
         return tokenizer.encode(text, add_special_tokens=add_special_tokens)
 
 
@@ -165,11 +165,11 @@ def _any_of(words: Iterable[str]) -> re.Pattern[str]:
 
 
 @contextmanager
-def _plain_errors(problem: str) -> Iterator[None]:
+def _plain_errors(port: str, problem: str) -> Iterator[None]:
     """Say that it is the tokenizer's fault. Its own words may quote the text that it was given."""
     try:
         yield
     except BaseException as error:  # every damage is a plain Exception of tokenizers, or a panic, which is none
         if isinstance(error, KeyboardInterrupt | SystemExit):
             raise
-        raise UserError(f"base_model: tokenizer.json {problem}: copy it again, or choose another base model") from None
+        raise UserError(f"{port}: tokenizer.json {problem}: copy it again, or choose another base model") from None

@@ -41,6 +41,11 @@ _QUANTISED = re.compile(
 )
 _UNMERGED = re.compile(r"\.(?:lora_\w+|base_layer|modules_to_save)\.")
 _WRAPPED = re.compile(r"^(?:module|base_model\.model|_forward_module)\.|(?:^|\.)(?:_orig_mod|_fsdp_wrapped_module)\.")
+EMPTY = (
+    " is empty, as DeepSpeed's ZeRO 3 leaves weights that are not gathered: save it again with "
+    "stage3_gather_16bit_weights_on_model_save"
+)
+"""What to say of a weight without numbers."""
 _SENSES = re.compile(r"visi|visual|image|audio|speech")
 _LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d{1,5})\.")
 _EMBEDDING = re.compile(r"(?:^|\.)(?:embed_tokens|wte|embed_in|word_embeddings)\.weight$")
@@ -87,9 +92,11 @@ def quantised(tensors: Mapping[str, Tensor]) -> str | None:
     return None
 
 
-def refuse_wrapped(names: Iterable[str]) -> None:
-    """Raise UserError for weights of a base model as they were called within a program that trained them."""
-    for name in names:
+def refuse_wrapped(shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise UserError for weights of a base model as they were within a program that trained them."""
+    for name, shape in shapes.items():
+        if 0 in shape:
+            raise UserError(f"base_model: {printable(name)}{EMPTY}")
         if _UNMERGED.search(name):
             raise UserError(
                 f"base_model: {printable(name)}: an adapter lies unmerged among its weights. Merge it where it was "
@@ -204,7 +211,7 @@ _AS_OTHERS_KEEP_THEM = (
         r"global_step\d+|zero_to_fp32\.py",
         "pieces of DeepSpeed. `python zero_to_fp32.py . NEW --safe_serialization`, run there, joins them",
     ),
-    (r".+\.gguf", "a GGUF file, which is made for use, not for training. Give the model that it was made from"),
+    (r".+\.gguf", "a GGUF file, which is made for use, not for training. Give what it was made from"),
     (r"consolidated.*\.safetensors|tekken\.json", "in Mistral's own layout: take config.json and model*.safetensors"),
     (
         r"consolidated.*\.pth",
@@ -232,7 +239,8 @@ def instead_of(missing: Path) -> str:
         return "this is a whole model, whose adapter is merged already. Give it as `base_model`, without `adapter`"
     if folder.name.endswith(".safetensors"):
         return "give the folder that it lies in"
-    return kept_otherwise(names) or "give a folder in the Hugging Face layout"
+    fit = "that the training program saved" if missing.name == "adapter_config.json" else "in the Hugging Face layout"
+    return kept_otherwise(names) or f"give a folder {fit}"
 
 
 def without_weights(folder: Path) -> str:

@@ -9,16 +9,21 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tuneline.data.io import Closed
 from tuneline.errors import UserError
 from tuneline.model.base_model import Checkpoint, hub_name, read_object
 from tuneline.model.chat import ChatTokenizer
 from tuneline.model.chat_template import Messages, find_template, read_chat_settings
-from tuneline.model.weights import bare_name, kept_otherwise, names_in_files, read_shapes, zeros
+from tuneline.model.tokenizer import encoded, read_tokenizer
+from tuneline.model.weights import EMPTY, bare_name, kept_otherwise, names_in_files, read_shapes, zeros
 from tuneline.parsing.problems import printable
 from tuneline.stage import InputRecord
 from tuneline_gguf_converter.merging.adapter_formula import Formula, read_formula
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 Shapes = Mapping[str, tuple[int, ...]]
 _EMBEDDINGS = re.compile(r"(^|\.)(embed_tokens|lm_head|wte|embed_in|embed_out|word_embeddings)\.weight$")
@@ -29,6 +34,9 @@ _PARTS = re.compile(
     r"|lora_(?P<mlx_half>[ab])|(?P<magnitude>lora_magnitude_vector)(?:\.default)?(?:\.weight)?)"
 )
 _WHOLE = re.compile(r"(?P<layer>.+?)(?:\.modules_to_save)?(?:\.default)?(?:\.base_layer)?\.(?P<kind>weight|bias)")
+
+# What is added to the name of a model for a copy of it with other bits, or in another form.
+_COPY = re.compile(r"(-(unsloth|bnb|nf4|mlx|[48]bit|awq|gptq|int[48]|fp8|dynamic|bf16|fp16|hf))+$")
 
 _QUESTION, _ANSWER = {"role": "user", "content": "Is it late?"}, {"role": "assistant", "content": "No."}
 _SYSTEM = {"role": "system", "content": "Be brief."}
@@ -75,7 +83,7 @@ def read_adapter(folder: Path, base: Checkpoint, record: InputRecord | None = No
     config = read_object(folder / "adapter_config.json", "adapter")
     formula = read_formula(config)
     if record:
-        _check_base_name(str(config.get("base_model_name_or_path") or ""), record.uri, record.sha256)
+        _check_base_name(config, record.uri, record.sha256)
     file = folder / formula.file
     if not file.is_file():
         raise UserError(_no_weights(folder, formula.file))
@@ -96,22 +104,34 @@ def read_adapter(folder: Path, base: Checkpoint, record: InputRecord | None = No
     return adapter
 
 
-def refuse_other_template(folder: Path, chat: ChatTokenizer, settings: Path | None = None) -> None:
-    """Raise UserError when a chat template that was saved with the adapter renders otherwise than that of `chat`.
+def refuse_other_chat(folder: Path, chat: ChatTokenizer, settings: Path | None = None) -> None:
+    """Raise UserError when what was saved with the adapter renders, or encodes, conversations otherwise than `chat`.
 
     Programs save the base model's with it, some after changes that no rendering shows. What the user gives as the input
     `chat_template` is what the adapter was trained with.
     """
     chosen = read_chat_settings(settings)
     own = None if chosen.template else find_template(folder, "adapter")
-    if own is None:
-        return
-    with_own = chat.with_template(chosen.pinned(own))
+    with_own = chat if own is None else chat.with_template(chosen.pinned(own))
     if any(_rendered(chat, *asked) != _rendered(with_own, *asked) for asked in _ASKED):
         raise UserError(
             "adapter: the chat template in its folder renders conversations otherwise than the base model's does. If "
             "it was trained with its own, give that one as the input `chat_template`, else remove it from the folder"
         )
+    if (folder / "tokenizer.json").is_file():
+        _refuse_other_tokens(read_tokenizer(folder, "adapter"), chat)
+
+
+def _refuse_other_tokens(own: Tokenizer, chat: ChatTokenizer) -> None:
+    """Compare ids: some programs give a token of the base model the spelling of the template's end of turn."""
+    own.no_truncation()
+    own.no_padding()
+    for text in filter(None, (_rendered(chat, *asked) for asked in _ASKED)):
+        if encoded(own, text, port="adapter").ids != chat.encode(text):
+            raise UserError(
+                "adapter: the tokenizer in its folder makes other tokens of a conversation than the base model's does. "
+                "If it was trained with its own, give the base model with those tokenizer files, else remove them there"
+            )
 
 
 def _rendered(chat: ChatTokenizer, messages: Messages, prompt: bool) -> str | None:
@@ -149,7 +169,9 @@ def _change(target: str, layer: str, found: _Found, formula: Formula, shapes: Sh
     down, up = shapes.get(halves.get("A", ""), ()), shapes.get(halves.get("B", ""), ())
     if formula.mlx:  # written as x·a·b: the halves have changed sides, and the product lies the other way round
         down, up = up, down
-    if len(down) != 2 or len(up) != 2 or up[1] != down[0] or 0 in (*up, *down):
+    if 0 in (*up, *down):
+        raise UserError(f"adapter: {printable(layer)}{EMPTY}")
+    if len(down) != 2 or len(up) != 2 or up[1] != down[0]:
         raise UserError(f"adapter: its matrices for {printable(target)} do not belong together: copy it again")
     magnitude = halves.get("magnitude")
     if bool(magnitude) != formula.dora or (magnitude and shapes[magnitude] not in ((up[0],), (up[0], 1), (1, up[0]))):
@@ -196,30 +218,39 @@ def _check_embeddings(adapter: Adapter, base: Checkpoint) -> None:
 
 def refuse_other_base(folder: Path, uri: str | None) -> None:
     """Raise UserError for an adapter that names another model of the hub than `uri` is, whose bytes are not here."""
-    config = read_object(folder / "adapter_config.json", "adapter")
-    _check_base_name(str(config.get("base_model_name_or_path") or ""), uri)
+    _check_base_name(read_object(folder / "adapter_config.json", "adapter"), uri)
 
 
-def _check_base_name(name: str, uri: str | None, sha256: str | None = None) -> None:
+def _check_base_name(config: Mapping[str, object], uri: str | None, sha256: str | None = None) -> None:
     """Compare the base that the adapter names, a content hash or a name on the hub, with the one that is here."""
+    name = str(config.get("base_model_name_or_path") or ("" if "peft_type" in config else config.get("model")) or "")
+    copies = ""
     by_hash = re.search(r"@sha256:([0-9a-f]{8,64})$", name)
     if by_hash and sha256 and not sha256.startswith(by_hash[1]):
         other = f"the base model sha256:{by_hash[1]}, and this one is sha256:{sha256[:12]}"
     elif (here := hub_name(uri)) and re.fullmatch(r"[\w.-]+/[\w.-]+", name) and _model(name) != _model(here):
+        copies = "; if one is a copy of the other, take the name out of adapter_config.json"
         other = f"the base model {name}, and this one is {here}"
     else:
         return
-    raise UserError(f"adapter: it was trained on {other}. Give the base model that it was trained on.")
+    raise UserError(f"adapter: it was trained on {other}. Give the base model that it was trained on{copies}.")
 
 
 def _model(name: str) -> str:
-    """Return what copies of one model have in common: programs that train in 4 bits name their own copy of it."""
-    return re.sub(r"(-unsloth)?(-bnb)?-4bit$", "", name.rpartition("/")[2].lower())
+    """Return what copies of one model have in common: programs that train in fewer bits name their own copy of it.
+
+    Meta's models have been renamed on the hub since: the old names still lead to them.
+    """
+    return _COPY.sub("", name.rpartition("/")[2].lower()).removeprefix("meta-")
 
 
 def _no_weights(folder: Path, expected: str) -> str:
-    otherwise = kept_otherwise(sorted(path.name for path in folder.iterdir()))
-    return f"adapter: {f'its {otherwise}' if otherwise else f'{expected} is missing: give the folder that PEFT saved'}"
+    names = sorted(path.name for path in folder.iterdir())
+    if otherwise := kept_otherwise(names):
+        return f"adapter: its {otherwise}"
+    steps = [name for name in names if name.endswith(f"_{expected}")]  # mlx-lm numbers those before the last
+    way_out = f"give one of its steps this name, such as {steps[-1]}" if steps else "give the folder that PEFT saved"
+    return f"adapter: {expected} is missing: {printable(way_out)}"
 
 
 def _other_shape(target: str, shape: tuple[int, ...], expected: tuple[int, ...] | None) -> str:

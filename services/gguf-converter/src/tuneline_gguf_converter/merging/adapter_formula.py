@@ -19,15 +19,22 @@ _KNOWN = {
     *("exclude_modules", "layers_pattern", "layers_to_transform", "target_modules", "task_type"),
     *("lora_alpha", "lora_dropout", "megatron_core", "qalora_group_size", "r", "use_rslora", "use_dora"),
     *("alpha_pattern", "rank_pattern", "fan_in_fan_out", "modules_to_save", "ensure_weight_tying", "eva_config"),
+    *("lora_dtype", "lorap_lr_ratio", "lorap_emb_lr"),  # of ms-swift, about the training alone
 }
-# Other ways to begin (pissa, olora, corda, loftq, …) change the base model too: it is not the one that is given then.
 _PLAIN: dict[str, tuple[object, ...]] = {
     "bias": ("none", "all", "lora_only"),
+    "swift_type": ("LORA",),
     "init_lora_weights": (True, False, "gaussian", "eva", "orthogonal"),
 }
 # A pattern is read as PEFT does, as a regular expression; one that could take for ever is refused.
 _SAFE_PATTERN = re.compile(r"(?:[\w\\^$|-]|\((?!\?)|\)(?![*+?{])|\.(?:\*(?!\*))?|\\d\+)+")
 _MOST_PATTERNS, _LONGEST_PATTERN, _MOST_STARS = 10_000, 200, 2
+
+
+_CHANGED_BASE = (
+    "adapter: adapter_config.json: init_lora_weights {}: it began by changing the base model, which is "
+    "not given here. PEFT makes a plain adapter of it: save_pretrained with path_initial_model_for_weight_conversion"
+)
 
 
 class Formula(Closed):
@@ -53,12 +60,17 @@ class Formula(Closed):
 
 def read_formula(config: Mapping[str, object]) -> Formula:
     """Raises UserError for an adapter of another kind, or with a setting that is not merged here."""
-    if "fine_tune_type" in config and "peft_type" not in config:
+    if "peft_type" not in config and ("fine_tune_type" in config or "lora_parameters" in config):
         return _of_mlx(config)
+    if config.get("peft_type") != "LORA":
+        raise UserError(_not_merged("is not a LoRA adapter"))
+    began = config.get("init_lora_weights")
+    if isinstance(began, str) and began not in ("loftq", *_PLAIN["init_lora_weights"]):
+        raise UserError(_CHANGED_BASE.format(printable(began)))
     switched_on = {name: value for name, value in sorted(config.items()) if value and name not in _KNOWN}
     other = [name for name, value in switched_on.items() if value not in _PLAIN.get(name, ())]
-    if config.get("peft_type") != "LORA" or other:
-        raise UserError(_not_merged(f"uses {printable(', '.join(other))}" if other else "is not a LoRA adapter"))
+    if other:
+        raise UserError(_not_merged(f"uses {printable(', '.join(other))}"))
     rank, alpha = config.get("r"), config.get("lora_alpha")
     if type(rank) is not int or not 0 < rank < 1 << 20 or not _is_scale(alpha):
         raise UserError("adapter: adapter_config.json has no numbers `r` and `lora_alpha` above 0")
@@ -73,9 +85,17 @@ def read_formula(config: Mapping[str, object]) -> Formula:
 
 
 def _of_mlx(config: Mapping[str, object]) -> Formula:
-    kind, numbers = config.get("fine_tune_type"), config.get("lora_parameters")
+    """Read what mlx-lm wrote: before it said `fine_tune_type`, it took `alpha` into the scale, or no more so."""
+    old = "fine_tune_type" not in config
+    kind = config.get("fine_tune_type", "dora" if config.get("use_dora") else "lora")
+    numbers = config.get("lora_parameters")
     if kind != "lora" or not isinstance(numbers, dict):
         raise UserError(_not_merged("is not a LoRA adapter"))
+    if old and "alpha" in numbers:
+        raise UserError(
+            "adapter: adapter_config.json: lora_parameters has `alpha`, which versions of mlx-lm took otherwise, and "
+            "it does not say which one wrote it: save it again with one that writes `fine_tune_type`"
+        )
     rank, scale = numbers.get("rank"), numbers.get("scale")
     if type(rank) is not int or not 0 < rank < 1 << 20 or not _is_scale(scale):
         raise UserError("adapter: adapter_config.json has no numbers `rank` and `scale` above 0 in lora_parameters")
