@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import signal
 import subprocess
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 from kit.assessor_process import output, process
 from kit.judge_parts import CANARY, RUBRIC, write_transcripts
 from kit.judging import perfect
+from kit.kills import Kill, lost_by
 from kit.places import REAL_DATA
 from kit.scripted_openai import Answer, Call, ScriptedOpenAI, completion, error, judged, serve_openai
 from kit.support import Done, run_stage
@@ -118,8 +121,12 @@ def test_the_pace_changes_no_result(tmp_path: Path) -> None:
 def test_bursts_of_every_kind_of_failure_end_in_the_same_bytes(tmp_path: Path) -> None:
     kinds = [error(429, retry_after="0"), error(529), error(500), Answer(reset=True), Answer(502, b"<html>")]
 
-    def stormy(call: Call) -> Answer:
-        return kinds[call.number % 5] if call.number % 7 in (1, 2, 4) else perfect(call)
+    asked = Counter[str]()
+
+    def stormy(call: Call) -> Answer:  # what comes of a call does not depend on which others are under way
+        asked[call.prompt] += 1
+        drawn = hashlib.sha256(call.prompt.encode()).digest()[0]
+        return kinds[(drawn + asked[call.prompt]) % 5] if asked[call.prompt] <= drawn % 3 else perfect(call)
 
     with serve_openai(perfect) as server:
         calm = assess(tmp_path / "calm", model_at(server), count=12)
@@ -239,7 +246,7 @@ def wait_until_asked(server: ScriptedOpenAI, times: int, child: subprocess.Popen
 
 @pytest.mark.slow
 def test_kill_9_while_judging_pays_only_what_was_in_flight_or_younger_than_a_second_again(tmp_path: Path) -> None:
-    count, concurrency, latency = 120, 4, 0.15
+    count, concurrency, latency, kills = 120, 4, 0.15, list[Kill]()
 
     def steady(call: Call) -> Answer:
         return completion(judged(call), latency_s=latency)
@@ -251,14 +258,15 @@ def test_kill_9_while_judging_pays_only_what_was_in_flight_or_younger_than_a_sec
         for kill in range(1, 4):
             child = process(tmp_path / "killed", model_at(server), count, concurrency)
             wait_until_asked(server, start + kill * 35, child)
+            decided = time.monotonic()
             child.send_signal(signal.SIGKILL)
             child.communicate()
+            kills.append(Kill(decided, time.monotonic()))
         child = process(tmp_path / "killed", model_at(server), count, concurrency)
         said, _ = child.communicate(timeout=120)
         assert child.returncode == 0, said
         twice = len(server.calls) - start - count
-    younger_than_a_second = concurrency / latency
-    assert 0 < twice <= 3 * (concurrency + 1.3 * younger_than_a_second)
+        assert 0 < twice <= lost_by(kills, server)
     assert output(tmp_path / "killed", "verdicts.jsonl") == calm.paths["verdicts"].read_bytes()
     assert output(tmp_path / "killed", "passing.json") == calm.paths["passing"].read_bytes()
 
@@ -272,11 +280,11 @@ def test_sigterm_keeps_the_answers_in_flight_and_nothing_is_paid_twice(tmp_path:
         child = process(tmp_path, model_at(server), 40, 4)
         wait_until_asked(server, 10, child)
         child.terminate()
-        said, _ = child.communicate(timeout=30)
+        said, _ = child.communicate(timeout=120)
         assert child.returncode == 75, said
         assert "Traceback" not in said and CANARY not in said
         child = process(tmp_path, model_at(server), 40, 4)
-        said, _ = child.communicate(timeout=60)
+        said, _ = child.communicate(timeout=120)
         assert child.returncode == 0, said
     assert len(server.calls) == 40
 
@@ -288,6 +296,6 @@ def test_a_server_that_never_answers_does_not_keep_the_stage_from_stopping(tmp_p
         wait_until_asked(server, 2, child)
         began = time.monotonic()
         child.terminate()
-        said, _ = child.communicate(timeout=30)
+        said, _ = child.communicate(timeout=120)
         assert child.returncode == 75, said
-        assert time.monotonic() - began < 20
+        assert time.monotonic() - began < 60

@@ -80,8 +80,8 @@ def test_a_run_that_is_stopped_says_that_its_batch_goes_on(protocol: Protocol, t
             time.sleep(0.05)
         began = time.monotonic()
         child.terminate()
-        said, _ = child.communicate(timeout=30)
-    assert child.returncode == 75 and time.monotonic() - began < 10, said
+        said, _ = child.communicate(timeout=120)
+    assert child.returncode == 75 and time.monotonic() - began < 30, said
     assert "the batch goes on at its vendor" in said
     assert "Traceback" not in said and CANARY not in said
 

@@ -126,7 +126,7 @@ def test_the_model_is_served_and_the_command_that_is_told_gets_an_answer(laptop:
         answer = subprocess.run(["bash", "-c", f"{curl} --silent --noproxy '*'"], capture_output=True, check=True)
         process.send_signal(signal.SIGINT)
         try:
-            assert process.wait(20) == 0
+            assert process.wait(60) == 0
         finally:
             process.kill()
     choice = json.loads(answer.stdout)["choices"][0]

@@ -20,6 +20,7 @@ import psutil
 import pytest
 
 from kit.evaluator_parts import persona_row
+from kit.kills import Kill, lost_by
 from kit.scripted_openai import Answer, Call, ScriptedOpenAI, completion, error, judged, serve_openai
 from kit.support import Done, alone, run_stage
 from tuneline.data.conversations import Conversation
@@ -280,10 +281,12 @@ def test_a_killed_evaluation_goes_on_where_it_was_and_repeats_no_conversation(ar
         with subprocess.Popen(words, stdout=DEVNULL, stderr=DEVNULL, text=True) as process:
             wait_for_conversations(2, tmp_path, process)
             servers = servers_of(process)
+            decided = time.monotonic()
             os.kill(process.pid, signal.SIGKILL)
+        kill = Kill(decided, time.monotonic())
         known = journalled(tmp_path)
         assert len(servers) == 2
-        assert not psutil.wait_procs(servers, timeout=10)[1], "llama-server outlived the stage"
+        assert not psutil.wait_procs(servers, timeout=60)[1], "llama-server outlived the stage"
         assert 2 <= len(known) < 12
         player.script = lambda call: completion(f"{CANARY} {len(call.prompt)}")
         again = subprocess.run(words, capture_output=True, text=True, check=False)
@@ -292,8 +295,7 @@ def test_a_killed_evaluation_goes_on_where_it_was_and_repeats_no_conversation(ar
     assert sorted(journalled(tmp_path)) == sorted(f"person-{n:02}/0/{arm}" for n in range(6) for arm in ARMS)
     [manifest] = (tmp_path / "store").rglob("manifest.json")
     assert json.loads(manifest.read_text())["metrics"]["counts"]["conversations_from_journal"] == len(known)
-    # Two calls were in flight, and of each arm what it said in the last second before the kill was not yet kept.
-    assert sum(asked.values()) - len(asked) <= 2 + 2 * 4
+    assert sum(asked.values()) - len(asked) <= lost_by([kill], player)
     assert CANARY not in again.stdout + again.stderr + manifest.read_text()
 
 
@@ -315,7 +317,7 @@ def test_a_terminated_evaluation_exits_75_at_once_and_keeps_its_conversations(ar
         with subprocess.Popen(words, stdout=DEVNULL, stderr=PIPE, text=True) as process:
             wait_for_conversations(1, tmp_path, process)
             process.terminate()
-            _, errors = process.communicate(timeout=15)
+            _, errors = process.communicate(timeout=120)
     assert process.returncode == 75, errors
     assert 1 <= len(journalled(tmp_path)) < 12
     assert CANARY not in errors

@@ -51,7 +51,7 @@ def test_a_recipe_judges_on_its_server(server: Server, tmp_path: Path) -> None:
         with live(tmp_path) as context:
             judged = judge_all(
                 LlmJudge(local, lambda name: f"value of {name}"), SHORT_RUBRIC, some_transcripts(tmp_path, 5), context,
-                concurrency=1, timeout_s=5,
+                concurrency=1, timeout_s=60,
             )  # fmt: skip
     statuses = ["scored", "scored", "scored", "unparsed" if server.too_long.status == 200 else "too_long", "scored"]
     assert [verdict.status for verdict in judged] == statuses

@@ -23,7 +23,7 @@ from tuneline.errors import Temporary, UserError
 EXAMPLES = int(os.environ.get("TUNELINE_FUZZ", "0"))
 GROWN = 40_000 if not EXAMPLES else 1_000_000
 """Bytes of a file that repeats one piece."""
-SECONDS_PER_MB, SECONDS = 10, 2
+SECONDS_PER_MB, SECONDS = 10, 5
 MEMORY_PER_BYTE, MEMORY = 20, 2**26
 """What a file may cost, and what reading any file may."""
 

@@ -33,7 +33,7 @@ def judge_in(
 ) -> Judged:
     """Judge as a stage would, with the journals that earlier calls left in the folder's store."""
     with live(folder) as context:
-        return judge_all(judge, rubric, transcripts, context, **{"concurrency": 4, "timeout_s": 5.0, **settings})
+        return judge_all(judge, rubric, transcripts, context, **{"concurrency": 4, "timeout_s": 60.0, **settings})
 
 
 def perfect(call: Call) -> Answer:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from kit.scripted_openai import ScriptedOpenAI
 from tuneline.engine.context import BEAT_SECONDS
 
-FLUSH_SECONDS = 1.0
+FLUSH_SECONDS = 2.0
 """How long a busy machine may take to write what a beat has found."""
 
 

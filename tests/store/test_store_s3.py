@@ -164,7 +164,7 @@ def _refused_at_once(network: Proxy, uri: str, method: str, tmp_path: Path, mess
     before = time.monotonic()
     with pytest.raises(UserError, match=message):
         calls[method]()
-    assert time.monotonic() - before < 5
+    assert time.monotonic() - before < 30
     assert len(network.seen) <= 3
 
 

@@ -75,7 +75,7 @@ def _newest_step(checkpoints: Iterable[Path]) -> int:
     return max((int(p.name.rpartition("-")[2]) for p in checkpoints if p.suffix != ".part"), default=0)
 
 
-def _wait_for_step(folder: Path, earlier: set[Path], step: int, deadline_s: float = 60) -> None:
+def _wait_for_step(folder: Path, earlier: set[Path], step: int, deadline_s: float = 200) -> None:
     """Wait until the attempt that has just begun has saved `step`. Killed attempts leave their scratch behind."""
     until = time.monotonic() + deadline_s
     while _newest_step(p for s in set(folder.glob("scratch/*")) - earlier for p in s.glob("state/checkpoint-*")) < step:

@@ -35,7 +35,7 @@ def config_of(folder: Path, url: str, options: Mapping[str, bool] | None = None,
 
 def talk_to(folder: Path, server: ScriptedOpenAI, plan: Plan = PLAN) -> Conversation:
     config = config_of(folder, server.url)
-    with live(folder) as context, open_endpoint(config, context, timeout_s=5, concurrency=1) as endpoint:
+    with live(folder) as context, open_endpoint(config, context, timeout_s=60, concurrency=1) as endpoint:
         return talk(Line(endpoint, Event()), plan, personas(1)[0], 0, "base", ScriptedSimulator(), None)
 
 
@@ -81,7 +81,7 @@ def test_what_a_server_does_not_take_is_left_out_and_remembered_with_the_answer(
 def test_a_thinking_switch_is_sent_as_the_run_has_it(tmp_path: Path) -> None:
     with serve_openai(lambda call: completion("Yes.")) as server:
         config = config_of(tmp_path, server.url, {"enable_thinking": False})
-        with live(tmp_path) as context, open_endpoint(config, context, timeout_s=5, concurrency=1) as endpoint:
+        with live(tmp_path) as context, open_endpoint(config, context, timeout_s=60, concurrency=1) as endpoint:
             endpoint.answer([{"role": "user", "content": "Hello."}], 1)
     assert server.calls[0].body["chat_template_kwargs"] == {"enable_thinking": False}
 

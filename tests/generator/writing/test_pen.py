@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
 
-import pytest
 import yaml
 
 from kit.generating import RECIPE, good, text
@@ -38,7 +37,7 @@ def test_texts_that_wait_for_each_other_take_no_longer_than_the_server(tmp_path:
             began = time.monotonic()
             texts = list(pool.map(lambda seed: pen.write("response", "Say it.", seed), range(16)))
             took = time.monotonic() - began
-            assert sum(text.seconds for text in texts) == pytest.approx(took, rel=0.2)
+            assert 0.9 * 16 * 0.05 < sum(text.seconds for text in texts) < 1.01 * took, "each would count for all"
             assert pen.tally.found_s == 0
             pen.write("response", "Say it.", 3)
             assert pen.tally.found_s == texts[3].seconds

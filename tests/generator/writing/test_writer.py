@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,8 +45,10 @@ def test_a_server_of_texts_goes_on_with_them_and_costs_by_the_hour(tmp_path: Pat
     config = {"dialect": "llama-server", "usd_per_hour": 3600.0, "slots": 4}
     late = lambda call: Answer(**{**native(call).__dict__, "latency_s": 0.2})  # noqa: E731
     with serve_openai(late) as server, opened(tmp_path, "completion", **at(server.url, **config)) as writer:
+        began = time.monotonic()
         said = writer.complete("Name it:", BRIEF, seed=3)
-    assert said.text == " Hello." and said.cost_usd is not None and 0.05 <= said.cost_usd < 0.25
+        took = time.monotonic() - began
+    assert said.text == " Hello." and said.cost_usd is not None and 0.05 <= said.cost_usd <= took / 4
     assert server.calls[0].body["seed"] == 3
 
 

@@ -117,7 +117,7 @@ def test_in_a_browser_a_person_labels_blind_and_judge_check_reads_the_labels(tmp
         assert browser.run("document.querySelector('.talk .judged').offsetParent !== null")
         browser.click("#export")
         labels = tmp_path / "labels.jsonl"
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while not labels.exists() and time.monotonic() < end:
             time.sleep(0.05)
         assert not browser.told

@@ -173,7 +173,7 @@ def test_a_reply_of_a_million_characters_costs_at_most_seconds_whatever_it_holds
         began = time.process_time()
         with suppress(Unreadable):
             read_answers(text, SHORT_RUBRIC)
-        assert time.process_time() - began < 3
+        assert time.process_time() - began < 10
 
 
 def test_a_problem_never_quotes_the_answer() -> None:

@@ -48,7 +48,7 @@ def protocol(request: pytest.FixtureRequest) -> Protocol:
 def judged(protocol: Protocol, answer: Answer, folder: Path) -> Judgement:
     with serve_openai(lambda _: answer) as server:
         judge = LlmJudge(protocol.config(server.url), lambda name: name)
-        with judge.open(SHORT_RUBRIC, concurrency=1, timeout_s=5) as ask:
+        with judge.open(SHORT_RUBRIC, concurrency=1, timeout_s=60) as ask:
             [transcript] = some_transcripts(folder, 1)
             return ask(transcript, False)
 

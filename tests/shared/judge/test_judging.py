@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -348,8 +349,8 @@ def test_a_dead_server_ends_the_work_soon_and_what_was_judged_is_kept(tmp_path: 
         server.script = lambda c: Answer(reset=True) if c.number >= 10 else perfect(c)
         began = time.monotonic()
         with pytest.raises(Temporary, match="is not answering"):
-            judge_in(tmp_path, openai_judge(server.url, HASTY._replace(attempts=99)), transcripts)
-        assert time.monotonic() - began < 5
+            judge_in(tmp_path, openai_judge(server.url, HASTY._replace(attempts=1000)), transcripts)
+        assert time.monotonic() - began < 25, "a thousand attempts of a call take 50 seconds and more"
         server.script, dead = perfect, len(server.calls)
         assert len(judge_in(tmp_path, openai_judge(server.url), transcripts)) == 40
     assert len(server.calls) - dead == 30
@@ -364,21 +365,22 @@ def test_a_wrong_key_ends_the_work_with_the_first_answer(tmp_path: Path) -> None
 def test_a_stop_is_heard_while_every_call_hangs_and_finished_answers_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tuneline.llm.calls.DRAIN_SECONDS", 1.5)
+    monkeypatch.setattr("tuneline.llm.calls.DRAIN_SECONDS", 2.0)
     transcripts = some_transcripts(tmp_path, 12)
+    all_asked = threading.Barrier(4)
 
     def slow(call: Call) -> Answer:
-        if "Number 0:" in call.prompt or "Number 1:" in call.prompt:
-            return completion(judged(call), latency_s=1.5)
-        return Answer(latency_s=3600)
+        all_asked.wait(60)
+        context._signalled.set()
+        early = "Number 0:" in call.prompt or "Number 1:" in call.prompt
+        return completion(judged(call), latency_s=0.5) if early else Answer(latency_s=3600)
 
     with serve_openai(slow) as server:
         with live(tmp_path) as context:
-            threading.Timer(0.7, context._signalled.set).start()
             began = time.monotonic()
             with pytest.raises(Temporary, match="stopped at 0 of 12"):
                 judge_all(openai_judge(server.url), SHORT_RUBRIC, transcripts, context, concurrency=4, timeout_s=3600)
-            assert time.monotonic() - began < 5
+            assert time.monotonic() - began < 60
         server.script, before = perfect, len(server.calls)
         assert judge_in(tmp_path, openai_judge(server.url), transcripts).judged_now == 10
     assert len(server.calls) - before == 10
@@ -390,7 +392,7 @@ def test_no_text_of_a_transcript_reaches_a_log_or_an_error(tmp_path: Path, capsy
             completion(f"{CANARY} {call.prompt}"), error(400, None, call.prompt), error(500, CANARY, call.prompt),
             completion(None, refusal=call.prompt), Answer(200, call.prompt.encode()),
         ]  # fmt: skip
-        return kinds[call.number % len(kinds)]
+        return kinds[int(re.findall(r"Number (\d+):", call.prompt)[-1]) % len(kinds)]
 
     with serve_openai(spiteful) as server, pytest.raises((Temporary, UserError)) as raised:
         judge_in(

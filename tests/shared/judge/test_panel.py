@@ -42,7 +42,7 @@ def together(folder: Path, judges: object, asked: Rubric, transcripts: list[Tran
     (folder / "judge.yaml").write_text(json.dumps(judges))
     with live(folder) as context:
         judge = load_judge(folder / "judge.yaml", no_secret)
-        return judge_all(judge, asked, transcripts, context, concurrency=2, timeout_s=5)
+        return judge_all(judge, asked, transcripts, context, concurrency=2, timeout_s=60)
 
 
 def at(url: str, model: str) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def config_of(url: str | None, **settings: Any) -> OpenAiConfig:
     return OpenAiConfig.model_validate({"provider": "openai", "model": "m", "base_url": url, **settings})
 
 
-def ask(url: str, *, timeout_s: float = 5.0, patience: Patience = HASTY) -> Reply:
+def ask(url: str, *, timeout_s: float = 60, patience: Patience = HASTY) -> Reply:
     with LlmClient(config_of(url), no_secret, timeout_s, patience=patience) as client:
         return client.complete(HELLO)
 
@@ -48,7 +48,7 @@ def test_a_reply_carries_text_tokens_and_cost() -> None:
     script = lambda _: completion("hello", input_tokens=1000, cached_tokens=400, output_tokens=50)  # noqa: E731
     with (
         serve_openai(script) as server,
-        LlmClient(config_of(server.url, **config), no_secret, 5) as client,
+        LlmClient(config_of(server.url, **config), no_secret, 60) as client,
     ):
         reply = client.complete(HELLO, schema={"type": "object"}, seed=7)
     assert reply == Reply("hello", "stop", False, 1000, 50, 400, (600 * 2 + 400 * 0.5 + 50 * 8) / 1e6, model="m")
@@ -69,14 +69,14 @@ def test_a_server_of_ones_own_never_gets_the_key_for_openai(monkeypatch: pytest.
 def test_the_key_comes_from_the_variable_that_is_named() -> None:
     with serve_openai(lambda _: completion("hello")) as server:
         config = config_of(server.url, api_key_env="MY_JUDGE_KEY")
-        with LlmClient(config, lambda name: f"value of {name}", 5) as client:
+        with LlmClient(config, lambda name: f"value of {name}", 60) as client:
             client.complete(HELLO)
     assert server.calls[0].headers["authorization"] == "Bearer value of MY_JUDGE_KEY"
 
 
 def test_openai_without_a_key_is_refused_before_any_call() -> None:
     with pytest.raises(UserError, match="OPENAI_API_KEY is not set"):
-        LlmClient(config_of(None), no_secret, 5)
+        LlmClient(config_of(None), no_secret, 60)
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_half_of_all_calls_may_fail_and_every_one_is_answered() -> None:
     script = lambda call: kinds[call.number // 2 % 4] if call.number % 2 else completion("hello")  # noqa: E731
     with (
         serve_openai(script) as server,
-        LlmClient(config_of(server.url), no_secret, 5, concurrency=8, patience=HASTY._replace(attempts=30)) as client,
+        LlmClient(config_of(server.url), no_secret, 60, concurrency=8, patience=HASTY._replace(attempts=30)) as client,
         ThreadPoolExecutor(8) as pool,
     ):
         replies = list(pool.map(lambda _: client.complete(HELLO), range(60)))
@@ -219,10 +219,10 @@ def test_a_dead_server_opens_the_breaker_for_all_threads_soon() -> None:
     with serve_openai(lambda _: error(500)) as server:
         patience = HASTY._replace(attempts=1000, streak_s=0.3)
         config = config_of(server.url)
-        with LlmClient(config, no_secret, 5, patience=patience) as client, ThreadPoolExecutor(8) as pool:
+        with LlmClient(config, no_secret, 60, patience=patience) as client, ThreadPoolExecutor(8) as pool:
             began = time.monotonic()
             assert set(pool.map(call, [client] * 8)) == {ServerDown}
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 25, "a thousand attempts of each thread take 50 seconds and more"
 
 
 def test_nobody_at_the_address_is_temporary() -> None:
@@ -233,15 +233,22 @@ def test_nobody_at_the_address_is_temporary() -> None:
 
 
 def test_retry_after_is_honoured_by_every_call() -> None:
+    both = threading.Barrier(2)
+
+    def busy_at_first(call: Call) -> Answer:
+        if call.number > 1:
+            return completion("hello")
+        both.wait(60)  # neither is answered before the other one is under way
+        return error(429, retry_after="0.4")
+
     with (
-        serve_openai(at_first(1, error(429, retry_after="0.4"))) as server,
-        LlmClient(config_of(server.url), no_secret, 5, concurrency=2, patience=HASTY) as client,
+        serve_openai(busy_at_first) as server,
+        LlmClient(config_of(server.url), no_secret, 60, concurrency=2, patience=HASTY) as client,
         ThreadPoolExecutor(4) as pool,
     ):
         list(pool.map(lambda _: client.complete(HELLO), range(8)))
-    after = [call.at - server.calls[0].at for call in server.calls]
-    assert sum(seconds >= 0.4 for seconds in after) >= 6, "all but those that were under way already"
-    assert not any(0.2 < seconds < 0.4 for seconds in after)
+    told = server.calls[1].at
+    assert len(server.calls) == 10 and all(call.at >= told + 0.4 for call in server.calls[2:])
 
 
 @pytest.mark.parametrize(
@@ -250,7 +257,7 @@ def test_retry_after_is_honoured_by_every_call() -> None:
 def test_a_wait_that_is_only_said_is_honoured(said: str) -> None:
     with (
         serve_openai(at_first(1, error(429, message=said))) as server,
-        LlmClient(config_of(server.url), no_secret, 5, concurrency=1, patience=HASTY) as client,
+        LlmClient(config_of(server.url), no_secret, 60, concurrency=1, patience=HASTY) as client,
     ):
         client.complete(HELLO)
     assert server.calls[1].at >= server.calls[0].at + 0.4
@@ -274,9 +281,9 @@ def test_a_server_that_takes_three_at_once_is_found_out() -> None:
         return error(429) if server.in_flight > 3 else completion("hello", latency_s=0.3)
 
     with serve_openai(crowded) as server:
-        config = config_of(server.url)
+        config, patience = config_of(server.url), Patience(attempts=50, first_wait_s=0.1)
         with (
-            LlmClient(config, no_secret, 5, concurrency=32, patience=Patience(attempts=50, first_wait_s=0.1)) as client,
+            LlmClient(config, no_secret, 60, concurrency=32, patience=patience) as client,
             ThreadPoolExecutor(32) as pool,
         ):
             began = time.monotonic()
@@ -301,7 +308,7 @@ def test_what_a_server_announces_is_kept_without_a_push_back() -> None:
 
     with (
         serve_openai(announcing) as server,
-        LlmClient(config_of(server.url), no_secret, 5, concurrency=4) as client,
+        LlmClient(config_of(server.url), no_secret, 60, concurrency=4) as client,
         ThreadPoolExecutor(4) as pool,
     ):
         list(pool.map(lambda _: client.complete(HELLO), range(60)))
@@ -335,21 +342,30 @@ def test_open_files_are_allowed_for_a_thousand_connections() -> None:
 
 
 def test_push_backs_of_calls_that_ran_together_are_one_signal() -> None:
-    began = time.monotonic()
+    all_eight = threading.Barrier(8)
+
+    def busy_at_first(call: Call) -> Answer:
+        if call.number >= 8:
+            return completion("hello")
+        all_eight.wait(60)
+        return error(429)
+
+    patience, began = Patience(first_wait_s=0.05), time.monotonic()
     with (
-        serve_openai(at_first(8, replace(error(429), latency_s=0.2))) as server,
-        LlmClient(config_of(server.url), no_secret, 5, concurrency=16, patience=HASTY) as client,
+        serve_openai(busy_at_first) as server,
+        LlmClient(config_of(server.url), no_secret, 60, concurrency=16, patience=patience) as client,
         ThreadPoolExecutor(8) as pool,
     ):
         list(pool.map(lambda _: client.complete(HELLO), range(8)))
-    assert time.monotonic() - began < 2
+    assert len(server.calls) == 16
+    assert time.monotonic() - began < 6, "as eight signals they double the wait eight times"
 
 
 def test_a_server_that_only_pushes_back_is_given_up_for_all_calls_together() -> None:
     with serve_openai(lambda _: error(429)) as server:
         patience = HASTY._replace(attempts=1000, full_s=0.3)
         with (
-            LlmClient(config_of(server.url), no_secret, 5, patience=patience) as client,
+            LlmClient(config_of(server.url), no_secret, 60, patience=patience) as client,
             pytest.raises(ServerDown, match=r"not answering \(HTTP 429"),
         ):
             client.complete(HELLO)
@@ -357,7 +373,7 @@ def test_a_server_that_only_pushes_back_is_given_up_for_all_calls_together() -> 
 
 def test_closing_lets_calls_in_flight_end_and_starts_no_other() -> None:
     with serve_openai(lambda _: completion("hello", latency_s=0.5)) as server:
-        client = LlmClient(config_of(server.url), no_secret, 5, concurrency=1)
+        client = LlmClient(config_of(server.url), no_secret, 60, concurrency=1)
         with ThreadPoolExecutor(3) as pool:
             replies = [pool.submit(client.complete, HELLO) for _ in range(3)]
             while not server.calls:
@@ -380,7 +396,7 @@ def test_closing_does_not_wait_for_a_call_that_hangs(monkeypatch: pytest.MonkeyP
             began = time.monotonic()
             client.close()
             assert isinstance(reply.exception(), Stopped)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 60
     assert "llm" not in [thread.name for thread in threading.enumerate()]
 
 

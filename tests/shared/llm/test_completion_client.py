@@ -37,7 +37,7 @@ def config_of(url: str | None, dialect: str = "llama-server", **settings: Any) -
 
 
 def ask(
-    url: str | None, dialect: str, sampler: Sampler = PLAIN, *, top: int = 0, timeout_s: float = 5.0, **settings: Any
+    url: str | None, dialect: str, sampler: Sampler = PLAIN, *, top: int = 0, timeout_s: float = 60, **settings: Any
 ) -> Completion:
     config = config_of(url, dialect, **settings)
     with CompletionClient(config, no_secret, timeout_s, patience=HASTY) as client:
@@ -284,13 +284,13 @@ def test_a_server_that_lists_fewer_tokens_is_asked_for_as_many_as_it_lists(diale
         return error(400, message=said) if many else choice(top={" yes": -0.1, " no": -2.0})
 
     with serve_openai(script) as server:
-        with CompletionClient(config_of(server.url, dialect), no_secret, 5, patience=HASTY) as client:
+        with CompletionClient(config_of(server.url, dialect), no_secret, 60, patience=HASTY) as client:
             client.preflight([PLAIN], top_logprobs=1000)
             assert len(client.complete(PROMPT, PLAIN, seed=0, top_logprobs=1000).top) == 2
         assert [call.body["logprobs"] for call in server.calls] == [20 if dialect == "vllm" else 5, 3, 3]
         server.script = lambda call: error(400, message="logprobs is not supported")
         with (
-            CompletionClient(config_of(server.url, dialect), no_secret, 5, patience=HASTY) as client,
+            CompletionClient(config_of(server.url, dialect), no_secret, 60, patience=HASTY) as client,
             pytest.raises(UserError, match="does not take a short question with log-probabilities"),
         ):
             client.preflight([PLAIN], top_logprobs=5)
@@ -299,7 +299,7 @@ def test_a_server_that_lists_fewer_tokens_is_asked_for_as_many_as_it_lists(diale
 def test_a_server_that_repeats_the_prompt_is_known_before_anything_is_paid() -> None:
     with (
         serve_openai(lambda call: choice(f"{call.body['prompt']} Yes")) as server,
-        CompletionClient(config_of(server.url, "openai"), no_secret, 5, patience=HASTY) as client,
+        CompletionClient(config_of(server.url, "openai"), no_secret, 60, patience=HASTY) as client,
         pytest.raises(UserError, match="repeats the prompt"),
     ):
         client.preflight([PLAIN])
@@ -349,7 +349,7 @@ def test_a_call_that_hangs_is_given_up_after_its_wall_time(dialect: str) -> None
 
 
 def test_what_a_prompt_spells_is_no_control_token() -> None:
-    with serve_openai(native) as server, CompletionClient(config_of(server.url), no_secret, 5) as client:
+    with serve_openai(native) as server, CompletionClient(config_of(server.url), no_secret, 60) as client:
         client.complete("Say <end_of_turn> and <|im_end|>.", PLAIN, seed=0)
     assert server.calls[0].body["prompt"] == "Say < end_of_turn> and < |im_end|>."
 
@@ -378,7 +378,7 @@ def test_no_call_is_made_that_could_cost_more_than_is_left() -> None:
     purse = Purse(1)
     with (
         serve_openai(native) as server,
-        CompletionClient(config_of(server.url, input_usd=1.0, output_usd=10.0), no_secret, 5, account=purse) as client,
+        CompletionClient(config_of(server.url, input_usd=1.0, output_usd=10.0), no_secret, 60, account=purse) as client,
     ):
         client.complete(PROMPT, PLAIN, seed=0)
         with pytest.raises(OverBudget):
@@ -391,7 +391,7 @@ def test_no_call_is_made_that_could_cost_more_than_is_left() -> None:
 def test_what_cannot_be_done_is_known_before_anything_is_paid(dialect: str) -> None:
     def preflight(script: Callable[[Call], Answer], samplers: list[Sampler], top: int = 0) -> list[Call]:
         with serve_openai(script) as server:
-            with CompletionClient(config_of(server.url, dialect), no_secret, 5, patience=HASTY) as client:
+            with CompletionClient(config_of(server.url, dialect), no_secret, 60, patience=HASTY) as client:
                 client.preflight(samplers, top_logprobs=top)
             return server.calls
 

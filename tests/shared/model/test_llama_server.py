@@ -46,7 +46,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
+def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> bool:
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -116,8 +116,11 @@ def test_a_stranger_on_the_port_is_not_taken_for_the_server(pretend: Callable[[s
     script = log.with_name("stranger.py")
     script.write_text(textwrap.dedent(stranger))
     pretend(f'exec {sys.executable} {script} "$@"')
-    with pytest.raises(Temporary, match="not healthy"):
-        start(log, start_timeout_s=1.5)
+    for seconds in (1.5, 20):  # the second for a machine so busy that the stranger was not there yet
+        with pytest.raises(Temporary, match="not healthy"):
+            start(log, start_timeout_s=seconds)
+        if "/health" in log.read_text():
+            break
     assert "/health" in log.read_text()
 
 

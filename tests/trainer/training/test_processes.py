@@ -101,7 +101,7 @@ def copied(base: Path, to: Path) -> Path:
     return to
 
 
-def assert_gone(folder: Path, count: int, deadline_s: float = 10) -> None:
+def assert_gone(folder: Path, count: int, deadline_s: float = 60) -> None:
     """The processes that the trainer had started end with it, or with the first of them."""
     ranks = json.loads((folder / runs.RANKS).read_text())
     assert len(ranks) == count

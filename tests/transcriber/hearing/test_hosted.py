@@ -36,7 +36,7 @@ def hear(script: Callable[[Call], Answer], heard_in: str | None = None, **settin
         config = HostedConfig.model_validate(
             {"provider": "openai", "model": "m", "base_url": server.url, "minute_usd": 0.6, **settings}
         )
-        with Hosted(config, lambda name: name, 5, 1, None) as hosted:
+        with Hosted(config, lambda name: name, 60, 1, None) as hosted:
             return [hosted.hear(chunk(number), heard_in) for number in range(2)]
 
 
@@ -149,7 +149,7 @@ def test_an_answer_of_something_else_is_no_silence(body: bytes) -> None:
 def test_a_server_of_something_else_is_the_settings_fault() -> None:
     with serve_openai(lambda _: Answer(200, b"<html></html>")) as server:
         config = HostedConfig(provider="openai", model="m", base_url=server.url)
-        with Hosted(config, lambda name: name, 5, 1, None) as hosted:
+        with Hosted(config, lambda name: name, 60, 1, None) as hosted:
             for number in range(2):
                 with pytest.raises(Temporary):
                     hosted.hear(chunk(number), None)
@@ -165,6 +165,6 @@ def test_a_recording_that_cannot_be_decoded_is_a_status_of_its_own() -> None:
 def test_a_moment_of_sound_is_sent_to_nobody_and_silence_is_an_answer() -> None:
     with serve_openai(lambda _: said({"text": ""})) as server:
         config = HostedConfig(provider="openai", model="m", base_url=server.url)
-        with Hosted(config, lambda name: name, 5, 1, None) as hosted:
+        with Hosted(config, lambda name: name, 60, 1, None) as hosted:
             assert hosted.hear(chunk(seconds=0.05), None).segments == [] == hosted.hear(chunk(), None).segments
     assert len(server.calls) == 1

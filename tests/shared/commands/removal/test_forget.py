@@ -125,7 +125,7 @@ def test_every_answer_about_it_and_its_places_in_batches_are_removed_from_journa
         judge = LlmJudge(protocol.config(served.url, mode="batch"), lambda name: name)
         for _ in range(2):
             with live(desk.folder, store=desk.store) as context:
-                judge_all(judge, SHORT_RUBRIC, given, context, concurrency=2, timeout_s=5)
+                judge_all(judge, SHORT_RUBRIC, given, context, concurrency=2, timeout_s=60)
     eva, bob = sha256_of(desk, "eva"), sha256_of(desk, "bob")
 
     def rows(content: str) -> list[str]:

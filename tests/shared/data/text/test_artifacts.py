@@ -81,4 +81,4 @@ def test_a_text_that_repeats_one_piece_takes_time_in_proportion(piece: str) -> N
     text = piece * (400_000 // len(piece))
     began = time.process_time()
     list(artifacts_in(text, text))
-    assert time.process_time() - began < 4
+    assert time.process_time() - began < 20

@@ -22,7 +22,7 @@ from tuneline.judge.preference.choice import ending
 from tuneline.judge.preference.judging import Asked, Comparisons, Contest, compare_all
 from tuneline.judge.preference.prompt import Shown, preference_messages
 
-ASKED = Asked("Which is better?", concurrency=4, timeout_s=5, max_unreadable=1.0)
+ASKED = Asked("Which is better?", concurrency=4, timeout_s=60, max_unreadable=1.0)
 TEXTS = [("Short.", "A good deal longer."), ("This one is the longer one.", "Brief."), ("Equal", "Equal")]
 
 

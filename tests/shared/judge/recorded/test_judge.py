@@ -32,7 +32,7 @@ def judged(
     judge = load_judge(folder / "judge.yaml", str, path)
     with live(folder) as context:
         transcripts = some_transcripts(folder, count)
-        return judge_all(judge, rubric, transcripts, context, concurrency=2, timeout_s=5, max_unreadable=0.02)
+        return judge_all(judge, rubric, transcripts, context, concurrency=2, timeout_s=60, max_unreadable=0.02)
 
 
 def row(name: str = "talk-000", **answers: Any) -> dict[str, Any]:

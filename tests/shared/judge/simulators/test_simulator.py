@@ -80,7 +80,7 @@ def played(folder: Path, server: ScriptedOpenAI, asks: list[tuple[int, list[Said
     spoken, calls_before = [""] * len(asks), len(server.calls)
     with (
         live(folder) as context,
-        open_simulator(load_simulator(file), context, timeout_s=5, concurrency=4) as simulator,
+        open_simulator(load_simulator(file), context, timeout_s=60, concurrency=4) as simulator,
     ):
 
         def speak(place: int) -> None:
@@ -130,7 +130,7 @@ def test_both_arms_open_with_one_paid_message_and_a_later_attempt_pays_nothing(t
         other = played(tmp_path, server, [(1, HEARD)])
         assert other == ["Said 1."]
     file = tmp_path / "simulator.yaml"  # the server is gone, and nobody misses it
-    with live(tmp_path) as context, open_simulator(load_simulator(file), context, timeout_s=5, concurrency=1) as again:
+    with live(tmp_path) as context, open_simulator(load_simulator(file), context, timeout_s=60, concurrency=1) as again:
         assert again.speak(personas(1)[0], 0, []) == "Said 0."
         told = again.cost([(personas(1)[0], 0, []), (personas(1)[0], 0, []), (personas(1)[0], 1, HEARD)])
         assert [told.total_usd, told.now_usd] == pytest.approx([40e-6, 0])  # paid by the attempts before
@@ -145,7 +145,7 @@ def test_a_persona_with_nothing_to_say_is_asked_once_more_and_then_given_up(tmp_
         file.write_text(yaml.safe_dump({"provider": "openai", "model": "m", "base_url": server.url}))
         with (
             live(tmp_path) as context,
-            open_simulator(load_simulator(file), context, timeout_s=5, concurrency=1) as one,
+            open_simulator(load_simulator(file), context, timeout_s=60, concurrency=1) as one,
         ):
             with pytest.raises(NothingSaid):
                 one.speak(personas(1)[0], 0, [])
@@ -173,7 +173,7 @@ def test_what_is_no_message_of_a_persona_is_never_said_and_the_reason_is_told(
         file.write_text(yaml.safe_dump({"provider": "openai", "model": "m", "base_url": server.url}))
         with (
             live(tmp_path) as context,
-            open_simulator(load_simulator(file), context, timeout_s=5, concurrency=1) as one,
+            open_simulator(load_simulator(file), context, timeout_s=60, concurrency=1) as one,
             pytest.raises(NothingSaid, match=why),
         ):
             one.speak(personas(1)[0], 0, [Said(role="user", content="word " * 2000)])
@@ -187,7 +187,7 @@ def test_a_persona_may_be_played_by_a_model_of_any_provider(tmp_path: Path, prot
         file.write_text(protocol.config(server.url).model_dump_json(include={"provider", "model", "base_url"}))
         with (
             live(tmp_path) as context,
-            open_simulator(load_simulator(file), context, timeout_s=5, concurrency=1) as simulator,
+            open_simulator(load_simulator(file), context, timeout_s=60, concurrency=1) as simulator,
         ):
             said: list[Said] = []
             for turn in range(3):

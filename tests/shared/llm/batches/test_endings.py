@@ -225,7 +225,7 @@ def test_answers_that_are_here_when_the_money_ends_are_judged_all_the_same(proto
             with live(tmp_path) as context:
                 context.account = lambda role, model: Purse(limit_usd)  # type: ignore[method-assign,assignment,return-value]
                 found = judge_all(
-                    LlmJudge(config, lambda name: name), SHORT_RUBRIC, given, context, concurrency=2, timeout_s=5
+                    LlmJudge(config, lambda name: name), SHORT_RUBRIC, given, context, concurrency=2, timeout_s=60
                 )
             return [verdict.status for verdict in found]
 

@@ -196,7 +196,7 @@ def test_a_judge_hands_in_all_transcripts_and_asks_again_live(protocol: Protocol
         for _ in range(2):
             with live(tmp_path) as context:
                 judged = judge_all(
-                    LlmJudge(config, lambda name: name), SHORT_RUBRIC, given, context, concurrency=2, timeout_s=5
+                    LlmJudge(config, lambda name: name), SHORT_RUBRIC, given, context, concurrency=2, timeout_s=60
                 )
             assert [verdict.status for verdict in judged] == ["scored"] * 6
     assert (len(server.batches), server.items, server.live) == (1, 6, 1)
@@ -213,7 +213,7 @@ def test_a_prompt_that_the_server_cut_silently_in_a_batch_gets_no_score(protocol
     with serve_openai(BatchServer(protocol, judge)) as served, live(tmp_path) as context:
         config = protocol.config(served.url, mode="batch", input_usd=1.0, output_usd=1.0)
         judged = judge_all(
-            LlmJudge(config, lambda name: name), SHORT_RUBRIC, given, context, concurrency=2, timeout_s=5
+            LlmJudge(config, lambda name: name), SHORT_RUBRIC, given, context, concurrency=2, timeout_s=60
         )
     assert [verdict.status for verdict in judged] == ["scored", "failed", "scored"]
     assert "cut the prompt silently" in judged[1].detail
@@ -231,7 +231,7 @@ def test_a_judge_that_refused_a_whole_batch_is_asked_again_when_it_is_mended(
             with live(tmp_path) as context:
                 judge = LlmJudge(config, lambda name: name)
                 found = judge_all(
-                    judge, SHORT_RUBRIC, given, context, concurrency=2, timeout_s=5, max_unreadable=0.0
+                    judge, SHORT_RUBRIC, given, context, concurrency=2, timeout_s=60, max_unreadable=0.0
                 )  # fmt: skip
             return [verdict.status for verdict in found]
 

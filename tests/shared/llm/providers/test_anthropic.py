@@ -22,7 +22,7 @@ CONFIG = AnthropicConfig(
 def ask(answer: Answer, *, said: list[dict[str, str]] | None = None, **settings: Any) -> tuple[Reply, dict[str, Any]]:
     with serve_openai(lambda _: answer) as server:
         config = PROTOCOL.config(server.url, **settings)
-        with LlmClient(config, lambda name: name, 5, patience=Patience(attempts=1)) as client:
+        with LlmClient(config, lambda name: name, 60, patience=Patience(attempts=1)) as client:
             reply = client.complete(said or [{"role": "user", "content": "hi"}], seed=7)
     return reply, server.calls[0].body
 

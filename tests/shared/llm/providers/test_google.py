@@ -21,7 +21,7 @@ INFO = "type.googleapis.com/google.rpc."
 def ask(answer: Answer, *, seed: int = 7, **settings: Any) -> tuple[Reply, dict[str, Any]]:
     with serve_openai(lambda _: answer) as server:
         config = PROTOCOL.config(server.url, **settings)
-        with LlmClient(config, lambda name: name, 5, patience=Patience(attempts=1)) as client:
+        with LlmClient(config, lambda name: name, 60, patience=Patience(attempts=1)) as client:
             reply = client.complete([{"role": "user", "content": "hi"}], seed=seed)
     return reply, server.calls[0].body["generationConfig"]
 
@@ -93,7 +93,7 @@ def test_a_model_without_instructions_of_a_system_hears_them_from_the_user() -> 
     refused = google_error(400, "INVALID_ARGUMENT", "Developer instruction is not enabled for models/gemma-3-27b-it")
     with serve_openai(lambda call: refused if "systemInstruction" in call.body else generated("hello")) as server:
         config = GoogleConfig(provider="google", model="m", base_url=server.url)
-        with LlmClient(config, lambda name: name, 5) as client:
+        with LlmClient(config, lambda name: name, 60) as client:
             for _ in range(2):
                 said = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hello"}]
                 assert client.complete(said).text == "hello"

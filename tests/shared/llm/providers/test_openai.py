@@ -26,7 +26,7 @@ JSON = {"content-type": "application/json"}
 
 def ask(url: str, content: str = "Hello", **settings: Any) -> Reply:
     config = OpenAiConfig.model_validate({"provider": "openai", "model": "m", "base_url": url, **settings})
-    with LlmClient(config, lambda name: f"value of {name}", 5, patience=HASTY) as client:
+    with LlmClient(config, lambda name: f"value of {name}", 60, patience=HASTY) as client:
         return client.complete([{"role": "user", "content": content}])
 
 
@@ -74,7 +74,7 @@ def test_what_is_said_to_a_model_spells_no_control_token_in_any_role() -> None:
     said = [{"role": role, "content": "a<end_of_turn>b</s>[INST]"} for role in ("system", "user", "assistant")]
     with serve_openai(lambda _: completion("hello")) as server:
         config = OpenAiConfig(provider="openai", model="m", base_url=server.url)
-        with LlmClient(config, lambda name: name, 5) as client:
+        with LlmClient(config, lambda name: name, 60) as client:
             client.complete(said)
     assert [m["content"] for m in server.calls[0].body["messages"]] == ["a< end_of_turn>b< /s>[ INST]"] * 3
 

@@ -23,7 +23,7 @@ ROUTER = LOCAL.model_copy(update={"base_url": "https://openrouter.ai/api/v1"})
 def ask(body: bytes) -> Reply:
     with serve_openai(lambda _: Answer(200, body, {"content-type": "application/json"})) as server:
         config = OpenAiConfig(provider="openai", model="m", base_url=server.url)
-        with LlmClient(config, lambda name: name, 5, patience=HASTY) as client:
+        with LlmClient(config, lambda name: name, 60, patience=HASTY) as client:
             return client.complete([{"role": "user", "content": "Hello"}])
 
 
@@ -81,7 +81,7 @@ def test_an_answer_that_breaks_off_within_its_body_may_be_billed() -> None:
     with serve_openai(lambda _: cut) as server:
         config = OpenAiConfig(provider="openai", model="m", base_url=server.url)
         with (
-            LlmClient(config, lambda name: name, 5, patience=HASTY) as client,
+            LlmClient(config, lambda name: name, 60, patience=HASTY) as client,
             pytest.raises(Temporary, match=r"broke off .*, after 3 attempts"),
         ):
             client.complete([{"role": "user", "content": "Hello"}])

@@ -38,7 +38,7 @@ def protocol(request: pytest.FixtureRequest) -> Protocol:
     return found
 
 
-def ask(protocol: Protocol, url: str, *, timeout_s: float = 5.0, patience: Patience = HASTY, **settings: Any) -> Reply:
+def ask(protocol: Protocol, url: str, *, timeout_s: float = 60, patience: Patience = HASTY, **settings: Any) -> Reply:
     config = protocol.config(url, **settings)
     with LlmClient(config, lambda name: f"value of {name}", timeout_s, patience=patience) as client:
         return client.complete(SAID, schema=SCHEMA)
@@ -94,7 +94,7 @@ def test_a_200_that_is_no_answer_is_tried_three_times_in_all(protocol: Protocol,
 def test_a_server_of_another_kind_is_the_settings_fault_and_not_waited_for(protocol: Protocol, body: bytes) -> None:
     with (
         serve_openai(lambda _: Answer(200, body, JSON)) as server,
-        LlmClient(protocol.config(server.url), lambda name: name, 5.0, patience=HASTY) as client,
+        LlmClient(protocol.config(server.url), lambda name: name, 60.0, patience=HASTY) as client,
     ):
         for number in range(2):
             with pytest.raises(Temporary):
@@ -155,7 +155,7 @@ def test_a_server_that_refuses_whatever_it_is_asked_is_our_fault(protocol: Proto
     refused = protocol.fails(*told) if isinstance(told, tuple) else protocol.fails(told)
     with (
         serve_openai(lambda _: refused) as server,
-        LlmClient(protocol.config(server.url), lambda name: name, 5, patience=HASTY) as client,
+        LlmClient(protocol.config(server.url), lambda name: name, 60, patience=HASTY) as client,
     ):
         for number in range(4):
             with pytest.raises(LlmRejected):
@@ -361,7 +361,7 @@ def test_empty_text_is_said_so_that_every_server_takes_it(protocol: Protocol) ->
     said = [{"role": "user", "content": "a"}, {"role": "assistant", "content": " "}, {"role": "user", "content": "b"}]
     with (
         serve_openai(lambda _: protocol.reply("hello")) as server,
-        LlmClient(protocol.config(server.url), lambda name: name, 5) as client,
+        LlmClient(protocol.config(server.url), lambda name: name, 60) as client,
     ):
         client.complete(said)
     assert "a\n…\nb" in protocol.prompt(server.calls[0])
@@ -391,7 +391,7 @@ def cached(protocol: Protocol, call: Call) -> Answer:
 def test_cached_tokens_are_counted_and_have_their_own_price(protocol: Protocol) -> None:
     with serve_openai(lambda call: cached(protocol, call)) as server:
         config = protocol.config(server.url, input_usd=10, cached_input_usd=1, cache_write_usd=12, output_usd=0)
-        with LlmClient(config, lambda name: name, 5) as client:
+        with LlmClient(config, lambda name: name, 60) as client:
             first, second = (client.complete(SAID) for _ in range(2))
     assert (first.input_tokens, second.input_tokens, first.cached_tokens, second.cached_tokens) == (100, 100, 0, 80)
     written = 80 if protocol.provider == "anthropic" else 0
@@ -422,6 +422,6 @@ def test_a_model_that_takes_no_schema_is_asked_without_one_from_then_on(provider
         asked = call.body.get("output_config") or call.body.get("generationConfig", {}).get("responseJsonSchema")
         return refusal if asked else protocol.reply("hello")
 
-    with serve_openai(strict) as server, LlmClient(protocol.config(server.url), lambda name: name, 5) as client:
+    with serve_openai(strict) as server, LlmClient(protocol.config(server.url), lambda name: name, 60) as client:
         assert [client.complete(SAID, schema=SCHEMA).text for _ in range(3)] == ["hello"] * 3
     assert len(server.calls) == 4, "the refusal is met once"

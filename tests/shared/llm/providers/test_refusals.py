@@ -106,7 +106,7 @@ def test_a_field_that_a_server_does_not_take_is_left_out_and_stays_so(
 
     with serve_openai(script) as running, structlog.testing.capture_logs() as logs:
         config = OpenAiConfig(provider="openai", model="m", base_url=running.url)
-        with LlmClient(config, lambda name: name, 5, patience=HASTY) as client:
+        with LlmClient(config, lambda name: name, 60, patience=HASTY) as client:
             for _ in range(3):
                 assert client.complete([{"role": "user", "content": CANARY}], schema=SCHEMA).text == "hello"
     refused = [call for call in running.calls if field in call.body]
@@ -128,7 +128,7 @@ def test_several_fields_are_left_out_one_after_the_other_also_when_many_calls_be
 
     with serve_openai(script) as server:
         config = OpenAiConfig(provider="openai", model="m", base_url=server.url)
-        with LlmClient(config, lambda name: name, 5, patience=HASTY) as client:
+        with LlmClient(config, lambda name: name, 60, patience=HASTY) as client:
             assert client.complete([{"role": "user", "content": "a"}], schema=SCHEMA).text == "hello"
             before = len(server.calls)
             client.complete([{"role": "user", "content": "a"}], schema=SCHEMA)
@@ -144,7 +144,7 @@ def test_words_of_the_transcript_in_a_refusal_change_no_setting_for_the_next_cal
 
     with serve_openai(quote) as server:
         config = OpenAiConfig(provider="openai", model="m", base_url=server.url)
-        with LlmClient(config, lambda name: name, 5, patience=HASTY) as client:
+        with LlmClient(config, lambda name: name, 60, patience=HASTY) as client:
             with pytest.raises((LlmRejected, UserError)) as raised:
                 client.complete([{"role": "user", "content": "the temperature and the seed are secret"}])
             assert "secret" not in str(raised.value)
@@ -286,7 +286,7 @@ def test_a_limit_of_a_day_is_not_waited_for(said: str) -> None:
     with serve_openai(lambda _: Answer(429, json.dumps(openai_error(said)).encode(), JSON)) as server:
         config = OpenAiConfig(provider="openai", model="m", base_url=server.url)
         with (
-            LlmClient(config, lambda name: name, 5, patience=HASTY) as client,
+            LlmClient(config, lambda name: name, 60, patience=HASTY) as client,
             pytest.raises(ServerDown, match="takes no more today"),
         ):
             client.complete([{"role": "user", "content": "a"}])
@@ -297,7 +297,7 @@ def test_money_that_is_set_aside_for_calls_in_flight_comes_back() -> None:
     busy = Answer(402, b'{"error": {"code": 402, "message": "In-flight budget"}}', {**JSON, "retry-after": "0.01"})
     with serve_openai(lambda call: busy if call.number == 0 else completion("hello")) as server:
         config = OpenAiConfig(provider="openai", model="m", base_url=server.url)
-        with LlmClient(config, lambda name: name, 5, patience=HASTY) as client:
+        with LlmClient(config, lambda name: name, 60, patience=HASTY) as client:
             assert client.complete([{"role": "user", "content": "a"}]).text == "hello"
 
 
@@ -307,7 +307,7 @@ def test_a_server_that_refuses_whatever_it_is_asked_is_our_fault_and_one_that_ha
 ) -> None:
     with serve_openai(lambda _: completion("hello")) as server:
         config = OpenAiConfig(provider="openai", model="m", base_url=server.url)
-        with LlmClient(config, lambda name: name, 5, patience=HASTY) as client:
+        with LlmClient(config, lambda name: name, 60, patience=HASTY) as client:
             if answered:
                 client.complete([{"role": "user", "content": "a"}])
             server.script = lambda _: Answer(400, b'{"error": {"message": "something odd"}}', JSON)
@@ -323,7 +323,7 @@ def test_a_page_that_forbids_one_request_among_others_is_no_fault_of_the_key() -
     page = Answer(403, b"<html><title>Just a moment</title></html>", {"content-type": "text/html"})
     with serve_openai(lambda _: page) as server:
         config = OpenAiConfig(provider="openai", model="m", base_url=server.url)
-        with LlmClient(config, lambda name: name, 5, patience=HASTY) as client:
+        with LlmClient(config, lambda name: name, 60, patience=HASTY) as client:
             with pytest.raises(UserError, match="HTTP 403"):
                 client.complete([{"role": "user", "content": "a"}])
             server.script = lambda call: page if "odd" in call.prompt else completion("hello")
@@ -347,7 +347,7 @@ def test_the_address_may_be_given_with_or_without_v1(base: str, path: str, absen
 
     with serve_openai(script) as server:
         config = OpenAiConfig(provider="openai", model="m", base_url=server.url.removesuffix("/v1") + base)
-        with LlmClient(config, lambda name: name, 5, patience=HASTY) as client:
+        with LlmClient(config, lambda name: name, 60, patience=HASTY) as client:
             for _ in range(2):
                 assert client.complete([{"role": "user", "content": "a"}]).text == "hello"
     assert [call.path for call in server.calls][-2:] == [f"{path}/chat/completions"] * 2
@@ -366,6 +366,6 @@ def test_a_template_without_a_system_role_gets_its_words_from_the_user() -> None
     with serve_openai(script) as server:
         config = OpenAiConfig(provider="openai", model="m", base_url=server.url)
         said = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hello"}]
-        with LlmClient(config, lambda name: name, 5, patience=HASTY) as client:
+        with LlmClient(config, lambda name: name, 60, patience=HASTY) as client:
             client.complete(said)
     assert server.calls[-1].body["messages"] == [{"role": "user", "content": "Be kind.\n\nHello"}]
