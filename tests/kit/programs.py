@@ -318,4 +318,91 @@ PROGRAMS: dict[str, Any] = {
             {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "r"}]},
         ],
     },
+    "Contact Lens": {
+        "Version": "1.1.0",
+        "Participants": [
+            {"ParticipantId": "1", "ParticipantRole": "AGENT"},
+            {"ParticipantId": "2", "ParticipantRole": "CUSTOMER"},
+        ],
+        "Transcript": [
+            {"ParticipantId": "2", "Id": "a", "Content": "p", "BeginOffsetMillis": 0},
+            {"ParticipantId": "1", "Id": "b", "Content": "r", "BeginOffsetMillis": 900},
+        ],
+    },
+    "Genesys, a call": {
+        "conversationId": "c",
+        "transcripts": [
+            {
+                "transcriptId": "t",
+                "phrases": [
+                    {"text": "p", "participantPurpose": "external", "phraseIndex": 0},
+                    {"text": "r", "participantPurpose": "internal", "phraseIndex": 1},
+                ],
+            }
+        ],
+    },
+    "Dialogflow CX": {
+        "name": "projects/p/conversations/c",
+        "interactions": [
+            {
+                "request": {"queryInput": {"event": {"event": "bye"}}},
+                "response": {"queryResult": {"responseMessages": [{"payload": {"x": 1}}]}},
+                "createTime": "2025-01-01T00:00:02Z",
+            },
+            {
+                "request": {"queryInput": {"text": {"text": "p"}}},
+                "response": {"queryResult": {"text": "p", "responseMessages": [{"text": {"text": ["r"]}}]}},
+                "createTime": "2025-01-01T00:00:01Z",
+            },
+        ],
+    },
+    "Dialogflow CX, a table": [
+        {
+            "conversation_name": "c",
+            "turn_position": 1,
+            "request": json.dumps({"queryInput": {"text": {"text": "p"}}}),
+            "response": json.dumps({"queryResult": {"responseMessages": [{"text": {"text": ["r"]}}]}}),
+        }
+    ],
+    "Voiceflow": {
+        "transcript": {
+            "id": "c",
+            "logs": [
+                {"type": "action", "data": {"type": "launch"}},
+                {"type": "action", "data": {"type": "text", "payload": "p"}},
+                {"type": "trace", "data": {"type": "debug", "payload": {"message": "matched"}}},
+                {"type": "trace", "data": {"type": "text", "payload": {"message": "r", "slate": {}}}},
+            ],
+        }
+    },
+    "Voiceflow, of before": [
+        {"turnID": "1", "type": "launch", "payload": {"type": "launch"}, "format": "launch"},
+        {"turnID": "2", "type": "request", "payload": {"type": "text", "payload": "p"}, "format": "request"},
+        {
+            "turnID": "2",
+            "type": "text",
+            "payload": {"type": "text", "payload": {"message": "r"}},
+            "format": "trace",
+        },
+    ],
+    "VS Code": {
+        "requesterUsername": "n",
+        "responderUsername": "GitHub Copilot",
+        "requests": [
+            {
+                "requestId": "1",
+                "message": {"text": "p", "parts": [{"text": "p", "kind": "text"}]},
+                "response": [{"value": "r", "supportHtml": False}, {"kind": "progressTask"}],
+            }
+        ],
+    },
+    "Takeout": [
+        {"header": "Gemini Apps", "title": "Used an Assistant feature", "products": ["Gemini Apps"]},
+        {
+            "header": "Gemini Apps",
+            "title": "Prompted p",
+            "safeHtmlItem": [{"html": "<p>r</p>"}],
+            "products": ["Gemini Apps"],
+        },
+    ],
 }

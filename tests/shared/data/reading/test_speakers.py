@@ -24,7 +24,7 @@ SLACK = [
     {"type": "message", "user": "U2", "text": "r", "ts": "3", "thread_ts": "2", "parent_user_id": "U1"},
 ]
 LINK = [{"type": "plain", "text": "r"}]
-TELEGRAM = {
+TELEGRAM: dict[str, Any] = {
     "name": "Ann", "type": "personal_chat", "id": 1,
     "messages": [
         {"id": 1, "type": "service", "actor": "Ann", "action": "phone_call", "text": "", "text_entities": []},
@@ -53,7 +53,9 @@ MESSENGER: dict[str, Any] = {
     ],
 }
 TABLE = 'Ticket,Sender Name,Message\n1,Ann,p\n1,"The  shop",r\n'
+ACCOUNT = {"about": "x", "chats": {"about": "y", "list": [TELEGRAM]}, "left_chats": {"list": []}}
 CHATS: list[tuple[Any, str]] = [
+    (ACCOUNT, "user2"),
     (SLACK, "U2"), (TELEGRAM, "help desk"), (TELEGRAM, "user2"), (DISCORD, "helper"), (DISCORD, "8"),
     (MESSENGER, "The Shop"), (TABLE, "the shop"),
 ]  # fmt: skip
@@ -99,3 +101,10 @@ def test_letters_of_messengers_exports_are_mended(tmp_path: Path, written: str) 
     chat = {**MESSENGER, "messages": [{**said, "content": written}, asked]}
     [found] = read(tmp_path, chat, "The Shop").transcripts
     assert found.exchanges == (Exchange("p", "r\u00fcckw\u00e4rts \U0001f642"),)
+
+
+def test_a_message_that_is_only_a_photo_is_named_as_one(tmp_path: Path) -> None:
+    photo = {"id": 9, "type": "message", "from": "Ann", "from_id": "user1", "photo": "(not included)", "text": ""}
+    first, *rest = TELEGRAM["messages"]
+    with pytest.raises(UserError, match="holds only a file, of which the log has no text"):
+        read(tmp_path, {**TELEGRAM, "messages": [first, photo, *rest]}, "user2")

@@ -88,6 +88,10 @@ def _records_of(value: object, path: str, line: int, lines: Lines | None) -> Ite
     items = value
     if isinstance(value, Mapping) and not _is_conversation(value):
         keys = {key_of(str(key)): key for key in reversed(list(value))}
+        inner = value.get("chats")
+        if isinstance(inner, Mapping) and isinstance(inner.get("list"), list):  # a whole account of Telegram
+            yield from _records_of(inner["list"], path, line, None)
+            return
         there = [name for name in HOLDERS if name in keys]
         key = next((keys[name] for name in there if _holds_records(value[keys[name]], rows=name in ROWS)), None)
         prefix, items = ((key,), value[key]) if key else ((), value)

@@ -8,10 +8,11 @@ A bot's message is an answer where it is said to be one of a model; else it is a
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from html.parser import HTMLParser
 
+from tuneline.data.reading.logs.platforms import is_platform, read_platform
 from tuneline.data.reading.logs.spans import Said, is_span, read_span
 from tuneline.data.reading.messages.content import Problem
+from tuneline.data.reading.messages.pages import text_of
 from tuneline.data.reading.messages.trees import way_to_last
 from tuneline.parsing.problems import Loc
 
@@ -19,7 +20,6 @@ DESK_ROLES = {"user": "user", "lead": "user", "contact": "user", "admin": "assis
 """Kinds of authors in Intercom."""
 _FIRST = ("source", "conversation_message")
 """Where Intercom keeps a conversation's first message; the second until version 2 of its interface."""
-_BLOCKS = {"p", "div", "br", "li", "tr", "h1", "h2", "h3", "h4", "blockquote", "pre"}
 ANSWER_ONLY = "an answer of a model, without what it was asked: export the messages of the request beside it"
 ENVELOPE = "spans in OTLP's envelope: write one span a line (jq -c '.resourceSpans[].scopeSpans[].spans[]')"
 REPLIES = "a tree in which a message has several answers; export one conversation per record"
@@ -39,6 +39,7 @@ def is_export(record: Mapping[str, object]) -> bool:
         or _is_tree(record)
         or "resourceSpans" in record
         or (record.get("object") == "chat.completion" and not asked)
+        or is_platform(record)
         or is_span(record)
     )
 
@@ -57,6 +58,7 @@ def read_export(record: Mapping[str, object], problems: list[Problem], loc: Loc)
         (_livechat_events, _livechat),
         (_threads, _help_scout),
         (_is_grok, _grok),
+        (is_platform, read_platform),
     ):
         if is_one(record):
             return list(read(record, loc))
@@ -130,7 +132,7 @@ def _intercom(record: Mapping[str, object], parts: object, loc: Loc) -> Iterator
             place,
             {
                 "role": DESK_ROLES.get(str(named), named),
-                "content": _text_of(part.get("body")),
+                "content": text_of(part.get("body")),
                 "automated": named == "bot" and not is_model,
                 **{key: part.get(key) for key in ("part_type", "attachments")},
             },
@@ -139,7 +141,7 @@ def _intercom(record: Mapping[str, object], parts: object, loc: Loc) -> Iterator
 
 def _zendesk(requester: object, comments: Sequence[Mapping[str, object]], loc: Loc) -> Iterator[Said]:
     for place, comment in enumerate(comments):
-        said = comment.get("plain_body") or comment.get("body") or _text_of(comment.get("html_body"))
+        said = comment.get("plain_body") or comment.get("body") or text_of(comment.get("html_body"))
         role = "user" if str(comment["author_id"]) == str(requester) else "assistant"
         about = {key: comment.get(key) for key in ("public", "via", "attachments")}
         yield (*loc, place), {"role": role, "content": said, "automated": str(comment["author_id"]) == "-1", **about}
@@ -147,7 +149,7 @@ def _zendesk(requester: object, comments: Sequence[Mapping[str, object]], loc: L
 
 def _freshdesk(record: Mapping[str, object], loc: Loc) -> Iterator[Said]:
     key = "description_text" if record.get("description_text") else "description"
-    text = record[key] if key == "description_text" else _text_of(record[key])
+    text = record[key] if key == "description_text" else text_of(record[key])
     yield (*loc, key), {"role": "user", "content": text, "attachments": record.get("attachments")}
     listed = record["conversations"]
     for place, reply in enumerate(listed if isinstance(listed, list) else []):
@@ -174,7 +176,7 @@ def _help_scout(record: Mapping[str, object], loc: Loc) -> Iterator[Said]:
         author = thread.get("createdBy")
         by_customer = isinstance(author, Mapping) and author.get("type") == "customer"
         if thread.get("type") != "lineitem" and thread.get("body"):
-            about = {"role": "user" if by_customer else "assistant", "content": _text_of(thread["body"])}
+            about = {"role": "user" if by_customer else "assistant", "content": text_of(thread["body"])}
             yield (*loc, "_embedded", "threads", place), {**about, "type": thread.get("type")}
 
 
@@ -187,25 +189,3 @@ def _grok(record: Mapping[str, object], loc: Loc) -> Iterator[Said]:
         if isinstance(message, Mapping):
             said = {"role": message.get("sender"), "content": message.get("message")}
             yield (*loc, "responses", place, "response"), said
-
-
-class _Text(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
-
-    def handle_data(self, data: str) -> None:
-        self.found.append(data)
-
-    def handle_starttag(self, tag: str, attrs: object) -> None:
-        if tag in _BLOCKS and self.found:
-            self.found.append("\n")
-
-
-def _text_of(body: object) -> str:
-    """Return what a body of HTML says."""
-    parser = _Text()
-    parser.feed(body if isinstance(body, str) else "")
-    parser.close()
-    lines = (" ".join(line.split()) for line in "".join(parser.found).splitlines())
-    return "\n".join(filter(None, lines))

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from tuneline.data.reading.logs.platforms import rows_of
 from tuneline.data.reading.records import Record
 from tuneline.parsing.problems import Loc
 
@@ -63,6 +64,8 @@ def sessions(records: Iterable[Record]) -> Iterator[Record]:
             found.setdefault(current, []).extend(_claude(value, record.lines_of([()])[0]))
         elif current and not claude and isinstance(value.get("type"), str):  # Codex of before
             found[current] += [_Line(record.lines_of([()])[0], value)] if value["type"] in SAID else []
+        elif (rows := rows_of(value)) is not None:
+            yield from (record._replace(value=row) for row in rows)
         else:
             yield record._replace(value=_gemini(value))
     for name, lines in found.items():

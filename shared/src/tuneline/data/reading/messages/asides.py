@@ -51,13 +51,14 @@ _NUMBERED = ("incoming", "outgoing", "activity", "template")
 
 _SPEAKING = ("role", "sender", "from", "author", "type")
 FILES = ("attachments", "files", "files_v2")
+ONE_FILE = ("photo", "sticker", "voice_message")
 EXTRACTED = ("extracted_content", "extracted_text", "text")
 
 
 _OF_ASIDES = frozenset(
     (*PRIVATE, *PUBLIC, *AUTOMATIC, *DELETED, *ERRORS, *KINDS, "rule_id", "mes", "conversations_thread_id")
 )
-_OF_FILES = frozenset(FILES)
+_OF_FILES = frozenset((*FILES, *ONE_FILE))
 """Most messages have none of these keys, and there are millions of messages."""
 
 
@@ -125,9 +126,9 @@ def attached_to(item: Mapping[str, object]) -> Attached:
 
 
 def _files(item: Mapping[str, object]) -> Iterator[object]:
-    for key in FILES:
+    for key in (*FILES, *ONE_FILE):
         listed = item.get(key)
-        for file in listed if isinstance(listed, list) else []:
+        for file in listed if isinstance(listed, list) else [listed] if key in ONE_FILE else []:
             if file and isinstance(file, str | Mapping):
                 yield file
 

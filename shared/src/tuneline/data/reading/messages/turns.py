@@ -152,7 +152,7 @@ def _read_said(item: Mapping[str, object], said_by: Role | None, loc: Loc, probl
     if said is None and role == "tool" and "result" in item:
         return [Turn("tool", text_of_result(item["result"]), loc)]
     if said is None:
-        if not calls and not any(name in item for name in TEXT_KEYS):
+        if not calls and not attached_to(item).missing and not any(name in item for name in TEXT_KEYS):
             problems.append(Problem((*loc, "content"), "is missing", "content"))
             return []
         present = next((name for name in TEXT_KEYS if name in item), "content")
