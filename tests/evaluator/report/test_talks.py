@@ -178,6 +178,19 @@ def test_in_a_browser_filters_links_and_the_way_back_agree(tmp_path: Path) -> No
 
 
 @pytest.mark.slow
+def test_on_a_phone_a_table_is_pushed_and_what_it_is_about_stays_in_sight(tmp_path: Path) -> None:
+    reported(tmp_path, comparison(6))
+    with open_browser(tmp_path) as browser:
+        browser.open((tmp_path / "report.html").as_uri(), width=390)
+        browser.run("document.querySelectorAll('.scroll').forEach(e => e.scrollLeft = 150)")
+        pushed = "[...document.querySelectorAll('.scroll')].filter(e => e.scrollLeft > 100)"
+        assert browser.run(f"{pushed}.length") >= 3, "the tables of gates and losses are wider than a phone"
+        inside = "c => c.getBoundingClientRect().left >= 0 && c.getBoundingClientRect().right <= 390"
+        assert browser.run(f"{pushed}.flatMap(e => [...e.querySelectorAll('caption')]).every({inside})")
+        assert browser.run("document.documentElement.scrollWidth") <= 390
+
+
+@pytest.mark.slow
 def test_in_a_browser_hostile_texts_are_seen_and_never_obeyed(tmp_path: Path) -> None:
     told = Told(name=HOSTILE[:200], says=HOSTILE, answers=HOSTILE + "x" * 1_000_000, reason=HOSTILE)
     made, page = page_of(2, told)
