@@ -11,8 +11,10 @@ import pytest
 
 from kit.calibrating import PROMPT
 from kit.scripted_openai import Answer, Call, serve_openai
-from kit.speech import make, pdf, run_file, write_wave
+from kit.speech import make, pdf, rows_of, run_file, write_wave
 from tuneline.commands.plan import RunPlan, plan_of
+from tuneline.engine.checks import Where
+from tuneline.engine.plans import plan_run
 from tuneline.engine.runfile import read_run_file
 from tuneline.stage import installed_stages
 from tuneline.store.base import open_store
@@ -77,3 +79,24 @@ def test_a_calibration_is_planned_before_its_recordings_are_heard(tmp_path: Path
     assert any("0.01 hours of sound to recognise" in line for line in plan.lines)
     assert any("2 pairs, at most 5 trials" in line for line in plan.lines)
     assert any("1 of 3 cannot be used, d first: no_audio" in line for line in plan.findings.warnings)
+
+
+def test_what_is_only_told_is_planned_as_it_will_be_read(tmp_path: Path) -> None:
+    folder = tmp_path / "references"
+    folder.mkdir()
+    for name in ("clock", "plain"):
+        (folder / f"{name}.txt").write_text("A document.")
+    said = "Falls are common, and sensors see them."
+    (folder / "clock.transcript.txt").write_text(f"[Ann] 10:02:23\n{said}\n\n[Ben] 10:02:27\n{said}\n")
+    (folder / "plain.transcript.txt").write_text("Falls are common.")
+    write_wave(folder / "unheard.wav", [[0] * 8000], 8000)
+    file = run_file(tmp_path, {"provider": "given"}, on_bad="skip", require_source=False)
+    plan = plan_run(
+        read_run_file(file, installed_stages()), open_store(str(tmp_path / "store")), Where(tmp_path / "work"), {}
+    )
+    assert any("2 of 3 references are whole" in line for line in plan.findings.notes), "nothing hears the third"
+    [preview] = (tmp_path / "work").rglob("pairs*")
+    known = [json.loads(line) for line in preview.read_text().splitlines()]
+    made = rows_of(tmp_path / "store", make(file, tmp_path / "store"), "pairs.jsonl")
+    found = [[(row["pair"], row["status"], row.get("seconds", 0)) for row in rows] for rows in (known, made)]
+    assert found[0] == found[1] == [("clock", "ready", 6.8), ("plain", "no_audio", 0), ("unheard", "failed", 0)]

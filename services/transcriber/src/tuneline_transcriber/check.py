@@ -31,12 +31,15 @@ def check_given(params: TranscriberParams, checks: Checks) -> None:
     references = checks.read("references", read_folder)
     if not references:
         return
-    whole = [one for one in references if (one.audio or one.transcript) and (one.source or not params.require_source)]
+    said, what = [one for one in references if one.audio or one.transcript], "document or recording"
+    if isinstance(config, GivenConfig):
+        said, what = [one for one in references if one.transcript], "document or transcript (nothing recognises)"
+    whole = [one for one in said if one.source or not params.require_source]
     if len(whole) < params.min_pairs or (params.on_bad == "fail" and len(whole) < len(references)):
         with checks.about("references"):
             missing = sorted({one.name for one in references} - {one.name for one in whole})
             raise UserError(
-                f"{len(missing):,} of {len(references):,} references lack document or recording, {missing[0]} first: "
+                f"{len(missing):,} of {len(references):,} references lack {what}, {missing[0]} first: "
                 "`tuneline pairs` lists them, `on_bad: skip` goes on without them"
             )
     try:

@@ -12,8 +12,15 @@ from tuneline.data.text.recordings import PairRow
 from tuneline.parsing.problems import printable
 from tuneline.stage import Forecast, Journal, Plans, Usage, span
 from tuneline_transcriber.hearing.decoding import seconds_of
-from tuneline_transcriber.hearing.listening import VERSION, chunk_key, hosted_scope
-from tuneline_transcriber.hearing.recogniser import Heard, HostedConfig, WhisperConfig, load_recogniser
+from tuneline_transcriber.hearing.listening import UNHEARD, VERSION, chunk_key, hosted_scope
+from tuneline_transcriber.hearing.recogniser import (
+    Config,
+    GivenConfig,
+    Heard,
+    HostedConfig,
+    WhisperConfig,
+    load_recogniser,
+)
 from tuneline_transcriber.reading.documents import Unusable
 from tuneline_transcriber.reading.references import Reference, read_folder
 from tuneline_transcriber.stage import TranscriberParams
@@ -42,7 +49,7 @@ def plan_hearing(params: TranscriberParams, plans: Plans) -> Iterator[Forecast]:
     if config is None or not references:
         return
     try:
-        rows = [_expected(one, params) for one in references]
+        rows = [_expected(one, params, config) for one in references]
     except ModuleNotFoundError:  # an image that reads no sound
         return
     write_lines(plans.preview("pairs"), rows)
@@ -66,19 +73,21 @@ def plan_hearing(params: TranscriberParams, plans: Plans) -> Iterator[Forecast]:
         )
 
 
-def _expected(one: Reference, params: TranscriberParams) -> PairRow:
+def _expected(one: Reference, params: TranscriberParams, config: Config) -> PairRow:
     """Return the row of a reference as far as it is known before anything is heard."""
     document = read_source(one, params)
     if isinstance(document, PairRow):
         return document
     try:
         given = read_given(one.transcript) if one.transcript else None
+        alone = given.alone() if given and one.audio is None else []
     except Unusable as e:
-        return PairRow(pair=one.name, status="unreadable_transcript", detail=str(e))
-    ends = [segment.end for segment in given.segments] if given else [0.0]
-    seconds = seconds_of(one.audio) if one.audio else max(ends)
+        return PairRow(pair=one.name, status=e.status or "unreadable_transcript", detail=str(e))
+    seconds = seconds_of(one.audio) if one.audio else max(segment.end for segment in alone)
     if seconds is None:
         return PairRow(pair=one.name, status="unreadable_audio", detail="its header cannot be read")
+    if given is None and isinstance(config, GivenConfig):
+        return PairRow(pair=one.name, status="failed", detail=UNHEARD)
     words, pages = (document.words, document.pages) if document else (0, 0)
     return PairRow(
         pair=one.name, status="ready", source_sha256=document.sha256 if document else None, pages=pages, words=words,

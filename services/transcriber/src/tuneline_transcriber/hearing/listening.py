@@ -24,8 +24,8 @@ from tuneline_transcriber.transcripts.given_transcripts import GivenTranscript, 
 VERSION = "1"
 """Part of the journal's scope: raise it when the same sound would be heard otherwise."""
 
-_CLOCK_S = 3600.0
-"""Of times that begin later, and go on for less than that, nobody counted the seconds before."""
+UNHEARD = "no transcript of this name is there, and nothing recognises"
+"""Why a recording of which nobody wrote down what it says cannot be used with the recogniser `given`."""
 _LATE_S = 10.0
 """Seconds after the end of a recording in which a transcript may still begin a turn."""
 
@@ -68,10 +68,10 @@ class Ear:
         heard = Listened(file_sha256(one.audio) if one.audio else "")
         try:
             given = read_given(one.transcript) if one.transcript else None
+            if given and one.audio is None:
+                return _told(heard, given)
         except Unusable as e:
-            return heard._replace(problem=("unreadable_transcript", str(e)))
-        if one.audio is None:
-            return _told(heard, given)
+            return heard._replace(problem=(e.status or "unreadable_transcript", str(e)))
         try:
             heard = self._hear(one, heard, recognise=given is None or self._params.measure_errors)
         except LlmRejected as e:
@@ -93,7 +93,7 @@ class Ear:
                 language, usage = language or row.language, usage + row.usage
                 segments += [_moved(s, chunk, channels) for s in row.segments]
             elif recognise:
-                return heard._replace(problem=("failed", "no transcript of this name is there, and nothing recognises"))
+                return heard._replace(problem=("failed", UNHEARD))
         segments.sort(key=lambda s: (s.start, s.speaker or ""))
         said = " ".join(s.text for s in segments) if recognise else None
         return heard._replace(
@@ -158,32 +158,20 @@ def _weights(given: Path | None, context: Context, stack: ExitStack) -> Path:
     return find_weights(converted(given, dest))
 
 
-def _told(heard: Listened, given: GivenTranscript | None) -> Listened:
-    """Return what a transcript says whose recording is not there."""
-    if given is None or not given.timed:
-        return heard._replace(problem=("no_audio", "a transcript that has no times needs its recording"))
-    segments = _from_beginning(given.segments)
-    seconds = max(one.end for one in segments)
-    return heard._replace(seconds=seconds, segments=segments, engine="given", given=given.text)
-
-
-def _from_beginning(segments: list[Segment]) -> list[Segment]:
-    """Let times of a clock, as Zoom saves captions, count from the first: no sound is there that they must fit."""
-    begun = segments[0].start
-    if begun < _CLOCK_S or begun < max(one.end for one in segments) - begun:
-        return segments
-    return [
-        one.model_copy(update={"start": round(one.start - begun, 3), "end": round(one.end - begun, 3)})
-        for one in segments
-    ]
+def _told(heard: Listened, given: GivenTranscript) -> Listened:
+    """Return what a transcript says whose recording is not there. Raises Unusable."""
+    segments = given.alone()
+    return heard._replace(
+        seconds=max(one.end for one in segments), segments=segments, engine="given", given=given.text
+    )
 
 
 def _with_given(heard: Listened, given: GivenTranscript) -> Listened:
     last = given.segments[-1].start
     if given.timed and last > heard.seconds + _LATE_S:
         detail = (
-            f"the transcript begins its last turn at {last:,.0f} s, the recording ends at {heard.seconds:,.0f} s: is "
-            "it of another recording, or are its times those of a clock?"
+            f"the transcript begins its last turn at {last:,.0f} s, the recording ends at {heard.seconds:,.0f} s: it is "
+            "of another one, or its times are those of a clock; then take the times or the recording away"
         )
         return heard._replace(problem=("unreadable_transcript", detail))
     return heard._replace(segments=given.spread(heard.seconds), engine="given", given=given.text)

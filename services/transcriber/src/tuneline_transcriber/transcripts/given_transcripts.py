@@ -19,6 +19,8 @@ from tuneline_transcriber.transcripts.timed_text import read_timed_text
 
 MOST_BYTES = 64 * 2**20
 MOST_SEGMENTS = 500_000
+_CLOCK_S = 3600.0
+"""Of times that begin later, and go on for less than that, nobody counted the seconds before."""
 _SEALED = SEALED | {".pptx", ".pdf", ".html", ".htm", ".xhtml"}
 
 
@@ -35,6 +37,21 @@ class GivenTranscript(NamedTuple):
     @property
     def text(self) -> str:
         return " ".join(one.text for one in self.segments)
+
+    def alone(self) -> list[Segment]:
+        """Return the segments as they stand without a recording. Raises Unusable where they have no times.
+
+        Times of a clock, as Zoom saves captions, count from the first: no sound is there that they must fit.
+        """
+        if not self.timed:
+            raise Unusable("a transcript that has no times needs its recording", "no_audio")
+        begun, ended = self.segments[0].start, max(one.end for one in self.segments)
+        if begun < max(_CLOCK_S, ended - begun):
+            return self.segments
+        return [
+            one.model_copy(update={"start": round(one.start - begun, 3), "end": round(one.end - begun, 3)})
+            for one in self.segments
+        ]
 
     def spread(self, seconds: float) -> list[Segment]:
         """Return the segments; those without times get their share of the recording, by words."""
