@@ -8,7 +8,6 @@ from itertools import pairwise
 import pytest
 
 from tuneline_calibrator.talks.segments import LONGEST_S, SHORTEST_S, Kind, Part, Passage, grouped, merged, sentences
-from tuneline_calibrator.talks.tokens import tokens
 
 
 @pytest.mark.parametrize(
@@ -24,10 +23,6 @@ from tuneline_calibrator.talks.tokens import tokens
 )  # fmt: skip
 def test_a_sentence_ends_as_its_script_ends_sentences(text: str, found: list[str]) -> None:
     assert sentences(text) == found
-
-
-def test_words_are_alike_whatever_stands_between_and_inside_them_unseen() -> None:
-    assert tokens("The_quick\u00ad \u200bbr\u200bown **FOX**") == tokens("the quick brown fox")
 
 
 @pytest.mark.parametrize("lengths", [[], [5.0], [5.0] * 40, [30.0, 2.0, 89.0, 15.0, 80.0], [0.0, 0.0, 25.0], [895.0]])

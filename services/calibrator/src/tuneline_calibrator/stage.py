@@ -145,7 +145,7 @@ def plan(params: CalibratorParams, plans: Plans) -> Iterable[Forecast]:
     return plan_trials(params, plans)
 
 
-STAGE = Stage("calibrator", 4, CalibratorParams, CalibratorInputs, CalibratorOutputs, run, check=check, plan=plan)
+STAGE = Stage("calibrator", 5, CalibratorParams, CalibratorInputs, CalibratorOutputs, run, check=check, plan=plan)
 
 
 def main() -> None:

@@ -27,9 +27,17 @@ def test_twins_that_only_a_program_can_tell_apart_are_alike(form: Literal["NFC",
     assert one.jaccard(other) == 1.0
 
 
-def test_texts_without_spaces_between_words_are_compared_by_characters() -> None:
-    text = "咖啡机今天早上不工作了水从前面流出来而且指示灯一直在闪请问我应该先检查什么地方"
-    changed = text.replace("今天早上", "今天晚上")
-    whole, near, other = (signature_of(said) for said in (text, changed, "请给我写一首关于月亮和海的短诗不要太长" * 2))
+@pytest.mark.parametrize(
+    ("text", "now", "then", "another"),
+    [
+        ("咖啡机今天早上不工作了水从前面流出来而且指示灯一直在闪请问我应该先检查什么地方", "今天早上", "今天晚上", "请给我写一首关于月亮和海的短诗不要太长"),
+        ("เครื่องชงกาแฟเสียเมื่อเช้านี้น้ำไหลออกมาจากด้านหน้าและไฟกะพริบตลอดเวลา", "เช้า", "คืน", "ช่วยเขียนกลอนสั้นเรื่องพระจันทร์กับทะเลให้หน่อย"),
+    ],
+    ids=["Chinese", "Thai"],
+)  # fmt: skip
+def test_texts_without_spaces_between_words_are_compared_by_characters(
+    text: str, now: str, then: str, another: str
+) -> None:
+    whole, near, other = (signature_of(said) for said in (text, text.replace(now, then), another * 2))
     assert whole.jaccard(near) > 0.6 and whole.jaccard(other) < 0.1
     assert near_duplicates({"a": whole, "b": near, "c": other}, 0.6) == [["a", "b"], ["c"]]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 import unicodedata
+from typing import Any
 
 import pytest
 
-from tuneline.data.text.words import apart, word_count, words
+from tuneline.data.text.words import apart, compared, word_count, words
 
 
 @pytest.mark.parametrize(
@@ -33,3 +34,19 @@ def test_a_book_is_counted_at_once() -> None:
 def test_letters_of_a_script_without_spaces_are_words_when_they_stand_apart() -> None:
     assert words(apart("我们的bridge在")) == ["我", "们", "的", "bridge", "在"]
     assert apart("plain text") == "plain text"
+
+
+def test_words_are_alike_whatever_stands_between_and_inside_them_unseen() -> None:
+    assert compared("The_quick\u00ad \u200bbr\u200bown **FOX**") == compared("the quick brown fox")
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("สะพานsteel", [*"สะพาน", "steel"]), ("ก้นbox 3.5", ["ก้", "น", "box", "3", "5"]), ("桥在wind中", [*"桥在", "wind", "中"]),
+        ("पुल हिलता है।", ["पुल", "हिलता", "है"]), ("Größe — CAFÉ", ["grösse", "café"]), ("ភាសា", ["ភា", "សា"]), ("!?", []),
+    ],
+)  # fmt: skip
+def test_letters_that_stand_without_spaces_are_words_with_their_marks(text: str, found: list[str], form: Any) -> None:
+    assert compared(unicodedata.normalize(form, text)) == [unicodedata.normalize("NFKC", word) for word in found]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from tuneline.data.text.words import compared
 from tuneline_calibrator.talks.given import SLOTS, has_controls
-from tuneline_calibrator.talks.tokens import tokens
 
 MOST_CHARS = 6_000
 GRAM = 8
@@ -14,7 +14,7 @@ GRAM = 8
 
 def grams(text: str) -> set[tuple[str, ...]]:
     """Return the groups of eight words in a row, whatever case, signs and unseen characters are among them."""
-    said = tokens(text)
+    said = compared(text)
     return {tuple(said[n : n + GRAM]) for n in range(len(said) - GRAM + 1)}
 
 

@@ -10,7 +10,8 @@ from typing import TypeVar
 
 from rapidfuzz.distance import LCSseq, Levenshtein
 
-from tuneline_calibrator.talks.tokens import tokens
+from tuneline.data.text.words import compared
+
 
 T = TypeVar("T")
 
@@ -98,7 +99,7 @@ def _overlap(ours: Counter[T], theirs: Counter[T]) -> float:
 
 
 def _stems(text: str) -> list[str]:
-    return [_stem(word) if len(word) > 3 and word.isascii() else word for word in tokens(text)]
+    return [_stem(word) if len(word) > 3 and word.isascii() else word for word in compared(text)]
 
 
 @lru_cache(maxsize=100_000)

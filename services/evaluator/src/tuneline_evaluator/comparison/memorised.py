@@ -15,7 +15,7 @@ from tuneline.data.conversations import Conversation
 from tuneline.data.io import read_lines
 from tuneline.data.paired.statistics import rates_differ
 from tuneline.data.slices import Slice
-from tuneline.data.text.likeness import words_of
+from tuneline.data.text.words import compared
 from tuneline_evaluator.comparison.effects import Memorised, MemorisedArm, Repeated
 
 WORDS = 13
@@ -49,7 +49,7 @@ def learnt_in(slices: Path) -> Iterator[str]:
 def memorised(talks: Sequence[Conversation], learnt: Iterable[str], significance: float) -> Memorised:
     """Count the answers of both arms that share a long run of words with the text that was learnt."""
     both = [talk for talk in talks if talk.arm in ("base", "finetuned")]
-    said = list(chain.from_iterable(words_of(exchange.assistant) for talk in both for exchange in talk.exchanges))
+    said = list(chain.from_iterable(compared(exchange.assistant) for talk in both for exchange in talk.exchanges))
     size = CHARACTERS if sum(len(word) == 1 for word in said) > len(said) / 2 else WORDS
     answers = [answer for talk in both for answer in _answers(talk, size)]
     wanted = set(chain.from_iterable(answer.runs for answer in answers))
@@ -73,7 +73,7 @@ def _answers(talk: Conversation, size: int) -> Iterator[_Answer]:
 
 
 def _runs(text: str, size: int) -> list[Run]:
-    words = words_of(text)
+    words = compared(text)
     return [tuple(words[place : place + size]) for place in range(len(words) - size + 1)]
 
 

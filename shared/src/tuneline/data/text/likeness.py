@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
+
+from tuneline.data.text.words import compared
 
 if TYPE_CHECKING:
     from datasketch import MinHash, MinHashLSH
@@ -15,33 +15,16 @@ PERMUTATIONS = 128
 SHINGLE_WORDS = 5
 """Words in a row that are compared as one: long enough that a common phrase does not make two texts alike."""
 
-_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\W\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+")
-"""A word, or a character of a script without spaces between words."""
-
-
 def normal(text: str) -> str:
-    """Return the words of a text: case, punctuation and spaces do not count, and neither does spelling.
-
-    Spelling: `é` may be one character or two, and `ｆｕｌｌ` may be wide; both look the same and are (NFKC).
-    """
-    return " ".join(re.findall(r"\w+", unicodedata.normalize("NFKC", text).casefold()))
-
-
-def words_of(text: str) -> list[str]:
-    """Return the words of a text as `normal` has them, and the characters of scripts without spaces."""
-    return words_in(normal(text))
-
-
-def words_in(plain: str) -> list[str]:
-    """Return the words of what `normal` returned."""
-    return _WORD.findall(plain)
+    """Return the words of a text in a row: case, punctuation and spaces do not count, and neither does spelling."""
+    return " ".join(compared(text))
 
 
 def signature_of(text: str, shingle_words: int = SHINGLE_WORDS) -> MinHash:
-    """Return the MinHash signature of a text's word sequences, as `words_of` has them."""
+    """Return the MinHash signature of a text's word sequences, as `compared` has them."""
     from datasketch import MinHash
 
-    words = words_of(text)
+    words = compared(text)
     starts = range(max(1, len(words) - shingle_words + 1))
     signature = MinHash(num_perm=PERMUTATIONS, seed=1)
     signature.update_batch({" ".join(words[at : at + shingle_words]).encode() for at in starts})

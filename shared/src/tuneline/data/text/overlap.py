@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from tuneline.data.text.likeness import normal, words_in, words_of
+from tuneline.data.text.words import compared
 
 OVERLAP = 0.7
 """F1 of ROUGE-L from which a prompt overlaps with one that is held out (Wang et al. 2022 take it for their pool)."""
@@ -16,25 +16,23 @@ LEAST_WORDS = 5
 
 def is_telling(line: str) -> bool:
     """Tell whether a line of a conversation is long enough that saying it again is no chance."""
-    return len(words_of(line)) >= LEAST_WORDS
+    return len(compared(line)) >= LEAST_WORDS
 
 
 class HeldOut:
     """Prompts that nothing may overlap with."""
 
     def __init__(self, prompts: Iterable[str]) -> None:
-        plain = {normal(prompt) for prompt in prompts} - {""}
-        self._exact = frozenset(plain)
-        self._by_length: defaultdict[int, list[list[str]]] = defaultdict(list)
-        for words in sorted(map(words_in, plain)):
+        self._exact = frozenset(tuple(compared(prompt)) for prompt in prompts) - {()}
+        self._by_length: defaultdict[int, list[tuple[str, ...]]] = defaultdict(list)
+        for words in sorted(self._exact):
             self._by_length[len(words)].append(words)
 
     def overlaps(self, text: str) -> bool:
         """Tell whether a text is a prompt that is held out, or shares most words with one, in order."""
-        plain = normal(text)
-        if plain in self._exact:
+        words = tuple(compared(text))
+        if words in self._exact:
             return True
-        words = words_in(plain)
         near = (
             length for length in self._by_length if rouge_f1(min(length, len(words)), length, len(words)) >= OVERLAP
         )

@@ -10,6 +10,10 @@ from functools import cache
 
 _WORD = re.compile(r"\w+(?:'\w+)*")
 _COUNTED = re.compile(r"(?:[0-9]+(?:[.,:][0-9]+)+|\w+)(?:['’-]\w+)*")
+_LETTERS = re.compile(r"[a-z0-9]+")
+_MARK = "\x01"
+"""Stands before a mark, which is of the letter before it and not of the one behind it."""
+_AFTER_SPACE = re.compile(f" ((?:{_MARK}.)+)")
 _UNSPACED = ("CJK ", "HIRAGANA ", "KATAKANA ", "THAI ", "LAO ", "KHMER ", "MYANMAR ")
 """How the Unicode names begin of letters that are written without spaces: each is taken for a word."""
 _LETTER_LOOP = re.compile(r"([^\W\d_]{1,10}?)\1{9,}")
@@ -65,6 +69,30 @@ def apart(text: str) -> str:
 def is_unspaced(letter: str) -> bool:
     """Tell whether a letter is of a script that sets no spaces between words."""
     return letter.isalpha() and unicodedata.name(letter, "").startswith(_UNSPACED)
+
+
+def compared(text: str) -> list[str]:
+    """Return the words of a text that tell whether another says the same, by the one rule for all stages.
+
+    Letters and digits of any script count, with their marks, without case. Spelling does not: `é` may be one character
+    or two, and `ｆｕｌｌ` may be wide; both look the same and are (NFKC). Of scripts that set no spaces between words each
+    letter is one.
+    """
+    plain = unicodedata.normalize("NFKC", text).casefold()
+    if plain.isascii():
+        return _LETTERS.findall(plain)
+    return _AFTER_SPACE.sub(r"\1 ", "".join(map(_told_apart, plain))).replace(_MARK, "").split()
+
+
+@cache
+def _told_apart(letter: str) -> str:
+    if is_unspaced(letter):
+        return f" {letter} "
+    category = unicodedata.category(letter)
+    if category[0] == "M":
+        return _MARK + letter
+    # What cannot be seen (a soft hyphen, a joiner) parts no word: copies would hide behind it.
+    return letter if category[0] in "LN" else "" if category == "Cf" else " "
 
 
 @cache
