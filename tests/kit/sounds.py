@@ -81,7 +81,7 @@ FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     "a.ogg": ("libopus", {"rate": 48_000}), "a.opus": ("libopus", {"rate": 48_000}),
     "a.webm": ("libopus", {"rate": 48_000}), "browser.webm": ("libopus", {"rate": 48_000, "options": {"live": "1"}}),
     "a.aac": ("aac", {}), "a.wma": ("wmav2", {"quality": {"b": "64k"}}),
-    "a.aiff": ("pcm_s16be", {}), "a.caf": ("pcm_s16le", {}), "a.amr": ("amr_nb", {"rate": 8000}), "a.3gp": ("aac", {}),
+    "a.aiff": ("pcm_s16be", {}), "a.ts": ("aac", {}), "a.flv": ("aac", {}), "a.wv": ("wavpack", {}), "a.caf": ("pcm_s16le", {}), "a.amr": ("amr_nb", {"rate": 8000}), "a.3gp": ("aac", {}),
     "film.mp4": ("aac", {"video": True}),
     "film.mkv": ("libmp3lame", {"video": True}), "film.avi": ("libmp3lame", {"video": True}),
     "pieces.mp4": ("aac", {"options": {"movflags": "frag_keyframe+empty_moov"}}),

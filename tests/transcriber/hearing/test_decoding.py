@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
 from kit.sounds import FORMS, HEADERS, PCM, RATE, SAMPLES, SECONDS, id3, riff, tone
+from tuneline.parsing.text import POINTER
 from tuneline_transcriber.hearing.decoding import decoded, seconds_of
 from tuneline_transcriber.reading.documents import Unusable
 
@@ -80,10 +82,29 @@ def test_a_recording_that_is_cut_short_says_so(name: str, tmp_path: Path) -> Non
         heard(tmp_path / f"cut-{name}")
 
 
-def test_a_wav_that_is_cut_short_says_so(tmp_path: Path) -> None:
-    (tmp_path / "cut.wav").write_bytes(riff(len(PCM) + 36, len(PCM))[:50_000])
-    with pytest.raises(Unusable, match="has 49,992 of 128,036 bytes"):
-        heard(tmp_path / "cut.wav")
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [(riff(len(PCM) + 36, len(PCM))[:50_000], "has 49,992 of 128,036 bytes"), (b"", "is an empty file"),
+     (POINTER + b"v1\noid sha256:0\nsize 9\n", "git lfs pull")],
+    ids=["cut", "empty", "pointer"],
+)  # fmt: skip
+def test_a_wav_that_is_not_all_there_says_so(content: bytes, why: str, tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_bytes(content)
+    for asked in (seconds_of, heard):
+        with pytest.raises(Unusable, match=why):
+            asked(tmp_path / "a.wav")
+
+
+def test_a_film_without_sound_says_so(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "a.mp4"), "w") as out:
+        film = out.add_stream("mpeg4", rate=10)
+        assert isinstance(film, av.VideoStream)
+        film.width, film.height, film.pix_fmt = 64, 64, "yuv420p"
+        out.mux(film.encode(av.VideoFrame(64, 64, "yuv420p")))
+        out.mux(film.encode(None))
+    for asked in (seconds_of, heard):
+        with pytest.raises(Unusable, match="holds no sound"):
+            asked(tmp_path / "a.mp4")
 
 
 def test_an_mp3_of_changing_bit_rate_that_counts_no_frames_is_not_taken_for_cut(tmp_path: Path) -> None:
@@ -92,7 +113,7 @@ def test_an_mp3_of_changing_bit_rate_that_counts_no_frames_is_not_taken_for_cut(
     quality = {"flags": "+qscale", "global_quality": str(118 * 4)}
     path = tone(tmp_path / "vbr.mp3", "libmp3lame", RATE, samples=samples, options={"write_xing": "0"}, quality=quality)
     guess = seconds_of(path)
-    assert guess is not None and guess > 30 and heard(path)[0] == pytest.approx(16, abs=0.3)
+    assert guess > 30 and heard(path)[0] == pytest.approx(16, abs=0.3)
 
 
 PLAY_LIST = "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:6,\nother.wav\n#EXT-X-ENDLIST\n"
@@ -100,15 +121,15 @@ SESSION = "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=audi
 
 
 @pytest.mark.parametrize(
-    "content", [PLAY_LIST, "ffconcat version 1.0\nfile 'other.wav'\n", SESSION, "<html>404</html>", ""]
+    "content", [PLAY_LIST, "ffconcat version 1.0\nfile 'other.wav'\n", SESSION, "<html>404</html>"]
 )
 def test_a_file_that_has_others_opened_or_holds_no_sound_is_none(content: str, tmp_path: Path) -> None:
     (tmp_path / "other.wav").write_bytes(riff(len(PCM) + 36, len(PCM)))
     for name in ("a.wav", "a.mp3", "a.m4a"):
         (tmp_path / name).write_text(content)
-        assert seconds_of(tmp_path / name) is None
-        with pytest.raises(Unusable, match="in a form that is not known"):
-            heard(tmp_path / name)
+        for asked in (seconds_of, heard):
+            with pytest.raises(Unusable, match="in a form that is not known"):
+                asked(tmp_path / name)
 
 
 def test_channels_that_are_not_two_speakers_are_refused_and_two_are_kept_apart(tmp_path: Path) -> None:

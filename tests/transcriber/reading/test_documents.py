@@ -12,6 +12,7 @@ import pytest
 
 from kit.office import RELATIONS, SPACE, docx, paragraph, pptx, slide
 from kit.speech import pdf
+from tuneline.parsing.text import POINTER
 from tuneline_transcriber.reading.documents import Unusable, read_document
 
 
@@ -168,7 +169,8 @@ def test_text_of_windows_and_of_old_typewriters_is_text(tmp_path: Path) -> None:
      ("a.html", b"<html><body><script>x</script></body></html>", "no text"), ("a.docx", b"PK\3\4", "no file of Word"),
      ("a.docx", b"\xd0\xcf\x11\xe0", "has a password"), ("a.docx", docx([""]), "no text"),
      ("a.odt", b"PK\3\4", "as PDF"),
-     ("a.txt", b"PK\3\4", "e-book"), ("a.epub", b"", "e-book"), ("a.rtf", b"{\\rtf1 x}", "writing program"),
+     ("a.txt", b"PK\3\4", "e-book"), ("a.epub", b"PK\3\4", "e-book"), ("a.md", b"", "empty"),
+     ("a.txt", POINTER + b"v1\n", "lfs"), ("a.rtf", b"{\\rtf1 x}", "writing program"),
      ("a.pdf", b"<html>404</html>", "no PDF"), ("a.html", b"<meta charset=utf-8>" + b"\xe4" * 99, "not UTF-8")],
 )  # fmt: skip
 def test_what_cannot_be_read_says_why(name: str, content: bytes, why: str, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from tuneline.errors import UserError
 from tuneline.stage import Checks
 from tuneline_transcriber.hearing.decoding import seconds_of
@@ -12,6 +14,7 @@ from tuneline_transcriber.hearing.recogniser import (
     find_weights,
     load_recogniser,
 )
+from tuneline_transcriber.reading.documents import Unusable
 from tuneline_transcriber.reading.references import read_folder
 from tuneline_transcriber.stage import TranscriberParams
 
@@ -43,8 +46,16 @@ def check_given(params: TranscriberParams, checks: Checks) -> None:
                 "`tuneline pairs` lists them, `on_bad: skip` goes on without them"
             )
     try:
-        hours = sum((seconds_of(one.audio) or 0.0) for one in whole if one.audio) / 3600
+        hours = sum(_seconds(one.audio) for one in whole if one.audio) / 3600
         sound = f", {hours:.2f} hours of sound"
     except ModuleNotFoundError:  # the image that checks for all stages reads no sound
         sound = ""
     checks.note(f"{len(whole):,} of {len(references):,} references are whole{sound}")
+
+
+def _seconds(audio: Path) -> float:
+    """Return how long a recording is as far as anything says so; the plan names those that are broken."""
+    try:
+        return seconds_of(audio)
+    except Unusable:
+        return 0.0

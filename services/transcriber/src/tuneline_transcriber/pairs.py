@@ -42,9 +42,11 @@ def _document(one: Reference) -> tuple[str, str]:
 def _recording(one: Reference) -> tuple[str, str]:
     if one.audio is None:
         return "", "" if one.transcript else "no recording"
-    seconds, name = seconds_of(one.audio), printable(one.audio.name)
-    if seconds is None:
-        return name, "the recording is broken: its header cannot be read"
+    name = printable(one.audio.name)
+    try:
+        seconds = seconds_of(one.audio)
+    except Unusable as e:
+        return name, str(e)
     return f"{name} ({int(seconds) // 60}:{int(seconds) % 60:02d})" if seconds else name, ""
 
 

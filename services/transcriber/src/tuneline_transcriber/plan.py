@@ -83,9 +83,10 @@ def _expected(one: Reference, params: TranscriberParams, config: Config) -> Pair
         alone = given.alone() if given and one.audio is None else []
     except Unusable as e:
         return PairRow(pair=one.name, status=e.status or "unreadable_transcript", detail=str(e))
-    seconds = seconds_of(one.audio) if one.audio else max(segment.end for segment in alone)
-    if seconds is None:
-        return PairRow(pair=one.name, status="unreadable_audio", detail="its header cannot be read")
+    try:
+        seconds = seconds_of(one.audio) if one.audio else max(segment.end for segment in alone)
+    except Unusable as e:
+        return PairRow(pair=one.name, status="unreadable_audio", detail=str(e))
     if given is None and isinstance(config, GivenConfig):
         return PairRow(pair=one.name, status="failed", detail=UNHEARD)
     words, pages = (document.words, document.pages) if document else (0, 0)

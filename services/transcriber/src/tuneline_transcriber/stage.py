@@ -105,7 +105,7 @@ def plan(params: TranscriberParams, plans: Plans) -> Iterable[Forecast]:
     return plan_hearing(params, plans)
 
 
-STAGE = Stage("transcriber", 4, TranscriberParams, TranscriberInputs, TranscriberOutputs, run, check=check, plan=plan)
+STAGE = Stage("transcriber", 5, TranscriberParams, TranscriberInputs, TranscriberOutputs, run, check=check, plan=plan)
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuneline_transcriber.reading.documents import Unusable
+from tuneline_transcriber.reading.documents import Unusable, refuse_stub
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +24,8 @@ RATE = 16_000
 _LEAST_RATE = 2_000
 """Samples per second of the poorest voice; fewer are a broken header, of which a small file would fill days."""
 _OPTIONS = {
-    "format_whitelist": "wav,w64,aiff,caf,au,flac,mp3,aac,ac3,eac3,ogg,mov,matroska,asf,avi,amr,mpeg,mpegts",
+    "format_whitelist": "wav,w64,aiff,caf,au,flac,wv,ape,tta,mp3,aac,ac3,eac3,ogg,mov,matroska,asf,avi,amr,dss,mpeg,"
+    "mpegts,flv",
     "protocol_whitelist": "file",
 }
 _ESTIMATED = frozenset({"mp3", "aac", "ac3", "eac3", "amr", "mpeg", "mpegts"})
@@ -33,23 +34,23 @@ _MISSING = 0.9
 """A recording that holds less than this share of what it says it holds is cut short."""
 _FIRST_FRAME = re.compile(rb"\xff[\xe0-\xff].{7,40}?(?:Xing|Info)\0\0\0[\x03\x07\x0b\x0f].{4}(.{4})", re.DOTALL)
 """Of an MP3 as encoders write it: how many frames and, as group 1, how many bytes there are."""
+_UNKNOWN = "in a form that is not known: save it anew, as WAV or MP3"
 _FEW, _LOST = 5, 0.01
 """So many packets of a recording may be damaged, or this share of them; players pass over them, too."""
 
 
-def seconds_of(path: Path) -> float | None:
-    """Return how long a recording is by its header, in seconds, 0 if that does not say; None if it cannot be read."""
+def seconds_of(path: Path) -> float:
+    """Return how long a recording is by its header, in seconds, 0 if that does not say. Raises Unusable."""
     import av
 
+    _refuse_cut(path)
     try:
         with av.open(str(path), metadata_errors="ignore", options=_OPTIONS) as container:
-            stream = container.streams.best("audio")
-            if stream is None:
-                return None
+            stream = _sound(container)
             declared = stream.duration * stream.time_base if stream.duration and stream.time_base else None
             return max(0.0, float(declared or (container.duration or 0) / av.time_base))
     except (av.error.FFmpegError, ValueError, OSError, IndexError):
-        return None
+        raise Unusable(f"the recording is broken, or {_UNKNOWN}") from None
 
 
 def decoded(path: Path, channels: int) -> Iterator[NDArray[np.int16]]:
@@ -60,9 +61,7 @@ def decoded(path: Path, channels: int) -> Iterator[NDArray[np.int16]]:
     _refuse_cut(path)
     try:
         with av.open(str(path), metadata_errors="ignore", options=_OPTIONS) as container:
-            stream = container.streams.best("audio")
-            if not isinstance(stream, av.AudioStream):
-                raise Unusable("the recording is broken: it holds no sound that can be read")
+            stream = _sound(container)
             if channels == 2 and stream.codec_context.channels != 2:
                 count = stream.codec_context.channels
                 raise Unusable(f"the recording has {count} channels, not one for each of two speakers")
@@ -73,10 +72,20 @@ def decoded(path: Path, channels: int) -> Iterator[NDArray[np.int16]]:
                 done += frame.samples
                 yield _samples(frame, channels)
     except (av.error.FFmpegError, ValueError, OSError, IndexError):
-        place = f" after {done / RATE:,.0f} s" if done else ", or in a form that is not known"
-        raise Unusable(f"the recording is broken{place}: save it anew, as WAV or MP3") from None
+        place = f" after {done / RATE:,.0f} s: save it anew, as WAV or MP3" if done else f", or {_UNKNOWN}"
+        raise Unusable(f"the recording is broken{place}") from None
     if done / RATE < _MISSING * declared - 1:
         raise Unusable(f"the recording ends after {done / RATE:,.0f} of {declared:,.0f} s: copy it anew")
+
+
+def _sound(container: InputContainer) -> AudioStream:
+    """Return what of a file is heard. Raises Unusable."""
+    import av
+
+    stream = container.streams.best("audio")
+    if not isinstance(stream, av.AudioStream):
+        raise Unusable("the recording holds no sound that can be read: a film without, or in a form that is not known")
+    return stream
 
 
 def _frames(container: InputContainer, stream: AudioStream) -> Iterator[AudioFrame]:
@@ -130,12 +139,13 @@ def _declared(container: InputContainer, stream: AudioStream) -> float:
 def _refuse_cut(path: Path) -> None:
     """Raise Unusable for a file that is shorter than its header says; where that was streamed, it says nothing."""
     with path.open("rb") as file:
-        head = file.read(12)
+        head = file.read(100)
+        refuse_stub(head, "recording")
         tag = 10 + sum((byte & 127) << 7 * (3 - place) for place, byte in enumerate(head[6:10]))
         file.seek(tag if head[:3] == b"ID3" else 0)
         start, frame = file.tell(), file.read(200)
     said, there = 0, path.stat().st_size - 8
-    if head[:4] == b"RIFF" and head[8:] == b"WAVE":
+    if head[:4] == b"RIFF" and head[8:12] == b"WAVE":
         said = int.from_bytes(head[4:8], "little")
     elif found := _FIRST_FRAME.match(frame):
         said, there = int.from_bytes(found[1], "big"), path.stat().st_size - start

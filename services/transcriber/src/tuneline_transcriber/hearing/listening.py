@@ -161,17 +161,15 @@ def _weights(given: Path | None, context: Context, stack: ExitStack) -> Path:
 def _told(heard: Listened, given: GivenTranscript) -> Listened:
     """Return what a transcript says whose recording is not there. Raises Unusable."""
     segments = given.alone()
-    return heard._replace(
-        seconds=max(one.end for one in segments), segments=segments, engine="given", given=given.text
-    )
+    return heard._replace(seconds=max(one.end for one in segments), segments=segments, engine="given", given=given.text)
 
 
 def _with_given(heard: Listened, given: GivenTranscript) -> Listened:
     last = given.segments[-1].start
     if given.timed and last > heard.seconds + _LATE_S:
         detail = (
-            f"the transcript begins its last turn at {last:,.0f} s, the recording ends at {heard.seconds:,.0f} s: it is "
-            "of another one, or its times are those of a clock; then take the times or the recording away"
+            f"the transcript begins its last turn at {last:,.0f} s, the recording ends at {heard.seconds:,.0f} s: it "
+            "is of another one, or its times are those of a clock; then take the times or the recording away"
         )
         return heard._replace(problem=("unreadable_transcript", detail))
     return heard._replace(segments=given.spread(heard.seconds), engine="given", given=given.text)

@@ -19,7 +19,7 @@ from tuneline.data.text.recordings import Status
 from tuneline.data.text.words import word_count
 from tuneline.errors import Temporary
 from tuneline.model.children import ending, environment, tied_to_us
-from tuneline.parsing.text import cleaned, read_text
+from tuneline.parsing.text import ONLY_A_POINTER, POINTER, cleaned, read_text
 from tuneline_transcriber.reading.office_files import OfficeFileError, read_office_file
 from tuneline_transcriber.reading.references import OFFICE, SEALED
 from tuneline_transcriber.reading.web_pages import charset, page_text
@@ -80,8 +80,9 @@ def read_document(path: Path) -> Document:
     if path.stat().st_size > MOST_BYTES:
         raise Unusable(f"the document has more than {MOST_BYTES // 2**20} MiB")
     data, suffix = path.read_bytes(), path.suffix.lower()
+    refuse_stub(data, "document")
     if suffix not in OFFICE and (data.startswith(_SEALED) or suffix in SEALED):
-        raise Unusable("the document is a file of a writing program or an e-book; save it as PDF, HTML or text")
+        raise Unusable("the document is of a writing program, an archive or an e-book; save it as PDF, HTML or text")
     if data.startswith(b"%PDF-") or suffix == ".pdf":
         text = cleaned(_pdf_text(data))
     elif suffix in OFFICE:
@@ -92,10 +93,19 @@ def read_document(path: Path) -> Document:
         text = _markdown_text(data) if suffix in (".md", ".markdown") else _plain_text(data)
     text = text.translate(_LIGATURES).strip(" \t\n")
     if not text.strip():
-        raise Unusable("the document has no text; scanned pages need to go through text recognition (OCR) first")
+        scanned = "; scanned pages need to go through text recognition (OCR) first"
+        raise Unusable(f"the document has no text{scanned if data.startswith(b'%PDF-') else ''}")
     if len(text) > MOST_CHARACTERS:
         raise Unusable(f"the document has more than {MOST_CHARACTERS:,} characters")
     return Document(text, hashlib.sha256(data).hexdigest())
+
+
+def refuse_stub(head: bytes, what: str) -> None:
+    """Raise Unusable where a file is not there yet; `head` is how it begins."""
+    if not head:
+        raise Unusable(f"the {what} is an empty file: copy it anew")
+    if head.startswith(POINTER):
+        raise Unusable(f"the {what} {ONLY_A_POINTER}")
 
 
 def _pdf_text(data: bytes) -> str:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import NamedTuple
 
 from tuneline.errors import UserError
 from tuneline.parsing.problems import listed, printable
 
-OFFICE = frozenset({".docx", ".pptx"})
-SOURCES = OFFICE | frozenset({".pdf", ".html", ".htm", ".xhtml", ".md", ".markdown", ".txt"})
-SEALED = frozenset({".doc", ".odt", ".rtf", ".epub", ".ppt", ".pages"})
+OFFICE = frozenset({".docx", ".docm", ".dotx", ".pptx", ".pptm", ".ppsx"})
+_PAGES = frozenset({".html", ".htm", ".xhtml"})
+SOURCES = OFFICE | _PAGES | frozenset({".pdf", ".md", ".markdown", ".txt"})
+SEALED = frozenset({".doc", ".odt", ".rtf", ".epub", ".ppt", ".odp", ".pages", ".key", ".mht", ".mhtml", ".webarchive"})
 """Documents of writing programs: they have a place in their reference, and are not read."""
-_SOUND = {".wav", ".mp3", ".m4a", ".flac", ".ogg", ".opus", ".oga", ".aac", ".wma", ".aif", ".aiff", ".amr", ".caf"}
-_VIDEO = {".mp4", ".m4b", ".m4v", ".mov", ".webm", ".mkv", ".mka", ".avi", ".3gp"}
-AUDIO = frozenset(_SOUND | _VIDEO)
+_SOUND = {".wav", ".bwf", ".rf64", ".w64", ".aif", ".aiff", ".aifc", ".caf", ".au", ".flac", ".wv", ".ape", ".tta"}
+_SOUND |= {".mp3", ".mpga", ".mp2", ".m4a", ".m4b", ".m4r", ".3ga", ".aac", ".ac3", ".ogg", ".oga", ".opus", ".spx"}
+_SOUND |= {".weba", ".mka", ".wma", ".amr", ".awb", ".dss"}
+_FILMS = {".mp4", ".m4v", ".mov", ".qt", ".webm", ".mkv", ".avi", ".3gp", ".3g2", ".mpg", ".mpeg", ".ts", ".mts"}
+_FILMS |= {".m2ts", ".asf", ".wmv", ".flv"}
+AUDIO = frozenset(_SOUND | _FILMS)
 TIMED_TEXT = frozenset({".ttml", ".dfxp", ".xml", ".srv1", ".srv2", ".srv3"})
 JSON, TABLES = frozenset({".json", ".json3"}), frozenset({".csv", ".tsv"})
 CAPTIONS = frozenset({".srt", ".vtt", ".sbv", ".ass", ".ssa", ".lrc"}) | TIMED_TEXT | JSON | TABLES
@@ -46,8 +50,11 @@ def read_folder(folder: Path) -> list[Reference]:
     found: dict[str, dict[str, Path]] = {}
     problems = []
     files = [f for f in sorted(folder.iterdir()) if not f.name.startswith((".", "~$")) and f.name.lower() not in LITTER]
-    recorded = {_stem(file) for file in files if file.suffix.lower() in AUDIO}
+    recorded = {_stem(file).casefold() for file in files if _is_recording(file)}
+    pages = tuple(f"{_stem(file)}{mark}" for file in files if file.suffix.lower() in _PAGES for mark in "_-")
     for path in files:
+        if path.is_dir() and _stem(path).startswith(pages) and not any(map(_is_recording, path.iterdir())):
+            continue  # a browser puts there what a page needs that it saves: `talk_files` beside `talk.html`
         name, kind = _part_of(path, recorded)
         if kind is None:
             problems.append(f"{printable(path.name)}: {name}")
@@ -67,8 +74,27 @@ def read_folder(folder: Path) -> list[Reference]:
         raise UserError(f"{printable(folder.name)}: more than {MOST_REFERENCES:,} references")
     return [
         Reference(name, parts.get("document"), parts.get("recording"), parts.get("transcript"))
-        for name, parts in sorted(found.items())
+        for name, parts in sorted(_joined(found).items())
     ]
+
+
+def _joined(found: Mapping[str, Mapping[str, Path]]) -> dict[str, Mapping[str, Path]]:
+    """Join what differs in case only, which is one name on Windows and macOS, where no kind is there twice."""
+    alike: dict[str, list[str]] = {}
+    for name in found:
+        alike.setdefault(name.casefold(), []).append(name)
+    joined: dict[str, Mapping[str, Path]] = {}
+    for names in alike.values():
+        parts = {kind: path for name in names for kind, path in found[name].items()}
+        if len(parts) == sum(len(found[name]) for name in names):
+            joined[max(names, key=lambda name: "recording" in found[name])] = parts
+        else:
+            joined |= {name: found[name] for name in names}
+    return joined
+
+
+def _is_recording(path: Path) -> bool:
+    return path.suffix.lower() in AUDIO
 
 
 def _stem(path: Path) -> str:
@@ -80,12 +106,13 @@ def _part_of(path: Path, recorded: Set[str]) -> tuple[str, str | None]:
     """Return name and kind of a file; without a kind, why it is none."""
     suffix, name = path.suffix.lower(), _stem(path)
     if not path.is_file():
-        return "is a folder; put its files beside the others" if path.is_dir() else "is no file", None
+        nothing = "is a link to a file that is not there" if path.is_symlink() else "is no file"
+        return "is a folder; put its files beside the others" if path.is_dir() else nothing, None
     kind: str | None = "recording" if suffix in AUDIO else "document" if suffix in SOURCES | SEALED else None
     if suffix in CAPTIONS or (kind == "document" and name.lower().endswith(MARK)):
         name, kind = name[: -len(MARK)] if name.lower().endswith(MARK) else name, "transcript"
     before, _, added = name.rpartition(".")
-    if before in recorded and name not in recorded and kind in ("transcript", "document"):
+    if before.casefold() in recorded and name.casefold() not in recorded and kind in ("transcript", "document"):
         if f".{added.lower()}" in AUDIO:  # whisper.cpp writes talk.wav.txt beside talk.wav
             name, kind = before, "transcript"
         elif kind == "transcript" and _LANGUAGE.fullmatch(added):  # yt-dlp writes talk.en.vtt

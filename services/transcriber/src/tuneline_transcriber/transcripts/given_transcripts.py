@@ -8,7 +8,7 @@ from typing import NamedTuple
 from tuneline.data.text.recordings import Segment
 from tuneline.data.text.words import word_count
 from tuneline.parsing.text import read_text
-from tuneline_transcriber.reading.documents import Unusable, office_text
+from tuneline_transcriber.reading.documents import Unusable, office_text, refuse_stub
 from tuneline_transcriber.reading.references import JSON, SEALED, TABLES, TIMED_TEXT
 from tuneline_transcriber.transcripts.captions import is_captions, read_captions
 from tuneline_transcriber.transcripts.exports import read_export
@@ -73,7 +73,9 @@ def read_given(path: Path) -> GivenTranscript:
         raise Unusable(f"a transcript as {suffix} is not read; save it as .vtt, .srt, .docx, .json or .txt")
     if path.stat().st_size > MOST_BYTES:
         raise Unusable(f"the transcript has more than {MOST_BYTES // 2**20} MiB")
-    segments = spoken(_read(path.read_bytes(), suffix))
+    data = path.read_bytes()
+    refuse_stub(data, "transcript")
+    segments = spoken(_read(data, suffix))
     if not segments:
         raise Unusable("the transcript says nothing")
     if len(segments) > MOST_SEGMENTS:
