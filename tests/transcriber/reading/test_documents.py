@@ -39,8 +39,9 @@ def test_pages_and_words_are_counted_and_a_pdf_without_a_password_is_read(tmp_pa
     assert read_document(tmp_path / "b.pdf").text == "Secret."
 
 
-def test_a_page_of_the_web_is_what_it_shows(tmp_path: Path) -> None:
-    path = tmp_path / "a.html"
+@pytest.mark.parametrize("name", ["a.html", "a.txt", "a.md"])
+def test_a_page_of_the_web_is_what_it_shows(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
     path.write_bytes(
         '<html><head><title>x</title><meta charset="iso-8859-1"></head><body><h1>Caf\xe9 &amp; bar</h1>'
         "<script>var no = 1</script><p>Falls <b>are</b>\ncommon.</p></body></html>".encode("latin-1")
@@ -225,3 +226,40 @@ def test_what_heads_and_foots_the_pages_is_left_out_and_parted_words_are_whole(t
         ", and world-readable", "keys.", "Last.", "-", "The ex-", "husband.",
     ]  # fmt: skip
     assert lines_of(tmp_path, [["Falls", "One."]] * 3) == ["Falls", "One."] * 3, "of three pages nothing is a head"
+
+
+HELVETICA = b"/Subtype /Type1 /BaseFont /Helvetica"
+NUMBERED = (
+    b"/Subtype /Type0 /BaseFont /A+B /Encoding /Identity-H "
+    b"/DescendantFonts [<< /Type /Font /Subtype /CIDFontType2 /BaseFont /A+B %s >>]"
+)
+NAMED = HELVETICA + b" /Encoding << /Type /Encoding /Differences [65 /g1 /g2 /C0003] >>"
+
+
+@pytest.mark.parametrize(
+    ("font", "drawn", "text"),
+    [(NUMBERED % b"", "\0&\0D\0I\0p", None), (NAMED, "ABCABC hello", None), (NAMED, "hello " * 30 + "A", "hello"),
+     (NUMBERED % b"/CIDToGIDMap << /Length 0 >>", "\0F\0a\0l\0l", "Fall")],
+    ids=["numbers", "names", "few names", "numbers of letters"],
+)  # fmt: skip
+def test_letters_of_a_pdf_that_nothing_names_are_no_text(
+    font: bytes, drawn: str, text: str | None, tmp_path: Path
+) -> None:
+    (tmp_path / "a.pdf").write_bytes(pdf([drawn]).replace(HELVETICA, font))
+    if text:
+        assert read_document(tmp_path / "a.pdf").text.startswith(text)
+        return
+    with pytest.raises(Unusable, match="fonts that do not say which letters"):
+        read_document(tmp_path / "a.pdf")
+
+
+def test_what_is_typed_into_a_form_is_read_and_its_passwords_are_not(tmp_path: Path) -> None:
+    parts = {
+        "name": "/Subtype /Widget /FT /Tx /T (f1[0]) /TU (First name) /V (Ann)", "kind": "/Subtype /Widget /Parent %s",
+        "secret": "/Subtype /Widget /FT /Tx /V (hidden) /Ff 8192", "link": "/Subtype /Link /Contents (no)",
+        "box": "/Subtype /Widget /FT /Btn /V /Yes", "above": "/Subtype /FreeText /Contents (On top)",
+    }  # fmt: skip
+    fields = " ".join(f"<< /Rect [0 0 9 9] {one} >>" for one in parts.values()) % "<< /FT /Ch /V (Fall) /T (kind) >>"
+    content = pdf(["Report."]).replace(b"/Type /Page /Parent", f"/Type /Page /Annots [{fields}] /Parent".encode())
+    (tmp_path / "a.pdf").write_bytes(content)
+    assert read_document(tmp_path / "a.pdf").text.split("\n") == ["Report.", "First name: Ann", "Fall", "On top"]

@@ -21,7 +21,7 @@ from tuneline.errors import Temporary
 from tuneline.model.children import ending, environment, tied_to_us
 from tuneline.parsing.text import ONLY_A_POINTER, POINTER, cleaned, read_text
 from tuneline_transcriber.reading.office_files import OfficeFileError, read_office_file
-from tuneline_transcriber.reading.references import OFFICE, SEALED
+from tuneline_transcriber.reading.references import OFFICE, PAGES, SEALED
 from tuneline_transcriber.reading.web_pages import charset, page_text
 
 MOST_BYTES = 200 * 2**20
@@ -40,6 +40,8 @@ _LEAST_PAGES, _MOST_HEADS = 3, 3
 """Pages on which a line stands before it is their head or foot, and lines of which one may consist."""
 _PARTED = re.compile(r"\b([^\W\d_]+)-\n([^\W\d_]+)(?![\w-]) ?")
 _WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
+_PAGE = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]{0,200}>\s*)?<(?:!doctype\s+html|html)\b", re.IGNORECASE)
+"""How a page of the web begins, whatever its name is."""
 _FEW_WRONG = 5
 """Characters of a page that may be none in its encoding."""
 _OLD_OFFICE = b"\xd0\xcf\x11\xe0"
@@ -87,7 +89,7 @@ def read_document(path: Path) -> Document:
         text = cleaned(_pdf_text(data))
     elif suffix in OFFICE:
         text = office_text(data, "document")
-    elif suffix in (".html", ".htm", ".xhtml"):
+    elif suffix in PAGES or _PAGE.match(data):
         text = _html_text(data)
     else:
         text = _markdown_text(data) if suffix in (".md", ".markdown") else _plain_text(data)

@@ -12,8 +12,8 @@ from tuneline.errors import UserError
 from tuneline.parsing.problems import listed, printable
 
 OFFICE = frozenset({".docx", ".docm", ".dotx", ".pptx", ".pptm", ".ppsx"})
-_PAGES = frozenset({".html", ".htm", ".xhtml"})
-SOURCES = OFFICE | _PAGES | frozenset({".pdf", ".md", ".markdown", ".txt"})
+PAGES = frozenset({".html", ".htm", ".xhtml"})
+SOURCES = OFFICE | PAGES | frozenset({".pdf", ".md", ".markdown", ".txt"})
 SEALED = frozenset({".doc", ".odt", ".rtf", ".epub", ".ppt", ".odp", ".pages", ".key", ".mht", ".mhtml", ".webarchive"})
 """Documents of writing programs: they have a place in their reference, and are not read."""
 _SOUND = {".wav", ".bwf", ".rf64", ".w64", ".aif", ".aiff", ".aifc", ".caf", ".au", ".flac", ".wv", ".ape", ".tta"}
@@ -51,7 +51,7 @@ def read_folder(folder: Path) -> list[Reference]:
     problems = []
     files = [f for f in sorted(folder.iterdir()) if not f.name.startswith((".", "~$")) and f.name.lower() not in LITTER]
     recorded = {_stem(file).casefold() for file in files if _is_recording(file)}
-    pages = tuple(f"{_stem(file)}{mark}" for file in files if file.suffix.lower() in _PAGES for mark in "_-")
+    pages = tuple(f"{_stem(file)}{mark}" for file in files if file.suffix.lower() in PAGES for mark in "_-")
     for path in files:
         if path.is_dir() and _stem(path).startswith(pages) and not any(map(_is_recording, path.iterdir())):
             continue  # a browser puts there what a page needs that it saves: `talk_files` beside `talk.html`
