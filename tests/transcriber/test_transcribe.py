@@ -133,6 +133,25 @@ def test_a_transcript_with_times_stands_without_its_recording_and_one_without_ti
     assert [line for line in pair_lines(folder) if "timed" in line] == ["timed: timed.txt (1 page, 2 words), timed.vtt"]
 
 
+def test_what_can_be_known_to_be_broken_stops_a_run_before_anything_is_paid(tmp_path: Path) -> None:
+    folder = tmp_path / "references"
+    write_wave(folder / "a.wav", [[n % 99 * 100 for n in range(8000)] * 12], 8000)
+    (folder / "z.mp3").write_bytes(b"no sound")
+    (folder / "y.vtt").write_text("WEBVTT\n")
+    for name in "ayz":
+        (folder / f"{name}.txt").write_text("A document.")
+    with serve_openai(hears) as server:
+        hosted = {"provider": "openai", "model": "whisper-1", "base_url": server.url}
+        with pytest.raises(UserError, match="2 of 3 references cannot be used"):
+            make(run_file(tmp_path, hosted), tmp_path / "store")
+        assert not server.calls
+        manifest = make(run_file(tmp_path, hosted, on_bad="skip"), tmp_path / "store")
+    found = {
+        row["pair"]: (row["status"], row.get("words")) for row in rows_of(tmp_path / "store", manifest, "pairs.jsonl")
+    }
+    assert found == {"a": ("ready", 2), "y": ("unreadable_transcript", 2), "z": ("unreadable_audio", 2)}
+
+
 def test_a_talk_in_a_script_without_spaces_is_no_silence(tmp_path: Path) -> None:
     folder = tmp_path / "references"
     folder.mkdir()

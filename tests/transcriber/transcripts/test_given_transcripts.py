@@ -123,6 +123,7 @@ def test_colons_by_chance_name_no_speaker_and_words_without_times_are_spread(tmp
      ("a.transcript.docx", b"PK"), ("a.transcript.pdf", b"%PDF-"), ("a.xml", b"<a>x</a>"), ("a.ttml", b"<tt>"),
      ("a.ttml", b'<!DOCTYPE d [<!ENTITY a "ha">]><tt><body><p begin="1s">&a;</p></body></tt>'),
      ("a.csv", b"a,b\n1,2\n"),
+     ("a.vtt", b"\xef\xbb\xbfWEBVTT\n\nNOTE empty\n"),
      ("a.lrc", b"[by:x]\n[00:01.00]\n"),
      ("a.ass", b"Dialogue: 0,0:00:01.00,0:00:02.00\n"),
      ("a.srt", b"00:01,000 --> 00:02,000\n[Music]\n")],

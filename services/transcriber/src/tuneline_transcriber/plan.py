@@ -8,24 +8,13 @@ from itertools import count
 from typing import NamedTuple
 
 from tuneline.data.io import file_sha256, read_row, write_lines
-from tuneline.data.text.recordings import PairRow
 from tuneline.parsing.problems import printable
 from tuneline.stage import Forecast, Journal, Plans, Usage, span
-from tuneline_transcriber.hearing.decoding import seconds_of
-from tuneline_transcriber.hearing.listening import UNHEARD, VERSION, chunk_key, hosted_scope
-from tuneline_transcriber.hearing.recogniser import (
-    Config,
-    GivenConfig,
-    Heard,
-    HostedConfig,
-    WhisperConfig,
-    load_recogniser,
-)
-from tuneline_transcriber.reading.documents import Unusable
+from tuneline_transcriber.expected import expected
+from tuneline_transcriber.hearing.listening import VERSION, chunk_key, hosted_scope
+from tuneline_transcriber.hearing.recogniser import Heard, HostedConfig, WhisperConfig, load_recogniser
 from tuneline_transcriber.reading.references import Reference, read_folder
 from tuneline_transcriber.stage import TranscriberParams
-from tuneline_transcriber.transcribe import read_source
-from tuneline_transcriber.transcripts.given_transcripts import read_given
 
 HEARD_TIMES = 20.0
 """As fast as one speaks, a server is taken to hear."""
@@ -49,7 +38,7 @@ def plan_hearing(params: TranscriberParams, plans: Plans) -> Iterator[Forecast]:
     if config is None or not references:
         return
     try:
-        rows = [_expected(one, params, config) for one in references]
+        rows = [expected(one, params, config).row for one in references]
     except ModuleNotFoundError:  # an image that reads no sound
         return
     write_lines(plans.preview("pairs"), rows)
@@ -71,29 +60,6 @@ def plan_hearing(params: TranscriberParams, plans: Plans) -> Iterator[Forecast]:
             f"{seconds / 3600:.2f} hours of sound to recognise: about {span(tiny)} with a tiny Whisper and "
             f"{span(base)} with a base one on {params.threads} threads; larger ones take longer"
         )
-
-
-def _expected(one: Reference, params: TranscriberParams, config: Config) -> PairRow:
-    """Return the row of a reference as far as it is known before anything is heard."""
-    document = read_source(one, params)
-    if isinstance(document, PairRow):
-        return document
-    try:
-        given = read_given(one.transcript) if one.transcript else None
-        alone = given.alone() if given and one.audio is None else []
-    except Unusable as e:
-        return PairRow(pair=one.name, status=e.status or "unreadable_transcript", detail=str(e))
-    try:
-        seconds = seconds_of(one.audio) if one.audio else max(segment.end for segment in alone)
-    except Unusable as e:
-        return PairRow(pair=one.name, status="unreadable_audio", detail=str(e))
-    if given is None and isinstance(config, GivenConfig):
-        return PairRow(pair=one.name, status="failed", detail=UNHEARD)
-    words, pages = (document.words, document.pages) if document else (0, 0)
-    return PairRow(
-        pair=one.name, status="ready", source_sha256=document.sha256 if document else None, pages=pages, words=words,
-        seconds=round(seconds, 3),
-    )  # fmt: skip
 
 
 def _hosted(

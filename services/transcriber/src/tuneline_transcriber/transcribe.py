@@ -17,9 +17,9 @@ from tuneline.llm.limits import ended
 from tuneline.parsing.problems import listed, printable
 from tuneline.stage import Context, Cost, Metrics, Spent, Usage
 from tuneline_transcriber.conversation import CallRow, call_of, word_error_rate
+from tuneline_transcriber.expected import expected
 from tuneline_transcriber.hearing.listening import Ear, Listened, open_ear
 from tuneline_transcriber.hearing.recogniser import HostedConfig, load_recogniser
-from tuneline_transcriber.reading.documents import Document, Unusable, read_document
 from tuneline_transcriber.reading.references import Reference, read_folder
 from tuneline_transcriber.stage import TranscriberInputs, TranscriberOutputs, TranscriberParams
 
@@ -35,18 +35,18 @@ def transcribe(
 ) -> Metrics:
     """Transcribe the recordings. Raises UserError for what cannot be used, Temporary when stopped or out of luck."""
     references, config = read_folder(inputs.references), load_recogniser(inputs.recogniser)
-    documents = {one.name: read_source(one, params) for one in references}
-    _refuse([row for row in documents.values() if isinstance(row, PairRow)], params, len(references))
+    known = {one.name: expected(one, params, config) for one in references}
+    _refuse([one.row for one in known.values() if one.row.status != "ready"], params, len(references))
     with ExitStack() as stack:
         ear = open_ear(params, inputs, config, context, stack)
-        heard = _hear_all([one for one in references if not isinstance(documents[one.name], PairRow)], ear, context)
-    rows = [_row(one, documents[one.name], heard.get(one.name)) for one in references]
+        heard = _hear_all([one for one in references if known[one.name].row.status == "ready"], ear, context)
+    rows = [_row(known[one.name].row, heard.get(one.name)) for one in references]
     _refuse([row for row in rows if row.status != "ready"], params, len(references))
     talks = [_talk(row.pair, heard[row.pair].segments) for row in rows if row.status == "ready"]
     calls = list(_calls(talks, params.assistant))
     for one in references:
-        found = documents[one.name]
-        if not isinstance(found, PairRow):
+        found = known[one.name].document
+        if found or (one.source is None and not params.require_source):
             text = f"{found.text}\n" if found else ""  # of a call that stands alone
             (outputs.sources / f"{one.name}.txt").write_text(text, encoding="utf-8", newline="\n")
     write_lines(outputs.pairs, rows)
@@ -55,22 +55,6 @@ def transcribe(
     model = config.model if isinstance(config, HostedConfig) else ear.engine
     return _metrics(rows, calls, heard.values(), Spent(role="recogniser", model=model, total=sum(
         (one.usage for one in heard.values()), start=Usage()), now=ear.paid))  # fmt: skip
-
-
-def read_source(one: Reference, params: TranscriberParams) -> Document | PairRow | None:
-    """Return the document of a reference, None where none is needed, or the row that says why it is of no use."""
-    if one.audio is None and one.transcript is None:
-        missing = "no recording of this name (.mp3, .wav, .m4a, .mp4 and the like) is there"
-        return PairRow(pair=one.name, status="no_audio", detail=missing)
-    if one.source is None:
-        if not params.require_source:
-            return None
-        missing = "no document of this name is there; recordings alone need `require_source: false`"
-        return PairRow(pair=one.name, status="no_source", detail=missing)
-    try:
-        return read_document(one.source)
-    except Unusable as e:
-        return PairRow(pair=one.name, status="unreadable_source", detail=str(e))
 
 
 def _refuse(bad: Sequence[PairRow], params: TranscriberParams, count: int) -> None:
@@ -100,21 +84,18 @@ def _hear_all(references: Sequence[Reference], ear: Ear, context: Context) -> di
     return found
 
 
-def _row(one: Reference, document: Document | PairRow | None, heard: Listened | None) -> PairRow:
-    if isinstance(document, PairRow):
-        return document
-    assert heard is not None
+def _row(row: PairRow, heard: Listened | None) -> PairRow:
+    """Return the row of a reference with what was heard, if anything was."""
+    if heard is None:
+        return row
     known = [s.avg_logprob for s in heard.segments if s.avg_logprob is not None]
-    row = PairRow(
-        pair=one.name, status="ready", source_sha256=document.sha256 if document else None,
-        audio_sha256=heard.sha256 or None, pages=document.pages if document else 0,
-        words=document.words if document else 0,
-        seconds=round(heard.seconds, 3), language=heard.language, engine=heard.engine,
-        confidence=round(math.exp(min(0.0, fmean(known))), 4) if known else None,
-        word_error_rate=word_error_rate(heard.given, heard.recognised),
-    )  # fmt: skip
     status, detail = heard.problem or _doubt(heard)
-    return PairRow.model_validate({**row.model_dump(), "status": status, "detail": detail})
+    return PairRow.model_validate({
+        **row.model_dump(), "status": status, "detail": detail, "audio_sha256": heard.sha256 or None,
+        "seconds": round(heard.seconds, 3), "language": heard.language, "engine": heard.engine,
+        "confidence": round(math.exp(min(0.0, fmean(known))), 4) if known else None,
+        "word_error_rate": word_error_rate(heard.given, heard.recognised),
+    })  # fmt: skip
 
 
 def _doubt(heard: Listened) -> tuple[str, str]:

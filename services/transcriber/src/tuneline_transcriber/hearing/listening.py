@@ -24,8 +24,6 @@ from tuneline_transcriber.transcripts.given_transcripts import GivenTranscript, 
 VERSION = "1"
 """Part of the journal's scope: raise it when the same sound would be heard otherwise."""
 
-UNHEARD = "no transcript of this name is there, and nothing recognises"
-"""Why a recording of which nobody wrote down what it says cannot be used with the recogniser `given`."""
 _LATE_S = 10.0
 """Seconds after the end of a recording in which a transcript may still begin a turn."""
 
@@ -64,14 +62,11 @@ class Ear:
         self._stopped.set()
 
     def listen(self, one: Reference) -> Listened:
-        """Return what is said. Raises UserError or Temporary as the recogniser does."""
+        """Return what is said in a reference of which that is expected. Raises as the recogniser does."""
         heard = Listened(file_sha256(one.audio) if one.audio else "")
-        try:
-            given = read_given(one.transcript) if one.transcript else None
-            if given and one.audio is None:
-                return _told(heard, given)
-        except Unusable as e:
-            return heard._replace(problem=(e.status or "unreadable_transcript", str(e)))
+        given = read_given(one.transcript) if one.transcript else None
+        if given and one.audio is None:
+            return _told(heard, given)
         try:
             heard = self._hear(one, heard, recognise=given is None or self._params.measure_errors)
         except LlmRejected as e:
@@ -92,8 +87,6 @@ class Ear:
                 row = self._chunk(heard.sha256, chunk, language, channels)
                 language, usage = language or row.language, usage + row.usage
                 segments += [_moved(s, chunk, channels) for s in row.segments]
-            elif recognise:
-                return heard._replace(problem=("failed", UNHEARD))
         segments.sort(key=lambda s: (s.start, s.speaker or ""))
         said = " ".join(s.text for s in segments) if recognise else None
         return heard._replace(
@@ -159,7 +152,7 @@ def _weights(given: Path | None, context: Context, stack: ExitStack) -> Path:
 
 
 def _told(heard: Listened, given: GivenTranscript) -> Listened:
-    """Return what a transcript says whose recording is not there. Raises Unusable."""
+    """Return what a transcript says whose recording is not there."""
     segments = given.alone()
     return heard._replace(seconds=max(one.end for one in segments), segments=segments, engine="given", given=given.text)
 
