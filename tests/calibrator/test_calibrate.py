@@ -19,9 +19,15 @@ from speak import speak
 from tuneline.errors import UserError
 
 TUNELINE = Path(sys.executable).parent / "tuneline"
-SHUFFLED = json.dumps(
-    {"pair": "ash", "segments": [{"start": 5, "end": 9, "text": "a"}, {"start": 0, "end": 99, "text": "b"}]}
-)
+
+
+def talks(*segments: dict[str, Any]) -> str:
+    """The same talk of each pair."""
+    return "".join(json.dumps({"pair": name, "segments": segments}) + "\n" for name in ("ash", "elm", "oak"))
+
+
+SHUFFLED = talks({"start": 5, "end": 9, "text": "a"}, {"start": 0, "end": 99, "text": "b"})
+NO_WORDS = talks({"start": 0, "end": 9, "text": "…"})
 OFFLINE = {"writer": {"provider": "extractive"}, "judge": {"provider": "heuristic"}}
 
 
@@ -192,17 +198,19 @@ def test_what_cannot_be_used_is_refused_before_anything_is_paid(
         ("prompt.txt", "Clear. \x1b[2J {source} {profile}", "prompt.txt: it has control characters"),
         ("pairs.jsonl", '{"pair": "ash", "status": "no_audio"}\n', "no pair is ready"),
         ("pairs.jsonl", '{"pair": "yew", "status": "ready"}\n', r"yew.txt is not there"),
-        ("talks.jsonl", "", "source and talk must both have words"),
-        ("talks.jsonl", "{", "talks.jsonl:1"),
+        ("talks.jsonl", "", "no line is there for the pair ash"),
+        ("talks.jsonl", NO_WORDS, "ash: source and talk must both have words"),
+        ("talks.jsonl", "{", "talks.jsonl:1.*One of your own has an object in each line"),
+        ("sources/ash.txt", b"\xe4 la carte", "ash.txt:1: .*UTF-8"),
         ("talks.jsonl", SHUFFLED, "ash: the times of its segments are wrong"),
         ("pairs.jsonl", json.dumps({"pair": "a" * 300, "status": "ready"}), "names a file outside"),
         ("pairs.jsonl", '{"pair": "../ash", "status": "ready"}\n', "names a file outside"),
     ],
 )
 def test_references_that_do_not_belong_together_are_refused(
-    tmp_path: Path, port: str, content: str, problem: str
+    tmp_path: Path, port: str, content: str | bytes, problem: str
 ) -> None:
     file = run_file(tmp_path, "", OFFLINE)
-    (tmp_path / port).write_text(content)
+    (tmp_path / port).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(UserError, match=problem):
         make(file, tmp_path / "store")

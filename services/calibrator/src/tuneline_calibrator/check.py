@@ -38,7 +38,7 @@ def check_given(params: CalibratorParams, checks: Checks) -> None:
     if len(places) == 3:
         with checks.about("pairs"):
             references = read_references(*places)
-            checks.note(f"{len(references):,} pairs are ready")
+            checks.note("1 pair is ready" if len(references) == 1 else f"{len(references):,} pairs are ready")
             if problem := of_many_lengths(references):
                 checks.warn("talks", problem)
             warn_of_cuts(writer, max(count_tokens(one.text) for one in references), checks)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+from pydantic import BaseModel
 
 from tuneline.data.io import read_lines
 from tuneline.data.text.recordings import PairRow, Segment, TalkRow
@@ -26,6 +28,13 @@ MOST_SPREAD = 4
 """Times that the longest talk may be as long as the shortest before it is said that they are of two kinds."""
 MOST_SECONDS = 1e6
 """Of a talk, eleven days: what ends later has times of a clock, or in milliseconds."""
+
+
+_FORMS: Mapping[type[BaseModel], str] = {
+    PairRow: '{"pair": "bread", "status": "ready"}',
+    TalkRow: '{"pair": "bread", "segments": [{"start": 0.0, "end": 4.2, "text": "…"}]}, in seconds',
+}
+R = TypeVar("R", PairRow, TalkRow)
 
 
 class Reference(NamedTuple):
@@ -54,11 +63,19 @@ class Reference(NamedTuple):
 
 def read_references(pairs: Path, sources: Path, talks: Path) -> list[Reference]:
     """Return the pairs that are ready, by name. Raises UserError for files that do not belong together, or for none."""
-    said = {row.pair: row.segments for row in read_lines(talks, TalkRow)}
-    ready = {row.pair for row in read_lines(pairs, PairRow) if row.status == "ready"}
+    said = {row.pair: row.segments for row in _rows(talks, TalkRow)}
+    ready = {row.pair for row in _rows(pairs, PairRow) if row.status == "ready"}
     if not ready:
         raise UserError(f"{pairs.name}: no pair is ready; look at their statuses")
-    return [_reference(name, sources / f"{name}.txt", said.get(name, []), talks.name) for name in sorted(ready)]
+    return [_reference(name, sources / f"{name}.txt", said.get(name), talks.name) for name in sorted(ready)]
+
+
+def _rows(path: Path, kind: type[R]) -> Iterator[R]:
+    """Yield rows. Raises UserError that says how one's own are written."""
+    try:
+        yield from read_lines(path, kind)
+    except UserError as e:
+        raise UserError(f"{e} One of your own has an object in each line: {_FORMS[kind]}") from None
 
 
 def of_many_lengths(references: Sequence[Reference]) -> str:
@@ -72,7 +89,7 @@ def of_many_lengths(references: Sequence[Reference]) -> str:
     )
 
 
-def _reference(name: str, source: Path, talk: list[Segment], file: str) -> Reference:
+def _reference(name: str, source: Path, talk: list[Segment] | None, file: str) -> Reference:
     shown = printable(name)
     if "/" in name or "\\" in name or name in (".", "..") or len(name.encode()) > MOST_NAME_BYTES:
         raise UserError(
@@ -80,7 +97,9 @@ def _reference(name: str, source: Path, talk: list[Segment], file: str) -> Refer
         )
     if not source.is_file():
         raise UserError(f"sources: {shown}.txt is not there, and the pair {shown} is ready")
-    text = source.read_text(encoding="utf-8", errors="replace").replace("\f", "\n")
+    if talk is None:
+        raise UserError(f"{file}: no line is there for the pair {shown}, which is ready; is it spelt alike in both?")
+    text = read_utf8(source).replace("\f", "\n")
     if not word_count(text) or not any(word_count(segment.text) for segment in talk):
         raise UserError(f"{file}: {shown}: source and talk must both have words; leave the pair out")
     digest = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()

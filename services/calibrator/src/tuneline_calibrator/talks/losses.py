@@ -12,7 +12,6 @@ from rapidfuzz.distance import LCSseq, Levenshtein
 
 from tuneline.data.text.words import compared
 
-
 T = TypeVar("T")
 
 
