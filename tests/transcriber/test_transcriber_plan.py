@@ -13,7 +13,7 @@ from kit.calibrating import PROMPT
 from kit.scripted_openai import Answer, Call, serve_openai
 from kit.speech import make, pdf, rows_of, run_file, write_wave
 from tuneline.commands.plan import RunPlan, plan_of
-from tuneline.engine.checks import Where
+from tuneline.engine.checks import Findings, Where, check_run
 from tuneline.engine.plans import plan_run
 from tuneline.engine.runfile import read_run_file
 from tuneline.stage import installed_stages
@@ -100,3 +100,16 @@ def test_what_is_only_told_is_planned_as_it_will_be_read(tmp_path: Path) -> None
     made = rows_of(tmp_path / "store", make(file, tmp_path / "store"), "pairs.jsonl")
     found = [[(row["pair"], row["status"], row.get("seconds", 0)) for row in rows] for rows in (known, made)]
     assert found[0] == found[1] == [("clock", "ready", 6.8), ("plain", "no_audio", 0), ("unheard", "failed", 0)]
+
+
+def test_the_small_whisper_is_asked_for_english_only(tmp_path: Path) -> None:
+    references(tmp_path)
+
+    def found(language: str | None) -> Findings:
+        file = run_file(tmp_path, {"provider": "faster-whisper", "language": language})
+        run, store = read_run_file(file, installed_stages()), open_store(str(tmp_path / "store"))
+        return check_run(run, store, Where(tmp_path / "work"), {})
+
+    assert not found("en").problems and not found("en").warnings
+    assert any("knows English only, and makes English of others" in line for line in found(None).warnings)
+    assert any("language: the Whisper" in line and "name another" in line for line in found("de").problems)

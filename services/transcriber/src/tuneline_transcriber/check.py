@@ -18,6 +18,8 @@ from tuneline_transcriber.reading.documents import Unusable
 from tuneline_transcriber.reading.references import read_folder
 from tuneline_transcriber.stage import TranscriberParams
 
+_ENGLISH = "the Whisper that is used without `speech_model` knows English only"
+
 
 def check_given(params: TranscriberParams, checks: Checks) -> None:
     """Read the recogniser, and see which references are whole."""
@@ -31,6 +33,7 @@ def check_given(params: TranscriberParams, checks: Checks) -> None:
     if isinstance(config, WhisperConfig) and (checks.origin("speech_model") is None):
         with checks.about("recogniser"):
             find_weights(None)
+            _refuse_other_languages(config.language, checks)
     references = checks.read("references", read_folder)
     if not references:
         return
@@ -51,6 +54,14 @@ def check_given(params: TranscriberParams, checks: Checks) -> None:
     except ModuleNotFoundError:  # the image that checks for all stages reads no sound
         sound = ""
     checks.note(f"{len(whole):,} of {len(references):,} references are whole{sound}")
+
+
+def _refuse_other_languages(language: str | None, checks: Checks) -> None:
+    """Raise UserError, or warn, where the small Whisper that is there without `speech_model` makes English of all."""
+    if language is None:
+        checks.warn("recogniser", f"{_ENGLISH}, and makes English of others: say `language: en`, or name another")
+    elif language != "en":
+        raise UserError(f"language: {_ENGLISH}: name another (hf://Systran/faster-whisper-base)")
 
 
 def _seconds(audio: Path) -> float:

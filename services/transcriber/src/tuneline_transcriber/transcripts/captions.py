@@ -44,7 +44,11 @@ class _Cue(NamedTuple):
 
 def is_captions(lines: Sequence[str]) -> bool:
     """Tell whether there is a line of times, or the mark of WebVTT, which stands alone where nobody spoke."""
-    return lines[0].startswith("WEBVTT") or any(_times(line) or _DIALOGUE.match(line) for line in lines) or _is_table(lines)
+    return (
+        lines[0].startswith("WEBVTT")
+        or any(_times(line) or _DIALOGUE.match(line) for line in lines)
+        or _is_table(lines)
+    )
 
 
 def read_captions(lines: Sequence[str], *, name_first: bool) -> list[Segment]:
