@@ -19,7 +19,7 @@ from kit.exports import AS_TEXTS, INTERCOM, ZENDESK
 from kit.fuzz import Reader, fuzz
 from kit.judge_parts import RUBRIC
 from kit.mixed_logs import SHAPES
-from kit.office import docx, pptx, slide
+from kit.office import docx, epub, odt, pptx, slide
 from kit.places import EXAMPLES
 from kit.programs import PROGRAMS
 from kit.slicing import talk, verdict
@@ -156,7 +156,9 @@ TRANSCRIPTS = (
     "whisper-cpp-speakers.csv", "gong.json", "recall.json", "word.transcript.docx", "recap.txt",
 )  # fmt: skip
 DOCUMENT = {
-    "a.docx": docx(["One two.", "Three."]), "a.pptx": pptx([slide("One."), slide("Two.")], [1, 2]),
+    "a.docx": docx(["One two.", "Three."]), "a.odt": odt("<text:p>One two.</text:p>"),
+    "a.epub": epub({"one.xhtml": "<p>One two.</p>"}, ["one.xhtml"]),
+    "a.pptx": pptx([slide("One."), slide("Two.")], [1, 2]),
     "a.pdf": pdf(["One two.", "Three."]),
     "a.html": b"<meta charset=utf-8><nav>x</nav><main><h1>A</h1><p>b &amp; c</p></main><script>d</script>",
     "a.md": b"---\na: b\n---\n# C ![d](data:x) <!-- e -->\n", "a.txt": b"One.\x0cTwo.\n",

@@ -1,10 +1,11 @@
-"""Files of Word and PowerPoint, as they and Teams write them: a zip with XML in it."""
+"""Files of Word, PowerPoint, LibreOffice and e-books, as these and Teams write them: a zip with XML in it."""
 
 from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from urllib.parse import quote
 from xml.sax.saxutils import escape
 
 RELATIONS = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
@@ -60,4 +61,35 @@ def docx(body: Sequence[str] | str, part: str = "word/document.xml") -> bytes:
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as parts:
         _write(parts, "_rels/.rels", _relations([("rId1", f"{RELATIONS}/officeDocument", f"/{part}")]))
         _write(parts, part, f'<w:document xmlns:w="{SPACE}"><w:body>{inside}</w:body></w:document>')
+    return file.getvalue()
+
+
+def odt(body: str, mimetype: str = "application/vnd.oasis.opendocument.text") -> bytes:
+    """Return a file of LibreOffice with a body of XML."""
+    spaces = " ".join(
+        f'xmlns:{name}="urn:oasis:names:tc:opendocument:xmlns:{name}:1.0"'
+        for name in ("office", "text", "table", "draw", "presentation")
+    )
+    content = f"<office:document-content {spaces}><office:body>{body}</office:body></office:document-content>"
+    return _typed(mimetype, {"content.xml": content})
+
+
+def epub(chapters: Mapping[str, str], order: Sequence[str]) -> bytes:
+    """Return an e-book with chapters by the name of their file, read in this order."""
+    root = '<container><rootfiles><rootfile full-path="OEBPS/book.opf"/></rootfiles></container>'
+    items = "".join(
+        f'<item id="i{n}" href="{quote(name)}" media-type="application/xhtml+xml"/>' for n, name in enumerate(chapters)
+    )
+    spine = "".join(f'<itemref idref="i{[*chapters].index(name)}"/>' for name in order)
+    package = f"<package><manifest>{items}</manifest><spine>{spine}</spine></package>"
+    pages = {f"OEBPS/{name}": f"<html><body>{text}</body></html>" for name, text in chapters.items()}
+    return _typed("application/epub+zip", {"META-INF/container.xml": root, "OEBPS/book.opf": package, **pages})
+
+
+def _typed(mimetype: str, files: Mapping[str, str]) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as parts:
+        parts.writestr(zipfile.ZipInfo("mimetype"), mimetype)
+        for name, text in files.items():
+            _write(parts, name, text)
     return file.getvalue()

@@ -10,7 +10,7 @@ from typing import Any
 import pypdf
 import pytest
 
-from kit.office import RELATIONS, SPACE, docx, paragraph, pptx, slide
+from kit.office import RELATIONS, SPACE, docx, epub, odt, paragraph, pptx, slide
 from kit.speech import pdf
 from tuneline.parsing.text import POINTER
 from tuneline_transcriber.reading.documents import Unusable, read_document
@@ -93,6 +93,36 @@ def test_slides_are_pages_in_the_order_in_which_they_are_shown(tmp_path: Path) -
     assert (found.text, found.pages) == ("First.\fLast.", 2)
 
 
+def test_a_file_of_libreoffice_is_what_it_shows(tmp_path: Path) -> None:
+    cells = "".join(f"<table:table-cell><text:p>{cell}</text:p></table:table-cell>" for cell in ("Year", "Falls"))
+    body = f"""<office:text><text:tracked-changes><text:p>taken out</text:p></text:tracked-changes>
+<text:h>Falls</text:h><text:p>at<text:s text:c="2"/>home<text:note><text:note-body><text:p>Below</text:p>
+</text:note-body></text:note>, and
+ <text:span>more</text:span>.<text:soft-page-break/></text:p><text:list><text:list-item><text:p>One<text:line-break/>
+two</text:p></text:list-item></text:list><table:table><table:table-row>{cells}</table:table-row></table:table>
+<text:section text:display="none"><text:p>hidden</text:p></text:section></office:text>"""
+    (tmp_path / "a.odt").write_bytes(odt(body))
+    found = read_document(tmp_path / "a.odt")
+    assert (
+        found.text.split("\n") == ["Falls", "at  home, and more.\f", "One", "two", "Year \tFalls"] and found.pages == 2
+    )
+    page = "<draw:page><text:p>{}</text:p><presentation:notes><text:p>Say it</text:p></presentation:notes></draw:page>"
+    (tmp_path / "a.odp").write_bytes(
+        odt(page.format("One") + page.format("Two"), "application/vnd.oasis.opendocument.presentation")
+    )
+    assert read_document(tmp_path / "a.odp").text == "One\n\fTwo"
+
+
+def test_an_e_book_is_read_chapter_by_chapter(tmp_path: Path) -> None:
+    chapters = {
+        "two.xhtml": "<h1>Two</h1><p>More.</p>",
+        "cover.xhtml": "<img/>",
+        "eins und.xhtml": "<nav>Go</nav><p>One &amp; one.</p>",
+    }
+    (tmp_path / "a.epub").write_bytes(epub(chapters, ["eins und.xhtml", "two.xhtml"]))
+    assert read_document(tmp_path / "a.epub").text == "One & one.\fTwo\n\nMore."
+
+
 def packed(**changed: Any) -> bytes:
     """Return a zip that is a file of Word by its names, with one thing that no program writes."""
     inside = changed.get("inside", f'<w:document xmlns:w="{SPACE}"><w:body>{paragraph("x")}</w:body></w:document>')
@@ -117,7 +147,7 @@ BILLION = '<!DOCTYPE d [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;&a;&a;">]><d><t>
 )  # fmt: skip
 def test_a_zip_that_no_program_writes_for_people_is_refused_at_once(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.docx").write_bytes(content)
-    with pytest.raises(Unusable, match="no file of Word or PowerPoint that can be read"):
+    with pytest.raises(Unusable, match="no file of Word, PowerPoint, LibreOffice or EPUB"):
         read_document(tmp_path / "a.docx")
 
 
@@ -169,8 +199,9 @@ def test_text_of_windows_and_of_old_typewriters_is_text(tmp_path: Path) -> None:
      ("a.pdf", pdf(["Text."])[:300], "broken"), ("a.txt", b"\n \n", "no text"), ("a.md", b"\xe4b", "UTF-8"),
      ("a.html", b"<html><body><script>x</script></body></html>", "no text"), ("a.docx", b"PK\3\4", "no file of Word"),
      ("a.docx", b"\xd0\xcf\x11\xe0", "has a password"), ("a.docx", docx([""]), "no text"),
-     ("a.odt", b"PK\3\4", "as PDF"),
-     ("a.txt", b"PK\3\4", "e-book"), ("a.epub", b"PK\3\4", "e-book"), ("a.md", b"", "empty"),
+     ("a.odt", b"PK\3\4", "no file of Word"), ("a.epub", epub({"a": "x"}, [])[:-9], "no file of Word"),
+     ("a.epub", epub({"a": "x"}, []), "no text"), ("a.txt", b"PK\3\4", "archive"),
+     ("a.mobi", b"x", "as PDF"), ("a.md", b"", "empty"),
      ("a.txt", POINTER + b"v1\n", "lfs"), ("a.rtf", b"{\\rtf1 x}", "writing program"),
      ("a.pdf", b"<html>404</html>", "no PDF"), ("a.html", b"<meta charset=utf-8>" + b"\xe4" * 99, "not UTF-8")],
 )  # fmt: skip

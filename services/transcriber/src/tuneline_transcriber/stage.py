@@ -62,7 +62,7 @@ class TranscriberInputs(Inputs):
     """References, and what recognises them."""
 
     references: Path = given()
-    """Folder of `<name>.pdf`, `.docx`, `.pptx`, `.html`, `.md`, `.txt` with `<name>.mp3`, `.wav`, `.mp4` or others."""
+    """Folder of `<name>.pdf`, `.docx`, `.odt`, `.html`, `.md`, `.txt` with `<name>.mp3`, `.wav`, `.mp4` or others."""
     recogniser: Path = given()
     """What recognises: `provider` and its settings."""
     speech_model: Path | None = given(

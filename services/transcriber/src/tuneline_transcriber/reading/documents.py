@@ -1,4 +1,4 @@
-"""The text of a document: PDF, Word, PowerPoint, HTML, Markdown or plain text, with a form feed between pages."""
+"""The text of a document: PDF, HTML, Markdown, plain text or of office programs, with a form feed between pages."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from tuneline.data.text.words import word_count
 from tuneline.errors import Temporary
 from tuneline.model.children import ending, environment, tied_to_us
 from tuneline.parsing.text import ONLY_A_POINTER, POINTER, cleaned, read_text
-from tuneline_transcriber.reading.office_files import OfficeFileError, read_office_file
+from tuneline_transcriber.reading.office_files import read_office_file
 from tuneline_transcriber.reading.references import OFFICE, PAGES, SEALED
 from tuneline_transcriber.reading.web_pages import charset, page_text
+from tuneline_transcriber.reading.zip_parts import OfficeFileError
 
 MOST_BYTES = 200 * 2**20
 MOST_CHARACTERS = 20_000_000
@@ -84,7 +85,7 @@ def read_document(path: Path) -> Document:
     data, suffix = path.read_bytes(), path.suffix.lower()
     refuse_stub(data, "document")
     if suffix not in OFFICE and (data.startswith(_SEALED) or suffix in SEALED):
-        raise Unusable("the document is of a writing program, an archive or an e-book; save it as PDF, HTML or text")
+        raise Unusable("the document is of a writing program, or an archive; save it as PDF, .docx, HTML or text")
     if data.startswith(b"%PDF-") or suffix == ".pdf":
         text = cleaned(_pdf_text(data))
     elif suffix in OFFICE:
@@ -157,7 +158,7 @@ def _joined(text: str) -> str:
 
 
 def office_text(data: bytes, what: str) -> str:
-    """Return the text of a .docx or .pptx; `what` names it in messages. Raises Unusable."""
+    """Return the text of a file of an office program; `what` names it in messages. Raises Unusable."""
     if data.startswith(_OLD_OFFICE):
         raise Unusable(
             f"the {what} has a password, or is of an old Office; save it anew without one, or as PDF or text"
@@ -166,7 +167,7 @@ def office_text(data: bytes, what: str) -> str:
         lines = cleaned(read_office_file(data)).split("\n")
     except OfficeFileError:
         raise Unusable(
-            f"the {what} is no file of Word or PowerPoint that can be read; save it anew, or as text"
+            f"the {what} is no file of Word, PowerPoint, LibreOffice or EPUB that can be read; save it anew, or as text"
         ) from None
     return re.sub(r"\n{3,}", "\n\n", "\n".join(line.strip(" \t") for line in lines))
 

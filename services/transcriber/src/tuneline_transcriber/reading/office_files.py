@@ -1,7 +1,8 @@
-"""Files of Word and PowerPoint: what they show, line by line, with a form feed where a page or a slide ended.
+"""Files of office programs: what they show, line by line, with a form feed where a page or a slide ended.
 
-They are zips with XML in them. Text that was taken out (tracked changes), hidden text and slides, notes and a second
-copy of drawings for old programs are left out; cells of a table's row stand in one line.
+They are zips with XML in them; those of Word and PowerPoint are read here. Text that was taken out (tracked changes),
+hidden text and slides, notes and a second copy of drawings for old programs are left out; cells of a table's row stand
+in one line.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 
-from tuneline_transcriber.reading.xml_reader import XmlError, visit
+from tuneline_transcriber.reading.e_books import read_e_book
+from tuneline_transcriber.reading.open_documents import read_open_document
+from tuneline_transcriber.reading.xml_reader import Attributes, XmlError, visit
+from tuneline_transcriber.reading.zip_parts import MOST_FILES, OfficeFileError, Parts
 
-MOST_FILES = 20_000
-MOST_BYTES = 100 * 2**20
-"""Of all parts that are read, unpacked: several thousand pages."""
 _SILENT = frozenset({"pPr", "tblPr", "tcPr", "trPr", "sectPr", "del", "moveFrom", "Fallback", "rt", "instrText", "fld"})
 """Settings, and what is not shown; a field of a slide is its number or date."""
 _OFF = frozenset({"0", "false", "off"})
@@ -28,17 +29,18 @@ _BROKEN = (
 """What is raised for a zip that is not what it says it is."""
 
 
-class OfficeFileError(Exception):
-    """A file that is none of Word or PowerPoint, or that no program for people writes."""
-
-
 def read_office_file(data: bytes) -> str:
-    """Return the text of a .docx or .pptx. Raises OfficeFileError."""
+    """Return the text of a .docx, .pptx, .odt, .odp or .epub. Raises OfficeFileError."""
     if data.count(b"PK\1\2") > MOST_FILES:  # each file of a zip's list begins so: no reader needs to be asked
         raise OfficeFileError
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as files:
-            parts = _Parts(files)
+            parts = Parts(files)
+            kind = parts.read("mimetype") if "mimetype" in files.namelist() else b""
+            if kind.startswith(b"application/vnd.oasis.opendocument."):
+                return read_open_document(parts)
+            if kind.startswith(b"application/epub+zip"):
+                return read_e_book(parts)
             [main] = _relations(parts, "", "/officeDocument").values()  # some programs call it document2.xml
             if main.startswith("ppt/"):
                 return "\f".join(_slides(parts, main))
@@ -49,28 +51,9 @@ def read_office_file(data: bytes) -> str:
         raise OfficeFileError from None
 
 
-class _Parts:
-    """The files of a zip; all that are read have no more than MOST_BYTES, whoever names one of them how often."""
-
-    def __init__(self, files: zipfile.ZipFile) -> None:
-        self._files, self._left = files, MOST_BYTES
-
-    def read(self, name: str) -> bytes:
-        """Return a file. Raises OfficeFileError and what a zip raises."""
-        entry = self._files.getinfo(name)
-        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise OfficeFileError  # others take memory for what they say that they hold
-        with self._files.open(entry) as part:
-            data = part.read(self._left + 1)
-        self._left -= len(data)
-        if self._left < 0:
-            raise OfficeFileError
-        return data
-
-
-def _slides(parts: _Parts, main: str) -> Iterator[str]:
+def _slides(parts: Parts, main: str) -> Iterator[str]:
     """Yield the text of the slides that are shown, in their order."""
-    files, order = _relations(parts, main, "/slide"), _Attributes("sldId")
+    files, order = _relations(parts, main, "/slide"), Attributes("sldId")
     visit(parts.read(main), order)
     for slide in order.found:
         text = _Text()
@@ -79,35 +62,15 @@ def _slides(parts: _Parts, main: str) -> Iterator[str]:
             yield text.whole().strip("\n")
 
 
-def _relations(parts: _Parts, part: str, kind: str) -> dict[str, str]:
+def _relations(parts: Parts, part: str, kind: str) -> dict[str, str]:
     """Return the parts of a kind that a part names, by their ids."""
     folder, _, name = part.rpartition("/")
-    relations = _Attributes("Relationship")
+    relations = Attributes("Relationship")
     visit(parts.read(posixpath.join(folder, "_rels", f"{name}.rels")), relations)
     return {
         one["Id"]: posixpath.normpath(posixpath.join("/", folder, one["Target"])).lstrip("/")
         for one in relations.found if one["Type"].endswith(kind)
     }  # fmt: skip
-
-
-class _Attributes:
-    """Collects the attributes of elements of one name."""
-
-    def __init__(self, tag: str) -> None:
-        self.found: list[Mapping[str, str]] = []
-        self._tag = tag
-
-    def starts(self, tag: str, attributes: Mapping[str, str]) -> None:
-        if tag == self._tag:
-            self.found.append(attributes)
-        if len(self.found) > MOST_FILES:
-            raise XmlError
-
-    def ends(self, tag: str) -> None:
-        pass
-
-    def says(self, text: str) -> None:
-        pass
 
 
 class _Text:

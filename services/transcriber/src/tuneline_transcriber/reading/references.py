@@ -11,10 +11,10 @@ from typing import NamedTuple
 from tuneline.errors import UserError
 from tuneline.parsing.problems import listed, printable
 
-OFFICE = frozenset({".docx", ".docm", ".dotx", ".pptx", ".pptm", ".ppsx"})
+OFFICE = frozenset({".docx", ".docm", ".dotx", ".pptx", ".pptm", ".ppsx", ".odt", ".odp", ".epub"})
 PAGES = frozenset({".html", ".htm", ".xhtml"})
 SOURCES = OFFICE | PAGES | frozenset({".pdf", ".md", ".markdown", ".txt"})
-SEALED = frozenset({".doc", ".odt", ".rtf", ".epub", ".ppt", ".odp", ".pages", ".key", ".mht", ".mhtml", ".webarchive"})
+SEALED = frozenset({".doc", ".rtf", ".ppt", ".pages", ".mobi", ".azw3", ".key", ".mht", ".mhtml", ".webarchive"})
 """Documents of writing programs: they have a place in their reference, and are not read."""
 _SOUND = {".wav", ".bwf", ".rf64", ".w64", ".aif", ".aiff", ".aifc", ".caf", ".au", ".flac", ".wv", ".ape", ".tta"}
 _SOUND |= {".mp3", ".mpga", ".mp2", ".m4a", ".m4b", ".m4r", ".3ga", ".aac", ".ac3", ".ogg", ".oga", ".opus", ".spx"}

@@ -7,6 +7,8 @@ from typing import NoReturn, Protocol
 from xml.parsers import expat
 
 MOST_DEPTH = 200
+MOST_ELEMENTS = 20_000
+"""Of one name, of which all are wanted."""
 
 
 class XmlError(Exception):
@@ -57,3 +59,23 @@ def visit(data: bytes, visitor: XmlVisitor) -> None:
 
 def _local(name: str) -> str:
     return name.rpartition(" ")[2]
+
+
+class Attributes:
+    """Collects the attributes of elements of one name."""
+
+    def __init__(self, tag: str) -> None:
+        self.found: list[Mapping[str, str]] = []
+        self._tag = tag
+
+    def starts(self, tag: str, attributes: Mapping[str, str]) -> None:
+        if tag == self._tag:
+            self.found.append(attributes)
+        if len(self.found) > MOST_ELEMENTS:
+            raise XmlError
+
+    def ends(self, tag: str) -> None:
+        pass
+
+    def says(self, text: str) -> None:
+        pass

@@ -9,7 +9,7 @@ from tuneline.data.text.recordings import Segment
 from tuneline.data.text.words import word_count
 from tuneline.parsing.text import read_text
 from tuneline_transcriber.reading.documents import Unusable, office_text, refuse_stub
-from tuneline_transcriber.reading.references import JSON, SEALED, TABLES, TIMED_TEXT
+from tuneline_transcriber.reading.references import JSON, OFFICE, PAGES, SEALED, TABLES, TIMED_TEXT
 from tuneline_transcriber.transcripts.captions import is_captions, read_captions
 from tuneline_transcriber.transcripts.exports import read_export
 from tuneline_transcriber.transcripts.speakers import spoken
@@ -21,7 +21,8 @@ MOST_BYTES = 64 * 2**20
 MOST_SEGMENTS = 500_000
 _CLOCK_S = 3600.0
 """Of times that begin later, and go on for less than that, nobody counted the seconds before."""
-_SEALED = SEALED | {".pptx", ".pdf", ".html", ".htm", ".xhtml"}
+_WRITTEN = frozenset({".docx", ".docm", ".odt"})
+_SEALED = (SEALED | OFFICE | PAGES | {".pdf"}) - _WRITTEN
 
 
 class GivenTranscript(NamedTuple):
@@ -70,7 +71,7 @@ def read_given(path: Path) -> GivenTranscript:
     """Read a transcript. Raises Unusable."""
     suffix = path.suffix.lower()
     if suffix in _SEALED:
-        raise Unusable(f"a transcript as {suffix} is not read; save it as .vtt, .srt, .docx, .json or .txt")
+        raise Unusable(f"a transcript as {suffix} is not read; save it as .vtt, .srt, .docx, .odt, .json or .txt")
     if path.stat().st_size > MOST_BYTES:
         raise Unusable(f"the transcript has more than {MOST_BYTES // 2**20} MiB")
     data = path.read_bytes()
@@ -90,7 +91,7 @@ def _read(data: bytes, suffix: str) -> list[Segment]:
         return read_export(data)
     if suffix in TIMED_TEXT:
         return read_timed_text(data)
-    if suffix == ".docx":
+    if suffix in _WRITTEN:
         lines = office_text(data, "transcript").replace("\f", "\n").split("\n")
     else:
         try:
@@ -98,7 +99,7 @@ def _read(data: bytes, suffix: str) -> list[Segment]:
         except UnicodeDecodeError:
             raise Unusable("the transcript is not UTF-8 text; save it as UTF-8") from None
     if is_captions(lines):
-        return read_captions(lines, name_first=suffix == ".docx")
+        return read_captions(lines, name_first=suffix in _WRITTEN)
     if suffix in TABLES:
         return read_table(lines)
     return read_lyrics(lines) if suffix == ".lrc" else read_text_turns(lines)

@@ -15,6 +15,7 @@ PERMUTATIONS = 128
 SHINGLE_WORDS = 5
 """Words in a row that are compared as one: long enough that a common phrase does not make two texts alike."""
 
+
 def normal(text: str) -> str:
     """Return the words of a text in a row: case, punctuation and spaces do not count, and neither does spelling."""
     return " ".join(compared(text))

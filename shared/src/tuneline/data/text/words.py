@@ -75,8 +75,8 @@ def compared(text: str) -> list[str]:
     """Return the words of a text that tell whether another says the same, by the one rule for all stages.
 
     Letters and digits of any script count, with their marks, without case. Spelling does not: `é` may be one character
-    or two, and `ｆｕｌｌ` may be wide; both look the same and are (NFKC). Of scripts that set no spaces between words each
-    letter is one.
+    or two, and `ｆｕｌｌ` may be wide; both look the same and are (NFKC). Of scripts that set no spaces between words
+    each letter is one.
     """
     plain = unicodedata.normalize("NFKC", text).casefold()
     if plain.isascii():
