@@ -49,7 +49,14 @@ def make_many(folder: Path, count: int, *, latency_s: float, concurrency: int) -
     with serve_writer(sometimes_empty, latency_s=latency_s) as server:
         store = folder / "store"
         file = run_file(
-            folder, server.url, prices=PRICES, count=count, pilot=100, concurrency=concurrency, max_usd=None
+            folder,
+            server.url,
+            prices=PRICES,
+            count=count,
+            pilot=100,
+            concurrency=concurrency,
+            max_usd=None,
+            gates={"lost": 0.5},
         )
         subprocess.run(command("generator", file, store, "--variant", "pilot"), check=True, capture_output=True)
         before, began = len(server.calls), time.monotonic()
