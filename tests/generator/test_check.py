@@ -156,3 +156,10 @@ def test_one_run_does_not_learn_from_the_personas_that_it_compares_with(
     file.write_text(text)
     told = CliRunner().invoke(app, ["check", str(file)]).output
     assert ("inputs.personas: conversations to learn from and comparison would have the same" in told) is refused, told
+
+
+def test_a_writer_that_is_served_here_needs_a_file_that_is_given_or_made(tmp_path: Path) -> None:
+    code, told = checked(tmp_path, "chat", inputs={"writer": {"provider": "llama-server"}})
+    assert code == 2 and "`llama-server` serves the input `writer_model`; give it" in told
+    made = {"writer": {"provider": "llama-server"}, "writer_model": "output:gguf-converter@base/model"}
+    assert "give it" not in checked(tmp_path, "chat", inputs=made)[1]

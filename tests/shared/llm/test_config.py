@@ -158,7 +158,8 @@ def test_an_address_with_a_key_in_it_is_refused_and_not_repeated(tmp_path: Path,
         ({"provider": "google", "thinking": "enormous"}, "thinking"),
         ({"provider": "google", "effort": "low"}, "effort: unknown"),
         ({"provider": "openai", "thinking": "low"}, "thinking: unknown"),
-        ({"provider": "mistral"}, "provider: unknown"),
+        ({"provider": "mistral"}, "provider: unknown; known: "),
+        ({"provider": "ollama"}, "Ollama, vLLM, LM Studio and others of its protocol are `openai` with a `base_url`"),
     ],
 )
 def test_each_provider_has_the_settings_of_its_protocol(tmp_path: Path, settings: dict[str, Any], words: str) -> None:

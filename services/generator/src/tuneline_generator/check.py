@@ -52,8 +52,9 @@ def check_given(params: GeneratorParams, checks: Checks) -> None:
     if isinstance(recipe, ScriptsRecipe):
         _check_scripts(recipe, checks)
     if recipe:
+        model, made = checks.inputs.get("writer_model"), checks.origin("writer_model") is not None
         # A model that another step makes is not there yet.
-        writer = checks.read("writer", load_writer, recipe.format, checks.inputs.get("writer_model"), later=True)
+        writer = checks.read("writer", load_writer, recipe.format, model, later=made)
         with checks.about("recipe"):
             _check_samplers(writer, [step.sampler for step in recipe.steps.values()], recipe.format, checks)
         stand_ins = (

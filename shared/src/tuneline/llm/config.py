@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from tuneline.errors import UserError
 from tuneline.llm.keys import is_plain_address, names_a_key, receivers
-from tuneline.parsing.problems import did_you_mean
+from tuneline.parsing.problems import did_you_mean, nearest
 from tuneline.parsing.yaml import YamlFile, read_yaml
 from tuneline.stage import Json
 
@@ -247,7 +247,9 @@ def provider_in(source: YamlFile, choices: Mapping[str, type[C]]) -> C:
         raise UserError(f"{source.where(())}: provider: is required, one of {', '.join(choices)}")
     model = choices.get(str(provider))
     if model is None:
-        raise UserError(f"{source.where(('provider',))}: unknown{did_you_mean(str(provider), choices)}")
+        told = f"{source.where(('provider',))}: unknown{did_you_mean(str(provider), choices)}"
+        others = "; Ollama, vLLM, LM Studio and others of its protocol are `openai` with a `base_url`"
+        raise UserError(told + others * ("openai" in choices and nearest(str(provider), choices) is None))
     return source.as_model(model, "a model's file")
 
 
