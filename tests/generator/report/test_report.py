@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from tuneline_generator.report.found import Quality
-from tuneline_generator.report.gates import rate, share_gate
+from tuneline_generator.report.gates import LIMITS, rate, share_gate
 from tuneline_generator.report.report import histograms, some, write_report
-from tuneline_generator.report.wording import refusal
+from tuneline_generator.report.wording import GATES, refusal
 from tuneline_generator.writing.rows import Row, Status, counted
 
 
@@ -59,3 +59,8 @@ def test_what_was_lost_says_what_most_of_it_is() -> None:
     gate = share_gate("lost", rate(13, 20), "at most", 0.05)
     [line] = refusal(found.model_copy(update={"refused": ["lost"], "gates": [gate], "kept": 7}))
     assert line == "lost: 65% (13 of 20), wanted at most 5.0%; most are `empty` (no text)"
+
+
+def test_each_gate_is_said_in_words() -> None:
+    named = {"leakage", "overlap", "test_prompts", *(name for limits in LIMITS.values() for name in limits)}
+    assert named == GATES.keys()

@@ -106,4 +106,5 @@ def _environment() -> Environment:
     environment = page_environment("tuneline_generator.report")
     for words in (wording.value_of, wording.limit_of, wording.bound_of, wording.percent):
         environment.filters[words.__name__] = words
+    environment.filters["means"] = wording.GATES.__getitem__
     return environment

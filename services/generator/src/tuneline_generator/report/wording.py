@@ -21,6 +21,18 @@ MEANINGS = {
 }  # fmt: skip
 """What each status means."""
 
+GATES = {
+    "runaway": "answers that go on with a new prompt, or do not end", "token_limit": "answers cut at max_tokens",
+    "acceptance": "accepted, of those that were judged", "lost": "items without an answer, or that nobody could judge",
+    "bad_prompts": "prompts too short, too long, cut or no text", "duplicates": "rows nearly like an earlier one",
+    "same_answers": "answers that an earlier row has word for word", "loops": "answers that say the same over and over",
+    "leakage": "rows with a control token or a label", "overlap": "kept rows like what is held out",
+    "shortest_median": "median tokens of accepted answers", "longest_median": "median tokens of accepted answers",
+    "test_prompts": "prompts set aside for a comparison", "critic_auc": "how well the critic tells answers apart",
+    "critic_mass": "how much the critic says yes or no at all",
+}  # fmt: skip
+"""What each gate looks at."""
+
 FIGURES = {"shortest_median", "longest_median", "critic_auc", "critic_mass"}
 """Gates whose value is no share."""
 
