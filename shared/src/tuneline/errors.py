@@ -1,11 +1,12 @@
-"""Every exception of the library, and what each means for whoever runs it.
+"""The exceptions that the rooms of the library share, and what each means for whoever runs it.
 
 ::
 
     Exception
     ├── UserError           exit 2    the request or the data is wrong: one clear message, never retried
     │   ├── Changed                   a file changed while it was read
-    │   └── Damaged                   a stored file is gone, or not what its record says
+    │   ├── Damaged                   a stored file is gone, or not what its record says
+    │   └── NothingWanted             a folder holds none of the files that are read
     ├── Temporary           exit 75   stopped or unlucky: run the same command again to resume
     │   ├── Stopped                   the client was closed while a call waited for its turn
     │   │   └── OverBudget            the next call could cost more than the run may spend
@@ -14,6 +15,7 @@
     ├── StageFailed                   a stage of a local run ended with an exit code other than 0
     ├── BadJson                       data that is not strict JSON; whoever reads it knows the file
     ├── Unreadable                    a judge's answer that is not what was asked for; it becomes a status
+    ├── NothingSaid                   a simulated user has nothing to say; it ends the conversation
     ├── Fault                         one call to a model failed; only the retry layer sees it
     ├── LlmRejected                   a server will never take this request; it becomes a status
     └── any other           exit 1    a bug: type and frames are recorded, its message (perhaps of a transcript) is not
@@ -36,6 +38,10 @@ class Changed(UserError):  # noqa: N818  (named for what happened, like Temporar
 
 class Damaged(UserError):  # noqa: N818
     """A stored file is gone, or not what its record says."""
+
+
+class NothingWanted(UserError):  # noqa: N818
+    """A folder has none of the files that are read, nor has a folder in it."""
 
 
 class Temporary(Exception):  # noqa: N818  (it is a state to come back from, and reads so where it is raised)
@@ -87,6 +93,10 @@ class BadJson(Exception):  # noqa: N818  (a state of a file, not of the program)
 
 class Unreadable(Exception):  # noqa: N818  (an answer may be so; it is counted, not a failure of the program)
     """The answer is not what was asked for; the message says why and never quotes it."""
+
+
+class NothingSaid(Exception):  # noqa: N818  (a state of the conversation, not a fault of this program)
+    """Who plays a user had nothing to say, so the conversation cannot go on; the message says why."""
 
 
 class Fault(Exception):  # noqa: N818  (it says what happened to an attempt; only the retry layer sees it)

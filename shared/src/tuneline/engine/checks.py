@@ -20,8 +20,7 @@ from tuneline.engine.origin import named_by_origin
 from tuneline.engine.pipelines import REFUSED, Address, Inline, OutputOf, Step
 from tuneline.engine.places import StorePlace, open_place
 from tuneline.engine.runfile import OUTPUT, RunFile
-from tuneline.errors import Temporary, UserError
-from tuneline.parsing.patterns import NothingWantedError
+from tuneline.errors import NothingWanted, Temporary, UserError
 from tuneline.stage import Json
 from tuneline.store.base import Store, is_local
 from tuneline.store.verify import FileCache, plain_disk_errors
@@ -130,7 +129,7 @@ def _bring(
             _hint(name, run_file.source.content["inputs"][name], value)
             try:
                 place = glimpse(value, name, run_file.selections(name), folder, store, where.cache)
-            except NothingWantedError as e:
+            except NothingWanted as e:
                 raise UserError(f"{e} What is wanted: {run_file.meaning(name)}") from None
     if elsewhere:
         findings.warnings += noting.problems + noting.unreached

@@ -6,12 +6,8 @@ import re
 from collections.abc import Collection, Sequence
 from fnmatch import fnmatchcase
 
-from tuneline.errors import UserError
+from tuneline.errors import NothingWanted, UserError
 from tuneline.parsing.problems import printable, shortened
-
-
-class NothingWantedError(UserError):
-    """A folder has none of the files that are read, nor has a folder in it."""
 
 
 def any_of(selections: Collection[tuple[str, ...]]) -> tuple[str, ...]:
@@ -34,7 +30,7 @@ def nothing_wanted(address: str, patterns: Sequence[str], names: Collection[str]
     if folders := sorted((folder for folder, name in below if is_wanted(name, patterns)), key=by_number):
         return UserError(f"{problem}: they stand in folders like {printable(folders[-1])}. Give the one that you mean.")
     there = sorted({name.partition("/")[0] for name in visible})
-    return NothingWantedError(f"{problem}: it holds {shortened(there)}." if there else f"{problem}.")
+    return NothingWanted(f"{problem}: it holds {shortened(there)}." if there else f"{problem}.")
 
 
 def by_number(name: str) -> list[tuple[int, str]]:

@@ -15,9 +15,9 @@ from kit.scripted_openai import Answer, Call, ScriptedOpenAI, completion, error,
 from kit.scripted_vendors import PROTOCOLS, Protocol
 from tuneline.data.conversations import Said
 from tuneline.data.personas import Persona
-from tuneline.errors import UserError
+from tuneline.errors import NothingSaid, UserError
 from tuneline.judge.simulators.scripted import ScriptedSimulator
-from tuneline.judge.simulators.simulator import NothingSaid, load_simulator, open_simulator
+from tuneline.judge.simulators.simulator import load_simulator, open_simulator
 
 
 def write(folder: Path, content: object) -> Path:

@@ -15,8 +15,8 @@ from tuneline.data.io import Closed
 from tuneline.data.personas import Persona
 from tuneline.data.reading.prompts import Prompt
 from tuneline.data.serving import SamplerParams
-from tuneline.errors import LlmRejected, Temporary, UserError
-from tuneline.judge.simulators.simulator import NothingSaid, Simulator
+from tuneline.errors import LlmRejected, NothingSaid, Temporary, UserError
+from tuneline.judge.simulators.simulator import Simulator
 from tuneline.llm.thoughts import storable
 from tuneline.llm.token_counts import count_in_messages
 from tuneline.model.chat import ChatTokenizer, fold_system

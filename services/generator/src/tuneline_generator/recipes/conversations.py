@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from tuneline.data.conversations import Said
 from tuneline.data.judged import Exchange
 from tuneline.data.personas import Persona
-from tuneline.judge.simulators.simulator import NothingSaid, Simulator
+from tuneline.errors import NothingSaid
+from tuneline.judge.simulators.simulator import Simulator
 from tuneline.stage import Usage
 from tuneline_generator.recipes.instructions import Written
 from tuneline_generator.writing.items import Item

@@ -15,8 +15,7 @@ from pydantic import model_validator
 from tuneline.data.conversations import Said
 from tuneline.data.io import Closed, read_row
 from tuneline.data.personas import Persona
-from tuneline.errors import LlmRejected, UserError
-from tuneline.judge.simulators.simulator import NothingSaid
+from tuneline.errors import LlmRejected, NothingSaid, UserError
 from tuneline.llm.calls import ONE_QUESTION, QUESTION_SECONDS
 from tuneline.llm.client import LlmClient
 from tuneline.llm.config import ModelConfig, Secret

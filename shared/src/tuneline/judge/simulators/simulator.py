@@ -18,10 +18,6 @@ from tuneline.llm.config import MODELS, ModelConfig, read_asked_at_once
 from tuneline.stage import Context, Cost
 
 
-class NothingSaid(Exception):  # noqa: N818  (a state of the conversation, not a fault of this program)
-    """The simulator had nothing to say, so the conversation cannot go on; the message says why."""
-
-
 class Simulator(Protocol):
     """Speaks for every persona. Safe for threads."""
 
