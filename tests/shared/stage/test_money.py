@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tuneline.stage import Usage, dollars, span
+from tuneline.stage import Usage, dollars, rounded, span
 
 
 @pytest.mark.parametrize(
@@ -31,3 +31,11 @@ def test_a_price_that_is_not_known_is_never_nothing() -> None:
 )
 def test_spans_are_told_in_a_unit_that_says_enough(seconds: float, text: str) -> None:
     assert span(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0095, "0.0095"), (0.0581, "0.058"), (1.54, "1.5"), (99.6, "100"), (123, "120"), (1234, "1,200"), (0, "0")],
+)
+def test_a_number_has_the_digits_that_count_and_never_an_exponent(value: float, text: str) -> None:
+    assert rounded(value) == text

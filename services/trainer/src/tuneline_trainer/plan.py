@@ -19,7 +19,7 @@ from tuneline.data.slices import SliceStats
 from tuneline.data.transcripts import Transcript
 from tuneline.data.verdicts import Passing
 from tuneline.llm.token_counts import MESSAGE_TOKENS, count_tokens
-from tuneline.stage import Forecast, Plans
+from tuneline.stage import Forecast, Plans, rounded
 from tuneline_trainer.model.base_model import glance_at_base_model
 from tuneline_trainer.model.memory import GPUS
 from tuneline_trainer.stage import TrainerParams
@@ -138,7 +138,7 @@ def _number(plans: Plans, name: str, otherwise: float) -> float:
 def _hours(seconds: float) -> str:
     if seconds < 60:
         return "under a minute"
-    return f"{seconds / 3600:.2g} hours" if seconds >= 5400 else f"{seconds / 60:.0f} minutes"
+    return f"{rounded(seconds / 3600)} hours" if seconds >= 5400 else f"{seconds / 60:.0f} minutes"
 
 
 def _between(least: float, most: float) -> str:
@@ -149,5 +149,5 @@ def _between(least: float, most: float) -> str:
 def _short(number: float) -> str:
     for size, name in ((1e9, " billion"), (1e6, " million")):
         if number >= size:
-            return f"{number / size:.3g}{name}"
+            return f"{rounded(number / size, 3)}{name}"
     return f"{number:,.0f}"

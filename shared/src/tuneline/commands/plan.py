@@ -12,7 +12,7 @@ from tuneline.engine.checks import Findings, Where
 from tuneline.engine.plans import Plan, plan_run
 from tuneline.engine.records import Manifest, pinned_manifest
 from tuneline.engine.runfile import RunFile
-from tuneline.stage import Json, dollars
+from tuneline.stage import Json, dollars, rounded
 from tuneline.store.base import Store
 
 
@@ -142,5 +142,5 @@ _HEAD = ["stage", "role", "model", "calls", "input", "output", "cost", "left: ca
 def _cells(row: Planned) -> list[str]:
     usd, left = ("not known" if cost is None else dollars(cost) for cost in (row.usd, row.left_usd))
     counts = (row.calls, row.input_tokens, row.output_tokens)
-    hours = f"{row.left_seconds / 3600:.2g}" if row.left_seconds else "0"
+    hours = rounded(row.left_seconds / 3600)
     return [row.stage, row.role, row.model, *(f"{n:,}" for n in counts), usd, f"{row.left_calls:,}", left, hours]

@@ -11,7 +11,7 @@ from tuneline.engine.ledger import spendings
 from tuneline.engine.records import Failure, Manifest, Mark, pinned_manifest, read
 from tuneline.errors import UserError
 from tuneline.parsing.problems import nearest, printable, shortened
-from tuneline.stage import Cost, InputRecord, dollars
+from tuneline.stage import Cost, InputRecord, dollars, rounded
 from tuneline.store.base import Store, in_parallel, is_local, local_path
 
 MOST_NAMED = 20
@@ -132,10 +132,10 @@ def fetch_output(store: Store, run: str, name: str, dest: Path) -> Path:
 def size(count: float) -> str:
     """Return a number of bytes in a unit that people read."""
     for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
+        if count < 999.5:
+            return f"{rounded(count, 3)} {unit}"
         count /= 1000
-    return f"{count:.3g} TB"
+    return f"{rounded(count, 3)} TB"
 
 
 def _origin(record: InputRecord) -> str:

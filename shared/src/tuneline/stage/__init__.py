@@ -24,7 +24,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import Field
 
 from tuneline.stage.context import Checks, Context, Journal, Memory, Place, Plans
-from tuneline.stage.money import Account, Cost, Forecast, Spent, Usage, dollars, span
+from tuneline.stage.money import Account, Cost, Forecast, Spent, Usage, dollars, rounded, span
 from tuneline.stage.ports import (
     InputPort,
     Inputs,
@@ -49,7 +49,7 @@ __all__ = [
     "Account", "AnyStage", "Checks", "Closed", "Context", "Cost", "Forecast", "InputPort", "InputRecord", "Inputs",
     "Journal", "Json", "Maker", "Memory", "Metrics", "OutputKind", "OutputPort", "Outputs", "Params", "Part", "Place",
     "Plans", "Spent", "Stage", "Usage", "dollars", "file_name", "folder_name", "found", "given", "installed_stages",
-    "output_of", "pace", "page", "span", "without",
+    "output_of", "pace", "page", "rounded", "span", "without",
 ]  # fmt: skip
 
 

@@ -16,6 +16,11 @@ def dollars(usd: float) -> str:
     return f"${usd:,.2f}" if usd >= 0.1 or not usd else f"${usd:.2g}"
 
 
+def rounded(value: float, digits: int = 2) -> str:
+    """Return a number with the digits that count and the zeros behind them: `0.058`, `1.5`, `120`, `1,200`."""
+    return f"{float(f'{value:.{digits}g}'):,.12g}"
+
+
 def span(seconds: float) -> str:
     """Return a time in the largest unit that says enough: `41 s`, `12 min`, `3 h 20 min`, `2 d`."""
     if seconds < 90:
