@@ -14,6 +14,7 @@ from typing import NamedTuple
 from tuneline.data.reading.logs.calls import as_json, is_turn, read_request, read_response, with_answers
 from tuneline.data.reading.logs.exports import is_export, read_export
 from tuneline.data.reading.logs.spans import is_span
+from tuneline.data.reading.logs.traces import is_trace, read_trace
 from tuneline.data.reading.messages.content import MAX_DEPTH, Problem, check_text, kind, read_content, spelt
 from tuneline.data.reading.messages.items import ANSWERS, ASKS, read_items, read_pair, with_speakers
 from tuneline.data.reading.messages.roles import Role
@@ -76,7 +77,7 @@ class Shaped(NamedTuple):
 
 def read_shape(record: Mapping[str, object], problems: list[Problem], loc: Loc = ()) -> Shaped:
     """Find the conversation in a record and read its turns, system prompts first."""
-    readers = (_tree, _exported, _listed, _preference, _logged, _paired, _written, _listed_late, _wrapped)
+    readers = (_tree, _exported, _traced, _listed, _preference, _logged, _paired, _written, _listed_late, _wrapped)
     for form, reader in product((record, spelt(record)), readers):
         if (found := reader(form, problems, loc)) is not None:
             known = reader is _wrapped and any(turn.role == "system" for turn in found.turns)
@@ -105,6 +106,7 @@ def has_shape(record: object) -> bool:
         or versions_in(record) is not None
         or (isinstance(chat := record.get("chat"), Mapping) and versions_in(chat) is not None)
         or is_export(record)
+        or is_trace(record)
         or any(_list(record.get(key)) is not None for key in LISTS)
         or _pair(record) is not None
         or (written_in(record) is not None and not is_message(record))
@@ -141,6 +143,11 @@ def _exported(record: Mapping[str, object], problems: list[Problem], loc: Loc) -
     for place, message in found:
         turns += read_message(message, place, problems)
     return Shaped(turns, loc, is_span(record))
+
+
+def _traced(record: Mapping[str, object], problems: list[Problem], loc: Loc) -> Shaped | None:
+    turns = read_trace(record, loc, problems)
+    return None if turns is None else Shaped(turns, loc, is_call=True)
 
 
 def _listed(record: Mapping[str, object], problems: list[Problem], loc: Loc) -> Shaped | None:

@@ -51,9 +51,49 @@ def test_numbered_attributes_of_a_span_are_put_in_order(tmp_path: Path) -> None:
     ]
 
 
+def trace(*calls: tuple[list[dict[str, str]], str]) -> dict[str, Any]:
+    """What MLflow's `Trace.to_json` writes of a request to a program and the calls of a model that it made."""
+    said: list[tuple[str, object, object]] = [("CHAIN", {"question": "Hm"}, {"answer": "Well"})]
+    for asked, answer in calls:
+        choice = {"index": 0, "message": {"role": "assistant", "content": answer}, "finish_reason": "stop"}
+        said.append(
+            ("CHAT_MODEL", {"messages": asked, "model": "m"}, {"object": "chat.completion", "choices": [choice]})
+        )
+    spans: list[dict[str, Any]] = [
+        {
+            "span_id": str(n), "name": kind, "start_time_unix_nano": 10**18 - n, "parent_span_id": None, "events": [],
+            "attributes": {
+                "mlflow.spanType": json.dumps(kind), "mlflow.spanInputs": json.dumps(inputs),
+                "mlflow.spanOutputs": json.dumps(outputs),
+            },
+        }
+        for n, (kind, inputs, outputs) in enumerate(said)
+    ]  # fmt: skip
+    return {"info": {"trace_id": "tr-1", "state": "OK", "request_preview": "Hm"}, "data": {"spans": spans}}
+
+
+SHORT = {"role": "system", "content": "Be short"}
+BEGUN = [SHORT, {"role": "user", "content": "Hi"}]
+LATER = [*BEGUN, {"role": "assistant", "content": "Hello"}, {"role": "user", "content": "Bye"}]
+
+
+@pytest.mark.parametrize("form", ["trace", "list", "row", "row with the trace"])
+def test_a_trace_of_mlflow_is_what_its_last_call_of_a_model_was_sent_and_answered(tmp_path: Path, form: str) -> None:
+    whole = trace((LATER, "See you"), (BEGUN, "Hello"))  # spans in no order: times say which is later
+    row = {"trace_id": "tr-1", "request": '{"question": "Hm"}', "response": '{"answer": "Well"}'}
+    values = {
+        "trace": whole, "list": [whole], "row": [row | {"spans": whole["data"]["spans"]}],
+        "row with the trace": [row | {"trace": json.dumps(whole)}],
+    }  # fmt: skip
+    [(_, system, exchanges)] = read(tmp_path, values[form])
+    assert (system, exchanges) == ("Be short", (Exchange("Hi", "Hello"), Exchange("Bye", "See you")))
+
+
 @pytest.mark.parametrize(
     ("value", "message"),
     [
+        (trace(), "a trace of MLflow without a span of a model"),
+        (trace((BEGUN, "Hello"), ([SHORT, {"role": "user", "content": "Sum it up"}], "Fine")), "with 2 calls of a mod"),
         ({name: value for name, value in ZENDESK.items() if name != "requester_id"}, "no `requester_id`"),
         ({"resourceSpans": [{"scopeSpans": [{"spans": []}]}]}, "one span a line"),
         ({"object": "list", "data": [{"object": "chat.completion", "choices": []}]}, "without what it was asked"),

@@ -134,7 +134,9 @@ def is_turn(value: object) -> bool:
     if not isinstance(value, Mapping):
         return False
     typed = value.get("type") in ("reasoning", "function_call", "function_call_output")
-    return typed or is_message(value) or value.get("lc") is not None or isinstance(value.get("data"), Mapping)
+    held = value.get("data")
+    wrapped = value.get("lc") is not None or (isinstance(held, Mapping) and "spans" not in held)  # those are of a trace
+    return typed or wrapped or is_message(value)
 
 
 def as_json(value: object) -> object:
