@@ -87,11 +87,13 @@ def laptop(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Laptop:
 
 
 def test_a_second_run_finds_nothing_to_do_in_seconds(laptop: Laptop) -> None:
-    start = time.monotonic()
+    before = os.times()
     done = laptop.run(laptop.write())
+    after = os.times()
     assert done.returncode == 0
     assert done.stdout.splitlines()[0] == "Nothing to do: run demo is up to date."
-    assert time.monotonic() - start < 10
+    spent = after.children_user + after.children_system - before.children_user - before.children_system
+    assert spent < 10, "seconds of a processor, however busy the machine is"
 
 
 def test_a_stage_puts_verdict_and_report_where_a_workflow_looks_for_them(laptop: Laptop, tmp_path: Path) -> None:

@@ -135,7 +135,10 @@ class TrainerOutputs(Outputs):
 def run(params: TrainerParams, inputs: TrainerInputs, outputs: TrainerOutputs, context: Context) -> Metrics:
     """Fine-tune the base model on the slices."""
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # on import it complains of a kernel that nobody needs
-    from tuneline_trainer.train import train_adapter
+    from tuneline_trainer.imports import spared
+
+    with spared(params.quantization):
+        from tuneline_trainer.train import train_adapter
 
     return train_adapter(params, inputs, outputs, context)
 
