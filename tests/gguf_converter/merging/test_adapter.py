@@ -49,7 +49,7 @@ def test_a_base_model_that_may_be_the_same_is_accepted(
         ("base_model@sha256:ffff00001111", "the base model sha256:ffff00001111, and this one is sha256:0123456789ab"),
         (
             "google/gemma-2-9b",
-            "the base model google/gemma-2-9b, and this one is google/gemma-2-9b-it.*; if one is a copy",
+            "the base model google/gemma-2-9b, and this one is google/gemma-2-9b-it.* If one is a copy",
         ),
     ],
 )

@@ -229,11 +229,11 @@ def _check_base_name(config: Mapping[str, object], uri: str | None, sha256: str 
     if by_hash and sha256 and not sha256.startswith(by_hash[1]):
         other = f"the base model sha256:{by_hash[1]}, and this one is sha256:{sha256[:12]}"
     elif (here := hub_name(uri)) and re.fullmatch(r"[\w.-]+/[\w.-]+", name) and _model(name) != _model(here):
-        copies = "; if one is a copy of the other, take the name out of adapter_config.json"
+        copies = " If one is a copy of the other, take the name out of adapter_config.json."
         other = f"the base model {name}, and this one is {here}"
     else:
         return
-    raise UserError(f"adapter: it was trained on {other}. Give the base model that it was trained on{copies}.")
+    raise UserError(f"adapter: it was trained on {other}. Give the base model that it was trained on.{copies}")
 
 
 def _model(name: str) -> str:
