@@ -37,6 +37,10 @@ def _map(values: Schema) -> Schema:
 
 TEXT: Schema = {"type": "string"}
 QUANTITY: Schema = {"type": ["string", "number"], "pattern": r"^[0-9.]+(m|[kKMGTPE]i?)?$"}
+RESOURCES = _map(QUANTITY) | {
+    "propertyNames": {"pattern": r"^(cpu|memory|ephemeral-storage|hugepages-[0-9]+[KMG]i|[a-z0-9.-]+/[A-Za-z0-9._-]+)$"}
+}
+"""Of another name Kubernetes takes the template, and then no pod."""
 SECONDS: Schema = {"type": "integer", "minimum": 1}
 EXPRESSION = _closed(key=TEXT, operator={"enum": ["In", "NotIn", "Exists", "DoesNotExist"]}, values=_list(TEXT))
 SELECTOR = _closed(matchLabels=_map(TEXT), matchExpressions=_list(EXPRESSION))
@@ -126,8 +130,8 @@ TYPES: Mapping[str, Schema] = {
     "stageDefaults.gpu": {"type": "integer", "minimum": 0},
     "stageDefaults.gpuDigest": {"type": "string", "pattern": "^(sha256:[0-9a-f]{64})?$"},
     "stageDefaults.reaches": _list({"enum": ["hub", "judge", "hook"]}),
-    "stageDefaults.resources.requests": _map(QUANTITY),
-    "stageDefaults.resources.limits": _map(QUANTITY),
+    "stageDefaults.resources.requests": RESOURCES,
+    "stageDefaults.resources.limits": RESOURCES,
     "stageDefaults.scratch.size": QUANTITY,
     "stageDefaults.scratch.storageClass": NAME,
     "stageDefaults.tmpSize": QUANTITY,

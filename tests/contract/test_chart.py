@@ -442,6 +442,7 @@ MISSPELT = [
     ("stages.slicers", {}, "slicers"),
     ("stages.slicer.resorces", {}, "resorces"),
     ("stages.trainer.resources.limit", {"cpu": 1}, "limit"),
+    ("stages.trainer.resources.limits.memroy", "16Gi", "memroy"),
     ("stages.trainer.tolerations", [{"keey": "a"}], "keey"),
     ("stages.trainer.scratch.sizes", "1Gi", "sizes"),
     ("stageDefaults.graceSecond", 60, "graceSecond"),
