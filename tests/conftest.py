@@ -12,10 +12,20 @@ from uuid import uuid4
 import pytest
 import structlog
 
+from kit.images import as_in_image
 from kit.places import EXAMPLES
 from kit.s3_proxy import Proxy, faulty_network
 from kit.s3_server import S3Server, serve_s3
 from tuneline.store.base import Store, open_store
+
+
+@pytest.fixture(scope="session", autouse=True)
+def modules_of_images() -> Iterator[None]:
+    """A stage that a test starts by its own command has what its image has, and nothing else that is installed here."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in as_in_image().items():
+            patch.setenv(name, value)
+        yield
 
 
 @pytest.fixture(autouse=True)
