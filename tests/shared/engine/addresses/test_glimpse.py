@@ -34,9 +34,9 @@ print(glimpse(Address(sys.argv[1]), "base_model", {{{PATTERNS!r}}}, folder / "in
 """In a process of its own: the Hub's library reads its environment when it is imported."""
 
 
-def look(uri: str, folder: Path, cache: Path) -> Path:
+def look(uri: str, folder: Path, cache: Path, patterns: tuple[str, ...] = PATTERNS) -> Path:
     store = open_store(str(folder / "store"))
-    return glimpse(Address(uri), "base_model", {PATTERNS}, folder / "inputs", store, FileCache(cache))
+    return glimpse(Address(uri), "base_model", {patterns}, folder / "inputs", store, FileCache(cache))
 
 
 def is_whole_without_weights(path: Path) -> bool:
@@ -61,6 +61,15 @@ def test_of_weights_in_a_bucket_only_the_header_travels(s3: str, network: Proxy,
     assert brought == {"config.json": 2, "deep/model.safetensors": 8 + len(HEADER)}
     assert is_whole_without_weights(look(given.uri, tmp_path / "2", tmp_path / "cache"))
     assert sum(size for path, size in network.brought.items() if path.endswith("/config.json")) == 2
+
+
+def test_a_model_whose_weights_are_of_the_other_kind_is_read_whole(s3: str, tmp_path: Path) -> None:
+    given = open_store(f"{s3}/whisper")
+    for name, data in {"model.bin": b"weights", "config.json": b"{}", "README.md": b""}.items():
+        given.put(name, data)
+    patterns = ("model.bin", "model.safetensors", "*.json")
+    found = look(given.uri, tmp_path / "1", tmp_path / "cache", patterns)
+    assert {path.name: path.read_bytes() for path in found.iterdir()} == {"model.bin": b"weights", "config.json": b"{}"}
 
 
 def test_of_weights_in_the_hub_only_the_header_travels(tmp_path: Path) -> None:

@@ -27,6 +27,8 @@ from tuneline.store.verify import FileCache, plain_errors
 log = structlog.get_logger()
 
 WEIGHTS = ".safetensors"
+OTHER_WEIGHTS = ".bin"
+"""Whisper's in the form of CTranslate2 are read whole."""
 MAX_HEADER_BYTES = 100_000_000
 """The format's own limit."""
 GGUF = ".gguf"
@@ -170,7 +172,7 @@ def _weights(found: Identified) -> tuple[dict[str, int], Callable[[str, int, int
 
         sizes = {entry.key: entry.size for entry in S3Store(*split_s3(found.uri)).list("")}
     weights = {name: size for name, size in sizes.items() if name.endswith(WEIGHTS)}
-    if not weights:
+    if not weights and not any(name.endswith(OTHER_WEIGHTS) for name in found.files):
         raise nothing_wanted(found.uri, (f"*{WEIGHTS}",), sorted(sizes.keys() - found.files.keys()))
     return weights, _reader(found.given)
 
