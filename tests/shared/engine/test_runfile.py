@@ -68,6 +68,7 @@ def test_a_relative_path_counts_from_the_folder_of_the_file(tmp_path: Path) -> N
         ("counter: {shape: {width:2}}\n", "run.yaml:1: counter.shape.width:2: a space is missing: write `width: 2`"),
         ("counter: {shape: 2}\n", "run.yaml:1: counter.shape: input should be a mapping, as in `{key: value}` (got 2)"),
         ("name: Help desk\ncategories: []\ngates: []\n", "run.yaml:1: this is no run file, whose keys are run, goal,"),
+        ("run: r\nimage: a\ndeadlineSeconds: 9\n", "run.yaml:2: image: unknown key"),
         ("run: Big Name\n", "run.yaml:1: run: a run's name has a-z"),
         ("counter: {unit: a, unit: b}\n", "run.yaml:1: counter.unit: given twice"),
         ("counter: {\n", "run.yaml:2: not valid YAML"),

@@ -207,7 +207,8 @@ def _read_params(
 
 def _check_keys(source: Source, content: Mapping[str, Any], stages: Mapping[str, AnyStage]) -> Iterator[str]:
     known = _known(stages)
-    if sum(nearest(str(key), known) is None for key in content) > len(content) / 2:
+    strange = sum(nearest(str(key), known) is None for key in content)
+    if strange > len(content) / 2 and not content.keys() & {*known}:
         yield f"{source.where(())}: this is no run file, whose keys are {', '.join(known)}"
         return
     for key in content:
