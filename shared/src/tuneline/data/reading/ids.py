@@ -58,8 +58,13 @@ class RecordId(NamedTuple):
     mended: bool
 
 
-def conversation_keys(folded: Iterable[str]) -> list[str]:
+def conversation_keys(folded: Iterable[str]) -> Sequence[str]:
     """Return those of some keys (as `key_of` writes them) that name a conversation, the surest first."""
+    return _ranked(tuple(folded))
+
+
+@lru_cache(maxsize=1024)
+def _ranked(folded: tuple[str, ...]) -> Sequence[str]:
     known = {key: place for place, key in enumerate(CONVERSATION_KEYS)}
     ranks = [(known.get(key, _rank(key)), key) for key in folded]
     return [key for rank, key in sorted((rank, key) for rank, key in ranks if rank is not None)]

@@ -107,7 +107,7 @@ def has_shape(record: object) -> bool:
         or (isinstance(chat := record.get("chat"), Mapping) and versions_in(chat) is not None)
         or is_export(record)
         or is_trace(record)
-        or any(_list(record.get(key)) is not None for key in LISTS)
+        or any(key in record and _list(record[key]) is not None for key in LISTS)
         or _pair(record) is not None
         or (written_in(record) is not None and not is_message(record))
     )
@@ -290,9 +290,11 @@ def _pair(record: Mapping[str, object]) -> tuple[str, str] | None:
 def _list(value: object) -> Sequence[object] | None:
     """Return a list; a column of lists for each key of its items, as `datasets` keeps it, becomes one of items."""
     value = as_json(value)
+    if value is None or isinstance(value, list):
+        return value
     if isinstance(value, Mapping) and len(value) > 1 and all(isinstance(column, list) for column in value.values()):
         items = [dict(zip(value, row, strict=True)) for row in zip(*value.values(), strict=False)]
         return items if len({len(column) for column in value.values()}) == 1 and all(map(is_message, items)) else None
     if isinstance(value, Mapping) and value and all(map(is_message, value.values())):
         return list(value.values())  # messages by their names, as Firebase keeps them
-    return value if isinstance(value, list) else None
+    return None

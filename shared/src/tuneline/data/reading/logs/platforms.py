@@ -53,6 +53,8 @@ def rows_of(value: Mapping[str, object]) -> list[Mapping[str, object]] | None:
 
 
 def _reader(record: Mapping[str, object]) -> Reader | None:
+    if _KEYS.isdisjoint(record):
+        return None
     inner = record.get("transcript")
     forms: tuple[tuple[bool, Reader], ...] = (
         (_has_people(record), _contact_lens),
@@ -62,7 +64,7 @@ def _reader(record: Mapping[str, object]) -> Reader | None:
         ("responderUsername" in record and isinstance(record.get("requests"), list), _copilot),
         (record.get("header") in HEADERS and str(record.get("title")).startswith(PROMPTED), _takeout),
     )
-    return next((reader for is_one, reader in forms if is_one), None) if _KEYS & record.keys() else None
+    return next((reader for is_one, reader in forms if is_one), None)
 
 
 def _has_people(record: Mapping[str, object]) -> bool:

@@ -62,10 +62,16 @@ class Content(NamedTuple):
 
 def spelt(record: Mapping[str, object]) -> Mapping[str, object]:
     """Return a record with its keys as `key_of` writes them; itself where two of them would be one."""
-    if all(isinstance(key, str) and _PLAIN.fullmatch(key) for key in record):
+    if _are_plain(tuple(record)):
         return record
     found = {key_of(str(key)): value for key, value in record.items()}
     return found if len(found) == len(record) else record
+
+
+@lru_cache(maxsize=1024)
+def _are_plain(keys: tuple[object, ...]) -> bool:
+    """Tell whether keys are spelt so already; the same few lists of keys come again and again."""
+    return all(isinstance(key, str) and _PLAIN.fullmatch(key) for key in keys)
 
 
 @lru_cache(maxsize=1024)

@@ -60,17 +60,21 @@ def with_speakers(items: Sequence[object], record: Mapping[str, object]) -> Sequ
 
 def _said_by_name(items: Sequence[object]) -> list[object] | None:
     """Return messages, of pairs of a role and a text (`["user", "…"]`, `{"user": "…"}`): most begin with a role."""
+    if not items or (isinstance(items[0], Mapping) and len(items[0]) != 1):
+        return None
     halves = [next(iter(item.items())) if isinstance(item, Mapping) and len(item) == 1 else item for item in items]
     pairs = [item for item in halves if isinstance(item, list | tuple) and len(item) == 2 and isinstance(item[0], str)]
-    roles = sum(role_of(pair[0]) is not None for pair in pairs)
-    if not pairs or len(pairs) < len(items) or 2 * roles < len(items):
+    roles = [role for role in (role_of(pair[0]) for pair in pairs) if role]
+    if len(pairs) < len(items) or 2 * len(roles) < len(items):
+        return None
+    if isinstance(items[0], Mapping) and not {"user", "assistant"} <= {*roles}:
         return None
     return [{"role": role, "content": text} for role, text in pairs]
 
 
 def _marked(items: Sequence[object]) -> list[object] | None:
     """Return messages, of texts that each begin with a mark (`Patient: …`)."""
-    said = [read_marked(item) if isinstance(item, str) else None for item in items]
+    said = [read_marked(item) if isinstance(item, str) else None for item in items if isinstance(items[0], str)]
     if not said or None in said:
         return None
     return [{"role": one.role, "content": one.text} for one in said if one]

@@ -52,7 +52,7 @@ def written_in(record: Mapping[str, object]) -> tuple[str, list[Said]] | None:
     """Return the key of a record under which such a text stands, and its messages."""
     if _KEYS.isdisjoint(record):
         return None
-    return next(((key, said) for key in KEYS if (said := _read_written(record.get(key)))), None)
+    return next(((key, said) for key in KEYS if key in record and (said := _read_written(record[key]))), None)
 
 
 def _read_written(value: object) -> list[Said]:
