@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,22 @@ def test_a_gain_by_length_is_called_one(tmp_path: Path) -> None:
     assert made.preference is not None and made.preference.length is not None and made.preference.length.by_length
     text = html(made, tmp_path)
     assert "Gains by length" in text and "one of length" in summary_text(made)
+
+
+@pytest.mark.parametrize(("wins", "losses"), [(11, 0), (0, 11)])
+def test_no_interval_of_a_win_rate_goes_beyond_none_or_all(tmp_path: Path, wins: int, losses: int) -> None:
+    made = preferred(comparison(8), wins, losses, 1)
+    assert made.preference is not None and made.preference.effect.interval is not None
+    ends = made.preference.effect.interval
+    assert max(abs(ends.low), abs(ends.high)) == 0.5
+    assert re.search(r"to 100.%\)" if wins else r"\(0.% to", html(made, tmp_path))
+
+
+def test_shorter_answers_are_said_to_be_shorter(tmp_path: Path) -> None:
+    made = preferred(comparison(8), 2, 30, 0, by_length=True)
+    assert made.preference is not None and made.preference.length is not None
+    assert made.preference.length.mean_difference < 0
+    assert re.search(r"writes [0-9]+ characters less on average", html(made, tmp_path))
 
 
 def test_flips_in_more_than_three_of_ten_pairs_withhold_the_verdict(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from scipy import stats
 from tuneline.data.conversations import Arm, Conversation
 from tuneline.data.io import Closed
 from tuneline.data.judged import Transcript
+from tuneline.data.paired.effects import Range
 from tuneline.data.paired.statistics import detectable_preference, effect
 from tuneline.data.reading.prompts import Prompt
 from tuneline.judge.preference.choice import Choice, Ending, ending
@@ -131,7 +132,9 @@ def preference_of(
     nets = [sum((one.ending == "win") - (one.ending == "loss") for one in group) for group in groups.values()]
     differences, endings = np.array(scores) - 0.5, Counter(one.ending for one in met)
     least = detectable_preference(differences, significance)
-    whole = effect(list(differences), significance, unit=unit).model_copy(update={"detectable": least})
+    whole = effect(list(differences), significance, unit=unit)
+    ends = whole.interval and Range(low=max(whole.interval.low, -0.5), high=min(whole.interval.high, 0.5))
+    whole = whole.model_copy(update={"detectable": least, "interval": ends})
     choices = [choice for one in met for both in one.choices for choice in both]
     return Preference(
         judge=judge, question=question, win_rate=fmean(scores) if scores else None, effect=whole,
@@ -139,7 +142,7 @@ def preference_of(
         unjudged=endings["unjudged"], identical=sum(not one.choices for one in met),
         unanswered=dict(sorted(Counter(str(choice.status) for choice in choices if choice.answer is None).items())),
         sign_p=sign_test(sum(net > 0 for net in nets), sum(net < 0 for net in nets)), gap=gap(scores, significance),
-        position=position_bias(met), length=length_control(scores, lengths, significance, whole.interval),
+        position=position_bias(met), length=length_control(scores, lengths, significance, ends),
     )  # fmt: skip
 
 
