@@ -11,12 +11,16 @@ from uuid import uuid4
 
 import pytest
 import structlog
+from hypothesis import HealthCheck, settings
 
 from kit.images import as_in_image
 from kit.places import EXAMPLES
 from kit.s3_proxy import Proxy, faulty_network
 from kit.s3_server import S3Server, serve_s3
 from tuneline.store.base import Store, open_store
+
+settings.register_profile("steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("steady")  # no test depends on how busy the machine is, or on chance
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -197,6 +197,14 @@ BAD_DATA = {
         f'[{WHOLE},\n{{"id": "b"'.encode(),
         "a.jsonl:2: not JSON: it ends too early; is the file cut off?",
     ),
+    "a part that is held out": (
+        f'{{"train": [{WHOLE}],\n"test": [{WHOLE}]}}'.encode(),
+        "a.jsonl:2: `test` holds conversations beside `train`; write those to be read into a file of their own",
+    ),
+    "conversations in two places": (
+        f'{{"examples": [{WHOLE}], "data": [{WHOLE}]}}'.encode(),
+        "a.jsonl:1: `examples` holds conversations beside `data`; write those to be read into a file of their own",
+    ),
     "a list that ends twice": (f"[{WHOLE}]]".encode(), "a.jsonl:1: not JSON: Expecting value at column 1"),
     "YAML": (b"id: a\n", "a.jsonl:1: not JSON: Expecting value at column 1"),
     "CSV": (b"id,user\na,hello\n", "a.jsonl:1: not JSON: Expecting value at column 1"),

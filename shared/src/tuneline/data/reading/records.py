@@ -27,11 +27,14 @@ HOLDERS = (
     "sessions", "threads", "traces", "dialogs", "dialogues", "train", "logs", "tickets", "spans",
 )  # fmt: skip
 """Keys under which an export of one object has its list of conversations."""
+SPLITS = ("test", "validation", "valid", "val", "dev", "eval")
+"""Keys beside `train` whose conversations are held out."""
 ROWS = ("data", "items", "records", "rows", "results", "examples", "train", "logs")
 """Those under which it may be a list of messages of several conversations."""
 MAX_GROWTH = 100
 """Text shrinks to a tenth or so when it is compressed."""
 GROWN = f"more than {MAX_GROWTH} times as large as its file; was it made to fill the memory?"
+LEFT = "`{}` holds conversations beside `{}`; write those to be read into a file of their own"
 TOO_LONG = "longer than {} MiB"
 
 Lines = Callable[[Sequence[Loc]], list[int]]
@@ -95,6 +98,12 @@ def _records_of(value: object, path: str, line: int, lines: Lines | None) -> Ite
         there = [name for name in HOLDERS if name in keys]
         key = next((keys[name] for name in there if _holds_records(value[keys[name]], rows=name in ROWS)), None)
         prefix, items = ((key,), value[key]) if key else ((), value)
+        if key:
+            others = [name for name in (*HOLDERS, *SPLITS) if keys.get(name, key) != key]
+            left = [keys[name] for name in others if _holds_records(value[keys[name]], rows=name in ROWS)]
+            starts_of = lines([(other,) for other in left]) if lines else [line] * len(left)
+            for other, start in zip(left, starts_of, strict=True):
+                yield Record(path, start, problem=LEFT.format(other, key), kind="shape")
     if isinstance(items, Mapping) and _are_named(items):
         yield from _by_name(items, path, line, lines)
         return
