@@ -52,7 +52,7 @@ def test_the_check_of_every_stage_needs_no_other_package(tiny_base: Path) -> Non
     done = checked(content, EXAMPLES, tiny_base)
     assert (done.returncode, done.stderr) == (0, "")
     assert re.findall(r"^[a-z-]+(?=: )", done.stdout, re.MULTILINE)[:4] == [
-        "assessor", "gguf-converter", "trainer", "evaluator"
+        "assessor", "trainer", "gguf-converter", "evaluator"
     ]  # fmt: skip
     assert "RUN_FILE: nothing is wrong that can be known before it runs" in done.stdout
 
