@@ -15,7 +15,7 @@ from pathlib import Path
 import structlog
 
 from tuneline.engine.addresses.given import Identified, KnownFile, files_in_hub, identify, known_from, known_to
-from tuneline.engine.addresses.listing import GivenFiles, list_given
+from tuneline.engine.addresses.listing import GivenFiles, list_given, names_in
 from tuneline.engine.layout import known_key
 from tuneline.engine.pipelines import Address
 from tuneline.errors import UserError
@@ -60,7 +60,7 @@ def glimpse(
     hub = files_in_hub(listed) if listed.is_hub else {}
     for patterns in sorted(selections):
         if listed.is_folder and not any(is_wanted(file, patterns) for file in hub or listed.files):
-            raise nothing_wanted(uri, patterns, _names(listed))
+            raise nothing_wanted(uri, patterns, names_in(listed))
     if any(file.endswith(GGUF) for file in hub or listed.files):
         return _with_beginnings(listed, hub, folder, cache)
     known = hub or _known(name, listed.uri, selections, store, cache)
@@ -75,19 +75,9 @@ def _name_others(listed: GivenFiles, selections: set[tuple[str, ...]]) -> None:
     kinds = [pattern for patterns in selections for pattern in patterns]
     if not listed.is_folder or not kinds or not all(pattern.startswith("*.") for pattern in kinds):
         return
-    others = [name for name in _names(listed) if not is_wanted(name, kinds)]
+    others = [name for name in names_in(listed) if not is_wanted(name, kinds)]
     if others:
         log.warning("files ignored because of their names", count=len(others), names=others[:MAX_NAMED])
-
-
-def _names(folder: GivenFiles) -> list[str]:
-    if folder.is_hub:
-        from tuneline.engine.addresses.hub import list_hub
-
-        return [name for name, _ in list_hub(folder.uri, ())]
-    from tuneline.store.s3 import S3Store
-
-    return [entry.key for entry in S3Store(*split_s3(folder.uri)).list("")]
 
 
 def _known(

@@ -61,7 +61,7 @@ def list_given(
         raise UserError(f"{uri}: what lies in the Hub cannot be split into shards.")
     listed = _list_s3(uri, patterns) if uri.startswith("s3://") else _list_local(uri, patterns, within)
     if not listed.files:
-        raise nothing_wanted(listed.uri, patterns, _names(listed))
+        raise nothing_wanted(listed.uri, patterns, names_in(listed))
     if problem := next(filter(None, map(key_problem, listed.files)), None):
         raise UserError(f"{listed.uri}: cannot use a file name: {problem}.")
     if shard is None:
@@ -111,10 +111,16 @@ def _listed(found: os.stat_result, path: Path, within: tuple[Path, ...]) -> List
     return Listed(found.st_size, stamp_of(found))
 
 
-def _names(folder: GivenFiles) -> list[str]:
+def names_in(folder: GivenFiles) -> list[str]:
     """Return the names of all files in a folder; of a local one, where links may lead anywhere, three folders deep."""
+    if folder.is_hub:
+        from tuneline.engine.addresses.hub import list_hub
+
+        return [name for name, _ in list_hub(folder.uri, ())]
     if folder.uri.startswith("s3://"):
-        return [*_list_s3(folder.uri, ()).files]
+        from tuneline.store.s3 import S3Store
+
+        return [entry.key for entry in S3Store(*split_s3(folder.uri)).list("")]
     place = local_path(folder.uri)
     found = (path for depth in ("*", "*/*", "*/*/*") for path in place.glob(depth) if path.is_file())
     return [path.relative_to(place).as_posix() for path in found]
