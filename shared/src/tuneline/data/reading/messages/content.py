@@ -117,6 +117,11 @@ def call_text(name: object, arguments: object) -> str:
     return json.dumps({"name": name, "arguments": arguments}, ensure_ascii=False)
 
 
+def text_of_result(value: object) -> str:
+    """Return what a tool returned, as text."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
 class _Parts:
     """What the parts of a message hold, so far."""
 
@@ -167,7 +172,7 @@ class _Parts:
         called = about.get("toolName", name.removeprefix("tool-"))
         self.calls.append(call_text(called, about.get("args", about.get("input"))))
         found = about.get("result", about.get("output"))
-        self.results.append(found if isinstance(found, str) else json.dumps(found, ensure_ascii=False))
+        self.results.append(text_of_result(found))
 
     def _take_text(self, part: Mapping[str, object], loc: Loc, depth: int) -> None:
         key = next((key for key in ("text", "parts", "content", "value", "refusal") if part.get(key) is not None), None)
@@ -183,7 +188,7 @@ class _Parts:
             inner = _Parts(self._problems)
             inner.take(said, loc, depth + 1)
             said = "\n".join(inner.texts)
-        self.results.append(said if isinstance(said, str) else json.dumps(said, ensure_ascii=False))
+        self.results.append(text_of_result(said))
 
     def _refuse(self, loc: Loc, text: str, kind: str) -> None:
         self._problems.append(Problem(loc, text, kind))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -16,6 +15,7 @@ from tuneline.data.reading.messages.content import (
     kind,
     read_content,
     spelt,
+    text_of_result,
 )
 from tuneline.data.reading.messages.marks import is_learnt
 from tuneline.data.reading.messages.roles import CALL, Role, bare, role_of
@@ -35,6 +35,8 @@ TOLD = (
 )  # fmt: skip
 """What happened in a chat of Discord, where a sentence that nobody wrote stands beside it, or of Copilot Studio."""
 _HAPPENED = frozenset(("type", "event"))
+_OF_EVENTS = _HAPPENED | {"user_name"}
+"""Most messages have none of these keys, and there are millions of messages."""
 
 ROLE_KEYS = (
     "role", "from", "sender", "speaker", "author", "sender_type", "author_type", "user_type", "sender_role",
@@ -86,7 +88,7 @@ def is_message(value: object) -> bool:
 
 def is_event(item: Mapping[str, object]) -> bool:
     """Tell whether a record only says what happened beside a conversation: that somebody joined it, say."""
-    if (_HAPPENED | {"user_name"}).isdisjoint(item) or "role" in item or "tool_calls" in item:
+    if _OF_EVENTS.isdisjoint(item) or "role" in item or "tool_calls" in item:
         return False
     if "chat_metadata" in item or item.keys() >= {"user_name", "character_name"}:
         return True  # the first line of SillyTavern's files
@@ -223,11 +225,6 @@ def _typed(item: Mapping[str, object], loc: Loc) -> list[Turn] | None:
         case "function_call_output" | "custom_tool_call_output":
             return [Turn("tool", text_of_result(item.get("output")), loc)]
     return None
-
-
-def text_of_result(value: object) -> str:
-    """Return what a tool returned, as text."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _role(item: Mapping[str, object]) -> tuple[str | None, Role | None, bool]:
