@@ -56,10 +56,7 @@ def warn_of_cuts(writer: object, longest: int, checks: Checks) -> None:
 
 def _answer(role: str, config: ModelConfig, secret: Secret, timeout_s: float) -> str:
     """Ask a model what it will be asked. Raises UserError unless its answer can be used."""
-    from tuneline.llm.calls import ONE_QUESTION, QUESTION_SECONDS
-
-    wait_s = min(timeout_s, QUESTION_SECONDS)
-    with LlmClient(config, secret, wait_s, concurrency=1, patience=ONE_QUESTION) as client:
+    with LlmClient.for_one_question(config, secret, timeout_s) as client:
         once = _Once(client)
         try:
             if role == "judge":

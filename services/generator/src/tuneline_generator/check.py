@@ -133,14 +133,14 @@ def _check_server(server: ModelConfig, params: GeneratorParams, checks: Checks) 
 
 def _answers(server: ModelConfig, samplers: Sequence[Sampler], secret: Secret, timeout_s: float, top: int = 0) -> str:
     """Ask a server one question. Raises UserError unless it takes the samplers, and lists `top` probabilities."""
-    wait_s = min(timeout_s, QUESTION_SECONDS)
     if isinstance(server, CompletionConfig):
+        wait_s = min(timeout_s, QUESTION_SECONDS)
         with CompletionClient(server, secret, wait_s, concurrency=1, patience=ONE_QUESTION) as texts:
             texts.preflight(samplers, top_logprobs=top)
         return f"{server.model} goes on with texts"
     config = talking(server, samplers[0])
     try:
-        with LlmClient(config, secret, wait_s, concurrency=1, patience=ONE_QUESTION) as client:
+        with LlmClient.for_one_question(config, secret, timeout_s) as client:
             text = said(client.complete([{"role": "user", "content": QUESTION}]), samplers[0]).text
     except LlmRejected as e:
         raise UserError(f"{server.model} was asked one question and refuses it: {e}") from None

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from tuneline.llm.calls import Calls, Patience
+from tuneline.llm.calls import ONE_QUESTION, QUESTION_SECONDS, Calls, Patience
 from tuneline.llm.config import AnthropicConfig, GoogleConfig, ModelConfig, OpenAiConfig, Secret
 from tuneline.llm.control_tokens import neutralised
 from tuneline.llm.prices import most_usd
@@ -32,6 +32,12 @@ class LlmClient:
         self.config, self._provider = config, _provider_of(config, secret, timeout_s)
         self._calls = Calls(config.address, timeout_s, concurrency, patience, account)
         self.pace = self._calls.pace
+
+    @classmethod
+    def for_one_question(cls, config: ModelConfig, secret: Secret, timeout_s: float) -> LlmClient:
+        """Return a client by which a check asks whether a model answers: with little patience, and soon."""
+        wait_s = min(timeout_s, QUESTION_SECONDS)
+        return cls(config, secret, wait_s, concurrency=1, patience=ONE_QUESTION)
 
     def __enter__(self) -> LlmClient:
         return self

@@ -150,15 +150,12 @@ class Seen(NamedTuple):
 
 def ask(config: EndpointConfig, secret: Secret, timeout_s: float, system: str | None) -> Seen:
     """Ask one question twice, and for the list of models. Raises UserError when there is no answer, and Temporary."""
-    from tuneline.llm.calls import ONE_QUESTION, QUESTION_SECONDS
     from tuneline.llm.client import LlmClient
 
     said = [{"role": "system", "content": system}] if system else []
     said.append({"role": "user", "content": QUESTION})
     try:
-        with LlmClient(
-            config, secret, min(timeout_s, QUESTION_SECONDS), concurrency=1, patience=ONE_QUESTION
-        ) as client:
+        with LlmClient.for_one_question(config, secret, timeout_s) as client:
             first, second = client.complete(said), client.complete(said)
     except LlmRejected as e:
         raise UserError(f"{config.label} was asked one question and refuses it: {e}") from None

@@ -16,7 +16,6 @@ from tuneline.data.conversations import Said
 from tuneline.data.io import Closed, read_row
 from tuneline.data.personas import Persona
 from tuneline.errors import LlmRejected, NothingSaid, UserError
-from tuneline.llm.calls import ONE_QUESTION, QUESTION_SECONDS
 from tuneline.llm.client import LlmClient
 from tuneline.llm.config import ModelConfig, Secret
 from tuneline.llm.thoughts import plain_answer
@@ -118,9 +117,8 @@ class PlayedSimulator:
 
 def ask_once(config: ModelConfig, persona: Persona, secret: Secret, timeout_s: float) -> str:
     """Let a persona say its first message, and say so. Raises UserError if there is none."""
-    wait_s = min(timeout_s, QUESTION_SECONDS)
     try:
-        with LlmClient(config, secret, wait_s, concurrency=1, patience=ONE_QUESTION) as client:
+        with LlmClient.for_one_question(config, secret, timeout_s) as client:
             reply = client.complete(as_played(persona, []))
     except LlmRejected as e:
         raise UserError(f"{config.model} was asked for one message and refuses it: {e}") from None
