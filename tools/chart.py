@@ -15,7 +15,7 @@ from typing import Any
 import helm_python
 import yaml
 
-from tuneline.llm.keys import VENDORS
+from tuneline.llm.keys import ROLES, VENDORS
 from tuneline.stage import installed_stages
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -75,8 +75,7 @@ TRACKING = "MLFLOW_(TRACKING_URI|EXPERIMENT_NAME)|WANDB_(BASE_URL|ENTITY|PROJECT
 """Variables that say where a tracker's figures go, on a server: a pod has no folder that outlives it."""
 
 MODEL_KEY = (
-    f"^([A-Z0-9_]+_)?(({'|'.join(VENDORS)})_([A-Z0-9_]+_)?API_KEY"
-    "|(JUDGE|SIMULATOR|GENERATOR|WRITER|CRITIC|RECOGNISER|MODEL|LLM)(_[A-Z0-9_]+)?_(KEY|TOKEN))$"
+    f"^([A-Z0-9_]+_)?(({'|'.join(VENDORS)})_([A-Z0-9_]+_)?API_KEY|({'|'.join(ROLES)})(_[A-Z0-9_]+)?_(KEY|TOKEN))$"
 )
 OTHER_KEY = (
     "(^|_)(AWS|S3|MINIO|HF|HUGGING_?FACE(HUB)?|GITHUB|GH|GITLAB|CI|KUBE[A-Z0-9]*|K8S|ARGO[A-Z0-9]*|DOCKER|TUNELINE)_"

@@ -30,10 +30,13 @@ VENDORS: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Where a key goes whose variable has this word in its name."""
 
+ROLES = ("JUDGE", "SIMULATOR", "GENERATOR", "WRITER", "CRITIC", "RECOGNISER", "MODEL", "LLM")
+"""What a model is used for, in the names of variables whose key goes wherever the model is."""
+
 _KEY = re.compile(
     r"(?=[A-Z0-9_]{1,64}$)(?!(?:\w+_)?(?:AWS|S3|MINIO|HF|HUGGING_?FACE(?:HUB)?|GITHUB|GH|GITLAB|CI|KUBE\w*|K8S|ARGO\w*|DOCKER"
     rf"|TUNELINE)_)(?:\w+_)?(?:(?:{'|'.join(VENDORS)})_(?:\w+_)?API_KEY"
-    r"|(?:JUDGE|SIMULATOR|GENERATOR|WRITER|CRITIC|RECOGNISER|MODEL|LLM)(?:_\w+)?_(?:KEY|TOKEN))"
+    rf"|(?:{'|'.join(ROLES)})(?:_\w+)?_(?:KEY|TOKEN))"
 )
 
 
