@@ -6,14 +6,14 @@ import os
 import re
 import subprocess
 import sys
-from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from kit.places import EXAMPLES, ROOT
+from kit.images import not_in_image
+from kit.places import EXAMPLES
 from kit.workflow_parameters import as_parameters
 
 WITHOUT = "import sys; sys.modules.update(dict.fromkeys({absent!r})); sys.argv = ['tuneline', 'check']; {run}"
@@ -22,14 +22,7 @@ RUN = "from tuneline.commands.tuneline import main; main()"
 
 def absent() -> list[str]:
     """The modules of this environment that the image lacks."""
-    pinned = set(
-        re.findall(r"^([a-z0-9][a-z0-9._-]*)==", (ROOT / "requirements/assessor.txt").read_text(), re.MULTILINE)
-    )
-    missing = []
-    for module, packages in packages_distributions().items():
-        names = {re.sub(r"[-_.]+", "-", package).lower() for package in packages}
-        if not names & pinned and not any(name.startswith("tuneline") for name in names):
-            missing.append(module)
+    missing = sorted(not_in_image("assessor"))
     assert {"torch", "transformers", "tiktoken", "datasketch", "scipy", "safetensors"} <= set(missing)
     return missing
 

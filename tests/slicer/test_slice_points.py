@@ -47,7 +47,7 @@ def ruler(tmp_path_factory: pytest.TempPathFactory) -> Ruler:
 
 
 @given(SEEDS, st.integers(1, 25), st.integers(1, 6), st.integers(16, 1500), st.sampled_from([None, "Be kind. " * 9]))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_no_fewer_exchanges_could_be_dropped_and_what_is_left_fits(
     ruler: Ruler, name: str, point: int, min_context: int, limit: int, system: str | None
 ) -> None:

@@ -65,7 +65,7 @@ def test_an_id_is_one_line_that_can_be_seen(tmp_path: Path, name: str) -> None:
         read_record(tmp_path / "passing.json", Pass)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.binary(max_size=200))
 def test_any_bytes_are_a_record_or_a_users_error(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "check.json").write_bytes(data)

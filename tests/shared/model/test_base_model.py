@@ -394,7 +394,7 @@ VALUES = st.recursive(
 KEYS = st.sampled_from(["model_type", "max_position_embeddings", "text_config", "weight_map", "quantization_config"])
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     name=st.sampled_from(["config.json", base_model.INDEX, "model.safetensors"]),
     content=st.binary(max_size=60)

@@ -301,7 +301,7 @@ def test_a_folder_with_code_in_it_is_refused(tmp_path: Path) -> None:
         ChatTokenizer.from_folder(tmp_path)
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_change_to_a_file_is_refused_by_name_or_harmless(tmp_path: Path, data: st.DataObject) -> None:
     folder = tmp_path / "model"

@@ -120,7 +120,7 @@ def test_a_pointer_of_git_in_place_of_a_model_is_named(tmp_path: Path) -> None:
         read_header(file)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_random_damage_is_refused_or_harmless(data: st.DataObject, sound: bytes, tmp_path: Path) -> None:
     damaged = bytearray(sound)

@@ -23,7 +23,7 @@ HELLO = [
 
 @pytest.mark.parametrize("family", FAMILIES)
 @given(words=st.lists(st.sampled_from([t for f in SPECIAL.values() for t in f] + list("<|>_ab \n")), max_size=12))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_no_text_becomes_a_control_token_once_it_is_neutralised(
     tmp_path_factory: pytest.TempPathFactory, family: Family, words: list[str]
 ) -> None:
@@ -72,7 +72,7 @@ def test_special_tokens_with_spaces_in_them_are_neutralised_too(tmp_path: Path, 
     assert safe.replace(" ", "") == text.replace(" ", "")
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     tokens=st.lists(
         st.text("ab< ", min_size=2, max_size=4).filter(lambda t: len(t.strip()) > 1), min_size=1, max_size=4

@@ -45,7 +45,7 @@ def test_the_published_example_gives_the_p_of_five_personas_and_not_of_fourteen_
 
 
 @given(differences)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_t_test_and_its_interval_are_those_of_scipy(d: list[float]) -> None:
     found = effect(d, 0.05)
     if np.std(d) < 1e-9:
@@ -61,7 +61,7 @@ def test_the_t_test_and_its_interval_are_those_of_scipy(d: list[float]) -> None:
 
 
 @given(st.lists(st.integers(-100, 100), min_size=2, max_size=14))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_exact_sign_flip_p_is_that_of_scipy_with_every_resample(points: list[int]) -> None:
     # SciPy gets whole points, so that its sums are exact: it misses ties of rounded sums, which must count as ties.
     reference = stats.permutation_test(
@@ -86,7 +86,7 @@ def test_the_largest_exact_case_agrees_with_the_random_one_beyond_it() -> None:
 
 
 @given(differences)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_swapping_the_arms_turns_every_sign_and_changes_no_p(d: list[float]) -> None:
     one, other = effect(d, 0.05), effect([-x for x in d], 0.05)
     assert other.mean_difference == pytest.approx(-(one.mean_difference or 0))
@@ -99,7 +99,7 @@ def test_swapping_the_arms_turns_every_sign_and_changes_no_p(d: list[float]) -> 
 
 
 @given(differences, st.integers(-50, 50).map(lambda k: k / 100))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_shifting_every_difference_shifts_the_interval_and_leaves_its_width(d: list[float], shift: float) -> None:
     shift = max(-1 - min(d), min(1 - max(d), shift))  # a difference of two scores lies on the scale
     one, other = effect(d, 0.05), effect([x + shift for x in d], 0.05)
@@ -112,7 +112,7 @@ def test_shifting_every_difference_shifts_the_interval_and_leaves_its_width(d: l
 
 
 @given(differences)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_order_of_the_personas_is_irrelevant(d: list[float]) -> None:
     one, other = effect(d, 0.05), effect(d[::-1], 0.05)
     assert one.sign_flip_p == other.sign_flip_p
@@ -140,7 +140,7 @@ def test_equal_differences_have_the_interval_that_holds_for_any_spread_although_
 
 
 @given(differences)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_an_interval_has_a_width_holds_the_mean_and_stays_on_the_scale(d: list[float]) -> None:
     found = effect(d, 0.05)
     assert found.interval is not None
@@ -208,7 +208,7 @@ def test_the_bound_for_two_values_is_that_of_clopper_and_pearson(failures: int, 
 
 
 @given(st.integers(0, 8), st.integers(0, 8), st.integers(0, 8))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_bound_of_changes_is_above_0_exactly_when_the_sign_test_rejects(gained: int, lost: int, same: int) -> None:
     if not gained + lost + same:
         return
@@ -218,7 +218,7 @@ def test_a_bound_of_changes_is_above_0_exactly_when_the_sign_test_rejects(gained
 
 
 @given(differences)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_bound_is_the_quantile_of_randomly_weighted_means(d: list[float]) -> None:
     if max(d) == -1:
         return  # there is no lower mean, and the bound is that
