@@ -81,6 +81,13 @@ def test_what_is_no_record_is_named(data: bytes) -> None:
             parse(model, data, "runs/r/x.json")
 
 
+def test_a_foreign_name_in_what_is_no_record_is_shown_safely() -> None:
+    data = json.dumps({"record": 1, "\ufeff\x1b[2J\nlevel=error": 1}).encode()
+    with pytest.raises(UserError, match="not a record") as refused:
+        parse(Pin, data, "runs/r/x.json")
+    assert str(refused.value).isprintable()
+
+
 UNSAFE = [
     "../x",
     "/etc/x",

@@ -54,6 +54,25 @@ def test_times_of_day_in_sentences_are_no_stamps_and_what_is_heard_is_not_said(t
     assert [one.text for one in read_given(path).segments] == ["(laughs) Thanks."]
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.tsv", "start\tend\ttext\n33500\t5000\tIt comes.\n"),
+        ("a.srt", "1\n00:00:33,500 --> 00:00:05,000\nIt comes.\n"),
+        ("a.sbv", "0:00:33.500,0:00:05.000\nIt comes.\n"),
+        ("a.ass", "Dialogue: 0,0:00:33.50,0:00:05.00,Default,,0,0,0,,It comes.\n"),
+        ("a.ttml", "<tt><body><div><p begin='33.5s' end='5s'>It comes.</p></div></body></tt>"),
+        ("a.json", '[{"start": 33.5, "end": 5.0, "text": "It comes."}]'),
+        ("a.csv", "start,end,text\n33.5,5.0,It comes.\n"),
+    ],
+)
+def test_a_turn_that_ends_before_it_begins_ends_at_once(name: str, content: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(content)
+    assert [(one.start, one.end, one.text) for one in read_given(tmp_path / name).segments] == [
+        (33.5, 33.5, "It comes.")
+    ]
+
+
 def test_seconds_that_are_whole_stay_seconds_and_turns_without_an_end_last_until_the_next(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_text(

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, Field, TypeAdapter, ValidationEr
 
 from tuneline.engine.layout import Node, forgotten_key, manifest_key, mark_key, pin_key
 from tuneline.errors import UserError
+from tuneline.parsing.problems import shortened
 from tuneline.stage import Closed, InputRecord, Maker, Metrics, OutputKind
 from tuneline.store.base import FileRecord, Store, in_parallel, safe_name
 
@@ -213,7 +214,7 @@ def parse(model: type[R], data: bytes, key: str) -> R:
             content = model.upgraded(content, record) | {"record": model.newest}
         return model.model_validate(content)
     except ValidationError as e:
-        problem = ", ".join(".".join(map(str, error["loc"])) or "JSON" for error in e.errors()[:3])
+        problem = shortened([".".join(map(str, error["loc"])) or "JSON" for error in e.errors()], most=3)
     except (AttributeError, KeyError, TypeError, ValueError) as e:  # an old record that lacks what it must have
         problem = type(e).__name__
     raise UserError(f"{key}: not a record that Tuneline wrote ({problem}). Remove it, and run the same command again.")

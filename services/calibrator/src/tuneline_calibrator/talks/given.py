@@ -67,7 +67,20 @@ def read_references(pairs: Path, sources: Path, talks: Path) -> list[Reference]:
     ready = {row.pair for row in _rows(pairs, PairRow) if row.status == "ready"}
     if not ready:
         raise UserError(f"{pairs.name}: no pair is ready; look at their statuses")
-    return [_reference(name, sources / f"{name}.txt", said.get(name), talks.name) for name in sorted(ready)]
+    files = {name: _source_of(name, pairs.name, sources) for name in sorted(ready)}
+    return [_reference(name, source, said.get(name), talks.name) for name, source in files.items()]
+
+
+def _source_of(name: str, file: str, sources: Path) -> Path:
+    shown = printable(name)
+    if "/" in name or "\\" in name or name in (".", "..") or len(name.encode()) > MOST_NAME_BYTES:
+        raise UserError(
+            f"{file}: {shown} names a file outside of the sources, or none that can be; a pair is called like its file"
+        )
+    source = sources / f"{name}.txt"
+    if not source.is_file():
+        raise UserError(f"{file}: the pair {shown} is ready, and {shown}.txt is not among the sources")
+    return source
 
 
 def _rows(path: Path, kind: type[R]) -> Iterator[R]:
@@ -91,12 +104,6 @@ def of_many_lengths(references: Sequence[Reference]) -> str:
 
 def _reference(name: str, source: Path, talk: list[Segment] | None, file: str) -> Reference:
     shown = printable(name)
-    if "/" in name or "\\" in name or name in (".", "..") or len(name.encode()) > MOST_NAME_BYTES:
-        raise UserError(
-            f"pairs: {shown} names a file outside of the sources, or none that can be; a pair is called like its file"
-        )
-    if not source.is_file():
-        raise UserError(f"sources: {shown}.txt is not there, and the pair {shown} is ready")
     if talk is None:
         raise UserError(f"{file}: no line is there for the pair {shown}, which is ready; is it spelt alike in both?")
     text = read_utf8(source).replace("\f", "\n")

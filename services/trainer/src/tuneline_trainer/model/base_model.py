@@ -13,6 +13,7 @@ from tuneline.errors import UserError
 from tuneline.model.base_model import as_listed, read_checkpoint, read_object
 from tuneline.model.known_models import refuse_untrainable
 from tuneline.model.weights import text_part
+from tuneline.parsing.problems import printable
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -112,7 +113,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 
 def _senseless(loc: tuple[int | str, ...]) -> UserError:
-    field = ".".join(map(str, loc))
+    field = printable(".".join(map(str, loc)))
     return UserError(f"base_model: config.json: {field} is missing or no number that makes sense")
 
 

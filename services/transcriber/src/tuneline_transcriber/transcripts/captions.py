@@ -16,7 +16,7 @@ from typing import NamedTuple
 from tuneline.data.text.recordings import Segment
 from tuneline.errors import BadJson
 from tuneline.parsing.json import parse_json
-from tuneline_transcriber.transcripts.json_values import name_of, seconds, segment
+from tuneline_transcriber.transcripts.json_values import seconds, segment
 from tuneline_transcriber.transcripts.speakers import named, spoken
 
 TIME = r"(?:(\d{1,3}):)?(\d{1,2}):(\d{2})(?:[.,](\d{1,3})\d{0,6})?"
@@ -148,5 +148,4 @@ def _parts(cue: _Cue) -> Iterator[Segment]:
                 return
     before, *voices = re.split(_VOICE, said)  # what no voice has, then voice and text by turns
     for speaker, text in [(None, before), *zip(voices[::2], voices[1::2], strict=True)]:
-        if plain := " ".join(html.unescape(_TAG.sub("", text)).split()):
-            yield Segment(start=cue.start, end=cue.end, text=plain, speaker=name_of(html.unescape(speaker or "")))
+        yield from segment(cue.start, cue.end, html.unescape(_TAG.sub("", text)), html.unescape(speaker or ""))
