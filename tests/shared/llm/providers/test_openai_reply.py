@@ -90,6 +90,7 @@ def test_an_answer_that_breaks_off_within_its_body_may_be_billed() -> None:
 
 def test_comments_and_streams_are_read_and_their_usage_stands_in_the_last_piece() -> None:
     assert ask(b": OPENROUTER PROCESSING\n\n" + body()).text == "hello"
+    assert ask(b": PROCESSING\r\n\r\n: PROCESSING\r\n" + body()).text == "hello"
     used = {"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 2}}
     reply = ask(events(piece("hel"), piece("lo", "stop"), used))
     assert (reply.text, reply.finish_reason, reply.input_tokens, reply.output_tokens) == ("hello", "stop", 9, 2)

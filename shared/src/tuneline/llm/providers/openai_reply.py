@@ -22,6 +22,7 @@ MOST_USD = 10**4
 """What no call costs."""
 
 _NAME = re.compile(r"[\w./:@+-]{1,200}")
+_COMMENT = re.compile(rb"^:[^\r\n]*", re.MULTILINE)
 
 _NOT = "the answer is not a chat completion but {}"
 
@@ -81,7 +82,7 @@ def object_in(body: bytes, kind: str, key: str) -> dict[str, Any]:
 
 def _parsed(body: bytes) -> object:
     """Return what a body says, None where it says nothing that can be read: OpenRouter may begin it with comments."""
-    for said in (body, b"\n".join(line for line in body.splitlines() if not line.startswith(b":"))):
+    for said in (body, _COMMENT.sub(b"", body)):
         with suppress(ValueError, RecursionError):  # then it is a stream, or somebody else's answer
             answer = json.loads(said)
             return answer[0] if isinstance(answer, list) and len(answer) == 1 else answer
