@@ -36,7 +36,8 @@ def _map(values: Schema) -> Schema:
 
 
 TEXT: Schema = {"type": "string"}
-QUANTITY: Schema = {"type": ["string", "number"], "pattern": r"^[0-9.]+(m|[kKMGTPE]i?)?$"}
+NUMBER = r"[0-9]+([.][0-9]*)?(m|k|[MGTPE]|[KMGTPE]i)?"
+QUANTITY: Schema = {"type": ["string", "number"], "pattern": f"^{NUMBER}$"}
 RESOURCES = _map(QUANTITY) | {
     "propertyNames": {"pattern": r"^(cpu|memory|ephemeral-storage|hugepages-[0-9]+[KMG]i|[a-z0-9.-]+/[A-Za-z0-9._-]+)$"}
 }
@@ -134,7 +135,7 @@ TYPES: Mapping[str, Schema] = {
     "stageDefaults.scratch.size": QUANTITY,
     "stageDefaults.scratch.storageClass": NAME,
     "stageDefaults.tmpSize": QUANTITY,
-    "stageDefaults.shmSize": QUANTITY | {"pattern": r"^([0-9.]+(m|[kKMGTPE]i?)?)?$"},
+    "stageDefaults.shmSize": QUANTITY | {"pattern": f"^({NUMBER})?$"},
     "stageDefaults.priorityClassName": NAME,
     "stageDefaults.runtimeClassName": NAME,
     "stageDefaults.deadlineSeconds": SECONDS,

@@ -391,6 +391,36 @@ def test_an_evaluator_with_a_gpu_runs_in_an_image_that_can_use_it() -> None:
     assert "/trainer:" in main_of(pod_of("trainer", rendered(on_gpu)))["image"]
 
 
+@pytest.mark.parametrize(
+    ("place", "value", "said"),
+    [
+        (
+            "stages.slicer.resources.limits",
+            {"memory": "512Mi"},
+            "slicer.*requests.memory is 1Gi .* limits.memory is 512Mi",
+        ),
+        ("stages.trainer.resources.requests", {"memory": "8.5Gi"}, "trainer.*requests.memory is 8.5Gi .* is 8Gi"),
+        ("stages.trainer.resources.requests", {"memory": 16_000_000_000}, "trainer.*requests.memory is 1.6e.10 .* 8Gi"),
+        ("stages.evaluator.resources.limits", {"cpu": "900m"}, "evaluator.*requests.cpu is 1 .* limits.cpu is 900m"),
+        ("stages.publisher.resources.limits", {"cpu": 0.25}, "publisher.*requests.cpu is 500m .* limits.cpu is 0.25"),
+        ("stageDefaults.resources.limits.memory", "1G", "assessor.*requests.memory is 1Gi .* limits.memory is 1G;"),
+    ],
+)
+def test_a_request_over_its_limit_is_refused_because_no_pod_would_run(place: str, value: Any, said: str) -> None:
+    with pytest.raises(helm_python.HelmError, match=said):
+        render(with_value(place, value))
+
+
+@pytest.mark.parametrize(
+    ("requests", "limits"),
+    [({"memory": "1Gi"}, {"memory": "1024Mi"}), ({"cpu": "1"}, {"cpu": 1}), ({"cpu": "999m"}, {"cpu": "1"})],
+)
+def test_a_request_up_to_its_limit_is_taken(requests: dict[str, Any], limits: dict[str, Any]) -> None:
+    values = with_value("stages.slicer.resources", {"requests": requests, "limits": limits})
+    resources = main_of(pod_of("slicer", rendered(values)))["resources"]
+    assert requests.items() <= resources["requests"].items() and limits.items() <= resources["limits"].items()
+
+
 def test_large_scratch_can_be_a_volume_of_its_own() -> None:
     volumes = {v["name"]: v for v in pod_of("trainer", rendered(GPU_POOL))["spec"]["volumes"]}
     claim = volumes["scratch"]["ephemeral"]["volumeClaimTemplate"]["spec"]
@@ -480,6 +510,8 @@ WRONG = [
     ("store.endpoint", "https://key:secret@s3.internal"),
     ("store.uri", "s3://bucket/$(AWS_SECRET_ACCESS_KEY)"),
     ("stages.trainer.shmSize", "1Gi}"),
+    ("stages.trainer.tmpSize", "512K"),
+    ("stages.trainer.tmpSize", "1..5Gi"),
     ("stages.trainer.priorityClassName", "a b"),
     ("judge.keys", ["AWS_SECRET_ACCESS_KEY"]),
     ("image.registry", ""),

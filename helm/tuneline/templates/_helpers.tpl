@@ -112,11 +112,35 @@ which says how a workflow ended counts where it has somebody to tell. */}}
 {{- end }}
 {{- end }}
 
+{{/* A quantity of Kubernetes, such as 500m or 1.5Gi, as a number; nothing for what is none. */}}
+{{- define "tuneline.number" -}}
+{{- $units := dict "m" 0.001 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "P" 1e15 "E" 1e18 }}
+{{- $units = merge $units (dict "" 1 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 "Pi" 1125899906842624 "Ei" 1152921504606846976) }}
+{{- $unit := regexFind "[a-zA-Z]*$" (toString .) }}
+{{- if and (regexMatch "^[0-9][0-9.]*(e[+][0-9]+)?[a-zA-Z]*$" (toString .)) (hasKey $units $unit) }}{{ mulf (toString . | trimSuffix $unit | float64) (index $units $unit) }}{{ end }}
+{{- end }}
+
+{{/* Refuses requests over their limits, which Kubernetes takes in a template and then in no pod: dict "stage" NAME
+"resources" RESOURCES. Who sets one of the two has the other from the defaults. */}}
+{{- define "tuneline.fittingResources" -}}
+{{- $limits := .resources.limits | default dict }}
+{{- range $name, $request := .resources.requests }}
+{{- if hasKey $limits $name }}
+{{- $limit := index $limits $name }}
+{{- $most := include "tuneline.number" $limit }}
+{{- if and $most (gt (include "tuneline.number" $request | float64) (float64 $most)) }}
+{{- fail (printf "stages.%s.resources: requests.%s is %v and limits.%s is %v; Kubernetes runs no pod that requests more than its limit. Set both (what is not set has its default)" $.stage $name $request $name $limit) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{/* What a stage's pod has besides what argo/ says, as a patch of its spec: dict "root" $ "stage" NAME. */}}
 {{- define "tuneline.podSpecPatch" -}}
 {{- $values := .root.Values }}
 {{- $stage := include "tuneline.stage" . | fromYaml }}
 {{- $cache := and $values.hub.cacheClaim (has "hub" $stage.reaches) }}
+{{- include "tuneline.fittingResources" (dict "stage" .stage "resources" $stage.resources) }}
 terminationGracePeriodSeconds: {{ $stage.graceSeconds | int }}
 {{- with $values.image.pullSecrets }}
 imagePullSecrets: {{- range . }}
