@@ -11,10 +11,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
-
+TYPE_CHECKING = False  # that of `typing`, which takes as long to import as the interpreter to start, as pathlib does
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tuneline.commands.results.differences import Between
     from tuneline.commands.results.rows import ArmVerdict, ComparisonRow, Rows
     from tuneline.data.conversations import Conversation
@@ -34,12 +34,11 @@ def __getattr__(name: str) -> str:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-class Run(NamedTuple):
+class Run:
     """A run in a store, and the manifests of its results by node, as they were when it was opened."""
 
-    name: str
-    store: Store
-    results: dict[str, Manifest]
+    def __init__(self, name: str, store: Store, results: dict[str, Manifest]) -> None:
+        self.name, self.store, self.results = name, store, results
 
     @property
     def verdicts(self) -> Rows[ArmVerdict]:
@@ -81,11 +80,13 @@ class Run(NamedTuple):
 
         return compare_sides(*sides, allow_unequal=allow_unequal)
 
-    def fetch(self, output: str, dest: Path = Path()) -> Path:
+    def fetch(self, output: str, dest: Path | str = ".") -> Path:
         """Copy an output, named `node/port`, into the folder `dest`, verified; return where it lies now."""
+        from pathlib import Path
+
         from tuneline.commands.show import fetch_output
 
-        return fetch_output(self.store, self.name, output, dest)
+        return fetch_output(self.store, self.name, output, Path(dest))
 
 
 def open_run(name: str, store: str = "tuneline-store") -> Run:
