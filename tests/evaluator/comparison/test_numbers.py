@@ -15,6 +15,7 @@ from tuneline_evaluator.comparison import numbers
         (numbers.percent(0.95), "95 %"), (numbers.percent(1 / 16), "6.2 %"), (numbers.rate(2, 32), "2 (6.2 %)"),
         (numbers.size(5_761_057_728), "5.76 GB"), (numbers.size(999), "999 B"), (numbers.size(999_999), "1.00 MB"),
         (numbers.count(-26151), "−26,151"), (numbers.plain(2e-05), "2e−5"), (numbers.plain(0.85), "0.85"),
+        (numbers.plain(12_345.6), "12,346"), (numbers.plain(-12_345.6), "−12,346"), (numbers.plain(999.96), "1000"),
         (numbers.plain({"rank": 64, "on": True}), "rank 64, on yes"), (numbers.plural(1, "persona"), "1 persona"),
     ],
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from tuneline_generator.report.found import Quality
@@ -52,6 +53,15 @@ def test_a_histogram_of_whole_numbers_has_no_gaps_where_nothing_could_be() -> No
     tokens = next(iter(histograms(rows(kept=70))))
     assert len(tokens.bars) == 7 and all(bar.height for bar in tokens.bars)
     assert list(histograms([])) == []
+
+
+def test_a_histogram_of_large_and_of_small_numbers_is_labelled_without_exponents() -> None:
+    long = [Row(item=n, status="kept", prompt="p", response="r", tokens=12_345 + 9_000 * n) for n in range(9)]
+    tokens = histograms(long)[0]
+    assert (tokens.low, tokens.high) == ("12,345", "84,345") and tokens.bars[0].label == "12,345 to 15,345: 1"
+    near = [replace(row, margin=margin) for row, margin in zip(long, (-6e-5, 0.0, 6e-5), strict=False)]
+    margin = histograms(near)[-1]
+    assert (margin.low, margin.high) == ("-0.00006", "0.00006") and margin.bars[12].label == "0 to 0.000005: 1"
 
 
 def test_what_was_lost_says_what_most_of_it_is() -> None:

@@ -112,7 +112,7 @@ def _real(number: float, digits: int) -> str:
 
 
 def _fraction(value: float) -> str:
-    if value.is_integer() and abs(value) < 1e15:
+    if abs(value) < 1e15 and (value.is_integer() or abs(value) >= 1000):
         return count(value)
     mantissa, _, exponent = f"{value:.4g}".partition("e")
     text = f"{mantissa}e{int(exponent)}" if exponent else mantissa

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -93,12 +94,19 @@ def _histogram(title: str, values: Sequence[float]) -> Histogram:
     for value in values:
         counts[min(bins - 1, int((value - low) / width))] += 1
     most = max(counts)
-    edges = [f"{low + place * width:.4g}" for place in range(bins + 1)]
+    decimals = max(0, 2 - math.floor(math.log10(width)))
+    edges = [_label(low + place * width, decimals) for place in range(bins + 1)]
     bars = [
-        Bar(place * 100 / bins, 100 * count / most, f"{edges[place]} to {edges[place + 1]}: {count}")
+        Bar(place * 100 / bins, 100 * count / most, f"{edges[place]} to {edges[place + 1]}: {count:,}")
         for place, count in enumerate(counts)
     ]
-    return Histogram(title, f"{low:.4g}", f"{high:.4g}", bars, 100 / bins)
+    return Histogram(title, _label(low, decimals), _label(high, decimals), bars, 100 / bins)
+
+
+def _label(value: float, decimals: int) -> str:
+    """Return a number without an exponent, and without zeros at the end: `12,340`, `0.25`."""
+    text = f"{round(value, decimals) + 0.0:,.{decimals}f}"  # 0.0 is added, so that nothing is written as -0
+    return text.rstrip("0").rstrip(".") if decimals else text
 
 
 def _environment() -> Environment:

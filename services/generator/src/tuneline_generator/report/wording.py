@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tuneline.stage import dollars, span
+from tuneline.stage import dollars, rounded, span
 from tuneline_generator.report.found import Quality
 from tuneline_generator.report.gates import Gate
 from tuneline_generator.report.projection import Projection
@@ -41,13 +41,13 @@ def value_of(gate: Gate) -> str:
     """Return what was found: a share with its events, or a figure."""
     if gate.events is not None and gate.of is not None:
         return f"{percent(gate.value)} ({gate.events:,} of {gate.of:,})"
-    return f"{gate.value:.2f}" if gate.name.startswith("critic") else f"{gate.value:g}"
+    return f"{gate.value:.2f}" if gate.name.startswith("critic") else rounded(gate.value, 6)
 
 
 def limit_of(gate: Gate) -> str:
     """Return the limit."""
     share = gate.events is not None
-    return f"{gate.side} {percent(gate.limit) if share else f'{gate.limit:g}'}"
+    return f"{gate.side} {percent(gate.limit) if share else rounded(gate.limit, 6)}"
 
 
 def bound_of(gate: Gate) -> str:
