@@ -365,7 +365,7 @@ def test_a_wrong_key_ends_the_work_with_the_first_answer(tmp_path: Path) -> None
 def test_a_stop_is_heard_while_every_call_hangs_and_finished_answers_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tuneline.llm.calls.DRAIN_SECONDS", 2.0)
+    monkeypatch.setattr("tuneline.llm.calls.FREE_DRAIN_SECONDS", 2.0)
     transcripts = some_transcripts(tmp_path, 12)
     all_asked = threading.Barrier(4)
 

@@ -385,10 +385,16 @@ def test_closing_lets_calls_in_flight_end_and_starts_no_other() -> None:
     assert len(server.calls) == 1
 
 
-def test_closing_does_not_wait_for_a_call_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tuneline.llm.calls.DRAIN_SECONDS", 0.2)
+@pytest.mark.parametrize(
+    ("price", "least", "most"), [({}, 0.0, 1.4), ({"input_usd": 1.0, "output_usd": 1.0}, 1.5, 60.0)]
+)
+def test_closing_leaves_a_call_that_hangs_sooner_where_its_answer_costs_nothing(
+    monkeypatch: pytest.MonkeyPatch, price: dict[str, float], least: float, most: float
+) -> None:
+    monkeypatch.setattr("tuneline.llm.calls.DRAIN_SECONDS", 1.5)
+    monkeypatch.setattr("tuneline.llm.calls.FREE_DRAIN_SECONDS", 0.1)
     with serve_openai(lambda _: Answer(latency_s=3600)) as server:
-        client = LlmClient(config_of(server.url), no_secret, 3600)
+        client = LlmClient(config_of(server.url, **price), no_secret, 3600)
         with ThreadPoolExecutor(1) as pool:
             reply = pool.submit(client.complete, HELLO)
             while not server.calls:
@@ -396,8 +402,22 @@ def test_closing_does_not_wait_for_a_call_that_hangs(monkeypatch: pytest.MonkeyP
             began = time.monotonic()
             client.close()
             assert isinstance(reply.exception(), Stopped)
-    assert time.monotonic() - began < 60
+    assert least <= time.monotonic() - began < most
     assert "llm" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_closing_ends_a_wait_between_attempts_at_once() -> None:
+    patience = Patience(first_wait_s=3600, longest_wait_s=3600)
+    with serve_openai(lambda _: error(500)) as server:
+        client = LlmClient(config_of(server.url, input_usd=1.0, output_usd=1.0), no_secret, 60, patience=patience)
+        with ThreadPoolExecutor(1) as pool:
+            reply = pool.submit(client.complete, HELLO)
+            while not server.calls or client.pace.in_flight:
+                time.sleep(0.01)
+            began = time.monotonic()
+            client.close()
+            assert isinstance(reply.exception(), Stopped)
+    assert time.monotonic() - began < 2 and len(server.calls) == 1
 
 
 def test_waits_double_up_to_the_longest() -> None:

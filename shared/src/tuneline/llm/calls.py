@@ -25,8 +25,12 @@ from tuneline.stage import Account, Usage
 OTHER_FILES = 200
 """Files that are open beside the connections of calls."""
 
-DRAIN_SECONDS = 10.0
-"""How long calls in flight may still end when the client is closed: paid answers are worth half the grace period."""
+DRAIN_SECONDS = 6.0
+"""How long calls in flight may still end when the client is closed, whatever they may have cost: an answer that is paid
+for is worth these seconds. The clients of both arms and of the simulator close one after the other within the grace
+period of a stage, 20 seconds."""
+FREE_DRAIN_SECONDS = 2.0
+"""The same where no call in flight costs anything: the next attempt asks again, and nothing is lost but the wait."""
 
 MONEY_SECONDS = 0.05
 """A call for which there may be no money looks so often whether those in flight cost less than they could have."""
@@ -101,6 +105,7 @@ class Calls:
         self._full = Breaker(self._patience.streak, self._patience.full_s)
         allow_open_files(concurrency)
         self._closing, self._closed = threading.Lock(), False
+        self._at_stake = 0  # calls in flight that cost something, or nobody knows what
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="llm", daemon=True)
         self._thread.start()
@@ -158,6 +163,7 @@ class Calls:
         while not self._account.reserve(most_usd):
             await asyncio.sleep(MONEY_SECONDS)
         usage, lost = Usage(), True  # whoever cancels this hears no answer that the server may bill
+        self._at_stake += most_usd != 0
         try:
             answer = await self._attempt(attempt)
             usage, lost = answer.usage, False
@@ -169,6 +175,7 @@ class Calls:
             lost = False
             raise
         finally:
+            self._at_stake -= most_usd != 0
             self._account.settle(most_usd, usage, lost=lost)
 
     async def _attempt(self, attempt: Attempt[A]) -> A:
@@ -204,7 +211,7 @@ class Calls:
         return max(last.wait_s or 0.0, wait * random.uniform(0.5, 1))
 
     async def _end(self, hang_up: Callable[[], Awaitable[None]]) -> None:
-        await self._turns.close(DRAIN_SECONDS)
+        await self._turns.close(DRAIN_SECONDS if self._at_stake else FREE_DRAIN_SECONDS)
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
             task.cancel()
