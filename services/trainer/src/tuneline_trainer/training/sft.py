@@ -23,6 +23,7 @@ from tuneline.errors import UserError
 from tuneline.stage import Context
 from tuneline_trainer.examples.batches import Batch, Collator
 from tuneline_trainer.examples.steps import Steps
+from tuneline_trainer.imports import plain_layers
 from tuneline_trainer.model import head
 from tuneline_trainer.model.attention import compile_every_form
 from tuneline_trainer.model.layers import target_modules
@@ -196,24 +197,25 @@ def new_trainer(prepared: Prepared, folder: Path, guard: Guard) -> LoraTrainer:
     model = load_model(prepared.setup, prepared.base, whole=not params.shard_base)
     if prepared.setup.device == "cpu":
         head.use_on_cpu()
-    trainer = LoraTrainer(
-        model=model,
-        args=_arguments(prepared, folder, first=guard.peers.first),
-        train_dataset=Dataset.from_dict({"step": range(prepared.steps)}),
-        eval_dataset=Dataset.from_dict({"row": range(len(examples.validation))}) if examples.validation else None,
-        data_collator=Collator(steps, examples.validation),
-        processing_class=prepared.tokenizer,
-        # Not wrapped by us: TRL seeds before the adapter gets its first numbers.
-        peft_config=LoraConfig(
-            r=lora.rank,
-            lora_alpha=lora.alpha,
-            lora_dropout=lora.dropout,
-            target_modules=target_modules(model, lora.targets),
-            bias="none",
-            task_type="CAUSAL_LM",
-        ),
-        callbacks=[guard],
-    )
+    with plain_layers(prepared.setup.quantization):
+        trainer = LoraTrainer(
+            model=model,
+            args=_arguments(prepared, folder, first=guard.peers.first),
+            train_dataset=Dataset.from_dict({"step": range(prepared.steps)}),
+            eval_dataset=Dataset.from_dict({"row": range(len(examples.validation))}) if examples.validation else None,
+            data_collator=Collator(steps, examples.validation),
+            processing_class=prepared.tokenizer,
+            # Not wrapped by us: TRL seeds before the adapter gets its first numbers.
+            peft_config=LoraConfig(
+                r=lora.rank,
+                lora_alpha=lora.alpha,
+                lora_dropout=lora.dropout,
+                target_modules=target_modules(model, lora.targets),
+                bias="none",
+                task_type="CAUSAL_LM",
+            ),
+            callbacks=[guard],
+        )
     trainer.peers, trainer.sharing = guard.peers, params.shard_base
     trainer.remove_callback(PrinterCallback)
     return trainer
