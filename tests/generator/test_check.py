@@ -81,7 +81,15 @@ def test_a_pilot_that_is_given_is_looked_at_and_parts_that_a_workflow_will_not_m
         with monkeypatch.context() as image:  # the image that checks for all stages
             image.setitem(sys.modules, "scipy.stats", None)
             there = CliRunner().invoke(app, ["check", str(file)])
-        assert there.exit_code == 0 and "33 items" in there.output
+            assert there.exit_code == 0 and "as the given pilot found it: 33 items" in there.output
+            more = run_file(tmp_path, server.url, inputs=given, count=3000, max_hours=1e-9)
+            there = CliRunner().invoke(app, ["check", str(more)])
+            assert there.exit_code == 2 and "max_hours: 3,300 items" in there.output
+        half = run_file(tmp_path, server.url, inputs={"pilot": given["pilot"]})
+        for words in (["check", str(half)], ["run", str(half), "--store", str(tmp_path / "other")]):
+            paid_again = CliRunner().invoke(app, words)
+            assert paid_again.exit_code == 2, paid_again.output
+            assert "run.yaml:" in paid_again.output and "written and paid once more" in paid_again.output
         asked = len(server.calls)
         (tmp_path / "quality.json").write_text(
             (tmp_path / "quality.json").read_text().replace('"refused": []', '"refused": ["lost"]')

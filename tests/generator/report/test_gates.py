@@ -5,29 +5,14 @@ from typing import Any
 import pytest
 
 from tuneline_generator.critic.critic import CriticTest
-from tuneline_generator.report.gates import Aside, Gate, Kind, Side, count_rows, gates_of, rate, refused, share_gate
+from tuneline_generator.report.bounds import rate
+from tuneline_generator.report.gates import Aside, Gate, Kind, Side, count_rows, gates_of, refused, share_gate
 from tuneline_generator.stage import GateParams
 from tuneline_generator.writing.rows import STATUSES, Row, Status
 
 TEST = CriticTest(
     pairs=24, auc=0.8, low=0.7, high=0.9, mass=0.9, accepted_own=20, accepted_moved=3, min_margin=1.0
 )  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("events", "of", "low", "high"),
-    [
-        (0, 30, 0.0, 0.0950), (0, 39, 0.0, 0.0739), (0, 58, 0.0, 0.0503), (0, 59, 0.0, 0.0495),
-        (1, 100, None, 0.0466), (2, 100, None, 0.0616), (5, 100, None, 0.1023), (3, 39, None, 0.1870),
-        (4, 100, None, 0.0892), (30, 39, 0.6318, None), (20, 39, 0.3714, None), (19, 39, 0.3472, None),
-        (59, 100, 0.5029, None), (58, 100, 0.4928, None), (0, 0, 0.0, 1.0), (7, 7, None, 1.0),
-    ],
-)  # fmt: skip
-def test_a_share_has_a_bound_on_either_side(events: int, of: int, low: float | None, high: float | None) -> None:
-    found = rate(events, of)
-    assert found.share == (events / of if of else 0)
-    assert low is None or found.low == pytest.approx(low, abs=5e-5)
-    assert high is None or found.high == pytest.approx(high, abs=5e-5)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from kit.generating import make, output_of, run_file, serve_writer
 from kit.many_rows import make_many
 from tuneline.stage import Part
-from tuneline_generator.report.gates import rate
+from tuneline_generator.report.bounds import rate
 from tuneline_generator.report.projection import Projection, Taken, items_for, project
 from tuneline_generator.stage import GeneratorParams
 

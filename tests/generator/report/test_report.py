@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from tuneline_generator.report.bounds import rate
 from tuneline_generator.report.found import Quality
-from tuneline_generator.report.gates import LIMITS, rate, share_gate
+from tuneline_generator.report.gates import LIMITS, share_gate
 from tuneline_generator.report.report import histograms, some, write_report
 from tuneline_generator.report.wording import GATES, refusal
 from tuneline_generator.writing.rows import Row, Status, counted

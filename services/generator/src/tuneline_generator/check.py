@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from tuneline.data.io import read_record, write_lines
+from tuneline.data.io import write_lines
 from tuneline.data.reading.prompts import Prompt
 from tuneline.errors import LlmRejected, UserError
 from tuneline.judge.by_model import ask_once as ask_judge
@@ -31,7 +31,6 @@ from tuneline_generator.recipes.scripts import (
     refuse_no_profile,
     with_prompt,
 )
-from tuneline_generator.report.found import Quality
 from tuneline_generator.report.wording import projected
 from tuneline_generator.stage import GeneratorParams
 from tuneline_generator.writing.items import id_of
@@ -153,10 +152,13 @@ def _check_pilot(params: GeneratorParams, checks: Checks) -> None:
     """Look whether a pilot that is given allows the rest; only of one that a workflow makes itself, parts are pods."""
     if (checks.origin("pilot") or "output:").startswith("output:"):
         return
-    try:
-        pilot = checks.read("pilot", read_pilot, params)
-    except ModuleNotFoundError:  # the image that checks for all stages has no statistics to project with
-        pilot = checks.read("pilot", read_record, Quality)
+    if checks.origin("pilot_prompts") == "output:generator@pilot/prompts":
+        with checks.about("pilot"):
+            raise UserError(
+                "without its test prompts the pilot would be written and paid once more; give `pilot_prompts` too, the "
+                "prompts.jsonl of the same pilot, or leave `pilot` out"
+            )
+    pilot = checks.read("pilot", read_pilot, params)
     if pilot and pilot.projection:
         checks.note(f"as the given pilot found it: {projected(pilot.projection)}")
         if (parts := pilot.projection.parts) > 1:

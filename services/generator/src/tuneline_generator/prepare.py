@@ -17,8 +17,8 @@ from tuneline.stage import Part, dollars
 from tuneline_generator.critic.critic import LogprobCritic
 from tuneline_generator.critic.critic_client import JudgeCritic, load_critic, server_of
 from tuneline_generator.recipes.scripts import read_material, with_prompt
+from tuneline_generator.report.bounds import rate
 from tuneline_generator.report.found import Quality
-from tuneline_generator.report.gates import rate
 from tuneline_generator.report.projection import Taken, project
 from tuneline_generator.report.wording import mostly, refusal
 from tuneline_generator.stage import GeneratorInputs, GeneratorParams

@@ -13,8 +13,9 @@ from tuneline.errors import UserError
 from tuneline.stage import Cost, Json, Metrics, Usage, dollars
 from tuneline_generator.critic.critic import CriticTest
 from tuneline_generator.prepare import Prepared
+from tuneline_generator.report.bounds import rate
 from tuneline_generator.report.found import Quality
-from tuneline_generator.report.gates import Aside, Kind, count_rows, gates_of, rate, refused
+from tuneline_generator.report.gates import Aside, Kind, count_rows, gates_of, refused
 from tuneline_generator.report.projection import Taken, project
 from tuneline_generator.report.report import write_report
 from tuneline_generator.report.wording import mostly, projected, refusal

@@ -5,9 +5,11 @@ from itertools import chain
 from typing import Literal
 
 import pytest
+from datasketch import MinHash
 
 from kit.slicing import talk
 from tuneline.data.text.likeness import near_duplicates, signature_of
+from tuneline.data.text.words import compared
 
 
 def test_near_duplicates_are_found_through_each_other_and_other_texts_are_not() -> None:
@@ -43,3 +45,10 @@ def test_texts_without_spaces_between_words_are_compared_by_characters(
     whole, near, other = (signature_of(said) for said in (text, text.replace(now, then), another * 2))
     assert whole.jaccard(near) > 0.6 and whole.jaccard(other) < 0.1
     assert near_duplicates({"a": whole, "b": near, "c": other}, 0.6) == [["a", "b"], ["c"]]
+
+
+def test_signatures_are_those_that_datasketch_draws_for_each_text_alone() -> None:
+    for text in ("Stir the soup slowly until it is thick and warm.", "Bees", "Stir the soup slowly until it is thin."):
+        alone, said = MinHash(num_perm=128, seed=1), compared(text)
+        alone.update_batch({" ".join(said[at : at + 5]).encode() for at in range(max(1, len(said) - 4))})
+        assert signature_of(text).hashvalues.tolist() == alone.hashvalues.tolist()

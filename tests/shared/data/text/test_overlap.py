@@ -40,3 +40,13 @@ def test_every_pair_is_found_that_a_full_comparison_finds() -> None:
     held, written = texts[:60], texts[60:]
     full = [any(rouge_l(text.split(), other.split()) >= 0.7 for other in held) for text in written]
     assert [HeldOut(held).overlaps(text) for text in written] == full and 0 < sum(full) < 60
+
+
+def test_texts_of_all_lengths_overlap_from_the_same_share_of_common_words_on() -> None:
+    for length in range(1, 40):
+        held = HeldOut([" ".join(f"a{n}" for n in range(length))])
+        for other in range(1, 40):
+            for common in {0, min(length, other), *range(int(0.35 * (length + other)) - 2, min(length, other))} - {-1}:
+                said = [f"a{n}" for n in range(common)] + [f"b{n}" for n in range(other - common)]
+                wanted = 2 * common / (length + other) >= 0.7
+                assert held.overlaps(" ".join(said)) is wanted, (length, other, common)

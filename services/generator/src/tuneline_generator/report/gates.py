@@ -16,6 +16,7 @@ from tuneline.data.text.likeness import normal
 from tuneline.data.text.words import loops
 from tuneline.stage import Closed
 from tuneline_generator.critic.critic import CriticTest
+from tuneline_generator.report.bounds import Rate, rate
 from tuneline_generator.stage import GateParams
 from tuneline_generator.writing.rows import JUDGED, LOST, Row
 
@@ -23,7 +24,6 @@ Kind = Literal["instructions", "documents", "conversations", "scripts"]
 State = Literal["passed", "not shown", "failed"]
 Side = Literal["below", "at most", "at least"]
 
-CONFIDENCE = 0.95
 NEEDED = 1_000_000
 """More items than anybody makes to show a share."""
 
@@ -44,16 +44,6 @@ LIMITS: Mapping[Kind, Mapping[str, float]] = {
     "scripts": {"token_limit": 0.10, "acceptance": 0.5, "lost": 0.10, "duplicates": 0.05, "loops": 0.05},
 }  # fmt: skip
 """Limits of each recipe; what is not there is not looked at."""
-
-
-class Rate(NamedTuple):
-    """A share of events, with one-sided bounds."""
-
-    events: int
-    of: int
-    share: float
-    low: float
-    high: float
 
 
 class Gate(Closed):
@@ -105,15 +95,6 @@ class Aside(NamedTuple):
 
     found: int
     wanted: int
-
-
-def rate(events: int, of: int) -> Rate:
-    """Return the share of `events` with one-sided bounds, each at 95 %; of nothing, everything is possible."""
-    from scipy.stats import beta
-
-    low = float(beta.ppf(1 - CONFIDENCE, events, of - events + 1)) if events else 0.0
-    high = float(beta.ppf(CONFIDENCE, events + 1, of - events)) if events < of else 1.0
-    return Rate(events, of, events / of if of else 0.0, low, high)
 
 
 def share_gate(name: str, found: Rate, side: Side, limit: float) -> Gate:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import TYPE_CHECKING
 
 from tuneline.data.text.words import compared
@@ -23,13 +24,19 @@ def normal(text: str) -> str:
 
 def signature_of(text: str, shingle_words: int = SHINGLE_WORDS) -> MinHash:
     """Return the MinHash signature of a text's word sequences, as `compared` has them."""
-    from datasketch import MinHash
-
     words = compared(text)
     starts = range(max(1, len(words) - shingle_words + 1))
-    signature = MinHash(num_perm=PERMUTATIONS, seed=1)
+    signature = _blank().copy()
     signature.update_batch({" ".join(words[at : at + shingle_words]).encode() for at in starts})
     return signature
+
+
+@cache
+def _blank() -> MinHash:
+    """Return a signature of nothing: to draw its permutations takes longer than to use them."""
+    from datasketch import MinHash
+
+    return MinHash(num_perm=PERMUTATIONS, seed=1)
 
 
 def open_index(similarity: float) -> MinHashLSH:

@@ -30,13 +30,21 @@ class HeldOut:
 
     def overlaps(self, text: str) -> bool:
         """Tell whether a text is a prompt that is held out, or shares most words with one, in order."""
+        from rapidfuzz.distance import LCSseq
+        from rapidfuzz.process import extractOne
+
         words = tuple(compared(text))
         if words in self._exact:
             return True
         near = (
             length for length in self._by_length if rouge_f1(min(length, len(words)), length, len(words)) >= OVERLAP
         )
-        return any(rouge_l(words, held) >= OVERLAP for length in near for held in self._by_length[length])
+        return any(
+            extractOne(
+                words, self._by_length[length], scorer=LCSseq.similarity, score_cutoff=_needed(length, len(words))
+            )
+            for length in near
+        )
 
 
 def mostly_said(script: Iterable[str], said: HeldOut) -> bool:
@@ -50,6 +58,12 @@ def rouge_l(one: Sequence[str], other: Sequence[str]) -> float:
     from rapidfuzz.distance import LCSseq
 
     return rouge_f1(LCSseq.similarity(one, other), len(one), len(other))
+
+
+def _needed(one: int, other: int) -> int:
+    """Return how many words texts of so many must have in common to overlap; at most all of the shorter one."""
+    about = int(OVERLAP * (one + other) / 2)
+    return next(n for n in range(max(0, about - 1), about + 3) if rouge_f1(n, one, other) >= OVERLAP)
 
 
 def rouge_f1(common: int, one: int, other: int) -> float:
