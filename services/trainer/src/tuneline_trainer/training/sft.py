@@ -23,9 +23,9 @@ from tuneline.errors import UserError
 from tuneline.stage import Context
 from tuneline_trainer.examples.batches import Batch, Collator
 from tuneline_trainer.examples.steps import Steps
-from tuneline_trainer.imports import plain_layers
 from tuneline_trainer.model import head
 from tuneline_trainer.model.attention import compile_every_form
+from tuneline_trainer.model.hidden import plain_layers
 from tuneline_trainer.model.layers import target_modules
 from tuneline_trainer.model.loading import load_model
 from tuneline_trainer.model.memory import peak_bytes, return_freed_memory
