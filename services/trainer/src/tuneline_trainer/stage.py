@@ -157,7 +157,7 @@ def plan(params: TrainerParams, plans: Plans) -> Iterable[Forecast]:
     return plan_training(params, plans)
 
 
-STAGE = Stage("trainer", 6, TrainerParams, TrainerInputs, TrainerOutputs, run, check=check, plan=plan)
+STAGE = Stage("trainer", 7, TrainerParams, TrainerInputs, TrainerOutputs, run, check=check, plan=plan)
 
 
 def main() -> None:

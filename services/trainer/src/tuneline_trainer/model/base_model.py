@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 NO_LAYERS = ("embed_tokens", "lm_head")
+EXPERTS = ("gate", "gate_proj", "up_proj", "down_proj", "w1", "w2", "w3")
+"""What layers of experts are called, and what chooses between them."""
 Size = Annotated[int, Field(gt=0, lt=1 << 31)]
 
 
@@ -61,10 +63,25 @@ def linear_layers(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int,
 
 
 def text_layers(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, int]]:
-    """Return the linear layers of the part that writes text; only models that also see or hear have another one."""
-    layers = linear_layers(shapes)
+    """Return the linear layers of the part that writes text; only models that also see or hear have another one.
+
+    Without those that bear no adapter: the last of a Mamba block, which alone has a weight D (its kernels read the
+    weight past the layer, and PEFT refuses it), and what is named as layers of experts are (they lie in memory as one
+    block, and PEFT would take any of these names for the block).
+    """
+    experts = EXPERTS if any(".experts." in name for name in shapes) else ()
+    layers = {
+        name: shape
+        for name, shape in linear_layers(shapes).items()
+        if name.rpartition(".")[2] not in experts and not _last_of_mamba(name, shapes)
+    }
     named = {name: shape for name, shape in layers.items() if "language_model." in name}
     return named or layers
+
+
+def _last_of_mamba(layer: str, shapes: Mapping[str, tuple[int, ...]]) -> bool:
+    block, _, last = layer.rpartition(".")
+    return last == "out_proj" and f"{block}.D" in shapes
 
 
 def read_base_model(folder: Path) -> BaseModelFacts:

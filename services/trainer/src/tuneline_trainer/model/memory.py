@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from tuneline.data.training import TrainingSetup
 from tuneline.errors import UserError
-from tuneline_trainer.model.base_model import Architecture, BaseModelFacts, linear_layers, text_layers
+from tuneline_trainer.model.base_model import EXPERTS, Architecture, BaseModelFacts, linear_layers, text_layers
 from tuneline_trainer.stage import LoraParams, TrainerParams
 
 NF4_BYTES, NF4_SCALE_BYTES = 0.5, 1 / 64 + 4 / (64 * 256)
@@ -131,8 +131,9 @@ def _targeted(lora: LoraParams, shapes: Mapping[str, tuple[int, ...]]) -> dict[s
     names = {name.rpartition(".")[2] for name in layers}
     targets = names if lora.targets == "all-linear" else set(lora.targets)
     if unknown := sorted(targets - names):
+        experts = " (those of experts bear no adapter)" if set(unknown) & set(EXPERTS) else ""
         raise UserError(
-            f"`lora.targets`: {', '.join(unknown)} is no linear layer of this model. "
+            f"`lora.targets`: {', '.join(unknown)} is no linear layer of this model{experts}. "
             f"It has: {', '.join(sorted(names))}; or use all-linear"
         )
     return {name: shape for name, shape in layers.items() if name.rpartition(".")[2] in targets}

@@ -253,4 +253,5 @@ def _arguments(prepared: Prepared, folder: Path, *, first: bool) -> SFTConfig:
         # The rows are ready: TRL would cut their ends and drop those that then teach nothing.
         max_length=None,
         dataset_kwargs={"skip_prepare_dataset": True},
+        router_aux_loss_coef=0.0,  # routers of experts are never trained, and TRL fails on some models that have them
     )
