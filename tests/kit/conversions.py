@@ -74,6 +74,7 @@ def compare(folder: Path) -> Ratios:
         fingerprint="0" * 64,
         adapter=read_adapter(adapter, checkpoint, InputRecord(uri=None, sha256="0" * 64, size=1, count=1)),
         dtype="bf16",
+        begins=True,
         destination=folder / "ours.gguf",
         problem=folder / "problem.txt",
     )

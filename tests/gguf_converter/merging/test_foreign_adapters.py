@@ -185,18 +185,67 @@ def test_a_weight_that_lies_the_other_way_round_is_changed_so(tmp_path: Path) ->
     assert_equal(merged(base, adapter), {name: theirs[name] for name in merged(base, adapter)})
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"modules_to_save": ["embed_tokens"]}, "both reads and says tokens"),
-        ({"modules_to_save": ["lm_head"]}, "both reads and says tokens"),
-        ({"target_modules": ["q_proj", "embed_tokens"]}, "both reads and says tokens"),
-    ],
-)
-def test_half_of_a_tied_weight_is_not_changed(settings: dict[str, Any], message: str, tmp_path: Path) -> None:
+TIED = [
+    {"modules_to_save": ["embed_tokens"]},
+    {"modules_to_save": ["lm_head"]},
+    {"modules_to_save": ["embed_tokens", "lm_head"]},
+    {"modules_to_save": ["embed_tokens"], "ensure_weight_tying": True},
+    {"target_modules": ["q_proj", "lm_head"]},
+    {"target_modules": ["q_proj", "embed_tokens"]},
+    {"target_modules": ["q_proj", "embed_tokens", "lm_head"]},
+    {"target_modules": ["q_proj", "embed_tokens"], "ensure_weight_tying": True},
+]
+
+
+def logits(model: Any) -> Any:
+    import torch
+
+    with torch.inference_mode():
+        return model.eval()(torch.arange(40)[None]).logits
+
+
+@pytest.mark.parametrize("settings", TIED, ids=str)
+def test_each_use_of_a_tied_weight_is_what_it_was_while_the_adapter_was_trained(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    """PEFT's own merge would change both where one was trained, so the model is compared with its adapter unmerged."""
+    import torch
+    from peft import PeftModel
+    from transformers import AutoConfig, AutoModelForCausalLM
+
     base = write_base(tmp_path / "base", tied=True)
-    with pytest.raises(UserError, match=message):
-        merged(base, write_adapter(base, tmp_path / "adapter", **settings))
+    adapter = write_adapter(base, tmp_path / "adapter", **settings)
+    model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    plain = logits(model)
+    expected = logits(PeftModel.from_pretrained(model, adapter))
+    config = AutoConfig.from_pretrained(base, tie_word_embeddings=False)
+    merged_model: Any = AutoModelForCausalLM.from_config(config, dtype=torch.float32)  # type: ignore[no-untyped-call]
+    merged_model.load_state_dict({name: weight.float() for name, weight in merged(base, adapter).items()}, strict=True)
+    assert torch.allclose(logits(merged_model), expected, atol=0.02)
+    assert not torch.allclose(plain, expected, atol=0.2)
+
+
+@pytest.mark.parametrize("settings", [TIED[0], TIED[1], TIED[5]], ids=str)
+def test_half_of_a_tied_weight_is_not_changed_where_llama_cpp_has_one_for_both_uses(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    base = write_base(tmp_path / "base", tied=True)
+    adapter = write_adapter(base, tmp_path / "adapter", **settings)
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps(config | {"model_type": "gemma2"}))
+    with pytest.raises(UserError, match="both reads and says tokens"):
+        merged(base, adapter)
+
+
+def test_a_tied_weight_of_which_one_use_was_left_out_is_refused(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    base = write_base(tmp_path / "base", tied=True)
+    adapter = write_adapter(base, tmp_path / "adapter", modules_to_save=["embed_tokens"], ensure_weight_tying=True)
+    file = adapter / "adapter_model.safetensors"
+    save_file({name: weight for name, weight in load_file(file).items() if "lm_head" not in name}, file)
+    with pytest.raises(UserError, match=r"ensure_weight_tying: .* lm_head\.weight is not in adapter_model"):
+        merged(base, adapter)
 
 
 def test_tokens_that_were_added_before_training_must_be_in_the_base_model(tmp_path: Path) -> None:

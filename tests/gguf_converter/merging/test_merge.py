@@ -130,6 +130,7 @@ def test_the_file_is_what_the_converter_makes_of_a_merged_copy(tiny_base: Path, 
         fingerprint="f" * 64,
         adapter=read_adapter(adapter, base, RECORD),
         dtype="bf16",
+        begins=True,
         destination=tmp_path / "ours.gguf",
         problem=tmp_path / "problem.txt",
     )

@@ -49,12 +49,12 @@ def test_all_linear_layers_are_those_that_bear_an_adapter_which_can_be_merged(mo
     from tuneline_trainer.model.layers import target_modules
 
     config = AutoConfig.for_model(model_type, **SMALL | MODELS[model_type])
-    model: Any = AutoModelForCausalLM.from_config(config)
+    model: Any = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
     model.save_pretrained(tmp_path)
     shapes = read_checkpoint(tmp_path).shapes
     lora = LoraParams(rank=2, targets="all-linear")
     targets = target_modules(model, "all-linear")
-    adapted = get_peft_model(model, LoraConfig(r=2, lora_dropout=0.1, target_modules=targets))
+    adapted: Any = get_peft_model(model, LoraConfig(r=2, lora_dropout=0.1, target_modules=targets))
     assert not adapted.peft_config["default"].target_parameters
     trained = {name: weight for name, weight in adapted.named_parameters() if weight.requires_grad}
     assert sum(weight.numel() for weight in trained.values()) == adapter_parameters(lora, shapes)

@@ -136,7 +136,9 @@ def write_unquantised(prepared: Prepared, folder: Path, fingerprint: str, tick: 
     model, destination = folder / "model", folder / "unquantised.gguf"
     model.mkdir(parents=True)
     dtype, template = prepared.params.merge_dtype, prepared.tokenizer.template
-    link_model(prepared.base, model, dtype, template, space_first=prepared.tokenizer.writes_space_first)
+    unties = prepared.adapter is not None and prepared.adapter.unties
+    space_first = prepared.tokenizer.writes_space_first
+    link_model(prepared.base, model, dtype, template, space_first=space_first, unties=unties)
     write_metadata(model, prepared.base.folder, prepared.identity, folder / "metadata.json")
     task = Task(
         converter=llama_cpp.converter(),
@@ -145,6 +147,7 @@ def write_unquantised(prepared: Prepared, folder: Path, fingerprint: str, tick: 
         fingerprint=fingerprint,
         adapter=prepared.adapter,
         dtype=dtype,
+        begins=prepared.tokenizer.writes_beginning,
         destination=destination,
         problem=folder / "problem.txt",
     )

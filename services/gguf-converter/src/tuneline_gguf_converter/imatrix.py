@@ -54,12 +54,10 @@ def read_calibration(path: Path, tokenizer: ChatTokenizer, tokens: int) -> Calib
         return Calibration(given=path)
     left, texts = tokens, list[str]()
     for remaining, row in _in_some_order(path, tokens // CHUNK):
-        text = tokenizer.render(row.chat)
-        ends = [end for _, end in tokenizer.tokens(text).offsets]
-        taken = min(len(ends), left, max(CHUNK, left // remaining))
-        texts.append(text[: ends[taken - 1]])
-        left -= taken
-        if not left:
+        text, count = _beginning(tokenizer, tokenizer.render(row.chat), min(left, max(CHUNK, left // remaining)))
+        texts.append(text)
+        left -= count
+        if left <= 0:
             break
     if tokens - left < 2 * CHUNK:
         raise UserError(
@@ -67,6 +65,18 @@ def read_calibration(path: Path, tokenizer: ChatTokenizer, tokens: int) -> Calib
             "more. Leave it out, or train on more"
         )
     return Calibration("".join(texts), len(texts), tokens - left)
+
+
+def _beginning(tokenizer: ChatTokenizer, text: str, tokens: int) -> tuple[str, int]:
+    """Return the beginning of a text that has so many tokens, or all of it, and its own count.
+
+    A text that ends within a word may have fewer tokens than it was cut behind, or more.
+    """
+    ends = [end for _, end in tokenizer.tokens(text).offsets]
+    for end in ends[tokens - 1 :]:
+        if (count := len(tokenizer.encode(text[:end]))) >= tokens:
+            return text[:end], count
+    return text, len(ends)
 
 
 def _in_some_order(path: Path, at_once: int) -> Iterator[tuple[int, Slice]]:

@@ -115,7 +115,7 @@ def check(params: GgufConverterParams, checks: Checks) -> None:
 VARIANTS = {"base": without("adapter", "slices")}
 STAGE = Stage(
     "gguf-converter",
-    6,
+    7,
     GgufConverterParams,
     GgufConverterInputs,
     GgufConverterOutputs,

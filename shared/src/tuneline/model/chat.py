@@ -138,6 +138,12 @@ class ChatTokenizer:
         """Whether the tokenizer puts a space before a text right behind a control token, as that of Llama 2 does."""
         return any(encoded(self._tokenizer, f"{spelt}a").tokens[-1] == "▁a" for spelt in self._control.spellings[:1])
 
+    @cached_property
+    def writes_beginning(self) -> bool:
+        """Whether the template begins with the beginning token, rather than leave it to the tokenizer or out."""
+        bos = self._special_tokens.get("bos_token")
+        return bool(bos) and self.render([{"role": "user", "content": "Hello"}], True).startswith(bos or "")
+
     def with_template(self, template: str) -> ChatTokenizer:
         """Return the same tokenizer with another chat template."""
         return ChatTokenizer(self._tokenizer, template, self._special_tokens)

@@ -176,6 +176,10 @@ def read_header(file: Path, port: str) -> tuple[dict[str, Tensor], int]:
     return tensors, 8 + length
 
 
+EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
+"""What a model of text alone reads tokens with, and says them with, by the names in its files."""
+
+
 def bare_name(name: str) -> str:
     """Return a weight's name without the parts that files, and transformers in memory, put differently before it.
 

@@ -17,7 +17,7 @@ from tuneline.model.base_model import Checkpoint, hub_name, read_object
 from tuneline.model.chat import ChatTokenizer
 from tuneline.model.chat_template import Messages, find_template, read_chat_settings
 from tuneline.model.tokenizer import encoded, read_tokenizer
-from tuneline.model.weights import EMPTY, bare_name, kept_otherwise, names_in_files, read_shapes, zeros
+from tuneline.model.weights import EMBEDDING, EMPTY, HEAD, bare_name, kept_otherwise, names_in_files, read_shapes, zeros
 from tuneline.parsing.problems import printable
 from tuneline.stage import InputRecord
 from tuneline_gguf_converter.merging.adapter_formula import Formula, read_formula
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 Shapes = Mapping[str, tuple[int, ...]]
+_UNTIED = ("llama", "qwen2", "qwen3", "smollm3", "phi3")
+"""Model types with which it is tested that llama.cpp reads tokens with one weight and says them with another."""
 _EMBEDDINGS = re.compile(r"(^|\.)(embed_tokens|lm_head|wte|embed_in|embed_out|word_embeddings)\.weight$")
 # What wrappers leave in the names of a model that was trained in parts, or compiled.
 _WRAPPERS = re.compile(r"_fsdp_wrapped_module\.|_orig_mod\.|^module\.")
@@ -65,6 +67,8 @@ class Adapter(Closed):
     changes: dict[str, Change]
     replaced: dict[str, str]
     """Weights that were trained as a whole, by their name in `file`."""
+    unties: bool = False
+    """The model gets a weight HEAD of its own to say tokens with, where the base model takes EMBEDDING for it."""
 
 
 class _Found(Closed):
@@ -89,15 +93,22 @@ def read_adapter(folder: Path, base: Checkpoint, record: InputRecord | None = No
         raise UserError(_no_weights(folder, formula.file))
     shapes = read_shapes(file, "adapter")
     layers, whole = _sort_out(shapes)
+    unties = _unties(base, formula)
+    if unties:
+        base = base._replace(shapes={**base.shapes, HEAD: base.shapes[EMBEDDING]})
     places = names_in_files(base.shapes)
     changes = {}
     for layer, found in layers.items():
         target = _in_base(f"{layer}.weight", base, places)
         changes[target] = _change(target, layer, found, formula, shapes, base.shapes)
     replaced = {_in_base(name, base, places): key for name, key in whole.items()}
-    adapter = Adapter(file=file, changes=changes, replaced=replaced)
+    unties = unties and bool({EMBEDDING, HEAD} & {*changes, *replaced})
+    adapter = Adapter(file=file, changes=changes, replaced=replaced, unties=unties)
     _check_whole(adapter, shapes, base)
-    _check_embeddings(adapter, base)
+    if unties:
+        _check_both(adapter, config)
+    else:
+        _check_embeddings(adapter, base)
     nothing = zeros(file, "adapter") if record else set()
     if not replaced and all({c.up, c.down} & nothing and not c.magnitude for c in changes.values()):
         raise UserError("adapter: it changes nothing, all of its numbers are 0: was it saved before it was trained?")
@@ -202,6 +213,25 @@ def _check_whole(adapter: Adapter, shapes: Shapes, base: Checkpoint) -> None:
             raise UserError(f"adapter: it holds {printable(target)}, and this base model has no such weight")
         if expected is not None:
             raise UserError(_other_shape(target, shape, expected))
+
+
+def _unties(base: Checkpoint, formula: Formula) -> bool:
+    """Whether a change of the weight with which the base model reads and says tokens can be one of either use alone.
+
+    So PEFT trains them. mlx-lm changes both with one adapter, and of other architectures llama.cpp knows no HEAD.
+    """
+    apart = HEAD in base.shapes or EMBEDDING not in base.shapes
+    return not formula.mlx and not apart and base.model_type in _UNTIED
+
+
+def _check_both(adapter: Adapter, config: Mapping[str, object]) -> None:
+    changed = {*adapter.changes, *adapter.replaced}
+    if config.get("ensure_weight_tying") and not {EMBEDDING, HEAD} <= changed:
+        [other] = {EMBEDDING, HEAD} - changed
+        raise UserError(
+            f"adapter: adapter_config.json: ensure_weight_tying: it trained what the base model reads and says tokens "
+            f"with as one weight, and {other} is not in {adapter.file.name}. Save it again with the PEFT of today"
+        )
 
 
 def _check_embeddings(adapter: Adapter, base: Checkpoint) -> None:

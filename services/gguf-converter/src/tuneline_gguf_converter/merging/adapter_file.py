@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from tuneline.errors import UserError
 from tuneline.model import llama_cpp
 from tuneline.model.base_model import write_object
+from tuneline.model.weights import HEAD
 from tuneline.parsing.problems import printable
 from tuneline_gguf_converter.merging.adapter import Adapter
 
@@ -29,7 +30,7 @@ NUMBERS = "f16"
 def refuse_unfit(adapter: Adapter) -> None:
     """Raise UserError for what llama.cpp cannot add to a model while it runs: all but matrices of linear layers."""
     magnitudes = [name for name, change in adapter.changes.items() if change.magnitude]
-    embeddings = [name for name in adapter.changes if "embed" in name or ".wte." in name]
+    embeddings = [n for n in adapter.changes if "embed" in n or ".wte." in n or (adapter.unties and n == HEAD)]
     for names, what in (
         (list(adapter.replaced), "was trained as a whole"),
         (magnitudes, "has DoRA's magnitudes"),

@@ -16,6 +16,7 @@ from safetensors import safe_open
 
 from tuneline.errors import UserError
 from tuneline.model.base_model import Checkpoint
+from tuneline.model.weights import EMBEDDING, HEAD
 from tuneline.parsing.problems import printable
 from tuneline_gguf_converter.merging.adapter import Adapter
 
@@ -39,20 +40,26 @@ def merged(name: str, weight: torch.Tensor, adapter: Adapter | None, dtype: Dtyp
 
 
 class Weight:
-    """A weight of the merged model that is read and merged only when it is indexed, as transformers loads them."""
+    """A weight of the merged model that is read and merged only when it is indexed, as transformers loads them.
 
-    def __init__(self, name: str, file: Path, adapter: Adapter | None, dtype: Dtype) -> None:
-        self._parts = name, file, adapter, dtype
+    It is made of the base model's weight `source`.
+    """
+
+    def __init__(self, name: str, source: str, file: Path, adapter: Adapter | None, dtype: Dtype) -> None:
+        self._parts = name, source, file, adapter, dtype
 
     def __getitem__(self, _whole: object) -> torch.Tensor:
-        name, file, adapter, dtype = self._parts
+        name, source, file, adapter, dtype = self._parts
         with safe_open(file, framework="pt") as weights:
-            return merged(name, weights.get_tensor(name), adapter, dtype)
+            return merged(name, weights.get_tensor(source), adapter, dtype)
 
 
 def merged_weights(base: Checkpoint, adapter: Adapter | None, dtype: Dtype) -> dict[str, Weight]:
     """Return every weight of the merged model by its name in the base model's files; none is read yet."""
-    return {name: Weight(name, file, adapter, dtype) for file in base.files for name in _names(file)}
+    places = {name: (name, file) for file in base.files for name in _names(file)}
+    if adapter and adapter.unties:
+        places[HEAD] = places[EMBEDDING]
+    return {name: Weight(name, source, file, adapter, dtype) for name, (source, file) in places.items()}
 
 
 def _names(file: Path) -> list[str]:

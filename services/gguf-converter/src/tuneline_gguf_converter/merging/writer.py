@@ -17,6 +17,7 @@ from tuneline.data.io import Closed
 from tuneline.errors import UserError
 from tuneline.model import llama_cpp
 from tuneline.model.base_model import Checkpoint, copy_text_files, read_object, write_object
+from tuneline.model.weights import EMBEDDING, HEAD
 from tuneline_gguf_converter.merging.adapter import Adapter
 from tuneline_gguf_converter.merging.merge import DTYPES, Dtype, merged
 
@@ -30,23 +31,29 @@ class Task(Closed):
     fingerprint: str
     adapter: Adapter | None
     dtype: Dtype
+    begins: bool
+    """Whether the template writes the beginning token; else none may come before a text, as none did in training."""
     destination: Path
     problem: Path
     """Where a UserError is told to the process that waits for this one."""
 
 
-def link_model(base: Checkpoint, folder: Path, dtype: Dtype, template: str, *, space_first: bool = True) -> None:
-    """Offer the converter, and transformers, what lies beside the weights: the original files, but for three things.
+def link_model(
+    base: Checkpoint, folder: Path, dtype: Dtype, template: str, *, space_first: bool = True, unties: bool = False
+) -> None:
+    """Offer the converter, and transformers, what lies beside the weights: the original files, but for four things.
 
-    They are the chat template that the model was trained with, the format of the merged weights, and, unless
-    `space_first`, that llama.cpp must put no space before a text, as it does with SentencePiece models if not told.
-    The weights of the base model are links, with names that the converter looks for.
+    They are the chat template that the model was trained with, the format of the merged weights, unless `space_first`
+    that llama.cpp must put no space before a text, as it does with SentencePiece models if not told, and whether the
+    adapter `unties` what the model reads and says tokens with. The weights of the base model are links, with names that
+    the converter looks for.
     """
     copy_text_files(base.folder, folder)
     (folder / "chat_template.jinja").write_text(template, encoding="utf-8", newline="")
     config = read_object(folder / "config.json")
     config.pop("torch_dtype", None)
-    write_object(folder / "config.json", config | {"dtype": str(DTYPES[dtype]).removeprefix("torch.")})
+    untied = {"tie_word_embeddings": False} if unties else {}
+    write_object(folder / "config.json", config | {"dtype": str(DTYPES[dtype]).removeprefix("torch.")} | untied)
     settings = folder / "tokenizer_config.json"
     if settings.exists():
         kept = read_object(settings)
@@ -88,15 +95,31 @@ def main(place: str) -> None:
 def merging(architecture: type, task: Task) -> type:
     """Return the converter's class of a model with every weight merged, and the result's name in the metadata."""
     lazy = import_module("conversion").LazyTorchTensor
+    unties = task.adapter is not None and task.adapter.unties
+    embedding: list[Callable[[], torch.Tensor]] = []
 
     class Merging(architecture):  # type: ignore[misc]
         model_arch = vars(architecture)["model_arch"]
 
         @classmethod
-        def filter_tensors(cls, item: tuple[str, Callable[[], torch.Tensor]]) -> object:
+        def filter_tensors(cls, item: tuple[str, Callable[[], torch.Tensor]]) -> tuple[str, object] | None:
             """See each weight under its name in the base model's files, before any architecture renames it."""
             name, read = item
-            return super().filter_tensors((name, lambda: later(name, read())))
+            if name == EMBEDDING:
+                embedding.append(read)
+            kept: tuple[str, object] | None = super().filter_tensors((name, lambda: later(name, read())))
+            return kept
+
+        def index_tensors(self, **given: object) -> dict[str, object]:
+            found: dict[str, object] = super().index_tensors(**given)
+            if unties and (head := self.filter_tensors((HEAD, embedding[-1]))):
+                found[head[0]] = head[1]
+            return found
+
+        def set_vocab(self) -> None:
+            super().set_vocab()
+            if not task.begins:
+                self.gguf_writer.add_add_bos_token(False)
 
         def set_gguf_parameters(self) -> None:
             super().set_gguf_parameters()
