@@ -171,3 +171,46 @@ def test_a_writer_that_is_served_here_needs_a_file_that_is_given_or_made(tmp_pat
     assert code == 2 and "`llama-server` serves the input `writer_model`; give it" in told
     made = {"writer": {"provider": "llama-server"}, "writer_model": "output:gguf-converter@base/model"}
     assert "give it" not in checked(tmp_path, "chat", inputs=made)[1]
+
+
+@pytest.mark.parametrize("provider", ["openai", "anthropic", "google"])
+def test_a_writer_that_is_talked_with_is_told_the_format_of_its_recipe(tmp_path: Path, provider: str) -> None:
+    code, told = checked(tmp_path, "completion", provider=provider)
+    assert code == 2 and "inputs.writer.provider: " in told and "write `format: chat` in the recipe" in told
+    assert "dialect: is required" not in told
+
+
+def test_a_recipe_with_mistakes_hides_none_of_its_writer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
+    recipe = {"kind": "documents", "categories": ["nursing"], "traits": "honest"}
+    given = {"recipe": recipe, "writer": {"provider": "anthropic", "model": "m"}}
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump({"run": "r", "goal": "generator", "inputs": given}))
+    result = CliRunner().invoke(app, ["check", str(tmp_path / "run.yaml")])
+    assert result.exit_code == 2 and "inputs.writer: ANTHROPIC_API_KEY is not set" in result.output
+    assert "inputs.recipe.categories.0: input should be a mapping, as in `{name: …, about: …}`" in result.output
+    assert "inputs.recipe.traits: input should be a list" in result.output
+
+
+@pytest.mark.parametrize("given", ["high", 1000, [1]])
+def test_a_value_that_is_of_no_kind_that_it_may_be_is_said_in_one_line_at_its_name(
+    tmp_path: Path, given: object
+) -> None:
+    checked(tmp_path, "completion", base_url="http://127.0.0.1:9/v1", dialect="vllm")
+    file = tmp_path / "run.yaml"
+    file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"generator": {"min_margin": given}}))
+    result = CliRunner().invoke(app, ["check", str(file)])
+    [line] = [line for line in result.output.splitlines() if "min_margin" in line]
+    assert (
+        result.exit_code == 2
+        and "generator.min_margin: input should be " in line
+        and "; or input should be 'auto'" in line
+    )
+
+
+def test_what_a_critics_server_lacks_is_named_by_the_keys_that_were_written(tmp_path: Path) -> None:
+    critic = {"provider": "logprob", "server": {"provider": "openai", "dialect": "vllm", "modl": "m"}}
+    told = checked(tmp_path, "completion", inputs={"critic": critic}, base_url="http://127.0.0.1:9/v1", dialect="vllm")[
+        1
+    ]
+    assert "inputs.critic.server.model: is required" in told
+    assert "inputs.critic.server.modl: unknown key; did you mean `model`?" in told

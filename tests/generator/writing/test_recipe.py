@@ -64,3 +64,13 @@ def test_everything_random_about_an_item_follows_from_its_number() -> None:
     drawn = [tuple(item.some(3, 10)) for item in items]
     assert all(len({*places}) == 3 and max(places) < 10 for places in drawn) and len({*drawn}) > 100
     assert [item.of("abc") for item in items[:4]] == ["a", "b", "c", "a"]
+
+
+@pytest.mark.parametrize("word", ["yes", "12", "1.5"])
+def test_a_word_that_yaml_reads_as_something_else_is_told_the_way_out(tmp_path: Path, word: str) -> None:
+    file = tmp_path / "recipe.yaml"
+    file.write_text(f"kind: documents\ncategories: [{{name: law, about: {word}}}]\nforms: [memo, {word}]\n")
+    with pytest.raises(UserError) as refused:
+        load_recipe(file)
+    for place in (":2: categories.0.about", ":3: forms.1"):
+        assert f"recipe.yaml{place}: input should be a text: put it in quotes (got " in str(refused.value)

@@ -63,8 +63,9 @@ def test_what_a_text_depends_on_is_not_what_the_server_costs(tmp_path: Path) -> 
 
 def test_texts_of_another_form_are_refused_and_so_is_what_does_not_fit(tmp_path: Path) -> None:
     for config, form, words in [
-        ({"provider": "anthropic", "model": "m"}, "completion", "unknown"),
+        ({"provider": "anthropic", "model": "m"}, "completion", "write `format: chat`"),
         (at("http://h/v1"), "completion", "dialect"),
+        ({"provider": ["openai"], "model": "m"}, "completion", "provider: unknown"),
         (at("http://h/v1", mode="batch"), "chat", "only a judge can use `batch`"),
         ({"provider": "llama-server"}, "completion", "serves the input `writer_model`"),
     ]:

@@ -39,6 +39,7 @@ from tuneline_generator.writing.recipe import (
     InstructionsRecipe,
     Recipe,
     ScriptsRecipe,
+    form_in,
     load_recipe,
 )
 from tuneline_generator.writing.talk import said, talking, untold
@@ -50,10 +51,11 @@ def check_given(params: GeneratorParams, checks: Checks) -> None:
     recipe, critic, writer = checks.read("recipe", load_recipe), checks.read("critic", load_critic), None
     if isinstance(recipe, ScriptsRecipe):
         _check_scripts(recipe, checks)
-    if recipe:
+    if form := recipe.format if recipe else checks.read("recipe", form_in):
         model, made = checks.inputs.get("writer_model"), checks.origin("writer_model") is not None
         # A model that another step makes is not there yet.
-        writer = checks.read("writer", load_writer, recipe.format, model, later=made)
+        writer = checks.read("writer", load_writer, form, model, later=made)
+    if recipe:
         with checks.about("recipe"):
             _check_samplers(writer, [step.sampler for step in recipe.steps.values()], recipe.format, checks)
         stand_ins = (
@@ -61,8 +63,8 @@ def check_given(params: GeneratorParams, checks: Checks) -> None:
         )
         write_lines(checks.preview("prompts"), stand_ins)
         _note(recipe, params, checks)
-        if isinstance(writer, ModelConfig):
-            _check_writer(recipe, writer, params, checks)
+    if isinstance(writer, ModelConfig):
+        _check_writer(recipe, writer, params, checks)
     if isinstance(critic, JudgeCritic):
         _check_judge(params, checks)
     elif critic and recipe and writer:
@@ -73,12 +75,12 @@ def check_given(params: GeneratorParams, checks: Checks) -> None:
     _check_pilot(params, checks)
 
 
-def _check_writer(recipe: Recipe, writer: ModelConfig, params: GeneratorParams, checks: Checks) -> None:
+def _check_writer(recipe: Recipe | None, writer: ModelConfig, params: GeneratorParams, checks: Checks) -> None:
     """See that the writer can be asked and paid, and with `online` that it answers."""
-    samplers = [step.sampler for step in recipe.steps.values()]
     with checks.about("writer"):
         _check_server(writer, params, checks)
-        if checks.online:
+        if recipe and checks.online:
+            samplers = [step.sampler for step in recipe.steps.values()]
             checks.note(f"the writer {_answers(writer, samplers, checks.secret, params.timeout_s)}")
 
 

@@ -70,9 +70,34 @@ def problems_of(error: ValidationError, model: type[BaseModel], source: Source, 
 
     After a hundred the rest is a number.
     """
-    errors = [e for e in error.errors(include_url=False) if not _follows(dict(e))]
-    shown = [f"{source.where((*under, *e['loc']))}: {_problem(dict(e), model)}" for e in errors[:MAX_PROBLEMS]]
-    return listed(shown, len(errors))
+    content, told = _at(source.content, under), dict[Loc, list[str]]()
+    for one in (dict(e) for e in error.errors(include_url=False) if not _follows(dict(e))):
+        told.setdefault(_place(one, model, content), []).append(_problem(one, model))
+    shown = [
+        f"{source.where((*under, *loc))}: {'; or '.join(dict.fromkeys(problems))}"
+        for loc, problems in list(told.items())[:MAX_PROBLEMS]
+    ]
+    return listed(shown, len(told))
+
+
+def _at(content: Any, loc: Loc) -> Any:
+    for part in loc:
+        content = content.get(part) if isinstance(content, dict) else None
+    return content
+
+
+def _place(error: dict[str, Any], model: type[BaseModel], content: Any) -> Loc:
+    """Return where an error stands, without the kinds of a value that may be of several: they look like keys below."""
+    loc: Loc = error["loc"]
+    kept: list[int | str] = []
+    for number, part in enumerate(loc):
+        inside = part in content if isinstance(content, dict) else False
+        fields = (field for m in _models_at(model, loc[:number]) for field in m.model_fields.items())
+        if isinstance(part, int) or inside or any(part in (name, field.alias) for name, field in fields):
+            within = isinstance(content, list) and isinstance(part, int) and part < len(content)
+            content = content[part] if inside or within else None
+            kept.append(part)
+    return tuple(kept)
 
 
 def _follows(error: dict[str, Any]) -> bool:
@@ -91,7 +116,7 @@ def _problem(error: dict[str, Any], model: type[BaseModel]) -> str:
         return "is required"
     value = error.get("input") if error["type"] != "secret" else None
     got = f" (got {value!r})" if isinstance(value, int | float | str | bool) and len(str(value)) < 60 else ""
-    message = str(_SHAPES.get(error["type"], error["msg"]))
+    message = _message(error, model, value)
     names = re.findall("'([^']+)'", message) if error["type"] == "literal_error" else []
     meant = nearest(str(value), names)
     if meant and len(names) > MAX_NAMED:
@@ -99,12 +124,32 @@ def _problem(error: dict[str, Any], model: type[BaseModel]) -> str:
     return printable(message[0].lower() + message[1:]) + got + (f"; did you mean `{meant}`?" if meant else "")
 
 
-def _fields_at(model: type[BaseModel], loc: Sequence[int | str], name: str) -> set[str]:
-    """Return the names of the fields at a place, or `group.name` where a group of parameters there has that name."""
+def _message(error: dict[str, Any], model: type[BaseModel], value: object) -> str:
+    if error["type"] == "model_type" and (keys := _required_at(model, error["loc"])):
+        return f"input should be a mapping, as in `{{{': …, '.join(keys)}: …}}`"
+    if error["type"] == "string_type" and isinstance(value, int | float):  # as YAML reads yes, no and 12
+        return "input should be a text: put it in quotes"
+    return str(_SHAPES.get(error["type"], error["msg"])).replace(" after validation", "")
+
+
+def _models_at(model: type[BaseModel], loc: Sequence[int | str]) -> list[type[BaseModel]]:
+    """Return the models that may stand at a place."""
     models = [model]
     for part in loc:
         found = [m.model_fields[part] for m in models if isinstance(part, str) and part in m.model_fields]
         models = [inner for info in found for inner in _models_in(info.annotation)] or models
+    return models
+
+
+def _required_at(model: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
+    """Return the keys that a value at a place must have; none where it may be of several kinds."""
+    models = _models_at(model, loc)
+    return [name for name, field in models[0].model_fields.items() if field.is_required()] if len(models) == 1 else []
+
+
+def _fields_at(model: type[BaseModel], loc: Sequence[int | str], name: str) -> set[str]:
+    """Return the names of the fields at a place, or `group.name` where a group of parameters there has that name."""
+    models = _models_at(model, loc)
     fields = {field: info.annotation for m in models for field, info in m.model_fields.items()}
     grouped = {f"{group}.{name}" for group, kind in fields.items() for m in _models_in(kind) if name in m.model_fields}
     return grouped or set(fields)

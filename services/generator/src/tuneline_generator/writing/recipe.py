@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -14,6 +14,9 @@ from tuneline.errors import UserError
 from tuneline.llm.completion import Sampler
 from tuneline.parsing.problems import did_you_mean
 from tuneline.parsing.yaml import YamlFile, read_yaml
+
+if TYPE_CHECKING:
+    from tuneline_generator.writing.writer import Form
 
 Text = Annotated[str, Field(min_length=1, max_length=100_000, pattern=r"\S")]
 Label = Annotated[str, Field(pattern=r"^[^\p{C}\s:](?:[^\p{C}:]{0,38}[^\p{C}\s:])?$")]
@@ -238,15 +241,27 @@ KINDS: Mapping[str, type[Recipe]] = {
 def load_recipe(path: Path) -> Recipe:
     """Read a recipe. Raises UserError that lists every problem as `file:line: field: problem`."""
     source = read_yaml(path)
+    kind = _kind_in(source)
+    recipe = source.as_model(kind, "a recipe")
+    if problems := list(_disagreements(recipe, source)):
+        raise UserError("\n".join(problems))
+    return recipe
+
+
+def form_in(path: Path) -> Form:
+    """Return the format of a recipe, also of one with mistakes. Raises UserError where its kind is not known."""
+    source = read_yaml(path)
+    talked_with = _kind_in(source) is not InstructionsRecipe or source.content.get("format") == "chat"
+    return "chat" if talked_with else "completion"
+
+
+def _kind_in(source: YamlFile) -> type[Recipe]:
     kind = source.content.get("kind") if isinstance(source.content, dict) else None
     if kind is None:
         raise UserError(f"{source.where(())}: kind: is required, one of {', '.join(KINDS)}")
     if str(kind) not in KINDS:
         raise UserError(f"{source.where(('kind',))}: unknown{did_you_mean(str(kind), KINDS)}")
-    recipe = source.as_model(KINDS[str(kind)], "a recipe")
-    if problems := list(_disagreements(recipe, source)):
-        raise UserError("\n".join(problems))
-    return recipe
+    return KINDS[str(kind)]
 
 
 def _disagreements(recipe: Recipe, source: YamlFile) -> Iterator[str]:

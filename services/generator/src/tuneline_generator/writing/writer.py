@@ -9,16 +9,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, TypeVar, get_args
 
 from pydantic import Field
 
 from tuneline.data.io import file_sha256
 from tuneline.errors import Stopped, Temporary, UserError
 from tuneline.llm.calls import MONEY_SECONDS, Patience
-from tuneline.llm.completion import Completion, CompletionConfig, Sampler
+from tuneline.llm.completion import Completion, CompletionConfig, Dialect, Sampler
 from tuneline.llm.config import AnthropicConfig, GoogleConfig, ModelConfig, OpenAiConfig, provider_in, refuse_batch
-from tuneline.parsing.yaml import read_yaml
+from tuneline.parsing.yaml import YamlFile, read_yaml
 from tuneline.stage import Account, Closed, Context, Json, Usage
 from tuneline_generator.writing.talk import said, talking
 
@@ -113,7 +113,10 @@ def load_writer(path: Path, form: Form, model: Path | None, *, later: bool = Fal
     Raises UserError with file, line and field.
     """
     source = read_yaml(path)
-    config, where = provider_in(source, CONFIGS[form]), source.where
+    where = source.where
+    if form == "completion":
+        _refuse_talking(source)
+    config = provider_in(source, CONFIGS[form])
     if isinstance(config, LocalConfig) and model is None and not later:
         raise UserError(f"{where(('provider',))}: `llama-server` serves the input `writer_model`; give it")
     if isinstance(config, LocalConfig) and model is not None:
@@ -122,6 +125,19 @@ def load_writer(path: Path, form: Form, model: Path | None, *, later: bool = Fal
         raise UserError(f"{where(('provider',))}: only `llama-server` reads the input `writer_model`; leave it out")
     refuse_batch(config, source, "each text waits for another")
     return config
+
+
+def _refuse_talking(source: YamlFile) -> None:
+    """Raise UserError for a writer that is talked with where texts are gone on with, as most models today are."""
+    said = source.content if isinstance(source.content, dict) else {}
+    provider, way = str(said.get("provider")), "write `format: chat` in the recipe"
+    if provider in CONFIGS["chat"] and provider not in CONFIGS["completion"]:
+        raise UserError(f"{source.where(('provider',))}: `{provider}` is talked with and goes on with no text; {way}")
+    if provider == "openai" and "dialect" not in said:
+        raise UserError(
+            f"{source.where(('provider',))}: a base model goes on with texts in a `dialect`, one of "
+            f"{', '.join(get_args(Dialect))}; for a model that is talked with, {way}"
+        )
 
 
 def gguf_in(model: Path, name: str | None) -> Path:
