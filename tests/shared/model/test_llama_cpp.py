@@ -82,6 +82,14 @@ def test_a_program_that_is_killed_is_temporary(pretend: Callable[[str], Path]) -
         llama_cpp.run_program([pretend("kill -9 $$")])
 
 
+def test_a_program_that_crashes_is_not_tried_again_and_says_at_what(pretend: Callable[[str], Path]) -> None:
+    failed = "echo 'ops.cpp:9: GGML_ASSERT(ne % 32 == 0) failed'; echo a; echo b; echo c; kill -6 $$"
+    with pytest.raises(UserError, match=r"ended with SIGABRT: ops\.cpp:9: GGML_ASSERT\(ne % 32 == 0\) failed$"):
+        llama_cpp.run_program([pretend(failed)])
+    with pytest.raises(Temporary, match="SIGABRT; it may need more memory"):
+        llama_cpp.run_program([pretend("echo 'what(): std::bad_alloc'; kill -6 $$")])
+
+
 @pytest.mark.parametrize(
     "name",
     [

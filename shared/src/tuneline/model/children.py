@@ -7,6 +7,9 @@ import signal
 import sys
 from collections.abc import Sequence
 
+CRASHES = (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
+"""How a program ends by its own doing; other signals come from outside."""
+
 # What a program needs to find its files, processors and language. Everything else stays here: keys of the store and of
 # judges, the Hub's token, and settings (LLAMA_ARG_…, PYTHONPATH) that would make results depend on the environment.
 _INHERITED = ("PATH", "HOME", "TMPDIR", "TZ", "LANG", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")

@@ -13,9 +13,10 @@ from subprocess import DEVNULL, PIPE, STDOUT
 from typing import Literal, NamedTuple
 
 from tuneline.errors import Temporary, UserError
-from tuneline.model.children import ending, environment, tied_to_us
+from tuneline.model.children import CRASHES, ending, environment, tied_to_us
 from tuneline.parsing.problems import printable
 
+_NO_MEMORY = re.compile(rb"bad_alloc|out of memory", re.IGNORECASE)
 Program = Literal["llama-server", "llama-quantize", "llama-imatrix"]
 
 
@@ -89,8 +90,8 @@ def run_program(command: Sequence[str | Path], called: str | None = None, cwd: P
     """Run one of llama.cpp's programs, or its converter, to its end; it ends with this process at the latest.
 
     `called` is its name where a script of ours runs it; file names are those in `cwd`. Raises UserError with the
-    program's last words when it fails (they are about a model file, never about a request), Temporary when it was
-    killed.
+    program's last words when it fails (they are about a model file, never about a request) or crashes, as it would
+    again, Temporary when it was killed or had no memory.
     """
     plain = tied_to_us([str(part) for part in command])
     done = subprocess.run(
@@ -104,8 +105,10 @@ def run_program(command: Sequence[str | Path], called: str | None = None, cwd: P
         cwd=cwd,
     )
     name = called or next(Path(part).name for part in command if Path(part).name != Path(sys.executable).name)
-    if done.returncode < 0:
+    if done.returncode < 0 and (-done.returncode not in CRASHES or _NO_MEMORY.search(done.stdout)):
         raise Temporary(f"{name} was ended by {ending(done.returncode)}; it may need more memory.")
-    if done.returncode > 0:
-        said = printable(" | ".join(done.stdout.decode(errors="replace").strip().splitlines()[-3:]))
+    if done.returncode:
+        lines = done.stdout.decode(errors="replace").strip().splitlines()
+        failed = [line for line in lines if "GGML_ASSERT" in line]  # behind it stands where the program was
+        said = printable(" | ".join(failed or lines[-3:]))
         raise UserError(f"{name} ended with {ending(done.returncode)}: {said or 'it gave no reason.'}")

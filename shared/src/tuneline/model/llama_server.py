@@ -15,7 +15,6 @@ import http.client
 import json
 import os
 import secrets
-import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +25,7 @@ from subprocess import DEVNULL, Popen, TimeoutExpired
 from threading import Lock
 
 from tuneline.errors import Temporary, UserError
-from tuneline.model.children import ending, environment, tied_to_us
+from tuneline.model.children import CRASHES, ending, environment, tied_to_us
 from tuneline.model.gguf_header import refuse_unservable
 from tuneline.model.llama_cpp import Placement, program
 from tuneline.parsing.problems import printable
@@ -34,9 +33,6 @@ from tuneline.stage import Json
 
 RESTARTS = 3
 """How often one server may die before the work is given back as `Temporary`."""
-
-# How a program ends by its own doing; other signals come from outside.
-_CRASHES = (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
 
 
 class Server:
@@ -105,7 +101,7 @@ class Server:
                 return
         assert status is not None
         problem = f"llama-server ended with {ending(status)} while it loaded {self.model.name}"
-        if status < 0 and -status not in _CRASHES:
+        if status < 0 and -status not in CRASHES:
             raise Temporary(f"{problem}.")
         if status < 0:
             raise UserError(f"{problem}, each time: the file has values that no model has. Make it again.")
