@@ -106,6 +106,8 @@ three rejections more), more than 20 ms to a 429, fewer than 200 calls, or cores
 
 The generator's writer answers by a script from the same cores, a quarter of the responses empty. The time was measured
 while a dozen other programs shared the two cores (a load of 15); memory, files, page and dollars do not depend on that.
+Of 1,000 rows at a load of 6, a call took 3.3 ms of a core and the scripted server 0.6: 160 calls a second take two
+thirds of one.
 """
     page.write_text(text + elsewhere)
     print(text)
