@@ -115,6 +115,23 @@ def test_a_day_of_turns_is_read_at_the_pace_of_an_hour(form: str, tmp_path: Path
     assert len(read_given(path).segments) == 2 * many and time.process_time() - began < 40
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        ("a.srt", "\n" * 1_100_000, "1,000,000 lines"),
+        ("a.txt", "-\n" * 210_000, "200,000 lines of text"),
+    ],
+)
+def test_more_lines_than_a_recording_can_have_are_refused_before_they_are_read(
+    name: str, content: str, problem: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text(content)
+    began = time.process_time()
+    with pytest.raises(Unusable, match=f"more than {problem}"):
+        read_given(tmp_path / name)
+    assert time.process_time() - began < 5
+
+
 def test_captions_with_thousands_of_lines_are_compared_at_once(tmp_path: Path) -> None:
     cue, lines = "00:00:0{}.000 --> 00:00:0{}.000\n{}\n\n", "a\n" * 20_000
     (tmp_path / "a.vtt").write_text("WEBVTT\n\n" + "".join(cue.format(n, n + 1, f"{lines}{n}") for n in range(4)))

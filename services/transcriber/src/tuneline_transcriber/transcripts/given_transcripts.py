@@ -18,7 +18,10 @@ from tuneline_transcriber.transcripts.text_transcripts import read_lyrics, read_
 from tuneline_transcriber.transcripts.timed_text import read_timed_text
 
 MOST_BYTES = 64 * 2**20
-MOST_SEGMENTS = 500_000
+MOST_SEGMENTS = 200_000
+"""Two a second, all day long."""
+MOST_LINES = 5 * MOST_SEGMENTS
+"""Of captions: number, times, a line or two, and an empty one."""
 _CLOCK_S = 3600.0
 """Of times that begin later, and go on for less than that, nobody counted the seconds before."""
 _WRITTEN = frozenset({".docx", ".docm", ".odt"})
@@ -76,6 +79,8 @@ def read_given(path: Path) -> GivenTranscript:
         raise Unusable(f"the transcript has more than {MOST_BYTES // 2**20} MiB")
     data = path.read_bytes()
     refuse_stub(data, "transcript")
+    if suffix not in JSON and data.count(b"\n") > MOST_LINES:
+        raise Unusable(f"the transcript has more than {MOST_LINES:,} lines")
     segments = spoken(_read(data, suffix))
     if not segments:
         raise Unusable("the transcript says nothing")
@@ -102,4 +107,6 @@ def _read(data: bytes, suffix: str) -> list[Segment]:
         return read_captions(lines, name_first=suffix in _WRITTEN)
     if suffix in TABLES:
         return read_table(lines)
+    if sum(map(bool, lines)) > MOST_SEGMENTS:
+        raise Unusable(f"the transcript has more than {MOST_SEGMENTS:,} lines of text")
     return read_lyrics(lines) if suffix == ".lrc" else read_text_turns(lines)
