@@ -24,7 +24,7 @@ def hidden(names: Sequence[str]) -> Iterator[None]:
 def plain_layers(quantization: Literal["none", "nf4"]) -> Iterator[None]:
     """Let PEFT make its layers in the block without loading bitsandbytes, unless the base weights are 4-bit.
 
-    It looks for it to see whether a layer is one of its kind, and loading it takes five seconds of a processor.
+    It looks for it to see whether a layer is one of its kind, and loading it takes about two seconds of a processor.
     """
     try:
         with hidden(() if quantization == "nf4" else ("bitsandbytes",)):
