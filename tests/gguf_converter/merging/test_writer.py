@@ -51,7 +51,7 @@ def write_whole(base: Path, folder: Path, *names: str) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("family", ["Llama 3.2", "Phi 3.5"])
+@pytest.mark.parametrize("family", ["Llama 3.2", "Qwen 2.5", "Qwen 3", "SmolLM 3", "Phi 3.5"])
 def test_a_model_that_was_untied_reads_tokens_with_one_weight_and_says_them_with_another(
     family: str, slices: Path, tmp_path: Path
 ) -> None:
