@@ -19,7 +19,7 @@ from tuneline.model import llama_cpp
 from tuneline.model.chat import ChatTokenizer
 from tuneline.model.gguf_header import read_header
 from tuneline_gguf_converter.check import grown
-from tuneline_gguf_converter.imatrix import NEEDED, matrix_of, read_calibration
+from tuneline_gguf_converter.imatrix import CHUNK, NEEDED, Calibration, matrix_of, read_calibration
 from tuneline_gguf_converter.stage import STAGE
 
 pytestmark = pytest.mark.xdist_group("gguf converter")
@@ -155,6 +155,14 @@ def test_the_same_text_gives_the_same_bytes_with_more_threads(
         (tmp_path / str(threads) / "model.gguf").symlink_to(tiny_gguf)
         found.append(matrix_of(calibration, tmp_path / str(threads) / "model.gguf", threads).read_bytes())
     assert found[0] == found[1]
+
+
+@pytest.mark.slow
+def test_a_text_of_just_two_chunks_keeps_its_last_line_end(tiny_gguf: Path, tiny_base: Path, tmp_path: Path) -> None:
+    text = "\n" + "x\n" * (CHUNK - 1)
+    assert len(ChatTokenizer.from_folder(tiny_base).encode(text)) == 2 * CHUNK - 1  # llama-imatrix begins the text
+    (tmp_path / "model.gguf").symlink_to(tiny_gguf)
+    assert matrix_of(Calibration(text), tmp_path / "model.gguf", 1).is_file()
 
 
 @pytest.mark.slow

@@ -129,7 +129,7 @@ def matrix_of(calibration: Calibration, model: Path, threads: int | None) -> Pat
     if calibration.given:
         place.symlink_to(calibration.given.absolute())
         return place
-    text.write_text(calibration.text, encoding="utf-8", newline="")
+    text.write_text(f"{calibration.text}\n", encoding="utf-8", newline="")  # llama-imatrix takes one line end off
     options = ["--parse-special", "--no-ppl", "--ctx-size", str(CHUNK), "--output-file", MATRIX]
     options += ["--threads", str(threads)] if threads else []
     program = llama_cpp.program("llama-imatrix")
