@@ -23,6 +23,14 @@ settings.register_profile("steady", deadline=None, derandomize=True, suppress_he
 settings.load_profile("steady")  # no test depends on how busy the machine is, or on chance
 
 
+LONGEST_ID = 80
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name no test by megabytes, nor by what is different in each process."""
+    return argname if isinstance(val, str | bytes) and len(val) > LONGEST_ID else None
+
+
 @pytest.fixture(scope="session", autouse=True)
 def modules_of_images() -> Iterator[None]:
     """A stage that a test starts by its own command has what its image has, and nothing else that is installed here."""

@@ -204,7 +204,6 @@ def test_text_of_windows_and_of_old_typewriters_is_text(tmp_path: Path) -> None:
      ("a.mobi", b"x", "as PDF"), ("a.md", b"", "empty"),
      ("a.txt", POINTER + b"v1\n", "lfs"), ("a.rtf", b"{\\rtf1 x}", "writing program"),
      ("a.pdf", b"<html>404</html>", "no PDF"), ("a.html", b"<meta charset=utf-8>" + b"\xe4" * 99, "not UTF-8")],
-    ids=lambda value: "bytes" if isinstance(value, bytes) else value,  # of an encrypted file they are others each time
 )  # fmt: skip
 def test_what_cannot_be_read_says_why(name: str, content: bytes, why: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
