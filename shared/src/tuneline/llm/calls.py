@@ -144,6 +144,7 @@ class Calls:
             try:
                 answer = await self._pay(attempt, most_usd)
             except Fault as fault:
+                fault.__traceback__ = fault.__context__ = fault.__cause__ = None  # they hold what was answered
                 faults.append(fault)
                 self._failed(turn, fault, heard)
             except BaseException:

@@ -54,7 +54,7 @@ class Strangers:
             if self.answered or len(self._asked) < MOST_STRANGERS:
                 raise
             way_out = f"it is no server of {self._kind}; check `base_url` and `provider`"
-            raise not_taken(self._config, str(stranger), way_out) from None
+            raise not_taken(self._config, str(stranger).replace("the answer", "what", 1), way_out) from None
         self.answered = True
 
     def blamed(self, messages: Sequence[Mapping[str, str]], error: Exception) -> Exception:
