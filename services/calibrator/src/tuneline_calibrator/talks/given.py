@@ -67,8 +67,9 @@ def read_references(pairs: Path, sources: Path, talks: Path) -> list[Reference]:
     ready = {row.pair for row in _rows(pairs, PairRow) if row.status == "ready"}
     if not ready:
         raise UserError(f"{pairs.name}: no pair is ready; look at their statuses")
-    files = {name: _source_of(name, pairs.name, sources) for name in sorted(ready)}
-    return [_reference(name, source, said.get(name), talks.name) for name, source in files.items()]
+    return [
+        _reference(name, _source_of(name, pairs.name, sources), said.get(name), talks.name) for name in sorted(ready)
+    ]
 
 
 def _source_of(name: str, file: str, sources: Path) -> Path:
