@@ -82,9 +82,9 @@ def object_in(body: bytes, kind: str, key: str) -> dict[str, Any]:
 
 def _parsed(body: bytes) -> object:
     """Return what a body says, None where it says nothing that can be read: OpenRouter may begin it with comments."""
-    for said in (body, _COMMENT.sub(b"", body)):
+    for commented in (False, True):
         with suppress(ValueError, RecursionError):  # then it is a stream, or somebody else's answer
-            answer = json.loads(said)
+            answer = json.loads(_COMMENT.sub(b"", body) if commented else body)
             return answer[0] if isinstance(answer, list) and len(answer) == 1 else answer
     return _joined_stream(body)
 
