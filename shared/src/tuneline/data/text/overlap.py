@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from tuneline.data.text.words import compared
 
@@ -53,13 +53,6 @@ def mostly_said(script: Iterable[str], said: HeldOut) -> bool:
     return 2 * sum(map(said.overlaps, lines)) > len(lines)
 
 
-def rouge_l(one: Sequence[str], other: Sequence[str]) -> float:
-    """Return the F1 of ROUGE-L (Lin 2004): of the longest common subsequence of words, by the words of each."""
-    from rapidfuzz.distance import LCSseq
-
-    return rouge_f1(LCSseq.similarity(one, other), len(one), len(other))
-
-
 def _needed(one: int, other: int) -> int:
     """Return how many words texts of so many must have in common to overlap; at most all of the shorter one."""
     about = int(OVERLAP * (one + other) / 2)
@@ -67,5 +60,5 @@ def _needed(one: int, other: int) -> int:
 
 
 def rouge_f1(common: int, one: int, other: int) -> float:
-    """Return the F1 of `common` words of texts of `one` and `other` words."""
+    """Return the F1 of ROUGE-L (Lin 2004): of the longest common subsequence of words, by the words of each."""
     return 2 * common / (one + other) if one and other else 0.0
