@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Concatenate, ParamSpec
 
 from tuneline.errors import UserError
 from tuneline.model import llama_cpp
@@ -17,7 +18,10 @@ from tuneline.stage import Checks
 from tuneline_gguf_converter.imatrix import look_at_calibration, programs, refuse_without_matrix
 from tuneline_gguf_converter.merging.adapter import read_adapter, refuse_other_base, refuse_other_chat
 from tuneline_gguf_converter.merging.adapter_file import refuse_unfit
+from tuneline_gguf_converter.merging.rehearsal import rehearse
 from tuneline_gguf_converter.stage import GgufConverterParams
+
+P = ParamSpec("P")
 
 BLOCK = 256
 """Weights of a row that are rounded together, in all types but these."""
@@ -29,11 +33,10 @@ BYTES = 2 * 2
 
 def check_given(params: GgufConverterParams, checks: Checks) -> None:
     """See whether the base model can be converted, and whether the programs and the disk are there for it."""
-    checks.read("base_model", refuse_unconvertible)
-    checks.read("base_model", refuse_other_merges)
+    sound = [checks.read("base_model", _passes, refuse) for refuse in (refuse_unconvertible, refuse_other_merges)]
     chat = checks.read("base_model", ChatTokenizer.from_folder, checks.inputs.get("chat_template"))
     if chat:
-        checks.read("base_model", refuse_unknown_split, chat)
+        sound.append(checks.read("base_model", _passes, refuse_unknown_split, chat))
         checks.read("adapter", refuse_other_chat, chat, checks.inputs.get("chat_template"))
     checks.read("imatrix", look_at_calibration)
     if not checks.origin("imatrix"):
@@ -50,14 +53,27 @@ def check_given(params: GgufConverterParams, checks: Checks) -> None:
                 refuse_unfit(adapter)
         checks.note(f"{_gb(base.parameters * BYTES)} of disk, for {base.parameters / 1e6:,.1f} million parameters")
     if checks.work:
-        for name in programs(checks.origin("imatrix") is not None):
-            with checks.about(""):
-                llama_cpp.program(name)
+        _check_here(checks, checks.work, base, bool(chat) and all(sound))
+
+
+def _passes(folder: Path, refuse: Callable[Concatenate[Path, P], None], *args: P.args, **kwargs: P.kwargs) -> bool:
+    refuse(folder, *args, **kwargs)
+    return True
+
+
+def _check_here(checks: Checks, work: Path, base: Checkpoint | None, sound: bool) -> None:
+    """Look at the programs and the disk of this machine, and try a base model in which nothing wrong was seen."""
+    for name in programs(checks.origin("imatrix") is not None):
         with checks.about(""):
-            llama_cpp.converter()
-        if base:
-            with checks.about(""):
-                _require_disk(base, checks.work)
+            llama_cpp.program(name)
+    with checks.about(""):
+        llama_cpp.converter()
+        if base and sound:
+            with checks.about("base_model"):
+                rehearse(base, checks.inputs.get("chat_template"))
+    if base:
+        with checks.about(""):
+            _require_disk(base, work)
 
 
 def grown(quantizations: Iterable[str], shapes: Mapping[str, tuple[int, ...]]) -> str | None:

@@ -36,6 +36,12 @@ class Task(Closed):
     destination: Path
     problem: Path
     """Where a UserError is told to the process that waits for this one."""
+    rehearses: bool = False
+    """Whether to do only what needs no numbers, and to write nothing."""
+
+
+class NumbersNeededError(Exception):
+    """A rehearsal has come to where the converter looks at a weight's numbers: what follows cannot be known."""
 
 
 def link_model(
@@ -79,6 +85,15 @@ def write_merged(task: Task, place: Path) -> None:
 def main(place: str) -> None:
     """Write the GGUF file. Ends with status 2 after a UserError, otherwise as the converter does."""
     task = Task.model_validate_json(Path(place).read_bytes())
+    try:
+        write(task)
+    except UserError as error:
+        task.problem.write_text(str(error), encoding="utf-8")
+        sys.exit(2)
+
+
+def write(task: Task) -> None:
+    """Let the converter write the GGUF file, or rehearse it, in this process, which is its own."""
     sys.path[0] = str(task.converter.parent)  # in place of this file's folder
     script = import_module(task.converter.stem)
     known: Callable[..., type] = vars(script)["get_model_class"]
@@ -87,14 +102,12 @@ def main(place: str) -> None:
     sys.argv = [str(task.converter), str(task.folder), *options]
     try:
         script.main()
-    except UserError as error:
-        task.problem.write_text(str(error), encoding="utf-8")
-        sys.exit(2)
+    except NumbersNeededError:
+        return
 
 
 def merging(architecture: type, task: Task) -> type:
     """Return the converter's class of a model with every weight merged, and the result's name in the metadata."""
-    lazy = import_module("conversion").LazyTorchTensor
     unties = task.adapter is not None and task.adapter.unties
     embedding: list[Callable[[], torch.Tensor]] = []
 
@@ -107,7 +120,7 @@ def merging(architecture: type, task: Task) -> type:
             name, read = item
             if name == EMBEDDING:
                 embedding.append(read)
-            kept: tuple[str, object] | None = super().filter_tensors((name, lambda: later(name, read())))
+            kept: tuple[str, object] | None = super().filter_tensors((name, lambda: _later(name, read(), task)))
             return kept
 
         def index_tensors(self, **given: object) -> dict[str, object]:
@@ -125,13 +138,30 @@ def merging(architecture: type, task: Task) -> type:
             super().set_gguf_parameters()
             self.gguf_writer.add_string("tuneline.fingerprint", task.fingerprint)
 
-    def later(name: str, weight: torch.Tensor) -> object:
-        # The format is said before the weight is there: what the converter makes of it is put off as well.
-        dtype = DTYPES[task.dtype] if weight.dtype.is_floating_point else weight.dtype
-        meta = lazy.meta_with_dtype_and_shape(dtype, weight.shape)
-        return lazy(meta=meta, args=(weight,), func=lambda read: merged(name, read, task.adapter, task.dtype))
+        def write(self) -> None:
+            if task.rehearses:
+                self.prepare_tensors()
+                self.prepare_metadata(vocab_only=False)
+            else:
+                super().write()
 
     return Merging
+
+
+def _later(name: str, weight: torch.Tensor, task: Task) -> object:
+    """Return a weight that is merged when its numbers are needed: what the converter makes of it is put off as well.
+
+    Its format is said before it is there.
+    """
+
+    def numbers(read: torch.Tensor) -> torch.Tensor:
+        if task.rehearses:
+            raise NumbersNeededError(name)
+        return merged(name, read, task.adapter, task.dtype)
+
+    lazy = import_module("conversion").LazyTorchTensor
+    dtype = DTYPES[task.dtype] if weight.dtype.is_floating_point else weight.dtype
+    return lazy(meta=lazy.meta_with_dtype_and_shape(dtype, weight.shape), args=(weight,), func=numbers)
 
 
 if __name__ == "__main__":
