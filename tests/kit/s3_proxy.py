@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.client
 import random
+import re
 import socket
 import struct
 import threading
@@ -26,6 +27,7 @@ Answer = Literal[
     "403 AccessDenied",
     "200 web page",
     "404 web page",
+    "307 TemporaryRedirect",
 ]
 """What the proxy says itself, in place of the server."""
 Kind = (
@@ -40,7 +42,10 @@ Kind = (
         "stall",  # nothing happens: no answer, and the connection stays
         "stall answer",  # the server does it, half of the body arrives, and nothing more
         "ignore range",  # the answer is no range and too long, as of a server that knows none
+        "send all",  # the answer to a range is as long as the whole object
         "lead out",  # a listing names a key outside of the folder
+        "first page",  # a listing says that there is more, and not how to get it
+        "no ETag",  # a listing lacks what every server says
     ]
 )
 
@@ -170,7 +175,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def bring_back(self, reply: Reply, fault: Kind | None) -> None:
         """Bring the answer back; where there is nothing to damage, it is lost."""
-        damages = fault in ("flip answer", "cut answer", "stall answer", "lead out")
+        damages = fault in ("flip answer", "cut answer", "stall answer", "lead out", "first page", "no ETag")
         if damages and (reply.status not in (200, 206) or len(reply.body) < 2 or self.command == "HEAD"):
             fault = "lose answer"
         if fault == "flip answer" and "list-type" in self.path:
@@ -185,8 +190,16 @@ class Handler(BaseHTTPRequestHandler):
             case "ignore range":
                 headers = {name: value for name, value in reply.headers.items() if name.lower() != "content-range"}
                 reply = Reply(200, headers, reply.body * 2)
+            case "send all":
+                headers = {name: value for name, value in reply.headers.items() if name.lower() != "content-range"}
+                start, _, size = (int(n) for n in re.findall("[0-9]+", reply.headers["Content-Range"]))
+                reply = Reply(200, headers, (bytes(start) + reply.body).ljust(size, b"\0"))
             case "lead out":
                 reply = reply._replace(body=reply.body.replace(b"/inside/", b"/../../"))
+            case "first page":
+                reply = reply._replace(body=reply.body.replace(b"<IsTruncated>false", b"<IsTruncated>true"))
+            case "no ETag":
+                reply = reply._replace(body=reply.body.replace(b"ETag>", b"Tag>"))
         if fault and fault != "flip request":
             self.proxy.hit(fault)
         half = fault in ("cut answer", "stall answer")
@@ -246,7 +259,10 @@ def made_up(kind: str) -> Reply:
     status, _, code = kind.partition(" ")
     if code == "web page":
         return Reply(int(status), {"Content-Type": "text/html"}, b"<html><body><br>Welcome!</body></html>")
-    return Reply(int(status), {"Content-Type": "application/xml"}, f"<Error><Code>{code}</Code></Error>".encode())
+    headers = {"Content-Type": "application/xml"}
+    if status[0] == "3":
+        headers["Location"] = "https://elsewhere.example/bucket?list-type=2"
+    return Reply(int(status), headers, f"<Error><Code>{code}</Code></Error>".encode())
 
 
 def flipped(data: bytes) -> bytes:

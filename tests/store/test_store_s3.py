@@ -175,6 +175,47 @@ def test_a_key_that_leads_out_of_the_store_is_refused_in_a_listing(store: S3Stor
         list(store.list("given/"))
 
 
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("first page", r"lists no more than its first objects .*\. Use another server"),
+        ("no ETag", r"does not say the ETag of an object\. Use another server"),
+        (
+            "307 TemporaryRedirect",
+            r"leads elsewhere \(HTTP 307 to https://elsewhere\.example\)\. Correct AWS_ENDPOINT_URL",
+        ),
+    ],
+)
+def test_a_listing_that_is_not_as_s3_has_it_is_refused_at_once(
+    store: S3Store, network: Proxy, kind: Kind, message: str
+) -> None:
+    store.put("file", b"text")
+    network.seen.clear()
+    network.plan(Fault(kind, "GET"))
+    with pytest.raises(UserError, match=message):
+        list(store.list(""))
+    assert len(network.seen) == 1
+
+
+@pytest.mark.parametrize("lists", [9, 3])
+def test_an_object_of_another_size_than_it_is_listed_with_is_refused(
+    store: S3Store, lists: int, tmp_path: Path
+) -> None:
+    store.put("file", b"a text")
+    [entry] = store.list("")
+    with pytest.raises(UserError, match=rf"file: the server sends (fewer|more) than the {lists} bytes that it lists"):
+        store.fetch(entry._replace(size=lists), tmp_path / "copy")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_range_is_read_also_from_a_server_that_sends_all(store: S3Store, network: Proxy) -> None:
+    store.put("file", b"0123456789")
+    assert store.read_range("file", 4, 7) == b"456"
+    network.plan(Fault("send all", "GET"))
+    assert store.read_range("file", 4, 7) == b"456"
+    assert not network.unmet
+
+
 def test_expired_credentials_are_refused_at_once(network: Proxy, s3: str, tmp_path: Path) -> None:
     network.plan(Fault("400 ExpiredToken", "PUT"))
     _refused_at_once(network, s3, "put", tmp_path, r"the credentials have expired \(ExpiredToken\)\. Renew them")

@@ -24,7 +24,7 @@ from s3transfer.exceptions import RetriesExceededError, S3DownloadFailedError
 from tuneline.errors import Changed, Temporary, UserError
 from tuneline.store import s3_transfers, verify
 from tuneline.store.base import Entry, FileRecord, check_key, in_parallel, key_problem
-from tuneline.store.s3_client import TRIES, connect, reraise_unless, retry
+from tuneline.store.s3_client import TRIES, connect, reraise_unless, retry, whole_answers
 from tuneline.store.verify import Written, plain_errors
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         GetObjectRequestTypeDef,
         HeadObjectOutputTypeDef,
         HeadObjectRequestTypeDef,
+        ListObjectsV2OutputTypeDef,
         ListObjectsV2RequestTypeDef,
         PutObjectRequestTypeDef,
     )
@@ -101,17 +102,24 @@ class S3Store:
         found: list[Entry] = []
         while True:
             page = self._do("list", prefix, lambda: self._client.list_objects_v2(**request))
-            for item in page.get("Contents", ()):
-                key = item["Key"].removeprefix(self._root)
-                if not key or key.endswith("/"):
-                    continue  # an empty object that stands for a folder
-                if problem := key_problem(key):
-                    raise UserError(f"{self.uri}: {problem}. Rename or remove this object.")
-                found.append(Entry(key, item["Size"], item["LastModified"].timestamp(), item["ETag"]))
+            with whole_answers(self.uri):
+                found += self._entries(page)
             if not page.get("IsTruncated"):
                 break
+            if page.get("NextContinuationToken") in (None, request.get("ContinuationToken")):
+                problem = "the server lists no more than its first objects (it does not know ListObjectsV2)"
+                raise UserError(f"{self.uri}: {problem}. Use another server, or a newer version of it.")
             request["ContinuationToken"] = page["NextContinuationToken"]
         yield from sorted(found)
+
+    def _entries(self, page: ListObjectsV2OutputTypeDef) -> Iterator[Entry]:
+        for item in page.get("Contents", ()):
+            key = item["Key"].removeprefix(self._root)
+            if not key or key.endswith("/"):
+                continue  # an empty object that stands for a folder
+            if problem := key_problem(key):
+                raise UserError(f"{self.uri}: {problem}. Rename or remove this object.")
+            yield Entry(key, item["Size"], item["LastModified"].timestamp(), item["ETag"])
 
     def upload(self, path: Path, key: str) -> FileRecord:
         with plain_errors(path):
@@ -164,7 +172,8 @@ class S3Store:
     def head(self, key: str) -> Entry | None:
         """Return the entry of one object, or None if there is none."""
         found = self._head(key)
-        return found and Entry(key, found["ContentLength"], found["LastModified"].timestamp(), found["ETag"])
+        with whole_answers(self.uri):
+            return found and Entry(key, found["ContentLength"], found["LastModified"].timestamp(), found["ETag"])
 
     def fetch(self, entry: Entry, dest: Path) -> str:
         """Copy an object to `dest` as it was listed; return its SHA-256. Raises Changed if it is another one by now."""
@@ -173,6 +182,8 @@ class S3Store:
             for _ in range(verify.COPIES):
                 with verify.part_for(dest) as part:
                     written = self._copy(entry, part)
+                    if written.size != entry.size:
+                        continue
                     small = entry.size <= s3_transfers.PART_SIZE  # then boto3 has compared it
                     if small or s3_transfers.is_as_sent(part, written, self._checksum(entry)):
                         part.replace(dest)
@@ -180,14 +191,16 @@ class S3Store:
         except ClientError as error:
             reraise_unless(error, 404, 412)
             raise Changed(f"{source}: the object changed while it was read.") from None
-        raise UserError(
-            f"{source}: the object is damaged (its checksum is not the one it was written with). Write it again."
-        )
+        problem = "the object is damaged (its checksum is not the one it was written with)"
+        if written.size != entry.size:
+            often = "fewer" if written.size < entry.size else "more"
+            problem = f"the server sends {often} than the {entry.size:,} bytes that it lists (does it pack or unpack?)"
+        raise UserError(f"{source}: {problem}. Write it again.")
 
     def read_range(self, key: str, start: int, end: int) -> bytes:
         """Return the bytes of an object from `start` up to `end`, which is left out."""
-        request: GetObjectRequestTypeDef = {**self._request(key), "Range": f"bytes={start}-{end - 1}"}
-        return self._do("read", key, lambda: b"".join(s3_transfers.stream(self._client, request)))
+        request = self._request(key)
+        return self._do("read", key, lambda: s3_transfers.read_range(self._client, request, start, end))
 
     def _do(self, verb: str, key: str, action: Callable[[], T]) -> T:
         return retry(f"cannot {verb} {self.uri}/{key}", action)

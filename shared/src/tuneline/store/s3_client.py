@@ -5,8 +5,11 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from urllib.parse import urlsplit
 
 import boto3
 import structlog
@@ -16,8 +19,10 @@ from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError
 from botocore.parsers import ResponseParserError
 
 from tuneline.errors import Temporary, UserError
+from tuneline.parsing.problems import printable
 
 if TYPE_CHECKING:
+    from botocore.awsrequest import AWSResponse
     from mypy_boto3_s3 import S3Client
 
 T = TypeVar("T")
@@ -71,9 +76,31 @@ def connect(uri: str) -> S3Client:
         client = session.client("s3", config=config)
         if "amazonaws.com" not in client.meta.endpoint_url:  # another server may not own a domain per bucket
             client = session.client("s3", config=config.merge(Config(s3={"addressing_style": "path"})))
+            client.meta.events.register_first("needs-retry.s3", partial(_refuse_to_follow, uri))
     except (BotoCoreError, ValueError) as error:
         raise UserError(f"{uri}: {error}.") from error
     return client
+
+
+def _refuse_to_follow(uri: str, response: tuple[AWSResponse, object] | None, **_: object) -> None:
+    """Raise UserError where a server leads elsewhere: boto3 takes that for a region, and asks without end which one."""
+    if response is None or response[0].status_code not in (301, 302, 307, 308):
+        return
+    there = urlsplit(response[0].headers.get("Location", ""))
+    to = f" to {printable(f'{there.scheme}://{there.netloc}')}" if there.netloc else ""
+    raise UserError(
+        f"{uri}: the server leads elsewhere (HTTP {response[0].status_code}{to}). Correct AWS_ENDPOINT_URL."
+    )
+
+
+@contextmanager
+def whole_answers(uri: str) -> Iterator[None]:
+    """Turn what an answer lacks, which every S3 server says, into a sentence."""
+    try:
+        yield
+    except KeyError as missing:
+        problem = f"the server does not say the {missing.args[0]} of an object"
+        raise UserError(f"{uri}: {problem}. Use another server, or a newer version of it.") from None
 
 
 def retry(what: str, action: Callable[[], T]) -> T:

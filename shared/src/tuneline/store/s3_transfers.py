@@ -86,6 +86,15 @@ def stream(client: S3Client, request: GetObjectRequestTypeDef) -> Iterator[bytes
         yield from body.iter_chunks(BLOCK)
 
 
+def read_range(client: S3Client, request: GetObjectRequestTypeDef, start: int, end: int) -> bytes:
+    """Return the bytes of an object from `start` up to `end`, also of a server that sends all of it instead."""
+    ranged: GetObjectRequestTypeDef = {**request, "Range": f"bytes={start}-{end - 1}"}
+    answer = client.get_object(**ranged)
+    ahead = 0 if answer.get("ContentRange") else start
+    with closing(answer["Body"]) as body:
+        return body.read(ahead + end - start)[ahead:]
+
+
 def is_as_sent(part: Path, written: Written, kept: str | None) -> bool:
     """Tell whether a file has the checksum `kept` (base64 SHA-256) by the server; True if it keeps none.
 
