@@ -23,7 +23,7 @@ PLACE = Path(__file__).with_name("golden.json")
 
 TOOLS = {
     "assessor": [],
-    "slicer": ["datasketch", "jinja2", "tiktoken", "tokenizers"],
+    "slicer": ["jinja2", "tiktoken", "tokenizers"],
     "trainer": ["bitsandbytes", "peft", "tokenizers", "torch", "transformers", "trl"],
     "gguf-converter": ["gguf", "torch", "transformers"],
     "evaluator": ["scipy", "tokenizers"],

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from tuneline.data.reading.prompts import Prompt
 from tuneline.data.text.overlap import HeldOut
 from tuneline_generator.critic.critic import CriticTest, Opinion
-from tuneline_generator.critic.duplicates import Seen
+from tuneline_generator.critic.duplicates import twins
 from tuneline_generator.prepare import Prepared
 from tuneline_generator.writing.items import id_of
 from tuneline_generator.writing.recipe import ScriptsRecipe
@@ -25,14 +25,16 @@ class Settled(NamedTuple):
 
 def settle(rows: Sequence[Row], prepared: Prepared, prompts: list[Prompt], test: CriticTest | None) -> Settled:
     """Give every row its status: what the critic says, of rows alike the first, and as many as are wanted."""
-    seen, held_out = Seen(), HeldOut([*prepared.held_out, *(one.prompt for one in prompts)])
+    held_out = HeldOut([*prepared.held_out, *(one.prompt for one in prompts)])
     settled, kept = list[Row](), 0
-    scripts = isinstance(prepared.recipe, ScriptsRecipe)  # several are written about each source
-    for row in decided(rows, prepared, test):
+    what = "response" if isinstance(prepared.recipe, ScriptsRecipe) else "prompt"  # several scripts have one source
+    done = list(decided(rows, prepared, test))
+    good = [row for row in done if row.status == "kept"]
+    found = iter(twins([row.response if what == "response" else row.asked for row in good]))
+    for row in done:
         if row.status != "kept":
             settled.append(row)
-        elif twin := seen.add(row.response if scripts else row.asked):
-            what = "response" if scripts else "prompt"
+        elif twin := next(found):
             settled.append(replace(row, status=twin, detail=f"an earlier row has the same {what}, or nearly"))
         elif held_out.overlaps(row.asked):
             settled.append(replace(row, status="overlaps", detail="the prompt overlaps with one that is held out"))
@@ -58,8 +60,9 @@ def decided(rows: Iterable[Row], prepared: Prepared, test: CriticTest | None) ->
 
 def chosen_prompts(rows: Iterable[Row], prepared: Prepared) -> list[Prompt]:
     """Return the test prompts: the first that are good, of different text, and held out nowhere else."""
-    seen, held_out = Seen(), HeldOut(prepared.held_out)
-    good = (row for row in rows if row.status == "kept" and not seen.add(row.prompt))
-    fine = [row for row in good if not held_out.overlaps(row.prompt)]
+    held_out = HeldOut(prepared.held_out)
+    good = [row for row in rows if row.status == "kept"]
+    different = (row for row, twin in zip(good, twins([row.prompt for row in good]), strict=True) if twin is None)
+    fine = [row for row in different if not held_out.overlaps(row.prompt)]
     wanted = fine[: prepared.recipe.test_prompts]
     return [Prompt(id=id_of("test", row.item), prompt=row.prompt, category=row.category) for row in wanted]

@@ -168,7 +168,7 @@ def plan(params: GeneratorParams, plans: Plans) -> Iterable[Forecast]:
 
 
 STAGE = Stage(
-    "generator", 7, GeneratorParams, GeneratorInputs, GeneratorOutputs, run, check=check, plan=plan, parts=True,
+    "generator", 8, GeneratorParams, GeneratorInputs, GeneratorOutputs, run, check=check, plan=plan, parts=True,
     variants={"pilot": without("pilot", "pilot_prompts")},
 )  # fmt: skip
 

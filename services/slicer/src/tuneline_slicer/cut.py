@@ -9,18 +9,15 @@ from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from tuneline.data.text.likeness import signature_of
+from tuneline.data.text.likeness import shingles_of
 from tuneline.data.transcripts import Rejection, Transcript
 from tuneline.model.windows import encode_window
 from tuneline.stage import Context
 from tuneline_slicer.ruler import Ruler
 from tuneline_slicer.stage import SlicerParams
 from tuneline_slicer.token_counts import CleanTranscript, TokenCounts, can_count_by_parts
-
-if TYPE_CHECKING:
-    from datasketch import MinHash
 
 TOO_FEW = "fewer exchanges than min_context"
 TOO_LONG = "longer than the token limit"
@@ -53,7 +50,8 @@ class Cut(NamedTuple):
     ids: list[Ids]
     """Of each span."""
     rejected: list[Rejection]
-    signature: MinHash
+    shingles: array[int]
+    """What tells whether another transcript says the same."""
     tokens: int
     planning_tokens: int
     bytes_encoded: int
@@ -101,8 +99,8 @@ def cut_one(transcript: Transcript, ruler: Ruler, params: SlicerParams, by_parts
     whole = (counts.tokens(0, length), counts.planning_tokens(0, length)) if spans else (0, 0)
     ids = list(encode_spans(conversation, spans, ruler, counts))
     encoded = (counts.bytes_encoded, counts.unique_bytes)
-    signature = signature_of(" ".join(text for exchange in transcript.exchanges for text in exchange))
-    return Cut(transcript, conversation, spans, ids, rejected, signature, *whole, *encoded)
+    shingles = shingles_of(" ".join(text for exchange in transcript.exchanges for text in exchange))
+    return Cut(transcript, conversation, spans, ids, rejected, shingles, *whole, *encoded)
 
 
 def slice_points(transcript_id: str, length: int, params: SlicerParams) -> Iterator[int]:

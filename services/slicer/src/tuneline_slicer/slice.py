@@ -35,7 +35,8 @@ def slice_transcripts(params: SlicerParams, inputs: SlicerInputs, outputs: Slice
     ruler, judged, passing = prepare(params, inputs)
     cuts = cut_all(passing, ruler, params, context)
     sliced = keep_sliced(cuts)
-    groups = near_duplicates({cut.transcript.id: cut.signature for cut in sliced}, params.duplicate_similarity)
+    names, texts = [cut.transcript.id for cut in sliced], [cut.shingles for cut in sliced]
+    groups = near_duplicates(names, texts, params.duplicate_similarity)
     splits = split_groups(groups, params.validation_fraction)
     rejected = [rejection for cut in cuts for rejection in cut.rejected]
     write_lines(outputs.slices, slice_rows(sliced, splits, ruler.chat.fingerprint))

@@ -85,7 +85,7 @@ def check(params: SlicerParams, checks: Checks) -> None:
     check_given(params, checks)
 
 
-STAGE = Stage("slicer", 9, SlicerParams, SlicerInputs, SlicerOutputs, run, check=check)
+STAGE = Stage("slicer", 10, SlicerParams, SlicerInputs, SlicerOutputs, run, check=check)
 
 
 def main() -> None:

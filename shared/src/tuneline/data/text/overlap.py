@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from itertools import chain
 
 from tuneline.data.text.words import compared
 
@@ -23,28 +24,28 @@ class HeldOut:
     """Prompts that nothing may overlap with."""
 
     def __init__(self, prompts: Iterable[str]) -> None:
-        self._exact = frozenset(tuple(compared(prompt)) for prompt in prompts) - {()}
-        self._by_length: defaultdict[int, list[tuple[str, ...]]] = defaultdict(list)
-        for words in sorted(self._exact):
-            self._by_length[len(words)].append(words)
+        self._prompts = sorted({tuple(compared(prompt)) for prompt in prompts} - {()})
+        self._exact = frozenset(self._prompts)
+        self._with: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
+        for number, words in enumerate(self._prompts):
+            for word in _numbered(words):
+                self._with[word].append(number)
 
     def overlaps(self, text: str) -> bool:
         """Tell whether a text is a prompt that is held out, or shares most words with one, in order."""
         from rapidfuzz.distance import LCSseq
-        from rapidfuzz.process import extractOne
 
         words = tuple(compared(text))
         if words in self._exact:
             return True
-        near = (
-            length for length in self._by_length if rouge_f1(min(length, len(words)), length, len(words)) >= OVERLAP
-        )
-        return any(
-            extractOne(
-                words, self._by_length[length], scorer=LCSseq.similarity, score_cutoff=_needed(length, len(words))
-            )
-            for length in near
-        )
+        common = Counter(chain.from_iterable(self._with.get(word, ()) for word in _numbered(words)))
+        for number, most in common.items():  # in any order
+            other = self._prompts[number]
+            if rouge_f1(most, len(words), len(other)) < OVERLAP:
+                continue
+            if rouge_f1(LCSseq.similarity(words, other), len(words), len(other)) >= OVERLAP:
+                return True
+        return False
 
 
 def mostly_said(script: Iterable[str], said: HeldOut) -> bool:
@@ -53,10 +54,12 @@ def mostly_said(script: Iterable[str], said: HeldOut) -> bool:
     return 2 * sum(map(said.overlaps, lines)) > len(lines)
 
 
-def _needed(one: int, other: int) -> int:
-    """Return how many words texts of so many must have in common to overlap; at most all of the shorter one."""
-    about = int(OVERLAP * (one + other) / 2)
-    return next(n for n in range(max(0, about - 1), about + 3) if rouge_f1(n, one, other) >= OVERLAP)
+def _numbered(words: Iterable[str]) -> Iterator[tuple[str, int]]:
+    """Yield each word with how often it was there before, so that what two texts have in common can be counted."""
+    before: Counter[str] = Counter()
+    for word in words:
+        yield word, before[word]
+        before[word] += 1
 
 
 def rouge_f1(common: int, one: int, other: int) -> float:
