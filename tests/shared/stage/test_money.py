@@ -39,3 +39,9 @@ def test_spans_are_told_in_a_unit_that_says_enough(seconds: float, text: str) ->
 )
 def test_a_number_has_the_digits_that_count_and_never_an_exponent(value: float, text: str) -> None:
     assert rounded(value) == text
+
+
+def test_what_calls_took_adds_up_in_every_field() -> None:
+    one = Usage.model_validate({name: number for number, name in enumerate(Usage.model_fields, 1)})
+    assert (one + one).model_dump() == {name: 2 * number for number, name in enumerate(Usage.model_fields, 1)}
+    assert sum([Usage(cost_usd=0.1)] * 3, start=Usage()).cost_usd == 0.3, "without what binary fractions leave behind"

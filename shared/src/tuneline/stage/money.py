@@ -52,8 +52,12 @@ class Usage(Closed):
         return "not known" if self.unpriced == self.calls else f"over {dollars(self.cost_usd)}"
 
     def __add__(self, other: Usage) -> Usage:
-        ours, theirs = self.model_dump(), other.model_dump()
-        return Usage.model_validate({name: round(value + theirs[name], 9) for name, value in ours.items()})
+        return Usage(
+            calls=self.calls + other.calls, input_tokens=self.input_tokens + other.input_tokens,
+            cached_tokens=self.cached_tokens + other.cached_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+            cost_usd=round(self.cost_usd + other.cost_usd, 9), unpriced=self.unpriced + other.unpriced,
+        )  # fmt: skip
 
 
 class Spent(Closed):
