@@ -45,6 +45,16 @@ def test_without_credentials_the_error_names_the_ways_to_give_them(nobody: str) 
         works(nobody)
 
 
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy"])
+def test_a_server_of_this_machine_is_asked_without_the_proxy_of_the_environment(
+    nobody: str, name: str, monkeypatch: pytest.MonkeyPatch, s3_server: S3Server
+) -> None:
+    for variable in KEYS:
+        monkeypatch.setenv(variable, s3_server.env[variable])
+    monkeypatch.setenv(name, "http://127.0.0.1:9")
+    assert works(nobody)
+
+
 def test_credentials_come_from_a_file_such_as_a_mounted_secret(
     nobody: str, s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

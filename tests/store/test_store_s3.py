@@ -182,7 +182,7 @@ def test_a_key_that_leads_out_of_the_store_is_refused_in_a_listing(store: S3Stor
         ("no ETag", r"does not say the ETag of an object\. Use another server"),
         (
             "307 TemporaryRedirect",
-            r"leads elsewhere \(HTTP 307 to https://elsewhere\.example\)\. Correct AWS_ENDPOINT_URL",
+            r"leads elsewhere \(HTTP 307 to 'https://elsewhere\.example'\)\. Correct AWS_ENDPOINT_URL",
         ),
     ],
 )

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
@@ -19,7 +20,6 @@ from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError
 from botocore.parsers import ResponseParserError
 
 from tuneline.errors import Temporary, UserError
-from tuneline.parsing.problems import printable
 
 if TYPE_CHECKING:
     from botocore.awsrequest import AWSResponse
@@ -74,12 +74,24 @@ def connect(uri: str) -> S3Client:
         session = boto3.session.Session()
         config = _CONFIG.merge(Config(connect_timeout=CONNECT_TIMEOUT, read_timeout=READ_TIMEOUT))
         client = session.client("s3", config=config)
-        if "amazonaws.com" not in client.meta.endpoint_url:  # another server may not own a domain per bucket
-            client = session.client("s3", config=config.merge(Config(s3={"addressing_style": "path"})))
+        there = client.meta.endpoint_url
+        if "amazonaws.com" not in there:  # another server may not own a domain per bucket
+            config = config.merge(Config(s3={"addressing_style": "path"}))
+            # A proxy from the environment must not swallow what is for this machine.
+            config = config.merge(Config(proxies={})) if _is_here(there) else config
+            client = session.client("s3", config=config)
             client.meta.events.register_first("needs-retry.s3", partial(_refuse_to_follow, uri))
     except (BotoCoreError, ValueError) as error:
         raise UserError(f"{uri}: {error}.") from error
     return client
+
+
+def _is_here(address: str) -> bool:
+    host = urlsplit(address).hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:  # a name
+        return host == "localhost"
 
 
 def _refuse_to_follow(uri: str, response: tuple[AWSResponse, object] | None, **_: object) -> None:
@@ -87,7 +99,8 @@ def _refuse_to_follow(uri: str, response: tuple[AWSResponse, object] | None, **_
     if response is None or response[0].status_code not in (301, 302, 307, 308):
         return
     there = urlsplit(response[0].headers.get("Location", ""))
-    to = f" to {printable(f'{there.scheme}://{there.netloc}')}" if there.netloc else ""
+    address = ascii(f"{there.scheme}://{there.netloc}")
+    to = f" to {address}" if there.netloc else ""
     raise UserError(
         f"{uri}: the server leads elsewhere (HTTP {response[0].status_code}{to}). Correct AWS_ENDPOINT_URL."
     )
