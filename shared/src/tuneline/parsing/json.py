@@ -14,6 +14,7 @@ from typing import NamedTuple, NoReturn
 
 from tuneline.errors import BadJson
 from tuneline.parsing.problems import Loc, line_of, not_utf8
+from tuneline.parsing.text import no_text
 
 
 def parse_json(data: bytes) -> object:
@@ -68,6 +69,8 @@ class _Refused(ValueError):  # noqa: N818
 def _decode(data: bytes) -> str:
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise BadJson("UTF-16 text; save it as UTF-8", 1)
+    if other := no_text(data):
+        raise BadJson(other, 1)
     if (nul := data.find(b"\0")) >= 0:
         raise BadJson("a NUL byte, as in UTF-16 or binary data; save it as UTF-8", data.count(b"\n", 0, nul) + 1)
     try:

@@ -13,6 +13,16 @@ if TYPE_CHECKING:
 Loc = tuple[int | str, ...]
 """Where a value stands: the keys and indices that lead to it."""
 
+_KINDS = {
+    b"\x1f\x8b": "compressed with gzip: unpack it first",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd: unpack it first",
+    b"PK\x03\x04": "a ZIP archive or an Office file: unpack it, or save its text",
+    b"%PDF-": "a PDF: save its text",
+    b"PAR1\x15": "a Parquet file: save it as text",
+    b"SQLite format 3\0": "a database: export what is needed as text",
+}
+"""How files begin that hold no text, and the way out."""
+
 MAX_SHOWN_CHARACTERS = 4000
 MAX_PROBLEMS = 100
 MAX_NAMED = 5
@@ -36,14 +46,19 @@ def shortened(names: Sequence[str], most: int = MAX_NAMED) -> str:
     return printable(", ".join(names[:most])) + (f" and {more:,} more" if more > 0 else "")
 
 
+def other_kind(data: bytes) -> str | None:
+    """Say what a file is that begins as no text does, and the way out."""
+    return next((f"not text but {what}" for magic, what in _KINDS.items() if data.startswith(magic)), None)
+
+
 def not_utf8(error: UnicodeDecodeError) -> str:
     """Return what is wrong with bytes that are no text, and the way out."""
-    return f"not UTF-8 text (byte 0x{error.object[error.start]:02x}); save it as UTF-8"
+    return other_kind(error.object) or f"not UTF-8 text (byte 0x{error.object[error.start]:02x}); save it as UTF-8"
 
 
 def line_of(error: UnicodeDecodeError) -> int:
     """Return the line, from 1, of the first byte that is no text."""
-    return error.object.count(b"\n", 0, error.start) + 1
+    return 1 if other_kind(error.object) else error.object.count(b"\n", 0, error.start) + 1
 
 
 _SHAPES = {

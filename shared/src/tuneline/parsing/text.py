@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from tuneline.errors import UserError
-from tuneline.parsing.problems import line_of, not_utf8, printable
+from tuneline.parsing.problems import line_of, not_utf8, other_kind, printable
 
 _UNSEEN = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f\xad\ud800-\udfff]")
 """Control characters except tab, line ends and form feed; soft hyphens; and lone surrogates, which no file can hold."""
@@ -23,13 +23,21 @@ def read_text(data: bytes) -> str:
 
 
 def read_utf8(path: Path) -> str:
-    """Return all of a text file with `\\n` as line end. Raises UserError, with the line, if it is not UTF-8."""
+    """Return all of a text file with `\\n` as line end. Raises UserError, with the line, if it is no such text."""
     try:
-        return path.read_text(encoding="utf-8-sig")
+        text = path.read_text(encoding="utf-8-sig")
     except IsADirectoryError:
         raise UserError(f"{printable(path.name)} is a folder: give the text file in it") from None
     except UnicodeDecodeError as e:
         raise UserError(f"{printable(path.name)}:{line_of(e)}: {not_utf8(e)}") from None
+    if other := no_text(text[: len(POINTER)].encode()):
+        raise UserError(f"{printable(path.name)}:1: {other}")
+    return text
+
+
+def no_text(data: bytes) -> str | None:
+    """Say what a file is that begins as a file of another kind or as a pointer of Git, and the way out."""
+    return ONLY_A_POINTER if data.startswith(POINTER) else other_kind(data)
 
 
 def cleaned(text: str) -> str:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from tuneline.errors import UserError
 from tuneline.parsing.problems import Loc, line_of, not_utf8, printable, problems_of
+from tuneline.parsing.text import no_text
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -103,6 +104,8 @@ def read_yaml(path: Path) -> YamlFile:
 
 def yaml_of(name: str, data: bytes) -> YamlFile:
     """Read what stands in the YAML file that is called `name`. Raises UserError as `read_yaml`."""
+    if other := no_text(data):
+        raise UserError(f"{name}:1: {other}")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as e:
