@@ -36,9 +36,9 @@ REFUSED = {
     "deepseek_r1_distill": "generation prompt is not how an answer begins",
     "deepseekv3": "generation prompt is not how an answer begins",
     "glm4moe": "no control token behind an answer",
-    "idefics3": "does not write the text of a message",
+    "idefics3": "does not write all the text of a message",
     "llava_next": "refuses a conversation",
-    "smolvlm": "does not write the text of a message",
+    "smolvlm": "does not write all the text of a message",
 }
 
 

@@ -93,9 +93,10 @@ def test_a_conversation_that_uses_every_private_use_character_is_learnt_like_any
 
 
 def test_a_template_that_does_not_write_what_was_said_is_refused_when_it_is_read(tmp_path: Path) -> None:
-    forgetful = CHATML.replace("message.content", "(message.content if loop.last else '…')")
-    with pytest.raises(UserError, match="does not write the text of a message"):
-        ChatTokenizer.from_folder(write_chat_model(tmp_path, "chatml", template=forgetful))
+    for n, written in enumerate(("(message.content if loop.last else '…')", "message.content[:500]")):
+        forgetful = CHATML.replace("message.content", written)
+        with pytest.raises(UserError, match="does not write all the text of a message"):
+            ChatTokenizer.from_folder(write_chat_model(tmp_path / str(n), "chatml", template=forgetful))
 
 
 @pytest.mark.parametrize(

@@ -161,13 +161,13 @@ class ChatTokenizer:
         return [ids, own] if bos is None else [ids, own, [bos, *ids]]
 
     def refuse_lost_text(self) -> None:
-        """Raise UserError when a template drops what is said, as those do that expect a list of parts."""
-        said = ("Is the tray empty?", "It is full.")
+        """Raise UserError when a template drops or cuts what is said, as those do that expect a list of parts."""
+        said = ("Is the tray empty? " * 50 + "Is it?", "It is full. " * 50 + "It is.")
         messages = [{"role": role, "content": text} for role, text in zip(("user", "assistant"), said, strict=True)]
         if not all(text in self.render(messages) for text in said):
             raise UserError(
-                "base_model: its chat template does not write the text of a message (it may be made for images too). "
-                "Give one for plain text as the input `chat_template`."
+                "base_model: its chat template does not write all the text of a message (it may be made for images "
+                "too). Give one for plain text as the input `chat_template`."
             )
 
     @cached_property
