@@ -209,6 +209,14 @@ def test_answers_that_are_recorded_judge_no_new_conversations(folder: Folder) ->
     assert "goal: gguf-converter" in done.stderr
 
 
+def test_answers_whose_file_is_not_there_are_told_once(folder: Folder) -> None:
+    folder.inputs |= {"judge": {"provider": "recorded"}, "answers": "nowhere.jsonl"}
+    done = folder.tuneline("check")
+    assert done.returncode == 2
+    assert "nowhere.jsonl does not exist" in done.stderr
+    assert "which is not given" not in done.stderr
+
+
 def test_inline_content_is_named_by_its_line_in_the_run_file(folder: Folder) -> None:
     folder.inputs["simulator"] = {"provider": "openai"}
     persona = yaml.safe_load((folder.path / "personas.yaml").read_text())["personas"][0]

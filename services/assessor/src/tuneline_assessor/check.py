@@ -20,7 +20,9 @@ def check_given(params: AssessorParams, checks: Checks) -> None:
         with checks.about("pii"):
             PiiFinder(params.pii_regions, params.pii_model)
     rubric = checks.read("rubric", load_rubric)
-    judge = checks.read("judge", load_judge, checks.secret, checks.inputs.get("answers"))
+    answers = checks.inputs.get("answers")
+    lost = answers is None and checks.origin("answers") is not None  # which is told already
+    judge = None if lost else checks.read("judge", load_judge, checks.secret, answers)
     read = checks.read("transcripts", read_given, params)
     if read:
         checks.note(

@@ -154,6 +154,7 @@ def test_the_last_of_several_answers_counts_by_choice_only(tmp_path: Path) -> No
         ("a.json", json.dumps([row("x"), {"id": "y", "answers": {"A": "?"}}], indent=1),
          "a.json:10: answers.A: is none"),
         ("a.json", json.dumps(row("file-1")), "have no recorded answers: talk-000; there are answers for file-1"),
+        ("a.json", "[]", "have no recorded answers: talk-000; there are answers for nothing at all"),
         ("a.csv", "id,POLITE\ntalk-000,YES,NO\n", "a.csv:2: 3 cells, but 2 columns have a name"),
         ("a.csv", "id,POLITE,POLITE\n", "a.csv:1: two columns are called `POLITE`"),
         ("a.csv", 'id,POLITE\n"talk-000,YES\n', "a.csv:2: not CSV"),

@@ -101,7 +101,8 @@ class RecordedJudge:
 
     def check(self, rubric: Rubric, transcripts: Sequence[Transcript]) -> None:
         if missing := [t.id for t in transcripts if t.id not in self.rows]:
-            others = "" if len(missing) < len(transcripts) else f"; there are answers for {shortened(list(self.rows))}"
+            known = shortened(list(self.rows)) or "nothing at all"
+            others = "" if len(missing) < len(transcripts) else f"; there are answers for {known}"
             raise UserError(
                 f"{len(missing)} of {len(transcripts)} transcripts have no recorded answers: "
                 f"{shortened(missing)}{others}"
