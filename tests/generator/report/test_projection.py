@@ -75,3 +75,16 @@ def test_the_whole_takes_what_the_pilot_said_within_its_own_range_and_leaves_lit
     expected, most = made.projected_usd
     assert expected * 0.9 < made.usd < most
     assert made.mib < 500 and made.segments < 100 and made.shown <= 40 and made.page_bytes < 100_000
+
+
+@pytest.mark.slow
+def test_the_last_items_of_a_pilot_which_leave_most_of_the_writer_idle_do_not_slow_the_whole_down(
+    tmp_path: Path,
+) -> None:
+    store = tmp_path / "store"
+    with serve_writer(latency_s=0.4) as server:
+        pilot = make(run_file(tmp_path, server.url, count=9000, pilot=20, concurrency=19), store, pilot=True)
+    assert pilot
+    seen = json.loads(output_of(store, pilot, "quality"))["projection"]
+    seconds = seen["hours"] * 3600 * seen["parts"] / seen["items"]
+    assert 0.9 < seconds / (2 * 0.4 / 19) < 1.5, "twenty items are written in two rounds, nine thousand in 474"

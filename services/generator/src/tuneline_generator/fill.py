@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -20,19 +21,22 @@ class Filled(NamedTuple):
 
     rows: list[Row]
     capped: Capped | None = None
+    seconds: float = 0.0
+    """How long they would have taken, had as many been under way until the end as were at the beginning."""
 
 
 def fill(items: Sequence[Item], work: Work, pool: ThreadPoolExecutor, concurrency: int, context: Context) -> Filled:
     """Do all `items`. Raises Temporary when stopped, or when some could not be written now."""
     rows: dict[Item, Row] = {}
-    capped, postponed = None, list[str]()
+    capped, postponed, seconds = None, list[str](), 0.0
 
     def safe_point() -> None:
         context.progress(len(rows), len(items))
 
     for item, future in ended(items, lambda item: pool.submit(_one, work, item), concurrency, safe_point):
         try:
-            rows[item] = future.result()
+            rows[item], took = future.result()
+            seconds += took
         except Capped as e:  # others may cost less
             capped = e
         except (ServerDown, Stopped):
@@ -44,11 +48,14 @@ def fill(items: Sequence[Item], work: Work, pool: ThreadPoolExecutor, concurrenc
             f"{len(postponed)} of {len(items)} items not written ({postponed[0]}); "
             "run the same command again to try these"
         )
-    return Filled([rows[item] for item in items if item in rows], capped)
+    at_once = max(1, min(concurrency, len(items)))
+    return Filled([rows[item] for item in items if item in rows], capped, seconds / at_once)
 
 
-def _one(work: Work, item: Item) -> Row:
+def _one(work: Work, item: Item) -> tuple[Row, float]:
+    began = time.monotonic()
     try:
-        return work(item)
+        row = work(item)
     except LlmRejected as e:
-        return Row(item=item.number, status=e.kind, detail=str(e))
+        row = Row(item=item.number, status=e.kind, detail=str(e))
+    return row, time.monotonic() - began

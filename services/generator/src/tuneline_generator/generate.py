@@ -39,13 +39,13 @@ def generate(params: GeneratorParams, inputs: GeneratorInputs, outputs: Generato
         with open_desk(prepared, context) as desk:
             constant = constant_of(prepared, desk)
             refuse_other(prepared.pilot, constant)
-            began = time.monotonic()
             filled = desk.fill(prepared.scale.mine)
             refuse_unpaid(filled, prepared)
-            spent = Cost()
+            seconds, spent = filled.seconds + desk.found_s, Cost()
             if bench:
+                began = time.monotonic()
                 filled, spent = judged_by(bench, filled, desk)
-            seconds = time.monotonic() - began + desk.found_s
+                seconds += time.monotonic() - began
             if prepared.part:
                 return _of_part(filled, desk, spent)
             prompts = prepared.pilot_prompts if prepared.pilot else set_aside(prepared, desk)

@@ -15,7 +15,7 @@ MOST_PARTS = 100
 
 
 class Taken(NamedTuple):
-    """What the pilot took: `kept` of `items`, seconds from the first to the last of them, dollars if known."""
+    """What the pilot took: `kept` of `items`, seconds at a steady pace (`Filled.seconds`), dollars if known."""
 
     items: int
     kept: int
