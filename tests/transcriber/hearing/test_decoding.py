@@ -95,6 +95,15 @@ def test_a_wav_that_is_not_all_there_says_so(content: bytes, why: str, tmp_path:
             asked(tmp_path / "a.wav")
 
 
+def test_sound_in_a_form_that_nobody_knows_says_so(tmp_path: Path) -> None:
+    sound = bytearray(riff(len(PCM) + 36, len(PCM)))
+    sound[20:22] = b"\xfe\xab"
+    (tmp_path / "a.wav").write_bytes(sound)
+    for asked in (seconds_of, heard):
+        with pytest.raises(Unusable, match=r"holds no sound that can be read: .* in a form that is not known"):
+            asked(tmp_path / "a.wav")
+
+
 def test_a_film_without_sound_says_so(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "a.mp4"), "w") as out:
         film = out.add_stream("mpeg4", rate=10)

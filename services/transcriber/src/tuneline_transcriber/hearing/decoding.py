@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from tuneline_transcriber.reading.documents import Unusable, refuse_stub
 
@@ -83,7 +83,8 @@ def _sound(container: InputContainer) -> AudioStream:
     import av
 
     stream = container.streams.best("audio")
-    if not isinstance(stream, av.AudioStream):
+    # A stream in a form that the library does not know has no context.
+    if not isinstance(stream, av.AudioStream) or cast("object", stream.codec_context) is None:
         raise Unusable("the recording holds no sound that can be read: a film without, or in a form that is not known")
     return stream
 
