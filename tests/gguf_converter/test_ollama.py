@@ -138,6 +138,13 @@ def test_the_modelfile_names_file_template_context_and_stop(tmp_path: Path) -> N
     assert text.endswith('{{ end }}"""\nPARAMETER num_ctx 8192\nPARAMETER stop "<|"end"|>"\n')
 
 
+def test_an_end_of_turn_with_a_line_end_writes_no_line_of_the_modelfile(tmp_path: Path) -> None:
+    _, form = form_of(tmp_path / "base", CHATML)
+    text = modelfile("x.gguf", header(), '<end>"\nSYSTEM """other', form)
+    assert "\nSYSTEM" not in text
+    assert text.splitlines()[-1].startswith(r'# No PARAMETER stop: Ollama cannot be told <end>"\nSYSTEM """other. ')
+
+
 def test_a_template_is_written_without_characters_that_ollamas_parser_drops(tmp_path: Path) -> None:
     odd = CHATML.replace("\\n' + message.content", '\\n\u200d\u00a0"""\\\\\' + message.content')
     _, form = form_of(tmp_path / "base", odd)

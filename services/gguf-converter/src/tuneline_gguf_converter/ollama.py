@@ -14,6 +14,7 @@ from tuneline.data.serving import LARGEST_DEFAULT_CONTEXT
 from tuneline.errors import UserError
 from tuneline.model.chat import ChatTokenizer, fold_system
 from tuneline.model.gguf_header import Header
+from tuneline.parsing.problems import printable
 from tuneline_gguf_converter.checking.samples import Messages, Sample
 
 PROMPT = "Answer in one word."
@@ -92,7 +93,17 @@ def modelfile(file: str, header: Header, end_of_turn: str, form: TurnForm | str)
         f"FROM ./model/{file}\n"
         f"{template}\n"
         f"PARAMETER num_ctx {min(context, LARGEST_DEFAULT_CONTEXT)}\n"
-        f'PARAMETER stop "{end_of_turn}"\n'  # Ollama takes the outer quotation marks off, and knows no escapes
+        f"{_stop_line(end_of_turn)}\n"
+    )
+
+
+def _stop_line(end_of_turn: str) -> str:
+    """Return where an answer ends. Ollama takes the outer quotation marks off, and knows no escapes."""
+    if end_of_turn.isprintable():
+        return f'PARAMETER stop "{end_of_turn}"'
+    # A line end in it would end the line here, and what is behind it would be lines of the Modelfile.
+    return (
+        f"# No PARAMETER stop: Ollama cannot be told {printable(end_of_turn)}. The file names it as the end of a turn."
     )
 
 
