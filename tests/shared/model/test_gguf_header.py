@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -132,3 +133,16 @@ def test_random_damage_is_refused_or_harmless(data: st.DataObject, sound: bytes,
         assert read_header(file).parameters >= 0
     except UserError as error:
         assert "toy.gguf is not a sound GGUF file" in str(error)
+
+
+def test_a_header_takes_ten_times_its_bytes_in_memory_at_most(tmp_path: Path) -> None:
+    count = 1 << 20
+    key = struct.pack("<Q", 3) + b"a.b"
+    array = struct.pack("<IIQ", 9, 0, count) + bytes(count)
+    (tmp_path / "x.gguf").write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + key + array + bytes(32))
+    tracemalloc.start()
+    try:
+        read_header(tmp_path / "x.gguf")
+        assert tracemalloc.get_traced_memory()[1] < 11 * count
+    finally:
+        tracemalloc.stop()

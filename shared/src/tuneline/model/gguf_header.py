@@ -21,8 +21,8 @@ from tuneline.stage import Json
 Scalar = str | int | float | bool
 Value = Scalar | list[Scalar]
 
-MAX_HEADER_BYTES = 1 << 28
-"""256 MiB: a vocabulary of 256,000 tokens takes 15."""
+MAX_HEADER_BYTES = 1 << 26
+"""64 MiB: a vocabulary of 256,000 tokens takes 15, and what is read takes ten times its bytes."""
 
 _MAGIC, _VERSIONS, _ALIGNMENT = b"GGUF", (2, 3), 32
 _FORMATS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
@@ -155,7 +155,9 @@ class _Reader:
             return self._scalar(kind)
         inner = self._number("I")
         if inner in _FORMATS:
-            return list(self._unpack(f"{self._count(struct.calcsize(_FORMATS[inner]))}{_FORMATS[inner]}"))
+            form = f"<{_FORMATS[inner]}"
+            items = self._take(self._count(struct.calcsize(form)) * struct.calcsize(form))
+            return [item for (item,) in struct.iter_unpack(form, items)]
         return [self._scalar(inner) for _ in range(self._count(8))]
 
     def _scalar(self, kind: int) -> Scalar:

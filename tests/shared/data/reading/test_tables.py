@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset
 
+from tuneline.data.reading.files import read_records
 from tuneline.data.transcripts import Exchange, read_transcripts
 from tuneline.errors import UserError
 
@@ -109,3 +110,15 @@ def test_a_table_without_rows_beside_others_is_counted_and_no_fault(tmp_path: Pa
     FRAME.to_parquet(tmp_path / "y.parquet")
     read = read_transcripts(tmp_path)
     assert ([t.id for t in read.transcripts], read.kinds) == (["a", "b"], {"no_exchange": 2})
+
+
+@pytest.mark.parametrize(("letters", "rows"), [(1_000_000, 200), (30_000_000, 4)])
+def test_a_parquet_file_that_holds_a_text_once_for_many_rows_is_refused_before_it_fills_the_memory(
+    letters: int, rows: int, tmp_path: Path
+) -> None:
+    same = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array(["x" * letters]))
+    table = pa.table({"prompt": [f"Question {number}?" for number in range(rows)], "response": same})
+    pq.write_table(table, tmp_path / "x.parquet", compression="zstd")
+    records = list(read_records(tmp_path))
+    assert len(records) == 64 * 1024 * 1024 // letters + 1
+    assert "more than 100 times as large as its file" in str(records[-1].problem)

@@ -59,7 +59,7 @@ def read_csv(stream: BinaryIO, head: bytes, path: str) -> Iterator[Record]:
 def read_parquet(file: Path, path: str, most_bytes: int) -> Iterator[Record]:
     """Yield each row of a Parquet file as an object, a few at a time; `line` counts rows.
 
-    At most `most_bytes` are unpacked.
+    At most `most_bytes` are unpacked; a value that many rows share, which a file holds once, counts for each of them.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -67,18 +67,32 @@ def read_parquet(file: Path, path: str, most_bytes: int) -> Iterator[Record]:
     row = 0
     try:
         with pq.ParquetFile(file) as table:
-            groups = (table.metadata.row_group(number) for number in range(table.metadata.num_row_groups))
-            if sum(group.total_byte_size for group in groups) > most_bytes:
+            groups = [table.metadata.row_group(number) for number in range(table.metadata.num_row_groups)]
+            sizes = [group.total_byte_size for group in groups]
+            if sum(sizes) > most_bytes:
                 yield Record(path, 1, problem=GROWN)
                 return
             if not table.metadata.num_rows:
                 yield Record(path, 1, problem=NO_ROWS, kind=EMPTY)
-            for batch in table.iter_batches(batch_size=ROWS_AT_ONCE):
+            left = most_bytes
+            for batch in table.iter_batches(batch_size=max(1, min(ROWS_AT_ONCE, most_bytes // max(1, *sizes)))):
                 for value in batch.to_pylist(maps_as_pydicts="lossy"):
-                    row += 1
-                    yield Record(path, row, _plain(value, 0))
+                    row, found = row + 1, _plain(value, 0)
+                    left -= _characters(found)
+                    if left < 0:
+                        yield Record(path, row, problem=GROWN)
+                        return
+                    yield Record(path, row, found)
     except (pa.ArrowException, OSError, MemoryError, ValueError, OverflowError):
         yield Record(path, row + 1, problem="the Parquet file is damaged, or of a kind that cannot be read")
+
+
+def _characters(value: object) -> int:
+    """Return how much text a value holds."""
+    if isinstance(value, str):
+        return len(value)
+    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    return sum(map(_characters, inner))
 
 
 def _plain(value: object, depth: int) -> object:
