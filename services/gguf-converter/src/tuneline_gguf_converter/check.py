@@ -53,7 +53,7 @@ def check_given(params: GgufConverterParams, checks: Checks) -> None:
                 refuse_unfit(adapter)
         checks.note(f"{_gb(base.parameters * BYTES)} of disk, for {base.parameters / 1e6:,.1f} million parameters")
     if checks.work:
-        _check_here(checks, checks.work, base, bool(chat) and all(sound))
+        _check_here(checks, checks.work, base, chat if all(sound) else None)
 
 
 def _passes(folder: Path, refuse: Callable[Concatenate[Path, P], None], *args: P.args, **kwargs: P.kwargs) -> bool:
@@ -61,16 +61,16 @@ def _passes(folder: Path, refuse: Callable[Concatenate[Path, P], None], *args: P
     return True
 
 
-def _check_here(checks: Checks, work: Path, base: Checkpoint | None, sound: bool) -> None:
+def _check_here(checks: Checks, work: Path, base: Checkpoint | None, chat: ChatTokenizer | None) -> None:
     """Look at the programs and the disk of this machine, and try a base model in which nothing wrong was seen."""
     for name in programs(checks.origin("imatrix") is not None):
         with checks.about(""):
             llama_cpp.program(name)
     with checks.about(""):
         llama_cpp.converter()
-        if base and sound:
+        if base and chat:
             with checks.about("base_model"):
-                rehearse(base, checks.inputs.get("chat_template"))
+                rehearse(base, chat, checks.inputs.get("chat_template"))
     if base:
         with checks.about(""):
             _require_disk(base, work)

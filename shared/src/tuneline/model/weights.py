@@ -133,6 +133,15 @@ def refuse_unfit(config: Mapping[str, object], shapes: Mapping[str, tuple[int, .
         raise _unfit("tie_word_embeddings false, and there is no lm_head.weight, with which it would say tokens")
 
 
+def has_layers_that_foresee(config: Mapping[str, object], names: Iterable[str]) -> bool:
+    """Tell whether among weights are those of layers that foresee further tokens, behind the others or as `mtp`."""
+    layers = {**config, **text_part(config)}.get("num_hidden_layers")
+    numbers = [int(part[1]) for name in names if (part := _LAYER.search(name if ".mtp." not in f".{name}" else ""))]
+    return any(".mtp." in f".{name}" for name in names) or (
+        isinstance(layers, int) and max(numbers, default=0) >= layers
+    )
+
+
 def text_part(config: Mapping[str, object]) -> Mapping[str, object]:
     """Return what a config says of the part that writes text: its `text_config` if the model also sees, else itself."""
     text = config.get("text_config")

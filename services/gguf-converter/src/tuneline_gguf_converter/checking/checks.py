@@ -18,7 +18,7 @@ from tuneline.data.model_facts import Check, Fidelity
 from tuneline.errors import UserError
 from tuneline.model.chat import ChatTokenizer
 from tuneline.model.gguf_header import Header
-from tuneline.model.llama_cpp import placement, program
+from tuneline.model.llama_cpp import Placement, placement, program
 from tuneline.model.llama_server import Server, serve
 from tuneline_gguf_converter.checking.fidelity import Foreseen, Pace, compare, figures, pace
 from tuneline_gguf_converter.checking.samples import MARKS, Messages, Sample, Samples
@@ -51,6 +51,13 @@ def check_reading(subject: Subject, tick: Callable[[], None]) -> list[Check]:
         return [_passed(check, tick) for check in checks]
 
 
+def check_hollow(subject: Subject) -> None:
+    """Raise UserError if a file that has a hole in place of its numbers does not load, or reads text otherwise."""
+    with _served(subject, ("--no-warmup", "--no-repack"), Placement()) as server:
+        for check in (_template(subject), _rendering(subject, server), _token_ids(subject, server)):
+            _passed(check, lambda: None)
+
+
 def check_agreement(
     subject: Subject,
     encoding: str,
@@ -78,11 +85,11 @@ def _passed(check: Check, tick: Callable[[], None]) -> Check:
 
 
 @contextmanager
-def _served(subject: Subject, options: Sequence[str] = ()) -> Iterator[Server]:
+def _served(subject: Subject, options: Sequence[str] = (), placed: Placement | None = None) -> Iterator[Server]:
     longest = max(len(sample.ids) for sample in subject.samples.predicted)  # rendering and encoding need no context
     with TemporaryDirectory(prefix="tuneline-check-") as scratch:
         log = Path(scratch, "llama-server.log")
-        placed, tokens = placement(program("llama-server")), longest + 80
+        placed, tokens = placed or placement(program("llama-server")), longest + 80
         with serve(
             subject.file,
             context_tokens=tokens,

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -17,9 +18,12 @@ from tuneline.data.io import Closed
 from tuneline.errors import UserError
 from tuneline.model import llama_cpp
 from tuneline.model.base_model import Checkpoint, copy_text_files, read_object, write_object
-from tuneline.model.weights import EMBEDDING, HEAD
+from tuneline.model.weights import EMBEDDING, HEAD, has_layers_that_foresee, read_shapes
 from tuneline_gguf_converter.merging.adapter import Adapter
 from tuneline_gguf_converter.merging.merge import DTYPES, Dtype, merged
+
+if TYPE_CHECKING:
+    from gguf import GGUFWriter  # the converter brings its own
 
 
 class Task(Closed):
@@ -37,7 +41,7 @@ class Task(Closed):
     problem: Path
     """Where a UserError is told to the process that waits for this one."""
     rehearses: bool = False
-    """Whether to do only what needs no numbers, and to write nothing."""
+    """Whether to do only what needs no numbers, which leaves a file with a hole in their place."""
 
 
 class NumbersNeededError(Exception):
@@ -103,23 +107,22 @@ def write(task: Task) -> None:
     try:
         script.main()
     except NumbersNeededError:
-        return
+        task.destination.unlink(missing_ok=True)
 
 
 def merging(architecture: type, task: Task) -> type:
     """Return the converter's class of a model with every weight merged, and the result's name in the metadata."""
-    unties = task.adapter is not None and task.adapter.unties
-    embedding: list[Callable[[], torch.Tensor]] = []
+    unties, embedding = bool(task.adapter and task.adapter.unties), list[Callable[[], torch.Tensor]]()
 
     class Merging(architecture):  # type: ignore[misc]
         model_arch = vars(architecture)["model_arch"]
+        no_mtp = not _foresees(task.folder)
 
         @classmethod
         def filter_tensors(cls, item: tuple[str, Callable[[], torch.Tensor]]) -> tuple[str, object] | None:
             """See each weight under its name in the base model's files, before any architecture renames it."""
             name, read = item
-            if name == EMBEDDING:
-                embedding.append(read)
+            embedding.extend([read] if name == EMBEDDING else [])
             kept: tuple[str, object] | None = super().filter_tensors((name, lambda: _later(name, read(), task)))
             return kept
 
@@ -142,10 +145,28 @@ def merging(architecture: type, task: Task) -> type:
             if task.rehearses:
                 self.prepare_tensors()
                 self.prepare_metadata(vocab_only=False)
+                _write_hollow(self.gguf_writer, task.destination)
             else:
                 super().write()
 
     return Merging
+
+
+def _foresees(folder: Path) -> bool:
+    """Tell whether a model has the layers for further tokens that the converter expects, and transformers drops."""
+    names = [name for file in folder.glob("*.safetensors") for name in read_shapes(file)]
+    return has_layers_that_foresee(read_object(folder / "config.json"), names)
+
+
+def _write_hollow(writer: GGUFWriter, place: Path) -> None:
+    """Write all of a file but the numbers, for which it has a hole of their size."""
+    writer.write_header_to_file(path=place)
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    writer.close()
+    sizes = [writer.ggml_pad(one.nbytes, writer.data_alignment) for part in writer.tensors for one in part.values()]
+    with place.open("r+b") as file:
+        file.truncate(writer.ggml_pad(place.stat().st_size, writer.data_alignment) + sum(sizes))
 
 
 def _later(name: str, weight: torch.Tensor, task: Task) -> object:
