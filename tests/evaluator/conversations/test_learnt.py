@@ -15,7 +15,7 @@ from tuneline.data.reading.prompts import Prompt
 from tuneline.errors import UserError
 from tuneline.judge.simulators.simulator import ScriptedConfig, SimulatorConfig
 from tuneline.llm.config import OpenAiConfig
-from tuneline_evaluator.conversations.learnt import learnt_personas, learnt_prompts
+from tuneline_evaluator.conversations.learnt import learnt_personas, learnt_prompts, said_in
 from tuneline_evaluator.conversations.speakers import who_speaks
 from tuneline_evaluator.stage import EvaluatorInputs
 
@@ -47,13 +47,13 @@ def test_who_says_mostly_what_a_user_says_in_the_training_set_has_been_learnt(tm
         persona(3),
         persona(4, "我的番茄叶子边上都黄了怎么办"),
     ]
-    assert learnt_personas(personas, slices(tmp_path)) == {"person-00"}
-    assert learnt_personas(personas, slices(tmp_path, ["我的番茄叶子边上都黄了，怎么办？"])) == {"person-04"}
+    assert learnt_personas(personas, said_in(slices(tmp_path))) == {"person-00"}
+    assert learnt_personas(personas, said_in(slices(tmp_path, ["我的番茄叶子边上都黄了，怎么办？"]))) == {"person-04"}
 
 
 def test_a_prompt_is_learnt_that_a_user_says_but_for_case_and_punctuation(tmp_path: Path) -> None:
     prompts = [Prompt(id=str(n), prompt=text) for n, text in enumerate([SAID[1].upper(), SCRIPT[1], SAID[2]])]
-    assert learnt_prompts(prompts, slices(tmp_path)) == {"0", "2"}
+    assert learnt_prompts(prompts, said_in(slices(tmp_path))) == {"0", "2"}
 
 
 def given(folder: Path, rows: Sequence[dict[str, Any]]) -> EvaluatorInputs:

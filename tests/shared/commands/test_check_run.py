@@ -209,6 +209,22 @@ def test_answers_that_are_recorded_judge_no_new_conversations(folder: Folder) ->
     assert "goal: gguf-converter" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("taken", "told"),
+    [(1, "warning: run.yaml:6: inputs.personas: 1 of 32"), (32, "run.yaml:6: inputs.personas: all 32")],
+)
+def test_personas_who_say_what_is_to_be_learnt_are_told_before_anything_is_trained(
+    folder: Folder, taken: int, told: str
+) -> None:
+    talk = json.loads((EXAMPLES / "transcripts" / "mail.jsonl").read_text().splitlines()[0])
+    personas = yaml.safe_load((folder.path / "personas.yaml").read_text())["personas"]
+    for persona in personas[:taken]:
+        persona["script"] = [message["content"] for message in talk["messages"] if message["role"] == "user"]
+    (folder.path / "personas.yaml").write_text(yaml.safe_dump({"personas": personas}))
+    done = folder.tuneline("check", goal=None)
+    assert f"{told} personas say what stands in the transcripts" in done.stdout + done.stderr
+
+
 def test_answers_whose_file_is_not_there_are_told_once(folder: Folder) -> None:
     folder.inputs |= {"judge": {"provider": "recorded"}, "answers": "nowhere.jsonl"}
     done = folder.tuneline("check")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from tuneline.data.conversations import Said
+from tuneline.data.judged import read_judged
 from tuneline.data.paired.power import enough_personas, personas_to_rule_out
 from tuneline.data.personas import Persona, load_personas
 from tuneline.data.reading.prompts import Prompt, ReadPrompts, read_prompts
@@ -25,6 +26,7 @@ from tuneline.stage import Checks
 from tuneline.stage.policy import Gate
 from tuneline_evaluator.conversations.ask import ARMS, check_arms, recorded_arms
 from tuneline_evaluator.conversations.further import sources
+from tuneline_evaluator.conversations.learnt import learnt_personas, learnt_prompts
 from tuneline_evaluator.conversations.prepare import completion_of, context_of, settled, with_trials
 from tuneline_evaluator.conversations.recorded import is_recorded, read_recorded
 from tuneline_evaluator.conversations.recorded_answers import PORTS, judge_given
@@ -36,6 +38,8 @@ ENOUGH_PERSONAS = 30
 """Below, a difference that matters is often missed."""
 ENOUGH_PROMPTS = 200
 """They show a win rate of 60 % four times out of five."""
+MOST_LOOKED_AT = 5_000
+"""What users say is compared with scripts word by word, which takes seconds for so many; the evaluator looks at all."""
 
 
 def check_given(params: EvaluatorParams, checks: Checks) -> None:
@@ -71,6 +75,7 @@ def check_given(params: EvaluatorParams, checks: Checks) -> None:
     if prompts and tokenizer and context:
         with checks.about("prompts"):
             _refuse_long(prompts, system, tokenizer, form, context - params.sampler.max_answer_tokens)
+    _check_learnt(checks, personas, prompts)
     if speakers and rubric:
         _check_power(params, checks, speakers, rubric, recorded=recorded)
     if checks.work and not served_elsewhere:
@@ -95,6 +100,40 @@ def _people(checks: Checks) -> Sequence[Persona] | None:
         arms = [read_recorded(arm, checks.inputs[port]) for port, arm in ARMS.items()]
         return checks.read("model", lambda _: people_of(*arms))
     return None
+
+
+def _check_learnt(checks: Checks, personas: Sequence[Persona] | None, prompts: ReadPrompts | None) -> None:
+    """See who would say what the model is to learn: they are left out of the comparison, and somebody must be left."""
+    transcripts = checks.made("assessor", "transcripts")
+    if transcripts is None or checks.origin("slices") is None:
+        return
+    said = sorted({exchange.user for transcript in read_judged(transcripts) for exchange in transcript.exchanges})
+    some = said[:: len(said) // MOST_LOOKED_AT + 1]
+    if prompts:
+        port, count, learnt = "prompts", len(prompts.prompts), learnt_prompts(prompts.prompts, said)
+    elif personas and _follow_scripts(checks):
+        port, count, learnt = "personas", len(personas), learnt_personas(personas, some)
+    else:
+        return
+    if len(learnt) == count:
+        with checks.about(port):
+            raise UserError(
+                f"all {count} {port} say what stands in the transcripts, and who says what is learnt is left out of "
+                "the comparison: give some that nobody has learnt."
+            )
+    if learnt:
+        checks.warn(
+            port, f"{len(learnt)} of {count} {port} say what stands in the transcripts: left out where that is learnt."
+        )
+
+
+def _follow_scripts(checks: Checks) -> bool:
+    """Tell whether personas say what their script has, rather than what a model or a record lets them say."""
+    with suppress(UserError):  # what is wrong with the simulator is told elsewhere
+        simulator = checks.inputs.get("simulator")
+        scripted = simulator is None or isinstance(load_simulator(simulator), ScriptedConfig)
+        return scripted and not any(port in checks.inputs and is_recorded(checks.inputs[port]) for port in ARMS)
+    return False
 
 
 def _check_gate(gate: Gate | None, rubric: Rubric | None) -> None:

@@ -133,6 +133,9 @@ class Checks(Protocol):
     def setting(self, stage: str, name: str) -> Json:
         """Return a parameter of a stage of this run; None if it has no such stage."""
 
+    def made(self, stage: str, port: str) -> Path | None:
+        """Return what another stage's check has written in place of an output; to plan, also the output itself."""
+
     def preview(self, port: str) -> Path:
         """Return where to write what this stage would make, as far as it is known: later checks read it as an input."""
 
@@ -154,6 +157,3 @@ class Plans(Checks, Memory, Protocol):
 
     def earlier(self, stage: str) -> Iterator[Mapping[str, Json]]:
         """Yield the figures (`Metrics.counts`) of results of a stage in this store, the newest first."""
-
-    def made(self, stage: str, port: str) -> Path | None:
-        """Return the output of another stage, or what its check has written in its place; None if there is neither."""

@@ -13,7 +13,7 @@ from tuneline.data.reading.prompts import read_prompts
 from tuneline.errors import UserError
 from tuneline.judge.simulators.simulator import ScriptedConfig, SimulatorConfig
 from tuneline.parsing.problems import shortened
-from tuneline_evaluator.conversations.learnt import learnt_personas, learnt_prompts
+from tuneline_evaluator.conversations.learnt import learnt_personas, learnt_prompts, said_in
 from tuneline_evaluator.conversations.recorded import Recorded, is_recorded, read_recorded
 from tuneline_evaluator.conversations.talk import Speaker
 from tuneline_evaluator.stage import EvaluatorInputs
@@ -32,11 +32,11 @@ def who_speaks(inputs: EvaluatorInputs, simulator: SimulatorConfig) -> tuple[Seq
     speakers: Sequence[Speaker]
     if inputs.prompts is not None:
         what, prompts = "prompts", read_prompts(inputs.prompts).prompts
-        speakers, learnt = prompts, learnt_prompts(prompts, inputs.slices) if inputs.slices else set[str]()
+        speakers, learnt = prompts, learnt_prompts(prompts, said_in(inputs.slices)) if inputs.slices else set[str]()
     else:
         what, personas = "personas", load_personas(inputs.personas or Path())
         follow = isinstance(simulator, ScriptedConfig) and not (is_recorded(inputs.base) or is_recorded(inputs.model))
-        learnt = learnt_personas(personas, inputs.slices) if inputs.slices and follow else set[str]()
+        learnt = learnt_personas(personas, said_in(inputs.slices)) if inputs.slices and follow else set[str]()
         speakers = personas
     kept = [speaker for speaker in speakers if speaker.id not in learnt]
     if not kept:
