@@ -154,8 +154,8 @@ class DeadlyStore:
             os.kill(os.getpid(), signal.SIGKILL)
         return result
 
-    def get(self, key: str) -> bytes | None:
-        result: bytes | None = self._around(self._store.get, key)
+    def get(self, key: str, most: int | None = None) -> bytes | None:
+        result: bytes | None = self._around(self._store.get, key, most)
         return result
 
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> bool:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from structlog.testing import capture_logs
 
 from kit.places import KIT
 from kit.store_writers import files, publish
-from tuneline.errors import Changed, Temporary, UserError
+from tuneline.errors import Changed, Damaged, Temporary, UserError
 from tuneline.store import s3_transfers
 from tuneline.store.base import FileRecord, Store, open_store
 from tuneline.store.file import FileStore
@@ -351,3 +352,29 @@ def test_files_in_a_folder_that_cannot_have_a_key_are_passed_over(tmp_path: Path
     with capture_logs() as logs:
         assert keys(store) == ["a/b"]
     assert len(logs) == 1 and "\x1b" not in str(logs[0])
+
+
+def test_of_a_file_no_more_is_read_than_is_asked_for(store: Store) -> None:
+    store.put("file", bytes(1000))
+    assert store.get("file", 1000) == bytes(1000)
+    with pytest.raises(
+        UserError, match=r"file: has more than 999 bytes, as nothing has that Tuneline wrote there\. Rem"
+    ):
+        store.get("file", 999)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "link to itself"])
+def test_what_is_no_file_is_neither_waited_for_nor_read(kind: str, tmp_path: Path) -> None:
+    place = tmp_path / "key"
+    if kind == "pipe":
+        os.mkfifo(place)
+    else:
+        place.symlink_to("/dev/zero" if kind == "device" else place)
+    if kind == "link to itself":
+        with pytest.raises(UserError, match="key: Too many levels of symbolic links"):
+            FileStore(tmp_path).get("key")
+    else:
+        assert FileStore(tmp_path).get("key") is None
+        for read in (lambda one: FileStore(tmp_path).download(one, tmp_path / "copy"), FileStore(tmp_path).local):
+            with pytest.raises(Damaged, match="key: is gone"):
+                read(FileRecord(key="key", sha256="0" * 64, size=1))

@@ -175,7 +175,7 @@ class Meanwhile(FileStore):
         super().__init__(root)
         self._left, self._action, self._reading = at, action, threading.Lock()
 
-    def get(self, key: str) -> bytes | None:
+    def get(self, key: str, most: int | None = None) -> bytes | None:
         with self._reading:
             self._left -= 1
             if self._left == 0:
@@ -184,7 +184,7 @@ class Meanwhile(FileStore):
                     StoreJournal(other, PREFIX, "other")
                 else:
                     other.put(f"{PREFIX}/late-0.jsonl", b'{"key": "late", "row": {"n": 1}}\n')
-        return super().get(key)
+        return super().get(key, most)
 
 
 @pytest.mark.parametrize("at", [1, 2, 17, 40])

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -42,6 +43,12 @@ def test_a_store_of_the_first_form_is_shown_and_fetched_and_its_results_are_foun
     run_file = read_run_file(tmp_path / "run.yaml", STAGES)
     with new_job(run_file, run_file.step("counter"), store) as job:
         assert run_job(job).reused
+
+
+def test_a_record_that_would_fill_the_memory_is_refused_and_named(old: Path) -> None:
+    os.truncate(old / "runs" / "r" / "counter.json", 1 << 40)  # a hole, which takes no space
+    with pytest.raises(UserError, match=r"runs/r/counter\.json: has more than 268,435,456 bytes"):
+        pinned_manifest(open_store(str(old)), "r", "counter")
 
 
 def test_what_the_first_form_said_in_free_metrics_has_its_place_now(old: Path) -> None:

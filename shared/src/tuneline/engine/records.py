@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, Field, TypeAdapter, ValidationError, model_validator
@@ -33,6 +34,8 @@ class Record(Closed):
 
 
 R = TypeVar("R", bound=Record)
+MOST_BYTES = 1 << 28
+"""Of a record, of which the longest name each of ten thousands of files; a longer one would only fill the memory."""
 
 
 class _Form(BaseModel):
@@ -181,14 +184,14 @@ def now() -> str:
 
 def read(model: type[R], store: Store, key: str) -> R | None:
     """Return the record under `key`, or None."""
-    data = store.get(key)
+    data = store.get(key, MOST_BYTES)
     return None if data is None else parse(model, data, key)
 
 
 def read_all(model: type[R], store: Store, prefix: str) -> list[R]:
     """Return all records whose keys begin with `prefix`."""
     keys = [entry.key for entry in store.list(prefix)]
-    found = in_parallel(store.get, keys)
+    found = in_parallel(partial(store.get, most=MOST_BYTES), keys)
     return [parse(model, data, key) for key, data in zip(keys, found, strict=True) if data is not None]
 
 
@@ -223,7 +226,7 @@ def parse(model: type[R], data: bytes, key: str) -> R:
 def maker_of(store: Store, record: InputRecord) -> Maker | None:
     """Return the result that an input comes from; None if no single one made it."""
     stage, _, digest = (record.producer or "").partition("/")
-    data = store.get(manifest_key(stage, digest)) if digest and "+" not in digest else None
+    data = store.get(manifest_key(stage, digest), MOST_BYTES) if digest and "+" not in digest else None
     if data is None:
         return None
     manifest = parse(Manifest, data, manifest_key(stage, digest))

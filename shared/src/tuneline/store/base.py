@@ -68,8 +68,8 @@ class Store(Protocol):
     def uri(self) -> str:
         """Canonical address, without a trailing slash."""
 
-    def get(self, key: str) -> bytes | None:
-        """Return the bytes under `key`, or None when there are none."""
+    def get(self, key: str, most: int | None = None) -> bytes | None:
+        """Return the bytes under `key`, or None when there are none. Raises UserError if there are more than `most`."""
 
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> bool:
         """Write `data` under `key` atomically. Return False, and write nothing, if `if_absent` and the key exists."""
@@ -179,6 +179,12 @@ def safe_name(name: str) -> str:
     if problem:
         raise ValueError(problem)
     return name
+
+
+def refuse_more(size: int, most: int | None, place: str) -> None:
+    """Raise UserError if the size of a file is more than `most` bytes."""
+    if most is not None and size > most:
+        raise UserError(f"{place}: has more than {most:,} bytes, as nothing has that Tuneline wrote there. Remove it.")
 
 
 def check_key(key: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -19,7 +20,7 @@ from uuid import uuid4
 import structlog
 
 from tuneline.store import verify
-from tuneline.store.base import PART, Entry, FileRecord, check_key, key_problem
+from tuneline.store.base import PART, Entry, FileRecord, check_key, key_problem, refuse_more
 from tuneline.store.verify import Written, plain_errors
 
 log = structlog.get_logger()
@@ -40,11 +41,15 @@ class FileStore:
         self.uri = self.root.as_uri()
         self._parts = self.root / f"{PART}files"
 
-    def get(self, key: str) -> bytes | None:
+    def get(self, key: str, most: int | None = None) -> bytes | None:
         path = self._path(key)
         with plain_errors(path):
             try:
-                return path.read_bytes()
+                with open(path, "rb", opener=_at_once) as file:
+                    if not _is_file(file):
+                        return None
+                    refuse_more(os.fstat(file.fileno()).st_size, most, str(path))
+                    return file.read()
             except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 return None
 
@@ -128,15 +133,25 @@ class FileStore:
         return written if named else None
 
 
+def _at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # a pipe in the place of a file would be waited for
+
+
+def _is_file(file: BinaryIO) -> bool:
+    return stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+
+
 @contextmanager
 def _present(path: Path) -> Iterator[BinaryIO]:
     """Open a file that a record names."""
     with plain_errors(path):
         try:
-            file = path.open("rb")
+            file = open(path, "rb", opener=_at_once)  # noqa: SIM115  (closed below)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             raise verify.lost(str(path), "is gone") from None
         with file:
+            if not _is_file(file):
+                raise verify.lost(str(path), "is gone")
             yield file
 
 

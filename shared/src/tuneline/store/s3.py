@@ -23,7 +23,7 @@ from s3transfer.exceptions import RetriesExceededError, S3DownloadFailedError
 
 from tuneline.errors import Changed, Temporary, UserError
 from tuneline.store import s3_transfers, verify
-from tuneline.store.base import Entry, FileRecord, check_key, in_parallel, key_problem
+from tuneline.store.base import Entry, FileRecord, check_key, in_parallel, key_problem, refuse_more
 from tuneline.store.s3_client import TRIES, connect, reraise_unless, retry, whole_answers
 from tuneline.store.verify import Written, plain_errors
 
@@ -56,13 +56,15 @@ class S3Store:
     def _manager(self) -> TransferManager:
         return s3_transfers.manager(self._client)
 
-    def get(self, key: str) -> bytes | None:
+    def get(self, key: str, most: int | None = None) -> bytes | None:
         try:
             request: GetObjectRequestTypeDef = {**self._request(key), "ChecksumMode": "ENABLED"}
-            return self._do("read", key, lambda: b"".join(s3_transfers.stream(self._client, request)))
+            data = self._do("read", key, lambda: s3_transfers.read(self._client, request, most))
         except ClientError as error:
             reraise_unless(error, 404)
             return None
+        refuse_more(len(data), most, f"{self.uri}/{key}")
+        return data
 
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> bool:
         """The first time that a condition holds it is put to the test: some servers take none."""

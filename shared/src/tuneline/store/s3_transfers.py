@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from functools import partial
 from io import BytesIO
@@ -80,10 +80,21 @@ def checksum(data: bytes) -> str:
     return b64encode(hashlib.sha256(data).digest()).decode()
 
 
-def stream(client: S3Client, request: GetObjectRequestTypeDef) -> Iterator[bytes]:
+def stream(client: S3Client, request: GetObjectRequestTypeDef) -> Generator[bytes]:
     """Yield the answer to `request`."""
     with closing(client.get_object(**request)["Body"]) as body:
         yield from body.iter_chunks(BLOCK)
+
+
+def read(client: S3Client, request: GetObjectRequestTypeDef, most: int | None) -> bytes:
+    """Return the answer to `request`; if it is longer than `most` bytes, no more of it than shows that."""
+    data = bytearray()
+    with closing(stream(client, request)) as blocks:
+        for block in blocks:
+            data += block
+            if most is not None and len(data) > most:
+                break
+    return bytes(data)
 
 
 def read_range(client: S3Client, request: GetObjectRequestTypeDef, start: int, end: int) -> bytes:
