@@ -15,10 +15,10 @@ from tuneline.model.chat import ChatTokenizer
 from tuneline.model.known_models import refuse_unconvertible, refuse_unknown_split
 from tuneline.model.sentencepiece import refuse_other_merges
 from tuneline.stage import Checks
+from tuneline_gguf_converter.checking.rehearsal import rehearse
 from tuneline_gguf_converter.imatrix import look_at_calibration, programs, refuse_without_matrix
 from tuneline_gguf_converter.merging.adapter import read_adapter, refuse_other_base, refuse_other_chat
 from tuneline_gguf_converter.merging.adapter_file import refuse_unfit
-from tuneline_gguf_converter.merging.rehearsal import rehearse
 from tuneline_gguf_converter.stage import GgufConverterParams
 
 P = ParamSpec("P")

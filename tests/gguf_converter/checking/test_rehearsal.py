@@ -9,7 +9,7 @@ from kit.families import FAMILIES, SMALL, write_family
 from tuneline.errors import UserError
 from tuneline.model.base_model import read_checkpoint
 from tuneline.model.chat import ChatTokenizer
-from tuneline_gguf_converter.merging.rehearsal import PROVEN, rehearse
+from tuneline_gguf_converter.checking.rehearsal import PROVEN, rehearse
 
 QWEN_3_5 = {
     "num_hidden_layers": 4, "layer_types": [*["linear_attention"] * 3, "full_attention"], "linear_num_key_heads": 2,
