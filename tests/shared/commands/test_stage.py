@@ -189,3 +189,26 @@ def test_a_page_is_named_by_its_address(kind: str, tmp_path: Path, request: pyte
         assert Path(told["page"]).read_text() == "<p>page</p>"
     else:
         assert told["page"] == f"{store.uri}/{manifest.outputs['page'].files['page.html'].key}"
+
+
+LEAVING = """
+import atexit, sys
+from tuneline.commands.stage import stage_main
+from tuneline_slicer.stage import STAGE
+
+class Knot:
+    def __init__(self):
+        self.itself = self
+    def __del__(self):
+        print("searched")
+
+held = Knot()
+sys.argv = ["tuneline-slicer", "schema"]
+atexit.register(print, "done before")
+stage_main(STAGE)
+"""
+
+
+def test_a_stage_that_ends_does_not_search_all_that_it_holds() -> None:
+    done = subprocess.run([sys.executable, "-c", LEAVING], capture_output=True, text=True, check=True)
+    assert '"stage": "slicer"' in done.stdout and done.stdout.endswith("done before\n"), done.stdout[-100:]

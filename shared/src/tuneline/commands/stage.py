@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import json
 import os
 import sys
@@ -65,6 +67,7 @@ OutputsOption = Annotated[
 
 def stage_main(stage: AnyStage) -> None:
     """Run the command line of `stage`."""
+    leave_at_once()
     configure_logging()
     app = typer.Typer(
         help=f"Tuneline stage {stage.name}. It reads and writes through a store; `schema` lists ports and parameters.",
@@ -100,6 +103,14 @@ def stage_main(stage: AnyStage) -> None:
         typer.echo(json.dumps(schema_of(stage), indent=1))
 
     app()
+
+
+def leave_at_once() -> None:
+    """Let this process end without a search of all that it holds, which takes two seconds where torch is loaded.
+
+    The system takes the memory back anyway. What others have to do at the end is done before.
+    """
+    atexit.register(gc.freeze)
 
 
 def read_run(

@@ -26,6 +26,7 @@ from tuneline.commands.stage import (
     apply_gate,
     configure_logging,
     exit_codes,
+    leave_at_once,
     store_of,
 )
 from tuneline.commands.start.doctor import doctor
@@ -52,6 +53,7 @@ def main() -> None:
     except UserError as e:
         typer.echo(printable(str(e)), err=True)
         raise SystemExit(2) from None
+    leave_at_once()
     app()
 
 

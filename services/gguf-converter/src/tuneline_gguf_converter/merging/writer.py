@@ -6,6 +6,8 @@ in place of those in the base model's files; what it does with them is left to i
 
 from __future__ import annotations
 
+import atexit
+import gc
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -88,6 +90,7 @@ def write_merged(task: Task, place: Path) -> None:
 
 def main(place: str) -> None:
     """Write the GGUF file. Ends with status 2 after a UserError, otherwise as the converter does."""
+    atexit.register(gc.freeze)  # nothing that torch holds has to be searched before this process ends
     task = Task.model_validate_json(Path(place).read_bytes())
     try:
         write(task)
