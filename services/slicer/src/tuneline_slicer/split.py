@@ -18,9 +18,10 @@ def split_groups(groups: Sequence[Sequence[str]], fraction: float) -> dict[str, 
     count = sum(map(len, groups))
     wanted = int(fraction * count + 1e-9)
     if fraction and not wanted:
+        more = f"at least {math.ceil(1000 / count) / 1000:.3f}, or " if count > 1 else ""
         raise UserError(
-            f"`validation_fraction`={fraction} of {count} transcripts is empty. "
-            f"Use at least {math.ceil(1000 / count) / 1000:.3f}, or more data, or 0 for no validation."
+            f"`validation_fraction`={fraction} of {count} transcript{'s' if count > 1 else ''} is empty. "
+            f"Use {more}more data, or 0 for no validation."
         )
     held: set[str] = set()
     for group in sorted(groups, key=lambda group: hashlib.sha256(f"validation {group[0]}".encode()).digest()):

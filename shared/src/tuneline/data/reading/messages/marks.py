@@ -8,8 +8,13 @@ from tuneline.data.reading.messages.content import Problem, spelt
 from tuneline.data.reading.messages.roles import Role, bare
 from tuneline.parsing.problems import Loc
 
-MARKS = ("weight", "train", "training", "train_on_turn", "learn", "loss", "compute_loss")
+MARKS = (
+    "weight", "train", "training", "trainable", "train_on_turn", "learn", "loss", "compute_loss", "loss_mask",
+    "loss_weight",
+)  # fmt: skip
 """Keys, in any case, that say whether an answer is to be learnt: 0 or false is a no (OpenAI, Mistral, ms-swift …)."""
+MASKED = "masked"
+"""The key that says so with a 1 or true (torchtune)."""
 ENDS = ("finish_reason", "stop_reason", "done_reason", "finish_details", "status")
 """Keys that say how an answer ended."""
 CUT = ("length", "maxtokens", "maxoutputtokens", "contentfilter", "safety", "incomplete", "interrupted", "unfinished")
@@ -25,13 +30,13 @@ def is_learnt(item: Mapping[str, object], role: Role, loc: Loc, problems: list[P
         problems.append(Problem((*loc, "train_detail"), "cannot be followed: an answer is learnt whole or not", "mark"))
     if is_cut(item):
         return False
-    named = {key: item[key] for key in item if key.lower() in MARKS}
+    named = {key: item[key] for key in item if key.lower() in (*MARKS, MASKED)}
     marks = {key: _NO_OR_YES.get(str(mark).lower(), mark) for key, mark in named.items()}
     marks = {key: mark for key, mark in marks.items() if isinstance(mark, bool | int | float)}
     for key, mark in marks.items():
         if mark not in (0, 1) and not (key == "loss" and isinstance(mark, float)):
             problems.append(Problem((*loc, key), "must be 0 or 1: an answer is learnt or not", "mark"))
-    return not any(mark == 0 for mark in marks.values())
+    return not any(mark == (key.lower() == MASKED) for key, mark in marks.items())
 
 
 def is_cut(item: Mapping[str, object]) -> bool:
