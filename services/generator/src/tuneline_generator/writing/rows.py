@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
 from tuneline.data.judged import Exchange, Transcript
@@ -26,6 +26,8 @@ JUDGED: frozenset[Status] = frozenset(
     {"duplicate", "near_duplicate", "overlaps", "unsure", "rejected", "kept", "spare"}
 )
 """What a critic is asked about."""
+NOTHING = Usage()
+"""What most rows have: one for all of them, since thousands of rows are held."""
 
 
 class Provenance(NamedTuple):
@@ -48,7 +50,7 @@ class Provenance(NamedTuple):
         return {**self._asdict(), "shots": list(self.shots), "seeds": {**self.seeds}, "prompts": {**self.prompts}}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """One item: what was written, and what became of it."""
 
@@ -76,10 +78,10 @@ class Row:
     """What of them the critic's server did not list."""
     verdict: Verdict | None = None
     """What a judge found, where one decides."""
-    usage: Usage = field(default_factory=Usage)
+    usage: Usage = NOTHING
     """What the writer took."""
-    critic_usage: Usage = field(default_factory=Usage)
-    simulated: Usage = field(default_factory=Usage)
+    critic_usage: Usage = NOTHING
+    simulated: Usage = NOTHING
     """What its simulated user took."""
     how: Provenance | None = None
 
