@@ -23,7 +23,7 @@ RUN = "from tuneline.commands.tuneline import main; main()"
 def absent() -> list[str]:
     """The modules of this environment that the image lacks."""
     missing = sorted(not_in_image("assessor"))
-    assert {"torch", "transformers", "tiktoken", "rapidfuzz", "scipy", "safetensors"} <= set(missing)
+    assert {"torch", "transformers", "tiktoken", "peft", "scipy", "safetensors"} <= set(missing)
     return missing
 
 
