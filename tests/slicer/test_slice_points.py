@@ -94,7 +94,7 @@ def test_an_empty_validation_split_names_the_smallest_share_that_works() -> None
     with pytest.raises(UserError, match=r"Use at least 0.334"):
         split_groups(groups[:3], 0.001)
     assert split_groups(groups[:3], 0.334)
-    with pytest.raises(UserError, match=r"of 1 transcript is empty. Use more data, or 0 for no validation"):
+    with pytest.raises(UserError, match=r"of 1 transcripts is empty. Use more data, or 0 for no validation"):
         split_groups(groups[:1], 0.9)
 
 

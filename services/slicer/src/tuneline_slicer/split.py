@@ -20,7 +20,7 @@ def split_groups(groups: Sequence[Sequence[str]], fraction: float) -> dict[str, 
     if fraction and not wanted:
         more = f"at least {math.ceil(1000 / count) / 1000:.3f}, or " if count > 1 else ""
         raise UserError(
-            f"`validation_fraction`={fraction} of {count} transcript{'s' if count > 1 else ''} is empty. "
+            f"`validation_fraction`={fraction} of {count} transcripts is empty. "
             f"Use {more}more data, or 0 for no validation."
         )
     held: set[str] = set()
