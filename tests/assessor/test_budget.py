@@ -42,9 +42,10 @@ def paid_usd(folder: Path) -> float:
 
 def test_a_run_stops_before_the_call_that_could_exceed_its_limit_and_goes_on_when_it_is_raised(tmp_path: Path) -> None:
     with serve_openai(lambda call: completion(judged(call))) as server:
-        stopped = assess(tmp_path, server, max_usd=0.4)
+        one_by_one = {"concurrency": 1}  # else another call is refused each time, and a shorter one may fit
+        stopped = assess(tmp_path, server, max_usd=0.4, assessor=one_by_one)
         made = len(server.calls)
-        again = assess(tmp_path, server, max_usd=0.4)
+        again = assess(tmp_path, server, max_usd=0.4, assessor=one_by_one)
         assert (stopped.returncode, again.returncode) == (75, 75)
         assert "max_usd: the run has spent $" in stopped.stderr and "raise max_usd" in stopped.stderr
         assert 1 <= made < 20 and len(server.calls) == made, "a second try spends nothing"
