@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 
 from tuneline.data.conversations import Said
 from tuneline.data.judged import read_judged
@@ -30,7 +31,7 @@ from tuneline_evaluator.conversations.learnt import learnt_personas, learnt_prom
 from tuneline_evaluator.conversations.prepare import completion_of, context_of, settled, with_trials
 from tuneline_evaluator.conversations.recorded import is_recorded, read_recorded
 from tuneline_evaluator.conversations.recorded_answers import PORTS, judge_given
-from tuneline_evaluator.conversations.speakers import one_of, people_of
+from tuneline_evaluator.conversations.speakers import follow_scripts, one_of, people_of
 from tuneline_evaluator.conversations.talk import Speaker, TextForm, for_model
 from tuneline_evaluator.stage import EvaluatorParams
 
@@ -107,11 +108,11 @@ def _check_learnt(checks: Checks, personas: Sequence[Persona] | None, prompts: R
     transcripts = checks.made("assessor", "transcripts")
     if transcripts is None or checks.origin("slices") is None:
         return
-    said = sorted({exchange.user for transcript in read_judged(transcripts) for exchange in transcript.exchanges})
-    some = said[:: len(said) // MOST_LOOKED_AT + 1]
     if prompts:
-        port, count, learnt = "prompts", len(prompts.prompts), learnt_prompts(prompts.prompts, said)
+        port, count, learnt = "prompts", len(prompts.prompts), learnt_prompts(prompts.prompts, _said_in(transcripts))
     elif personas and _follow_scripts(checks):
+        said = sorted(_said_in(transcripts))
+        some = said[:: len(said) // MOST_LOOKED_AT + 1]
         port, count, learnt = "personas", len(personas), learnt_personas(personas, some)
     else:
         return
@@ -127,12 +128,14 @@ def _check_learnt(checks: Checks, personas: Sequence[Persona] | None, prompts: R
         )
 
 
+def _said_in(transcripts: Path) -> set[str]:
+    return {exchange.user for transcript in read_judged(transcripts) for exchange in transcript.exchanges}
+
+
 def _follow_scripts(checks: Checks) -> bool:
-    """Tell whether personas say what their script has, rather than what a model or a record lets them say."""
     with suppress(UserError):  # what is wrong with the simulator is told elsewhere
-        simulator = checks.inputs.get("simulator")
-        scripted = simulator is None or isinstance(load_simulator(simulator), ScriptedConfig)
-        return scripted and not any(port in checks.inputs and is_recorded(checks.inputs[port]) for port in ARMS)
+        simulator = load_simulator(checks.inputs.get("simulator"))
+        return follow_scripts(simulator, (checks.inputs[port] for port in ARMS if port in checks.inputs))
     return False
 
 

@@ -27,14 +27,15 @@ def settle(rows: Sequence[Row], prepared: Prepared, prompts: list[Prompt], test:
     """Give every row its status: what the critic says, of rows alike the first, and as many as are wanted."""
     held_out = HeldOut([*prepared.held_out, *(one.prompt for one in prompts)])
     settled, kept = list[Row](), 0
-    what = "response" if isinstance(prepared.recipe, ScriptsRecipe) else "prompt"  # several scripts have one source
+    scripts = isinstance(prepared.recipe, ScriptsRecipe)  # several are written about each source
     done = list(decided(rows, prepared, test))
-    good = [row for row in done if row.status == "kept"]
-    found = iter(twins([row.response if what == "response" else row.asked for row in good]))
+    said = {row.item: row.response if scripts else row.asked for row in done if row.status == "kept"}
+    found = dict(zip(said, twins([*said.values()]), strict=True))
     for row in done:
         if row.status != "kept":
             settled.append(row)
-        elif twin := next(found):
+        elif twin := found[row.item]:
+            what = "response" if scripts else "prompt"
             settled.append(replace(row, status=twin, detail=f"an earlier row has the same {what}, or nearly"))
         elif held_out.overlaps(row.asked):
             settled.append(replace(row, status="overlaps", detail="the prompt overlaps with one that is held out"))

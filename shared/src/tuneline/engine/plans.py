@@ -11,7 +11,7 @@ from tuneline.engine.checks import Findings, StageChecks, Where, check_run
 from tuneline.engine.journal import StoreJournal
 from tuneline.engine.layout import journal_prefix, result_key
 from tuneline.engine.pipelines import Step
-from tuneline.engine.records import Manifest, forgotten_hashes, is_forgotten, parse
+from tuneline.engine.records import Manifest, forgotten_hashes, is_forgotten, read
 from tuneline.engine.runfile import RunFile
 from tuneline.errors import UserError
 from tuneline.stage import Forecast, Json
@@ -68,8 +68,8 @@ class StagePlans:
         keys = [entry for entry in self._store.list(f"{result_key(stage, '')}") if entry.key.endswith("/manifest.json")]
         for entry in sorted(keys, key=lambda entry: -entry.modified):
             with suppress(UserError):  # a damaged one tells nothing
-                if (data := self._store.get(entry.key)) is not None:
-                    yield parse(Manifest, data, entry.key).metrics.counts
+                if (manifest := read(Manifest, self._store, entry.key)) is not None:
+                    yield manifest.metrics.counts
 
     def made(self, stage: str, port: str) -> Path | None:
         previewed, output = self._previewed(stage, port), None

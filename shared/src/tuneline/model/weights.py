@@ -119,7 +119,7 @@ def refuse_unfit(config: Mapping[str, object], shapes: Mapping[str, tuple[int, .
     own = text_part(config)
     said = {**config, **own}
     names = [name for name in shapes if "language_model." in name] or [n for n in shapes if not _SENSES.search(n)]
-    found = max((int(part[1]) + 1 for name in names if (part := _LAYER.search(name))), default=0)
+    found = _layers_in(names)
     layers = said.get("num_hidden_layers", said.get("n_layer"))
     further = any("nextn" in key or "mtp" in key for key in said)  # layers that foresee, behind the others
     if found and isinstance(layers, int) and (found < layers or (found > layers and not further)):
@@ -135,11 +135,13 @@ def refuse_unfit(config: Mapping[str, object], shapes: Mapping[str, tuple[int, .
 
 def has_layers_that_foresee(config: Mapping[str, object], names: Iterable[str]) -> bool:
     """Tell whether among weights are those of layers that foresee further tokens, behind the others or as `mtp`."""
+    known = list(names)
     layers = {**config, **text_part(config)}.get("num_hidden_layers")
-    numbers = [int(part[1]) for name in names if (part := _LAYER.search(name if ".mtp." not in f".{name}" else ""))]
-    return any(".mtp." in f".{name}" for name in names) or (
-        isinstance(layers, int) and max(numbers, default=0) >= layers
-    )
+    return any(".mtp." in f".{name}" for name in known) or (isinstance(layers, int) and _layers_in(known) > layers)
+
+
+def _layers_in(names: Iterable[str]) -> int:
+    return max((int(part[1]) + 1 for name in names if (part := _LAYER.search(name))), default=0)
 
 
 def text_part(config: Mapping[str, object]) -> Mapping[str, object]:

@@ -43,15 +43,11 @@ class FileStore:
 
     def get(self, key: str, most: int | None = None) -> bytes | None:
         path = self._path(key)
-        with plain_errors(path):
-            try:
-                with open(path, "rb", opener=_at_once) as file:
-                    if not _is_file(file):
-                        return None
-                    refuse_more(os.fstat(file.fileno()).st_size, most, str(path))
-                    return file.read()
-            except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        with plain_errors(path), _opened(path) as file:
+            if file is None:
                 return None
+            refuse_more(os.fstat(file.fileno()).st_size, most, str(path))
+            return file.read()
 
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> bool:
         return self._write(self._path(key), [data], if_absent) is not None
@@ -137,22 +133,25 @@ def _at_once(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)  # a pipe in the place of a file would be waited for
 
 
-def _is_file(file: BinaryIO) -> bool:
-    return stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO | None]:
+    """Open a file; None if there is none, or something that is no file."""
+    try:
+        file = open(path, "rb", opener=_at_once)  # noqa: SIM115  (closed below)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        yield None
+        return
+    with file:
+        yield file if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else None
 
 
 @contextmanager
 def _present(path: Path) -> Iterator[BinaryIO]:
     """Open a file that a record names."""
-    with plain_errors(path):
-        try:
-            file = open(path, "rb", opener=_at_once)  # noqa: SIM115  (closed below)
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            raise verify.lost(str(path), "is gone") from None
-        with file:
-            if not _is_file(file):
-                raise verify.lost(str(path), "is gone")
-            yield file
+    with plain_errors(path), _opened(path) as file:
+        if file is None:
+            raise verify.lost(str(path), "is gone")
+        yield file
 
 
 def stamp_of(found: os.stat_result) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -35,7 +35,7 @@ def who_speaks(inputs: EvaluatorInputs, simulator: SimulatorConfig) -> tuple[Seq
         speakers, learnt = prompts, learnt_prompts(prompts, said_in(inputs.slices)) if inputs.slices else set[str]()
     else:
         what, personas = "personas", load_personas(inputs.personas or Path())
-        follow = isinstance(simulator, ScriptedConfig) and not (is_recorded(inputs.base) or is_recorded(inputs.model))
+        follow = follow_scripts(simulator, (inputs.base, inputs.model))
         learnt = learnt_personas(personas, said_in(inputs.slices)) if inputs.slices and follow else set[str]()
         speakers = personas
     kept = [speaker for speaker in speakers if speaker.id not in learnt]
@@ -44,6 +44,11 @@ def who_speaks(inputs: EvaluatorInputs, simulator: SimulatorConfig) -> tuple[Seq
             f"All {len(speakers)} {what} say what is in the training set: give some that nobody has learnt."
         )
     return kept, sorted(learnt)
+
+
+def follow_scripts(simulator: SimulatorConfig, arms: Iterable[Path]) -> bool:
+    """Tell whether personas say what their script has, rather than what a model or a record lets them say."""
+    return isinstance(simulator, ScriptedConfig) and not any(map(is_recorded, arms))
 
 
 class Named(Persona):

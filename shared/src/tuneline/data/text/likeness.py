@@ -44,8 +44,7 @@ def near_duplicates(names: Sequence[str], texts: Sequence[Sequence[int]], simila
     """Group the names of texts that are near-duplicates, directly or through others; most groups have one member."""
     index = Index(texts, similarity)
     for number in range(len(texts)):
-        for _ in index.alike(number):
-            pass
+        index.join(number)
         index.take(number)
     groups: dict[int, list[str]] = {}
     for number, name in enumerate(names):
@@ -58,7 +57,7 @@ def firsts(texts: Sequence[Sequence[int]], similarity: float) -> list[bool]:
     index = Index(texts, similarity)
     found: list[bool] = []
     for number in range(len(texts)):
-        found.append(next(index.alike(number), None) is None)
+        found.append(not index.join(number))
         if found[-1]:
             index.take(number)
     return found
@@ -79,16 +78,16 @@ class Index:
         for taken, members in ((self._long, long), (self._short, short)):
             taken.take(number, members, self.group_of)
 
-    def alike(self, number: int) -> Iterator[int]:
-        """Yield one text of each group of those taken that has one alike, and put the two groups together."""
+    def join(self, number: int) -> bool:
+        """Put a text together with each group of those taken that has one alike; tell whether there is such a group."""
         long, short = self._beginnings[number]
         mine, looked_at = frozenset(self._texts[number]), set[int]()
         for taken, members in ((self._short, long), (self._long, short)):
             for other in taken.of_other_groups(number, members, self.group_of):
                 if other not in looked_at and jaccard(mine, self._texts[other]) >= self._similarity:
                     self._leader[self.group_of(number)] = self.group_of(other)
-                    yield other
                 looked_at.add(other)
+        return self.group_of(number) != number
 
     def group_of(self, number: int) -> int:
         """Return the text that stands for all that this one is alike to, directly or through others."""

@@ -30,7 +30,7 @@ def is_learnt(item: Mapping[str, object], role: Role, loc: Loc, problems: list[P
         problems.append(Problem((*loc, "train_detail"), "cannot be followed: an answer is learnt whole or not", "mark"))
     if is_cut(item):
         return False
-    named = {key: item[key] for key in item if key.lower() in (*MARKS, MASKED)}
+    named = {key: item[key] for key in item if key.lower() in MARKS or key.lower() == MASKED}
     marks = {key: _NO_OR_YES.get(str(mark).lower(), mark) for key, mark in named.items()}
     marks = {key: mark for key, mark in marks.items() if isinstance(mark, bool | int | float)}
     for key, mark in marks.items():
